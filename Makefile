@@ -1,0 +1,70 @@
+# All commands of this project. The first one sets up .venv by itself; nothing outside is touched.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHONS := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14 python
+
+# An active environment of another project must not catch what is installed for this one.
+unexport VIRTUAL_ENV
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check lint test bench
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## set up .venv; every other command does it when needed
+
+demo: $(READY) ## run a workflow on this README: free when there is no key
+	@$(BIN)/aideon run brief --file README.md
+
+check: lint ## format, lint, types, import order, the house's limits: under a minute
+	$(BIN)/pytest -q tests/house
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: lint ## everything: the checks, every test, branch coverage
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --cov
+
+bench: $(READY) ## every benchmark: speed, cost, loss
+	@set -e; for one in benchmarks/*.py benchmarks/*/__main__.py; do \
+	  test -e "$$one" || continue; \
+	  one=$${one%/__main__.py}; echo "== $$one"; $(BIN)/python "$$one"; \
+	done
+
+# Made again when the dependencies change. uv installs exactly what uv.lock says; without uv, pip
+# installs what pyproject.toml allows, which is close but not the same.
+$(READY): pyproject.toml uv.lock
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(find_python); $(make_venv); }
+	@echo "setting up $(VENV)" >&2
+	@uv=$$(command -v uv) || { uv=$(BIN)/uv; \
+	  test -x $$uv || $(BIN)/python -m pip install --quiet 'uv>=0.9,<1' || true; }; \
+	"$$uv" sync --quiet --frozen --python $(BIN)/python || { \
+	  echo "uv cannot be used: installing with pip, without the lock" >&2; \
+	  $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+	  $(BIN)/python -m pip install --quiet --editable . --group dev; }
+	@touch $@
+
+define find_python
+python=; for one in $(PYTHONS); do \
+  if $$one -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+  then python=$$one; break; fi; \
+done; \
+test -n "$$python" || { \
+  echo "Python 3.11 or newer is needed, and python3 is $$(python3 --version 2>&1)." \
+    "Install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+endef
+
+define make_venv
+$$python -m venv --clear $(VENV) || { \
+  echo "$$python cannot make a virtual environment." \
+    "On Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
+endef

@@ -1,0 +1,55 @@
+"""Compose agent workflows, see them as graphs, run them, and know what every node cost."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aideon_agents.agents import creative, executor, planner, validator
+    from aideon_agents.ledger.handler import CostHandler
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.patterns import iterative, parallel, sequential
+    from aideon_agents.runner import RunResult, arun, run
+    from aideon_agents.settings import Settings
+    from aideon_agents.state import Context, State
+
+__all__ = [
+    "Context",
+    "CostHandler",
+    "Ledger",
+    "RunResult",
+    "Settings",
+    "State",
+    "arun",
+    "creative",
+    "executor",
+    "iterative",
+    "parallel",
+    "planner",
+    "run",
+    "sequential",
+    "validator",
+]
+
+_ROOMS = {
+    "agents": ("creative", "executor", "planner", "validator"),
+    "ledger.handler": ("CostHandler",),
+    "ledger.store": ("Ledger",),
+    "patterns": ("iterative", "parallel", "sequential"),
+    "runner": ("RunResult", "arun", "run"),
+    "settings": ("Settings",),
+    "state": ("Context", "State"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use: LangChain takes a second, and most doors need less."""
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{room}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

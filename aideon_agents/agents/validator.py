@@ -1,0 +1,38 @@
+"""The agent that judges."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from aideon_agents.agents.agent import Agent, Options, make
+from aideon_agents.state import Results, Verdict
+
+
+def validator(
+    name: str | None = None, *, criteria: str | None = None, **options: Unpack[Options]
+) -> Agent:
+    """An agent that judges the latest result; its typed answer is a `Verdict`.
+
+    Args:
+        name: Its place in the graph and in reports; None: `validator`.
+        criteria: What the result must meet, where `{task}` and `{key of inputs}` are filled in;
+            None: what the task asks for.
+        **options: See `Options`.
+
+    Returns:
+        A node for any pattern or LangGraph graph; it writes `verdict`.
+
+    Raises:
+        UserError: An argument cannot be.
+    """
+    judged = criteria or "it does what the task asks for"
+    asked = options.get("description") or "Judge the latest of the results above."
+    told = options.copy()
+    told["description"] = f"{asked} Criteria: {judged}"
+    return make("validator", name, told, output=Verdict, write=_write)
+
+
+def _write(verdict: Verdict) -> tuple[str, Results]:
+    word = "passed" if verdict.passed else "not passed"
+    said = f": {verdict.feedback}" if verdict.feedback else ""
+    return f"{word}, score {verdict.score:g}{said}", Results(verdict=verdict)

@@ -1,0 +1,88 @@
+"""The command `aideon`: its subcommands, its exit codes, and its one-line errors.
+
+Every command imports what it needs when it runs: LangChain takes a second to import, and help has
+to answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+from typer.exceptions import TyperException
+
+from aideon_agents.cli import costs, doctor, graph, run, runs
+from aideon_agents.cli.output import complain
+from aideon_agents.errors import LimitError, RunError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DONE, FAILED, MISTAKE, STOPPED, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+app = typer.Typer(
+    name="aideon",
+    help="Compose agent workflows, run them, and know what every node cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Put --debug anywhere to see a traceback with an error.",
+)
+app.command("run")(run.run)
+app.add_typer(runs.app, name="runs")
+app.command("graph")(graph.graph)
+app.command("costs")(costs.costs)
+app.command("doctor")(doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What was typed after `aideon`; None: this process's.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 the caller's mistake, 3 stopped at a limit, 4 waits for
+        an answer, 130 interrupted.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in typed
+    try:
+        returned = app(
+            [word for word in typed if word != "--debug"],
+            prog_name="aideon",
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+    return returned if isinstance(returned, int) else DONE
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what is wrong, and what the exit code is."""
+    if isinstance(error, TyperException):
+        message = error.format_message()
+        if message:  # empty when help was shown instead
+            where = getattr(getattr(error, "ctx", None), "command_path", "aideon")
+            complain(f"{message.rstrip('.')} (see {where} --help)")
+        return MISTAKE
+    if isinstance(error, UserError):
+        complain(str(error))
+        return MISTAKE
+    if isinstance(error, LimitError):
+        complain(str(error))
+        return STOPPED
+    known = isinstance(error, RunError | OSError)
+    complain(str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)")
+    return FAILED

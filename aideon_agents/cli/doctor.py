@@ -1,0 +1,108 @@
+"""`aideon doctor`: what works here, and what to do about the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from aideon_agents.cli import opening, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aideon_agents.settings import Settings
+
+_PARTS = ("aideon-agents", "langchain-core", "langgraph", "genai-prices")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: Literal["ok", "missing", "broken"]
+    """`missing` is a choice, `broken` wants mending."""
+    detail: str
+
+
+def doctor(
+    live: Annotated[
+        bool, typer.Option("--live", help="One small paid call per provider that has a key.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> int:
+    """Check keys, endpoints, the ledger and versions."""
+    settings = opening.settings()
+    findings = [*_versions(), _ledger(settings), *_providers(settings)]
+    if live:
+        findings += _calls(settings)
+    if as_json:
+        output.document([dataclasses.asdict(finding) for finding in findings])
+    else:
+        output.table(
+            ("", "what", "detail"),
+            [(finding.state, finding.what, finding.detail) for finding in findings],
+        )
+        if not settings.can_call:
+            output.note("without a key or a local server `aideon run` rehearses: nothing is paid")
+    return 1 if any(finding.state == "broken" for finding in findings) else 0
+
+
+def _versions() -> Iterator[Finding]:
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding("python", "ok", python)
+    for name in _PARTS:
+        yield Finding(name, "ok", version(name))
+
+
+def _ledger(settings: Settings) -> Finding:
+    from aideon_agents.errors import LedgerError  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.store import Ledger  # noqa: PLC0415 - help must not wait
+
+    try:
+        with Ledger.from_url(settings.ledger) as ledger:
+            count = len(ledger.runs())
+    except LedgerError as error:
+        return Finding("ledger", "broken", str(error))
+    return Finding("ledger", "ok", f"{settings.ledger}, {count} runs")
+
+
+def _providers(settings: Settings) -> Iterator[Finding]:
+    from aideon_agents.models.providers import providers  # noqa: PLC0415 - help must not wait
+
+    for provider in providers(settings).values():
+        if provider.available:
+            yield Finding(provider.name, "ok", f"set; {provider.base_url}")
+        else:
+            yield Finding(provider.name, "missing", f"set {provider.missing} to use it")
+
+
+def _calls(settings: Settings) -> Iterator[Finding]:
+    """Ask each provider for one word. Paid, and in the ledger like any other call."""
+    import asyncio  # noqa: PLC0415 - help must not wait
+
+    from aideon_agents import runner  # noqa: PLC0415 - help must not wait
+    from aideon_agents.agents import executor  # noqa: PLC0415 - help must not wait
+    from aideon_agents.models.catalog import load  # noqa: PLC0415 - help must not wait
+    from aideon_agents.models.providers import ANY_MODEL, providers  # noqa: PLC0415 - as above
+
+    small = load(settings.catalog, settings.profile).rungs["small"]
+    by_provider: dict[str, str] = {"local": f"local:{ANY_MODEL}"}
+    for name in small:
+        by_provider.setdefault(name.provider, str(name))
+    for provider in providers(settings).values():
+        if not provider.available or provider.name not in by_provider:
+            continue
+        node: Any = executor("live", model=by_provider[provider.name], max_tokens=64, timeout=30)
+        result = asyncio.run(
+            runner.arun(node, "Answer with the word ready.", workflow="doctor", settings=settings)
+        )
+        spent = output.money(result.cost.usd, complete=result.cost.complete)
+        if result.status == "completed":
+            yield Finding(f"{provider.name} live", "ok", f"answered, {spent}")
+        else:
+            yield Finding(f"{provider.name} live", "broken", result.error or result.status)

@@ -1,0 +1,38 @@
+"""`aideon graph`: a workflow, drawn."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aideon_agents.errors import InputError
+
+
+def graph(
+    target: Annotated[str, typer.Argument(help="brief, file.py:graph, ...")],
+    form: Annotated[str, typer.Option("-f", "--format", help="text or mermaid.")] = "text",
+    out: Annotated[Path | None, typer.Option("-o", help="Write to this file.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=0, help="Levels to open; all unless said.")
+    ] = None,
+) -> None:
+    """Draw a workflow's graph."""
+    from aideon_agents import tasks  # noqa: PLC0415 - help must not wait for LangGraph
+    from aideon_agents.drawing.mermaid import mermaid  # noqa: PLC0415 - as above
+    from aideon_agents.drawing.text import text  # noqa: PLC0415 - as above
+    from aideon_agents.drawing.topology import read  # noqa: PLC0415 - as above
+
+    draw = {"text": text, "mermaid": mermaid}.get(form)
+    if draw is None:
+        raise InputError(f"-f {form}: one of text, mermaid")
+    drawn = draw(read(tasks.load(target).graph, depth)).rstrip("\n") + "\n"
+    if out is None:
+        sys.stdout.write(drawn)
+        return
+    try:
+        out.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None

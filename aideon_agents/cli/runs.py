@@ -1,0 +1,114 @@
+"""`aideon runs`: what ran."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aideon_agents.cli import opening, output
+
+if TYPE_CHECKING:
+    from aideon_agents.ledger.rows import Call, Run
+
+app = typer.Typer(help="What ran: every run, and every call of one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_runs(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List runs, newest first."""
+    from aideon_agents.ledger.documents import cost_document  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.reports import run_cost  # noqa: PLC0415 - help must not wait
+
+    with opening.ledger() as ledger:
+        found = [(run, run_cost(ledger, run.run_id)) for run in ledger.runs(limit)]
+    if as_json:
+        output.document(
+            [
+                {
+                    "run_id": run.run_id,
+                    "workflow": run.workflow,
+                    "status": run.status,
+                    "stop_reason": run.stop_reason,
+                    "user": run.user,
+                    "started_at": run.started_at,
+                    "ended_at": run.ended_at,
+                    "rehearsed": run.rehearsed,
+                    "cost": cost_document(cost),
+                }
+                for run, cost in found
+            ]
+        )
+        return
+    if not found:
+        output.note("no runs yet: start one with `aideon run brief --task TEXT`")
+        return
+    output.table(
+        ("run", "workflow", "status", "started (UTC)", "cost"),
+        [
+            (
+                run.run_id,
+                run.workflow,
+                _status(run),
+                run.started_at[:16].replace("T", " "),
+                output.money(cost.usd, complete=cost.complete),
+            )
+            for run, cost in found
+        ],
+        numbers=1,
+    )
+
+
+def _status(run: Run) -> str:
+    if not run.rehearsed:
+        return run.status
+    return "rehearsed" if run.status == "completed" else f"{run.status}, rehearsed"
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or last.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Show one run: its nodes and every call, failed ones included."""
+    from aideon_agents.runner import document, recall  # noqa: PLC0415 - help must not wait
+
+    with opening.ledger() as ledger:
+        found = ledger.find_run(run)
+        result = recall(ledger, found)
+        calls = ledger.calls(found.run_id)
+    if as_json:
+        from aideon_agents.ledger.documents import call_document  # noqa: PLC0415 - as above
+
+        output.document({**document(result), "calls": [call_document(call) for call in calls]})
+        return
+    cost = output.money(result.cost.usd, complete=result.cost.complete)
+    reason = f" ({result.stop_reason})" if result.stop_reason else ""
+    mark = ", rehearsed" if result.rehearsed else ""
+    output.line(f"{result.workflow} {result.run_id}: {result.status}{reason}, {cost}{mark}")
+    if result.error:
+        output.line(f"error: {result.error}")
+    _show_calls(calls)
+
+
+def _show_calls(calls: list[Call]) -> None:
+    output.table(
+        ("node", "model", "status", "try", "in", "out", "cost", "time"),
+        [
+            (
+                call.node_path + (f" (round {call.round})" if call.round > 1 else ""),
+                call.response_model or call.requested_model,
+                call.status if not call.error_type else f"{call.status}: {call.error_type}",
+                f"{call.candidate + 1}.{call.attempt}",
+                "-" if call.input_tokens is None else f"{call.input_tokens:,}",
+                "-" if call.output_tokens is None else f"{call.output_tokens:,}",
+                output.money(call.usd),
+                output.duration(call.duration_ms),
+            )
+            for call in calls
+        ],
+        numbers=5,
+    )

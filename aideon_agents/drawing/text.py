@@ -1,0 +1,121 @@
+"""The graph as an outline for a terminal: downwards what follows, indented what branches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+
+from aideon_agents.drawing.flow import ENTRY, EXIT, Flow, levels
+from aideon_agents.drawing.topology import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from aideon_agents.drawing.edges import Edge
+    from aideon_agents.drawing.topology import Topology
+
+WIDTH = 80
+NAME_WIDTH = 40
+"""Cells of a name or a condition that a line has room for."""
+
+
+def text(topology: Topology) -> str:
+    """Draw a graph as an outline, at most 80 columns wide.
+
+    Args:
+        topology: The graph.
+
+    Returns:
+        Lines, the graph's name first, ending in a newline.
+    """
+    lines = [topology.name, "", *_Outline(topology).level(None)]
+    return "".join(_cut(line, WIDTH).rstrip() + "\n" for line in lines)
+
+
+class _Outline:
+    """Draws the levels of one graph, each item once; a second way to it points there."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._flows = {group: Flow(level) for group, level in levels(topology).items()}
+        self._items = {one.id: one for one in (*topology.nodes, *topology.groups)}
+        self._drawn: set[str] = set()
+
+    def level(self, group: str | None) -> Iterator[str]:
+        flow = self._flows[group]
+        for root in flow.roots:
+            yield from self._chain(flow, root, EXIT)
+
+    def _chain(self, flow: Flow, first: str, stop: str) -> Iterator[str]:
+        """Everything from `first` on, as far as `stop`."""
+        item = first
+        while item not in {stop, EXIT}:
+            if item in self._drawn:
+                yield f"→ {self._name(item)}, drawn above"
+                return
+            if item != ENTRY:
+                self._drawn.add(item)
+                yield from self._item(item)
+                yield from self._loops(flow, item)
+            if len(flow.forward[item]) > 1:
+                yield from self._branches(flow, item)
+            if item != ENTRY:
+                yield from self._arrow(flow, item, stop)
+            item = flow.joins[item]
+
+    def _item(self, item: str) -> Iterator[str]:
+        one = self._items[item]
+        if item in self._flows:
+            yield f"▾ {self._name(item)}"
+            yield from (f"  {line}" for line in self.level(item))
+        elif isinstance(one, Node) and one.kind == "graph":
+            yield f"▸ {self._name(item)}"
+        elif isinstance(one, Node) and one.kind not in {"start", "end", "function", one.label}:
+            yield f"{self._name(item)} ({one.kind})"
+        else:
+            yield self._name(item)
+
+    def _loops(self, flow: Flow, item: str) -> Iterator[str]:
+        ways_out = [edge for edges in flow.forward[item].values() for edge in edges]
+        out = _conditions(ways_out)
+        until = f" until {out}" if out else ""
+        for target, edges in flow.back[item].items():
+            condition = _conditions(edges)
+            when = f"{condition}: " if condition else ""
+            yield f"  ↺ {when}back to {self._name(target)}{until}"
+
+    def _branches(self, flow: Flow, item: str) -> Iterator[str]:
+        conditions = {way: _conditions(edges) for way, edges in flow.forward[item].items()}
+        # What leads into a group as a whole has been said before the group.
+        said = item == ENTRY and len(set(conditions.values())) == 1
+        for index, (way, condition) in enumerate(conditions.items(), 1):
+            last = index == len(conditions)
+            lines = list(self._chain(flow, way, flow.joins[item])) or ["↓"]
+            when = f"{condition}: " if condition and not said else ""
+            yield f"{'└─' if last else '├─'} {when}{lines[0]}"
+            yield from (f"{' ' if last else '│'}  {line}" for line in lines[1:])
+
+    def _arrow(self, flow: Flow, item: str, stop: str) -> Iterator[str]:
+        """The way from an item, or from where its branches meet, to the next."""
+        ways = flow.forward[item]
+        # A group's conditions stand inside it, and a loop has said when it ends.
+        says = len(ways) == 1 and item not in self._flows and not flow.back[item]
+        condition = _conditions(ways[flow.joins[item]]) if says else ""
+        if condition or flow.joins[item] not in {stop, EXIT}:
+            yield f"↓ {condition}"
+
+    def _name(self, item: str) -> str:
+        return _cut(self._items[item].label, NAME_WIDTH)
+
+
+def _conditions(edges: Iterable[Edge]) -> str:
+    """The conditions of parallel edges in words; empty when one of them is always taken."""
+    labels = list(dict.fromkeys(edge.label for edge in edges))
+    if None in labels:
+        return ""
+    return " or ".join(_cut(label, NAME_WIDTH) for label in labels if label is not None)
+
+
+def _cut(line: str, width: int) -> str:
+    """At most `width` terminal cells: an emoji takes two, a cut is marked."""
+    return line if cell_len(line) <= width else set_cell_size(line, width - 1) + "…"

@@ -1,0 +1,194 @@
+"""What can go wrong, by what the caller can do about it.
+
+```
+AideonError
+├── UserError            you can fix it: the message says what to write instead      (exit 2)
+│   ├── TargetError      no such workflow, or its file cannot be loaded
+│   ├── ModelNameError   unknown provider, retired model, a name that is none
+│   ├── InputError       an empty task, an unreadable file, a missing key
+│   ├── NoModel          no candidate can be asked: no key, no server
+│   ├── RunNotFound      no run, or more than one, by that reference
+│   └── LedgerError      the ledger cannot be opened, read or written
+├── RunError             the run failed; carries its run id once there is one        (exit 1)
+│   ├── StepFailed       a step could not do its work for a reason of the workflow's
+│   ├── AllModelsFailed  every candidate was tried; carries each attempt
+│   └── ProviderError    one attempt at a model failed
+│       ├── Transient        worth another try: connection, timeout, 5xx, garbage
+│       ├── RateLimited      429: worth another try after a while
+│       ├── OutOfCredit      402, or 429 for lack of quota
+│       ├── KeyRejected      401, 403
+│       ├── ModelGone        404, 410, decommissioned
+│       ├── ContextTooLong   the input does not fit the model
+│       ├── Refused          the provider's content filter said no
+│       ├── CallerError      other 400, 415, 422: the request itself is wrong
+│       ├── Malformed        the answer does not have the shape that was asked for
+│       └── Partial          the answer broke off on the way
+└── LimitError           stopped at a limit; carries kind, value and limit           (exit 3)
+    └── TimeLimit        the run's or the node's time is up
+```
+
+Provider errors carry `billed`: False when the provider cannot have charged (it answered with
+an error status, or was never reached), None when nobody here can know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class AideonError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class UserError(AideonError):
+    """The caller's mistake. Nothing was called and nothing was paid."""
+
+
+class TargetError(UserError):
+    """No such workflow, or its file cannot be loaded."""
+
+
+class ModelNameError(UserError):
+    """A model name with an unknown provider, a retired id, or no provider at all."""
+
+
+class InputError(UserError):
+    """An empty task, an unreadable file, a key that the task text asks for and nobody gave."""
+
+
+class NoModel(UserError):
+    """No candidate can be asked: its provider has no key, or no local server is set."""
+
+
+class RunNotFound(UserError):
+    """No run, or more than one, answers to a reference."""
+
+
+class LedgerError(UserError):
+    """The ledger cannot be opened, read or written."""
+
+
+class RunError(AideonError):
+    """The run failed through no mistake of the caller's.
+
+    `run_id` is set by the runner once the run has one.
+    """
+
+    run_id: str | None = None
+
+
+class StepFailed(RunError):
+    """A step could not do its work, for a reason that lies in the workflow."""
+
+
+class ProviderError(RunError):
+    """One attempt at a model failed.
+
+    Args:
+        message: One line: who failed, how, and what to do.
+        billed: False when the provider cannot have charged for the attempt, None when unknown.
+        retry_after: Seconds the provider asked to wait, None when it said nothing.
+        status: The HTTP status, None when there was none.
+        timed_out: Whether the time for the attempt ran out.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        billed: bool | None = None,
+        retry_after: float | None = None,
+        status: int | None = None,
+        timed_out: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.billed = billed
+        self.retry_after = retry_after
+        self.status = status
+        self.timed_out = timed_out
+
+
+class Transient(ProviderError):
+    """Worth another try: no connection, a timeout, 408, 409, 5xx, an empty or garbage body."""
+
+
+class RateLimited(ProviderError):
+    """429: worth another try after a while."""
+
+
+class OutOfCredit(ProviderError):
+    """402, or a 429 that means an empty account."""
+
+
+class KeyRejected(ProviderError):
+    """401 or 403: the key is wrong or may not do this."""
+
+
+class ModelGone(ProviderError):
+    """404, 410 or a decommissioned model."""
+
+
+class ContextTooLong(ProviderError):
+    """The input does not fit the model's context."""
+
+
+class Refused(ProviderError):
+    """The provider's content filter refused."""
+
+
+class CallerError(ProviderError):
+    """Any other 4xx: the request itself is wrong, and would be wrong anywhere."""
+
+
+class Malformed(ProviderError):
+    """The answer does not have the shape that was asked for."""
+
+
+class Partial(ProviderError):
+    """The answer broke off after its first token."""
+
+
+class AllModelsFailed(RunError):
+    """Every candidate of a chain failed.
+
+    Args:
+        attempts: One line per attempt, in order: `provider:model: what happened`.
+    """
+
+    def __init__(self, attempts: Sequence[str]) -> None:
+        self.attempts = tuple(attempts)
+        super().__init__("every model failed: " + "; ".join(self.attempts))
+
+
+class LimitError(AideonError):
+    """Stopped at a limit.
+
+    Args:
+        message: One line saying which limit and what to do.
+        kind: The limit's name, such as `timeout`.
+        value: What was reached, in the limit's unit.
+        limit: The limit itself.
+    """
+
+    run_id: str | None = None
+
+    def __init__(self, message: str, *, kind: str, value: object, limit: object) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.value = value
+        self.limit = limit
+
+
+class TimeLimit(LimitError):
+    """A run's or a node's time is up."""
+
+    def __init__(self, seconds: float, *, what: str = "the run") -> None:
+        super().__init__(
+            f"{what} reached its time limit of {seconds:g} s",
+            kind="timeout",
+            value=seconds,
+            limit=seconds,
+        )

@@ -1,0 +1,137 @@
+"""Runs of graphs that nobody announced: `graph.ainvoke(..., config={"callbacks": [handler]})`.
+
+The outermost chain that a handler hears of is a run, and ends with it. What happens inside is told
+only by parent ids, so every chain and tool on the way is remembered with its root, and forgotten
+at its end; whatever never ended is forgotten with the root.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING
+
+from aideon_agents.errors import LimitError
+from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.settlement import CANCELLED
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from aideon_agents.ledger.rows import RunStatus
+    from aideon_agents.ledger.store import Ledger
+
+
+@dataclasses.dataclass
+class _Root:
+    run_id: str
+    top: UUID
+    inside: set[UUID]
+    asked: bool = False
+    """Something inside stopped to ask a person."""
+    rehearsed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A root that has ended; its row is still to be completed."""
+
+    run_id: str
+    status: RunStatus
+    stop_reason: str | None
+
+
+class BareRuns:
+    """Which run each chain, tool and model call belongs to.
+
+    Args:
+        ledger: Where runs are written.
+        workflow: Their name; None: the outermost chain's.
+        user: Who they are for.
+        tier: The tier they count for.
+    """
+
+    def __init__(
+        self, ledger: Ledger, *, workflow: str | None, user: str | None, tier: str | None
+    ) -> None:
+        self.newest: str | None = None
+        """The run that started last; None before the first."""
+        self._ledger = ledger
+        self._workflow = workflow
+        self._user = user
+        self._tier = tier
+        self._lock = threading.Lock()
+        self._roots: dict[UUID, _Root] = {}
+
+    def enter(self, member: UUID, parent: UUID | None, *, name: str, thread: str | None) -> str:
+        """Take something in, starting a run when its parent is in none.
+
+        Args:
+            member: LangChain's id of the chain, tool or call.
+            parent: The id of what it runs in, None when outermost.
+            name: What a run that starts here is called, unless the handler says otherwise.
+            thread: The thread that such a run belongs to, if any.
+
+        Returns:
+            The id of its run.
+
+        Raises:
+            LedgerError: The run cannot be written.
+        """
+        with self._lock:
+            root = self._roots.get(parent) if parent else None
+            if root is None:
+                start = RunStart(
+                    workflow=self._workflow or name,
+                    user=self._user,
+                    tier=self._tier,
+                    thread=thread,
+                )
+                root = _Root(run_id=self._ledger.start_run(start), top=member, inside=set())
+                self.newest = root.run_id
+            root.inside.add(member)
+            self._roots[member] = root
+            return root.run_id
+
+    def rehearsed(self, member: UUID) -> None:
+        """Mark the run that a rehearsed call belongs to."""
+        with self._lock:
+            root = self._roots[member]
+            if not root.rehearsed:
+                self._ledger.mark_rehearsed(root.run_id)
+                root.rehearsed = True
+
+    def asked(self, member: UUID) -> None:
+        """Note that something inside a run stopped to ask a person."""
+        with self._lock:
+            if root := self._roots.get(member):
+                root.asked = True
+
+    def leave(self, member: UUID, error: BaseException | None = None) -> Ended | None:
+        """Forget something that has ended.
+
+        Args:
+            member: Its id.
+            error: What it raised, None when nothing.
+
+        Returns:
+            The run, when it was the run's outermost; else None.
+        """
+        with self._lock:
+            root = self._roots.pop(member, None)
+            if root is None:
+                return None
+            root.inside.discard(member)
+            if root.top != member:
+                return None
+            for left_over in root.inside:
+                self._roots.pop(left_over, None)
+        return Ended(root.run_id, *_outcome(error, asked=root.asked))
+
+
+def _outcome(error: BaseException | None, *, asked: bool) -> tuple[RunStatus, str | None]:
+    if error is None:
+        return ("waiting" if asked else "completed"), None
+    if isinstance(error, LimitError):
+        return "stopped", error.kind
+    return ("cancelled" if isinstance(error, CANCELLED) else "failed"), None

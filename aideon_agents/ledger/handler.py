@@ -1,0 +1,247 @@
+"""Writes one row per model call, as LangChain's callbacks tell of it.
+
+The handler records and does nothing else. Its start rows must be written before money is spent, so
+a ledger that refuses them stops the call (`raise_error`); at the end the answer is paid for, so
+a row that cannot be completed is logged and stays `started`, which says that money may have been
+spent. It runs inline: a thread per event costs more than the row.
+"""
+
+# ruff: noqa: ARG002 - LangChain's events say more than a row needs
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langgraph.errors import GraphInterrupt
+
+from aideon_agents.errors import LedgerError
+from aideon_agents.ledger.bare_runs import BareRuns
+from aideon_agents.ledger.open_calls import OpenCall
+from aideon_agents.ledger.settlement import answered, failed
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from langchain_core.outputs import LLMResult
+
+    from aideon_agents.ledger.rows import CallEnd
+    from aideon_agents.ledger.store import Ledger
+
+_log = logging.getLogger(__name__)
+
+
+class CostHandler(BaseCallbackHandler):
+    """What every model call in a graph costs, in the ledger.
+
+    Put it into `config["callbacks"]` of any LangChain or LangGraph call, sync or async.
+
+    Args:
+        ledger: Where rows are written.
+        run_id: The run that all calls belong to, which exists already. None: every outermost
+            chain becomes a run of its own.
+        workflow: The name of such runs; None: the chain's own.
+        user: Who they are for.
+        tier: The tier they count for.
+    """
+
+    run_inline = True
+    raise_error = True
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        run_id: str | None = None,
+        workflow: str | None = None,
+        user: str | None = None,
+        tier: str | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._given = run_id
+        self._bare = BareRuns(ledger, workflow=workflow, user=user, tier=tier)
+        self._lock = threading.Lock()
+        self._open: dict[UUID, OpenCall] = {}
+
+    @property
+    def run_id(self) -> str | None:
+        """The run given, else the one that started last; None before the first."""
+        return self._given or self._bare.newest
+
+    @property
+    def ignore_chain(self) -> bool:
+        """With a run given nobody needs to hear of chains, and leaving them out is cheaper."""
+        return self._given is not None
+
+    @property
+    def ignore_agent(self) -> bool:
+        """As for chains; LangChain files tools under agents."""
+        return self._given is not None
+
+    @property
+    def ignore_retriever(self) -> bool:
+        """As for chains."""
+        return self._given is not None
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the call's row before the model is asked."""
+        known = metadata or {}
+        ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
+        params = kwargs.get("invocation_params") or {}
+        call = OpenCall(str(run_id), ledger_run, known, params)
+        if call.start.rehearsed and self._given is None:
+            self._bare.rehearsed(run_id)
+        self._ledger.start_call(call.start)
+        with self._lock:
+            self._open[run_id] = call
+
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Write the row of a model that completes text, as that of a chat model."""
+        self.on_chat_model_start(serialized, prompts, run_id=run_id, **kwargs)
+
+    def on_llm_new_token(
+        self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Note when a streamed answer begins, and the usage it reports on the way."""
+        if call := self._open.get(run_id):
+            call.hear(chunk)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Complete the row of a call that was answered."""
+        if call := self._take(run_id):
+            self._settle(call, answered(call, response))
+        self._leave(run_id)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Complete the row of a call that raised."""
+        if call := self._take(run_id):
+            self._settle(call, failed(call, error))
+        self._leave(run_id, error)
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remember which run a chain belongs to; the outermost starts one."""
+        self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a chain; with the outermost its run is completed."""
+        self._leave(run_id)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a chain that raised; with the outermost its run has failed."""
+        if isinstance(error, GraphInterrupt):
+            self._bare.asked(run_id)
+        self._leave(run_id, error)
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remember a tool as a chain: models are called inside."""
+        self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
+
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any],
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remember a retriever as a chain: models are called inside."""
+        self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a tool."""
+        self._leave(run_id)
+
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a retriever."""
+        self._leave(run_id)
+
+    on_tool_error = on_retriever_error = on_chain_error
+
+    def settle_cancelled(self, run_id: str | None = None) -> None:
+        """Complete the rows of calls that were cancelled on the way.
+
+        LangChain tells nobody of a cancelled call's end, so whoever ends a run says so here.
+
+        Args:
+            run_id: The run that has ended; None: the one that was given.
+        """
+        ended = run_id or self._given
+        with self._lock:
+            left = [key for key, call in self._open.items() if call.start.run_id == ended]
+            calls = [self._open.pop(key) for key in left]
+        for call in calls:
+            self._settle(call, failed(call, asyncio.CancelledError("cancelled")))
+
+    def _enter(
+        self,
+        serialized: dict[str, Any] | None,
+        member: UUID,
+        parent: UUID | None,
+        metadata: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> str:
+        name = kwargs.get("name") or (serialized or {}).get("name") or "chain"
+        thread = metadata.get("thread_id")
+        return self._bare.enter(
+            member, parent, name=name, thread=None if thread is None else str(thread)
+        )
+
+    def _leave(self, member: UUID, error: BaseException | None = None) -> None:
+        ended = self._bare.leave(member, error)
+        if ended is None:
+            return
+        self.settle_cancelled(ended.run_id)
+        try:
+            self._ledger.finish_run(
+                ended.run_id,
+                ended.status,
+                stop_reason=ended.stop_reason,
+                error=None if error is None else str(error) or type(error).__name__,
+                error_type=None if error is None else type(error).__name__,
+            )
+        except LedgerError as refused:
+            _log.warning("run %s stays running: %s", ended.run_id, refused)
+
+    def _take(self, run_id: UUID) -> OpenCall | None:
+        with self._lock:
+            return self._open.pop(run_id, None)
+
+    def _settle(self, call: OpenCall, end: CallEnd) -> None:
+        try:
+            self._ledger.finish_call(call.start.call_id, end)
+        except LedgerError as refused:
+            _log.warning("call %s stays started: %s", call.start.call_id, refused)

@@ -1,0 +1,130 @@
+"""How a call ended: its status, its tokens and what they cost.
+
+A call is settled once, by what is known at its end. An answer costs what its usage says. A failed
+attempt costs nothing only where the provider cannot have charged: it answered with an error
+status, or was never reached. Everything in between is unknown, and makes totals lower bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.errors import Partial, ProviderError
+from aideon_agents.ledger import tags
+from aideon_agents.ledger.pricing import Price, billed_model, price
+from aideon_agents.ledger.rows import CallEnd
+from aideon_agents.ledger.usage import Usage, answered_from_cache
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import LLMResult
+
+    from aideon_agents.ledger.open_calls import OpenCall
+    from aideon_agents.ledger.rows import CallStatus
+
+CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+"""Ends that somebody here asked for."""
+
+_CACHED = Price(0, "answer cache")
+_NOT_BILLED = Price(0, "not billed")
+
+
+def answered(call: OpenCall, response: LLMResult) -> CallEnd:
+    """The end of a call that was answered.
+
+    Args:
+        call: The call.
+        response: LangChain's result, as `on_llm_end` carries it.
+
+    Returns:
+        Status `ok` at the price of the model that answered; `cached`, at no cost and without
+        tokens, when LangChain's cache answered: no provider was asked, and the usage in the
+        answer is that of the first time.
+    """
+    answers = response.generations[0] if response.generations else []
+    answer = answers[0] if answers else None
+    message = getattr(answer, "message", None)
+    said: dict[str, Any] = {
+        **(response.llm_output or {}),
+        **(getattr(answer, "generation_info", None) or {}),
+        **getattr(message, "response_metadata", {}),
+    }
+    model = _text(said, "model_name", "model")
+    end = functools.partial(
+        CallEnd,
+        duration_ms=call.elapsed_ms,
+        time_to_first_token_ms=call.first_token_ms,
+        response_model=model,
+        finish_reason=_text(said, "finish_reason", "stop_reason"),
+    )
+    if answered_from_cache(message):
+        return end(status="cached", cost_nanousd=_CACHED.nanousd, price_source=_CACHED.source)
+    usage = call.usage_in(message)
+    cost = _cost(call, model, usage)
+    estimated = said.get(tags.USAGE_SOURCE) == "estimated"
+    return end(
+        status="ok",
+        usage=usage,
+        usage_source="none" if usage is None else "estimated" if estimated else "reported",
+        cost_nanousd=cost.nanousd,
+        price_source=cost.source,
+    )
+
+
+def failed(call: OpenCall, error: BaseException) -> CallEnd:
+    """The end of a call that raised.
+
+    Args:
+        call: The call.
+        error: What it raised. `billed` False, or an HTTP `status_code`, says that it cost
+            nothing; `usage` (a `Usage`) and `response_model` say what it did cost.
+
+    Returns:
+        Status `cancelled`, `truncated` or `error`, and the cost where it is known.
+    """
+    usage: Any = getattr(error, "usage", None)
+    usage = usage if isinstance(usage, Usage) else None
+    model: str | None = getattr(error, "response_model", None)
+    cost = _NOT_BILLED if _unbilled(error) else _cost(call, model, usage)
+    return CallEnd(
+        status=_status(error),
+        duration_ms=call.elapsed_ms,
+        time_to_first_token_ms=call.first_token_ms,
+        response_model=model,
+        error_type=type(error).__name__,
+        error=str(error) or type(error).__name__,
+        usage=usage,
+        usage_source="reported" if usage else "none",
+        cost_nanousd=cost.nanousd,
+        price_source=cost.source,
+    )
+
+
+def _cost(call: OpenCall, response_model: str | None, usage: Usage | None) -> Price:
+    provider, requested = call.start.provider, call.start.requested_model
+    return price(provider, billed_model(provider, requested, response_model), usage, call.started)
+
+
+def _status(error: BaseException) -> CallStatus:
+    if isinstance(error, CANCELLED):
+        return "cancelled"
+    return "truncated" if isinstance(error, Partial) else "error"
+
+
+def _unbilled(error: BaseException) -> bool:
+    """Whether the provider cannot have charged.
+
+    Errors of our own say so; a model that is not guarded raises its client's errors, which carry
+    the HTTP status that was answered.
+    """
+    if isinstance(error, ProviderError):
+        return error.billed is False
+    status = getattr(error, "status_code", None)
+    return isinstance(status, int) and status >= HTTPStatus.BAD_REQUEST
+
+
+def _text(said: dict[str, Any], *names: str) -> str | None:
+    found = (said[name] for name in names if said.get(name))
+    return next((value for value in found if isinstance(value, str)), None)

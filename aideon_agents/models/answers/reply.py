@@ -1,0 +1,215 @@
+"""What a chat model would be asked, and the answer to it by rule.
+
+Both the rehearsing chat model and the simulated provider answer through `reply`, one from
+LangChain's messages and the other from OpenAI's, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from aideon_agents.models.answers.digest import digest
+from aideon_agents.models.answers.instance import instance
+from aideon_agents.models.answers.tokens import cut, estimate_tokens
+
+if TYPE_CHECKING:
+    from aideon_agents.models.answers.schemas import Schema
+
+_PEOPLE = frozenset({"human", "user"})
+_NO_MATERIAL = "There was nothing to answer from."
+_WORDS_PER_STRING = (24, 8, 3)
+"""How long the strings of a typed answer are: shorter ones when the answer would not fit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    """In LangChain's words or OpenAI's: human or user, ai or assistant, system, tool."""
+    text: str
+    calls: tuple[tuple[str, str], ...] = ()
+    """The tools that it calls: name, and arguments as JSON."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Everything an answer depends on."""
+
+    turns: tuple[Turn, ...]
+    tools: tuple[Schema, ...] = ()
+    """In OpenAI's format."""
+    tool_choice: object = None
+    """In OpenAI's format or LangChain's; None leaves the choice to the rule."""
+    response_format: Mapping[str, Any] | None = None
+    """In OpenAI's format; None asks for text."""
+    max_tokens: int | None = None
+    """The most output tokens; None sets no bound."""
+    stop: tuple[str, ...] = ()
+    """Texts before which an answer ends."""
+
+    @property
+    def input_tokens(self) -> int:
+        """The estimated tokens of messages, tools and schema together."""
+        texts = [turn.text for turn in self.turns]
+        texts += [text for turn in self.turns for call in turn.calls for text in call]
+        texts += [json.dumps(tool, ensure_ascii=False) for tool in self.tools]
+        if self.response_format:
+            texts.append(json.dumps(self.response_format, ensure_ascii=False))
+        return sum(map(estimate_tokens, texts))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a chat model answers."""
+
+    text: str = ""
+    tool: str | None = None
+    """The name of the tool that is called; None when the answer is text."""
+    arguments: str = ""
+    """The call's arguments as JSON, which breaks off where max_tokens cut it."""
+    finish_reason: str = "stop"
+    """stop, length, tool_calls or content_filter."""
+
+    @property
+    def output_tokens(self) -> int:
+        """The estimated tokens of the text and of the call."""
+        return estimate_tokens(self.text) + estimate_tokens(self.arguments)
+
+
+def text_of(content: object) -> str:
+    """Read a message's content.
+
+    Args:
+        content: A string, or a list of strings and blocks of which those with text count.
+
+    Returns:
+        The text.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        return ""
+    blocks = cast("Sequence[Any]", content)
+    texts = [block if isinstance(block, str) else _block_text(block) for block in blocks]
+    return "\n".join(filter(None, texts))
+
+
+def _block_text(block: object) -> str:
+    text = cast("Mapping[str, Any]", block).get("text") if isinstance(block, Mapping) else None
+    return text if isinstance(text, str) else ""
+
+
+def material(turns: Sequence[Turn]) -> str:
+    """Find what an answer is worked out from.
+
+    Args:
+        turns: The conversation.
+
+    Returns:
+        The last thing a person said; where nobody did, the last text there is.
+    """
+    said = [turn.text for turn in turns if turn.text.strip()]
+    by_people = [turn.text for turn in turns if turn.role in _PEOPLE and turn.text.strip()]
+    return (by_people or said or [""])[-1]
+
+
+def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) -> dict[str, Any]:
+    """Call the first tool.
+
+    Args:
+        tools: In OpenAI's format, at least one.
+        material: What the arguments' strings are taken from.
+        max_words: The longest string of the arguments.
+
+    Returns:
+        The tool's `name` and its `args`, valid for its parameters.
+    """
+    function = tools[0]["function"]
+    parameters = function.get("parameters") or {"type": "object"}
+    return {
+        "name": function["name"],
+        "args": instance(parameters, material, max_words=max_words),
+    }
+
+
+def reply(ask: Ask) -> Answer:
+    """Answer by rule, from the given material alone.
+
+    A tool is called when tools are offered and none has answered since a person last spoke, or
+    when the choice is forced. Otherwise a response format gets an instance of its schema as JSON,
+    and a plain question the digest of its material.
+
+    Args:
+        ask: The conversation and what is asked for.
+
+    Returns:
+        The same answer for the same ask.
+
+    Raises:
+        ValueError: A schema has no instance that simple means can find.
+    """
+    given = material(ask.turns)
+    tool = _tool_to_call(ask)
+    if tool is not None:
+        arguments, shortened = _fitting_json(
+            lambda words: tool_call([tool], given, max_words=words)["args"], ask.max_tokens
+        )
+        reason = "length" if shortened else "tool_calls"
+        return Answer(tool=tool["function"]["name"], arguments=arguments, finish_reason=reason)
+    if ask.response_format and ask.response_format.get("type") != "text":
+        schema = ask.response_format.get("json_schema", {}).get("schema") or _ANY_OBJECT
+        text, shortened = _fitting_json(
+            lambda words: instance(schema, given, max_words=words), ask.max_tokens
+        )
+        return Answer(text=text, finish_reason="length" if shortened else "stop")
+    return limited(digest(given) or _NO_MATERIAL, ask)
+
+
+_ANY_OBJECT: Schema = {"properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+"""What a `json_object` response is, which asks for JSON without saying which."""
+
+
+def limited(text: str, ask: Ask) -> Answer:
+    """Make a text an answer that keeps to `stop` and `max_tokens`."""
+    ends = [text.find(stop) for stop in ask.stop if stop and stop in text]
+    text, shortened = cut(text[: min(ends)] if ends else text, ask.max_tokens)
+    return Answer(text=text, finish_reason="length" if shortened else "stop")
+
+
+def _fitting_json(made: Callable[[int], object], max_tokens: int | None) -> tuple[str, bool]:
+    """The JSON of the first value that fits; else the shortest one, broken off."""
+    text, shortened = "", True
+    for words in _WORDS_PER_STRING:
+        text, shortened = cut(json.dumps(made(words), ensure_ascii=False), max_tokens)
+        if not shortened:
+            break
+    return text, shortened
+
+
+def _tool_to_call(ask: Ask) -> Schema | None:
+    tools = {tool["function"]["name"]: tool for tool in ask.tools if "function" in tool}
+    choice = ask.tool_choice
+    if isinstance(choice, Mapping):
+        named = cast("Mapping[str, Any]", choice).get("function", {}).get("name")
+        return tools.get(named)
+    if not tools or choice == "none":
+        return None
+    if isinstance(choice, str) and choice in tools:
+        return tools[choice]
+    since = _since_a_person_spoke(ask.turns)
+    if choice in ("any", "required", True):
+        # A loop with a forced choice ends when its last tool, the typed answer, is called.
+        called = {name for turn in since for name, _ in turn.calls}
+        waiting = [tool for name, tool in tools.items() if name not in called]
+        return waiting[0] if waiting else list(tools.values())[-1]
+    answered = any(turn.role == "tool" for turn in since)
+    return None if answered else next(iter(tools.values()))
+
+
+def _since_a_person_spoke(turns: Sequence[Turn]) -> Sequence[Turn]:
+    last = max((nth for nth, turn in enumerate(turns) if turn.role in _PEOPLE), default=-1)
+    return turns[last + 1 :]

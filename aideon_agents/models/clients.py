@@ -1,0 +1,69 @@
+"""One HTTP client for every model, whose connections belong to the loop that uses them.
+
+A connection reused on another event loop fails, and inside a chain that failure looks like a dead
+provider. Building a client takes tens of milliseconds, so none is built per model. Hence one client
+object for the process, and behind it one real client per running loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import weakref
+from typing import TYPE_CHECKING
+
+import httpx2
+import openai
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_CONNECT_TIMEOUT = 5.0  # seconds; how long an answer may take is the guard's business
+
+
+class _Connections(httpx2.AsyncBaseTransport):
+    """Sends each request through the running loop's own client."""
+
+    def __init__(self) -> None:
+        self._clients: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncIterator[None]]
+        ] = weakref.WeakKeyDictionary()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        client = await self._client_of_this_loop()
+        # No auth: the request carries its key; a netrc entry must not replace it.
+        return await client.send(request, auth=None, stream=True, follow_redirects=False)
+
+    async def _client_of_this_loop(self) -> httpx2.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            client = openai.DefaultAsyncHttpxClient()  # its limits suit many calls at once
+            closer = _close_with_loop(client)
+            self._clients[loop] = (client, closer)
+            await anext(closer)
+        return self._clients[loop][0]
+
+
+async def _close_with_loop(client: httpx2.AsyncClient) -> AsyncIterator[None]:
+    """Wait inside a generator: `asyncio.run` closes those before it closes the loop."""
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+@functools.lru_cache(maxsize=1)
+def shared_client() -> openai.DefaultAsyncHttpxClient:
+    """The process's client, good on any event loop."""
+    return openai.DefaultAsyncHttpxClient(transport=_Connections())
+
+
+@functools.lru_cache(maxsize=1)
+def unused_client() -> openai.DefaultHttpxClient:
+    """The synchronous client that the model classes insist on; calls go through the bridge."""
+    return openai.DefaultHttpxClient()
+
+
+def timeouts(seconds: float) -> httpx2.Timeout:
+    """Time limits of one attempt: how long between bytes, and a short one to connect."""
+    return httpx2.Timeout(seconds, connect=min(_CONNECT_TIMEOUT, seconds))

@@ -1,0 +1,159 @@
+"""What a provider's error means: from the client library's exceptions to our classes.
+
+The classes decide what happens next (retry, next candidate, stop), so nothing outside this module
+looks at a status or a message. Whether an attempt may have been charged goes with it: a provider
+that answered with an error status, or was never reached, charged nothing; of anything between,
+nobody here can know.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import openai
+
+from aideon_agents import errors
+from aideon_agents.ledger.redaction import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+_TOO_LONG = ("context_length", "context length", "maximum context", "context window", "too long")
+_OUT_OF_CREDIT = ("insufficient_quota", "credit", "billing", "exceeded your current quota")
+_GONE = ("decommissioned", "deprecated", "no longer available", "model_not_found", "does not exist")
+_FILTERED = ("content_filter", "content_policy", "content management policy")
+_OVERLOADED = 529
+_GARBAGE = (openai.APIError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What the client makes of a body that is no chat completion, or of an error inside a stream."""
+_LONGEST_MESSAGE = 200
+
+
+def translate(error: BaseException, *, asked: str, key_variable: str | None) -> BaseException:
+    """Turn what a model class raised into one of our provider errors.
+
+    Args:
+        error: What came out of one attempt.
+        asked: `provider:model`, for the message.
+        key_variable: The environment variable that holds the key, None when there is none.
+
+    Returns:
+        A `ProviderError`, or `error` itself when it is not a provider's doing: a bug, a closed
+        event loop, a refusal of ours.
+    """
+    if isinstance(error, errors.AideonError):
+        return error
+    if isinstance(error, openai.APIStatusError):
+        return _from_status(error, asked, key_variable)
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
+        return errors.Transient(
+            f"{asked} gave no answer in time", billed=_billed(error), timed_out=True
+        )
+    if isinstance(error, openai.APIConnectionError):
+        reason = error.__cause__ or error
+        never_sent = _billed(error) is False
+        what = "cannot be reached" if never_sent else "broke the connection off"
+        return errors.Transient(
+            f"{asked} {what} ({_short(reason) or type(reason).__name__})", billed=_billed(error)
+        )
+    if isinstance(error, _GARBAGE):
+        return errors.Transient(f"{asked} sent an answer that cannot be read: {_short(error)}")
+    return error
+
+
+def _from_status(
+    error: openai.APIStatusError, asked: str, key_variable: str | None
+) -> errors.ProviderError:
+    status = error.status_code
+    said = f"{_said(error)} {error.code or ''} {error.type or ''}".lower()
+    make = _class_for(status, said)
+    message = f"{asked} answered {status}: {_short(_said(error))}"
+    if make is errors.KeyRejected and key_variable:
+        message = f"{asked} rejected the key in {key_variable} ({status}): set a valid one"
+    return make(
+        message,
+        billed=False,
+        status=status,
+        retry_after=retry_after(error.response.headers),
+    )
+
+
+def _class_for(status: int, said: str) -> type[errors.ProviderError]:
+    def mentions(words: tuple[str, ...]) -> bool:
+        return any(word in said for word in words)
+
+    by_words: tuple[tuple[type[errors.ProviderError], bool], ...] = (
+        (errors.ContextTooLong, status in {400, 413} and mentions(_TOO_LONG)),
+        (errors.Refused, status in {400, 403} and mentions(_FILTERED)),
+        (errors.OutOfCredit, status == 429 and mentions(_OUT_OF_CREDIT)),  # noqa: PLR2004 - HTTP
+        (errors.ModelGone, status == 400 and mentions(_GONE)),  # noqa: PLR2004 - HTTP
+    )
+    for make, applies in by_words:
+        if applies:
+            return make
+    return _BY_STATUS.get(status) or (
+        errors.Transient if status >= 500 else errors.CallerError  # noqa: PLR2004 - HTTP
+    )
+
+
+_BY_STATUS: Mapping[int, type[errors.ProviderError]] = {
+    401: errors.KeyRejected,
+    402: errors.OutOfCredit,
+    403: errors.KeyRejected,
+    404: errors.ModelGone,
+    408: errors.Transient,
+    409: errors.Transient,
+    410: errors.ModelGone,
+    413: errors.ContextTooLong,
+    429: errors.RateLimited,
+    _OVERLOADED: errors.Transient,
+}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks to wait: a number, or a date.
+
+    Args:
+        headers: The response's headers, case-insensitive.
+
+    Returns:
+        Seconds from now, at least 0; None when the header is missing or says nothing sensible.
+    """
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _billed(error: BaseException) -> bool | None:
+    """False when the request never left, None otherwise."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause).__name__ in _NEVER_SENT:
+            return False
+        cause = cause.__cause__
+    return None
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """The provider's own words."""
+    body = error.body
+    if isinstance(body, dict):
+        inner = cast("dict[str, Any]", body)
+        return str(inner.get("message") or json.dumps(inner))
+    return str(body or error.message)
+
+
+def _short(what: object) -> str:
+    text = one_line(str(what))
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"

@@ -1,0 +1,112 @@
+"""The providers: where they are, which key they take, and which client speaks to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import SecretStr
+
+from aideon_agents.errors import ModelNameError
+
+if TYPE_CHECKING:
+    from aideon_agents.models.catalog import ModelName
+    from aideon_agents.settings import Settings
+
+_ASK_LOCAL_TIMEOUT = 2.0  # seconds
+ANY_MODEL = "any"
+"""`local:any` is whatever model the local server serves first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Provider:
+    """One provider as it is configured."""
+
+    name: str
+    base_url: str | None
+    """None: not configured (a local server without an address)."""
+    key: SecretStr | None
+    key_variable: str | None
+    """The variable that holds the key; None when none is needed."""
+    pretend: bool = False
+    """Rehearsal assumes every key."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be asked at all."""
+        return self.pretend or bool(self.base_url and (self.key or self.key_variable is None))
+
+    @property
+    def missing(self) -> str:
+        """The variable that would make it available."""
+        return self.key_variable or "AIDEON_LOCAL_BASE_URL"
+
+
+def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provider]:
+    """Every provider we know, configured or not.
+
+    Args:
+        settings: Keys and addresses.
+        pretend: Take every one for available, as a rehearsal does.
+
+    Returns:
+        Providers by name.
+    """
+    known = (
+        Provider(
+            "together",
+            settings.together_base_url or "https://api.together.xyz/v1",
+            settings.together_api_key,
+            "TOGETHER_API_KEY",
+        ),
+        Provider(
+            "openai",
+            settings.openai_base_url or "https://api.openai.com/v1",
+            settings.openai_api_key,
+            "OPENAI_API_KEY",
+        ),
+        Provider(
+            "huggingface",
+            settings.hf_base_url or "https://router.huggingface.co/v1",
+            settings.hf_token,
+            "HF_TOKEN",
+        ),
+        # A key of any kind keeps the client content; local servers ignore it.
+        Provider("local", settings.local_base_url, SecretStr("none-needed"), None),
+    )
+    return {provider.name: dataclasses.replace(provider, pretend=pretend) for provider in known}
+
+
+def resolve(name: ModelName, provider: Provider) -> ModelName:
+    """Replace `local:any` by the model that the local server serves first.
+
+    Args:
+        name: What was asked for.
+        provider: Its provider.
+
+    Returns:
+        A name that the provider answers to.
+
+    Raises:
+        ModelNameError: The local server cannot be asked, or serves nothing.
+    """
+    if (name.provider, name.model) != ("local", ANY_MODEL):
+        return name
+    return dataclasses.replace(name, model=_first_model(str(provider.base_url)))
+
+
+@functools.lru_cache(maxsize=8)
+def _first_model(base_url: str) -> str:
+    address = base_url.rstrip("/") + "/models"
+    try:
+        with urllib.request.urlopen(address, timeout=_ASK_LOCAL_TIMEOUT) as answer:  # noqa: S310 - the user's own address
+            listed = cast("dict[str, Any]", json.load(answer))["data"]
+        return str(listed[0]["id"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ModelNameError(
+            f"the local server at {base_url} does not list its models ({error}): "
+            f"start it, or name one with --model ROLE=local:MODEL"
+        ) from None

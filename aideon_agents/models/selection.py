@@ -1,0 +1,76 @@
+"""From a request to the names of the models that may answer it, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aideon_agents.errors import NoModel
+from aideon_agents.models.catalog import ModelName, Rung
+from aideon_agents.models.providers import ANY_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aideon_agents.models.catalog import Catalog
+    from aideon_agents.models.providers import Provider
+    from aideon_agents.state import ModelRequest, Tier
+
+_LADDER: tuple[Rung, ...] = ("small", "medium", "large")
+_BY_ROLE: Mapping[str, Rung] = {
+    "planner": "medium",
+    "executor": "small",
+    "validator": "small",
+    "creative": "large",
+}
+_BY_COMPLEXITY: Mapping[str, Rung] = {"low": "small", "medium": "medium", "high": "large"}
+_CEILING: Mapping[Tier, Rung] = {"free": "small", "premium": "medium", "enterprise": "large"}
+
+
+def rung_for(request: ModelRequest, tier: Tier) -> Rung:
+    """The size of model that a request gets.
+
+    The complexity decides where one is given, else the role; never dearer than the tier allows.
+
+    Args:
+        request: What the node asks for.
+        tier: What the run may spend on.
+
+    Returns:
+        The rung.
+    """
+    complexity = request.complexity
+    wanted = _BY_COMPLEXITY[complexity] if complexity else _BY_ROLE[request.role]
+    ceiling: Rung = "large" if tier == "premium" and request.critical else _CEILING[tier]
+    return _LADDER[min(_LADDER.index(wanted), _LADDER.index(ceiling))]
+
+
+def choose(
+    request: ModelRequest, tier: Tier, catalog: Catalog, providers: Mapping[str, Provider]
+) -> tuple[ModelName, ...]:
+    """The candidates for a request, primary first.
+
+    Args:
+        request: What the node asks for.
+        tier: What the run may spend on.
+        catalog: Which models stand on which rung.
+        providers: Which of them can be asked.
+
+    Returns:
+        At least one name.
+
+    Raises:
+        ModelNameError: The request names an unknown provider or a retired model.
+        NoModel: None of the candidates' providers can be asked.
+    """
+    if request.model:
+        wanted = tuple(catalog.checked(name) for name in request.model)
+    else:
+        wanted = (*catalog.rungs[rung_for(request, tier)], ModelName("local", ANY_MODEL))
+    able = tuple(name for name in wanted if providers[name.provider].available)
+    if not able:
+        missing = dict.fromkeys(providers[name.provider].missing for name in wanted)
+        raise NoModel(
+            f"no model can be asked for the {request.role}: set {' or '.join(missing)}, "
+            "or AIDEON_OFFLINE=1 to rehearse without one"
+        )
+    return able

@@ -1,0 +1,128 @@
+"""Answers of a shape: ask with a JSON schema, check, complain once.
+
+The schema travels in `extra_body`, not as LangChain's `response_format`: with the latter the client
+library raises on an answer that met its token limit, and the tokens it cost are lost to the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from pydantic import BaseModel, ValidationError
+
+from aideon_agents.errors import Malformed, ProviderError
+from aideon_agents.models.bridge import blocking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.language_models import BaseChatModel, LanguageModelInput
+    from langchain_core.messages import AIMessage
+
+Model = TypeVar("Model", bound=BaseModel)
+
+REPAIR = "aideon_repair"
+"""Metadata key of a second question: it belongs to the same pass over the chain."""
+
+_FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", re.DOTALL)
+_SHOWN = 120  # characters of a wrong answer that an error shows
+
+
+def response_format(schema: type[BaseModel]) -> dict[str, Any]:
+    """The request's `response_format` for a pydantic model.
+
+    Args:
+        schema: The shape.
+
+    Returns:
+        OpenAI's `json_schema` format, which Together, vLLM, llama.cpp and Ollama take as well.
+    """
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": schema.__name__, "schema": _closed(schema.model_json_schema())},
+    }
+
+
+def parse(answer: AIMessage, schema: type[Model]) -> Model:
+    """Read an answer.
+
+    Args:
+        answer: What the model said; a code fence around the JSON is forgiven.
+        schema: The shape it should have.
+
+    Returns:
+        The typed answer.
+
+    Raises:
+        Malformed: It has another shape; the message says how, and shows how the answer begins.
+    """
+    said = answer.text.strip()
+    fenced = _FENCE.match(said)
+    try:
+        return schema.model_validate_json(fenced.group(1) if fenced else said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the answer"
+        begins = said[:_SHOWN] + ("…" if len(said) > _SHOWN else "")
+        raise Malformed(
+            f"the answer is no {schema.__name__}: {place}: {first['msg']}; "
+            f"it begins {json.dumps(begins, ensure_ascii=False)}"
+        ) from None
+
+
+def shaped(
+    model: BaseChatModel,
+    schema: type[Model],
+    give_up: Callable[[ProviderError], NoReturn],
+    **kwargs: Any,
+) -> Runnable[LanguageModelInput, Model]:
+    """A runnable that asks `model` for an instance of `schema`.
+
+    Args:
+        model: Whom to ask.
+        schema: The shape of the answer.
+        give_up: Called with the last error when the second answer is wrong too; it raises.
+        **kwargs: Bound to each call.
+
+    Returns:
+        The runnable; each of its at most two questions is a call of its own.
+    """
+    bound = model.bind(extra_body={"response_format": response_format(schema)}, **kwargs)
+
+    async def ask(question: LanguageModelInput, config: RunnableConfig) -> Model:
+        messages = model._convert_input(question).to_messages()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - LangChain's own way in
+        first = await bound.ainvoke(messages, config)
+        try:
+            return parse(first, schema)
+        except Malformed as complaint:
+            again = HumanMessage(f"That cannot be used: {complaint}. Answer with the JSON alone.")
+        same_pass = cast(
+            "RunnableConfig",
+            {**config, "metadata": {**(config.get("metadata") or {}), REPAIR: True}},
+        )
+        second = await bound.ainvoke([*messages, first, again], same_pass)
+        try:
+            return parse(second, schema)
+        except Malformed as error:
+            give_up(error)
+
+    def ask_blocking(question: LanguageModelInput, config: RunnableConfig) -> Model:
+        return blocking(ask(question, config))
+
+    return RunnableLambda(ask_blocking, ask, name=f"shape {schema.__name__}")
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with objects closed to further keys, which providers ask for."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    if closed.get("type") == "object" and "properties" in closed:
+        closed.setdefault("additionalProperties", False)
+    return closed

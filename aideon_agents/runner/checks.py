@@ -1,0 +1,45 @@
+"""The caller's mistakes, found before anything is called."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, cast, get_args
+
+from aideon_agents.errors import InputError
+from aideon_agents.patterns.walk import requests
+from aideon_agents.state import Role, Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aideon_agents.models import Models
+    from aideon_agents.patterns.nodes import Graph
+    from aideon_agents.state import Context
+
+
+def check(graph: Graph, task: str, context: Context, timeout: float | None) -> None:
+    """Find the caller's mistakes before anything is called."""
+    if not task.strip():
+        raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
+    if timeout is not None and timeout <= 0:
+        raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
+    models = cast("Models", context.models)
+    for request in requests(graph):
+        chosen = context.model.get(request.role) or request.model
+        models.chat(dataclasses.replace(request, model=chosen), context)
+
+
+def known_tier(tier: str) -> Tier:
+    if tier not in get_args(Tier):
+        raise InputError(f"there is no tier {tier!r}: one of {', '.join(get_args(Tier))}")
+    return cast("Tier", tier)
+
+
+def chains(model: Mapping[str, str | Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    unknown = [role for role in model or {} if role not in get_args(Role)]
+    if unknown:
+        raise InputError(f"there is no role {unknown[0]!r}: one of {', '.join(get_args(Role))}")
+    return {
+        role: (chain,) if isinstance(chain, str) else tuple(chain)
+        for role, chain in (model or {}).items()
+    }

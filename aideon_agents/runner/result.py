@@ -1,0 +1,113 @@
+"""What came of a run, as an object and as a JSON document."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, cast
+
+from aideon_agents.errors import LimitError, RunError
+from aideon_agents.ledger.documents import cost_document, node_document
+from aideon_agents.ledger.reports import Cost, NodeCost, node_costs, run_cost
+from aideon_agents.state import StepResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aideon_agents.ledger.rows import Run, RunStatus
+    from aideon_agents.ledger.store import Ledger
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What came of a run. Its fields are those of `aideon run --json`."""
+
+    run_id: str
+    workflow: str
+    status: RunStatus
+    stop_reason: str | None
+    """Why the root pattern or the run ended; None: it came to its end."""
+    output: str | None
+    """The text of the last result; None: there is none."""
+    results: Mapping[str, StepResult]
+    """Every result there is, by node path."""
+    cost: Cost
+    nodes: Sequence[NodeCost]
+    """The nodes that called a model, in the order in which they first did."""
+    rehearsed: bool
+    error: str | None
+    """One line; None: it did not fail."""
+    questions: Sequence[Mapping[str, Any]] = ()
+    """What it waits for an answer to."""
+    exception: BaseException | None = dataclasses.field(default=None, repr=False, compare=False)
+    """What was raised; None: nothing."""
+
+    def raise_for_status(self) -> RunResult:
+        """Raise what made the run fail or stop; return the result itself when nothing did.
+
+        Returns:
+            This result.
+
+        Raises:
+            RunError: It failed.
+            LimitError: It stopped at a limit.
+        """
+        if self.exception is None:
+            return self
+        if isinstance(self.exception, RunError | LimitError):
+            self.exception.run_id = self.run_id
+            raise self.exception
+        failed = RunError(self.error or self.status)
+        failed.run_id = self.run_id
+        raise failed from self.exception
+
+
+def recall(ledger: Ledger, found: Run) -> RunResult:
+    """A run as the ledger remembers it; prompts and answers only where they were recorded.
+
+    Args:
+        ledger: Where it is written.
+        found: Its row.
+
+    Returns:
+        The result as it stands now.
+    """
+    kept = cast("dict[str, dict[str, Any]]", found.results or {})
+    return RunResult(
+        run_id=found.run_id,
+        workflow=found.workflow,
+        status=found.status,
+        stop_reason=found.stop_reason,
+        output=found.output,
+        results={path: StepResult(node_path=path, **result) for path, result in kept.items()},
+        cost=run_cost(ledger, found.run_id),
+        nodes=node_costs(ledger, found.run_id),
+        rehearsed=found.rehearsed,
+        error=found.error,
+    )
+
+
+def document(result: RunResult) -> dict[str, Any]:
+    """A run as the JSON document of `aideon run --json`.
+
+    Args:
+        result: What came of it.
+
+    Returns:
+        JSON values; money is a decimal string in US dollars, what is unknown is null.
+    """
+    return {
+        "run_id": result.run_id,
+        "workflow": result.workflow,
+        "status": result.status,
+        "stop_reason": result.stop_reason,
+        "output": result.output,
+        "results": {
+            path: one.model_dump(mode="json", include={"role", "content", "data", "round"})
+            for path, one in result.results.items()
+        },
+        "cost": cost_document(result.cost),
+        "nodes": [node_document(node) for node in result.nodes],
+        "rehearsed": result.rehearsed,
+        "error": result.error,
+        "questions": list(result.questions),
+    }

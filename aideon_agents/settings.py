@@ -1,0 +1,87 @@
+"""What the environment says, read once at a door and handed down.
+
+Nothing here is read at import. The CLI adds `.env` from the working directory; a program that
+uses the package as a library decides for itself.
+"""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from aideon_agents.errors import UserError
+from aideon_agents.state import Tier
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user id without a name
+        return "unknown"
+
+
+def _blank_is_unset(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+Key = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+Address = Annotated[str | None, BeforeValidator(_blank_is_unset)]
+
+
+def _from(*variables: str, default: Any = None) -> Any:
+    return Field(default=default, validation_alias=AliasChoices(*variables))
+
+
+class Settings(BaseSettings):
+    """The environment, typed. Every variable stands in the README."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    together_api_key: Key = _from("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY")
+    openai_api_key: Key = _from("OPENAI_API_KEY")
+    hf_token: Key = _from("HF_TOKEN")
+    together_base_url: Address = _from("TOGETHER_BASE_URL")
+    openai_base_url: Address = _from("OPENAI_BASE_URL")
+    hf_base_url: Address = _from("HF_BASE_URL")
+    local_base_url: Address = _from("AIDEON_LOCAL_BASE_URL")
+    """Any OpenAI-compatible server; None: there is none."""
+    ledger: str = _from("AIDEON_LEDGER", default="sqlite:///.aideon/ledger.db")
+    tier: Tier = _from("AIDEON_TIER", default="premium")
+    user: str = Field(default_factory=_login_name, validation_alias=AliasChoices("AIDEON_USER"))
+    model_concurrency: PositiveInt = _from("AIDEON_MODEL_CONCURRENCY", default=64)
+    """Model calls in flight in this process, whatever the nesting."""
+    offline: bool = _from("AIDEON_OFFLINE", default=False)
+    """Never touch the network: rehearse."""
+    catalog: Path | None = _from("AIDEON_CATALOG")
+    """A catalog of one's own; None: the one in the wheel."""
+    profile: Literal["current", "seed"] = _from("AIDEON_PROFILE", default="current")
+
+    @property
+    def can_call(self) -> bool:
+        """Whether any provider has a key, or a local server is set, and the network is allowed."""
+        keys = (self.together_api_key, self.openai_api_key, self.hf_token, self.local_base_url)
+        return not self.offline and any(keys)
+
+
+def load(env_file: Path | None = None) -> Settings:
+    """Read the environment.
+
+    Args:
+        env_file: A `.env` file to read below the environment, None for none.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: A variable has a value that it cannot have; the message names it.
+    """
+    try:
+        return cast("Any", Settings)(_env_file=env_file)
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = "/".join(str(place) for place in first["loc"])
+        raise UserError(f"the environment variable {variable}: {first['msg'].lower()}") from None

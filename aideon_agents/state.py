@@ -1,0 +1,226 @@
+"""Every shape that travels on an edge, and what a run is given.
+
+`State` is what nodes read, `Results` what every pattern gives back: two parallel subgraphs that
+both returned a plain key such as `task` would be an InvalidUpdateError, so only keys that merge
+leave a pattern. `Context` reaches nodes through LangGraph's `Runtime[Context]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypedDict, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import Runnable
+
+Role = Literal["planner", "executor", "validator", "creative"]
+Complexity = Literal["low", "medium", "high"]
+Tier = Literal["free", "premium", "enterprise"]
+
+
+class PlanStep(BaseModel):
+    """One step of a plan."""
+
+    id: str = Field(description="A short name for this step, unique in the plan, such as s1")
+    description: str = Field(description="What this step has to do, in one or two sentences")
+    agent: Literal["executor", "creative"] = Field(description="Who does it")
+    complexity: Complexity = Field(description="How hard it is")
+    depends_on: list[str] = Field(description="Ids of the steps whose results it needs")
+
+
+class Plan(BaseModel):
+    """The planner's answer."""
+
+    steps: list[PlanStep] = Field(description="The steps, in an order that respects depends_on")
+
+
+class Verdict(BaseModel):
+    """A validator's answer. `passed` is the only boolean we ever ask a model for."""
+
+    passed: bool = Field(description="Whether the text meets every criterion")
+    score: float = Field(ge=0, le=1, description="How well it meets them, 0 to 1")
+    feedback: str = Field(description="What to change, concretely; empty when nothing")
+
+
+class Decision(BaseModel):
+    """Which way a conditional goes."""
+
+    route: str = Field(description="The name of one of the offered routes, exactly as offered")
+    reason: str = Field(description="Why, in one sentence")
+
+
+class StepResult(BaseModel):
+    """What one node gave back."""
+
+    model_config = ConfigDict(frozen=True)
+
+    node_path: str
+    """Where it ran: names from the outside in, joined by `/`."""
+    role: str
+    """planner, executor, validator, creative, or the kind of node that was no agent."""
+    content: str
+    """The answer as text."""
+    data: Any = None
+    """The typed answer where the node has one, else None."""
+    round: int = 1
+    """The n-th time round in the innermost loop, from 1."""
+    order: int = 0
+    """A logical clock: greater than that of every result the node could see."""
+
+
+def latest(results: Mapping[str, StepResult]) -> StepResult | None:
+    """The last result by order, None when there is none yet."""
+    return max(results.values(), key=lambda result: result.order, default=None)
+
+
+def next_order(results: Mapping[str, StepResult]) -> int:
+    """The order for a result that has seen `results`."""
+    last = latest(results)
+    return 1 + (last.order if last else 0)
+
+
+def merge(left: dict[str, StepResult], right: dict[str, StepResult]) -> dict[str, StepResult]:
+    """Reduce two result maps to one, by node path.
+
+    A subgraph gives back everything it was given as well as what it added, so two branches bring
+    stale copies of one another's results. The later by `order` wins, which makes the merge
+    idempotent and independent of the order in which branches finish.
+    """
+    merged = dict(left)
+    for path, result in right.items():
+        known = merged.get(path)
+        if known is None or result.order >= known.order:
+            merged[path] = result
+    return merged
+
+
+T = TypeVar("T")
+
+
+def last(_left: T, right: T) -> T:
+    """Keep what was written last."""
+    return right
+
+
+class Results(TypedDict, total=False):
+    """What every pattern gives back."""
+
+    results: Annotated[dict[str, StepResult], merge]
+    plan: Annotated[Plan | None, last]
+    verdict: Annotated[Verdict | None, last]
+    route: Annotated[str | None, last]
+
+
+class Entry(Results, total=False):
+    """What a graph takes in."""
+
+    task: str
+    """What the user wants, in words."""
+    inputs: dict[str, Any]
+    """Whatever else the caller passed in, by key."""
+
+
+class State(Entry, total=False):
+    """What a node reads."""
+
+    round: Annotated[int, last]
+    """Set by the innermost loop and private to it; absent means 1. Never part of `Results`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """What a node asks of a model; selection turns it into a chain of candidates."""
+
+    role: Role
+    complexity: Complexity | None = None
+    """None: the role decides."""
+    purpose: str | None = None
+    """What the call is for, a dimension of the cost report; None: nobody said."""
+    model: tuple[str, ...] = ()
+    """`provider:model` names that replace the choice, primary first; empty: choose."""
+    critical: bool = False
+    """Marked critical or complex: the premium tier may use the large rung."""
+    max_tokens: int = 1024
+    """The most output tokens; always sent."""
+    temperature: float | None = None
+    """None: the provider's default."""
+    timeout: float | None = None
+    """Seconds for the whole chain; None: the Settings' default."""
+
+
+class ModelSource(Protocol):
+    """Where nodes get their models from. One method; the double is in `testing`."""
+
+    def chat(
+        self, request: ModelRequest, context: Context
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The chain of chat models that answers `request`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a run is given. Everything has a default: a graph may be invoked bare."""
+
+    models: ModelSource | None = None
+    """None: the models that Settings allow."""
+    tier: Tier = "premium"
+    user: str | None = None
+    """Who the run is for; None: nobody was named."""
+    purpose: str | None = None
+    """The default purpose of this run's calls."""
+    model: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=lambda: cast("dict[str, tuple[str, ...]]", {})
+    )
+    """Chains by role that replace the choice."""
+    stream: bool = False
+    """Whether model calls stream. A property of the run, never of who watches it."""
+    rehearse: bool = False
+    """Answer every call by rule, in process, without a network."""
+
+
+PART = "aideon_part:"
+"""Prefix of the metadata key under which a builder says what path part its node adds."""
+
+NODE_PATH = "aideon_node_path"
+"""Metadata key under which an agent hands its place down to its model calls."""
+
+
+def part(name: str, adds: str | None = None) -> dict[str, str]:
+    """The metadata that marks a node as ours.
+
+    Args:
+        name: The node's name in its graph.
+        adds: What it adds to the node path: its own name when None, nothing when empty.
+
+    Returns:
+        Metadata for `StateGraph.add_node`. LangGraph hands it down to everything inside.
+    """
+    return {PART + name: name if adds is None else adds}
+
+
+def node_path(metadata: Mapping[str, Any]) -> str:
+    """The place in the nested graphs that a callback's or a config's metadata speaks of.
+
+    LangGraph's checkpoint namespace names the nodes from the outside in, `refine:id|draft:id`.
+    Our builders mark theirs with `part`; what lies inside the innermost marked node (`model` in
+    an agent made elsewhere) is not a place of ours, and a graph with no mark keeps every name.
+
+    Args:
+        metadata: As given to callbacks, or found in `config["metadata"]`.
+
+    Returns:
+        Names joined by `/`; empty outside any graph.
+    """
+    if NODE_PATH in metadata:
+        return str(metadata[NODE_PATH])
+    namespace = str(metadata.get("langgraph_checkpoint_ns") or metadata.get("langgraph_node") or "")
+    names = [segment.partition(":")[0] for segment in namespace.split("|") if segment]
+    marked = [index for index, name in enumerate(names) if PART + name in metadata]
+    ours = names[: marked[-1] + 1] if marked else names
+    return "/".join(filter(None, (str(metadata.get(PART + name, name)) for name in ours)))

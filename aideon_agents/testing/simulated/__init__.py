@@ -1,0 +1,1 @@
+"""A simulated provider: real HTTP, answers by rule, faults by plan, and a bill."""

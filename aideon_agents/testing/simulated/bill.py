@@ -1,0 +1,149 @@
+"""What the simulated provider would charge: the other side of the ledger.
+
+An error status costs nothing. What was generated is charged whether or not it reached the caller:
+after a hang, a reset, a body that broke off, and in a cut stream up to the cut.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aideon_agents.testing.simulated.faults import Kind
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rate:
+    """What a model's tokens cost, in nano-dollars each; 0.15 USD per million tokens is 150."""
+
+    input: int | Decimal
+    output: int | Decimal
+    cache_read: int | Decimal | None = None
+    """For input that was read from the cache; None: the same as other input."""
+
+    def of(self, call: BilledCall) -> int:
+        """The price of a call in nano-dollars, rounded half to even."""
+        cached = self.input if self.cache_read is None else self.cache_read
+        fresh = call.input_tokens - call.cache_read_tokens
+        exact = fresh * self.input + call.cache_read_tokens * cached
+        return int(
+            Decimal(exact + call.output_tokens * self.output).quantize(Decimal(1), ROUND_HALF_EVEN)
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BilledCall:
+    """One line of the bill."""
+
+    request_id: str
+    """As sent in the x-request-id header."""
+    key_tail: str
+    """The last four characters of the key that pays."""
+    model: str
+    """The model that answered, after aliases."""
+    input_tokens: int = 0
+    """Includes those read from the cache."""
+    output_tokens: int = 0
+    """Includes those of reasoning."""
+    cache_read_tokens: int = 0
+    reasoning_tokens: int = 0
+    status: int | None = None
+    """The HTTP status; None when none was sent."""
+    fault: Kind | None = None
+    """What was made to go wrong; None when nothing was."""
+    streamed: bool = False
+    delivered: bool = False
+    """Whether the whole answer was sent off."""
+    nanousd: int | None = None
+    """What it costs; None when the model has no rate."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Total:
+    """What several calls come to."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    nanousd: int | None
+    """None when some call has no price."""
+
+
+class Bill:
+    """The provider's own account, safe to read while it serves.
+
+    Args:
+        rates: What each model costs; a model without a rate has calls without a price.
+    """
+
+    def __init__(self, rates: Mapping[str, Rate] | None = None) -> None:
+        self._rates = dict(rates or {})
+        self._calls: dict[str, BilledCall] = {}
+        self._lock = threading.Lock()
+
+    def charge(self, call: BilledCall) -> None:
+        """Write a call, or write it anew under the same request id."""
+        rate = self._rates.get(call.model)
+        priced = dataclasses.replace(call, nanousd=rate.of(call) if rate else None)
+        with self._lock:
+            self._calls[call.request_id] = priced
+
+    def amend(self, request_id: str, **changes: Any) -> None:
+        """Change a call that was charged before."""
+        with self._lock:
+            call = self._calls[request_id]
+        self.charge(dataclasses.replace(call, **changes))
+
+    @property
+    def calls(self) -> list[BilledCall]:
+        """Every call, in the order of arrival, those that cost nothing included."""
+        with self._lock:
+            return list(self._calls.values())
+
+    @property
+    def total(self) -> Total:
+        """All calls together."""
+        return _total(self.calls)
+
+    @property
+    def requests(self) -> int:
+        """How many calls there are, those that cost nothing included."""
+        return self.total.requests
+
+    @property
+    def input_tokens(self) -> int:
+        """Input tokens of all calls."""
+        return self.total.input_tokens
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of all calls."""
+        return self.total.output_tokens
+
+    @property
+    def nanousd(self) -> int | None:
+        """What all calls cost; None when some call has no price."""
+        return self.total.nanousd
+
+    @property
+    def by_model(self) -> dict[str, Total]:
+        """The totals of each model, in the order of their first calls."""
+        calls = self.calls
+        models = dict.fromkeys(call.model for call in calls)
+        return {model: _total([call for call in calls if call.model == model]) for model in models}
+
+
+def _total(calls: list[BilledCall]) -> Total:
+    prices = [call.nanousd for call in calls]
+    known = [price for price in prices if price is not None]
+    return Total(
+        requests=len(calls),
+        input_tokens=sum(call.input_tokens for call in calls),
+        output_tokens=sum(call.output_tokens for call in calls),
+        nanousd=sum(known) if len(known) == len(prices) else None,
+    )

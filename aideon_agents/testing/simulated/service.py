@@ -1,0 +1,190 @@
+"""What the simulated provider does with a request: check it, work, charge, deliver."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from pydantic import BaseModel
+
+from aideon_agents.models.answers import Answer, limited, reply
+from aideon_agents.testing.simulated.bill import BilledCall
+from aideon_agents.testing.simulated.chat import ChatRequest, read_chat
+from aideon_agents.testing.simulated.delivery import Delivery
+from aideon_agents.testing.simulated.log import SeenRequest
+from aideon_agents.testing.simulated.refusals import Refusal, Refused, refusal_of
+from aideon_agents.testing.simulated.reply import Reply
+from aideon_agents.testing.simulated.wire import CallerGone
+
+if TYPE_CHECKING:
+    from aideon_agents.models.answers import Ask
+    from aideon_agents.testing.simulated.bill import Bill
+    from aideon_agents.testing.simulated.faults import Draw, Fault
+    from aideon_agents.testing.simulated.log import RequestLog
+    from aideon_agents.testing.simulated.reply import UsageDetails
+    from aideon_agents.testing.simulated.wire import HttpRequest, Wire
+
+Said: TypeAlias = Answer | str | BaseModel | Mapping[str, Any]
+Answering: TypeAlias = Callable[[ChatRequest], Said | Awaitable[Said]]
+"""Answers a request: with text, with something that is said as JSON, or with a whole `Answer`."""
+
+_TAIL = 4
+_CHAT = ("POST", "/v1/chat/completions")
+_MODELS = ("GET", "/v1/models")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Service:
+    """Answers requests, on any number of connections of one event loop."""
+
+    bill: Bill
+    log: RequestLog
+    draw: Draw
+    """What goes wrong with a request."""
+    answer: Answering | None
+    """None: answers by rule."""
+    keys: Collection[str] | None
+    """The keys that are accepted; None: any."""
+    models: Collection[str]
+    """What /v1/models lists. Any other model is answered as well."""
+    aliases: Mapping[str, str]
+    """Models that another one answers for."""
+    details: UsageDetails
+
+    async def handle(self, wire: Wire, http: HttpRequest) -> None:
+        """Answer one request.
+
+        Args:
+            wire: The connection.
+            http: What came on it.
+        """
+        request_id = self.log.next_id()
+        self.log.add(_seen(http, request_id))
+        try:
+            await self._routed(wire, http, request_id)
+        except Refused as error:
+            self.log.close(request_id, str(error.refusal.status))
+            await self._refuse(wire, request_id, error.refusal)
+        except CallerGone:
+            self.log.close(request_id, "gone")
+
+    async def _routed(self, wire: Wire, http: HttpRequest, request_id: str) -> None:
+        key = self._key(http)
+        place = (http.method, http.path)
+        if place == _MODELS:
+            await self._list_models(wire, request_id)
+        elif place == _CHAT:
+            request = read_chat(http.body, request_id=request_id, key=key)
+            with self.log.working():
+                await self._complete(wire, request)
+        else:
+            raise Refused(Refusal(404, "not_found", f"There is no {http.method} {http.path}."))
+
+    def _key(self, http: HttpRequest) -> str:
+        scheme, _, key = http.headers.get("authorization", "").partition(" ")
+        key = key.strip()
+        if scheme.lower() != "bearer" or not key:
+            raise Refused(Refusal(401, "invalid_api_key", "You didn't provide an API key."))
+        if self.keys is not None and key not in self.keys:
+            raise Refused(Refusal(401, "invalid_api_key", f"Incorrect API key: *{key[-_TAIL:]}."))
+        return key
+
+    async def _list_models(self, wire: Wire, request_id: str) -> None:
+        models = [
+            {"id": model, "object": "model", "owned_by": "simulated"} for model in self.models
+        ]
+        self.log.close(request_id, "ok")
+        headers = {"content-type": "application/json", "x-request-id": request_id}
+        await wire.send(200, headers, json.dumps({"object": "list", "data": models}).encode())
+
+    async def _complete(self, wire: Wire, request: ChatRequest) -> None:
+        fault = self.draw(request)
+        line = BilledCall(
+            request_id=request.request_id,
+            key_tail=request.key[-_TAIL:],
+            model=self.aliases.get(request.model, request.model),
+            fault=fault.kind if fault else None,
+            streamed=request.stream,
+        )
+        refusal = refusal_of(fault) if fault else None
+        self.log.close(request.request_id, str(fault.kind) if fault else "ok")
+        if refusal:
+            self.bill.charge(dataclasses.replace(line, status=refusal.status))
+            await self._refuse(wire, request.request_id, refusal)
+        elif fault and fault.kind == "reset_before":
+            self.bill.charge(line)
+            wire.reset()
+        else:
+            await self._work(wire, request, line, fault)
+
+    async def _work(
+        self, wire: Wire, request: ChatRequest, line: BilledCall, fault: Fault | None
+    ) -> None:
+        made = Reply(
+            request=request,
+            model=line.model,
+            answer=await self._answer(request, fault),
+            details=self.details,
+        )
+        charged = dataclasses.replace(
+            line,
+            input_tokens=made.input_tokens,
+            cache_read_tokens=made.cache_read_tokens,
+            reasoning_tokens=made.reasoning_tokens,
+        )
+        self.bill.charge(charged)
+        amend = functools.partial(self.bill.amend, request.request_id)
+        headers = {"x-request-id": request.request_id}
+        await Delivery(wire, made, fault, amend, headers).run()
+
+    async def _answer(self, request: ChatRequest, fault: Fault | None) -> Answer:
+        ask = request.ask
+        if ask.max_tokens is not None:
+            # Thoughts count against the limit, and may leave nothing for the answer.
+            room = max(0, ask.max_tokens - self.details.reasoning_tokens)
+            ask = dataclasses.replace(ask, max_tokens=room)
+        try:
+            said = self.answer(request) if self.answer else reply(ask)
+            answer = _answer_of(await said if inspect.isawaitable(said) else said, ask)
+        except Exception as error:
+            raise Refused(
+                Refusal(500, "internal_error", f"{type(error).__name__}: {error}")
+            ) from error
+        if fault and fault.kind == "content_filtered":
+            half = answer.text[: len(answer.text) // 2]
+            return Answer(text=half, finish_reason="content_filter")
+        return answer
+
+    async def _refuse(self, wire: Wire, request_id: str, refusal: Refusal) -> None:
+        headers = {"content-type": "application/json", "x-request-id": request_id}
+        await wire.send(refusal.status, {**headers, **refusal.headers}, refusal.body)
+
+
+def _answer_of(said: Said, ask: Ask) -> Answer:
+    if isinstance(said, Answer):
+        return said
+    if isinstance(said, BaseModel):
+        return limited(said.model_dump_json(), ask)
+    return limited(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False), ask)
+
+
+def _seen(http: HttpRequest, request_id: str) -> SeenRequest:
+    try:
+        body = json.loads(http.body)
+    except ValueError:
+        body = None
+    model = cast("dict[str, Any]", body).get("model") if isinstance(body, dict) else None
+    return SeenRequest(
+        request_id=request_id,
+        at=time.time(),
+        method=http.method,
+        path=http.path,
+        headers={name: value for name, value in http.headers.items() if name != "authorization"},
+        body=body,
+        model=model if isinstance(model, str) else None,
+    )

@@ -1,0 +1,177 @@
+"""One HTTP/1.1 connection: h11 for the protocol, asyncio's streams for the bytes.
+
+A simulation of failures needs what server frameworks hide: to break off a body, to reset the
+connection, to notice at once that the caller has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+import h11
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_READ = 65536
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER on, zero seconds: closing sends RST instead of FIN."""
+
+
+class CallerGone(Exception):  # noqa: N818 - reads as what happened
+    """The caller closed the connection before the answer was sent."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request that has arrived whole."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    """With lower-case names."""
+    body: bytes
+
+
+class Wire:
+    """A connection, from the first request to the last.
+
+    Args:
+        reader: What the caller sends.
+        writer: What the caller gets.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER)
+
+    async def request(self) -> HttpRequest | None:
+        """Wait for the next request.
+
+        Returns:
+            The request; None when there will be no other.
+
+        Raises:
+            h11.RemoteProtocolError: What came is not HTTP.
+            CallerGone: The connection broke.
+        """
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+        if self._http.our_state is not h11.IDLE:
+            return None
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = await self._event()
+            if isinstance(event, h11.Request):
+                head = event
+                if self._http.they_are_waiting_for_100_continue:
+                    self._put(h11.InformationalResponse(status_code=100, headers=[]))
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return _request(head, bytes(body))
+            else:
+                return None
+
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a whole response."""
+        sized = {**headers, "content-length": str(len(body))}
+        self._put(_head(status, sized), h11.Data(data=body), h11.EndOfMessage())
+        await self._drain()
+
+    async def send_truncated(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Announce a body, send half of it, and close."""
+        sized = {**headers, "content-length": str(len(body))}
+        self._put(_head(status, sized), h11.Data(data=body[: len(body) // 2]))
+        await self.break_off()
+
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Begin a response whose length is not known."""
+        self._put(_head(status, headers))
+
+    def put(self, data: bytes) -> None:
+        """Add to the response that was begun."""
+        if data:
+            self._put(h11.Data(data=data))
+
+    async def finish(self) -> None:
+        """End the response that was begun."""
+        self._put(h11.EndOfMessage())
+        await self._drain()
+
+    async def break_off(self) -> None:
+        """Close in the midst of a response; what was written still arrives."""
+        self._http.send_failed()
+        await self._drain()
+        self._writer.close()
+
+    def reset(self) -> None:
+        """Reset the connection: the caller gets RST."""
+        self._http.send_failed()
+        connection: Any = self._writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._writer.transport.abort()
+
+    async def pause(self, seconds: float | None) -> None:
+        """Let time pass, but not for a caller who has left.
+
+        Args:
+            seconds: How long; None: until the caller leaves.
+
+        Raises:
+            CallerGone: The caller left.
+        """
+        await self._drain()
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    self._http.receive_data(await self._read_some())
+        except TimeoutError:
+            return
+
+    def drop(self) -> None:
+        """Close at once, whatever was going on."""
+        self._writer.transport.abort()
+
+    async def _event(self) -> Any:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            try:
+                data = await self._reader.read(_READ)
+            except ConnectionError as error:
+                raise CallerGone from error
+            self._http.receive_data(data)
+        return event
+
+    async def _read_some(self) -> bytes:
+        try:
+            data = await self._reader.read(_READ)
+        except ConnectionError as error:
+            raise CallerGone from error
+        if not data:
+            raise CallerGone
+        return data
+
+    async def _drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except ConnectionError as error:
+            raise CallerGone from error
+
+    def _put(self, *events: Any) -> None:
+        self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
+
+
+def _request(head: h11.Request, body: bytes) -> HttpRequest:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+    path = head.target.decode("latin-1").partition("?")[0]
+    return HttpRequest(head.method.decode("latin-1"), path, headers, body)
+
+
+def _head(status: int, headers: Mapping[str, str]) -> h11.Response:
+    return h11.Response(status_code=status, headers=list(headers.items()))

@@ -1,0 +1,101 @@
+"""The README is a tour that works: its Python runs, its commands run, in order, offline."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELLS = {"bash", "sh", "shell", "console"}
+
+
+class Fence(NamedTuple):
+    language: str
+    text: str
+    line: int
+
+
+def fences() -> list[Fence]:
+    found = re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [Fence(one[1], one[2], README.count("\n", 0, one.start()) + 1) for one in found]
+
+
+def commands() -> list[str]:
+    """The commands in the README; in a console only what follows the prompt is one."""
+    found: list[str] = []
+    for fence in fences():
+        if fence.language not in SHELLS:
+            continue
+        lines = fence.text.replace("\\\n", " ").splitlines()
+        if fence.language == "console":
+            lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        found += [line.strip() for line in lines]
+    return found
+
+
+SNIPPETS = [fence for fence in fences() if fence.language == "python"]
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> dict[str, str]:
+    """An environment of a newcomer without a key, in a folder that holds the README."""
+    shutil.copy(ROOT / "README.md", tmp_path)
+    scripts = str(Path(sys.executable).parent)
+    return {
+        "AIDEON_OFFLINE": "1",
+        "HOME": str(tmp_path),
+        "PATH": scripts + os.pathsep + os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "default",
+        "USER": "reader",
+    }
+
+
+def run(command: list[str], offline: dict[str, str], folder: Path):
+    return subprocess.run(  # noqa: S603 - what stands in our own README
+        command,
+        cwd=folder,
+        env=offline,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=[f"line {one.line}" for one in SNIPPETS])
+def test_each_python_snippet_runs(snippet: Fence, offline: dict[str, str], tmp_path: Path):
+    file = tmp_path / "snippet.py"
+    file.write_text(snippet.text, encoding="utf-8")
+    done = run([sys.executable, str(file)], offline, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_run_one_after_the_other(offline: dict[str, str], tmp_path: Path):
+    ours = [command for command in commands() if command.startswith("aideon ")]
+    assert ours
+    for command in ours:
+        done = run(["/bin/sh", "-c", command], offline, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_every_make_command_has_a_target():
+    targets = re.findall(
+        r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    wanted = {
+        word
+        for line in commands()
+        if line.startswith("make ")
+        for word in line.split("#")[0].split()[1:]
+    }
+    assert {"demo", "test"} <= wanted <= set(targets)

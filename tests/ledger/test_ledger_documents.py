@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+
+from aideon_agents.ledger.documents import (
+    call_document,
+    cost_document,
+    node_document,
+    report_document,
+)
+from aideon_agents.ledger.reports import report, run_cost
+from aideon_agents.ledger.usage import Usage
+
+USAGE = Usage(input_tokens=3210, output_tokens=890)
+
+
+def test_a_runs_cost_has_the_keys_that_scripts_rely_on(ledger, run_id, record):
+    record(ledger, run_id, usage=USAGE, nanousd=1_234_000)
+    record(ledger, run_id, status="error", nanousd=0)
+    assert cost_document(run_cost(ledger, run_id)) == {
+        "usd": "0.001234",
+        "complete": True,
+        "calls": 2,
+        "failed_calls": 1,
+        "input_tokens": 3210,
+        "output_tokens": 890,
+    }
+
+
+def test_a_nodes_cost_has_the_keys_that_scripts_rely_on(ledger, run_id, record):
+    record(ledger, run_id, node_path="refine/draft", status="started")
+    (node,) = run_cost(ledger, run_id).by_node.values()
+    assert node_document(node) == {
+        "node_path": "refine/draft",
+        "role": "creative",
+        "calls": 1,
+        "failed_calls": 0,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "usd": "0.000000",
+        "complete": False,
+        "models": ["together:small"],
+        "duration_ms": 0,
+    }
+
+
+def test_a_report_has_the_keys_that_scripts_rely_on(ledger, run_id, record):
+    record(ledger, run_id, usage=USAGE, nanousd=1_234_000)
+    known = {
+        "calls": 1,
+        "failed_calls": 0,
+        "input_tokens": 3210,
+        "output_tokens": 890,
+        "usd": "0.001234",
+        "complete": True,
+    }
+    assert report_document(report(ledger, "model")) == {
+        "by": "model",
+        "since": None,
+        "until": None,
+        "rows": [{"key": "together:small", **known}],
+        "total": known,
+    }
+
+
+def test_a_report_repeats_the_time_it_is_about(ledger):
+    until = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    document = report_document(report(ledger, "day", since=date(2026, 11, 1), until=until))
+    assert (document["since"], document["until"]) == ("2026-11-01", "2026-11-20T09:00:00.000Z")
+
+
+def test_a_calls_row_has_the_keys_that_scripts_rely_on_in_their_order(ledger, run_id, record):
+    record(ledger, run_id, usage=USAGE, nanousd=1_234_000)
+    record(ledger, run_id, status="started")
+    done, started = (call_document(call) for call in ledger.calls(run_id))
+    assert ", ".join(done) == (
+        "call_id, node_path, role, round, candidate, attempt, provider, requested_model,"
+        " response_model, status, error_type, finish_reason, shortened, input_tokens,"
+        " output_tokens, cache_read_tokens, cache_creation_tokens, reasoning_tokens, usage_source,"
+        " usd, price_source, started_at, duration_ms, time_to_first_token_ms, rehearsed"
+    )
+    assert (done["usd"], done["shortened"], done["attempt"]) == ("0.001234", False, 1)
+    assert (started["usd"], started["status"], started["usage_source"]) == (None, "started", "none")
+    json.dumps([done, started])

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from aideon_agents.ledger.redaction import one_line
+
+SECRETS = [
+    "sk-abcdefgh12345678",
+    "sk-proj-AB_cd-ef12",
+    "sk-ab********************wxyz",
+    "tgp_v1_aBcDeFgHiJkLmNoP",
+    "hf_AbCdEfGhIjKl",
+    "0123456789abcdef" * 4,
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    "text", ["bad key: {}. See the docs", "{}", "key='{}',", "Authorization: Bearer {} refused"]
+)
+def test_anything_that_looks_like_a_key_is_replaced(secret, text):
+    line = one_line(text.format(secret))
+    assert secret not in line
+    assert line.count("[key]") == 1
+    assert line.replace("[key]", "{}") == text
+
+
+@pytest.mark.parametrize(
+    "variable", ["TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "OPENAI_API_KEY", "HF_TOKEN"]
+)
+def test_the_keys_in_the_environment_are_replaced_whatever_they_look_like(monkeypatch, variable):
+    monkeypatch.setenv(variable, "ordinary")
+    assert one_line("an ordinary-looking key") == "an [key]-looking key"
+
+
+def test_an_empty_variable_replaces_nothing(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    assert one_line("no key here") == "no key here"
+
+
+def test_words_that_only_contain_a_prefix_stay():
+    text = "the task-runner took a risk-free path over the half_open breaker"
+    assert one_line(text) == text
+
+
+def test_an_error_is_one_line_of_at_most_500_characters():
+    line = one_line("first\n  second\tthird " + "x" * 1000)
+    assert line.startswith("first second third xxx")
+    assert (len(line), line[-1]) == (500, "…")
+
+
+def test_a_key_at_the_cut_is_replaced_before_it_is_cut():
+    assert "sk-" not in one_line("x" * 490 + " sk-abcdefgh12345678")

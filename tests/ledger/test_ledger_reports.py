@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aideon_agents.errors import RunNotFound
+from aideon_agents.ledger.reports import ReportBy, node_costs, report, run_cost
+from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.usage import Usage
+
+DIMENSIONS = get_args(ReportBy)
+USAGE = Usage(input_tokens=10, output_tokens=4)
+
+calls = st.lists(
+    st.fixed_dictionaries(
+        {
+            "run": st.integers(0, 2),
+            "node_path": st.sampled_from(["", "plan", "refine/draft"]),
+            "role": st.sampled_from(["", "planner", "creative"]),
+            "provider": st.sampled_from(["together", "openai"]),
+            "requested_model": st.sampled_from(["small", "large"]),
+            "purpose": st.sampled_from([None, "", "triage"]),
+            "at": st.sampled_from(["2026-10-31T23:59:59.999Z", "2026-11-01T00:00:00.000Z"]),
+            "status": st.sampled_from(
+                ["ok", "error", "cancelled", "truncated", "cached", "started"]
+            ),
+            "usage": st.none()
+            | st.builds(
+                Usage, input_tokens=st.integers(0, 10**7), output_tokens=st.integers(0, 10**7)
+            ),
+            "nanousd": st.none() | st.integers(0, 10**12),
+        }
+    ),
+    max_size=12,
+)
+
+
+def sums(totals):
+    return (
+        totals.calls,
+        totals.failed_calls,
+        totals.input_tokens,
+        totals.output_tokens,
+        totals.usd,
+        totals.complete,
+    )
+
+
+def together(parts):
+    rows = [sums(part) for part in parts]
+    return (*(sum(row[column] for row in rows) for column in range(5)), all(row[5] for row in rows))
+
+
+@settings(max_examples=40, deadline=None)
+@given(calls)
+def test_the_sum_over_calls_is_the_same_by_every_dimension(tmp_path_factory, record, written):
+    with Ledger(tmp_path_factory.mktemp("sums") / "ledger.db") as ledger:
+        runs = [
+            ledger.start_run(RunStart(workflow=f"w{number % 2}", user=user))
+            for number, user in enumerate([None, "ada", "bob"])
+        ]
+        for call in written:
+            rest = {key: value for key, value in call.items() if key != "run"}
+            record(ledger, runs[call["run"]], **rest)
+
+        rows = [call for run_id in runs for call in ledger.calls(run_id)]
+        known = [row.cost_nanousd for row in rows if row.cost_nanousd is not None]
+        by_hand = (
+            len(rows),
+            sum(row.status in {"error", "truncated"} for row in rows),
+            sum(row.input_tokens or 0 for row in rows),
+            sum(row.output_tokens or 0 for row in rows),
+            Decimal(sum(known)) / 10**9,
+            len(known) == len(rows),
+        )
+        costs = [run_cost(ledger, run_id) for run_id in runs]
+        assert together(costs) == by_hand
+        assert [together(cost.by_node.values()) for cost in costs] == [sums(cost) for cost in costs]
+        for by in DIMENSIONS:
+            found = report(ledger, by)
+            assert sums(found.total) == by_hand, by
+            assert together(found.rows) == by_hand, by
+        for run_id, cost in zip(runs, costs, strict=True):
+            assert sums(report(ledger, "node", run_id=run_id).total) == sums(cost)
+
+
+@pytest.mark.parametrize(
+    ("by", "key"),
+    [
+        ("node", "refine/draft"),
+        ("role", "creative"),
+        ("model", "together:openai/gpt-oss-120b"),
+        ("provider", "together"),
+        ("workflow", "article"),
+        ("purpose", "triage"),
+        ("user", "ada"),
+        ("day", "2026-11-20"),
+        ("month", "2026-11"),
+    ],
+)
+def test_a_row_is_named_by_its_dimension(ledger, run_id, record, by, key):
+    record(
+        ledger,
+        run_id,
+        node_path="refine/draft",
+        purpose="triage",
+        requested_model="openai/gpt-oss-120b",
+        nanousd=5,
+    )
+    assert [row.key for row in report(ledger, by).rows] == [key]
+    assert [row.key for row in report(ledger, "run").rows] == [run_id]
+
+
+def test_a_call_whose_run_is_not_recorded_is_still_counted(ledger, record):
+    record(ledger, "01NOWHERE", nanousd=5)
+    found = report(ledger, "workflow")
+    assert [(row.key, row.usd) for row in found.rows] == [("", Decimal("5e-9"))]
+
+
+def test_the_dearest_row_comes_first_and_days_come_in_order(ledger, run_id, record):
+    record(ledger, run_id, provider="b", nanousd=1, at="2026-11-02T00:00:00.000Z")
+    record(ledger, run_id, provider="a", nanousd=1, at="2026-11-01T00:00:00.000Z")
+    record(ledger, run_id, provider="z", nanousd=9, at="2026-11-03T00:00:00.000Z")
+    assert [row.key for row in report(ledger, "provider").rows] == ["z", "a", "b"]
+    days = [row.key for row in report(ledger, "day").rows]
+    assert days == ["2026-11-01", "2026-11-02", "2026-11-03"]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "counted"),
+    [
+        (None, None, 3),
+        (date(2026, 11, 2), None, 2),
+        (None, date(2026, 11, 2), 2),
+        (date(2026, 11, 2), date(2026, 11, 2), 1),
+        (datetime(2026, 11, 2, 12, tzinfo=UTC), None, 2),
+        (None, datetime(2026, 11, 2, 12, tzinfo=UTC), 1),
+        (datetime(2026, 11, 2, 12), datetime(2026, 11, 2, 12, 0, 1), 1),  # noqa: DTZ001 - is UTC
+    ],
+)
+def test_a_day_as_the_end_is_part_of_the_report_and_a_time_is_not(
+    ledger, record, since, until, counted
+):
+    for day in (1, 2, 3):
+        record(ledger, "01A", at=f"2026-11-0{day}T12:00:00.000Z")
+    assert report(ledger, "day", since=since, until=until).total.calls == counted
+
+
+def test_rehearsed_calls_stand_apart_unless_asked_for(ledger, run_id, record):
+    rehearsal = ledger.start_run(RunStart(workflow="article", rehearsed=True))
+    record(ledger, rehearsal, rehearsed=True, nanousd=7)
+    record(ledger, run_id, rehearsed=True, nanousd=7)
+    record(ledger, run_id, nanousd=1)
+    assert report(ledger, "run").total.usd == Decimal("1e-9")
+    assert report(ledger, "run", rehearsed=True).total.usd == Decimal("15e-9")
+    assert run_cost(ledger, run_id).usd == Decimal("1e-9")
+    assert run_cost(ledger, rehearsal).usd == Decimal("7e-9")
+
+
+def test_a_node_tells_its_role_its_models_and_its_time(ledger, run_id, record):
+    record(ledger, run_id, node_path="b", role="", requested_model="first", nanousd=1)
+    record(ledger, run_id, node_path="a", nanousd=2, usage=USAGE)
+    record(ledger, run_id, node_path="b", requested_model="second", status="error")
+    record(ledger, run_id, node_path="b", requested_model="first", nanousd=3)
+    first, second = node_costs(ledger, run_id)
+    assert (first.node_path, second.node_path) == ("b", "a"), "in order of first start"
+    assert first.models == ("together:first", "together:second")
+    assert (first.role, first.calls, first.failed_calls) == ("creative", 3, 1)
+    assert (first.usd, first.complete, first.duration_ms) == (Decimal("4e-9"), False, 15)
+    assert (second.input_tokens, second.output_tokens, second.complete) == (10, 4, True)
+
+
+def test_a_run_without_calls_costs_nothing_and_that_is_all_of_it(ledger, run_id):
+    cost = run_cost(ledger, "last")
+    assert (cost.usd, cost.complete, cost.calls, cost.by_node) == (0, True, 0, {})
+
+
+def test_the_cost_of_no_run_is_an_error(ledger):
+    with pytest.raises(RunNotFound):
+        run_cost(ledger, "01ZZ")
