@@ -6,11 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aideon_agents.agents import creative, executor, planner, validator
+    from aideon_agents.agents import creative, executor, mcp_server, planner, validator
     from aideon_agents.ledger.handler import CostHandler
     from aideon_agents.ledger.store import Ledger
-    from aideon_agents.patterns import iterative, parallel, sequential
-    from aideon_agents.runner import RunResult, arun, run
+    from aideon_agents.patterns import (
+        conditional,
+        iterative,
+        orchestrated,
+        parallel,
+        sequential,
+    )
+    from aideon_agents.runner import (
+        NodeEnded,
+        NodeStarted,
+        Restart,
+        RunEnded,
+        RunResult,
+        Token,
+        arun,
+        astream,
+        run,
+    )
     from aideon_agents.settings import Settings
     from aideon_agents.state import Context, State
 
@@ -18,13 +34,22 @@ __all__ = [
     "Context",
     "CostHandler",
     "Ledger",
+    "NodeEnded",
+    "NodeStarted",
+    "Restart",
+    "RunEnded",
     "RunResult",
     "Settings",
     "State",
+    "Token",
     "arun",
+    "astream",
+    "conditional",
     "creative",
     "executor",
     "iterative",
+    "mcp_server",
+    "orchestrated",
     "parallel",
     "planner",
     "run",
@@ -33,11 +58,21 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "agents": ("creative", "executor", "planner", "validator"),
+    "agents": ("creative", "executor", "mcp_server", "planner", "validator"),
     "ledger.handler": ("CostHandler",),
     "ledger.store": ("Ledger",),
-    "patterns": ("iterative", "parallel", "sequential"),
-    "runner": ("RunResult", "arun", "run"),
+    "patterns": ("conditional", "iterative", "orchestrated", "parallel", "sequential"),
+    "runner": (
+        "NodeEnded",
+        "NodeStarted",
+        "Restart",
+        "RunEnded",
+        "RunResult",
+        "Token",
+        "arun",
+        "astream",
+        "run",
+    ),
     "settings": ("Settings",),
     "state": ("Context", "State"),
 }

@@ -11,6 +11,7 @@ AideonError
 │   └── LedgerError      the ledger cannot be opened, read or written
 ├── RunError             the run failed; carries its run id once there is one        (exit 1)
 │   ├── StepFailed       a step could not do its work for a reason of the workflow's
+│   │   └── ServerDown   a tool server does not start, or is gone (agents/mcp.py)
 │   ├── AllModelsFailed  every candidate was tried; carries each attempt
 │   └── ProviderError    one attempt at a model failed
 │       ├── Transient        worth another try: connection, timeout, 5xx, garbage

@@ -24,12 +24,13 @@ def _login_name() -> str:
         return "unknown"
 
 
-def _blank_is_unset(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
+def _trimmed(value: object) -> object:
+    """Without white space, a file's line break above all; blank is unset."""
+    return (value.strip() or None) if isinstance(value, str) else value
 
 
-Key = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
-Address = Annotated[str | None, BeforeValidator(_blank_is_unset)]
+Key = Annotated[SecretStr | None, BeforeValidator(_trimmed)]
+Address = Annotated[str | None, BeforeValidator(_trimmed)]
 
 
 def _from(*variables: str, default: Any = None) -> Any:
@@ -77,10 +78,13 @@ def load(env_file: Path | None = None) -> Settings:
         The settings.
 
     Raises:
-        UserError: A variable has a value that it cannot have; the message names it.
+        UserError: A variable has a value that it cannot have, and the message names it; or the
+            file is not text.
     """
     try:
         return cast("Any", Settings)(_env_file=env_file)
+    except UnicodeDecodeError:
+        raise UserError(f"{env_file} is not text in UTF-8: it must be") from None
     except ValidationError as error:
         first = error.errors()[0]
         variable = "/".join(str(place) for place in first["loc"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,15 +74,38 @@ class StepResult(BaseModel):
     """A logical clock: greater than that of every result the node could see."""
 
 
-def latest(results: Mapping[str, StepResult]) -> StepResult | None:
-    """The last result by order, None when there is none yet."""
-    return max(results.values(), key=lambda result: result.order, default=None)
+def latest(results: dict[str, StepResult]) -> StepResult | None:
+    """The last result by order, of equals the last written; None when there is none yet."""
+    return max(reversed(results.values()), key=lambda result: result.order, default=None)
 
 
-def next_order(results: Mapping[str, StepResult]) -> int:
+def next_order(results: dict[str, StepResult]) -> int:
     """The order for a result that has seen `results`."""
     last = latest(results)
     return 1 + (last.order if last else 0)
+
+
+def standing(results: Mapping[str, StepResult]) -> list[StepResult]:
+    """The results that still stand, in order.
+
+    A pattern's own result (a loop's best round) replaces those of the nodes inside it until they
+    run again, and a verdict is passed on as feedback, not as a result.
+
+    Args:
+        results: By node path.
+
+    Returns:
+        Results, oldest first.
+    """
+
+    def is_replaced(result: StepResult) -> bool:
+        around = accumulate(result.node_path.split("/")[:-1], "{}/{}".format)
+        return any(outer in results and results[outer].order > result.order for outer in around)
+
+    kept = [result for result in results.values() if result.role != "validator"]
+    return sorted(
+        (result for result in kept if not is_replaced(result)), key=lambda result: result.order
+    )
 
 
 def merge(left: dict[str, StepResult], right: dict[str, StepResult]) -> dict[str, StepResult]:
@@ -128,8 +152,16 @@ class Entry(Results, total=False):
 class State(Entry, total=False):
     """What a node reads."""
 
-    round: Annotated[int, last]
-    """Set by the innermost loop and private to it; absent means 1. Never part of `Results`."""
+    round: int
+    """Set by the innermost loop and private to it; absent means 1. Never part of `Results`.
+
+    Without a reducer: LangGraph starts a reduced int at 0, and then it is never absent.
+    """
+    feedback: str
+    """What the innermost loop that has come round wants changed; never part of `Results` either.
+
+    A verdict may be that of another loop, which has ended inside the same round.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,13 +186,26 @@ class ModelRequest:
 
 
 class ModelSource(Protocol):
-    """Where nodes get their models from. One method; the double is in `testing`."""
+    """Where nodes get their models from; the double is `testing.GivenModels`."""
 
     def chat(
         self, request: ModelRequest, context: Context
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The chain of chat models that answers `request`."""
         ...
+
+    def window(self, request: ModelRequest, context: Context) -> int | None:
+        """Tokens that every model of that chain can take; None: unknown."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """An earlier run of the same conversation."""
+
+    task: str
+    results: Mapping[str, StepResult]
+    """What came of it, by node path."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,6 +227,8 @@ class Context:
     """Whether model calls stream. A property of the run, never of who watches it."""
     rehearse: bool = False
     """Answer every call by rule, in process, without a network."""
+    earlier: tuple[Exchange, ...] = ()
+    """What was said before in this conversation, oldest first."""
 
 
 PART = "aideon_part:"
@@ -204,7 +251,7 @@ def part(name: str, adds: str | None = None) -> dict[str, str]:
     return {PART + name: name if adds is None else adds}
 
 
-def node_path(metadata: Mapping[str, Any]) -> str:
+def node_path(metadata: Mapping[str, Any], *, of_agent: bool = False) -> str:
     """The place in the nested graphs that a callback's or a config's metadata speaks of.
 
     LangGraph's checkpoint namespace names the nodes from the outside in, `refine:id|draft:id`.
@@ -213,6 +260,8 @@ def node_path(metadata: Mapping[str, Any]) -> str:
 
     Args:
         metadata: As given to callbacks, or found in `config["metadata"]`.
+        of_agent: Whether an agent of ours asks for its own place: it is one, also inside a graph
+            made elsewhere.
 
     Returns:
         Names joined by `/`; empty outside any graph.
@@ -221,6 +270,8 @@ def node_path(metadata: Mapping[str, Any]) -> str:
         return str(metadata[NODE_PATH])
     namespace = str(metadata.get("langgraph_checkpoint_ns") or metadata.get("langgraph_node") or "")
     names = [segment.partition(":")[0] for segment in namespace.split("|") if segment]
+    # LangGraph counts the graphs that run inside one node; our own may have a number for a name.
+    names = [name for name in names if not name.isdigit() or PART + name in metadata]
     marked = [index for index, name in enumerate(names) if PART + name in metadata]
-    ours = names[: marked[-1] + 1] if marked else names
+    ours = names[: marked[-1] + 1] if marked and not of_agent else names
     return "/".join(filter(None, (str(metadata.get(PART + name, name)) for name in ours)))

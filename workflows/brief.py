@@ -1,4 +1,4 @@
-"""A one-page brief on whatever the task says: plan, gather at the same time, write until it is good."""
+"""A one-page brief: plan it, gather what it needs at the same time, write until it is good."""
 
 from aideon_agents import creative, executor, iterative, parallel, planner, sequential, validator
 

@@ -1,8 +1,9 @@
-"""The four agents: one role a file, each a node."""
+"""The four agents: one role a file, each a node; and the tools that they may use."""
 
 from aideon_agents.agents.creative import creative
 from aideon_agents.agents.executor import executor
+from aideon_agents.agents.mcp import mcp_server
 from aideon_agents.agents.planner import planner
 from aideon_agents.agents.validator import validator
 
-__all__ = ["creative", "executor", "planner", "validator"]
+__all__ = ["creative", "executor", "mcp_server", "planner", "validator"]

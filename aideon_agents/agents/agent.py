@@ -1,41 +1,22 @@
-"""What the four agents share: one model call, made a LangGraph node.
-
-An agent is a runnable with an asynchronous function and a synchronous bridge to it, because a node
-with one alone cannot be used by both `graph.ainvoke` and `graph.invoke`.
-"""
+"""What the four factories share: what an agent can be told, and what it must not be."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
-from langchain_core.runnables import RunnableConfig, RunnableLambda
-from langgraph.runtime import get_runtime
-
-from aideon_agents.agents import material
+from aideon_agents.agents.node import Agent, Spec, as_json
+from aideon_agents.agents.tools import toolbox
 from aideon_agents.errors import UserError
-from aideon_agents.ledger import tags
-from aideon_agents.models import default_models
-from aideon_agents.models.bridge import blocking
-from aideon_agents.state import (
-    NODE_PATH,
-    Complexity,
-    Context,
-    ModelRequest,
-    Results,
-    Role,
-    State,
-    StepResult,
-    next_order,
-    node_path,
-)
+from aideon_agents.state import Complexity, ModelRequest, Results, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pydantic import BaseModel
+
+    from aideon_agents.agents.tools import Tool, Toolbox
 
 _MAX_TOKENS: Mapping[Role, int] = {
     "planner": 2048,
@@ -64,46 +45,12 @@ class Options(TypedDict, total=False):
     """As providers define it; None: the provider's default."""
     timeout: float | None
     """Seconds for the whole chain of models; None: 300."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Spec:
-    """Everything an agent can be told when it is made."""
-
-    role: Role
-    name: str
-    description: str | None
-    """What to do; None: the task itself."""
-    instructions: str
-    """The system prompt."""
-    output: type[BaseModel] | None
-    """The shape of the answer; None: text."""
-    request: ModelRequest
-
-
-class Agent(RunnableLambda[State, Results]):
-    """A node that asks a model once.
-
-    Args:
-        spec: What it was told.
-        write: What a typed answer adds to the results besides itself.
-    """
-
-    def __init__(self, spec: Spec, write: Callable[[Any], tuple[str, Results]]) -> None:
-        self.spec = spec
-
-        async def work(state: State, config: RunnableConfig) -> Results:
-            return await _work(spec, write, state, config)
-
-        def work_blocking(state: State, config: RunnableConfig) -> Results:
-            return blocking(work(state, config))
-
-        super().__init__(work_blocking, work, name=spec.name)
-
-    @property
-    def role(self) -> Role:
-        """planner, executor, validator or creative."""
-        return self.spec.role
+    tools: Sequence[Tool]
+    """LangChain tools, functions, and `mcp_server(...)`s that the model may call."""
+    max_tool_rounds: int
+    """How many of its answers may call tools, 8 unless given; then it has to do without."""
+    tool_timeout: float
+    """Seconds that one call of a tool may take, 300 unless given; then the model is told."""
 
 
 def make(
@@ -132,6 +79,11 @@ def make(
     named = name or role
     if not named.strip() or any(mark in named for mark in "/|:"):
         raise UserError(f"{named!r} cannot name an agent: leave out /, | and :")
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise UserError(f"{named}: an agent cannot be told {', '.join(sorted(unknown))}")
+    complexity = options.get("complexity")
+    if complexity not in (None, *get_args(Complexity)):
+        raise UserError(f"{named}: complexity {complexity!r} is none of low, medium, high")
     max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
     timeout = options.get("timeout")
     if max_tokens < 1 or (timeout is not None and timeout <= 0):
@@ -139,7 +91,7 @@ def make(
     model = options.get("model") or ()
     request = ModelRequest(
         role=role,
-        complexity=options.get("complexity"),
+        complexity=complexity,
         purpose=options.get("purpose"),
         model=(model,) if isinstance(model, str) else tuple(model),
         max_tokens=max_tokens,
@@ -153,8 +105,21 @@ def make(
         instructions=options.get("instructions") or prompt(role),
         output=output,
         request=request,
+        write=write or as_json,
+        toolbox=_tools(named, options),
     )
-    return Agent(spec, write or _as_json)
+    return Agent(spec)
+
+
+def _tools(named: str, options: Options) -> Toolbox | None:
+    try:
+        return toolbox(
+            options.get("tools", ()),
+            max_rounds=options.get("max_tool_rounds", 8),
+            seconds=options.get("tool_timeout", 300.0),
+        )
+    except UserError as mistake:
+        raise UserError(f"{named}: {mistake}") from None
 
 
 @functools.cache
@@ -172,52 +137,3 @@ def prompt(role: Role) -> str:
         .read_text("utf-8")
         .strip()
     )
-
-
-async def _work(
-    spec: Spec, write: Callable[[Any], tuple[str, Results]], state: State, config: RunnableConfig
-) -> Results:
-    context = get_runtime(Context).context or Context()
-    path = node_path(config.get("metadata") or {}) or spec.name
-    results = state.get("results") or {}
-    told = material.messages(
-        state, instructions=spec.instructions, step=spec.description, node_path=path
-    )
-    request = _for_run(spec, context)
-    chain = cast("Any", (context.models or default_models()).chat(request, context))
-    asking = chain.with_structured_output(spec.output) if spec.output else chain
-    answer = await asking.ainvoke(told, _tagged(config, spec, path, state, request.purpose))
-    content, also = write(answer) if spec.output else (answer.text, Results())
-    result = StepResult(
-        node_path=path,
-        role=spec.role,
-        content=content,
-        data=answer if spec.output else None,
-        round=state.get("round", 1),
-        order=next_order(results),
-    )
-    return {"results": {path: result}, **also}
-
-
-def _for_run(spec: Spec, context: Context) -> ModelRequest:
-    """The agent's request as this run changes it: another chain for the role, a default purpose."""
-    request = spec.request
-    return dataclasses.replace(
-        request,
-        model=context.model.get(spec.role) or request.model,
-        purpose=request.purpose or context.purpose,
-    )
-
-
-def _tagged(
-    config: RunnableConfig, spec: Spec, path: str, state: State, purpose: str | None
-) -> RunnableConfig:
-    place = {NODE_PATH: path, tags.ROLE: spec.role, tags.ROUND: state.get("round", 1)}
-    if purpose:
-        place[tags.PURPOSE] = purpose
-    metadata = {**(config.get("metadata") or {}), **place}
-    return cast("RunnableConfig", {**config, "metadata": metadata})
-
-
-def _as_json(answer: BaseModel) -> tuple[str, Results]:
-    return answer.model_dump_json(indent=2), Results()

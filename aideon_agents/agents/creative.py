@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from aideon_agents.agents.agent import Agent, Options, make
+from aideon_agents.agents.agent import Options, make
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from aideon_agents.agents.node import Agent
 
 
 def creative(

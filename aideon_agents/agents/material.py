@@ -2,66 +2,89 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from aideon_agents.errors import InputError
+from aideon_agents.models.answers.reply import TO_DO
+from aideon_agents.models.answers.tokens import estimate_tokens
+from aideon_agents.state import standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
-    from aideon_agents.state import State, StepResult
+    from aideon_agents.state import Exchange, State, StepResult
+
+_KEPT = 400
+"""Characters that a shortened result keeps: its beginning, where an answer says what it is."""
+_CUT = "… (shortened to fit the model)"
 
 
 def messages(
-    state: State, *, instructions: str, step: str | None, node_path: str
+    state: State,
+    *,
+    instructions: str,
+    step: str | None,
+    node_path: str,
+    conversation: Sequence[Exchange] = (),
+    room: int | None = None,
 ) -> list[BaseMessage]:
     """The prompt of one agent's call.
+
+    Where it does not fit the model, what came before is shortened from the oldest on: first the
+    conversation, then each result but the latest. The task, the inputs, the latest result and what
+    to do now stay whole.
 
     Args:
         state: What the node reads.
         instructions: The system prompt.
         step: What to do now; None: the task itself.
         node_path: The agent's own place, to tell its earlier version from others' results.
+        conversation: The runs before this one in its thread, oldest first.
+        room: Tokens that the prompt may have; None: as many as it needs.
 
     Returns:
         A system and a human message.
     """
     results = state.get("results") or {}
-    sections = [("Task", state.get("task", ""))]
+    sections = [("Earlier in this conversation", _told(conversation))] if conversation else []
+    sections.append(("Task", state.get("task", "")))
     sections += [
         (f"Given: {key}", str(value)) for key, value in (state.get("inputs") or {}).items()
     ]
-    sections += [_section(result, node_path) for result in standing(results)]
-    verdict = state.get("verdict")
-    if verdict and node_path in results and not verdict.passed:
-        sections.append(("Feedback on your earlier version", verdict.feedback))
+    seen = [_section(result, node_path) for result in standing(results)]
+    yielding = [*range(len(conversation[:1])), *range(len(sections), len(sections + seen[1:]))]
+    sections += seen
+    earlier, feedback = results.get(node_path), _feedback(state)
+    if feedback and earlier and earlier.role != "validator":
+        sections.append(("Feedback on your earlier version", feedback))
     if step:
-        sections.append(("What to do now", filled(step, state)))
-    told = "\n\n".join(f"# {title}\n\n{text}" for title, text in sections)
+        sections.append((TO_DO, filled(step, state)))
+    told = _joined(sections)
+    for index in yielding:
+        if room is None or estimate_tokens(instructions + told) <= room:
+            break
+        title, text = sections[index]
+        sections[index] = (title, text if len(text) <= _KEPT else text[:_KEPT] + _CUT)
+        told = _joined(sections)
     return [SystemMessage(instructions), HumanMessage(told)]
 
 
-def standing(results: Mapping[str, StepResult]) -> list[StepResult]:
-    """The results that still stand, in order.
+def _joined(sections: Iterable[tuple[str, str]]) -> str:
+    return "\n\n".join(f"# {title}\n\n{text}" for title, text in sections)
 
-    A pattern's own result (a loop's best round) replaces those of the nodes inside it, and a
-    verdict is passed on as feedback, not as a result.
 
-    Args:
-        results: By node path.
-
-    Returns:
-        Results, oldest first.
-    """
-    replaced = tuple(path + "/" for path in results)
-    kept = (
-        result
-        for path, result in results.items()
-        if result.role != "validator" and not path.startswith(replaced)
-    )
-    return sorted(kept, key=lambda result: result.order)
+def _told(conversation: Sequence[Exchange]) -> str:
+    """What was asked in each earlier run, and the results that stood at its end."""
+    parts: list[tuple[str, str]] = []
+    for exchange in conversation:
+        parts.append(("Asked", exchange.task))
+        parts += [
+            (f"From {result.node_path}", result.content) for result in standing(exchange.results)
+        ]
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in parts)
 
 
 def filled(text: str, state: State) -> str:
@@ -75,9 +98,8 @@ def filled(text: str, state: State) -> str:
         The text with every such name replaced; other braces stay as they are.
     """
     known = {**(state.get("inputs") or {}), "task": state.get("task", "")}
-    for key, value in known.items():
-        text = text.replace("{" + key + "}", str(value))
-    return text
+    names = "|".join(re.escape(key) for key in known)
+    return re.sub(r"\{(" + names + r")\}", lambda found: str(known[found[1]]), text)
 
 
 def require(keys: Iterable[str], state: State) -> None:
@@ -93,6 +115,13 @@ def require(keys: Iterable[str], state: State) -> None:
     missing = [key for key in keys if key != "task" and key not in (state.get("inputs") or {})]
     if missing:
         raise InputError(f"the inputs lack {', '.join(missing)}: give each with -p KEY=VALUE")
+
+
+def _feedback(state: State) -> str:
+    """What our loop says; in a loop made elsewhere, the verdict that did not pass."""
+    verdict = state.get("verdict")
+    said = verdict.feedback if verdict and not verdict.passed else ""
+    return state.get("feedback", said)
 
 
 def _section(result: StepResult, node_path: str) -> tuple[str, str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from aideon_agents.agents.agent import Agent, Options, make
+from aideon_agents.agents.agent import Options, make
 from aideon_agents.state import Plan, Results
+
+if TYPE_CHECKING:
+    from aideon_agents.agents.node import Agent
 
 
 def planner(name: str | None = None, **options: Unpack[Options]) -> Agent:
@@ -25,7 +28,5 @@ def planner(name: str | None = None, **options: Unpack[Options]) -> Agent:
 
 
 def _write(plan: Plan) -> tuple[str, Results]:
-    lines = (
-        f"{number}. {step.description} ({step.agent})" for number, step in enumerate(plan.steps, 1)
-    )
+    lines = (f"{number}. {step.description}" for number, step in enumerate(plan.steps, 1))
     return "\n".join(lines), Results(plan=plan)

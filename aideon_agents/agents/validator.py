@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from aideon_agents.agents.agent import Agent, Options, make
+from aideon_agents.agents.agent import Options, make
 from aideon_agents.state import Results, Verdict
+
+if TYPE_CHECKING:
+    from aideon_agents.agents.node import Agent
 
 
 def validator(
-    name: str | None = None, *, criteria: str | None = None, **options: Unpack[Options]
+    name: str | None = None,
+    *,
+    criteria: str | None = None,
+    question: str | None = None,
+    **options: Unpack[Options],
 ) -> Agent:
     """An agent that judges the latest result; its typed answer is a `Verdict`.
+
+    In a `conditional` it decides instead: its typed answer is then a `Decision`.
 
     Args:
         name: Its place in the graph and in reports; None: `validator`.
         criteria: What the result must meet, where `{task}` and `{key of inputs}` are filled in;
             None: what the task asks for.
+        question: What it decides in a `conditional`.
         **options: See `Options`.
 
     Returns:
@@ -28,7 +38,7 @@ def validator(
     judged = criteria or "it does what the task asks for"
     asked = options.get("description") or "Judge the latest of the results above."
     told = options.copy()
-    told["description"] = f"{asked} Criteria: {judged}"
+    told["description"] = question or f"{asked} Criteria: {judged}"
     return make("validator", name, told, output=Verdict, write=_write)
 
 

@@ -6,15 +6,14 @@ to answer at once.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import typer
 from typer.exceptions import TyperException
 
-from aideon_agents.cli import costs, doctor, graph, run, runs
-from aideon_agents.cli.output import complain
+from aideon_agents.cli import costs, doctor, graph, new, run, runs, schema, simulate
+from aideon_agents.cli.output import complain, trace
 from aideon_agents.errors import LimitError, RunError, UserError
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
+app.command("schema")(schema.schema)
+app.command("new")(new.new)
+app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
 
 
@@ -50,23 +52,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
     try:
-        returned = app(
-            [word for word in typed if word != "--debug"],
-            prog_name="aideon",
-            standalone_mode=False,
-        )
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        returned = _invoke([word for word in typed if word != "--debug"], debug=debug)
+    except typer.Exit as left:
+        return left.exit_code
+    except SystemExit:  # rich leaves when nobody reads its help any more
         return DONE
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets one line
         if debug:
-            raise
+            trace(error)
         return _explain(error)
     return returned if isinstance(returned, int) else DONE
+
+
+def _invoke(words: list[str], *, debug: bool) -> object:
+    """Run a command as typer's own main would, which hides interrupts and broken pipes from us.
+
+    Commands find `debug` as their context's `obj`.
+    """
+    command = typer.main.get_command(app)
+    with command.make_context("aideon", words, obj=debug) as context:
+        return command.invoke(context)
 
 
 def _explain(error: Exception) -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
@@ -25,14 +29,18 @@ def costs(
     rehearsed: Annotated[
         bool, typer.Option("--rehearsed", help="Rehearsed calls as well.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    form: Annotated[str, typer.Option("-f", "--format", help="table, json or csv.")] = "table",
+    out: Annotated[Path | None, typer.Option("-o", help="Write to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -f json.")] = False,
 ) -> None:
     """Show what was spent, by node or any other dimension."""
-    from aideon_agents.ledger.documents import report_document  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.reports import ReportBy, report  # noqa: PLC0415 - help must not wait
 
     if by not in get_args(ReportBy):
         raise InputError(f"--by {by}: one of {', '.join(get_args(ReportBy))}")
+    written = _FORMS.get("json" if as_json else form)
+    if written is None:
+        raise InputError(f"-f {form}: one of {', '.join(_FORMS)}")
     with opening.ledger() as ledger:
         made = report(
             ledger,
@@ -42,22 +50,48 @@ def costs(
             until=_moment(until, "--until"),
             rehearsed=rehearsed,
         )
-    if as_json:
-        output.document(report_document(made))
-    else:
-        _show(made)
-
-
-def _show(made: Report) -> None:
-    if not made.rows:
+    if out is None and not made.rows and written is _table:
         output.note("nothing was spent (--rehearsed shows what rehearsals would have cost)")
         return
-    output.table(
+    text = written(made).removesuffix("\n")
+    if out is None:
+        output.line(text)
+        return
+    try:
+        out.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
+
+
+def _table(made: Report) -> str:
+    return output.drawn(
         (made.by, "calls", "failed", "in", "out", "cost"),
         [(row.key or "-", *_figures(row)) for row in made.rows],
         total=("total", *_figures(made.total)),
         numbers=5,
     )
+
+
+def _json(made: Report) -> str:
+    from aideon_agents.ledger.documents import report_document  # noqa: PLC0415 - help must not wait
+
+    return output.as_json(report_document(made))
+
+
+def _csv(made: Report) -> str:
+    """The rows alone: a total among them would be counted twice by whoever adds them up."""
+    from aideon_agents.ledger.documents import report_document  # noqa: PLC0415 - help must not wait
+
+    written = io.StringIO()
+    columns = ("key", *report_document(made)["total"])
+    table = csv.DictWriter(written, columns, lineterminator="\n")
+    table.writeheader()
+    for row in report_document(made)["rows"]:
+        table.writerow({**row, "complete": str(row["complete"]).lower()})
+    return written.getvalue()
+
+
+_FORMS: dict[str, Callable[[Report], str]] = {"table": _table, "json": _json, "csv": _csv}
 
 
 def _figures(totals: Totals) -> tuple[str, ...]:

@@ -76,20 +76,26 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 
     for provider in providers(settings).values():
         if provider.available:
-            yield Finding(provider.name, "ok", f"set; {provider.base_url}")
+            yield Finding(provider.name, "ok", f"set; {_without_login(provider.base_url or '')}")
         else:
             yield Finding(provider.name, "missing", f"set {provider.missing} to use it")
 
 
+def _without_login(address: str) -> str:
+    """An address as it may be shown: a name and password in it are nobody's business."""
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def _calls(settings: Settings) -> Iterator[Finding]:
     """Ask each provider for one word. Paid, and in the ledger like any other call."""
-    import asyncio  # noqa: PLC0415 - help must not wait
-
-    from aideon_agents import runner  # noqa: PLC0415 - help must not wait
-    from aideon_agents.agents import executor  # noqa: PLC0415 - help must not wait
     from aideon_agents.models.catalog import load  # noqa: PLC0415 - help must not wait
     from aideon_agents.models.providers import ANY_MODEL, providers  # noqa: PLC0415 - as above
 
+    if settings.offline:
+        yield Finding("live", "missing", "AIDEON_OFFLINE is set: nothing was called")
+        return
     small = load(settings.catalog, settings.profile).rungs["small"]
     by_provider: dict[str, str] = {"local": f"local:{ANY_MODEL}"}
     for name in small:
@@ -97,12 +103,23 @@ def _calls(settings: Settings) -> Iterator[Finding]:
     for provider in providers(settings).values():
         if not provider.available or provider.name not in by_provider:
             continue
-        node: Any = executor("live", model=by_provider[provider.name], max_tokens=64, timeout=30)
-        result = asyncio.run(
-            runner.arun(node, "Answer with the word ready.", workflow="doctor", settings=settings)
-        )
-        spent = output.money(result.cost.usd, complete=result.cost.complete)
-        if result.status == "completed":
-            yield Finding(f"{provider.name} live", "ok", f"answered, {spent}")
-        else:
-            yield Finding(f"{provider.name} live", "broken", result.error or result.status)
+        yield _call(provider.name, by_provider[provider.name], settings)
+
+
+def _call(provider: str, model: str, settings: Settings) -> Finding:
+    import asyncio  # noqa: PLC0415 - help must not wait
+
+    from aideon_agents import runner  # noqa: PLC0415 - help must not wait
+    from aideon_agents.agents import executor  # noqa: PLC0415 - help must not wait
+    from aideon_agents.errors import UserError  # noqa: PLC0415 - help must not wait
+
+    node: Any = executor("live", model=model, max_tokens=64, timeout=30)
+    asked = runner.arun(node, "Answer with the word ready.", workflow="doctor", settings=settings)
+    try:
+        result = asyncio.run(asked)
+    except UserError as mistake:  # a local server that is not there
+        return Finding(f"{provider} live", "broken", str(mistake))
+    if result.status != "completed":
+        return Finding(f"{provider} live", "broken", result.error or result.status)
+    spent = output.money(result.cost.usd, complete=result.cost.complete)
+    return Finding(f"{provider} live", "ok", f"answered, {spent}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from aideon_agents.cli import output
 from aideon_agents.errors import InputError
 
 
@@ -30,7 +30,7 @@ def graph(
         raise InputError(f"-f {form}: one of text, mermaid")
     drawn = draw(read(tasks.load(target).graph, depth)).rstrip("\n") + "\n"
     if out is None:
-        sys.stdout.write(drawn)
+        output.line(drawn.removesuffix("\n"))
         return
     try:
         out.write_text(drawn, encoding="utf-8")

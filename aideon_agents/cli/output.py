@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+import traceback
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,22 +18,41 @@ if TYPE_CHECKING:
 
 def document(values: Any) -> None:
     """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+    _write(as_json(values), sys.stdout)
+
+
+def as_json(values: Any) -> str:
+    """One JSON document as text."""
+    return json.dumps(values, ensure_ascii=False, indent=2)
 
 
 def line(text: str) -> None:
     """Print one line on stdout."""
-    sys.stdout.write(text + "\n")
+    _write(text, sys.stdout)
 
 
 def complain(message: str) -> None:
     """Print one line on stderr."""
-    sys.stderr.write(f"aideon: {' '.join(message.split())}\n")
+    _write(f"aideon: {' '.join(message.split())}", sys.stderr)
 
 
 def note(message: str) -> None:
     """Print something that is neither result nor error on stderr."""
-    sys.stderr.write(message + "\n")
+    _write(message, sys.stderr)
+
+
+def begin(text: str) -> None:
+    """Print the beginning of a line on stderr; `note` ends it."""
+    _write(text, sys.stderr, end="")
+
+
+def trace(error: BaseException) -> None:
+    """Print where an error came from on stderr, without the keys that providers quote."""
+    from aideon_agents.ledger.redaction import one_line  # noqa: PLC0415 - help must not wait
+
+    for row in "".join(traceback.format_exception(error)).splitlines():
+        indent = " " * (len(row) - len(row.lstrip()))
+        note(indent + one_line(row))
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:
@@ -71,31 +93,68 @@ def table(
         numbers: How many columns, from the right, are figures.
         to_stderr: Print it beside the result instead of as the result.
     """
+    stream = sys.stderr if to_stderr else sys.stdout
+    _write(drawn(columns, rows, total=total, numbers=numbers, stream=stream), stream)
+
+
+def drawn(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    total: Sequence[str] | None = None,
+    numbers: int = 0,
+    stream: TextIO | None = None,
+) -> str:
+    """A table as text.
+
+    Args:
+        columns: Titles.
+        rows: Cells.
+        total: A last row, set off from the others.
+        numbers: How many columns, from the right, are figures.
+        stream: Where it goes: a terminal has a width and styles; None: a file.
+
+    Returns:
+        Its lines, without the last line break.
+    """
     from rich.console import Console  # noqa: PLC0415 - help must not wait for it
 
-    drawn = _table(columns, numbers)
+    made = _table(columns, numbers)
     for row in rows:
-        drawn.add_row(*row)
+        made.add_row(*row)
     if total:
-        drawn.add_section()
-        drawn.add_row(*total, style="bold")
-    stream = sys.stderr if to_stderr else sys.stdout
-    width = None if stream.isatty() else 160  # a pipe wraps nothing
-    Console(file=stream, width=width, highlight=False).print(drawn)
+        made.add_section()
+        made.add_row(*total, style="bold")
+    target = stream or io.StringIO()
+    width = None if target.isatty() else 160  # a pipe wraps nothing
+    console = Console(file=target, width=width, highlight=False)
+    with console.capture() as captured:  # printing itself, rich exits when nobody reads any more
+        console.print(made)
+    return captured.get().removesuffix("\n")
+
+
+def _write(text: str, stream: TextIO, end: str = "\n") -> None:
+    """Write a line at once. A reader that has gone, `head` say, wanted no more of it."""
+    try:
+        stream.write(text + end)
+        stream.flush()
+    except BrokenPipeError:
+        # What is written from here on, and at the interpreter's end, goes nowhere in silence.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _table(columns: Sequence[str], numbers: int) -> Table:
     from rich import box  # noqa: PLC0415 - help must not wait for it
     from rich.table import Table  # noqa: PLC0415 - help must not wait for it
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     first_number = len(columns) - numbers
     for index, title in enumerate(columns):
         is_number = index >= first_number
-        drawn.add_column(
+        made.add_column(
             title,
             justify="right" if is_number else "left",
             no_wrap=is_number,
             overflow="fold",
         )
-    return drawn
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aideon_agents.cli import opening, output
-from aideon_agents.errors import InputError
+from aideon_agents.cli.interrupting import interruptible
+from aideon_agents.cli.quiet import tell_ledger_errors_once
+from aideon_agents.cli.result import show
+from aideon_agents.cli.watching import Watching
+from aideon_agents.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +27,7 @@ _EXIT = {"completed": 0, "failed": 1, "stopped": 3, "waiting": 4, "cancelled": 1
 
 
 def run(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="brief, file.py:graph, ...")],
     source: Annotated[str, typer.Argument(metavar="[-]", help="- reads the task from stdin")] = "",
     task: Annotated[str | None, typer.Option(help="What to do, in words.")] = None,
@@ -39,6 +45,19 @@ def run(
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Answer by rule; nothing is paid.")
     ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show on stderr what nodes say, as they say it.")
+    ] = False,
+    thread: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Go on with a conversation. What is said is kept, beside the ledger.",
+        ),
+    ] = None,
+    record_content: Annotated[
+        bool, typer.Option("--record-content", help="Keep prompts and answers in the ledger.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> int:
     """Run a workflow once; its result goes to stdout."""
@@ -52,27 +71,79 @@ def run(
         "model": {role: names.split(",") for role, names in _pairs(model or [], "--model").items()},
         "timeout": timeout,
         "rehearse": why is not None,
+        "thread": thread,
+        "record_content": record_content,
         "settings": settings,
     }
-    result = _run(target, text, options)
-    if why:
-        output.note(f"rehearsing: {why}; answers are worked out by rule and nothing is paid")
-    if as_json:
-        from aideon_agents.runner import document  # noqa: PLC0415 - help must not wait
-
-        output.document(document(result))
-    else:
-        _show(result)
-    return _EXIT[result.status]
+    showing = _Showing(why=why, watched=stream, as_json=as_json, debug=bool(context.obj))
+    return _run(target, text, options, showing)
 
 
-def _run(target: str, task: str, options: dict[str, Any]) -> RunResult:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Showing:
+    """How a run is shown."""
+
+    why: str | None
+    """Why answers are worked out by rule; None: they are not."""
+    watched: bool
+    as_json: bool
+    debug: bool
+
+    def beginning(self) -> None:
+        if self.watched:
+            self._rehearsing()
+
+    def end(self, result: RunResult) -> int:
+        """Print what came of it, and say what the exit code is."""
+        if not self.watched:
+            self._rehearsing()
+        if self.as_json:
+            from aideon_agents.runner import document  # noqa: PLC0415 - help must not wait
+
+            output.document(document(result))
+        else:
+            show(result)
+        if self.debug and result.exception:
+            output.trace(result.exception)
+        if result.status == "cancelled":
+            output.complain(
+                f"interrupted: run {result.run_id} is cancelled; "
+                f"`aideon runs show {result.run_id}` shows its calls"
+            )
+        elif result.error or result.status == "stopped":
+            output.complain(result.error or str(result.exception))
+        return _EXIT[result.status]
+
+    def _rehearsing(self) -> None:
+        if self.why:
+            output.note(
+                f"rehearsing: {self.why}; answers are worked out by rule and nothing is paid"
+            )
+
+
+def _run(target: str, task: str, options: dict[str, Any], showing: _Showing) -> int:
     from aideon_agents import runner, tasks  # noqa: PLC0415 - help must not wait
 
+    tell_ledger_errors_once()
     found = tasks.load(target)
-    return asyncio.run(
-        runner.arun(found.graph, task, workflow=found.name, target=found.address, **options)
+    running = runner.prepare(
+        found.graph,
+        task,
+        stream=showing.watched,
+        workflow=found.name,
+        target=found.address,
+        **options,
     )
+    showing.beginning()
+    with interruptible() as interruption, asyncio.Runner() as on_loop:
+        interruption.ends(running.interrupt, on_loop.get_loop())
+        try:
+            result = on_loop.run(running.to_end(Watching() if showing.watched else None))
+        except SystemExit as left:  # it would end this process with the node's code, 0 even
+            raise RunError(
+                f"a node of {target} called sys.exit({left.code}): let it raise"
+            ) from left
+        return showing.end(result)
 
 
 def _task(source: str, task: str | None, file: Path | None) -> str:
@@ -111,46 +182,3 @@ def _why_rehearsed(settings: Settings, *, asked: bool) -> str | None:
     if not settings.can_call:
         return "no provider has a key (set TOGETHER_API_KEY)"
     return None
-
-
-def _show(result: RunResult) -> None:
-    if result.output:
-        sys.stdout.write(result.output.rstrip("\n") + "\n")
-        sys.stdout.flush()
-    cost = result.cost
-    output.table(
-        ("node", "model", "calls", "in", "out", "cost", "time"),
-        [
-            (
-                node.node_path,
-                ", ".join(name.partition(":")[2] for name in node.models),
-                _calls(node.calls, node.failed_calls),
-                f"{node.input_tokens:,}",
-                f"{node.output_tokens:,}",
-                output.money(node.usd, complete=node.complete),
-                output.duration(node.duration_ms),
-            )
-            for node in result.nodes
-        ],
-        total=(
-            "rehearsed" if result.rehearsed else "total",
-            "",
-            _calls(cost.calls, cost.failed_calls),
-            f"{cost.input_tokens:,}",
-            f"{cost.output_tokens:,}",
-            output.money(cost.usd, complete=cost.complete),
-            "",
-        ),
-        numbers=5,
-        to_stderr=True,
-    )
-    reason = f" ({result.stop_reason})" if result.stop_reason else ""
-    output.note(f"run {result.run_id} {result.status}{reason}")
-    if result.error:
-        output.complain(result.error)
-    elif result.status == "stopped":
-        output.complain(str(result.exception))
-
-
-def _calls(calls: int, failed: int) -> str:
-    return f"{calls} ({failed} failed)" if failed else str(calls)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aideon_agents.cli import opening, output
+from aideon_agents.cli.calls import show as show_calls
 
 if TYPE_CHECKING:
-    from aideon_agents.ledger.rows import Call, Run
+    from aideon_agents.ledger.rows import Run
 
 app = typer.Typer(help="What ran: every run, and every call of one.", no_args_is_help=True)
 
@@ -71,6 +72,9 @@ def _status(run: Run) -> str:
 @app.command()
 def show(
     run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or last.")],
+    content: Annotated[
+        bool, typer.Option("--content", help="Prompts and answers, where they were recorded.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show one run: its nodes and every call, failed ones included."""
@@ -80,35 +84,24 @@ def show(
         found = ledger.find_run(run)
         result = recall(ledger, found)
         calls = ledger.calls(found.run_id)
+        contents = ledger.contents(found.run_id) if content else []
     if as_json:
         from aideon_agents.ledger.documents import call_document  # noqa: PLC0415 - as above
 
-        output.document({**document(result), "calls": [call_document(call) for call in calls]})
+        recorded = {"contents": [vars(one) for one in contents]} if content else {}
+        rows = [call_document(call) for call in calls]
+        output.document({**document(result), "calls": rows, **recorded})
         return
     cost = output.money(result.cost.usd, complete=result.cost.complete)
     reason = f" ({result.stop_reason})" if result.stop_reason else ""
     mark = ", rehearsed" if result.rehearsed else ""
     output.line(f"{result.workflow} {result.run_id}: {result.status}{reason}, {cost}{mark}")
+    if found.thread:
+        output.line(f"thread: {found.thread}")
     if result.error:
         output.line(f"error: {result.error}")
-    _show_calls(calls)
-
-
-def _show_calls(calls: list[Call]) -> None:
-    output.table(
-        ("node", "model", "status", "try", "in", "out", "cost", "time"),
-        [
-            (
-                call.node_path + (f" (round {call.round})" if call.round > 1 else ""),
-                call.response_model or call.requested_model,
-                call.status if not call.error_type else f"{call.status}: {call.error_type}",
-                f"{call.candidate + 1}.{call.attempt}",
-                "-" if call.input_tokens is None else f"{call.input_tokens:,}",
-                "-" if call.output_tokens is None else f"{call.output_tokens:,}",
-                output.money(call.usd),
-                output.duration(call.duration_ms),
-            )
-            for call in calls
-        ],
-        numbers=5,
-    )
+    if calls:
+        output.line("")
+        show_calls(calls, contents)
+    if content and calls and not contents:
+        output.note("no content was recorded: run with --record-content to keep it")

@@ -20,6 +20,7 @@ from langgraph.errors import GraphInterrupt
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.bare_runs import BareRuns
+from aideon_agents.ledger.contents import answer_text, prompt_text
 from aideon_agents.ledger.open_calls import OpenCall
 from aideon_agents.ledger.settlement import answered, failed
 
@@ -46,6 +47,7 @@ class CostHandler(BaseCallbackHandler):
         workflow: The name of such runs; None: the chain's own.
         user: Who they are for.
         tier: The tier they count for.
+        record_content: Keep what every call asks and is answered as well.
     """
 
     run_inline = True
@@ -59,8 +61,10 @@ class CostHandler(BaseCallbackHandler):
         workflow: str | None = None,
         user: str | None = None,
         tier: str | None = None,
+        record_content: bool = False,
     ) -> None:
         self._ledger = ledger
+        self._records = record_content
         self._given = run_id
         self._bare = BareRuns(ledger, workflow=workflow, user=user, tier=tier)
         self._lock = threading.Lock()
@@ -104,6 +108,8 @@ class CostHandler(BaseCallbackHandler):
         if call.start.rehearsed and self._given is None:
             self._bare.rehearsed(run_id)
         self._ledger.start_call(call.start)
+        if self._records:
+            self._ledger.record_prompt(call.start.call_id, prompt_text(messages))
         with self._lock:
             self._open[run_id] = call
 
@@ -124,6 +130,7 @@ class CostHandler(BaseCallbackHandler):
         """Complete the row of a call that was answered."""
         if call := self._take(run_id):
             self._settle(call, answered(call, response))
+            self._record(call, response)
         self._leave(run_id)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -239,6 +246,15 @@ class CostHandler(BaseCallbackHandler):
     def _take(self, run_id: UUID) -> OpenCall | None:
         with self._lock:
             return self._open.pop(run_id, None)
+
+    def _record(self, call: OpenCall, response: LLMResult) -> None:
+        answer = answer_text(response) if self._records else None
+        if answer is None:
+            return
+        try:
+            self._ledger.record_answer(call.start.call_id, answer)
+        except LedgerError as refused:
+            _log.warning("the answer of call %s is not kept: %s", call.start.call_id, refused)
 
     def _settle(self, call: OpenCall, end: CallEnd) -> None:
         try:

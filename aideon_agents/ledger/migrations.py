@@ -90,7 +90,22 @@ def m002_calls(db: Database) -> None:
     db.execute("CREATE INDEX calls_started_at ON calls (started_at)")
 
 
-STEPS = (m001_runs, m002_calls)
+def m003_contents(db: Database) -> None:
+    """What was asked and answered, of calls whose run was told to record content.
+
+    A table of its own, so that a ledger without such runs holds no word of anybody's, and content
+    can be removed without touching what was spent. An answer is NULL until there is one.
+    """
+    db.execute("""
+        CREATE TABLE contents (
+            call_id TEXT PRIMARY KEY,
+            prompt TEXT NOT NULL,
+            answer TEXT
+        )
+    """)
+
+
+STEPS = (m001_runs, m002_calls, m003_contents)
 MIGRATIONS = Migrations("aideon_agents")
 for step in STEPS:
     MIGRATIONS()(step)

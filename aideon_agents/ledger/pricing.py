@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import decimal
+import functools
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,27 @@ def billed_model(provider: str, requested: str, response: str | None) -> str:
     if provider == HUGGING_FACE and seller and ":" not in response:
         return f"{response}:{seller}"
     return response
+
+
+@functools.lru_cache(maxsize=256)
+def context_window(provider: str, model: str) -> int | None:
+    """How many tokens a model can take, prompt and answer together.
+
+    Args:
+        provider: Our name of the provider.
+        model: The model that is asked for.
+
+    Returns:
+        Tokens as the price list has them; None: it does not say, or does not know the model.
+    """
+    import genai_prices  # noqa: PLC0415 - as above
+
+    seller, sold = _seller(provider, model)
+    try:
+        found = genai_prices.calc_price(genai_prices.Usage(), sold, provider_id=seller)
+    except Exception:  # noqa: BLE001 - whatever the list stumbles over, the size is unknown
+        return None
+    return found.model.context_window
 
 
 def usd(nanousd: int) -> Decimal:

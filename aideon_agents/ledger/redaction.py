@@ -17,8 +17,54 @@ _LOOKS_LIKE_A_KEY = re.compile(
 _LONGEST = 500
 
 
+_SHORTEST = 8
+"""Characters of the shortest key that is looked for by its value: less is part of ordinary words."""
+_given: set[str] = set()
+"""Keys that this process was given otherwise: in a `.env` file, or in code."""
+
+
+def keep_out(key: str) -> None:
+    """Make a key known, so that it is recognised whatever it looks like.
+
+    Args:
+        key: As providers are sent it.
+    """
+    if len(key.strip()) >= _SHORTEST:
+        _given.add(key.strip())
+
+
+def without_keys(text: str) -> str:
+    """The same text with `[key]` for everything that is or looks like a key."""
+    for key in _given:
+        text = text.replace(key, "[key]")
+    for variable in _KEY_VARIABLES:
+        if key := os.environ.get(variable, "").strip():
+            text = text.replace(key, "[key]")
+    return _LOOKS_LIKE_A_KEY.sub(r"\g<lead>[key]", text)
+
+
+ANSWER_BEGINS = "; it begins "
+"""What an error says before it quotes, as a JSON string, how a model's answer begins."""
+
+_QUOTED_ANSWER = re.compile(re.escape(ANSWER_BEGINS) + r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)')  # or cut
+
+
+def stored_line(text: str) -> str:
+    """An error's text for a row: as `one_line`, and without a quoted answer.
+
+    Answers are stored only where that was asked for, and then in a table of their own.
+
+    Args:
+        text: What the error said.
+
+    Returns:
+        One line without keys and without answers.
+    """
+    return one_line(_QUOTED_ANSWER.sub("", text))
+
+
 def one_line(text: str) -> str:
-    """An error's text for a row: one line, at most 500 characters, every key as `[key]`.
+    """An error's text: one line, at most 500 characters, every key as `[key]`.
 
     Args:
         text: What the error said.
@@ -26,8 +72,5 @@ def one_line(text: str) -> str:
     Returns:
         The text without line breaks and without anything that is or looks like a key.
     """
-    for variable in _KEY_VARIABLES:
-        if key := os.environ.get(variable, "").strip():
-            text = text.replace(key, "[key]")
-    line = " ".join(_LOOKS_LIKE_A_KEY.sub(r"\g<lead>[key]", text).split())
+    line = " ".join(without_keys(text).split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

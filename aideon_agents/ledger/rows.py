@@ -152,3 +152,14 @@ class Call:
     def usd(self) -> Decimal | None:
         """US dollars, exactly; None: unknown."""
         return None if self.cost_nanousd is None else usd(self.cost_nanousd)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Content:
+    """What one call asked and was answered, as read back."""
+
+    call_id: str
+    prompt: Any
+    """A list of chat messages (`role`, `content`), or of texts where the model completes text."""
+    answer: Any
+    """A chat message, or a text; None: there was no answer."""

@@ -18,8 +18,16 @@ from aideon_agents.errors import RunNotFound
 from aideon_agents.ledger.clock import now, utc_text
 from aideon_agents.ledger.opening import explained, ledger_path, open_ledger
 from aideon_agents.ledger.processes import Process, is_gone, this_process
-from aideon_agents.ledger.redaction import one_line
-from aideon_agents.ledger.rows import Call, CallEnd, CallStart, Run, RunStart, RunStatus
+from aideon_agents.ledger.redaction import stored_line
+from aideon_agents.ledger.rows import (
+    Call,
+    CallEnd,
+    CallStart,
+    Content,
+    Run,
+    RunStart,
+    RunStatus,
+)
 from aideon_agents.ledger.usage import Usage
 
 if TYPE_CHECKING:
@@ -105,7 +113,7 @@ class Ledger:
             Whether the run was running.
         """
         kept = None if results is None else json.dumps(results, ensure_ascii=False)
-        line = None if error is None else one_line(error)
+        line = None if error is None else stored_line(error)
         values = (status, stop_reason, line, error_type, output, kept, utc_text(now()), run_id)
         return self._write(_FINISH_RUN, values) == 1
 
@@ -124,9 +132,31 @@ class Ledger:
             Whether this was the first end heard of the call. A call is settled once: later ends
             change nothing.
         """
-        line = None if end.error is None else one_line(end.error)
+        line = None if end.error is None else stored_line(end.error)
         counts = _USAGE(end.usage) if end.usage else _NO_USAGE
         return self._write(_FINISH_CALL, (*_CALL_END(end), line, *counts, call_id)) == 1
+
+    def record_prompt(self, call_id: str, prompt: str) -> None:
+        """Keep what a call asks, as JSON. Only of a run that was told to record content."""
+        self._write(_RECORD_PROMPT, (call_id, prompt))
+
+    def record_answer(self, call_id: str, answer: str) -> None:
+        """Keep what a call was answered, as JSON, beside its prompt."""
+        self._write("UPDATE contents SET answer = ? WHERE call_id = ?", (answer, call_id))
+
+    def contents(self, run_id: str) -> list[Content]:
+        """What was asked and answered in a run, by its whole id, in the order of its calls.
+
+        Empty unless the run was told to record content.
+        """
+        return [
+            Content(
+                call_id=row["call_id"],
+                prompt=json.loads(row["prompt"]),
+                answer=None if row["answer"] is None else json.loads(row["answer"]),
+            )
+            for row in self.select(_CONTENTS_OF_RUN, (run_id,))
+        ]
 
     def find_run(self, ref: str) -> Run:
         """The run that a reference means.
@@ -243,6 +273,11 @@ _FINISH_CALL = _update(
 _RUNS_FROM = "SELECT * FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id"
 _NEWEST_RUNS = "SELECT * FROM runs ORDER BY started_at DESC, run_id DESC LIMIT ?"
 _CALLS_OF_RUN = "SELECT * FROM calls WHERE run_id = ? ORDER BY started_at, rowid"
+_RECORD_PROMPT = _insert("contents", ("call_id", "prompt")) + " ON CONFLICT DO NOTHING"
+_CONTENTS_OF_RUN = (
+    "SELECT contents.* FROM contents JOIN calls USING (call_id) WHERE run_id = ?"
+    " ORDER BY started_at, calls.rowid"
+)
 
 
 def _run(row: sqlite3.Row) -> Run:

@@ -1,60 +1,143 @@
-"""What the candidates of one chain know of each other: the attempts so far and the time left."""
+"""What the candidates of one chain know of each other: the line, the attempts, the time left."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import time
+from typing import TYPE_CHECKING
 
-from aideon_agents.errors import KeyRejected, ProviderError
+from aideon_agents import errors
+
+if TYPE_CHECKING:
+    from aideon_agents.errors import ProviderError
+    from aideon_agents.models.breaker import Breaker, Leave
+    from aideon_agents.models.slots import Slots
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One model in the line."""
+
+    position: int
+    """0 is the primary."""
+    provider: str
+    model: str
+    key_variable: str | None
+    """The variable that holds its key; None when it needs none."""
+    rehearsed: bool
+    window: int | None
+    """Tokens of input and output together that it can take; None: unknown."""
+    model_breaker: Breaker
+    key_breaker: Breaker
+    """Shared by every model that is asked with the same key."""
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}"
+
+    def rest_left(self) -> float:
+        """Seconds until it may be asked, 0 when it may now."""
+        return max(self.model_breaker.rest_left(), self.key_breaker.rest_left())
+
+    def probe_in(self) -> float:
+        """Seconds until it is back; infinite while its key rests: asking early mends no key."""
+        return math.inf if self.key_breaker.rest_left() else self.model_breaker.rest_left()
+
+    def why_resting(self) -> str:
+        """What it rests after."""
+        of_key = self.key_breaker.rest_left() > 0
+        return (self.key_breaker if of_key else self.model_breaker).why
+
+    def admit(self, *, early: bool) -> Admission | None:
+        """Ask its breakers for leave.
+
+        Args:
+            early: Before its rest is over, because everybody else rests for longer.
+
+        Returns:
+            Leave for one call, which must be told how it ended; None: it may not be asked.
+        """
+        of_key = self.key_breaker.admit()
+        if of_key is None:
+            return None
+        of_model = self.model_breaker.admit(early=early)
+        if of_model is None:
+            of_key.returned()
+            return None
+        return Admission(of_key, of_model)
+
+
+@dataclasses.dataclass(frozen=True)
+class Admission:
+    """Both breakers' leave for one call."""
+
+    of_key: Leave
+    of_model: Leave
+
+    def heard(self, error: BaseException | None) -> None:
+        """Tell the breakers how the call ended; None: it was answered."""
+        is_of_key = isinstance(error, errors.KeyRejected | errors.OutOfCredit)
+        if is_of_key:
+            self.of_model.returned()
+        elif error is not None:
+            self.of_key.returned()
+        self.of_key.heard(error)
+        self.of_model.heard(error)
+
+    def returned(self) -> None:
+        """Say that there was no call."""
+        self.of_key.returned()
+        self.of_model.returned()
 
 
 @dataclasses.dataclass
 class Attempts:
-    """The log of one pass over a chain, shared by its candidates."""
+    """One chain's line of candidates, and the log of one pass over it."""
 
-    candidates: int
-    """How many there are."""
     seconds: float
     """The chain's time, from the first candidate's start."""
+    slots: Slots
+    """The process's, for calls in flight."""
+    said: set[str]
+    """What was said aloud: each thing once, however many calls it meets."""
+    line: list[Candidate] = dataclasses.field(default_factory=list[Candidate])
     deadline: float = 0.0
     """On the monotonic clock."""
     failures: list[str] = dataclasses.field(default_factory=list[str])
     """One line per failed attempt, in order."""
     tries: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter[int])
     """Attempts so far, by candidate."""
-    rejected: set[str] = dataclasses.field(default_factory=set[str])
-    """Providers whose key was rejected: their other models need not be asked."""
 
     def begin(self) -> None:
         """Start a new pass: the first candidate was asked."""
         self.deadline = time.monotonic() + self.seconds
         self.failures.clear()
         self.tries.clear()
-        self.rejected.clear()
 
-    def next_try(self, candidate: int) -> int:
-        """Count one more attempt at a candidate.
+    def next_try(self, candidate: Candidate) -> int:
+        """Count one more attempt at a candidate; returns which one this is, from 1."""
+        self.tries[candidate.position] += 1
+        return self.tries[candidate.position]
 
-        Args:
-            candidate: Its position in the chain.
-
-        Returns:
-            Which try this is, from 1.
-        """
-        self.tries[candidate] += 1
-        return self.tries[candidate]
-
-    def failed(self, error: ProviderError, provider: str) -> None:
+    def failed(self, error: ProviderError) -> None:
         """Note why an attempt failed."""
-        self.failures.append(f"{type(error).__name__}: {error}")
-        if isinstance(error, KeyRejected):
-            self.rejected.add(provider)
+        self.failures.append(str(error))
 
     def time_left(self) -> float:
         """Seconds until the chain's deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
 
-    def share(self, candidate: int) -> float:
+    def share(self, candidate: Candidate) -> float:
         """Seconds that one attempt may take, so that those behind it still get their turn."""
-        return self.time_left() / max(1, self.candidates - candidate)
+        return self.time_left() / max(1, len(self.line) - candidate.position)
+
+    def is_last(self, candidate: Candidate) -> bool:
+        """Whether nobody stands behind a candidate."""
+        return candidate.position == len(self.line) - 1
+
+    def soonest_back(self, candidate: Candidate) -> bool:
+        """Whether everybody rests and this candidate for the shortest: then it is asked early."""
+        probes = [one.probe_in() for one in self.line]
+        mine = probes[candidate.position]
+        return all(probes) and mine == min(probes) and mine < math.inf

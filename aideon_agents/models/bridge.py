@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
+import contextvars
 import functools
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -22,7 +25,7 @@ T = TypeVar("T")
 @functools.lru_cache(maxsize=1)
 def _background_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="aideon-bridge", daemon=True)
+    thread = threading.Thread(target=_serve, args=(loop,), name="aideon-bridge", daemon=True)
     thread.start()
 
     def stop() -> None:
@@ -33,6 +36,18 @@ def _background_loop() -> asyncio.AbstractEventLoop:
 
     atexit.register(stop)
     return loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, whatever its tasks do.
+
+    A node's `sys.exit` ends its task, whose caller gets it, and breaks through the loop as well.
+    """
+    is_stopped = False
+    while not is_stopped:
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
+            is_stopped = True
 
 
 def blocking(work: Coroutine[Any, Any, T]) -> T:
@@ -49,21 +64,49 @@ def blocking(work: Coroutine[Any, Any, T]) -> T:
         Its result.
     """
     loop = _background_loop()
-    future = asyncio.run_coroutine_threadsafe(work, loop)
+    if _is_this_threads(loop):  # synchronous code inside a node: the loop cannot wait for itself
+        return _elsewhere(work)
+    ended: Future[asyncio.Task[T]] = Future()
+    begun: list[asyncio.Task[T]] = []
+
+    def begin() -> None:
+        begun.append(loop.create_task(work))
+        begun[0].add_done_callback(ended.set_result)
+
+    def stop() -> None:
+        if not begun:  # the interrupt was quicker
+            begin()
+        begun[0].cancel()
+
     try:
-        return future.result()
-    except BaseException:
-        if future.cancel():  # the wait was interrupted, not the work
-            settled = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop)
-            settled.result()
+        loop.call_soon_threadsafe(begin)
+        task = ended.result()
+    except BaseException:  # the wait was interrupted, not the work
+        loop.call_soon_threadsafe(stop)
+        ended.result()
         raise
+    return task.result()
 
 
-def blocking_stream(source: AsyncIterator[T]) -> Iterator[T]:
+def _is_this_threads(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _elsewhere(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a loop of its own in a thread of its own."""
+    seen = contextvars.copy_context()
+    with ThreadPoolExecutor(1, "aideon-bridge") as thread:
+        return thread.submit(seen.run, asyncio.run, work).result()
+
+
+def blocking_stream(source: AsyncGenerator[T]) -> Iterator[T]:
     """Iterate from synchronous code over what a coroutine yields.
 
     Args:
-        source: An asynchronous iterator that has not been started.
+        source: An asynchronous generator that has not been started; closed when nobody wants more.
 
     Yields:
         Its items, as they come.
@@ -75,7 +118,10 @@ def blocking_stream(source: AsyncIterator[T]) -> Iterator[T]:
         except StopAsyncIteration:
             return False, None
 
-    more, item = blocking(advance())
-    while more:
-        yield item
+    try:
         more, item = blocking(advance())
+        while more:
+            yield item
+            more, item = blocking(advance())
+    finally:
+        blocking(source.aclose())

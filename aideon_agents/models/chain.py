@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_openai import ChatOpenAI
-from langchain_openai.chat_models.base import BaseChatOpenAI
 from langchain_together import ChatTogether
 
 from aideon_agents import settings as environment
+from aideon_agents.errors import ModelNameError
+from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import catalog
-from aideon_agents.models.attempts import Attempts
+from aideon_agents.models.attempts import Attempts, Candidate
+from aideon_agents.models.breaker import Breakers
 from aideon_agents.models.clients import shared_client, timeouts, unused_client
+from aideon_agents.models.counted import Counted
 from aideon_agents.models.guard import HANDLED, LONGEST_ATTEMPT, Guard
 from aideon_agents.models.providers import Provider, providers, resolve
 from aideon_agents.models.rehearsal import RehearsalChatModel
@@ -20,7 +24,7 @@ from aideon_agents.models.selection import choose
 from aideon_agents.models.slots import process_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
     from langchain_core.messages import AIMessage
@@ -30,19 +34,21 @@ if TYPE_CHECKING:
     from aideon_agents.settings import Settings
     from aideon_agents.state import Context, ModelRequest
 
+_log = logging.getLogger("aideon_agents.models")
+
 _CHAIN_SECONDS = 300.0
 """How long a chain may take when its request does not say."""
 
 
-class _Together(Guard, ChatTogether):
+class _Together(Guard, Counted, ChatTogether):
     """Together AI."""
 
 
-class _OpenAI(Guard, ChatOpenAI):
+class _OpenAI(Guard, Counted, ChatOpenAI):
     """OpenAI."""
 
 
-class _Compatible(Guard, BaseChatOpenAI):
+class _Compatible(Guard, Counted):
     """Hugging Face and local servers: they know `max_tokens`, not `max_completion_tokens`."""
 
 
@@ -92,41 +98,65 @@ class Models:
         names = choose(request, context.tier, self._catalog, known)
         if rehearse:
             names = names[:1]  # the one that would have answered
-        attempts = Attempts(len(names), request.timeout or _CHAIN_SECONDS)
+        attempts = Attempts(request.timeout or _CHAIN_SECONDS, self._slots, self._said)
+        for name in names if rehearse else self._served(names, known):
+            attempts.line.append(_candidate(len(attempts.line), name, known[name.provider]))
+        wants = _wants(request, context)
         first, *others = (
-            self._candidate(index, name, known[name.provider], attempts, _wants(request, context))
-            for index, name in enumerate(names)
+            self._guarded(candidate, known[candidate.provider], attempts, wants)
+            for candidate in attempts.line
         )
         return first.with_fallbacks(others, exceptions_to_handle=HANDLED)
 
-    def _candidate(
-        self,
-        index: int,
-        name: ModelName,
-        provider: Provider,
-        attempts: Attempts,
-        wants: dict[str, Any],
+    def window(self, request: ModelRequest, context: Context) -> int | None:
+        """Tokens that every model of the chain for `request` can take.
+
+        Args:
+            request: What the node asks for.
+            context: What the run is given.
+
+        Returns:
+            Prompt and answer together, by the smallest model whose size is known; None: none is.
+
+        Raises:
+            ModelNameError: A name is unknown or retired.
+            NoModel: Nobody can be asked.
+        """
+        known = providers(self._settings, pretend=context.rehearse or self._settings.offline)
+        names = choose(request, context.tier, self._catalog, known)
+        sizes = (context_window(name.provider, name.model) for name in names)
+        return min((size for size in sizes if size is not None), default=None)
+
+    def _served(
+        self, names: Sequence[ModelName], known: Mapping[str, Provider]
+    ) -> Iterator[ModelName]:
+        """The names, `local:any` resolved; a server that is off stops nobody who has others."""
+        for name in names:
+            try:
+                yield resolve(name, known[name.provider])
+            except ModelNameError as off:
+                if len(names) == 1:
+                    raise
+                if str(off) not in self._said:
+                    self._said.add(str(off))
+                    _log.warning("%s", off)
+
+    def _guarded(
+        self, candidate: Candidate, provider: Provider, attempts: Attempts, wants: dict[str, Any]
     ) -> BaseChatModel:
         """One model of a chain, guarded."""
-        name = name if provider.pretend else resolve(name, provider)
-        guard: dict[str, Any] = {
+        options: dict[str, Any] = {
             **wants,
-            "provider": name.provider,
-            "asked_model": name.model,
-            "model": name.model,
-            "candidate": index,
-            "key_variable": provider.key_variable,
-            "rehearsed": provider.pretend,
-            "slots": self._slots,
+            "candidate": candidate,
             "attempts": attempts,
-            "said": self._said,
+            "model": candidate.model,
         }
-        if provider.pretend:
-            return _Rehearsed(**guard)
-        if str(name) in self._catalog.reasoning:
-            guard["temperature"] = None
-        return cast("Any", _CLIENTS[name.provider])(
-            **guard,
+        if candidate.rehearsed:
+            return _Rehearsed(provider=candidate.provider, **options)
+        if str(candidate) in self._catalog.reasoning:
+            options["temperature"] = None
+        return cast("Any", _CLIENTS[candidate.provider])(
+            **options,
             api_key=provider.key,
             base_url=provider.base_url,
             http_client=unused_client(),
@@ -135,6 +165,25 @@ class Models:
             max_retries=0,
             stream_usage=True,
         )
+
+
+_BREAKERS = Breakers()
+"""The process's: what one run learned of a dead provider holds for the next."""
+
+
+def _candidate(position: int, name: ModelName, provider: Provider) -> Candidate:
+    key = provider.key.get_secret_value() if provider.key else ""
+    place = (provider.base_url, provider.pretend, hash(key))
+    return Candidate(
+        position=position,
+        provider=name.provider,
+        model=name.model,
+        key_variable=provider.key_variable,
+        rehearsed=provider.pretend,
+        window=context_window(name.provider, name.model),
+        model_breaker=_BREAKERS.of(*place, name.model),
+        key_breaker=_BREAKERS.of(*place),
+    )
 
 
 def _wants(request: ModelRequest, context: Context) -> dict[str, Any]:

@@ -8,8 +8,10 @@ nobody here can know.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +31,8 @@ _FILTERED = ("content_filter", "content_policy", "content management policy")
 _OVERLOADED = 529
 _GARBAGE = (openai.APIError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 """What the client makes of a body that is no chat completion, or of an error inside a stream."""
+_WRONG_CALL = "unexpected keyword argument"
+"""What Python says when the caller, not the provider, got something wrong."""
 _LONGEST_MESSAGE = 200
 
 
@@ -59,7 +63,8 @@ def translate(error: BaseException, *, asked: str, key_variable: str | None) -> 
         return errors.Transient(
             f"{asked} {what} ({_short(reason) or type(reason).__name__})", billed=_billed(error)
         )
-    if isinstance(error, _GARBAGE):
+    is_mistake = isinstance(error, TypeError) and _WRONG_CALL in str(error)
+    if isinstance(error, _GARBAGE) and not is_mistake:
         return errors.Transient(f"{asked} sent an answer that cannot be read: {_short(error)}")
     return error
 
@@ -125,10 +130,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after")
     if value is None:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:

@@ -9,29 +9,33 @@ client libraries' own retries are off: there is one layer of retries, and it is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.utils.uuid import uuid7
-from pydantic import Field
+from pydantic import Field, InstanceOf
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.models.attempts import Attempts
+from aideon_agents.models.answers.tokens import estimate_tokens
+from aideon_agents.models.attempts import Admission, Attempts, Candidate
 from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.faults import translate
+from aideon_agents.models.restart import announce_restart
 from aideon_agents.models.shape import REPAIR, shaped
-from aideon_agents.models.slots import Slots
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    Chunks = AsyncGenerator[AIMessageChunk]
 
 _log = logging.getLogger("aideon_agents.models")
 
@@ -43,27 +47,28 @@ HANDLED = (
     errors.ModelGone,
     errors.ContextTooLong,
     errors.Malformed,
+    errors.Partial,
 )
-"""Errors after which the next candidate is asked. Everything else is raised as it is."""
+"""Errors after which the next candidate is asked. Everything else is raised as it is.
+
+After `Partial` too, but never silently: whoever shows tokens is told that the answer begins again.
+"""
+
+CALL_HEADER = "X-Aideon-Call"
+"""Carries the call's id in the ledger to the provider."""
 
 _LOUD = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
 _RETRIES: Mapping[type[errors.ProviderError], int] = {errors.Transient: 2, errors.RateLimited: 1}
 _FIRST_PAUSE = 0.25  # seconds, doubled with each retry, full jitter
 LONGEST_ATTEMPT = 120.0  # seconds
+_LOOK_AGAIN = 0.05  # seconds, while somebody else probes
 
 
 class Guard(BaseChatModel):
     """What every candidate of a chain has in common. Mixed in before a real chat model."""
 
-    provider: str
-    asked_model: str
-    candidate: int = 0
-    key_variable: str | None = None
-    rehearsed: bool = False
-    slots: Slots = Field(exclude=True, repr=False)
-    attempts: Attempts = Field(exclude=True, repr=False)
-    said: set[str] = Field(exclude=True, repr=False)
-    """What was already said aloud: each thing once, however many calls it meets."""
+    candidate: InstanceOf[Candidate] = Field(exclude=True, repr=False)
+    attempts: InstanceOf[Attempts] = Field(exclude=True, repr=False)
 
     async def ainvoke(
         self,
@@ -74,16 +79,19 @@ class Guard(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """Ask until answered, out of tries, or out of time."""
-        self._enter(config)
+        self._enter(input, config)
         while True:
-            attempt = self.attempts.next_try(self.candidate)
+            leave = await self._admitted()
+            attempt = self._tagged(config)
+            named = _named(attempt, kwargs)
             try:
-                async with self.slots.one():
-                    return await super().ainvoke(
-                        input, self._tagged(config, attempt), stop=stop, **kwargs
-                    )
+                async with self._turn(leave):
+                    answer = await super().ainvoke(input, attempt, stop=stop, **named)
             except errors.ProviderError as error:
-                await self._pause_or_raise(error, attempt)
+                await self._pause_or_raise(error, config)
+            else:
+                self._refuse(is_filtered=_is_filtered(answer))
+                return answer
 
     async def astream(
         self,
@@ -94,22 +102,25 @@ class Guard(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream an answer; only a stream that broke before its first token is tried again."""
-        self._enter(config)
+        self._enter(input, config)
         while True:
-            attempt = self.attempts.next_try(self.candidate)
-            shown = False
+            leave = await self._admitted()
+            attempt = self._tagged(config)
+            shown = is_filtered = False
+            named = _named(attempt, kwargs)
+            source = cast("Chunks", super().astream(input, attempt, stop=stop, **named))
             try:
-                async with self.slots.one():
-                    async for chunk in super().astream(
-                        input, self._tagged(config, attempt), stop=stop, **kwargs
-                    ):
-                        shown = True
+                async with self._turn(leave), contextlib.aclosing(source):
+                    async for chunk in source:
+                        shown, is_filtered = True, is_filtered or _is_filtered(chunk)
                         yield chunk
-                    return
             except errors.ProviderError as error:
                 if shown:
                     raise
-                await self._pause_or_raise(error, attempt)
+                await self._pause_or_raise(error, config)
+            else:
+                self._refuse(is_filtered=is_filtered)
+                return
 
     def invoke(
         self,
@@ -131,7 +142,8 @@ class Guard(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         """The same from synchronous code."""
-        return blocking_stream(self.astream(input, ensure_config(config), stop=stop, **kwargs))
+        source = self.astream(input, ensure_config(config), stop=stop, **kwargs)
+        return blocking_stream(cast("Chunks", source))
 
     def with_structured_output(
         self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any
@@ -148,7 +160,27 @@ class Guard(BaseChatModel):
         """
         if include_raw:
             raise errors.UserError("include_raw hides a wrong answer from the chain: leave it out")
-        return shaped(self, schema, self._give_up, **kwargs)
+        return shaped(self, schema, self._complain, **kwargs)
+
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """The way that plain and streamed answers share, where LangChain knows the run."""
+        try:
+            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        except asyncio.CancelledError as cancelled:
+            if run_manager is not None:  # a cancelled call otherwise has a start and no end
+                await run_manager.on_llm_error(cancelled)
+            raise
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """What LangChain caches by: everything but the call's name, which is new each time."""
+        kwargs.pop("extra_headers", None)
+        return super()._get_llm_string(stop, **kwargs)
 
     async def _agenerate(
         self,
@@ -160,11 +192,10 @@ class Guard(BaseChatModel):
         try:
             async with asyncio.timeout(self._seconds()):
                 return await super()._agenerate(messages, stop, run_manager, **kwargs)
-        except asyncio.CancelledError as cancelled:
-            await _tell(run_manager, cancelled)
-            raise
         except Exception as error:
-            raise self._ours(error) from error
+            if (ours := self._ours(error)) is error:
+                raise
+            raise ours from error
 
     async def _astream(
         self,
@@ -173,106 +204,166 @@ class Guard(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        last: ChatGenerationChunk | None = None
-        finished = False
+        has_begun = finished = False
         source = super()._astream(messages, stop, run_manager, **kwargs)
         try:
-            async for chunk in _within(source, self._seconds()):
-                last = chunk
-                finished = finished or bool((chunk.generation_info or {}).get("finish_reason"))
-                yield chunk
-        except asyncio.CancelledError as cancelled:
-            await _tell(run_manager, cancelled)
-            raise
+            async with contextlib.aclosing(_within(source, self._seconds())) as chunks:
+                async for chunk in chunks:
+                    has_begun = True
+                    finished = finished or bool((chunk.generation_info or {}).get("finish_reason"))
+                    yield chunk
         except Exception as error:
-            ours = self._ours(error)
-            if last is not None and isinstance(ours, errors.Transient):
-                raise errors.Partial(f"{self._asked} broke off in the middle: {ours}") from error
+            if (ours := self._ours(error, has_begun=has_begun)) is error:
+                raise
             raise ours from error
-        if last is None:
-            raise errors.Transient(f"{self._asked} sent an empty stream")
+        if not has_begun:
+            raise errors.Transient(f"{self.candidate} sent an empty stream")
         if not finished:
-            raise errors.Partial(f"{self._asked} stopped without saying why")
+            raise errors.Partial(f"{self.candidate} stopped without saying why")
 
-    @property
-    def _asked(self) -> str:
-        return f"{self.provider}:{self.asked_model}"
-
-    def _enter(self, config: RunnableConfig | None) -> None:
-        """Begin a pass if this is the primary; refuse what is known to fail."""
+    def _enter(self, question: LanguageModelInput, config: RunnableConfig | None) -> None:
+        """Begin a pass if this is the primary; pass on a question that is too long."""
         repairing = ((config or {}).get("metadata") or {}).get(REPAIR)
-        if self.candidate == 0 and not repairing:
+        if self.candidate.position == 0 and not repairing:
             self.attempts.begin()
-        if self.provider in self.attempts.rejected:
-            skipped = errors.KeyRejected(f"{self._asked} was not asked: same key", billed=False)
-            self.said.add(str(skipped))  # the key's own rejection was said
-            self._give_up(skipped)
+        window = self.candidate.window
+        if window is None:
+            return
+        tokens = estimate_tokens(self._convert_input(question).to_string())
+        if tokens > window:
+            self._give_up(
+                errors.ContextTooLong(
+                    f"{self.candidate} takes {window:,} tokens and the prompt has about {tokens:,}",
+                    billed=False,
+                )
+            )
+
+    async def _admitted(self) -> Admission:
+        """Wait for leave to ask, or hand on: a model that keeps failing is left alone."""
+        while True:
+            early = self.attempts.soonest_back(self.candidate)
+            if leave := self.candidate.admit(early=early):
+                return leave
+            if not early or not self.attempts.time_left():
+                rest, why = self.candidate.rest_left(), self.candidate.why_resting()
+                skipped = f"{self.candidate} was not asked, it rests another {rest:.0f} s"
+                is_told = any(why in failure for failure in self.attempts.failures)
+                told = skipped if is_told else f"{skipped}: {why}"
+                self._give_up(errors.Transient(told, billed=False))
+            await asyncio.sleep(_LOOK_AGAIN)  # somebody else is finding out whether it is back
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, leave: Admission) -> AsyncGenerator[None]:
+        """Hold a slot for one attempt, and tell the breakers how it ended."""
+        try:
+            async with self.attempts.slots.one():
+                self._check_time(leave)
+                yield
+        except BaseException as error:
+            leave.heard(error)
+            raise
+        leave.heard(None)
+
+    def _check_time(self, leave: Admission) -> None:
+        """Ask nobody when the wait for a slot has used the time up."""
+        if not self.attempts.time_left():
+            leave.returned()
+            late = f"{self.candidate} was not asked: the chain's time was up"
+            raise errors.Transient(late, billed=False, timed_out=True)
 
     def _seconds(self) -> float:
         return min(LONGEST_ATTEMPT, self.attempts.share(self.candidate))
 
-    def _tagged(self, config: RunnableConfig | None, attempt: int) -> RunnableConfig:
+    def _tagged(self, config: RunnableConfig | None) -> RunnableConfig:
         """The caller's config, saying which attempt this is; its run id is the row's call id."""
         given = ensure_config(config)
         place = {
-            tags.PROVIDER: self.provider,
-            tags.MODEL: self.asked_model,
-            tags.CANDIDATE: self.candidate,
-            tags.ATTEMPT: attempt,
-            tags.REHEARSED: self.rehearsed,
+            tags.PROVIDER: self.candidate.provider,
+            tags.MODEL: self.candidate.model,
+            tags.CANDIDATE: self.candidate.position,
+            tags.ATTEMPT: self.attempts.next_try(self.candidate),
+            tags.REHEARSED: self.candidate.rehearsed,
         }
         metadata = {**(given.get("metadata") or {}), **place}
         return cast("RunnableConfig", {**given, "metadata": metadata, "run_id": uuid7()})
 
-    def _ours(self, error: BaseException) -> Any:
-        return translate(error, asked=self._asked, key_variable=self.key_variable)
+    def _ours(self, error: Exception, *, has_begun: bool = False) -> BaseException:
+        """A provider's error as one of ours; what is no provider's doing as it is."""
+        variable = self.candidate.key_variable
+        ours = translate(error, asked=str(self.candidate), key_variable=variable)
+        if has_begun and isinstance(ours, errors.Transient):
+            return errors.Partial(f"{self.candidate} broke off in the middle: {ours}")
+        return ours
 
-    async def _pause_or_raise(self, error: errors.ProviderError, attempt: int) -> None:
+    def _refuse(self, *, is_filtered: bool) -> None:
+        """Refuse an answer that the provider's content filter took away. It is paid for."""
+        if is_filtered:
+            raise errors.Refused(f"{self.candidate} withheld its answer: content filter")
+
+    async def _pause_or_raise(
+        self, error: errors.ProviderError, config: RunnableConfig | None
+    ) -> None:
         """Wait before another try of this candidate, or give it up."""
-        pause = self._pause(error, attempt)
-        if pause is None:
-            self._give_up(error)
-        else:
-            self.attempts.failed(error, self.provider)
+        pause = self._pause(error)
+        if pause is not None:
+            self.attempts.failed(error)
             await asyncio.sleep(pause)
+            return
+        if isinstance(error, errors.Partial) and not self.attempts.is_last(self.candidate):
+            announce_restart(config)
+        self._give_up(error)
 
-    def _pause(self, error: errors.ProviderError, attempt: int) -> float | None:
+    def _pause(self, error: errors.ProviderError) -> float | None:
         """Seconds until the next try of this candidate; None: do not try it again."""
+        attempt = self.attempts.tries[self.candidate.position]
         if error.timed_out or attempt > _RETRIES.get(type(error), 0):
             return None
         jitter = random.uniform(0, _FIRST_PAUSE * 2**attempt)  # noqa: S311 - not a secret
-        pause = jitter if error.retry_after is None else error.retry_after
+        pause = error.retry_after
+        if pause is None:  # a model whose rate is limited also rests for a moment
+            pause = max(
+                jitter, self.candidate.rest_left() if type(error) is errors.RateLimited else 0
+            )
         return pause if pause < self.attempts.time_left() else None
+
+    def _complain(self, error: errors.Malformed, *, is_last: bool) -> None:
+        """Note an answer of a wrong shape; after the last one, hand on."""
+        named = errors.Malformed(f"{self.candidate}: {error}")
+        if is_last:
+            self._give_up(named)
+        self.attempts.failed(named)
 
     def _give_up(self, error: errors.ProviderError) -> NoReturn:
         """Hand on to the next candidate, or say that there is none."""
-        self.attempts.failed(error, self.provider)
-        if isinstance(error, _LOUD) and str(error) not in self.said:
-            self.said.add(str(error))
+        self.attempts.failed(error)
+        if isinstance(error, _LOUD) and str(error) not in self.attempts.said:
+            self.attempts.said.add(str(error))
             _log.warning("%s", error)
-        is_last = self.candidate == self.attempts.candidates - 1
-        if is_last and isinstance(error, HANDLED):
+        if self.attempts.is_last(self.candidate) and isinstance(error, HANDLED):
             raise errors.AllModelsFailed(self.attempts.failures) from error
         raise error
 
 
+def _is_filtered(answer: AIMessage) -> bool:
+    return answer.response_metadata.get("finish_reason") == "content_filter"
+
+
 async def _within(
     source: AsyncIterator[ChatGenerationChunk], seconds: float
-) -> AsyncIterator[ChatGenerationChunk]:
+) -> AsyncGenerator[ChatGenerationChunk]:
     """Pass a stream on until its time is up."""
     deadline = asyncio.get_running_loop().time() + seconds
-    while True:
-        try:
-            async with asyncio.timeout_at(deadline):
-                chunk = await anext(source)
-        except StopAsyncIteration:
-            return
-        yield chunk
+    async with contextlib.aclosing(cast("AsyncGenerator[ChatGenerationChunk]", source)):
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(source)
+            except StopAsyncIteration:
+                return
+            yield chunk
 
 
-async def _tell(
-    run_manager: AsyncCallbackManagerForLLMRun | None, cancelled: asyncio.CancelledError
-) -> None:
-    """A cancelled call otherwise has a start and no end."""
-    if run_manager is not None:
-        await run_manager.on_llm_error(cancelled)
+def _named(attempt: RunnableConfig, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with a header that names the row, so that a provider's support can find the call."""
+    headers = {**(kwargs.get("extra_headers") or {}), CALL_HEADER: str(attempt.get("run_id"))}
+    return {**kwargs, "extra_headers": headers}

@@ -9,25 +9,24 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
+from collections.abc import Sequence  # noqa: TC003 - fallbacks resolve the hints of bind_tools
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-    from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable
 
 _CHUNK = re.compile(r"\s*\S{1,40}\s*|\s+")
 
@@ -77,7 +76,9 @@ class InProcessChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         for chunk in _chunks(self.answer_to(messages, {**kwargs, "stop": stop})):
-            yield ChatGenerationChunk(message=chunk)
+            said = chunk.response_metadata.get("finish_reason")
+            ended = {"finish_reason": said} if said else None  # where clients put it as well
+            yield ChatGenerationChunk(message=chunk, generation_info=ended)
 
     async def _astream(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import SecretStr
 
 from aideon_agents.errors import ModelNameError
+from aideon_agents.ledger.redaction import keep_out
 
 if TYPE_CHECKING:
     from aideon_agents.models.catalog import ModelName
@@ -77,6 +78,9 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
         # A key of any kind keeps the client content; local servers ignore it.
         Provider("local", settings.local_base_url, SecretStr("none-needed"), None),
     )
+    for provider in known:
+        if provider.key and provider.key_variable:
+            keep_out(provider.key.get_secret_value())
     return {provider.name: dataclasses.replace(provider, pretend=pretend) for provider in known}
 
 
@@ -95,14 +99,17 @@ def resolve(name: ModelName, provider: Provider) -> ModelName:
     """
     if (name.provider, name.model) != ("local", ANY_MODEL):
         return name
-    return dataclasses.replace(name, model=_first_model(str(provider.base_url)))
+    key = provider.key.get_secret_value() if provider.key else ""
+    return dataclasses.replace(name, model=_first_model(str(provider.base_url), key))
 
 
 @functools.lru_cache(maxsize=8)
-def _first_model(base_url: str) -> str:
-    address = base_url.rstrip("/") + "/models"
+def _first_model(base_url: str, key: str) -> str:
     try:
-        with urllib.request.urlopen(address, timeout=_ASK_LOCAL_TIMEOUT) as answer:  # noqa: S310 - the user's own address
+        asked = urllib.request.Request(  # noqa: S310 - the user's own address
+            base_url.rstrip("/") + "/models", headers={"Authorization": f"Bearer {key}"}
+        )
+        with urllib.request.urlopen(asked, timeout=_ASK_LOCAL_TIMEOUT) as answer:  # noqa: S310 - as above
             listed = cast("dict[str, Any]", json.load(answer))["data"]
         return str(listed[0]["id"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from pydantic import BaseModel, ValidationError
 
-from aideon_agents.errors import Malformed, ProviderError
+from aideon_agents.errors import Malformed
+from aideon_agents.ledger.redaction import ANSWER_BEGINS
 from aideon_agents.models.bridge import blocking
+from aideon_agents.models.restart import announce_restart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
     from langchain_core.messages import AIMessage
 
@@ -27,6 +27,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 REPAIR = "aideon_repair"
 """Metadata key of a second question: it belongs to the same pass over the chain."""
+
+
+class Complain(Protocol):
+    """Takes note of an answer that cannot be read."""
+
+    def __call__(self, error: Malformed, *, is_last: bool) -> None:
+        """Raise the error that ends the asking when it is the last."""
+        ...
+
 
 _FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", re.DOTALL)
 _SHOWN = 120  # characters of a wrong answer that an error shows
@@ -69,15 +78,15 @@ def parse(answer: AIMessage, schema: type[Model]) -> Model:
         place = ".".join(str(part) for part in first["loc"]) or "the answer"
         begins = said[:_SHOWN] + ("…" if len(said) > _SHOWN else "")
         raise Malformed(
-            f"the answer is no {schema.__name__}: {place}: {first['msg']}; "
-            f"it begins {json.dumps(begins, ensure_ascii=False)}"
+            f"the answer is no {schema.__name__}: {place}: {first['msg']}"
+            f"{ANSWER_BEGINS}{json.dumps(begins, ensure_ascii=False)}"
         ) from None
 
 
 def shaped(
     model: BaseChatModel,
     schema: type[Model],
-    give_up: Callable[[ProviderError], NoReturn],
+    complain: Complain,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Model]:
     """A runnable that asks `model` for an instance of `schema`.
@@ -85,7 +94,7 @@ def shaped(
     Args:
         model: Whom to ask.
         schema: The shape of the answer.
-        give_up: Called with the last error when the second answer is wrong too; it raises.
+        complain: Called with what is wrong with an answer; of the second one it raises.
         **kwargs: Bound to each call.
 
     Returns:
@@ -98,8 +107,10 @@ def shaped(
         first = await bound.ainvoke(messages, config)
         try:
             return parse(first, schema)
-        except Malformed as complaint:
-            again = HumanMessage(f"That cannot be used: {complaint}. Answer with the JSON alone.")
+        except Malformed as wrong:
+            complain(wrong, is_last=False)
+            again = HumanMessage(f"That cannot be used: {wrong}. Answer with the JSON alone.")
+        announce_restart(config)
         same_pass = cast(
             "RunnableConfig",
             {**config, "metadata": {**(config.get("metadata") or {}), REPAIR: True}},
@@ -107,8 +118,9 @@ def shaped(
         second = await bound.ainvoke([*messages, first, again], same_pass)
         try:
             return parse(second, schema)
-        except Malformed as error:
-            give_up(error)
+        except Malformed as wrong:
+            complain(wrong, is_last=True)
+            raise
 
     def ask_blocking(question: LanguageModelInput, config: RunnableConfig) -> Model:
         return blocking(ask(question, config))

@@ -6,16 +6,18 @@ loop inside a loop starts fresh each time.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.graph import END, START
 from pydantic import BaseModel, ConfigDict
 
 from aideon_agents.errors import StepFailed, UserError
-from aideon_agents.models.bridge import blocking
 from aideon_agents.patterns import nodes as making
+from aideon_agents.patterns.enclosing import Enclosing
+from aideon_agents.patterns.places import own_path
 from aideon_agents.state import (
+    Entry,
     Results,
     State,
     StepResult,
@@ -24,10 +26,12 @@ from aideon_agents.state import (
     latest,
     merge,
     next_order,
-    node_path,
 )
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable, RunnableConfig
+
+    from aideon_agents.patterns.enclosing import Door
     from aideon_agents.patterns.nodes import Graph, Node
 
 StopReason = Literal["passed", "max_rounds"]
@@ -54,13 +58,19 @@ class Rounds(BaseModel):
     rounds: list[Round]
 
 
+class LoopEntry(Entry, total=False):
+    """What a loop takes in: no round, it starts with its first, but what a loop around it said."""
+
+    feedback: str
+
+
 class Loop(State, total=False):
     """What a loop's nodes read."""
 
     rounds: Annotated[list[Round], last]
-    """The rounds so far; absent in the first."""
-    stop_reason: Annotated[StopReason, last]
-    """Absent while it goes on."""
+    """The rounds so far; empty or absent in the first."""
+    stop_reason: Annotated[StopReason | None, last]
+    """None or absent while it goes on."""
 
 
 def iterative(
@@ -94,10 +104,10 @@ def iterative(
     if pass_score is not None and not 0 <= pass_score <= 1:
         raise UserError(f"{name}: pass_score is {pass_score}, it must be from 0 to 1")
     work, judge = making.named([step, check], name)
-    judging = Judge(judge.runnable, max_rounds, pass_score, name)
-    graph = making.builder(Loop)
+    judging = _Judge(judge.runnable, max_rounds, pass_score, name)
+    graph = making.builder(Loop, entry=LoopEntry)
     making.add(graph, work)
-    graph.add_node(judge.name, judging, metadata=judge.metadata)
+    making.add(graph, judge, Enclosing(judging.judge, [judge.runnable], judge.name))
     graph.add_edge(START, work.name)
     graph.add_edge(work.name, judge.name)
     graph.add_conditional_edges(
@@ -108,52 +118,52 @@ def iterative(
 
 def route_verdict(state: Loop) -> Literal["again", "passed", "max_rounds"]:
     """Where a loop goes after its judge."""
-    return state.get("stop_reason", "again")
+    return state.get("stop_reason") or "again"
 
 
-class Judge(RunnableLambda[Loop, dict[str, Any]]):
-    """The check, and the loop's bookkeeping with it.
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+    """The check, and the loop's bookkeeping with it."""
 
-    Args:
-        check: What writes the verdict.
-        max_rounds: The most times to run the step.
-        pass_score: What a passing score is; None: `passed` alone decides.
-        loop: The loop's name.
-    """
+    check: Runnable[Any, Any]
+    """What writes the verdict."""
+    max_rounds: int
+    pass_score: float | None
+    """What a passing score is; None: `passed` alone decides."""
+    loop: str
+    """The loop's name."""
 
-    def __init__(
-        self, check: Runnable[Any, Any], max_rounds: int, pass_score: float | None, loop: str
-    ) -> None:
-        self.check = check
-        self.max_rounds = max_rounds
-        self.pass_score = pass_score
-        self.loop = loop
-        super().__init__(self._judge_blocking, self._judge, name="judge")
-
-    def _judge_blocking(self, state: Loop, config: RunnableConfig) -> dict[str, Any]:
-        return blocking(self._judge(state, config))
-
-    async def _judge(self, state: Loop, config: RunnableConfig) -> dict[str, Any]:
-        judged = latest(state.get("results") or {})
-        update = cast("Results", await self.check.ainvoke(state, config))
+    async def judge(self, state: Loop, config: RunnableConfig, door: Door) -> dict[str, Any]:
+        judged = _latest_work(state.get("results") or {})
+        # A check that is a graph gives back any verdict it was given, and the feedback is not its.
+        unjudged = {**state, "verdict": None, "feedback": ""}
+        update = cast("Results", await door.call(self.check, unjudged, config))
         verdict = (update or {}).get("verdict")
         if judged is None or verdict is None:
             raise StepFailed(f"{self.loop}: the step gave no result or its check no verdict")
         verdict = self._strict(verdict)
-        rounds = [*state.get("rounds", []), Round(content=judged.content, verdict=verdict)]
-        written = {**update, "verdict": verdict, "rounds": rounds}
+        rounds = [*(state.get("rounds") or ()), Round(content=judged.content, verdict=verdict)]
+        written = {**update, "verdict": verdict}
         if not verdict.passed and len(rounds) < self.max_rounds:
-            return {**written, "round": len(rounds) + 1}
+            again = {"round": len(rounds) + 1, "feedback": verdict.feedback, "stop_reason": None}
+            return {**written, **again, "rounds": rounds}
         reason: StopReason = "passed" if verdict.passed else "max_rounds"
         added = update.get("results") or {}
         known = merge(state.get("results") or {}, added)
-        own = _result(rounds, reason, _own_path(config, self.loop), known)
-        return {**written, "results": {**added, own.node_path: own}, "stop_reason": reason}
+        own = _result(rounds, reason, own_path(config, self.loop), known)
+        # The next run on the same thread starts with a first round.
+        over = {"round": 1, "feedback": "", "rounds": [], "stop_reason": reason}
+        return {**written, **over, "results": {**added, own.node_path: own}}
 
     def _strict(self, verdict: Verdict) -> Verdict:
         """The verdict as this loop counts it: a score too low does not pass."""
         enough = self.pass_score is None or verdict.score >= self.pass_score
         return verdict.model_copy(update={"passed": verdict.passed and enough})
+
+
+def _latest_work(results: dict[str, StepResult]) -> StepResult | None:
+    """The last result that is no verdict: a step may hold validators of its own."""
+    return latest({path: one for path, one in results.items() if one.role != "validator"})
 
 
 def _result(
@@ -172,8 +182,3 @@ def _result(
 
 def _rank(verdict: Verdict) -> tuple[bool, float]:
     return verdict.passed, verdict.score
-
-
-def _own_path(config: RunnableConfig, name: str) -> str:
-    """The loop's place: that of its judge without the last part; its name where it is the root."""
-    return node_path(config.get("metadata") or {}).rpartition("/")[0] or name

@@ -7,32 +7,24 @@ are a mistake, and are told so.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langgraph.graph import StateGraph
+from langchain_core.runnables import Runnable
+from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger import tags
-from aideon_agents.models.bridge import blocking
-from aideon_agents.state import (
-    Context,
-    Entry,
-    Results,
-    State,
-    StepResult,
-    next_order,
-    node_path,
-    part,
-)
+from aideon_agents.patterns.foreign import adapted
+from aideon_agents.patterns.functions import function_node
+from aideon_agents.state import Context, Entry, Results, State, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from aideon_agents.state import PlanStep
 
 Graph: TypeAlias = CompiledStateGraph[Any, Context, Any, Any]
 """A compiled graph, as every pattern returns it."""
@@ -52,9 +44,37 @@ _DEFAULT_NAMES = frozenset(
         "iterative",
         "orchestrated",
         "LangGraph",
+        "node",
     ]
 )
 """Names that nobody gave by hand: several nodes may have them, and are numbered."""
+
+
+@runtime_checkable
+class Decider(Protocol):
+    """A node that can choose one of several routes."""
+
+    def deciding(self, routes: Sequence[str]) -> Runnable[Any, Any]:
+        """A node that writes one of `routes` as `route`."""
+        ...
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """A node that can be told whom a plan may name."""
+
+    def planning(self, agents: Sequence[str], max_steps: int) -> Runnable[Any, Any]:
+        """A node that writes a `plan` of at most so many steps for `agents`."""
+        ...
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """A node that can be given a step of a plan."""
+
+    def for_step(self, step: PlanStep) -> Runnable[Any, Any]:
+        """A node that does `step`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,29 +92,35 @@ class Named:
         return part(self.name) | ({tags.ROLE: self.role} if self.role else {})
 
 
-def named(nodes: Sequence[Node], pattern: str) -> list[Named]:
+def named(nodes: Sequence[Node], pattern: str, *, reserved: Iterable[str] = ()) -> list[Named]:
     """Give each node of a pattern its name.
 
     Args:
         nodes: Agents, graphs or functions.
         pattern: The pattern's name, for the error.
+        reserved: Names that the pattern's other nodes have.
 
     Returns:
         The nodes in the same order, each name once.
 
     Raises:
-        UserError: There is none, one cannot be a node, or two were given the same name.
+        UserError: There is none, one cannot be a node or have its name, or two were given the
+            same.
     """
     if not nodes:
         raise UserError(f"{pattern} needs at least one node")
-    taken: dict[str, int] = {}
+    taken = dict.fromkeys(reserved, 0)
     result: list[Named] = []
     for position, node in enumerate(nodes, 1):
         runnable = _runnable(node, pattern)
         wanted = str(getattr(runnable, "name", None) or "node")
+        if not can_name(wanted):
+            raise UserError(f"{pattern}: {wanted!r} cannot name a node: leave out /, | and :")
         if wanted in taken and wanted not in _DEFAULT_NAMES and not _is_function(node):
+            number = taken[wanted]
+            first = f"number {number}" if number else "one of its own"
             raise UserError(
-                f"{pattern} has two nodes called {wanted!r}, number {taken[wanted]} and "
+                f"{pattern} has two nodes called {wanted!r}, {first} and "
                 f"number {position}: give one of them another name"
             )
         name = _free(wanted, taken)
@@ -103,27 +129,40 @@ def named(nodes: Sequence[Node], pattern: str) -> list[Named]:
     return result
 
 
+def can_name(name: str) -> bool:
+    """Whether LangGraph and node paths can do with a name."""
+    return bool(name.strip()) and name not in {START, END} and not any(m in name for m in "/|:")
+
+
 def builder(
-    schema: type[Any] = State, *, entry: type[Any] = Entry
+    schema: type[Any] = State, *, entry: type[Any] = Entry, gives: type[Any] = Results
 ) -> StateGraph[Any, Context, Any, Any]:
     """The start of every pattern's graph.
 
     Args:
         schema: What its nodes read.
         entry: What it takes in.
+        gives: What it gives back: the keys of `Results`.
 
     Returns:
-        An empty builder that gives back `Results`.
+        An empty builder.
     """
-    return cast(
-        "StateGraph[Any, Context, Any, Any]",
-        StateGraph(schema, context_schema=Context, input_schema=entry, output_schema=Results),
-    )
+    return StateGraph(schema, context_schema=Context, input_schema=entry, output_schema=gives)
 
 
-def add(graph: StateGraph[Any, Context, Any, Any], node: Named) -> None:
-    """Add a named node to a builder."""
-    graph.add_node(node.name, node.runnable, metadata=node.metadata)
+def add(
+    graph: StateGraph[Any, Context, Any, Any],
+    node: Named,
+    runs: Runnable[Any, Any] | None = None,
+) -> None:
+    """Add a named node to a builder.
+
+    Args:
+        graph: The builder.
+        node: Its name and role.
+        runs: What runs there in its stead; None: it does.
+    """
+    graph.add_node(node.name, runs or node.runnable, metadata=node.metadata)
 
 
 def _free(wanted: str, taken: Iterable[str]) -> str:
@@ -139,39 +178,12 @@ def _is_function(node: Node) -> bool:
 
 
 def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
+    if isinstance(node, CompiledStateGraph):
+        return adapted(cast("Graph", node))
     if isinstance(node, Runnable):
         return cast("Runnable[Any, Any]", node)
     if callable(node):
-        return _function_node(node)
+        return function_node(node)
     raise UserError(
         f"{pattern} was given {node!r}: a node is an agent, a compiled graph or a function"
     )
-
-
-def _function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
-    """A plain function as a node: what it returns is an update of the state, or a result."""
-
-    async def work(state: State, config: RunnableConfig) -> Any:
-        if inspect.iscoroutinefunction(function):
-            returned = await function(state)
-        else:
-            returned = await asyncio.to_thread(function, state)
-        if returned is None or isinstance(returned, Mapping):
-            return cast("Any", returned)
-        path = node_path(config.get("metadata") or {})
-        results = state.get("results") or {}
-        result = StepResult(
-            node_path=path,
-            role="function",
-            content=returned if isinstance(returned, str) else repr(returned),
-            data=None if isinstance(returned, str) else returned,
-            round=state.get("round", 1),
-            order=next_order(results),
-        )
-        return {"results": {path: result}}
-
-    def work_blocking(state: State, config: RunnableConfig) -> Any:
-        return blocking(work(state, config))
-
-    name = getattr(function, "__name__", type(function).__name__)
-    return RunnableLambda(work_blocking, work, name=name.strip("<>"))

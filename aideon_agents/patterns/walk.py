@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.graph.state import CompiledStateGraph
 
+from aideon_agents.patterns.enclosing import Enclosing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,14 +24,42 @@ def requests(graph: Graph) -> Iterator[ModelRequest]:
     Yields:
         One request per agent, as it was made.
     """
-    for node in graph.builder.nodes.values():
-        yield from _requests(node.runnable)
-
-
-def _requests(runnable: object) -> Iterator[ModelRequest]:
-    if isinstance(runnable, CompiledStateGraph):
-        yield from requests(cast("Any", runnable))
-    elif (check := getattr(runnable, "check", None)) is not None:
-        yield from _requests(check)
-    elif (spec := getattr(runnable, "spec", None)) is not None:
+    for spec in specs(graph):
         yield spec.request
+
+
+def specs(graph: Graph) -> Iterator[Any]:
+    """What the agents in a graph were told.
+
+    Args:
+        graph: Any compiled graph.
+
+    Yields:
+        One `agents.node.Spec` per agent.
+    """
+    for node in nodes(graph):
+        if (spec := getattr(node, "spec", None)) is not None:
+            yield spec
+
+
+def nodes(graph: Graph) -> Iterator[object]:
+    """Every node of a graph, those of the graphs in it and those that nodes enclose.
+
+    Args:
+        graph: Any compiled graph.
+
+    Yields:
+        Runnables, each before what it encloses.
+    """
+    for node in graph.builder.nodes.values():
+        yield from _within(node.runnable)
+
+
+def _within(runnable: object) -> Iterator[object]:
+    if isinstance(runnable, CompiledStateGraph):
+        yield from nodes(cast("Any", runnable))
+        return
+    yield runnable
+    if isinstance(runnable, Enclosing):
+        for node in runnable.inside:
+            yield from _within(node)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
+from aideon_agents.agents.material import require
 from aideon_agents.errors import InputError
+from aideon_agents.patterns.required import required_keys
 from aideon_agents.patterns.walk import requests
 from aideon_agents.state import Role, Tier
 
@@ -17,12 +19,23 @@ if TYPE_CHECKING:
     from aideon_agents.state import Context
 
 
-def check(graph: Graph, task: str, context: Context, timeout: float | None) -> None:
+def check(
+    graph: Graph,
+    task: str,
+    inputs: Mapping[str, Any],
+    context: Context,
+    timeout: float | None,
+) -> None:
     """Find the caller's mistakes before anything is called."""
     if not task.strip():
         raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
-    if timeout is not None and timeout <= 0:
+    try:
+        task.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, as a shell hands them on
+        raise InputError("the task is not text in UTF-8: it must be") from None
+    if timeout is not None and not timeout > 0:  # nan is no time either
         raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
+    require(required_keys(graph), {"inputs": dict(inputs)})
     models = cast("Models", context.models)
     for request in requests(graph):
         chosen = context.model.get(request.role) or request.model

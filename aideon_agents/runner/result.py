@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.store import Ledger
 
 
+_WENT_WRONG = frozenset(["failed", "stopped", "cancelled", "crashed"])
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunResult:
     """What came of a run. Its fields are those of `aideon run --json`."""
@@ -49,9 +52,10 @@ class RunResult:
 
         Raises:
             RunError: It failed.
-            LimitError: It stopped at a limit.
+            LimitError: It stopped at a limit. A result out of the ledger, which keeps no
+                exceptions, raises a RunError then too.
         """
-        if self.exception is None:
+        if self.exception is None and self.status not in _WENT_WRONG:
             return self
         if isinstance(self.exception, RunError | LimitError):
             self.exception.run_id = self.run_id
@@ -93,7 +97,8 @@ def document(result: RunResult) -> dict[str, Any]:
         result: What came of it.
 
     Returns:
-        JSON values; money is a decimal string in US dollars, what is unknown is null.
+        JSON values; money is a decimal string in US dollars, what is unknown is null. Data that
+        JSON has no word for is its Python representation.
     """
     return {
         "run_id": result.run_id,
@@ -101,13 +106,27 @@ def document(result: RunResult) -> dict[str, Any]:
         "status": result.status,
         "stop_reason": result.stop_reason,
         "output": result.output,
-        "results": {
-            path: one.model_dump(mode="json", include={"role", "content", "data", "round"})
-            for path, one in result.results.items()
-        },
+        "results": recorded(result.results),
         "cost": cost_document(result.cost),
         "nodes": [node_document(node) for node in result.nodes],
         "rehearsed": result.rehearsed,
         "error": result.error,
         "questions": list(result.questions),
+    }
+
+
+def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
+    """Results as JSON values, as they stand in a document and in a row.
+
+    Args:
+        results: By node path.
+
+    Returns:
+        By node path; data that JSON has no word for is its Python representation.
+    """
+    return {
+        path: one.model_dump(
+            mode="json", include={"role", "content", "data", "round"}, fallback=repr
+        )
+        for path, one in results.items()
     }

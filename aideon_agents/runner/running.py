@@ -1,231 +1,199 @@
-"""One run: an id, what it is given, the cost handler, and how its graph ended."""
+"""One run on its way: the cost handler, the graph, and how it ended."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from langgraph.graph.state import CompiledStateGraph
-
-from aideon_agents import settings as environment
-from aideon_agents.errors import AideonError, LimitError, TimeLimit, UserError
+from aideon_agents.errors import LedgerError, UserError
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.reports import node_costs, run_cost
-from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.models import Models
-from aideon_agents.models.bridge import blocking
-from aideon_agents.patterns import sequential
-from aideon_agents.runner.checks import chains, check, known_tier
-from aideon_agents.runner.result import RunResult
-from aideon_agents.state import Context, StepResult, Tier, latest
+from aideon_agents.runner import conversation
+from aideon_agents.runner.events import RunEnded
+from aideon_agents.runner.outcome import Outcome
+from aideon_agents.runner.result import RunResult, recorded
+from aideon_agents.runner.roots import Root, results_in
+from aideon_agents.runner.watching import Watcher
+from aideon_agents.state import Context, merge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Generator
     from pathlib import Path
 
-    from aideon_agents.ledger.rows import RunStatus
-    from aideon_agents.patterns.nodes import Graph, Node
-    from aideon_agents.settings import Settings
+    from aideon_agents.ledger.reports import NodeCost
+    from aideon_agents.ledger.rows import RunStart
+    from aideon_agents.runner.conversation import Thread
+    from aideon_agents.runner.events import Event
+
+_log = logging.getLogger("aideon_agents.runner")
+
+_ALWAYS = ("values", "tasks")
+"""What a run listens to for its own sake: states, and what nodes gave before a sudden end."""
+_WATCHED = (*_ALWAYS, "messages", "custom")
 
 
-@dataclasses.dataclass
-class _Outcome:
-    """How a run's graph ended, as far as it came."""
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Running:
+    """A run between its checks and its result."""
 
-    values: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
-    status: RunStatus = "completed"
-    stop_reason: str | None = None
-    exception: BaseException | None = None
+    root: Root
+    task: str
+    entry: dict[str, Any]
+    """What the graph is given."""
+    context: Context
+    start: RunStart
+    seconds: float | None
+    """Until it is stopped; None: never."""
+    ledger: Ledger | str | Path
+    records: bool
+    """Whether prompts and answers are kept."""
+    _limit: asyncio.Timeout | None = dataclasses.field(default=None, init=False)
+    _interrupted: bool = dataclasses.field(default=False, init=False)
 
-    async def follow(self, values: AsyncIterator[dict[str, Any]], seconds: float | None) -> None:
-        """Run a graph to its end; what it gave so far stays here however it ends.
+    def interrupt(self) -> None:
+        """End the run as soon as it can be; call it in its event loop. `to_end` still returns."""
+        self._interrupted = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(0)  # any moment that has passed
+
+    async def to_end(self, watch: Callable[[Event], None] | None = None) -> RunResult:
+        """Run the graph and write down what comes of it.
 
         Args:
-            values: The graph's states, one after each step.
-            seconds: Until it is stopped; None: never.
+            watch: Is told each event at once, the result last; None: nobody watches.
+
+        Returns:
+            What came of it.
 
         Raises:
-            UserError: A node found a mistake of the caller's.
+            UserError: A node found a mistake of the caller's before anything was called.
+            CancelledError: The task that awaits it was cancelled.
         """
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                async for state in values:
-                    self.values = state
-        except asyncio.CancelledError as cancelled:
-            self.status, self.stop_reason, self.exception = "cancelled", "interrupted", cancelled
-            raise
-        except UserError as mistake:
-            self.status, self.exception = "failed", mistake
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a node raised is how the run ended
-            is_late = limit.expired()
-            self.exception = TimeLimit(seconds or 0) if is_late else error
-            self.status = "failed"
-            if isinstance(self.exception, LimitError):
-                self.status, self.stop_reason = "stopped", self.exception.kind
+        with _opened(self.ledger) as book:
+            outcome = Outcome()
+            book.start_run(self.start)
+            handler = CostHandler(book, run_id=self.start.run_id, record_content=self.records)
+            try:
+                async with conversation.joined(self.root, self.start, book) as thread:
+                    parts = self._parts(thread, handler, watched=watch is not None)
+                    await self._follow(parts, outcome, book, watch)
+                    if outcome.status == "completed":
+                        await thread.remember(self.task, outcome.results)
+            except asyncio.CancelledError:
+                outcome.interrupted()
+                raise
+            except UserError as mistake:
+                outcome.raised(mistake)
+                if not book.calls(self.start.run_id):
+                    raise
+            except Exception as error:  # noqa: BLE001 - whatever a node raised is how the run ended
+                outcome.raised(error)
+            finally:
+                handler.settle_cancelled()
+                self._close(book, outcome)
+            result = self._result(book, outcome)
+        if watch:
+            watch(RunEnded(result=result))
+        return result
 
-    @property
-    def results(self) -> dict[str, StepResult]:
-        return cast("dict[str, StepResult]", self.values.get("results") or {})
-
-    @property
-    def error(self) -> str | None:
-        if self.exception is None or self.status == "stopped":
-            return None
-        if isinstance(self.exception, AideonError):
-            return str(self.exception)
-        return f"{type(self.exception).__name__}: {self.exception}"
-
-
-def run(graph: Graph | Node, task: str, **options: Any) -> RunResult:
-    """Run a workflow and wait for it.
-
-    Args:
-        graph: A compiled graph, or a node.
-        task: What the user wants, in words.
-        **options: As `arun` takes them.
-
-    Returns:
-        What came of it, also when it failed or was stopped: look at `status`, or call
-        `raise_for_status()`.
-
-    Raises:
-        UserError: The caller's mistake; nothing was called.
-    """
-    return blocking(arun(graph, task, **options))
-
-
-async def arun(
-    graph: Graph | Node,
-    task: str,
-    *,
-    inputs: Mapping[str, Any] | None = None,
-    tier: Tier | None = None,
-    user: str | None = None,
-    model: Mapping[str, str | Sequence[str]] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - a property of the run that its row reports
-    rehearse: bool = False,
-    ledger: Ledger | str | Path | None = None,
-    settings: Settings | None = None,
-    workflow: str | None = None,
-    target: str | None = None,
-) -> RunResult:
-    """Run a workflow.
-
-    Args:
-        graph: A compiled graph, or a node.
-        task: What the user wants, in words.
-        inputs: Whatever else nodes need, by key.
-        tier: free, premium or enterprise; None: the Settings'.
-        user: Who it is for; None: the Settings'.
-        model: `{role: "provider:model"}`, or a list for a chain; it replaces the choice.
-        timeout: Seconds until it is stopped; None: never.
-        rehearse: Answer every call by rule: nothing is paid, nothing leaves the process.
-        ledger: Where to write what it costs: a ledger, or a path; None: the Settings'.
-        settings: The environment; None: read now.
-        workflow: What reports call it; None: the graph's name.
-        target: The address it was loaded from, for its row.
-
-    Returns:
-        What came of it, also when it failed or was stopped: look at `status`, or call
-        `raise_for_status()`.
-
-    Raises:
-        UserError: The caller's mistake; nothing was called.
-    """
-    settings = settings or environment.load()
-    compiled = _compiled(graph)
-    context = Context(
-        models=Models(settings),
-        tier=known_tier(tier or settings.tier),
-        user=user or settings.user,
-        model=chains(model),
-        rehearse=rehearse or settings.offline,
-    )
-    check(compiled, task, context, timeout)
-    start = RunStart(
-        workflow=workflow or compiled.get_name(),
-        target=target,
-        user=context.user,
-        tier=context.tier,
-        rehearsed=context.rehearse,
-    )
-    entry = {"task": task, "inputs": dict(inputs or {})}
-    with _opened(ledger, settings) as book:
-        outcome = await _recorded(compiled, entry, context, start, book, seconds=timeout)
-        return _result(book, start, outcome)
-
-
-async def _recorded(
-    graph: Graph,
-    entry: dict[str, Any],
-    context: Context,
-    start: RunStart,
-    book: Ledger,
-    *,
-    seconds: float | None,
-) -> _Outcome:
-    """Run the graph between its row's beginning and its end."""
-    book.start_run(start)
-    handler = CostHandler(book, run_id=start.run_id)
-    values = graph.astream(
-        cast("Any", entry), {"callbacks": [handler]}, context=context, stream_mode="values"
-    )
-    outcome = _Outcome()
-    try:
-        await outcome.follow(cast("Any", values), seconds)
-    finally:
-        handler.settle_cancelled()
-        outcome.stop_reason = outcome.stop_reason or _root_reason(outcome.results, graph)
-        book.finish_run(
-            start.run_id,
-            outcome.status,
-            stop_reason=outcome.stop_reason,
-            error=outcome.error,
-            error_type=type(outcome.exception).__name__ if outcome.exception else None,
+    def _parts(self, thread: Thread, handler: CostHandler, *, watched: bool) -> AsyncIterator[Any]:
+        """The graph's stream. It is not yet under way."""
+        return thread.graph.astream(
+            cast("Any", self.entry),
+            {**thread.config, "callbacks": [handler]},
+            context=dataclasses.replace(self.context, earlier=thread.earlier),
+            stream_mode=list(_WATCHED if watched else _ALWAYS),
+            subgraphs=True,
         )
-    return outcome
 
+    async def _follow(
+        self,
+        parts: AsyncIterator[Any],
+        outcome: Outcome,
+        book: Ledger,
+        watch: Callable[[Event], None] | None,
+    ) -> None:
+        """Run the graph to its end; what it gave so far stays in the outcome however it ends."""
 
-def _compiled(graph: Graph | Node) -> Graph:
-    if isinstance(graph, CompiledStateGraph):
-        return cast("Graph", graph)
-    return sequential(graph)
+        def spent(path: str) -> NodeCost | None:
+            nodes = node_costs(book, self.start.run_id)
+            return next((node for node in nodes if node.node_path == path), None)
 
+        watcher = Watcher(self.root.graph, spent) if watch else None
+        self._limit = asyncio.timeout(0 if self._interrupted else self.seconds)
+        try:
+            async with self._limit:
+                async for namespace, mode, said in parts:
+                    if mode == "values" and not namespace:
+                        outcome.values = said
+                    elif mode == "tasks" and "result" in said:
+                        outcome.done = merge(outcome.done, results_in(said["result"]))
+                    for event in watcher.heard(namespace, mode, said) if watcher else ():
+                        cast("Any", watch)(event)
+        except Exception:
+            if not self._limit.expired():  # else it is how something took its end
+                raise
+            if self._interrupted:
+                outcome.interrupted()
+            else:
+                outcome.out_of_time(self.seconds or 0)
+        finally:
+            self._limit = None
 
-def _result(book: Ledger, start: RunStart, outcome: _Outcome) -> RunResult:
-    last = latest(outcome.results)
-    return RunResult(
-        run_id=start.run_id,
-        workflow=start.workflow,
-        status=outcome.status,
-        stop_reason=outcome.stop_reason,
-        output=last.content if last else None,
-        results=outcome.results,
-        cost=run_cost(book, start.run_id),
-        nodes=node_costs(book, start.run_id),
-        rehearsed=start.rehearsed,
-        error=outcome.error,
-        exception=outcome.exception,
-    )
+    def _close(self, book: Ledger, outcome: Outcome) -> None:
+        """Complete the run's row."""
+        outcome.stop_reason = outcome.stop_reason or self._root_reason(outcome)
+        kept: dict[str, Any] = {}
+        if self.records:
+            kept = {"output": self._output(outcome), "results": recorded(outcome.results)}
+        try:
+            book.finish_run(
+                self.start.run_id,
+                outcome.status,
+                stop_reason=outcome.stop_reason,
+                error=outcome.error,
+                error_type=outcome.error_type,
+                **kept,
+            )
+        except LedgerError as refused:
+            if not isinstance(outcome.exception, LedgerError):  # else that is said already
+                _log.warning("run %s stays running: %s", self.start.run_id, refused)
 
+    def _result(self, book: Ledger, outcome: Outcome) -> RunResult:
+        return RunResult(
+            run_id=self.start.run_id,
+            workflow=self.start.workflow,
+            status=outcome.status,
+            stop_reason=outcome.stop_reason,
+            output=self._output(outcome),
+            results=outcome.results,
+            cost=run_cost(book, self.start.run_id),
+            nodes=node_costs(book, self.start.run_id),
+            rehearsed=self.start.rehearsed,
+            error=outcome.error,
+            exception=outcome.exception,
+        )
 
-def _root_reason(results: Mapping[str, StepResult], graph: Graph) -> str | None:
-    """Why the root pattern ended, where it is one that has reasons: a loop."""
-    name = graph.get_name()
-    own = results.get(name) if name not in graph.builder.nodes else None
-    return getattr(own.data, "stop_reason", None) if own else None
+    def _output(self, outcome: Outcome) -> str | None:
+        completed = outcome.status == "completed"
+        return self.root.output(outcome.values, outcome.results, completed=completed)
+
+    def _root_reason(self, outcome: Outcome) -> str | None:
+        """Why the root pattern ended, where it is one that has reasons: a loop."""
+        name = self.root.graph.get_name()
+        own = outcome.results.get(name) if name not in self.root.graph.builder.nodes else None
+        return getattr(own.data, "stop_reason", None) if own else None
 
 
 @contextlib.contextmanager
-def _opened(ledger: Ledger | str | Path | None, settings: Settings) -> Generator[Ledger]:
+def _opened(ledger: Ledger | str | Path) -> Generator[Ledger]:
     """The ledger to write to; one that was handed in is left open."""
     if isinstance(ledger, Ledger):
         yield ledger
         return
-    with Ledger.from_url(str(ledger or settings.ledger)) as own:
+    with Ledger.from_url(str(ledger)) as own:
         yield own

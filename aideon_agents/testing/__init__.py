@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aideon_agents.testing.simulated.chat import ChatRequest
     from aideon_agents.testing.simulated.faults import Fault, RandomFaults
     from aideon_agents.testing.simulated.log import SeenRequest
+    from aideon_agents.testing.simulated.reply import UsageDetails
     from aideon_agents.testing.simulated.server import SimulatedProvider
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "SeenRequest",
     "SimulatedProvider",
     "Total",
+    "UsageDetails",
 ]
 
 _HOMES = {
@@ -53,6 +55,7 @@ _HOMES = {
     "SeenRequest": "simulated.log",
     "SimulatedProvider": "simulated.server",
     "Total": "simulated.bill",
+    "UsageDetails": "simulated.reply",
 }
 
 

@@ -20,13 +20,17 @@ class GivenModels:
     Args:
         default: For every role without its own; None: such a role has no model.
         roles: Chat models by role.
+        window: Tokens that they take; None: unknown.
     """
 
     def __init__(
         self,
         default: BaseChatModel | None = None,
         roles: Mapping[Role, BaseChatModel] | None = None,
+        *,
+        window: int | None = None,
     ) -> None:
+        self._tokens = window
         self._default = default
         self._roles = dict(roles or {})
         self.requests: list[ModelRequest] = []
@@ -50,3 +54,15 @@ class GivenModels:
         if model is None:
             raise NoModel(f"the test gave no chat model for the role {request.role}")
         return model
+
+    def window(self, request: ModelRequest, context: Context) -> int | None:  # noqa: ARG002 - the protocol's
+        """How many tokens the models take, as the test said.
+
+        Args:
+            request: What the node asks for.
+            context: What the run is given.
+
+        Returns:
+            Tokens; None: unknown.
+        """
+        return self._tokens

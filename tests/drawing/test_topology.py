@@ -307,7 +307,7 @@ for name in "abcdefgh":
 print(read(builder.compile()).edges)
 """
     seen = {
-        subprocess.run(  # noqa: S603 - our own interpreter and the text above
+        subprocess.run(
             [sys.executable, "-c", source],
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
             check=True,

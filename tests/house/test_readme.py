@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from aideon_agents.tasks import load
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELLS = {"bash", "sh", "shell", "console"}
@@ -60,7 +62,7 @@ def offline(tmp_path: Path) -> dict[str, str]:
 
 
 def run(command: list[str], offline: dict[str, str], folder: Path):
-    return subprocess.run(  # noqa: S603 - what stands in our own README
+    return subprocess.run(
         command,
         cwd=folder,
         env=offline,
@@ -99,3 +101,12 @@ def test_every_make_command_has_a_target():
         for word in line.split("#")[0].split()[1:]
     }
     assert {"demo", "test"} <= wanted <= set(targets)
+
+
+def test_each_task_file_in_the_readme_is_one(tmp_path: Path):
+    shown = [fence for fence in fences() if fence.language == "yaml"]
+    assert shown
+    for fence in shown:
+        file = tmp_path / "shown.yaml"
+        file.write_text(fence.text, encoding="utf-8")
+        assert load(str(file)).graph.builder.nodes

@@ -37,7 +37,7 @@ def test_importing_the_room_loads_no_server_and_no_langchain():
         "import sys, aideon_agents.testing;"
         "print([name for name in ('h11', 'langchain_core', 'langchain_openai') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -93,6 +93,14 @@ async def test_scripted_answers_stream_in_words():
     assert len([chunk for chunk in model.stream("?") if chunk.content]) == 4
     chunks = [chunk async for chunk in model.astream("?")]
     assert "".join(chunk.content for chunk in chunks) == "heat pumps move heat"
+
+
+def test_a_scripted_message_of_blocks_is_streamed_as_it_is():
+    blocks = [{"type": "text", "text": "heat pumps"}]
+    model = ScriptedChatModel(answers=[AIMessage(blocks)])
+    chunks = list(model.stream("?"))
+    assert chunks[0].content == blocks
+    assert chunks[-1].usage_metadata["output_tokens"] == 3
 
 
 def test_a_scripted_tool_call_survives_streaming():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import openai
@@ -16,6 +18,9 @@ from langchain_together import ChatTogether
 
 from aideon_agents.errors import UserError
 from aideon_agents.testing import Fault, RandomFaults, SimulatedProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PUMPS = "Heat pumps move heat from outdoor air into a house. Installers are scarce."
 ALL = 19
@@ -269,12 +274,43 @@ def test_a_caller_who_leaves_a_slow_stream_is_billed_for_what_was_generated(chat
     assert not call.delivered
 
 
-def left(provider: SimulatedProvider) -> None:
-    """Wait until the provider has noticed that its caller is gone."""
+@pytest.mark.parametrize("fault", [Fault("hang"), Fault("slow", seconds=30)])
+def test_a_caller_who_resets_the_connection_is_noticed(fault):
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": PUMPS}]}).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    with SimulatedProvider(faults=fault) as provider:
+        caller = socket.create_connection(("127.0.0.1", provider.port))
+        caller.sendall(head.encode() + body)
+        waited(lambda: provider.bill.requests == 1)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        caller.close()
+        left(provider)
+        assert provider.bill.output_tokens == ALL
+
+
+def waited(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 5
-    while provider.requests[0].outcome != "gone":
+    while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def left(provider: SimulatedProvider) -> None:
+    """Wait until the provider has noticed that its caller is gone."""
+    waited(lambda: provider.requests[0].outcome == "gone")
+
+
+def test_a_slow_stream_can_be_left_before_its_first_word():
+    with SimulatedProvider(faults=Fault("slow", seconds=30)) as provider:
+        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": PUMPS}]}
+        url, key = f"{provider.base_url}/chat/completions", {"authorization": "Bearer k"}
+        with httpx.stream("POST", url, json=body, headers=key) as answer:
+            assert answer.status_code == 200
+        left(provider)
+        assert provider.bill.output_tokens == 0
 
 
 def test_a_sequence_holds_one_entry_per_request_and_then_health(chat):

@@ -19,8 +19,7 @@ from langchain_together import ChatTogether
 
 from aideon_agents.models.answers import Answer
 from aideon_agents.state import Plan, Verdict
-from aideon_agents.testing import Fault, Rate, SimulatedProvider
-from aideon_agents.testing.simulated.reply import UsageDetails
+from aideon_agents.testing import Fault, Rate, SimulatedProvider, UsageDetails
 
 PUMPS = "Heat pumps move heat from outdoor air into a house. Installers are scarce."
 CLIENTS = pytest.mark.parametrize("client", [ChatOpenAI, ChatTogether])
@@ -151,6 +150,10 @@ def test_only_the_accepted_keys_are_accepted(chat):
         {"model": "m", "messages": ["hi"]},
         {"model": "m", "messages": [{"role": "user", "content": "hi"}], "n": 2},
         {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": -1},
+        {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 0},
+        {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": 5},
+        {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": ["weather"]},
+        b"[" * 100_000,
     ],
 )
 def test_a_request_that_is_none_is_refused_in_openais_shape(shared, body):
@@ -161,8 +164,9 @@ def test_a_request_that_is_none_is_refused_in_openais_shape(shared, body):
 
 def test_the_models_are_listed():
     with SimulatedProvider(models=("a", "b")) as provider:
-        with openai.OpenAI(base_url=provider.base_url, api_key="key-1234") as client:
-            assert [model.id for model in client.models.list()] == ["a", "b"]
+        key = {"authorization": "Bearer key-1234"}
+        listed = httpx.get(f"{provider.base_url}/models", headers=key).json()["data"]
+    assert [model["id"] for model in listed] == ["a", "b"]
 
 
 def test_an_unknown_path_is_not_found(shared):
@@ -251,6 +255,30 @@ def test_an_answering_function_that_fails_is_a_server_error(chat):
         assert provider.requests[0].outcome == "500"
 
 
+def test_a_plan_that_fails_is_a_server_error():
+    with SimulatedProvider(faults=lambda request: request.missing) as provider:
+        body = {"model": "m", "messages": [{"role": "user", "content": PUMPS}]}
+        answer = post(provider, body)
+    assert answer.status_code == 500
+    assert "missing" in answer.json()["error"]["message"]
+
+
+def test_a_schema_that_no_rule_can_meet_is_a_server_error(shared):
+    schema = {"name": "odd", "schema": {"type": "string", "pattern": "["}}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": PUMPS}],
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }
+    assert post(shared, body).status_code == 500
+
+
+def test_half_a_character_in_the_prompt_does_no_harm(shared):
+    content = b'{"model": "m", "messages": [{"role": "user", "content": "Pumps \\ud83d move."}]}'
+    answer = post(shared, content)
+    assert answer.json()["choices"][0]["message"]["content"] == "Pumps move."
+
+
 async def test_fifty_at_once_are_answered_each_with_its_own_and_counted(chat):
     everybody = asyncio.Barrier(50)
 
@@ -263,11 +291,14 @@ async def test_fifty_at_once_are_answered_each_with_its_own_and_counted(chat):
         said = await asyncio.gather(*(model.ainvoke(f"Pump {nth}.") for nth in range(50)))
         assert [answer.content for answer in said] == [f"Pump {nth}." for nth in range(50)]
         assert provider.max_in_flight == 50
-        assert provider.in_flight == 0
         assert provider.bill.requests == 50
+        assert provider.bill.input_tokens == sum(
+            answer.usage_metadata["input_tokens"] for answer in said
+        )
         assert provider.bill.output_tokens == sum(
             answer.usage_metadata["output_tokens"] for answer in said
         )
+    assert provider.in_flight == 0
 
 
 def test_connections_are_kept_for_the_next_request(shared):

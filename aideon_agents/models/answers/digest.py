@@ -49,6 +49,8 @@ def digest(text: str, max_words: int = 120) -> str:
     room = max_words
     units, ranking = _ranked(text)
     for index in ranking:
+        if any(_says_the_same(units[index], units[known]) for known in chosen):
+            continue
         room -= _words_in(units[index])
         if room < 0:
             break
@@ -56,6 +58,11 @@ def digest(text: str, max_words: int = 120) -> str:
     if not chosen and ranking:
         return shortened(units[ranking[0]], max_words)
     return " ".join(_stopped(units[index]) for index in sorted(chosen))
+
+
+def _says_the_same(one: str, other: str) -> bool:
+    """Whether one of two sentences is part of the other: an earlier digest joins what it quotes."""
+    return one in other or other in one
 
 
 def central(text: str, count: int, max_words: int) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ _SENTENCES = 64
 _DEEP = 4
 """References inside one another after which only what is demanded is filled in."""
 _ITEMS = 3
+_VARIANTS = 64
+"""After how many variants an alternative is taken to have no more to give."""
 _DEPENDENCIES = frozenset(
     {"depends_on", "dependencies", "requires", "needs", "after", "blocked_by", "parents"}
 )
@@ -148,8 +150,11 @@ class _Composer:
         else:
             order.sort(key=lambda index: options[index] == {"type": "null"})
         reason = ValueError("none of the alternatives has a finite instance")
-        turn = place.variant % max(1, len(order))
-        inside = dataclasses.replace(place, variant=place.variant // max(1, len(order)))
+        # A set takes its items from the first alternative until that has no more to give: pydantic
+        # writes a Decimal as a number or a string, and not every string is one.
+        turn, variant = divmod(place.variant, _VARIANTS)
+        turn %= max(1, len(order))
+        inside = dataclasses.replace(place, variant=variant)
         for index in order[turn:] + order[:turn]:
             try:
                 return self.value(merged(around, as_schema(options[index])), inside)
@@ -159,7 +164,7 @@ class _Composer:
 
     def _number(self, schema: Schema, place: _Place) -> int | float:
         whole = kind_of(schema) == "integer"
-        variant = next(self._ids) if place.name == "id" and whole else place.variant
+        variant = next(self._ids) - 1 if place.name == "id" and whole else place.variant
         return number(schema, whole=whole, variant=variant)
 
     def _string(self, schema: Schema, place: _Place) -> str:
@@ -212,14 +217,21 @@ class _Composer:
     def _distinct(self, items: list[Any], schema: Schema, inside: _Place, wanted: int) -> list[Any]:
         seen = {json.dumps(item, sort_keys=True) for item in items}
         variant = inside.variant
-        for _ in range(8 * wanted + 64):
+        for _ in range(wanted + 4 * _VARIANTS):
             if len(items) >= wanted:
                 break
-            item = self.value(schema.get("items", {}), dataclasses.replace(inside, variant=variant))
-            if json.dumps(item, sort_keys=True) in seen:
+            try:
+                one = dataclasses.replace(inside, variant=variant)
+                item = self.value(schema.get("items", {}), one)
+                written = json.dumps(item, sort_keys=True)
+            except ValueError:
+                # There is no such variant, or the items cannot be made at all: few may do.
+                variant += 1
+                continue
+            if written in seen:
                 variant += 1
             else:
-                seen.add(json.dumps(item, sort_keys=True))
+                seen.add(written)
                 items.append(item)
         if len(items) < schema.get("minItems", 0):
             raise ValueError(f"there are not {schema['minItems']} distinct items")
@@ -260,7 +272,7 @@ class _Composer:
         keys: Schema = {**schema.get("propertyNames", {})}
         if patterns:
             keys = merged(keys, {"pattern": patterns[0][0]})
-        for nth in range(8 * wanted + 64):
+        for nth in range(wanted + _VARIANTS):
             if len(made) >= wanted:
                 return
             # Keys that are bare numbers also serve a map whose keys are numbers.

@@ -115,12 +115,11 @@ class _Reader:
 
     def _one(self) -> str:
         single = _ONE.match(self._pattern, self._at)
-        if single is None:
-            raise ValueError(f"the pattern {self._pattern!r} cannot be read at {self._at}")
+        accepted = _characters(single.group()) if single else ""
+        if single is None or not accepted:
+            rest = self._pattern[self._at :]
+            raise ValueError(f"no plain character fits where the pattern goes on with {rest!r}")
         self._at = single.end()
-        accepted = _characters(single.group())
-        if not accepted:
-            raise ValueError(f"no plain character fits {single.group()!r}")
         self._variant, choice = divmod(self._variant, len(accepted))
         return accepted[choice]
 

@@ -18,6 +18,9 @@ from aideon_agents.models.answers.tokens import cut, estimate_tokens
 if TYPE_CHECKING:
     from aideon_agents.models.answers.schemas import Schema
 
+TO_DO = "What to do now"
+"""The heading under which agents are told their step: an instruction, not material."""
+
 _PEOPLE = frozenset({"human", "user"})
 _NO_MATERIAL = "There was nothing to answer from."
 _WORDS_PER_STRING = (24, 8, 3)
@@ -110,11 +113,12 @@ def material(turns: Sequence[Turn]) -> str:
         turns: The conversation.
 
     Returns:
-        The last thing a person said; where nobody did, the last text there is.
+        The last thing a person said, without what an agent was told to do with it; where nobody
+        said anything, the last text there is.
     """
     said = [turn.text for turn in turns if turn.text.strip()]
     by_people = [turn.text for turn in turns if turn.role in _PEOPLE and turn.text.strip()]
-    return (by_people or said or [""])[-1]
+    return (by_people or said or [""])[-1].partition(f"\n\n# {TO_DO}\n")[0]
 
 
 def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) -> dict[str, Any]:

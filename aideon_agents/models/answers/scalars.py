@@ -62,10 +62,6 @@ def _candidates(schema: Mapping[str, Any], *, whole: bool, variant: int) -> Iter
         rounded = [math.floor(point / grid) * grid, math.ceil(point / grid) * grid] if grid else []
         for value in rounded or [point]:
             yield int(value) if whole else float(value)
-    if not whole and not grid:
-        low, high = _bounds(schema)
-        yield from (math.nextafter(float(low), math.inf),) if low is not None else ()
-        yield from (math.nextafter(float(high), -math.inf),) if high is not None else ()
 
 
 def _points(
@@ -75,12 +71,9 @@ def _points(
     if low is not None and high is not None:
         step = grid or (high - low) / _STEPS
         if variant:
-            yield low + (variant - 1) * step
-            return
-        yield low + (high - low) * _HIGH
-        yield (low + high) / 2
-        yield low
-        yield high
+            yield from (low + (variant - 1) * step, low + variant * step)
+        else:
+            yield from (low + (high - low) * _HIGH, (low + high) / 2, low, high)
         return
     sign = -1 if high is not None else 1
     start = low if low is not None else high
@@ -95,9 +88,7 @@ def _points(
 
 
 def _fits(schema: Mapping[str, Any], value: float) -> bool:
-    exact = _exact(value)
-    if exact is None:
-        return False
+    exact = Fraction(str(value))
     multiple = _exact(schema.get("multipleOf"))
     tests = (
         ("minimum", exact.__ge__),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, cast
 
@@ -101,9 +102,10 @@ def merged(left: Schema, right: Schema) -> Schema:
             }
         elif key == "enum":
             both[key] = [value for value in one if value in other]
-        elif key in {"allOf", "anyOf", "oneOf"}:
-            both.pop(key)
-            both["allOf"] = [*both.get("allOf", []), {key: one}, {key: other}]
+        elif key == "allOf":
+            both[key] = [*one, *other]
+        elif key in {"anyOf", "oneOf"}:
+            both[key] = [{"allOf": pair} for pair in itertools.product(one, other)]
     return both
 
 

@@ -47,7 +47,7 @@ def read_chat(raw: bytes, *, request_id: str, key: str) -> ChatRequest:
     """
     try:
         body = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(f"The body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise _wrong("The body is not a JSON object.")
@@ -72,13 +72,16 @@ def _ask(body: dict[str, Any]) -> Ask:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _wrong("'messages' must be a list with at least one message.")
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise _wrong("The maximum of tokens must be a positive integer.")
     stop = body.get("stop") or ()
+    tools = body.get("tools") or []
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise _wrong("'tools' must be a list of objects.")
     return Ask(
         turns=tuple(_turn(message) for message in cast("list[Any]", messages)),
-        tools=tuple(body.get("tools") or ()),
+        tools=tuple(cast("list[dict[str, Any]]", tools)),
         tool_choice=body.get("tool_choice"),
         response_format=body.get("response_format"),
         max_tokens=limit,

@@ -97,8 +97,8 @@ class Delivery:
             await self.wire.break_off()
             return
         if self._kind != "no_finish_reason":
-            self.wire.put(self._ending())
             self.amend(output_tokens=self.reply.output_tokens, delivered=True)
+            self.wire.put(self._ending())
         await self.wire.finish()
 
     async def _send_words(self, words: int) -> None:

@@ -100,7 +100,7 @@ class Reply:
         body = {**self._frame("chat.completion"), "choices": [choice]}
         if with_usage:
             body["usage"] = self.usage()
-        return json.dumps(body, ensure_ascii=False).encode()
+        return json.dumps(body).encode()
 
     def opening(self) -> bytes:
         """The first chunk: who speaks, and which tool is called."""
@@ -157,4 +157,4 @@ class Reply:
 
 
 def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"

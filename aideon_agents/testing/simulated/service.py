@@ -103,7 +103,10 @@ class Service:
         await wire.send(200, headers, json.dumps({"object": "list", "data": models}).encode())
 
     async def _complete(self, wire: Wire, request: ChatRequest) -> None:
-        fault = self.draw(request)
+        try:
+            fault = self.draw(request)
+        except Exception as error:
+            raise _failed(error) from error
         line = BilledCall(
             request_id=request.request_id,
             key_tail=request.key[-_TAIL:],
@@ -152,9 +155,7 @@ class Service:
             said = self.answer(request) if self.answer else reply(ask)
             answer = _answer_of(await said if inspect.isawaitable(said) else said, ask)
         except Exception as error:
-            raise Refused(
-                Refusal(500, "internal_error", f"{type(error).__name__}: {error}")
-            ) from error
+            raise _failed(error) from error
         if fault and fault.kind == "content_filtered":
             half = answer.text[: len(answer.text) // 2]
             return Answer(text=half, finish_reason="content_filter")
@@ -163,6 +164,11 @@ class Service:
     async def _refuse(self, wire: Wire, request_id: str, refusal: Refusal) -> None:
         headers = {"content-type": "application/json", "x-request-id": request_id}
         await wire.send(refusal.status, {**headers, **refusal.headers}, refusal.body)
+
+
+def _failed(error: Exception) -> Refused:
+    """A test's own function has a bug: its caller is told."""
+    return Refused(Refusal(500, "internal_error", f"{type(error).__name__}: {error}"))
 
 
 def _answer_of(said: Said, ask: Ask) -> Answer:
@@ -176,7 +182,7 @@ def _answer_of(said: Said, ask: Ask) -> Answer:
 def _seen(http: HttpRequest, request_id: str) -> SeenRequest:
     try:
         body = json.loads(http.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     model = cast("dict[str, Any]", body).get("model") if isinstance(body, dict) else None
     return SeenRequest(

@@ -1,0 +1,203 @@
+"""An agent as a LangGraph node.
+
+It is a runnable with an asynchronous function and a synchronous bridge to it, because a node with
+one alone cannot be used by both `graph.ainvoke` and `graph.invoke`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.runtime import get_runtime
+from pydantic import BaseModel, Field, create_model
+
+from aideon_agents.agents import material
+from aideon_agents.agents.asking import ask
+from aideon_agents.ledger import tags
+from aideon_agents.models import default_models
+from aideon_agents.models.bridge import blocking
+from aideon_agents.state import (
+    NODE_PATH,
+    Context,
+    Decision,
+    ModelRequest,
+    Plan,
+    PlanStep,
+    Results,
+    Role,
+    State,
+    StepResult,
+    next_order,
+    node_path,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aideon_agents.agents.tools import Toolbox
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Everything an agent was told when it was made."""
+
+    role: Role
+    name: str
+    description: str | None
+    """What to do; None: the task itself."""
+    instructions: str
+    """The system prompt."""
+    output: type[BaseModel] | None
+    """The shape of the answer; None: text."""
+    kept_as: type[BaseModel] | None = None
+    """The class of the answer in the state, where `output` was made for one question; None: that."""
+    request: ModelRequest
+    write: Callable[[Any], tuple[str, Results]]
+    """From a typed answer to its text, and what it writes besides its result."""
+    toolbox: Toolbox | None = None
+    """What the model may call; None: nothing."""
+
+
+class Agent(RunnableLambda[State, Results]):
+    """A node that asks a model.
+
+    Args:
+        spec: What it was told.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        super().__init__(self._work_blocking, self._work, name=spec.name)
+
+    @property
+    def role(self) -> Role:
+        """planner, executor, validator or creative."""
+        return self.spec.role
+
+    def for_step(self, step: PlanStep) -> Agent:
+        """The same agent with a step of a plan to do.
+
+        Args:
+            step: What to do, and how hard it is.
+
+        Returns:
+            Another agent.
+        """
+        request = dataclasses.replace(self.spec.request, complexity=step.complexity)
+        return Agent(dataclasses.replace(self.spec, description=step.description, request=request))
+
+    def deciding(self, routes: Sequence[str]) -> Agent:
+        """The same agent, answering its question with one of some routes.
+
+        Args:
+            routes: What it may answer.
+
+        Returns:
+            Another agent, which writes `route`.
+        """
+        offered = ", ".join(routes)
+        schema = create_model("Decision", __base__=Decision, route=(str, _one_of(routes)))
+        question = f"{self.spec.description or 'Which way?'} Answer with one of: {offered}."
+        return self._asked_for(schema, Decision, question, write=_route)
+
+    def planning(self, agents: Sequence[str], max_steps: int) -> Agent:
+        """The same agent, told who can do the steps of its plan and how many there may be.
+
+        Args:
+            agents: Whom a step may name.
+            max_steps: The most steps.
+
+        Returns:
+            Another agent, which writes `plan`.
+        """
+        agent: Any = (PlanStep.model_fields["agent"].annotation, _one_of(agents))
+        step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
+        steps = Field(description=f"At most {max_steps} steps, in an order that can be followed")
+        several: Any = (list[step], steps)
+        schema = create_model("Plan", __base__=Plan, steps=several)
+        return self._asked_for(schema, Plan, self.spec.description, write=self.spec.write)
+
+    def _asked_for(
+        self,
+        output: type[BaseModel],
+        kept_as: type[BaseModel],
+        description: str | None,
+        write: Callable[[Any], tuple[str, Results]],
+    ) -> Agent:
+        return Agent(
+            dataclasses.replace(
+                self.spec, output=output, kept_as=kept_as, description=description, write=write
+            )
+        )
+
+    def _work_blocking(self, state: State, config: RunnableConfig) -> Results:
+        return blocking(self._work(state, config))
+
+    async def _work(self, state: State, config: RunnableConfig) -> Results:
+        spec = self.spec
+        given: Any = get_runtime(Context).context
+        context = given if isinstance(given, Context) else Context()  # a larger graph has its own
+        path = node_path(config.get("metadata") or {}, of_agent=True) or spec.name
+        request = _for_run(spec, context)
+        window = (context.models or default_models()).window(request, context)
+        told = material.messages(
+            state,
+            instructions=spec.instructions,
+            step=spec.description,
+            node_path=path,
+            conversation=context.earlier,
+            room=None if window is None else window - request.max_tokens,
+        )
+        tagged = _tagged(config, request, path, state.get("round", 1))
+        answer: Any = await ask(
+            request, context, told, output=spec.output, toolbox=spec.toolbox, config=tagged
+        )
+        if spec.kept_as:
+            answer = cast("Any", spec.kept_as.model_validate(answer.model_dump()))
+        content, also = spec.write(answer) if spec.output else (answer.text, Results())
+        result = StepResult(
+            node_path=path,
+            role=spec.role,
+            content=content,
+            data=answer if spec.output else None,
+            round=state.get("round", 1),
+            order=next_order(state.get("results") or {}),
+        )
+        return {"results": {path: result}, **also}
+
+
+def _one_of(names: Sequence[str]) -> Any:
+    """A text field that names what may stand in it, to the model, not to its parser."""
+    described = f"One of: {', '.join(names)}"
+    return Field(description=described, json_schema_extra={"enum": list(names)})
+
+
+def as_json(answer: BaseModel) -> tuple[str, Results]:
+    """Write a typed answer that no role knows: its JSON is its text."""
+    return answer.model_dump_json(indent=2), Results()
+
+
+def _route(decision: Decision) -> tuple[str, Results]:
+    return f"{decision.route}: {decision.reason}", Results(route=decision.route)
+
+
+def _for_run(spec: Spec, context: Context) -> ModelRequest:
+    """The agent's request as this run changes it: another chain for the role, a default purpose."""
+    request = spec.request
+    return dataclasses.replace(
+        request,
+        model=context.model.get(spec.role) or request.model,
+        purpose=request.purpose or context.purpose,
+    )
+
+
+def _tagged(
+    config: RunnableConfig, request: ModelRequest, path: str, round_: int
+) -> RunnableConfig:
+    place = {NODE_PATH: path, tags.ROLE: request.role, tags.ROUND: round_}
+    if request.purpose:
+        place[tags.PURPOSE] = request.purpose
+    metadata = {**(config.get("metadata") or {}), **place}
+    return cast("RunnableConfig", {**config, "metadata": metadata})

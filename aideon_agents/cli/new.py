@@ -1,0 +1,44 @@
+"""`aideon new`: a folder to start from."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aideon_agents.cli import output
+from aideon_agents.errors import InputError
+
+FILES = ("README.md", "brief.yaml", "test_workflow.py", "workflow.py")
+"""What the folder gets, as it lies in `template`."""
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Make a folder with a workflow, a task file, a test that cannot pay, and a README."""
+    try:
+        _fill(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror or error}") from None
+    written = [str(folder / name) for name in FILES]
+    if as_json:
+        output.document({"folder": str(folder), "files": written})
+        return
+    for path in written:
+        output.line(path)
+    output.note(f"next: read {written[0]}, or run: aideon run {folder}/workflow.py --task ...")
+
+
+def _fill(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: name a new folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    template = resources.files("aideon_agents.cli") / "template"
+    for name in FILES:
+        (folder / name).write_bytes((template / name).read_bytes())

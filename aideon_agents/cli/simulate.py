@@ -1,0 +1,156 @@
+"""`aideon simulate`: a provider that nobody has to pay, in the foreground until Ctrl-C."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from aideon_agents.cli import output
+from aideon_agents.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aideon_agents.testing import Bill, Fault, SeenRequest, SimulatedProvider
+    from aideon_agents.testing.simulated.chat import ChatRequest
+
+_LOOK = 0.1  # seconds between two looks at what came in
+_SLOW = 0.05  # seconds a word, for the fault `slow` without --latency
+_POINTS_HERE = ("TOGETHER", "OPENAI", "HF")
+_KEYS = {"HF": "HF_TOKEN"}
+
+
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[:RATE]",
+            help="What goes wrong (429, 500, hang, reset_after, cut_after_first_token, ...),"
+            " and with which share of the requests, 0 to 1; may be repeated.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the chance.")] = 0,
+    latency: Annotated[
+        float, typer.Option(min=0, help="Seconds before each answer, or word of a slow one.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The bill as one JSON document.")] = False,
+) -> None:
+    """Serve a simulated provider; print what to set, a line per request, and the bill."""
+    from aideon_agents.testing import SimulatedProvider  # noqa: PLC0415 - help must not wait
+
+    provider = SimulatedProvider(faults=_plan(fault or [], seed, latency), port=port)
+    try:
+        provider.start()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise InputError(f"port {port}: {reason}: give another with --port") from None
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shown = 0
+    try:
+        _announce(provider.base_url, output.note if as_json else output.line)
+        while True:
+            shown = _follow(provider, shown)
+            time.sleep(_LOOK)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        provider.close()
+    _follow(provider, shown)
+    _show(provider.bill, as_json=as_json)
+
+
+def _announce(base_url: str, write: Callable[[str], None]) -> None:
+    """Say where it is, in lines that a `.env` file can hold."""
+    write(f"# a simulated provider at {base_url}, until Ctrl-C")
+    for prefix in _POINTS_HERE:
+        write(f"{prefix}_BASE_URL={base_url}")
+        write(f"{_KEYS.get(prefix, prefix + '_API_KEY')}=simulated")
+
+
+def _follow(provider: SimulatedProvider, shown: int) -> int:
+    """Write a line for each request that has not been shown; returns how many are shown now."""
+    for request in provider.requests[shown:]:
+        if request.outcome == "open":  # its turn comes, in the order of arrival
+            break
+        output.note(_line(request))
+        shown += 1
+    return shown
+
+
+def _line(request: SeenRequest) -> str:
+    at = time.strftime("%H:%M:%S", time.localtime(request.at))
+    asked = f"{request.method} {request.path}"
+    return " ".join(filter(None, (at, request.request_id, asked, request.model, request.outcome)))
+
+
+def _show(bill: Bill, *, as_json: bool) -> None:
+    by_model = bill.by_model
+    if as_json:
+        output.document(
+            {
+                "requests": bill.requests,
+                "input_tokens": bill.input_tokens,
+                "output_tokens": bill.output_tokens,
+                "models": [
+                    {
+                        "model": model,
+                        "requests": total.requests,
+                        "input_tokens": total.input_tokens,
+                        "output_tokens": total.output_tokens,
+                    }
+                    for model, total in by_model.items()
+                ],
+            }
+        )
+        return
+    rows = [
+        (model, f"{one.requests:,}", f"{one.input_tokens:,}", f"{one.output_tokens:,}")
+        for model, one in by_model.items()
+    ]
+    total = (f"{bill.requests:,}", f"{bill.input_tokens:,}", f"{bill.output_tokens:,}")
+    output.table(("model", "requests", "in", "out"), rows, total=("total", *total), numbers=3)
+
+
+def _plan(words: Sequence[str], seed: int, latency: float) -> Any:
+    """What goes wrong: of several faults the first that chance picks, else only the latency."""
+    from aideon_agents.testing import Fault, RandomFaults  # noqa: PLC0415 - help must not wait
+
+    chances = [
+        RandomFaults(seed + number, rate, kinds=[one])
+        for number, (one, rate) in enumerate(_fault(word, latency) for word in words)
+    ]
+    usual = Fault("delay", seconds=latency) if latency else None
+
+    def draw(request: ChatRequest) -> Fault | None:
+        drawn = [chance(request) for chance in chances]
+        return next(filter(None, drawn), usual)
+
+    return draw
+
+
+def _fault(word: str, latency: float) -> tuple[Fault, float]:
+    """Read `KIND` or `KIND:RATE`."""
+    from aideon_agents.testing import Fault  # noqa: PLC0415 - help must not wait
+    from aideon_agents.testing.simulated.faults import Named, Status  # noqa: PLC0415 - as above
+
+    named, _, share = word.partition(":")
+    kinds = {str(kind): kind for kind in (*get_args(Status), *get_args(Named))}
+    if named not in kinds:
+        near = difflib.get_close_matches(named, kinds, n=3, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}?" if near else f": one of {', '.join(kinds)}"
+        raise InputError(f"--fault {word}: there is no fault {named!r}{hint}")
+    try:
+        rate = float(share) if share else 1.0
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= 1:
+        raise InputError(f"--fault {word}: the rate {share!r} is no number from 0 to 1")
+    seconds = latency or _SLOW if named in {"slow", "delay"} else None
+    return Fault(kinds[named], seconds=seconds), rate

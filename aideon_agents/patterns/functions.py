@@ -1,0 +1,84 @@
+"""Plain functions of the state, as nodes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+
+from aideon_agents.models.bridge import blocking
+from aideon_agents.models.threads import in_own_thread
+from aideon_agents.patterns.places import here
+from aideon_agents.state import State, StepResult, next_order
+
+
+def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
+    """A plain function as a node: what it returns is an update of the state, or a result.
+
+    Args:
+        function: Of the state, synchronous or not.
+
+    Returns:
+        The node, called like the function.
+    """
+
+    async def work(state: State, config: RunnableConfig) -> Any:
+        returned = await answer(function, state)
+        if returned is None or isinstance(returned, Mapping):
+            return cast("Any", returned)
+        path = here(config)
+        result = StepResult(
+            node_path=path,
+            role="function",
+            content=returned if isinstance(returned, str) else repr(returned),
+            data=None if isinstance(returned, str) else returned,
+            round=state.get("round", 1),
+            order=next_order(state.get("results") or {}),
+        )
+        return {"results": {path: result}}
+
+    return node(work, name_of(function))
+
+
+def node(
+    work: Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]], name: str
+) -> Runnable[Any, Any]:
+    """A coroutine function as a node of synchronous and asynchronous runs.
+
+    Args:
+        work: From state and config to an update.
+        name: The node's name.
+
+    Returns:
+        The node.
+    """
+
+    def work_blocking(state: State, config: RunnableConfig) -> Any:
+        return blocking(work(state, config))
+
+    return RunnableLambda(work_blocking, work, name=name)
+
+
+async def answer(function: Callable[..., Any], state: State) -> Any:
+    """What a function says of a state; one that is not asynchronous runs in a thread.
+
+    Args:
+        function: Of the state, synchronous or not.
+        state: What it reads.
+
+    Returns:
+        Its return value.
+    """
+    if inspect.iscoroutinefunction(function):
+        return await function(state)
+    returned = await in_own_thread(functools.partial(function, state))
+    # An object whose __call__ is a coroutine function gives what has to be awaited.
+    return await returned if inspect.isawaitable(returned) else returned
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What a node made of a function is called."""
+    return getattr(function, "__name__", type(function).__name__).strip("<>")

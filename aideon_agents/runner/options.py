@@ -1,0 +1,59 @@
+"""What a run can be told, the same for every way to start one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.settings import Settings
+    from aideon_agents.state import Tier
+
+
+class RunOptions(TypedDict, total=False):
+    """Everything that may be said about a run besides its graph and its task."""
+
+    inputs: Mapping[str, Any] | None
+    """Whatever else nodes need, by key."""
+    tier: Tier | None
+    """free, premium or enterprise; None: the Settings'."""
+    user: str | None
+    """Who it is for; None: the Settings'."""
+    model: Mapping[str, str | Sequence[str]] | None
+    """`{role: "provider:model"}`, or a list for a chain; it replaces the choice."""
+    timeout: float | None
+    """Seconds until it is stopped; None: never."""
+    rehearse: bool
+    """Answer every call by rule: nothing is paid, nothing leaves the process."""
+    thread: str | None
+    """The conversation that it goes on with; None: it stands alone. What its nodes say is then
+    kept in `checkpoints.db` beside the ledger, for the runs that come after it."""
+    record_content: bool
+    """Keep every prompt and answer in the ledger; by default it holds no word of either."""
+    ledger: Ledger | str | Path | None
+    """Where to write what it costs: a ledger, or a path; None: the Settings'."""
+    settings: Settings | None
+    """The environment; None: read now."""
+    workflow: str | None
+    """What reports call it; None: the graph's name."""
+    target: str | None
+    """The address it was loaded from, for its row."""
+
+
+def refuse_unknown(options: Mapping[str, Any]) -> None:
+    """Refuse a word that no option has, as a function with these parameters would.
+
+    Args:
+        options: What was said.
+
+    Raises:
+        TypeError: An option does not exist.
+    """
+    unknown = [word for word in options if word not in RunOptions.__annotations__]
+    if unknown:
+        raise TypeError(
+            f"a run has no option {unknown[0]!r}: {', '.join(RunOptions.__annotations__)}"
+        )

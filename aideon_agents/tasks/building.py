@@ -1,0 +1,189 @@
+"""From a task file's steps to nodes, through the builders that everybody uses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.agents import creative, executor, planner, validator
+from aideon_agents.errors import TargetError, UserError
+from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
+from aideon_agents.tasks import steps
+from aideon_agents.tasks.agent_step import AgentStep
+from aideon_agents.tasks.older import OlderConditional, OlderIterative, OlderParallel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aideon_agents.patterns.nodes import Graph, Node
+    from aideon_agents.state import Complexity
+    from aideon_agents.tasks.document import Document, Place
+    from aideon_agents.tasks.reading import AnyStep
+    from aideon_agents.tasks.tools import ToolFiles
+
+_AGENTS = {"planner": planner, "executor": executor, "validator": validator, "creative": creative}
+
+_TOLD = {
+    "description",
+    "instructions",
+    "complexity",
+    "model",
+    "timeout",
+    "max_tokens",
+    "temperature",
+    "purpose",
+}
+"""The keys of an agent's step that are its factory's options of the same name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Where a step stands, and what holds for it there."""
+
+    document: Document
+    tools: ToolFiles
+    place: Place = ()
+    complexity: Complexity | None = None
+    """That of the nearest pattern around it that says; None: none does."""
+
+    def at(self, *names: str | int) -> Site:
+        return dataclasses.replace(self, place=(*self.place, *names))
+
+    def within(self, step: AnyStep) -> Site:
+        return dataclasses.replace(self, complexity=step.complexity or self.complexity)
+
+
+def root(step: AnyStep, site: Site, name: str) -> Graph:
+    """Build a task file's graph.
+
+    Args:
+        step: What stands at its root.
+        site: The root's.
+        name: What the graph is called.
+
+    Returns:
+        A compiled graph.
+
+    Raises:
+        TargetError: A builder refused a step; the message names the step and its line.
+    """
+    if isinstance(step, AgentStep):
+        return sequential(_node(step, site), name=name)
+    return _pattern(step, site, name)
+
+
+def _node(step: AnyStep, site: Site) -> Node:
+    if isinstance(step, AgentStep):
+        return _agent(step, site)
+    return _pattern(step, site, step.name or step.type)
+
+
+def _nodes(several: Sequence[AnyStep], site: Site) -> list[Node]:
+    return [_node(step, site.at(index)) for index, step in enumerate(several)]
+
+
+def _pattern(step: AnyStep, around: Site, name: str) -> Graph:
+    site = around.within(step)
+    try:
+        return _BUILDERS[type(step)](step, site, name)
+    except TargetError:
+        raise  # a step inside has said where
+    except UserError as error:
+        raise site.document.error(site.place, str(error)) from error
+
+
+def _agent(step: AgentStep, site: Site) -> Node:
+    told = step.model_dump(include=_TOLD, exclude_none=True)
+    told.setdefault("complexity", site.complexity)
+    if step.tools:
+        told["tools"] = [
+            _tool(address, site.at("tools", index)) for index, address in enumerate(step.tools)
+        ]
+    try:
+        return _AGENTS[step.agent](step.name, **told)
+    except UserError as error:
+        raise site.document.error(site.place, str(error)) from error
+
+
+def _tool(address: str, site: Site) -> Any:
+    try:
+        return site.tools.tool(address)
+    except TargetError as error:
+        raise site.document.error(site.place, str(error)) from error
+
+
+def _sequential(step: steps.SequentialStep, site: Site, name: str) -> Graph:
+    return sequential(*_nodes(step.steps, site.at("steps")), name=name)
+
+
+def _parallel(step: steps.ParallelStep, site: Site, name: str) -> Graph:
+    branches = _nodes(step.branches, site.at("branches"))
+    return parallel(*branches, name=name, **_given(step, "max_concurrency", "on_failure"))
+
+
+def _conditional(step: steps.ConditionalStep, site: Site, name: str) -> Graph:
+    condition = step.when or validator(question=step.question)
+    branches = {
+        route: _branch(route, branch, site.at("branches", route))
+        for route, branch in step.branches.items()
+    }
+    return conditional(condition, branches, default=step.default, name=name)
+
+
+def _branch(route: str, branch: AnyStep | list[AnyStep], site: Site) -> Node:
+    """What a route leads to. Its node has the route's name, so a step that has its own is inside."""
+    if isinstance(branch, list):
+        return sequential(*_nodes(branch, site), name=route)
+    step = _node(branch, site)
+    return sequential(step, name=route) if branch.name else step
+
+
+def _iterative(step: steps.IterativeStep, site: Site, name: str) -> Graph:
+    work = _node(step.step, site.at("step"))
+    check = validator(criteria=step.criteria)
+    return iterative(work, check, name=name, **_given(step, "max_rounds", "pass_score"))
+
+
+def _orchestrated(step: steps.OrchestratedStep, site: Site, name: str) -> Graph:
+    planning = planner(description=step.description, complexity=site.complexity)
+    return orchestrated(planning, executor(), creative(), name=name, **_given(step, "max_steps"))
+
+
+def _older_parallel(step: OlderParallel, site: Site, name: str) -> Graph:
+    agents = [
+        AgentStep(agent=one.type, complexity=one.complexity, description=step.description)
+        for one in step.agents
+    ]
+    return parallel(*_nodes(agents, site.at("agents")), name=name)
+
+
+def _older_conditional(step: OlderConditional, site: Site, name: str) -> Graph:
+    branches = {
+        "true": _branch("true", step.trueBranch, site.at("trueBranch")),
+        "false": _branch("false", step.falseBranch, site.at("falseBranch")),
+    }
+    asked = validator(question=f"Is this true? {step.condition}")
+    return conditional(asked, branches, name=name)
+
+
+def _older_iterative(step: OlderIterative, site: Site, name: str) -> Graph:
+    work = AgentStep(agent=step.agent, description=step.description, model=step.model)
+    check = validator(criteria=step.criteria)
+    return iterative(_node(work, site), check, max_rounds=step.maxIterations, name=name)
+
+
+def _given(step: AnyStep, *keys: str) -> dict[str, Any]:
+    """Those of a step's keys that it gives; the builder knows what the others mean."""
+    return step.model_dump(include=set(keys), exclude_none=True)
+
+
+_BUILDERS: dict[type[Any], Any] = {
+    steps.SequentialStep: _sequential,
+    steps.ParallelStep: _parallel,
+    steps.ConditionalStep: _conditional,
+    steps.IterativeStep: _iterative,
+    steps.OrchestratedStep: _orchestrated,
+    OlderParallel: _older_parallel,
+    OlderConditional: _older_conditional,
+    OlderIterative: _older_iterative,
+}

@@ -1,0 +1,123 @@
+"""From a Python file to what it holds: a workflow's graph, a task file's tools.
+
+The file runs as a module of its own, and everything that goes wrong in it is told with its line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.runnables import Runnable
+from langgraph.graph.state import CompiledStateGraph
+
+from aideon_agents.errors import TargetError
+from aideon_agents.patterns import sequential
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import FunctionType, ModuleType
+
+    from aideon_agents.patterns.nodes import Graph
+
+
+def graph(path: Path, content: bytes, name: str) -> Graph:
+    """The graph that a file holds under a name.
+
+    Args:
+        path: The file.
+        content: What it contains.
+        name: Of a graph, a node, or a function without arguments that returns one.
+
+    Returns:
+        A compiled graph.
+
+    Raises:
+        TargetError: The file cannot be run, or has nothing of the kind; the message says where.
+    """
+    module = execute(path, content)
+    if not hasattr(module, name):
+        graphs = [key for key, value in vars(module).items() if isinstance(value, Runnable)]
+        hint = f"it has {', '.join(graphs)}" if graphs else "it has no graph at all"
+        raise TargetError(f"{path} has no {name!r}: {hint}")
+    made = getattr(module, name)
+    if inspect.isfunction(made) and not _takes_state(made):
+        made = _called(made, path)
+    if isinstance(made, CompiledStateGraph):
+        return cast("Graph", made)
+    if isinstance(made, Runnable) or _takes_state(made):
+        return sequential(cast("Runnable[Any, Any]", made))
+    raise TargetError(
+        f"{path} gives a {type(made).__name__}: a workflow is a compiled graph, a node, "
+        "or a function without arguments that returns one"
+    )
+
+
+def _called(maker: FunctionType, path: Path) -> Any:
+    if inspect.iscoroutinefunction(maker):
+        raise TargetError(
+            f"{path} gives a function made with async def: write def, making a graph waits for nothing"
+        )
+    with _loading(path):
+        return maker()
+
+
+def execute(path: Path, content: bytes) -> ModuleType:
+    """Run a file as a module of its own.
+
+    Args:
+        path: The file; its folder is importable while it runs.
+        content: What it contains.
+
+    Returns:
+        The module, which nothing else can import.
+
+    Raises:
+        TargetError: It raises or exits; the message names the line.
+    """
+    name = f"aideon_workflow_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = ModuleSpec(name, SourceFileLoader(name, str(path)), origin=str(path))
+    spec.has_location = True
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and typing look their module up there
+    with _loading(path):
+        exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - it is what was asked
+    return module
+
+
+@contextlib.contextmanager
+def _loading(path: Path) -> Generator[None]:
+    """Run code of the user's file: its folder is importable, its errors name their line."""
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except SystemExit as left:
+        raise TargetError(f"{path} exits while it is loaded (code {left.code})") from left
+    except Exception as error:
+        raise TargetError(_where(error, path)) from error
+    finally:
+        with contextlib.suppress(ValueError):  # the file may have taken it out itself
+            sys.path.remove(folder)
+
+
+def _where(error: Exception, path: Path) -> str:
+    """The line of the user's file on which loading it failed, and why."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
+        return f"{error.filename}:{error.lineno}: {error.msg}"  # maybe of a file it imports
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    line = f":{lines[-1]}" if lines else ""
+    return f"{path}{line}: {type(error).__name__}: {error}"
+
+
+def _takes_state(made: Any) -> bool:
+    """Whether it is a function that is a node itself."""
+    return inspect.isfunction(made) and bool(inspect.signature(made).parameters)

@@ -1,0 +1,145 @@
+"""From an address to a compiled graph.
+
+An address is `path/to/file.py:name`, a task file, or the bare name of a ready-made workflow, looked
+up in `./workflows` and then among those in the wheel. Files are loaded by path and never become
+part of an importable package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aideon_agents.errors import TargetError
+from aideon_agents.tasks import python_file, task_file
+from aideon_agents.tasks.hints import nearest
+
+if TYPE_CHECKING:
+    from aideon_agents.patterns.nodes import Graph
+
+_PACKAGE = Path(__file__).parents[1]
+
+_SUFFIXES = (".py", *task_file.SUFFIXES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A workflow that was found."""
+
+    name: str
+    """What it is called in reports."""
+    address: str
+    """As it was asked for."""
+    path: Path
+    """The file it came from."""
+    content_hash: str
+    """SHA-256 in hex of that file, and of the files that hold a task file's tools."""
+    graph: Graph
+
+
+def load(address: str) -> Target:
+    """Find a workflow and build its graph.
+
+    Args:
+        address: `file.py:name`, `file.py`, a task file, or the name of a ready-made workflow.
+
+    Returns:
+        The target.
+
+    Raises:
+        TargetError: There is none, or its file does not give a graph; the message says where.
+    """
+    path, attribute = _split(address)
+    name = None
+    if "/" not in address and not attribute and path.suffix not in _SUFFIXES:
+        path, name = _ready_made(address), address
+    content = _read(path, address)
+    if path.suffix in task_file.SUFFIXES:
+        made = task_file.load(path, content)
+        read = hashlib.sha256(content)
+        for tools in made.tool_files:
+            read.update(tools)
+        return Target(name or made.name, address, path, read.hexdigest(), made.graph)
+    graph = python_file.graph(path, content, attribute or "graph")
+    name = name or (path.stem if attribute in ("", "graph") else attribute)
+    return Target(name, address, path, hashlib.sha256(content).hexdigest(), graph)
+
+
+def ready_made() -> dict[str, Path]:
+    """The workflows that can be named without a path.
+
+    Returns:
+        Files by name; those of the working directory hide those of the wheel.
+    """
+    folders = (_gallery(), Path("workflows"))
+    suffixes = reversed(_SUFFIXES)  # of two files with one name, the Python one is meant
+    patterns = [f"[!_]*{suffix}" for suffix in suffixes]
+    found = (file for folder in folders for one in patterns for file in sorted(folder.glob(one)))
+    return {file.stem: file for file in found}
+
+
+def _gallery() -> Path:
+    """The wheel's folder, or the checkout's; installed, `workflows` beside us is somebody else's."""
+    shipped = _PACKAGE / "_gallery"
+    return shipped if shipped.is_dir() else _PACKAGE.parent / "workflows"
+
+
+def _split(address: str) -> tuple[Path, str]:
+    """The file and the name in it; a name is asked of Python files alone."""
+    file, separator, attribute = address.partition(".py:")
+    if separator:
+        return Path(file + ".py"), attribute
+    file, _, attribute = address.rpartition(":")
+    if file.endswith(task_file.SUFFIXES):
+        raise TargetError(f"{file} is a task file and holds one workflow: leave out :{attribute}")
+    return Path(address), ""
+
+
+def _ready_made(name: str) -> Path:
+    known = ready_made()
+    if name in known:
+        return known[name]
+    if _exists(Path(name)):
+        return Path(name)  # a folder, or no workflow: reading it says which
+    hint = nearest(name, known)
+    raise TargetError(f"no workflow is called {name!r}: {hint} (or give a path: file.py:graph)")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a task say
+        return False
+
+
+def _read(path: Path, address: str) -> bytes:
+    try:
+        if path.is_dir():
+            raise TargetError(
+                f"{path} is a folder: name a file in it, such as {path}/NAME.py:graph"
+            )
+        if path.exists() and not path.is_file():
+            raise TargetError(f"{path} cannot be read as a workflow: it is no regular file")
+        content = path.read_bytes()
+        content.decode("utf-8")
+    except FileNotFoundError:
+        raise TargetError(f"there is no file {path} (from {address!r}){_beside(path)}") from None
+    except (OSError, ValueError) as error:
+        raise TargetError(f"{path} cannot be read as a workflow: {error}") from None
+    if path.suffix not in _SUFFIXES:
+        raise TargetError(
+            f"{path} is no Python file: a workflow's name ends in .py, "
+            f"a task file's in {', '.join(task_file.SUFFIXES)}"
+        )
+    return content
+
+
+def _beside(path: Path) -> str:
+    """What there is instead of a file that is not there."""
+    try:
+        names = [str(one) for one in path.parent.iterdir() if one.suffix in _SUFFIXES]
+    except OSError:
+        return ""  # there is no such folder either, or none that we may look into
+    return f": {nearest(str(path), names)}" if names else ""

@@ -1,0 +1,50 @@
+"""A task file, from its bytes to a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from aideon_agents.tasks import reading
+from aideon_agents.tasks.building import Site, root
+from aideon_agents.tasks.tools import ToolFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aideon_agents.patterns.nodes import Graph
+
+SUFFIXES = (".yaml", ".yml", ".json")
+"""How the names of task files end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a task file makes."""
+
+    name: str
+    """Its own name, or that of the file."""
+    graph: Graph
+    tool_files: tuple[bytes, ...]
+    """What the files contain that its tools came from."""
+
+
+def load(path: Path, content: bytes) -> Made:
+    """Build the graph that a task file describes.
+
+    Args:
+        path: The file; tools are looked up beside it.
+        content: What it contains, text in UTF-8.
+
+    Returns:
+        The graph and what belongs to it.
+
+    Raises:
+        TargetError: One line with the file, the line, the field, and what to write instead.
+    """
+    document = reading.read(path, content)
+    step = reading.check(document)
+    files = ToolFiles(path.parent)
+    name = step.name or path.stem
+    graph = root(step, Site(document, files), name)
+    return Made(name, graph, files.contents)

@@ -1,0 +1,117 @@
+"""What holds for every command: exit codes, one-line errors, help."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from aideon_agents.cli import app as door
+from aideon_agents.cli.app import main
+from aideon_agents.errors import TimeLimit
+
+COMMANDS = [["run"], ["runs"], ["runs", "list"], ["runs", "show"], ["graph"], ["costs"], ["doctor"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_on_stdout(aideon, command):
+    done = aideon(*command, "--help")
+    assert done.code == 0
+    assert f"Usage: aideon {' '.join(command)}" in done.out
+    assert done.err == ""
+
+
+def test_help_is_answered_by_a_process_without_loading_langchain(process):
+    done = process("--help")
+    assert done.code == 0
+    for command in ("run", "runs", "graph", "costs", "doctor"):
+        assert re.search(rf"│ {command} ", done.out)
+    assert done.err == ""
+
+
+def test_no_command_imports_langchain_before_it_runs():
+    heavy = {"langchain_core", "langgraph", "pydantic", "openai", "aideon_agents.runner"}
+    for file in Path(door.__file__).parent.glob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        at_once = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert not at_once & heavy, file.name
+
+
+def test_without_a_command_help_is_shown_and_the_code_says_mistake(aideon):
+    done = aideon()
+    assert done.code == 2
+    assert "Usage: aideon" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["bogus"], "No such command 'bogus' (see aideon --help)"),
+        (["runs", "bogus"], "No such command 'bogus' (see aideon runs --help)"),
+        (["run"], "Missing argument 'target' (see aideon run --help)"),
+        (["run", "brief", "--bogus"], "No such option: --bogus"),
+        (["runs", "list", "--limit", "0"], "'--limit'"),
+        (["run", "brief", "--timeout", "soon"], "'--timeout'"),
+        (["graph", "brief", "--depth", "-1"], "'--depth'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_flag_is_one_line_and_code_2(aideon, words, says):
+    done = aideon(*words)
+    assert done.code == 2
+    assert says in done.complaint
+
+
+def test_debug_adds_a_traceback_and_keeps_the_code_and_the_line(aideon):
+    plain = aideon("run", "nothing", "--task", "x")
+    debugged = aideon("--debug", "run", "nothing", "--task", "x")
+    assert plain.code == debugged.code == 2
+    assert debugged.err.startswith("Traceback (most recent call last)")
+    assert debugged.err.endswith(plain.err)
+
+
+def test_debug_shows_where_a_node_raised(aideon):
+    plain = aideon("run", "boom.py", "--task", "x")
+    debugged = aideon("run", "boom.py", "--task", "x", "--debug")
+    assert plain.code == debugged.code == 1
+    assert "Traceback" not in plain.err
+    assert re.search(r'boom\.py", line 3, in boom', debugged.err)
+    assert debugged.err.endswith("aideon: ValueError: the node is broken\n")
+
+
+def test_what_nobody_foresaw_is_one_line_with_its_type(aideon, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    done = aideon("run", "one.py", "-")
+    assert done.code == 1
+    assert re.fullmatch(r"AttributeError: .* \(--debug shows where\)", done.complaint)
+
+
+def test_a_limit_that_a_command_meets_is_code_3(capsys):
+    assert door._explain(TimeLimit(2)) == 3
+    assert capsys.readouterr().err == "aideon: the run reached its time limit of 2 s\n"
+
+
+def test_an_interrupt_before_a_run_has_begun_is_130(aideon, folder):
+    (folder / "interrupts.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
+    done = aideon("run", "interrupts.py", "--task", "x")
+    assert (done.code, done.complaint) == (130, "interrupted")
+
+
+def test_an_operating_system_error_is_said_in_its_own_words(capsys):
+    assert door._explain(OSError(28, "No space left on device")) == 1
+    assert capsys.readouterr().err == "aideon: [Errno 28] No space left on device\n"
+
+
+def test_the_console_script_is_this_door():
+    from aideon_agents import __main__ as script
+
+    assert script.main is main
+
+
+def test_main_reads_the_words_of_its_process(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["aideon", "runs", "list", "--json"])
+    assert main() == 0
+    assert capsys.readouterr().out == "[]\n"

@@ -1,0 +1,136 @@
+"""The command line as a process: signals, pipes whose reader goes away, a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# The first line: a process started in the background ignores interrupts otherwise.
+NAP = """
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from aideon_agents import creative, sequential
+
+async def nap(state):
+    print("napping", file=sys.stderr, flush=True)
+    await asyncio.sleep(60)
+
+graph = sequential(creative("draft"), nap)
+"""
+
+
+@pytest.fixture
+def nobody_reads():
+    """The writing end of a pipe that has no reader."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.fixture
+def ran(aideon):
+    """A run in the ledger, whose id this is."""
+    return aideon("run", "one.py", "--task", "Pumps move heat.", "--json").document["run_id"]
+
+
+@pytest.fixture
+def interrupted(folder, environment):
+    """A run that was interrupted in its second node: its exit code, stdout and stderr."""
+    (folder / "nap.py").write_text(NAP, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "aideon_agents", "run", "nap.py", "--task", "x", "--json"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stderr.readline() == "napping\n"
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    return running.returncode, out, err
+
+
+def test_an_interrupted_run_ends_with_130_and_keeps_its_calls(interrupted, aideon):
+    code, out, err = interrupted
+    assert code == 130
+    assert err.splitlines()[-1].startswith("aideon: interrupted")
+    assert "Traceback" not in err
+    document = json.loads(out)
+    assert (document["status"], list(document["results"])) == ("cancelled", ["draft"])
+    shown = aideon("runs", "show", "last", "--json").document
+    assert (shown["status"], shown["stop_reason"]) == ("cancelled", "interrupted")
+    assert shown["error"] is None
+    assert [(call["node_path"], call["status"]) for call in shown["calls"]] == [("draft", "ok")]
+    assert shown["cost"]["complete"] is True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["runs", "list"], ["runs", "list", "--json"], ["graph", "one.py"], ["--help"]],
+    ids=" ".join,
+)
+def test_a_reader_that_is_gone_is_no_error(ran, process, nobody_reads, words):
+    done = process(*words, stdout=nobody_reads)
+    assert done.code == 0
+    assert "Traceback" not in done.err
+    assert "Exception ignored" not in done.err
+    assert "aideon:" not in done.err
+
+
+def test_a_reader_that_is_gone_does_not_hide_that_the_run_failed(process, nobody_reads):
+    done = process("run", "boom.py", "--task", "x", stdout=nobody_reads)
+    assert done.code == 1
+    assert done.err.endswith("aideon: ValueError: the node is broken\n")
+
+
+def test_head_gets_its_line(ran, folder, environment):
+    piped = subprocess.run(  # noqa: S602 - a pipe is what is tested
+        f'"{sys.executable}" -m aideon_agents runs show {ran} --json | head -n 1',
+        shell=True,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (piped.returncode, piped.stdout, piped.stderr) == (0, "{\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")  # noqa: PTH110 - a device
+def test_a_full_disk_is_one_line_and_code_1(ran, process):
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        done = process("runs", "list", stdout=full.fileno())
+    assert done.code == 1
+    assert done.complaint == "[Errno 28] No space left on device"
+
+
+def test_a_node_that_exits_does_not_end_the_command_with_its_code(folder, process):
+    source = (
+        "import sys\nfrom aideon_agents import sequential\n"
+        "def leave(state):\n    sys.exit(0)\ngraph = sequential(leave)\n"
+    )
+    (folder / "leave.py").write_text(source, encoding="utf-8")
+    done = process("run", "leave.py", "--task", "x")
+    assert done.code == 1
+    assert "sys.exit(0)" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_stdin_gives_the_task(folder, environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "aideon_agents", "run", "echo.py", "-"],
+        cwd=folder,
+        env=environment,
+        input="Ärger über Wärme.".encode("utf-8-sig"),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout.decode() == "Ärger über Wärme.\n"

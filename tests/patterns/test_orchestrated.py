@@ -1,0 +1,433 @@
+"""A plan made at run time: its waves, what each step sees, and plans that cannot be followed."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
+
+from aideon_agents import (
+    Context,
+    State,
+    creative,
+    executor,
+    iterative,
+    orchestrated,
+    parallel,
+    planner,
+    run,
+    sequential,
+    validator,
+)
+from aideon_agents.errors import StepFailed, UserError
+from aideon_agents.patterns.plans import waves
+from aideon_agents.patterns.walk import requests
+from aideon_agents.state import Plan, PlanStep, Verdict
+from aideon_agents.testing import GivenModels, SchemaChatModel, ScriptedChatModel
+
+PATIENCE = 20
+
+
+def step(name, *needs, agent="executor", complexity="low", does=None):
+    return PlanStep(
+        id=name,
+        description=does or f"Do {name}.",
+        agent=agent,
+        complexity=complexity,
+        depends_on=list(needs),
+    )
+
+
+def plan(*steps):
+    return Plan(steps=list(steps))
+
+
+DIAMOND = plan(step("a"), step("b", "a"), step("c", "a", agent="creative"), step("d", "b", "c"))
+
+
+def models(*plans, **roles):
+    """Models whose planner makes these plans, in order."""
+    return GivenModels(
+        SchemaChatModel(), roles={"planner": ScriptedChatModel(answers=list(plans)), **roles}
+    )
+
+
+def called(name, function):
+    """The function under a name that a plan can give."""
+    function.__name__ = name
+    return function
+
+
+def echo():
+    """A model that answers with the step it was given."""
+    return ScriptedChatModel(answers=[_what_to_do] * 30)
+
+
+def _what_to_do(messages):
+    return messages[-1].text.rpartition("# What to do now\n\n")[2]
+
+
+def told(model):
+    """What a scripted model was told, by what it had to do."""
+    return {_what_to_do(one.messages): one.messages[-1].text for one in model.requests}
+
+
+async def test_each_step_has_its_place_and_its_row(stage):
+    graph = orchestrated(planner(), executor(), creative())
+    for played in (
+        stage.invoke(graph, models(DIAMOND)),
+        await stage.ainvoke(graph, models(DIAMOND)),
+    ):
+        assert played.places == [
+            ("planner", "planner", 1),
+            ("work/a", "executor", 1),
+            ("work/b", "executor", 1),
+            ("work/c", "creative", 1),
+            ("work/d", "executor", 1),
+        ]
+        assert played.results.keys() == {
+            "planner", "work/a", "work/b", "work/c", "work/d", "orchestrated"
+        }  # fmt: skip
+
+
+def test_a_step_runs_when_all_that_it_depends_on_is_done(stage):
+    played = stage.invoke(orchestrated(planner(), executor(), creative()), models(DIAMOND))
+    order = {path: one.order for path, one in played.results.items()}
+    assert order["planner"] < order["work/a"] < order["work/b"] == order["work/c"]
+    assert order["work/c"] < order["work/d"] < order["orchestrated"]
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_steps_that_do_not_need_one_another_run_at_the_same_time(stage, awaits):
+    everybody = threading.Barrier(3)
+
+    def meet(state):
+        everybody.wait(PATIENCE)
+        return state["task"]
+
+    graph = orchestrated(planner(), called("executor", meet))
+    three = models(plan(step("a"), step("b"), step("c")))
+    played = await stage.ainvoke(graph, three) if awaits else stage.invoke(graph, three)
+    assert played.said["orchestrated"] == "Do a.\n\nDo b.\n\nDo c."
+
+
+def test_a_step_sees_what_was_before_the_plan_and_what_it_names(stage):
+    model = echo()
+    graph = sequential(
+        lambda state: "Known before.",
+        orchestrated(planner(), executor(), name="phase"),
+    )
+    chain = plan(step("a"), step("b", "a"), step("c", "b"), step("aside"))
+    stage.invoke(graph, models(chain, executor=model))
+    seen = told(model)
+    assert all("# Task\n\nHeat pumps move heat." in text for text in seen.values())
+    assert all("Known before." in text for text in seen.values())
+    froms = {
+        does: [line for line in text.splitlines() if line.startswith("# From phase")]
+        for does, text in seen.items()
+    }
+    assert froms == {
+        "Do a.": [],
+        "Do aside.": [],
+        "Do b.": ["# From phase/work/a"],
+        "Do c.": ["# From phase/work/b"],
+    }
+
+
+def test_a_steps_complexity_chooses_its_model(stage):
+    given = models(plan(step("a", complexity="high"), step("b", complexity="low")))
+    stage.invoke(orchestrated(planner(), executor()), given)
+    asked = [one.complexity for one in given.requests if one.role == "executor"]
+    assert sorted(asked) == ["high", "low"]
+
+
+def test_the_result_is_what_no_other_step_needed_in_the_plans_order(stage):
+    ends = plan(step("last"), step("first"), step("middle", "first"))
+    played = stage.invoke(orchestrated(planner(), executor()), models(ends, executor=echo()))
+    own = played.results["orchestrated"]
+    assert (own.role, own.content) == ("orchestrated", "Do last.\n\nDo middle.")
+    assert own.data == ends
+    assert played.values["plan"] == ends
+
+
+def test_what_comes_after_sees_the_orchestrations_result_alone(stage):
+    writer = ScriptedChatModel(answers=["done"])
+    graph = sequential(orchestrated(planner(), executor(), name="phase"), creative("write"))
+    stage.invoke(graph, models(plan(step("a"), step("b")), executor=echo(), creative=writer))
+    (asked,) = writer.requests
+    assert "# From phase\n\nDo a.\n\nDo b." in asked.messages[-1].text
+    assert "From phase/" not in asked.messages[-1].text
+
+
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        (plan(), "the plan has no steps"),
+        (plan(step("a", "b"), step("b", "a")), "wait for one another"),
+        (plan(step("a", "a")), "the steps a -> a wait for one another"),
+        (plan(step("a", "z")), "step 'a' depends on 'z', which is no step"),
+        (plan(step("a"), step("a")), "2 steps have the id 'a'"),
+        (plan(step(" ")), "a step has an empty id"),
+        (plan(step("a/b"), step("a:b")), "2 steps have the id 'a-b'"),
+        (plan(step("a", agent="creative")), "'creative', there is only executor"),
+        (plan(step("a"), step("b"), step("c")), "the plan has 3 steps, at most 2 are allowed"),
+    ],
+)
+async def test_a_plan_that_cannot_be_followed_is_repaired_once(stage, first, complaint):
+    graph = sequential(orchestrated(planner(), executor(), max_steps=2, name="phase"))
+    good = plan(step("a"))
+    for awaits in (False, True):
+        given = models(first, good)
+        played = await stage.ainvoke(graph, given) if awaits else stage.invoke(graph, given)
+        paid = [("phase/planner", "planner", 1)] * 2 + [("phase/work/a", "executor", 1)]
+        assert played.places == paid
+        assert played.values["plan"] == good
+        again = given.chat(given.requests[0], Context()).requests[1].messages[-1].text
+        assert "# Your earlier version" in again
+        assert "# Feedback on your earlier version\n\nThis plan cannot be followed." in again
+        assert complaint in again
+
+
+def test_a_second_plan_that_cannot_be_followed_is_a_failure_that_says_why(stage):
+    graph = orchestrated(planner(), executor(), name="phase")
+    wrong = models(plan(), plan(step("a", "z")))
+    with pytest.raises(
+        StepFailed, match=r"^phase: the plan cannot be followed: step 'a' depends on 'z'"
+    ):
+        stage.invoke(graph, wrong)
+
+
+def test_everything_that_is_wrong_is_said_at_once(stage):
+    wrong = plan(step("a", "x", agent="creative"), step("a"))
+    with pytest.raises(StepFailed, match=r"2 steps have the id 'a'; .*'creative'.*; .*'x'"):
+        stage.invoke(orchestrated(planner(), executor()), models(wrong, wrong))
+
+
+def test_the_loop_around_keeps_its_say_when_a_plan_is_repaired(stage):
+    good, bad = plan(step("a")), plan(step("a", "z"))
+    verdicts = [
+        Verdict(passed=False, score=0.1, feedback="Be brief."),
+        Verdict(passed=True, score=1, feedback=""),
+    ]
+    given = models(good, bad, good, validator=ScriptedChatModel(answers=verdicts))
+    loop = iterative(orchestrated(planner(), executor()), validator())
+    played = stage.invoke(loop, given)
+    assert played.results["iterative"].data.stop_reason == "passed"
+    last = given.chat(given.requests[0], Context()).requests[2].messages[-1].text
+    assert "Be brief.\n\nThis plan cannot be followed." in last
+
+
+@pytest.mark.parametrize("silent", [lambda state: {}, lambda state: "no plan", lambda state: None])
+def test_a_planner_without_a_plan_is_a_failure(stage, silent):
+    with pytest.raises(StepFailed, match="there is no plan"):
+        stage.invoke(orchestrated(silent, executor()))
+
+
+def test_a_plan_from_before_does_not_stand_in_for_a_missing_one(stage):
+    graph = sequential(planner("first"), orchestrated(sequential(lambda state: "x"), executor()))
+    with pytest.raises(StepFailed, match="there is no plan"):
+        stage.invoke(graph, models(plan(step("a"))))
+
+
+def test_ids_that_would_break_the_node_path_are_tidied_wherever_they_are_named(stage):
+    odd = plan(step("a/1"), step("b|2", "a/1"), step("1", "b|2"))
+    played = stage.invoke(orchestrated(planner(), executor()), models(odd))
+    assert [place[0] for place in played.places] == ["planner", "work/1", "work/a-1", "work/b-2"]
+    assert [one.id for one in played.values["plan"].steps] == ["a-1", "b-2", "1"]
+
+
+def test_a_function_may_plan(stage):
+    graph = orchestrated(lambda state: {"plan": plan(step("a"))}, executor("worker"))
+    assert stage.invoke(graph).places == [("work/a", "executor", 1)]
+
+
+def test_a_graph_may_plan_and_is_asked_again_at_the_same_place(stage):
+    graph = orchestrated(sequential(planner("draft"), name="thinking"), executor())
+    given = models(plan(), plan(step("a")))
+    places = stage.invoke(sequential(graph), given).places
+    base = "orchestrated"
+    assert [place[0] for place in places] == [f"{base}/thinking/draft"] * 2 + [f"{base}/work/a"]
+
+
+def test_a_worker_that_is_a_graph_has_its_places_below_the_step(stage):
+    refine = iterative(creative("draft"), validator("check"), max_rounds=1, name="creative")
+    graph = sequential(orchestrated(planner(), refine, executor(), name="phase"))
+    played = stage.invoke(graph, models(plan(step("s1"), step("s2", "s1", agent="creative"))))
+    assert [place[0] for place in played.places] == [
+        "phase/planner",
+        "phase/work/s1",
+        "phase/work/s2/check",
+        "phase/work/s2/draft",
+    ]
+    assert played.results["phase"].content == played.results["phase/work/s2/draft"].content
+    assert "verdict" not in played.values
+
+
+def test_two_steps_of_the_same_graph_do_not_mix(stage):
+    worker = sequential(lambda state: state["task"], name="executor")
+    played = stage.invoke(orchestrated(planner(), worker), models(plan(step("a"), step("b"))))
+    assert played.said["orchestrated"] == "Do a.\n\nDo b."
+
+
+async def test_an_orchestration_can_be_a_step_of_another(stage):
+    inner = orchestrated(planner(), executor(), name="executor")
+    graph = orchestrated(planner(), inner, name="outer")
+    outer_plan, inner_plan = (
+        plan(step("work"), step("end", "work")),
+        plan(step("a"), step("b", "a")),
+    )
+    for awaits in (False, True):
+        given = models(outer_plan, inner_plan, inner_plan, executor=echo())
+        played = await stage.ainvoke(graph, given) if awaits else stage.invoke(graph, given)
+        assert [place[0] for place in played.places] == [
+            "planner",
+            "work/end/planner",
+            "work/end/work/a",
+            "work/end/work/b",
+            "work/work/planner",
+            "work/work/work/a",
+            "work/work/work/b",
+        ]
+        assert played.values["plan"] == outer_plan
+        assert played.said["outer"] == "Do b."
+
+
+async def test_an_orchestration_works_in_parallel_in_a_loop_and_in_somebodys_own_graph(stage):
+    phase = orchestrated(planner(), executor(), name="phase")
+    verdicts = [
+        Verdict(passed=False, score=0.1, feedback="More."),
+        Verdict(passed=True, score=1, feedback=""),
+    ]
+    builder = StateGraph(State)
+    builder.add_node(
+        "write", iterative(parallel(phase, creative("aside")), validator(), name="refine")
+    )
+    builder.add_edge(START, "write")
+    graph = builder.compile()
+    for awaits in (False, True):
+        given = models(
+            plan(step("a"), step("b", "a")),
+            plan(step("b"), step("a", "b")),
+            validator=ScriptedChatModel(answers=verdicts),
+            executor=echo(),
+        )
+        played = await stage.ainvoke(graph, given) if awaits else stage.invoke(graph, given)
+        steps = [place[::2] for place in played.places if "work" in place[0]]
+        assert steps == [(f"write/parallel/phase/work/{s}", r) for s in "ab" for r in (1, 2)]
+        assert played.results["write/parallel/phase"].content == "Do a."
+        assert played.results["write/parallel/phase"].round == 2
+
+
+def test_a_failing_step_fails_the_whole(stage):
+    def work(state):
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        stage.invoke(
+            orchestrated(planner(), called("executor", work)),
+            models(plan(step("a"), step("b", "a"))),
+        )
+
+
+def test_a_second_run_on_a_thread_starts_with_a_new_plan():
+    graph = orchestrated(planner(), executor())
+    graph.checkpointer = InMemorySaver()
+    config = {"configurable": {"thread_id": "t"}}
+    given = models(plan(step("a"), step("b", "a")), plan(step("b")), executor=echo())
+    for _ in range(2):
+        values = graph.invoke({"task": "Again."}, config, context=Context(models=given))
+    assert values["results"]["orchestrated"].content == "Do b."
+    assert values["results"]["work/b"].order > values["results"]["work/a"].order
+
+
+def test_a_new_result_wins_over_one_of_a_plan_that_was_given_up(stage):
+    said = iter(["one", "old", "new"])
+    fails = iter([False, False, True, False])
+
+    def work(state):
+        if next(fails):
+            raise ValueError("lost")
+        return next(said)
+
+    graph = orchestrated(planner(), called("executor", work))
+    graph.checkpointer = InMemorySaver()
+    config = {"configurable": {"thread_id": "t"}}
+    context = Context(
+        models=models(plan(step("a"), step("b", "a"), step("c", "b")), plan(step("b")))
+    )
+    with pytest.raises(ValueError, match="lost"):
+        graph.invoke({"task": "Try."}, config, context=context)
+    values = graph.invoke({"task": "Try again."}, config, context=context)
+    assert values["results"]["orchestrated"].content == "new"
+
+
+@pytest.mark.parametrize("awaits", [True, False])
+async def test_a_step_may_ask_a_question_and_go_on_with_the_answer(awaits):
+    def work(state):
+        return interrupt(f"May I? {state['task']}") if "b" in state["task"] else state["task"]
+
+    graph = orchestrated(planner(), sequential(called("executor", work), name="executor"))
+    graph.checkpointer = InMemorySaver()
+    config = {"configurable": {"thread_id": "t"}}
+    given = models(plan(step("a"), step("b"), step("c", "b")))
+    context = Context(models=given)
+
+    async def go(entry):
+        if awaits:
+            return await graph.ainvoke(entry, config, context=context)
+        return graph.invoke(entry, config, context=context)
+
+    asked = await go({"task": "Try."})
+    assert [one.value for one in asked["__interrupt__"]] == ["May I? Do b."]
+    values = await go(Command(resume="Yes, b."))
+    assert values["results"]["work/b/executor"].content == "Yes, b."
+    assert values["results"]["orchestrated"].content == "Do a.\n\nDo c."
+    assert [one.role for one in given.requests] == ["planner"]
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (lambda: orchestrated(planner()), "orchestrated needs at least one worker"),
+        (lambda: orchestrated(planner(), executor(), max_steps=0), "max_steps is 0"),
+        (
+            lambda: orchestrated(planner(), executor("a"), executor("b")),
+            "two workers for executor, 'a' and 'b'",
+        ),
+        (lambda: orchestrated(planner(), validator()), "no plan can name 'validator'"),
+        (lambda: orchestrated(planner(), sequential(executor())), "no plan can name 'sequential'"),
+        (lambda: orchestrated(planner("work"), executor()), "two nodes called 'work'"),
+        (lambda: orchestrated("planner", executor()), "was given 'planner'"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_it_is_built(make, wrong):
+    with pytest.raises(UserError, match=wrong):
+        make()
+
+
+def test_the_requests_of_an_orchestration_are_known_without_running_it():
+    worker = sequential(creative("draft"), validator(), name="creative")
+    graph = sequential(orchestrated(planner(), worker, executor()))
+    found = [one.role for one in requests(graph)]
+    assert found == ["planner", "creative", "validator", "executor"]
+
+
+def test_waves_hold_steps_in_the_plans_order():
+    steps = plan(step("d", "b", "c"), step("c", "a"), step("b", "a"), step("a"), step("x"))
+    assert [[one.id for one in wave] for wave in waves(steps)] == [["a", "x"], ["c", "b"], ["d"]]
+
+
+def test_a_run_can_be_rehearsed(tmp_path):
+    graph = orchestrated(planner(), executor(), creative())
+    result = run(graph, "Pumps move heat. They need power.", rehearse=True, ledger=tmp_path / "l")
+    assert result.status == "completed"
+    assert [node.node_path for node in result.nodes] == [
+        "planner",
+        "work/s1",
+        "work/s2",
+        "work/s3",
+    ]
+    assert result.output == result.results["orchestrated"].content

@@ -1,0 +1,190 @@
+"""The environment, typed: which variables there are, and what they may hold."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from aideon_agents.errors import UserError
+from aideon_agents.settings import Settings, load
+
+README = Path(__file__).parents[2] / "README.md"
+KEY = "sk-looks-like-a-key-123456"
+
+
+def variables() -> set[str]:
+    fields = Settings.model_fields.values()
+    return {name for field in fields for name in field.validation_alias.choices}
+
+
+def test_the_defaults_need_nothing_in_the_environment():
+    settings = load()
+    assert (settings.together_api_key, settings.openai_api_key, settings.hf_token) == (None,) * 3
+    assert (settings.together_base_url, settings.local_base_url) == (None, None)
+    assert settings.ledger == "sqlite:///.aideon/ledger.db"
+    assert (settings.tier, settings.profile) == ("premium", "current")
+    assert settings.user == getpass.getuser()
+    assert settings.model_concurrency == 64
+    assert settings.offline is False
+    assert settings.catalog is None
+    assert settings.can_call is False
+
+
+def test_every_variable_stands_in_the_readme_and_the_other_way_round():
+    text = README.read_text(encoding="utf-8")
+    section = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([A-Z][A-Z_]{4,})`", section)) == variables()
+
+
+def test_each_variable_is_read(monkeypatch):
+    values = {
+        "TOGETHER_API_KEY": "a",
+        "OPENAI_API_KEY": "b",
+        "HF_TOKEN": "c",
+        "TOGETHER_BASE_URL": "http://t",
+        "OPENAI_BASE_URL": "http://o",
+        "HF_BASE_URL": "http://h",
+        "AIDEON_LOCAL_BASE_URL": "http://l",
+        "AIDEON_LEDGER": "x.db",
+        "AIDEON_TIER": "free",
+        "AIDEON_USER": "ada",
+        "AIDEON_MODEL_CONCURRENCY": "3",
+        "AIDEON_OFFLINE": "1",
+        "AIDEON_CATALOG": "my.toml",
+        "AIDEON_PROFILE": "seed",
+    }
+    assert variables() - set(values) == {"TOGETHER_AI_API_KEY"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    keys = (settings.together_api_key, settings.openai_api_key, settings.hf_token)
+    assert [key.get_secret_value() for key in keys] == ["a", "b", "c"]
+    assert settings.model_dump(exclude={"together_api_key", "openai_api_key", "hf_token"}) == {
+        "together_base_url": "http://t",
+        "openai_base_url": "http://o",
+        "hf_base_url": "http://h",
+        "local_base_url": "http://l",
+        "ledger": "x.db",
+        "tier": "free",
+        "user": "ada",
+        "model_concurrency": 3,
+        "offline": True,
+        "catalog": Path("my.toml"),
+        "profile": "seed",
+    }
+
+
+def test_togethers_key_has_two_names_and_the_shorter_counts(monkeypatch):
+    monkeypatch.setenv("TOGETHER_AI_API_KEY", "long")
+    assert load().together_api_key.get_secret_value() == "long"
+    monkeypatch.setenv("TOGETHER_API_KEY", "short")
+    assert load().together_api_key.get_secret_value() == "short"
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+@pytest.mark.parametrize(
+    ("variable", "field"),
+    [
+        ("TOGETHER_API_KEY", "together_api_key"),
+        ("OPENAI_API_KEY", "openai_api_key"),
+        ("HF_TOKEN", "hf_token"),
+        ("OPENAI_BASE_URL", "openai_base_url"),
+        ("AIDEON_LOCAL_BASE_URL", "local_base_url"),
+    ],
+)
+def test_a_blank_key_or_address_is_unset(monkeypatch, blank, variable, field):
+    monkeypatch.setenv(variable, blank)
+    assert getattr(load(), field) is None
+    assert load().can_call is False
+
+
+def test_a_key_out_of_a_file_loses_its_line_break(monkeypatch):
+    monkeypatch.setenv("TOGETHER_API_KEY", f"{KEY}\r\n")
+    monkeypatch.setenv("TOGETHER_BASE_URL", " http://t/v1\n")
+    assert load().together_api_key.get_secret_value() == KEY
+    assert load().together_base_url == "http://t/v1"
+
+
+@pytest.mark.parametrize(
+    "variable", ["TOGETHER_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "AIDEON_LOCAL_BASE_URL"]
+)
+def test_one_key_or_a_local_server_is_enough_to_call_unless_offline(monkeypatch, variable):
+    monkeypatch.setenv(variable, "http://somewhere")
+    assert load().can_call is True
+    monkeypatch.setenv("AIDEON_OFFLINE", "1")
+    assert load().can_call is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AIDEON_TIER", "gold"),
+        ("AIDEON_TIER", ""),
+        ("AIDEON_MODEL_CONCURRENCY", "0"),
+        ("AIDEON_MODEL_CONCURRENCY", "-3"),
+        ("AIDEON_MODEL_CONCURRENCY", "many"),
+        ("AIDEON_OFFLINE", "perhaps"),
+        ("AIDEON_PROFILE", "old"),
+    ],
+)
+def test_a_value_that_cannot_be_names_its_variable_in_one_line(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=f"^the environment variable {variable}: ") as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_read_below_the_environment(tmp_path, monkeypatch):
+    file = tmp_path / "some.env"
+    file.write_text("AIDEON_USER=file\nAIDEON_TIER=free\nSOMETHING_ELSE=1\n", encoding="utf-8")
+    monkeypatch.setenv("AIDEON_USER", "environment")
+    settings = load(file)
+    assert (settings.user, settings.tier) == ("environment", "free")
+
+
+def test_dotenv_is_not_read_unless_it_is_named(tmp_path):
+    (tmp_path / ".env").write_text("AIDEON_TIER=free\n", encoding="utf-8")
+    assert load().tier == "premium"
+    assert Settings().tier == "premium"
+
+
+def test_a_file_that_is_not_there_is_no_mistake(tmp_path):
+    assert load(tmp_path / "missing.env").tier == "premium"
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    file = tmp_path / "some.env"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"some\.env is not text in UTF-8"):
+        load(file)
+
+
+def test_keys_are_hidden_in_what_settings_show(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    settings = load()
+    assert (
+        KEY not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    )
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValidationError):
+        load().tier = "free"
+
+
+def test_settings_are_made_by_field_name_too():
+    settings = Settings(together_api_key=KEY, tier="enterprise")
+    assert settings.together_api_key.get_secret_value() == KEY
+    assert settings.tier == "enterprise"
+
+
+def test_a_user_without_a_login_name_is_unknown(monkeypatch):
+    def no_name() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", no_name)
+    assert load().user == "unknown"
