@@ -110,6 +110,10 @@ class ProviderError(RunError):
         self.retry_after = retry_after
         self.status = status
         self.timed_out = timed_out
+        self.usage: object | None = None
+        """The tokens that were reported all the same (`ledger.usage.Usage`); None: none were."""
+        self.response_model: str | None = None
+        """The model that reported them; None: the one that was asked."""
 
 
 class Transient(ProviderError):

@@ -175,8 +175,6 @@ class ModelRequest:
     """What the call is for, a dimension of the cost report; None: nobody said."""
     model: tuple[str, ...] = ()
     """`provider:model` names that replace the choice, primary first; empty: choose."""
-    critical: bool = False
-    """Marked critical or complex: the premium tier may use the large rung."""
     max_tokens: int = 1024
     """The most output tokens; always sent."""
     temperature: float | None = None

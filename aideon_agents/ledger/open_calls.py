@@ -40,6 +40,8 @@ class OpenCall:
         self.started = now()
         self.first_token_ms: int | None = None
         """None unless the answer is streamed."""
+        self.final: Usage | None = None
+        """The usage at the end of a stream, in a piece without text; None: it was not heard."""
         self._clock = time.perf_counter()
         self._total = RunningTotal()
         provider = metadata.get(tags.PROVIDER) or metadata.get("ls_provider")
@@ -68,7 +70,10 @@ class OpenCall:
         """Note a streamed chunk: when the first came, and the usage it reports."""
         if self.first_token_ms is None:
             self.first_token_ms = self.elapsed_ms
-        self._total.hear(getattr(chunk, "message", None))
+        message = getattr(chunk, "message", None)
+        self._total.hear(message)
+        if not getattr(message, "content", None):
+            self.final = usage_of(message) or self.final
 
     def usage_in(self, message: object) -> Usage | None:
         """The call's usage, given its whole answer; None when nobody reported any."""

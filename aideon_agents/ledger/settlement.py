@@ -79,13 +79,14 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
     Args:
         call: The call.
         error: What it raised. `billed` False, or an HTTP `status_code`, says that it cost
-            nothing; `usage` (a `Usage`) and `response_model` say what it did cost.
+            nothing; `usage` (a `Usage`) and `response_model` say what it did cost. A stream
+            that broke off after its usage was heard cost that.
 
     Returns:
         Status `cancelled`, `truncated` or `error`, and the cost where it is known.
     """
     usage: Any = getattr(error, "usage", None)
-    usage = usage if isinstance(usage, Usage) else None
+    usage = usage if isinstance(usage, Usage) else call.final
     model: str | None = getattr(error, "response_model", None)
     cost = _NOT_BILLED if _unbilled(error) else _cost(call, model, usage)
     return CallEnd(

@@ -31,25 +31,26 @@ class _Connections(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         client = await self._client_of_this_loop()
-        # No auth: the request carries its key; a netrc entry must not replace it.
-        return await client.send(request, auth=None, stream=True, follow_redirects=False)
+        return await client.send(request, stream=True, follow_redirects=False)
 
     async def _client_of_this_loop(self) -> httpx2.AsyncClient:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
             client = openai.DefaultAsyncHttpxClient()  # its limits suit many calls at once
-            closer = _close_with_loop(client)
+            closer = self._close_with_loop(loop, client)
             self._clients[loop] = (client, closer)
             await anext(closer)
         return self._clients[loop][0]
 
-
-async def _close_with_loop(client: httpx2.AsyncClient) -> AsyncIterator[None]:
-    """Wait inside a generator: `asyncio.run` closes those before it closes the loop."""
-    try:
-        yield
-    finally:
-        await client.aclose()
+    async def _close_with_loop(
+        self, loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient
+    ) -> AsyncIterator[None]:
+        """Wait inside a generator: `asyncio.run` closes those before it closes the loop."""
+        try:
+            yield
+        finally:
+            del self._clients[loop]  # the client knows its loop, so the entry would keep both
+            await client.aclose()
 
 
 @functools.lru_cache(maxsize=1)

@@ -24,8 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-_TOO_LONG = ("context_length", "context length", "maximum context", "context window", "too long")
-_OUT_OF_CREDIT = ("insufficient_quota", "credit", "billing", "exceeded your current quota")
+_TOO_LONG = (
+    "context_length",
+    "context length",
+    "maximum context",
+    "context window",
+    "too long",
+    "reduce the length",
+    "`max_new_tokens` must be <=",
+)
+_OUT_OF_CREDIT = ("insufficient_quota", "exceeded your current quota", "out of credit", "no credit")
+_RATE = "rate_limit"
 _GONE = ("decommissioned", "deprecated", "no longer available", "model_not_found", "does not exist")
 _FILTERED = ("content_filter", "content_policy", "content management policy")
 _OVERLOADED = 529
@@ -91,7 +100,7 @@ def _class_for(status: int, said: str) -> type[errors.ProviderError]:
         return any(word in said for word in words)
 
     by_words: tuple[tuple[type[errors.ProviderError], bool], ...] = (
-        (errors.ContextTooLong, status in {400, 413} and mentions(_TOO_LONG)),
+        (errors.ContextTooLong, status in {400, 413, 422} and mentions(_TOO_LONG)),
         (errors.Refused, status in {400, 403} and mentions(_FILTERED)),
         (errors.OutOfCredit, status == 429 and mentions(_OUT_OF_CREDIT)),  # noqa: PLR2004 - HTTP
         (errors.ModelGone, status == 400 and mentions(_GONE)),  # noqa: PLR2004 - HTTP

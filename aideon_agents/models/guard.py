@@ -27,6 +27,7 @@ from aideon_agents.models.answers.tokens import estimate_tokens
 from aideon_agents.models.attempts import Admission, Attempts, Candidate
 from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.faults import translate
+from aideon_agents.models.received import checked, is_empty, may_be_empty
 from aideon_agents.models.restart import announce_restart
 from aideon_agents.models.shape import REPAIR, shaped
 
@@ -191,7 +192,8 @@ class Guard(BaseChatModel):
     ) -> ChatResult:
         try:
             async with asyncio.timeout(self._seconds()):
-                return await super()._agenerate(messages, stop, run_manager, **kwargs)
+                result = await super()._agenerate(messages, stop, run_manager, **kwargs)
+            return checked(result, str(self.candidate))
         except Exception as error:
             if (ours := self._ours(error)) is error:
                 raise
@@ -204,13 +206,17 @@ class Guard(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        has_begun = finished = False
+        has_begun = finished = says_something = False
         source = super()._astream(messages, stop, run_manager, **kwargs)
         try:
             async with contextlib.aclosing(_within(source, self._seconds())) as chunks:
                 async for chunk in chunks:
                     has_begun = True
-                    finished = finished or bool((chunk.generation_info or {}).get("finish_reason"))
+                    reason = (chunk.generation_info or {}).get("finish_reason")
+                    finished = finished or bool(reason)
+                    says_something = (
+                        says_something or may_be_empty(reason) or not is_empty(chunk.message)
+                    )
                     yield chunk
         except Exception as error:
             if (ours := self._ours(error, has_begun=has_begun)) is error:
@@ -220,6 +226,8 @@ class Guard(BaseChatModel):
             raise errors.Transient(f"{self.candidate} sent an empty stream")
         if not finished:
             raise errors.Partial(f"{self.candidate} stopped without saying why")
+        if not says_something:
+            raise errors.Transient(f"{self.candidate} sent an empty answer")
 
     def _enter(self, question: LanguageModelInput, config: RunnableConfig | None) -> None:
         """Begin a pass if this is the primary; pass on a question that is too long."""

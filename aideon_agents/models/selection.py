@@ -40,7 +40,8 @@ def rung_for(request: ModelRequest, tier: Tier) -> Rung:
     """
     complexity = request.complexity
     wanted = _BY_COMPLEXITY[complexity] if complexity else _BY_ROLE[request.role]
-    ceiling: Rung = "large" if tier == "premium" and request.critical else _CEILING[tier]
+    # Premium stops at medium, except for work that is marked as complex.
+    ceiling: Rung = "large" if tier == "premium" and complexity == "high" else _CEILING[tier]
     return _LADDER[min(_LADDER.index(wanted), _LADDER.index(ceiling))]
 
 

@@ -37,7 +37,8 @@ class Complain(Protocol):
         ...
 
 
-_FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", re.DOTALL)
+_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```\w*\s*\n(.*?)\n\s*```", re.DOTALL)
 _SHOWN = 120  # characters of a wrong answer that an error shows
 
 
@@ -60,7 +61,8 @@ def parse(answer: AIMessage, schema: type[Model]) -> Model:
     """Read an answer.
 
     Args:
-        answer: What the model said; a code fence around the JSON is forgiven.
+        answer: What the model said; a code fence, thoughts before the JSON and words around it
+            are forgiven.
         schema: The shape it should have.
 
     Returns:
@@ -70,9 +72,8 @@ def parse(answer: AIMessage, schema: type[Model]) -> Model:
         Malformed: It has another shape; the message says how, and shows how the answer begins.
     """
     said = answer.text.strip()
-    fenced = _FENCE.match(said)
     try:
-        return schema.model_validate_json(fenced.group(1) if fenced else said)
+        return schema.model_validate_json(_json_in(said))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the answer"
@@ -81,6 +82,21 @@ def parse(answer: AIMessage, schema: type[Model]) -> Model:
             f"the answer is no {schema.__name__}: {place}: {first['msg']}"
             f"{ANSWER_BEGINS}{json.dumps(begins, ensure_ascii=False)}"
         ) from None
+
+
+def _json_in(said: str) -> str:
+    """The JSON of an answer, or the answer where there is none."""
+    spoken = _THOUGHT.sub("", said).strip()
+    if spoken.startswith(("{", "[")):
+        return spoken
+    fenced = _FENCE.search(spoken)
+    spoken = fenced.group(1).strip() if fenced else spoken
+    begins = spoken.find("{")
+    try:
+        _, length = json.JSONDecoder().raw_decode(spoken[begins:])
+    except ValueError:
+        return spoken
+    return spoken[begins : begins + length]
 
 
 def shaped(
@@ -100,7 +116,10 @@ def shaped(
     Returns:
         The runnable; each of its at most two questions is a call of its own.
     """
-    bound = model.bind(extra_body={"response_format": response_format(schema)}, **kwargs)
+    form = response_format(schema)
+    bound = model.bind(extra_body={"response_format": form}, **kwargs)
+    # A server that takes no notice of the format has to be told in words.
+    wanted = "Answer with JSON alone that fits: " + json.dumps(form["json_schema"]["schema"])
 
     async def ask(question: LanguageModelInput, config: RunnableConfig) -> Model:
         messages = model._convert_input(question).to_messages()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - LangChain's own way in
@@ -109,7 +128,7 @@ def shaped(
             return parse(first, schema)
         except Malformed as wrong:
             complain(wrong, is_last=False)
-            again = HumanMessage(f"That cannot be used: {wrong}. Answer with the JSON alone.")
+            again = HumanMessage(f"That cannot be used: {wrong}. {wanted}")
         announce_restart(config)
         same_pass = cast(
             "RunnableConfig",

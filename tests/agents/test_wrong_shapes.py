@@ -66,7 +66,6 @@ async def test_a_wrong_shape_is_complained_about_once_and_both_answers_are_paid(
 @pytest.mark.parametrize(
     "wrong",
     [
-        "",
         "no JSON",
         "3",
         "null",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 from aideon_agents import Context, Settings
 from aideon_agents.models import Models
@@ -54,6 +55,30 @@ async def test_connections_are_kept_between_calls():
         for _ in range(5):
             await Models(settings).chat(REQUEST, Context()).ainvoke("Heat pumps.")
         assert (len(ports), provider.bill.requests) == (1, 5)
+
+
+class Counting(SimulatedProvider):
+    """Knows how many connections are open."""
+
+    open = 0
+
+    async def _connected(self, reader, writer):
+        self.open += 1
+        await super()._connected(reader, writer)
+        self.open -= 1
+
+
+def test_a_loop_that_ends_takes_its_client_and_its_connections_along():
+    known = shared_client()._transport._clients
+    before = len(known)
+    with Counting() as provider:
+        settings = Settings(together_api_key="key", together_base_url=provider.base_url)
+        for _ in range(3):
+            asyncio.run(Models(settings).chat(REQUEST, Context()).ainvoke("Heat pumps."))
+        deadline = time.monotonic() + 5
+        while provider.open and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert (provider.open, provider.bill.requests, len(known)) == (0, 3, before)
 
 
 def test_nothing_is_left_open_when_the_loop_ends(tmp_path):

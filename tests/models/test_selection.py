@@ -15,21 +15,20 @@ BY_COMPLEXITY = {"low": "small", "medium": "medium", "high": "large"}
 LADDER = ["small", "medium", "large"]
 TOP = {"free": "small", "premium": "medium", "enterprise": "large"}
 TABLE = [
-    (role, complexity, tier, critical)
+    (role, complexity, tier)
     for role in BY_ROLE
     for complexity in (None, *BY_COMPLEXITY)
     for tier in TOP
-    for critical in (False, True)
 ]
 
 
-@pytest.mark.parametrize(("role", "complexity", "tier", "critical"), TABLE)
+@pytest.mark.parametrize(("role", "complexity", "tier"), TABLE)
 def test_the_rung_is_the_complexitys_else_the_roles_and_never_above_the_tiers(
-    role, complexity, tier, critical
+    role, complexity, tier
 ):
     wanted = BY_COMPLEXITY[complexity] if complexity else BY_ROLE[role]
-    top = "large" if (tier, critical) == ("premium", True) else TOP[tier]
-    request = ModelRequest(role=role, complexity=complexity, critical=critical)
+    top = "large" if (tier, complexity) == ("premium", "high") else TOP[tier]
+    request = ModelRequest(role=role, complexity=complexity)
     assert rung_for(request, tier) == min(wanted, top, key=LADDER.index)
 
 
