@@ -11,7 +11,7 @@ import dataclasses
 import threading
 from typing import TYPE_CHECKING
 
-from aideon_agents.errors import LimitError
+from aideon_agents.errors import LimitError, RunError
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.settlement import CANCELLED
 
@@ -62,6 +62,8 @@ class BareRuns:
         self._tier = tier
         self._lock = threading.Lock()
         self._roots: dict[UUID, _Root] = {}
+        self._left_over: set[UUID] = set()
+        """What went on inside a run when it ended: graphs nested in a cancelled branch, say."""
 
     def enter(self, member: UUID, parent: UUID | None, *, name: str, thread: str | None) -> str:
         """Take something in, starting a run when its parent is in none.
@@ -77,8 +79,11 @@ class BareRuns:
 
         Raises:
             LedgerError: The run cannot be written.
+            RunError: Its run has ended: nothing more may be spent on it.
         """
         with self._lock:
+            if parent in self._left_over:
+                raise RunError("the run has ended: nothing more is asked for it")
             root = self._roots.get(parent) if parent else None
             if root is None:
                 start = RunStart(
@@ -118,12 +123,14 @@ class BareRuns:
             The run, when it was the run's outermost; else None.
         """
         with self._lock:
+            self._left_over.discard(member)
             root = self._roots.pop(member, None)
             if root is None:
                 return None
             root.inside.discard(member)
             if root.top != member:
                 return None
+            self._left_over |= root.inside
             for left_over in root.inside:
                 self._roots.pop(left_over, None)
         return Ended(root.run_id, *_outcome(error, asked=root.asked))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
-from aideon_agents.errors import LedgerError
+from aideon_agents.errors import LedgerError, RunError
 from aideon_agents.ledger.bare_runs import BareRuns
 from aideon_agents.ledger.contents import answer_text, prompt_text
 from aideon_agents.ledger.open_calls import OpenCall
@@ -69,6 +69,7 @@ class CostHandler(BaseCallbackHandler):
         self._bare = BareRuns(ledger, workflow=workflow, user=user, tier=tier)
         self._lock = threading.Lock()
         self._open: dict[UUID, OpenCall] = {}
+        self._is_over = False
 
     @property
     def run_id(self) -> str | None:
@@ -101,6 +102,8 @@ class CostHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Write the call's row before the model is asked."""
+        if self._is_over:
+            raise RunError("the run has ended: nothing more is asked for it")
         known = metadata or {}
         ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
         params = kwargs.get("invocation_params") or {}
@@ -201,13 +204,16 @@ class CostHandler(BaseCallbackHandler):
     def settle_cancelled(self, run_id: str | None = None) -> None:
         """Complete the rows of calls that were cancelled on the way.
 
-        LangChain tells nobody of a cancelled call's end, so whoever ends a run says so here.
+        LangChain tells nobody of a cancelled call's end, so whoever ends a run says so here. A
+        call that begins later for the run that was given is refused before it costs anything.
 
         Args:
             run_id: The run that has ended; None: the one that was given.
         """
         ended = run_id or self._given
         with self._lock:
+            # LangGraph lets graphs nested in a failed run's other branches go on for a while.
+            self._is_over = self._is_over or ended == self._given is not None
             left = [key for key, call in self._open.items() if call.start.run_id == ended]
             calls = [self._open.pop(key) for key in left]
         for call in calls:

@@ -45,14 +45,14 @@ class Reckoning:
     silent: int = 0
     """Requests without a row."""
     late: int = 0
-    """Rows of calls that began after their run had ended: when a branch fails, LangGraph does not
-    stop what is nested deeper in the branches beside it. Paid, and known, all the same."""
+    """Rows of calls that began after their run had ended. When a branch fails, LangGraph does not
+    stop what is nested deeper in the branches beside it: the handler has to refuse those calls."""
     complaints: list[str] = dataclasses.field(default_factory=list[str])
 
     @property
     def holds(self) -> bool:
         """Whether the ledger is exact."""
-        off = self.tokens_off or self.nanousd_off or self.silent
+        off = self.tokens_off or self.nanousd_off or self.silent or self.late
         return not off and not self.complaints
 
 
