@@ -42,7 +42,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
-    together_api_key: Key = _from("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY")
+    together_api_key: Key = _from("TOGETHER_API_KEY")
+    together_ai_api_key: Key = _from("TOGETHER_AI_API_KEY")
+    """The same by its other name; the first one counts where both are set."""
     openai_api_key: Key = _from("OPENAI_API_KEY")
     hf_token: Key = _from("HF_TOKEN")
     together_base_url: Address = _from("TOGETHER_BASE_URL")
@@ -64,7 +66,13 @@ class Settings(BaseSettings):
     @property
     def can_call(self) -> bool:
         """Whether any provider has a key, or a local server is set, and the network is allowed."""
-        keys = (self.together_api_key, self.openai_api_key, self.hf_token, self.local_base_url)
+        keys = (
+            self.together_api_key,
+            self.together_ai_api_key,
+            self.openai_api_key,
+            self.hf_token,
+            self.local_base_url,
+        )
         return not self.offline and any(keys)
 
 

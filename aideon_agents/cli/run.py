@@ -65,7 +65,7 @@ def run(
     text = _task(source, task, file)
     why = _why_rehearsed(settings, asked=rehearse)
     options: dict[str, Any] = {
-        "inputs": _pairs(parameter or [], "-p"),
+        "inputs": _pairs(parameter or [], "-p", may_be_empty=True),
         "tier": tier,
         "user": user,
         "model": {role: names.split(",") for role, names in _pairs(model or [], "--model").items()},
@@ -163,11 +163,11 @@ def _task(source: str, task: str | None, file: Path | None) -> str:
         raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
-def _pairs(words: Sequence[str], flag: str) -> dict[str, str]:
+def _pairs(words: Sequence[str], flag: str, *, may_be_empty: bool = False) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not (key and equals and value):
+        if not (key and equals and (value or may_be_empty)):
             raise InputError(f"{flag} takes KEY=VALUE, not {word!r}")
         pairs[key] = value
     return pairs

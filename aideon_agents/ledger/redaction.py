@@ -38,7 +38,8 @@ def without_keys(text: str) -> str:
     for key in _given:
         text = text.replace(key, "[key]")
     for variable in _KEY_VARIABLES:
-        if key := os.environ.get(variable, "").strip():
+        key = os.environ.get(variable, "").strip()
+        if len(key) >= _SHORTEST:
             text = text.replace(key, "[key]")
     return _LOOKS_LIKE_A_KEY.sub(r"\g<lead>[key]", text)
 

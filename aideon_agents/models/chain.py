@@ -93,13 +93,9 @@ class Models:
             ModelNameError: A name is unknown or retired.
             NoModel: Nobody can be asked.
         """
-        rehearse = context.rehearse or self._settings.offline
-        known = providers(self._settings, pretend=rehearse)
-        names = choose(request, context.tier, self._catalog, known)
-        if rehearse:
-            names = names[:1]  # the one that would have answered
+        names, known = self._names(request, context)
         attempts = Attempts(request.timeout or _CHAIN_SECONDS, self._slots, self._said)
-        for name in names if rehearse else self._served(names, known):
+        for name in self._served(names, known):
             attempts.line.append(_candidate(len(attempts.line), name, known[name.provider]))
         wants = _wants(request, context)
         first, *others = (
@@ -122,18 +118,46 @@ class Models:
             ModelNameError: A name is unknown or retired.
             NoModel: Nobody can be asked.
         """
-        known = providers(self._settings, pretend=context.rehearse or self._settings.offline)
+        return min((size for size in self._sizes(request, context) if size), default=None)
+
+    def roomiest(self, request: ModelRequest, context: Context) -> int | None:
+        """Tokens that the largest model of the chain for `request` can take.
+
+        Args:
+            request: What the node asks for.
+            context: What the run is given.
+
+        Returns:
+            Prompt and answer together; None: the size of one of them is unknown.
+
+        Raises:
+            ModelNameError: A name is unknown or retired.
+            NoModel: Nobody can be asked.
+        """
+        sizes = self._sizes(request, context)
+        return None if None in sizes else max(size or 0 for size in sizes)
+
+    def _sizes(self, request: ModelRequest, context: Context) -> list[int | None]:
+        names, _ = self._names(request, context)
+        return [context_window(name.provider, name.model) for name in names]
+
+    def _names(
+        self, request: ModelRequest, context: Context
+    ) -> tuple[Sequence[ModelName], Mapping[str, Provider]]:
+        """Who is asked, and where they are; in a rehearsal, the one that would have answered."""
+        rehearse = context.rehearse or self._settings.offline
+        known = providers(self._settings, pretend=rehearse)
         names = choose(request, context.tier, self._catalog, known)
-        sizes = (context_window(name.provider, name.model) for name in names)
-        return min((size for size in sizes if size is not None), default=None)
+        return (names[:1] if rehearse else names), known
 
     def _served(
         self, names: Sequence[ModelName], known: Mapping[str, Provider]
     ) -> Iterator[ModelName]:
         """The names, `local:any` resolved; a server that is off stops nobody who has others."""
         for name in names:
+            provider = known[name.provider]
             try:
-                yield resolve(name, known[name.provider])
+                yield name if provider.pretend else resolve(name, provider)
             except ModelNameError as off:
                 if len(names) == 1:
                     raise

@@ -34,7 +34,6 @@ _TOO_LONG = (
     "`max_new_tokens` must be <=",
 )
 _OUT_OF_CREDIT = ("insufficient_quota", "exceeded your current quota", "out of credit", "no credit")
-_RATE = "rate_limit"
 _GONE = ("decommissioned", "deprecated", "no longer available", "model_not_found", "does not exist")
 _FILTERED = ("content_filter", "content_policy", "content management policy")
 _OVERLOADED = 529
@@ -43,6 +42,14 @@ _GARBAGE = (openai.APIError, ValueError, KeyError, TypeError, AttributeError, In
 _WRONG_CALL = "unexpected keyword argument"
 """What Python says when the caller, not the provider, got something wrong."""
 _LONGEST_MESSAGE = 200
+
+
+_WHAT: Mapping[type[errors.ProviderError], str] = {
+    errors.KeyRejected: "{asked} rejected {key} ({status}): set a valid one",
+    errors.OutOfCredit: "{asked} has no credit left for {key} ({status}): top it up",
+    errors.ModelGone: "{asked} is not to be had ({status}): name another with --model",
+}
+"""What only a person can mend, and how; the provider's own words follow."""
 
 
 def translate(error: BaseException, *, asked: str, key_variable: str | None) -> BaseException:
@@ -66,7 +73,7 @@ def translate(error: BaseException, *, asked: str, key_variable: str | None) -> 
             f"{asked} gave no answer in time", billed=_billed(error), timed_out=True
         )
     if isinstance(error, openai.APIConnectionError):
-        reason = error.__cause__ or error
+        reason = _root(error)
         never_sent = _billed(error) is False
         what = "cannot be reached" if never_sent else "broke the connection off"
         return errors.Transient(
@@ -84,11 +91,14 @@ def _from_status(
     status = error.status_code
     said = f"{_said(error)} {error.code or ''} {error.type or ''}".lower()
     make = _class_for(status, said)
-    message = f"{asked} answered {status}: {_short(_said(error))}"
-    if make is errors.KeyRejected and key_variable:
-        message = f"{asked} rejected the key in {key_variable} ({status}): set a valid one"
+    what = _WHAT.get(make, f"{{asked}} answered {status}").format(
+        asked=asked,
+        status=status,
+        key=f"the key in {key_variable}" if key_variable else "the call without a key",
+    )
+    words = "" if make is errors.KeyRejected else f": {_short(_said(error))}"
     return make(
-        message,
+        f"{what}{words}",
         billed=False,
         status=status,
         retry_after=retry_after(error.response.headers),
@@ -156,6 +166,13 @@ def _billed(error: BaseException) -> bool | None:
             return False
         cause = cause.__cause__
     return None
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error underneath: the client's own says no more than that the connection failed."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
 
 
 def _said(error: openai.APIStatusError) -> str:

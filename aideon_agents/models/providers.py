@@ -56,12 +56,13 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
     Returns:
         Providers by name.
     """
+    by_other_name = settings.together_ai_api_key and not settings.together_api_key
     known = (
         Provider(
             "together",
             settings.together_base_url or "https://api.together.xyz/v1",
-            settings.together_api_key,
-            "TOGETHER_API_KEY",
+            settings.together_api_key or settings.together_ai_api_key,
+            "TOGETHER_AI_API_KEY" if by_other_name else "TOGETHER_API_KEY",
         ),
         Provider(
             "openai",

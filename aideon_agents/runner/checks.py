@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from aideon_agents.agents.material import require
 from aideon_agents.errors import InputError
+from aideon_agents.models.answers.tokens import estimate_tokens
 from aideon_agents.patterns.required import required_keys
 from aideon_agents.patterns.walk import requests
 from aideon_agents.state import Role, Tier
@@ -27,6 +28,8 @@ def check(
     timeout: float | None,
 ) -> None:
     """Find the caller's mistakes before anything is called."""
+    if not isinstance(cast("object", task), str):
+        raise InputError(f"the task is a {type(task).__name__}: it must be text")
     if not task.strip():
         raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
     try:
@@ -37,9 +40,17 @@ def check(
         raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
     require(required_keys(graph), {"inputs": dict(inputs)})
     models = cast("Models", context.models)
+    tokens = estimate_tokens(task)
     for request in requests(graph):
         chosen = context.model.get(request.role) or request.model
-        models.chat(dataclasses.replace(request, model=chosen), context)
+        wanted = dataclasses.replace(request, model=chosen)
+        models.chat(wanted, context)
+        room = models.roomiest(wanted, context)
+        if room is not None and tokens > room:
+            raise InputError(
+                f"the task has about {tokens:,} tokens, and the {request.role}'s models take "
+                f"{room:,} at most: shorten it, or name a larger model with --model"
+            )
 
 
 def known_tier(tier: str) -> Tier:

@@ -115,8 +115,21 @@ def test_parameters_are_the_inputs_of_the_run(aideon):
     assert done.out == "[('city', 'Ulm'), ('sum', '1+1=2')]\n"
 
 
-@pytest.mark.parametrize("flag", ["-p", "--model"])
-@pytest.mark.parametrize("word", ["city", "=Ulm", "city="])
+def test_an_input_may_be_empty(aideon):
+    done = aideon("run", "inputs.py", "--task", "x", "-p", "city=")
+    assert done.out == "[('city', '')]\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [
+        ("-p", "city"),
+        ("-p", "=Ulm"),
+        ("--model", "city"),
+        ("--model", "=Ulm"),
+        ("--model", "city="),
+    ],
+)
 def test_a_pair_needs_a_key_and_a_value(aideon, flag, word):
     done = aideon("run", "one.py", "--task", "x", flag, word)
     assert done.code == 2

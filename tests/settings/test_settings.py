@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from aideon_agents.errors import UserError
+from aideon_agents.models.providers import providers
 from aideon_agents.settings import Settings, load
 
 README = Path(__file__).parents[2] / "README.md"
@@ -43,6 +44,7 @@ def test_every_variable_stands_in_the_readme_and_the_other_way_round():
 def test_each_variable_is_read(monkeypatch):
     values = {
         "TOGETHER_API_KEY": "a",
+        "TOGETHER_AI_API_KEY": "d",
         "OPENAI_API_KEY": "b",
         "HF_TOKEN": "c",
         "TOGETHER_BASE_URL": "http://t",
@@ -57,13 +59,14 @@ def test_each_variable_is_read(monkeypatch):
         "AIDEON_CATALOG": "my.toml",
         "AIDEON_PROFILE": "seed",
     }
-    assert variables() - set(values) == {"TOGETHER_AI_API_KEY"}
+    assert variables() == set(values)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     settings = load()
-    keys = (settings.together_api_key, settings.openai_api_key, settings.hf_token)
-    assert [key.get_secret_value() for key in keys] == ["a", "b", "c"]
-    assert settings.model_dump(exclude={"together_api_key", "openai_api_key", "hf_token"}) == {
+    keys = ("together_api_key", "together_ai_api_key", "openai_api_key", "hf_token")
+    held = [getattr(settings, key).get_secret_value() for key in keys]
+    assert held == ["a", "d", "b", "c"]
+    assert settings.model_dump(exclude=set(keys)) == {
         "together_base_url": "http://t",
         "openai_base_url": "http://o",
         "hf_base_url": "http://h",
@@ -78,11 +81,21 @@ def test_each_variable_is_read(monkeypatch):
     }
 
 
-def test_togethers_key_has_two_names_and_the_shorter_counts(monkeypatch):
-    monkeypatch.setenv("TOGETHER_AI_API_KEY", "long")
-    assert load().together_api_key.get_secret_value() == "long"
-    monkeypatch.setenv("TOGETHER_API_KEY", "short")
-    assert load().together_api_key.get_secret_value() == "short"
+@pytest.mark.parametrize(
+    ("given", "key", "variable"),
+    [
+        ({"TOGETHER_AI_API_KEY": "long"}, "long", "TOGETHER_AI_API_KEY"),
+        ({"TOGETHER_AI_API_KEY": "long", "TOGETHER_API_KEY": "short"}, "short", "TOGETHER_API_KEY"),
+        ({"TOGETHER_AI_API_KEY": "long", "TOGETHER_API_KEY": " "}, "long", "TOGETHER_AI_API_KEY"),
+    ],
+)
+def test_togethers_key_has_two_names_and_errors_name_the_one_that_was_used(
+    monkeypatch, given, key, variable
+):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    together = providers(load())["together"]
+    assert (together.key.get_secret_value(), together.key_variable) == (key, variable)
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n"])
