@@ -34,6 +34,7 @@ an error status, or was never reached), None when nobody here can know.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -160,12 +161,15 @@ class AllModelsFailed(RunError):
     """Every candidate of a chain failed.
 
     Args:
-        attempts: One line per attempt, in order: `provider:model: what happened`.
+        attempts: One line per attempt, in order: `provider:model: what happened`. The message
+            says equal ones once.
     """
 
     def __init__(self, attempts: Sequence[str]) -> None:
         self.attempts = tuple(attempts)
-        super().__init__("every model failed: " + "; ".join(self.attempts))
+        times = Counter(self.attempts)
+        told = (one if count == 1 else f"{one} ({count} times)" for one, count in times.items())
+        super().__init__("every model failed: " + "; ".join(told))
 
 
 class LimitError(AideonError):

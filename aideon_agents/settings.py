@@ -9,8 +9,17 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aideon_agents.errors import UserError
@@ -29,8 +38,26 @@ def _trimmed(value: object) -> object:
     return (value.strip() or None) if isinstance(value, str) else value
 
 
-Key = Annotated[SecretStr | None, BeforeValidator(_trimmed)]
-Address = Annotated[str | None, BeforeValidator(_trimmed)]
+def _sendable(key: SecretStr | None) -> SecretStr | None:
+    """A key goes into a header, which takes no other characters."""
+    text = key.get_secret_value() if key else ""
+    if not (text.isascii() and text.isprintable()) and text:
+        raise ValueError("holds characters that no key has")
+    return key
+
+
+def _web_address(address: str | None) -> str | None:
+    if address is None:
+        return None
+    parts = urlsplit(address)
+    known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    if not known or any(mark.isspace() for mark in address):
+        raise ValueError("is no address such as http://127.0.0.1:8000/v1")
+    return address
+
+
+Key = Annotated[SecretStr | None, BeforeValidator(_trimmed), AfterValidator(_sendable)]
+Address = Annotated[str | None, BeforeValidator(_trimmed), AfterValidator(_web_address)]
 
 
 def _from(*variables: str, default: Any = None) -> Any:

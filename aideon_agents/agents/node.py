@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, create_model
 from aideon_agents.agents import material
 from aideon_agents.agents.asking import ask
 from aideon_agents.ledger import tags
+from aideon_agents.ledger.redaction import safe_text
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.state import (
@@ -156,7 +157,7 @@ class Agent(RunnableLambda[State, Results]):
         )
         if spec.kept_as:
             answer = cast("Any", spec.kept_as.model_validate(answer.model_dump()))
-        content, also = spec.write(answer) if spec.output else (answer.text, Results())
+        content, also = spec.write(answer) if spec.output else (safe_text(answer.text), Results())
         result = StepResult(
             node_path=path,
             role=spec.role,

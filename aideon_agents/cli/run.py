@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from aideon_agents.cli.watching import Watching
 from aideon_agents.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aideon_agents.runner import RunResult
     from aideon_agents.settings import Settings
@@ -125,7 +126,8 @@ def _run(target: str, task: str, options: dict[str, Any], showing: _Showing) -> 
     from aideon_agents import runner, tasks  # noqa: PLC0415 - help must not wait
 
     tell_ledger_errors_once()
-    found = tasks.load(target)
+    with redirect_stdout(sys.stderr):  # what a workflow prints is no result
+        found = tasks.load(target, check_model=_model_check(options))
     running = runner.prepare(
         found.graph,
         task,
@@ -138,12 +140,27 @@ def _run(target: str, task: str, options: dict[str, Any], showing: _Showing) -> 
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         interruption.ends(running.interrupt, on_loop.get_loop())
         try:
-            result = on_loop.run(running.to_end(Watching() if showing.watched else None))
+            with redirect_stdout(sys.stderr):
+                result = on_loop.run(running.to_end(Watching() if showing.watched else None))
         except SystemExit as left:  # it would end this process with the node's code, 0 even
             raise RunError(
                 f"a node of {target} called sys.exit({left.code}): let it raise"
             ) from left
         return showing.end(result)
+
+
+def _model_check(options: dict[str, Any]) -> Callable[[str, str], object]:
+    """Refuses a model that a task file names, unless the run replaces that role's models."""
+    from aideon_agents.models import catalog  # noqa: PLC0415 - help must not wait
+
+    settings: Settings = options["settings"]
+    known = catalog.load(settings.catalog, settings.profile)
+
+    def check(role: str, name: str) -> None:
+        if role not in options["model"]:
+            known.checked(name)
+
+    return check
 
 
 def _task(source: str, task: str | None, file: Path | None) -> str:

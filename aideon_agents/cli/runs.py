@@ -54,7 +54,7 @@ def list_runs(
                 run.run_id,
                 run.workflow,
                 _status(run),
-                run.started_at[:16].replace("T", " "),
+                run.started_at[5:16].replace("T", " "),
                 output.money(cost.usd, complete=cost.complete),
             )
             for run, cost in found

@@ -110,7 +110,9 @@ def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
     deadline = time.monotonic() + busy_seconds
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":  # in memory, or on a file system without shared memory
+                raise sqlite3.NotSupportedError(f"no write-ahead log here, only {mode!r}")
         except sqlite3.OperationalError as error:
             busy = error.sqlite_errorcode & _PRIMARY == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:

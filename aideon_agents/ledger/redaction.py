@@ -14,7 +14,8 @@ _LOOKS_LIKE_A_KEY = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_LONGEST = 500
+_LONGEST = 2000
+"""Characters of an error: a chain that failed names each attempt."""
 
 
 _SHORTEST = 8
@@ -50,6 +51,22 @@ ANSWER_BEGINS = "; it begins "
 _QUOTED_ANSWER = re.compile(re.escape(ANSWER_BEGINS) + r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)')  # or cut
 
 
+def safe_text(said: object) -> str:
+    """What somebody's object says of itself, as text that can be written anywhere.
+
+    Args:
+        said: An exception, say, whose `__str__` may raise, or hold half a character.
+
+    Returns:
+        Its text; its class where it has none to give.
+    """
+    try:
+        text = str(said)
+    except Exception:  # noqa: BLE001 - whatever somebody's __str__ raises
+        text = f"<{type(said).__name__} that cannot be shown>"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def stored_line(text: str) -> str:
     """An error's text for a row: as `one_line`, and without a quoted answer.
 
@@ -65,7 +82,7 @@ def stored_line(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """An error's text: one line, at most 500 characters, every key as `[key]`.
+    """An error's text: one line, at most 2,000 characters, every key as `[key]`.
 
     Args:
         text: What the error said.

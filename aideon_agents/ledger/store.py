@@ -227,7 +227,7 @@ class Ledger:
         try:
             with self._lock:
                 return self._connection.execute(sql, values).rowcount
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             raise explained(self.path, error) from error
 
 

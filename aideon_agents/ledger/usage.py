@@ -10,6 +10,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, cast
 
+_MOST = 10**12
+"""Tokens that no call can have: a larger number is somebody's mistake, and adds up to more."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Usage:
@@ -84,4 +87,5 @@ class RunningTotal:
 
 def _count(counts: object, name: str) -> int | None:
     value = cast("Mapping[str, Any]", counts).get(name) if isinstance(counts, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+    return value if is_count else None

@@ -56,7 +56,8 @@ class _Connections(httpx2.AsyncBaseTransport):
 @functools.lru_cache(maxsize=1)
 def shared_client() -> openai.DefaultAsyncHttpxClient:
     """The process's client, good on any event loop."""
-    return openai.DefaultAsyncHttpxClient(transport=_Connections())
+    # A redirect would take the prompt to an address that nobody chose.
+    return openai.DefaultAsyncHttpxClient(transport=_Connections(), follow_redirects=False)
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _NAMES = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
 
 
+_DIGITS = 12
+_MOST = 10**_DIGITS
+"""Tokens that no call can have."""
+
+
 class Counted(BaseChatOpenAI):
     """Reads `usage` as it was meant, in an answer and in a stream. Mixed in before a client."""
 
@@ -79,9 +84,9 @@ def counted(usage: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _count(value: object) -> int | None:
     """A number of tokens; some servers send it as text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS:
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
         return value
     return None
 

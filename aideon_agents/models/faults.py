@@ -37,7 +37,15 @@ _OUT_OF_CREDIT = ("insufficient_quota", "exceeded your current quota", "out of c
 _GONE = ("decommissioned", "deprecated", "no longer available", "model_not_found", "does not exist")
 _FILTERED = ("content_filter", "content_policy", "content management policy")
 _OVERLOADED = 529
-_GARBAGE = (openai.APIError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+_GARBAGE = (
+    openai.APIError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+)
 """What the client makes of a body that is no chat completion, or of an error inside a stream."""
 _WRONG_CALL = "unexpected keyword argument"
 """What Python says when the caller, not the provider, got something wrong."""
@@ -154,7 +162,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

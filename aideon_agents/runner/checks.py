@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from aideon_agents.agents.material import require
@@ -13,7 +14,7 @@ from aideon_agents.patterns.walk import requests
 from aideon_agents.state import Role, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from aideon_agents.models import Models
     from aideon_agents.patterns.nodes import Graph
@@ -30,6 +31,8 @@ def check(
     """Find the caller's mistakes before anything is called."""
     if not isinstance(cast("object", task), str):
         raise InputError(f"the task is a {type(task).__name__}: it must be text")
+    if not isinstance(cast("object", inputs), Mapping):
+        raise InputError(f"the inputs are a {type(inputs).__name__}: they must be values by key")
     if not task.strip():
         raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
     try:

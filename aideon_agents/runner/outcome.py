@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import AideonError, LimitError, TimeLimit
-from aideon_agents.ledger.redaction import one_line
+from aideon_agents.ledger.redaction import one_line, safe_text
 from aideon_agents.runner.roots import results_in
 from aideon_agents.state import StepResult, merge
 
@@ -41,8 +41,8 @@ class Outcome:
         if self.exception is None or self.status != "failed":
             return None
         if isinstance(self.exception, AideonError):
-            return one_line(str(self.exception))
-        return one_line(f"{type(self.exception).__name__}: {self.exception}")
+            return one_line(safe_text(self.exception))
+        return one_line(f"{type(self.exception).__name__}: {safe_text(self.exception)}")
 
     @property
     def error_type(self) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from pydantic_core import to_json
 
+from aideon_agents.drawing.topology import read
 from aideon_agents.errors import InputError
 from aideon_agents.state import StepResult, latest
 
@@ -86,7 +87,7 @@ class Root:
         """
         if said := _last_said(values.get("messages")):
             return said
-        if last := latest(dict(results)):
+        if last := self._last(dict(results)):
             return last.content
         if not completed or isinstance(values.get("results"), Mapping):
             return None
@@ -94,6 +95,24 @@ class Root:
         gives = builder.schemas[builder.output_schema]
         given = {key: value for key, value in values.items() if key in gives and key != "messages"}
         return to_json(given, indent=2, serialize_unknown=True).decode() if given else None
+
+    def _last(self, results: dict[str, StepResult]) -> StepResult | None:
+        """The last result; of branches that end alike, that of the one which was given last.
+
+        LangGraph takes in what parallel branches wrote in the order of their names.
+        """
+        last = latest(results)
+        equals = [one for one in results.values() if last and one.order == last.order]
+        if len(equals) <= 1:
+            return last
+        paths = [node.path for node in read(self.graph).nodes]
+
+        def position(result: StepResult) -> int:
+            own = result.node_path
+            inside = (index for index, path in enumerate(paths) if f"{path}/".startswith(f"{own}/"))
+            return max(inside, default=-1)
+
+        return max(reversed(equals), key=position)
 
 
 def results_in(values: object) -> dict[str, StepResult]:

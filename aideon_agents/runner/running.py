@@ -8,8 +8,9 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.errors import LedgerError, UserError
+from aideon_agents.errors import LedgerError, StepFailed, UserError
 from aideon_agents.ledger.handler import CostHandler
+from aideon_agents.ledger.redaction import one_line, safe_text
 from aideon_agents.ledger.reports import node_costs, run_cost
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner import conversation
@@ -21,7 +22,7 @@ from aideon_agents.runner.watching import Watcher
 from aideon_agents.state import Context, merge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import AsyncIterator, Callable, Generator, Mapping
     from pathlib import Path
 
     from aideon_agents.ledger.reports import NodeCost
@@ -92,6 +93,9 @@ class Running:
                     raise
             except Exception as error:  # noqa: BLE001 - whatever a node raised is how the run ended
                 outcome.raised(error)
+            except BaseException as error:  # an exit, say: it goes on, and the row tells of it
+                outcome.raised(error)
+                raise
             finally:
                 handler.settle_cancelled()
                 self._close(book, outcome)
@@ -130,6 +134,7 @@ class Running:
                 async for namespace, mode, said in parts:
                     if mode == "values" and not namespace:
                         outcome.values = said
+                        _refuse_questions(said)
                     elif mode == "tasks" and "result" in said:
                         outcome.done = merge(outcome.done, results_in(said["result"]))
                     for event in watcher.heard(namespace, mode, said) if watcher else ():
@@ -197,3 +202,10 @@ def _opened(ledger: Ledger | str | Path) -> Generator[Ledger]:
         return
     with Ledger.from_url(str(ledger)) as own:
         yield own
+
+
+def _refuse_questions(values: Mapping[str, Any]) -> None:
+    """A run that waits for an answer would read as completed."""
+    if asked := values.get("__interrupt__"):
+        question = one_line(safe_text(getattr(asked[0], "value", asked[0])))
+        raise StepFailed(f"a node waits for an answer, which no run can be given yet: {question}")

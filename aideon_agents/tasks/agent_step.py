@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from aideon_agents.state import Complexity, Role
@@ -52,9 +53,14 @@ class Part(BaseModel):
             [key for key in values if key not in cls.model_fields] if _is_keyed(values) else []
         )
         if unknown:
-            known = {"key": unknown[0], "known": list(cls.model_fields)}
+            known = {"key": unknown[0], "known": _offered(cls)}
             raise PydanticCustomError("unknown_key", "unknown key", known)
         return values
+
+
+def _offered(part: type[BaseModel]) -> list[str]:
+    """The keys that a part can have, without those that no version has a use for yet."""
+    return [key for key, field in part.model_fields.items() if not field.exclude]
 
 
 def _is_keyed(values: Any) -> bool:
@@ -94,5 +100,5 @@ class AgentStep(Part):
     """What its calls are for, a dimension of the cost report."""
     tools: Annotated[list[ToolAddress], Field(min_length=1)] | None = None
     """What it may call while it works: `file.py:function`, relative to this file."""
-    approve: Annotated[bool, AfterValidator(_not_yet)] = False
-    """Whether a person must agree to its result before the next step."""
+    approve: SkipJsonSchema[Annotated[bool, AfterValidator(_not_yet), Field(exclude=True)]] = False
+    """Whether a person must agree to its result: read, to refuse it clearly, and not yet offered."""

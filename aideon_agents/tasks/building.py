@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.agents import creative, executor, planner, validator
 from aideon_agents.errors import TargetError, UserError
@@ -13,13 +13,16 @@ from aideon_agents.tasks.agent_step import AgentStep
 from aideon_agents.tasks.older import OlderConditional, OlderIterative, OlderParallel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aideon_agents.patterns.nodes import Graph, Node
-    from aideon_agents.state import Complexity
+    from aideon_agents.state import Complexity, Role
     from aideon_agents.tasks.document import Document, Place
     from aideon_agents.tasks.reading import AnyStep
     from aideon_agents.tasks.tools import ToolFiles
+
+ModelCheck: TypeAlias = "Callable[[Role, str], object]"
+"""Takes a role and a model that a step names for it, and raises a UserError about a wrong one."""
 
 _AGENTS = {"planner": planner, "executor": executor, "validator": validator, "creative": creative}
 
@@ -45,6 +48,8 @@ class Site:
     place: Place = ()
     complexity: Complexity | None = None
     """That of the nearest pattern around it that says; None: none does."""
+    check_model: ModelCheck | None = None
+    """Refuses a model that cannot be asked; None: whoever runs the graph finds out."""
 
     def at(self, *names: str | int) -> Site:
         return dataclasses.replace(self, place=(*self.place, *names))
@@ -93,6 +98,7 @@ def _pattern(step: AnyStep, around: Site, name: str) -> Graph:
 
 
 def _agent(step: AgentStep, site: Site) -> Node:
+    _check_models(step, site)
     told = step.model_dump(include=_TOLD, exclude_none=True)
     told.setdefault("complexity", site.complexity)
     if step.tools:
@@ -103,6 +109,23 @@ def _agent(step: AgentStep, site: Site) -> Node:
         return _AGENTS[step.agent](step.name, **told)
     except UserError as error:
         raise site.document.error(site.place, str(error)) from error
+
+
+def _check_models(step: AgentStep, site: Site) -> None:
+    check = site.check_model
+    if check is None:
+        return
+    named = step.model or []
+    several = (
+        [(named, site.at("model"))]
+        if isinstance(named, str)
+        else [(one, site.at("model", index)) for index, one in enumerate(named)]
+    )
+    for name, place in several:
+        try:
+            check(step.agent, name)
+        except UserError as error:
+            raise site.document.error(place.place, str(error)) from error
 
 
 def _tool(address: str, site: Site) -> Any:

@@ -18,6 +18,7 @@ from aideon_agents.tasks.hints import nearest
 
 if TYPE_CHECKING:
     from aideon_agents.patterns.nodes import Graph
+    from aideon_agents.tasks.building import ModelCheck
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -39,11 +40,14 @@ class Target:
     graph: Graph
 
 
-def load(address: str) -> Target:
+def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
     """Find a workflow and build its graph.
 
     Args:
         address: `file.py:name`, `file.py`, a task file, or the name of a ready-made workflow.
+        check_model: Is given the role and the model of each step in a task file that names one,
+            and raises a UserError about a wrong one: the message then says where it stands. None:
+            models are checked where the graph is run.
 
     Returns:
         The target.
@@ -57,7 +61,7 @@ def load(address: str) -> Target:
         path, name = _ready_made(address), address
     content = _read(path, address)
     if path.suffix in task_file.SUFFIXES:
-        made = task_file.load(path, content)
+        made = task_file.load(path, content, check_model)
         read = hashlib.sha256(content)
         for tools in made.tool_files:
             read.update(tools)
@@ -126,6 +130,10 @@ def _read(path: Path, address: str) -> bytes:
         content.decode("utf-8")
     except FileNotFoundError:
         raise TargetError(f"there is no file {path} (from {address!r}){_beside(path)}") from None
+    except UnicodeDecodeError:
+        raise TargetError(
+            f"{path} cannot be read as a workflow: it is not text in UTF-8, which it must be"
+        ) from None
     except (OSError, ValueError) as error:
         raise TargetError(f"{path} cannot be read as a workflow: {error}") from None
     if path.suffix not in _SUFFIXES:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aideon_agents.patterns.nodes import Graph
+    from aideon_agents.tasks.building import ModelCheck
 
 SUFFIXES = (".yaml", ".yml", ".json")
 """How the names of task files end."""
@@ -29,12 +30,13 @@ class Made:
     """What the files contain that its tools came from."""
 
 
-def load(path: Path, content: bytes) -> Made:
+def load(path: Path, content: bytes, check_model: ModelCheck | None = None) -> Made:
     """Build the graph that a task file describes.
 
     Args:
         path: The file; tools are looked up beside it.
         content: What it contains, text in UTF-8.
+        check_model: Refuses a model that a step names; None: none is refused here.
 
     Returns:
         The graph and what belongs to it.
@@ -46,5 +48,5 @@ def load(path: Path, content: bytes) -> Made:
     step = reading.check(document)
     files = ToolFiles(path.parent)
     name = step.name or path.stem
-    graph = root(step, Site(document, files), name)
+    graph = root(step, Site(document, files, check_model=check_model), name)
     return Made(name, graph, files.contents)

@@ -13,10 +13,16 @@ import pytest
 from aideon_agents.testing import Fault, SimulatedProvider
 
 STUCK = (
-    "import sys, time\n"
-    "def graph(state):\n"
+    "import asyncio, sys, time\n"
+    "from aideon_agents import sequential\n"
+    "async def hold(state):\n"
     "    print('stuck', file=sys.stderr, flush=True)\n"
-    "    time.sleep(60)\n"
+    "    try:\n"
+    "        await asyncio.sleep(60)\n"
+    "    except asyncio.CancelledError:\n"
+    "        print('holding on', file=sys.stderr, flush=True)\n"
+    "        time.sleep(60)\n"
+    "graph = sequential(hold)\n"
 )
 TWO = (
     "import sys\nfrom aideon_agents import creative, executor, sequential\n"
@@ -95,10 +101,10 @@ def test_the_second_signal_ends_the_process_at_once(start, folder, aideon):
     running = start("run", "stuck.py", "--task", "x")
     until(running, "stuck")
     running.send_signal(signal.SIGINT)
-    until(running, "aideon: interrupted: run ")  # the row is closed; the node's thread is not
+    until(running, "holding on")  # and with it the event loop, so that nobody closes the row
     running.send_signal(signal.SIGINT)
     assert running.wait(timeout=10) == 130
-    assert aideon("runs", "list", "--json").document[0]["status"] == "cancelled"
+    assert aideon("runs", "list", "--json").document[0]["status"] == "crashed"
 
 
 def test_time_that_is_up_is_code_3_and_shows_what_there_is(aideon, folder, provider):

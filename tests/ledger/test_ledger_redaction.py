@@ -38,16 +38,23 @@ def test_an_empty_variable_replaces_nothing(monkeypatch):
     assert one_line("no key here") == "no key here"
 
 
+@pytest.mark.parametrize("short", ["x", "key", "model", "1234567"])
+def test_a_key_as_short_as_a_word_does_not_wipe_words_out(monkeypatch, short):
+    monkeypatch.setenv("TOGETHER_API_KEY", short)
+    text = "every model failed: together:x, key 1234567"
+    assert one_line(text) == text
+
+
 def test_words_that_only_contain_a_prefix_stay():
     text = "the task-runner took a risk-free path over the half_open breaker"
     assert one_line(text) == text
 
 
-def test_an_error_is_one_line_of_at_most_500_characters():
-    line = one_line("first\n  second\tthird " + "x" * 1000)
+def test_an_error_is_one_line_of_at_most_2000_characters():
+    line = one_line("first\n  second\tthird " + "x" * 3000)
     assert line.startswith("first second third xxx")
-    assert (len(line), line[-1]) == (500, "…")
+    assert (len(line), line[-1]) == (2000, "…")
 
 
 def test_a_key_at_the_cut_is_replaced_before_it_is_cut():
-    assert "sk-" not in one_line("x" * 490 + " sk-abcdefgh12345678")
+    assert "sk-" not in one_line("x" * 1990 + " sk-abcdefgh12345678")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 
+import httpx2
 import openai
 import pytest
 
@@ -60,6 +61,40 @@ def test_a_timeout_is_transient_and_says_so(error):
     translated = said(error)
     assert isinstance(translated, errors.Transient)
     assert translated.timed_out
+
+
+def refused(status: int, body: object = None):
+    answer = httpx2.Response(status, request=httpx2.Request("POST", "http://here/v1"))
+    return said(openai.APIStatusError(f"Error code: {status}", response=answer, body=body))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "says"),
+    [
+        (401, errors.KeyRejected, "together:m rejected the key in TOGETHER_API_KEY (401): set a"),
+        (402, errors.OutOfCredit, "together:m has no credit left for the key in TOGETHER_API_KEY"),
+        (404, errors.ModelGone, "together:m is not to be had (404): name another with --model"),
+    ],
+)
+def test_what_only_a_person_can_mend_is_said_with_what_to_do(status, kind, says):
+    error = refused(status, {"message": "bad thing"})
+    assert type(error) is kind
+    assert str(error).startswith(says)
+    assert str(error).endswith("bad thing") is (status != 401)
+
+
+def test_a_connection_error_says_what_happened_underneath():
+    error = openai.APIConnectionError(request=httpx2.Request("POST", "http://here/v1"))
+    error.__cause__ = httpx2.ReadError("")
+    error.__cause__.__cause__ = ConnectionResetError(104, "Connection reset by peer")
+    assert "Connection reset by peer" in str(said(error))
+
+
+def test_a_chain_that_failed_says_equal_attempts_once_and_keeps_them_all():
+    attempts = ["a:m is off", "a:m is off", "a:m is off", "b:m is gone"]
+    failed = errors.AllModelsFailed(attempts)
+    assert str(failed) == "every model failed: a:m is off (3 times); b:m is gone"
+    assert failed.attempts == tuple(attempts)
 
 
 def test_a_key_in_a_providers_words_is_not_repeated():

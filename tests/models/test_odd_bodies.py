@@ -209,3 +209,15 @@ async def test_a_stream_that_breaks_off_after_its_usage_costs_that(server, tmp_p
         (row,) = ledger.calls(ledger.runs()[0].run_id)
     assert (row.status, row.input_tokens, row.output_tokens) == ("truncated", 100, 10)
     assert (row.usage_source, row.cost_nanousd) == ("reported", 0)
+
+
+@pytest.mark.parametrize("count", [10**25, 2**63 - 1, "9" * 40])
+async def test_a_count_that_no_call_can_have_is_unknown_and_costs_nobody_the_answer(ask, count):
+    result, (row,) = await ask(body(usage={**USAGE, "prompt_tokens": count}))
+    assert (result.status, result.output) == ("completed", "Heat moves.")
+    assert (row.status, row.input_tokens, row.usage_source) == ("ok", None, "none")
+
+
+async def test_half_a_character_in_an_answer_loses_nothing_else(ask):
+    result, _ = await ask(body({"role": "assistant", "content": "Heat \ud800 moves."}))
+    assert result.output == "Heat \\ud800 moves."

@@ -16,6 +16,7 @@ RETIRED = "together:meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo"
     [
         ({"task": " \n\t"}, InputError, "the task is empty: say what to do"),
         ({"task": "\udcff"}, InputError, "the task is not text in UTF-8"),
+        ({"inputs": ["a"]}, InputError, "the inputs are a list: they must be values by key"),
         ({"timeout": 0}, InputError, "a timeout of 0 s leaves no time"),
         ({"timeout": -1.5}, InputError, "a timeout of -1.5 s leaves no time"),
         ({"timeout": float("nan")}, InputError, "a timeout of nan s leaves no time"),

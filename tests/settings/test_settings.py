@@ -201,3 +201,25 @@ def test_a_user_without_a_login_name_is_unknown(monkeypatch):
 
     monkeypatch.setattr(getpass, "getuser", no_name)
     assert load().user == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TOGETHER_API_KEY", "kéy"),
+        ("OPENAI_API_KEY", "ab\ncd"),
+        ("TOGETHER_BASE_URL", "nonsense"),
+        ("TOGETHER_BASE_URL", "127.0.0.1:8000"),
+        ("OPENAI_BASE_URL", "http://"),
+        ("HF_BASE_URL", "ftp://127.0.0.1"),
+        ("AIDEON_LOCAL_BASE_URL", "http://a b"),
+        ("AIDEON_LOCAL_BASE_URL", "http://127.0.0.1:99999"),
+        ("AIDEON_LOCAL_BASE_URL", "http://[::1"),
+    ],
+)
+def test_what_cannot_be_sent_or_reached_is_refused_by_its_variables_name(
+    monkeypatch, variable, value
+):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=variable):
+        load()

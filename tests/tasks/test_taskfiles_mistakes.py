@@ -38,7 +38,7 @@ def test_an_unknown_key_is_named_with_its_line_its_path_and_the_nearest(write):
     assert mistake("flow.yaml") == (
         "flow.yaml:11: steps.2.branches.yes.0.agnet: unknown key, did you mean agent? (allowed: "
         "type, agent, name, description, instructions, complexity, model, timeout, max_tokens, "
-        "temperature, purpose, tools, approve)"
+        "temperature, purpose, tools)"
     )
 
 
@@ -164,10 +164,10 @@ def test_a_long_line_is_cut(write):
         ("missing/flow.yaml", "there is no file missing/flow.yaml (from 'missing/flow.yaml')"),
         ("pipe.yaml", "pipe.yaml cannot be read as a workflow: it is no regular file"),
         ("flow.yaml:graph", "flow.yaml is a task file and holds one workflow: leave out :graph"),
-        ("flow.json", "flow.json cannot be read as a workflow: 'utf-8' codec can't decode"),
+        ("flow.json", "flow.json cannot be read as a workflow: it is not text in UTF-8"),
         ("folder.yaml", "folder.yaml is a folder: name a file in it"),
         ("large.yaml", "large.yaml:1: 300,000 bytes are too many"),
-        ("picture.png", "picture.png cannot be read as a workflow"),
+        ("picture.png", "picture.png cannot be read as a workflow: it is not text in UTF-8"),
         (
             "notes.txt",
             "notes.txt is no Python file: a workflow's name ends in .py, a task file's in",

@@ -24,7 +24,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 EXAMPLES: list[dict[str, Any]] = list(
     yaml.safe_load_all("""
 {agent: executor, name: a, description: b, instructions: c, complexity: low, timeout: 1,
- model: ["together:a/b"], max_tokens: 5, temperature: 0.5, purpose: d, approve: false}
+ model: ["together:a/b"], max_tokens: 5, temperature: 0.5, purpose: d}
 ---
 {type: sequential, name: a, complexity: high, steps: [{agent: planner, model: "openai:a"}]}
 ---
@@ -104,6 +104,10 @@ def test_every_field_says_what_it_means():
         if "description" not in field and key != "type"
     ]
     assert silent == []
+
+
+def test_what_this_version_cannot_do_is_not_offered():
+    assert "approve" not in json.dumps(SCHEMA)
 
 
 @pytest.mark.parametrize("document", EXAMPLES)
