@@ -14,8 +14,6 @@ from langchain_openai.chat_models.base import BaseChatOpenAI
 from openai.types.completion_usage import CompletionUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import openai
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
@@ -36,8 +34,8 @@ class Counted(BaseChatOpenAI):
         body: Any = response
         usage = getattr(body, "usage", None)
         if usage is not None:
-            raw = usage if isinstance(usage, dict) else usage.model_dump(warnings=False)
-            counts = counted(cast("dict[str, Any]", raw))
+            is_read = isinstance(usage, CompletionUsage)
+            counts = counted(usage.model_dump(warnings=False) if is_read else usage)
             body.usage = None if counts is None else CompletionUsage.construct(**counts)
         for choice in getattr(body, "choices", None) or []:
             for call in getattr(getattr(choice, "message", None), "tool_calls", None) or []:
@@ -54,16 +52,19 @@ class Counted(BaseChatOpenAI):
         )
 
 
-def counted(usage: Mapping[str, Any]) -> dict[str, Any] | None:
+def counted(reported: object) -> dict[str, Any] | None:
     """A body's `usage` in OpenAI's words.
 
     Args:
-        usage: As the provider sent it.
+        reported: As the provider sent it.
 
     Returns:
         The same with its counts where LangChain looks for them; None when the tokens in or out are
         missing or no counts: then nothing is known.
     """
+    if not isinstance(reported, dict):
+        return None
+    usage = cast("dict[str, Any]", reported)
     known = dict(usage)
     for name, other in _NAMES:
         count = _count(usage.get(name))

@@ -40,12 +40,20 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     bodies: list[Any]
     asked: list[Any]
+    moved_to: str | None = None
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
+        if self.server.moved_to:
+            self.server.asked.append(None)
+            self.send_response(308)
+            self.send_header("location", self.server.moved_to)
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
         length = int(self.headers["content-length"])
         self.server.asked.append(json.loads(self.rfile.read(length)))
         index = min(len(self.server.asked), len(self.server.bodies)) - 1
@@ -106,6 +114,8 @@ def ask(server: _Server, tmp_path: Path) -> Any:
         {"prompt_tokens": -1, "completion_tokens": 10},
         {"prompt_tokens": True, "completion_tokens": 10},
         {"prompt_tokens": "many", "completion_tokens": 10},
+        [100, 10],
+        "lots",
     ],
 )
 async def test_usage_without_both_counts_is_unknown_and_never_zero(ask, usage):
@@ -221,3 +231,10 @@ async def test_a_count_that_no_call_can_have_is_unknown_and_costs_nobody_the_ans
 async def test_half_a_character_in_an_answer_loses_nothing_else(ask):
     result, _ = await ask(body({"role": "assistant", "content": "Heat \ud800 moves."}))
     assert result.output == "Heat \\ud800 moves."
+
+
+async def test_a_redirect_is_not_followed_to_an_address_that_nobody_chose(ask, server):
+    server.moved_to = f"http://127.0.0.1:{server.server_port}/elsewhere"
+    result, rows = await ask(body())
+    assert (result.status, len(rows)) == ("failed", len(server.asked))
+    assert "308" in result.error
