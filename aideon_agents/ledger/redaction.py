@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
@@ -48,7 +49,12 @@ def without_keys(text: str) -> str:
 ANSWER_BEGINS = "; it begins "
 """What an error says before it quotes, as a JSON string, how a model's answer begins."""
 
-_QUOTED_ANSWER = re.compile(re.escape(ANSWER_BEGINS) + r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)')  # or cut
+IT_SAYS = "; it says "
+"""The same before any other words that are a model's, or somebody's question to a person."""
+
+_QUOTED_ANSWER = re.compile(
+    f"(?:{ANSWER_BEGINS}|{IT_SAYS})" + r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
+)  # or cut
 
 
 def safe_text(said: object) -> str:
@@ -79,6 +85,18 @@ def stored_line(text: str) -> str:
         One line without keys and without answers.
     """
     return one_line(_QUOTED_ANSWER.sub("", text))
+
+
+def quoted(said: str) -> str:
+    """Words of a model or a graph in an error: shown to the caller, never stored.
+
+    Args:
+        said: The words.
+
+    Returns:
+        What to put behind the error's own sentence.
+    """
+    return IT_SAYS + json.dumps(said, ensure_ascii=False)
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, cast
 
-_MOST = 10**12
+MOST = 10**12
 """Tokens that no call can have: a larger number is somebody's mistake, and adds up to more."""
 
 
@@ -87,5 +87,5 @@ class RunningTotal:
 
 def _count(counts: object, name: str) -> int | None:
     value = cast("Mapping[str, Any]", counts).get(name) if isinstance(counts, Mapping) else None
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
     return value if is_count else None

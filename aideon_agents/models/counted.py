@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from openai.types.completion_usage import CompletionUsage
 
+from aideon_agents.ledger.usage import MOST
+
 if TYPE_CHECKING:
     import openai
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 _NAMES = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
-
-
-_DIGITS = 12
-_MOST = 10**_DIGITS
-"""Tokens that no call can have."""
 
 
 class Counted(BaseChatOpenAI):
@@ -85,9 +82,14 @@ def counted(reported: object) -> dict[str, Any] | None:
 
 def _count(value: object) -> int | None:
     """A number of tokens; some servers send it as text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS:
+    if (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isdigit()
+        and len(value) <= len(str(MOST))
+    ):
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST:
         return value
     return None
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import openai
 
 from aideon_agents import errors
-from aideon_agents.ledger.redaction import one_line
+from aideon_agents.ledger.redaction import one_line, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,8 @@ def translate(error: BaseException, *, asked: str, key_variable: str | None) -> 
         )
     is_mistake = isinstance(error, TypeError) and _WRONG_CALL in str(error)
     if isinstance(error, _GARBAGE) and not is_mistake:
-        return errors.Transient(f"{asked} sent an answer that cannot be read: {_short(error)}")
+        unread = f"{asked} sent an answer that cannot be read"
+        return errors.Transient(unread + quoted(_short(error)))
     return error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents import errors
+from aideon_agents.ledger.redaction import quoted
 from aideon_agents.ledger.usage import Usage, usage_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def checked(result: ChatResult, asked: str) -> ChatResult:
     message: Any = result.generations[0].message
     info = result.generations[0].generation_info or {}
     if message.additional_kwargs.get("refusal"):
-        refusal = f"{asked} refused: {message.additional_kwargs['refusal']}"
+        refusal = f"{asked} refused{quoted(str(message.additional_kwargs['refusal']))}"
         raise _paid(errors.Refused(refusal), result, usage_of(message))
     if is_empty(message) and not may_be_empty(info.get("finish_reason")):
         empty = errors.Transient(f"{asked} sent an empty answer")

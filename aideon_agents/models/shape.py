@@ -92,6 +92,8 @@ def _json_in(said: str) -> str:
     fenced = _FENCE.search(spoken)
     spoken = fenced.group(1).strip() if fenced else spoken
     begins = spoken.find("{")
+    if begins < 0:
+        return spoken
     try:
         _, length = json.JSONDecoder().raw_decode(spoken[begins:])
     except ValueError:

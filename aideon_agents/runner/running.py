@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.errors import LedgerError, StepFailed, UserError
 from aideon_agents.ledger.handler import CostHandler
-from aideon_agents.ledger.redaction import one_line, safe_text
+from aideon_agents.ledger.redaction import one_line, quoted, safe_text
 from aideon_agents.ledger.reports import node_costs, run_cost
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner import conversation
@@ -208,4 +208,5 @@ def _refuse_questions(values: Mapping[str, Any]) -> None:
     """A run that waits for an answer would read as completed."""
     if asked := values.get("__interrupt__"):
         question = one_line(safe_text(getattr(asked[0], "value", asked[0])))
-        raise StepFailed(f"a node waits for an answer, which no run can be given yet: {question}")
+        waits = "a node waits for an answer, which no run can be given yet"
+        raise StepFailed(waits + quoted(question))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from langgraph.types import interrupt
 from pydantic import BaseModel
 
-from aideon_agents import Ledger, Settings, executor, run
+from aideon_agents import Ledger, Settings, executor, run, sequential
+from aideon_agents.ledger.redaction import quoted, stored_line
+from aideon_agents.models.faults import translate
 from aideon_agents.testing import SimulatedProvider
 
 if TYPE_CHECKING:
@@ -33,3 +36,21 @@ def test_a_wrong_answer_is_shown_to_the_caller_and_kept_out_of_the_ledger(tmp_pa
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"secret" not in stored
     assert b"forty-two" not in stored
+
+
+def test_a_question_to_a_person_is_shown_and_kept_out_of_the_ledger(tmp_path: Path):
+    graph = sequential(lambda _state: interrupt({"draft": SAID}))
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        result = run(graph, "Task.", rehearse=True, ledger=ledger)
+        kept = ledger.find_run(result.run_id).error
+    assert "secret" in (result.error or "")
+    assert kept == "a node waits for an answer, which no run can be given yet"
+
+
+def test_a_refusal_and_an_answer_that_cannot_be_read_are_kept_out_of_the_ledger():
+    unread = translate(ValueError(f"got {SAID}"), asked="together:m", key_variable=None)
+    assert "secret" in str(unread)
+    assert stored_line(f"{unread}; and more") == (
+        "together:m sent an answer that cannot be read; and more"
+    )
+    assert stored_line("together:m refused" + quoted(SAID)) == "together:m refused"
