@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aideon_agents.agents import creative, executor, mcp_server, planner, validator
+    from aideon_agents.batch import abatch
+    from aideon_agents.ledger.budgets.budget import Budget
     from aideon_agents.ledger.handler import CostHandler
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.patterns import (
@@ -19,29 +21,36 @@ if TYPE_CHECKING:
     from aideon_agents.runner import (
         NodeEnded,
         NodeStarted,
+        Question,
         Restart,
         RunEnded,
         RunResult,
         Token,
+        aresume,
         arun,
         astream,
+        resume,
         run,
     )
     from aideon_agents.settings import Settings
     from aideon_agents.state import Context, State
 
 __all__ = [
+    "Budget",
     "Context",
     "CostHandler",
     "Ledger",
     "NodeEnded",
     "NodeStarted",
+    "Question",
     "Restart",
     "RunEnded",
     "RunResult",
     "Settings",
     "State",
     "Token",
+    "abatch",
+    "aresume",
     "arun",
     "astream",
     "conditional",
@@ -52,6 +61,7 @@ __all__ = [
     "orchestrated",
     "parallel",
     "planner",
+    "resume",
     "run",
     "sequential",
     "validator",
@@ -59,18 +69,23 @@ __all__ = [
 
 _ROOMS = {
     "agents": ("creative", "executor", "mcp_server", "planner", "validator"),
+    "batch": ("abatch",),
+    "ledger.budgets.budget": ("Budget",),
     "ledger.handler": ("CostHandler",),
     "ledger.store": ("Ledger",),
     "patterns": ("conditional", "iterative", "orchestrated", "parallel", "sequential"),
     "runner": (
         "NodeEnded",
         "NodeStarted",
+        "Question",
         "Restart",
         "RunEnded",
         "RunResult",
         "Token",
+        "aresume",
         "arun",
         "astream",
+        "resume",
         "run",
     ),
     "settings": ("Settings",),

@@ -8,6 +8,7 @@ AideonError
 │   ├── InputError       an empty task, an unreadable file, a missing key
 │   ├── NoModel          no candidate can be asked: no key, no server
 │   ├── RunNotFound      no run, or more than one, by that reference
+│   ├── BatchNotFound    the same for a batch
 │   └── LedgerError      the ledger cannot be opened, read or written
 ├── RunError             the run failed; carries its run id once there is one        (exit 1)
 │   ├── StepFailed       a step could not do its work for a reason of the workflow's
@@ -22,10 +23,13 @@ AideonError
 │       ├── ContextTooLong   the input does not fit the model
 │       ├── Refused          the provider's content filter said no
 │       ├── CallerError      other 400, 415, 422: the request itself is wrong
+│       ├── TooDear          it does not fit a budget, and a cheaper candidate does
 │       ├── Malformed        the answer does not have the shape that was asked for
 │       └── Partial          the answer broke off on the way
 └── LimitError           stopped at a limit; carries kind, value and limit           (exit 3)
-    └── TimeLimit        the run's or the node's time is up
+    ├── TimeLimit        the run's or the node's time is up
+    ├── BudgetExceeded   a call's worst case does not fit what is left of a budget
+    └── Declined         a person said no to a result
 ```
 
 Provider errors carry `billed`: False when the provider cannot have charged (it answered with
@@ -39,6 +43,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
 
 class AideonError(Exception):
@@ -67,6 +72,10 @@ class NoModel(UserError):
 
 class RunNotFound(UserError):
     """No run, or more than one, answers to a reference."""
+
+
+class BatchNotFound(UserError):
+    """No batch, or more than one, answers to a reference."""
 
 
 class LedgerError(UserError):
@@ -149,6 +158,10 @@ class CallerError(ProviderError):
     """Any other 4xx: the request itself is wrong, and would be wrong anywhere."""
 
 
+class TooDear(ProviderError):
+    """The call was not made: it does not fit a budget, and a cheaper candidate's does."""
+
+
 class Malformed(ProviderError):
     """The answer does not have the shape that was asked for."""
 
@@ -201,3 +214,55 @@ class TimeLimit(LimitError):
             value=seconds,
             limit=seconds,
         )
+
+
+class BudgetExceeded(LimitError):
+    """A call was not made, because its worst case does not fit what is left of a budget.
+
+    Args:
+        scope: The tightest limit, as `aideon budget` names it, such as `run` or `day`.
+        limit: The limit in US dollars.
+        spent: What of it is spent, worst cases of calls whose end is unknown included.
+        held: What is held for calls under way.
+        needed: The call's worst case; None: unknown, for lack of a price or of a bound.
+        asked: Who was not asked, such as `together:openai/gpt-oss-20b`.
+    """
+
+    def __init__(
+        self,
+        *,
+        scope: str,
+        limit: Decimal,
+        spent: Decimal,
+        held: Decimal,
+        needed: Decimal | None,
+        asked: str,
+    ) -> None:
+        budget = f"the {scope} budget of {_dollars(limit)}"
+        if needed is None:
+            why = f"{asked} was not asked: nobody knows what it may cost, and {budget} needs that"
+        else:
+            gone = f"{_dollars(spent)} spent" + (f" and {_dollars(held)} held" if held else "")
+            why = f"{asked} was not asked: it may cost {_dollars(needed)}, and {budget} has {gone}"
+        super().__init__(why, kind="budget", value=spent, limit=limit)
+        self.scope = scope
+        self.spent = spent
+        self.held = held
+        self.needed = needed
+
+
+class Declined(LimitError):
+    """A person did not agree to a result, and nothing can be done about it there."""
+
+    def __init__(self, node_path: str, feedback: str | None) -> None:
+        said = f": {feedback}" if feedback else ""
+        super().__init__(
+            f"the result of {node_path} was declined{said}",
+            kind="declined",
+            value=feedback,
+            limit=None,
+        )
+
+
+def _dollars(amount: Decimal) -> str:
+    return f"${amount.normalize():f}"

@@ -79,7 +79,12 @@ class Settings(BaseSettings):
     hf_base_url: Address = _from("HF_BASE_URL")
     local_base_url: Address = _from("AIDEON_LOCAL_BASE_URL")
     """Any OpenAI-compatible server; None: there is none."""
-    ledger: str = _from("AIDEON_LEDGER", default="sqlite:///.aideon/ledger.db")
+    ledger: str = Field(
+        default="sqlite:///.aideon/ledger.db",
+        validation_alias=AliasChoices("AIDEON_LEDGER"),
+        repr=False,
+    )
+    """A file, or a server; its address may hold a password, so it is not shown."""
     tier: Tier = _from("AIDEON_TIER", default="premium")
     user: str = Field(default_factory=_login_name, validation_alias=AliasChoices("AIDEON_USER"))
     model_concurrency: PositiveInt = _from("AIDEON_MODEL_CONCURRENCY", default=64)

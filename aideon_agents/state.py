@@ -55,10 +55,24 @@ class Decision(BaseModel):
     reason: str = Field(description="Why, in one sentence")
 
 
-class StepResult(BaseModel):
-    """What one node gave back."""
+class Approval(BaseModel):
+    """A person's answer to a result that was shown; no model is asked for it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    approved: bool = Field(strict=True)
+    """Whether the run goes on with the result."""
+    feedback: str | None = None
+    """With a no: what to change, where the work can be done again; None: nothing was said."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What one node gave back.
+
+    A dataclass, because a checkpoint keeps the class of what is in its fields: LangGraph writes a
+    model down with all that is in it as plain values.
+    """
 
     node_path: str
     """Where it ran: names from the outside in, joined by `/`."""
@@ -225,12 +239,18 @@ class Context:
     """Whether model calls stream. A property of the run, never of who watches it."""
     rehearse: bool = False
     """Answer every call by rule, in process, without a network."""
+    longest: bool = False
+    """In a rehearsal: make every answer as long as it may be and pass no verdict, to see what the
+    run costs at most."""
     earlier: tuple[Exchange, ...] = ()
     """What was said before in this conversation, oldest first."""
 
 
 PART = "aideon_part:"
 """Prefix of the metadata key under which a builder says what path part its node adds."""
+
+INSIDE = "aideon/"
+"""Prefix of the names of what LangGraph runs inside an agent: no place, and no part of a path."""
 
 NODE_PATH = "aideon_node_path"
 """Metadata key under which an agent hands its place down to its model calls."""
@@ -270,6 +290,7 @@ def node_path(metadata: Mapping[str, Any], *, of_agent: bool = False) -> str:
     names = [segment.partition(":")[0] for segment in namespace.split("|") if segment]
     # LangGraph counts the graphs that run inside one node; our own may have a number for a name.
     names = [name for name in names if not name.isdigit() or PART + name in metadata]
+    names = [name for name in names if not name.startswith(INSIDE)]
     marked = [index for index, name in enumerate(names) if PART + name in metadata]
     ours = names[: marked[-1] + 1] if marked and not of_agent else names
     return "/".join(filter(None, (str(metadata.get(PART + name, name)) for name in ours)))

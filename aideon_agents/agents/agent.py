@@ -51,6 +51,8 @@ class Options(TypedDict, total=False):
     """How many of its answers may call tools, 8 unless given; then it has to do without."""
     tool_timeout: float
     """Seconds that one call of a tool may take, 300 unless given; then the model is told."""
+    approve: bool
+    """Whether a person must agree to its result before the next node runs; False unless given."""
 
 
 def make(
@@ -107,6 +109,7 @@ def make(
         request=request,
         write=write or as_json,
         toolbox=_tools(named, options),
+        approve=options.get("approve", False),
     )
     return Agent(spec)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.runnables import RunnableWithFallbacks
 
 from aideon_agents.agents.calling import calls_in, results_of, with_calls
+from aideon_agents.agents.keeping import QUESTION, kept
 from aideon_agents.errors import Malformed
 from aideon_agents.models import default_models
 from aideon_agents.models.rehearsal import RehearsalChatModel
@@ -81,7 +82,8 @@ async def _with_tools(
         results: list[ToolMessage] = []
         for _ in range(toolbox.max_rounds):
             asking = chain().bind_tools(list(tools.values())) if tools else chain()
-            answer = await asking.ainvoke(told, config)
+            question = functools.partial(asking.ainvoke, told)
+            answer = await kept(QUESTION, question, config)
             calls = calls_in(answer)
             if not calls:
                 return told, answer

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.tools import BaseTool
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from pydantic import ValidationError
 
+from aideon_agents.agents.keeping import TOOL, kept
 from aideon_agents.agents.mcp import ServerDown
 from aideon_agents.errors import LimitError, UserError
 from aideon_agents.ledger.redaction import one_line
@@ -106,10 +107,32 @@ async def results_of(
     inside = _inside(config)
     try:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(_told(call, tools, seconds, inside)) for call in calls]
+            running = [group.create_task(_once(call, tools, seconds, inside)) for call in calls]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
-    return [done.result() for done in running]
+    given = [done.result() for done in running]
+    if stops := [one for one in given if isinstance(one, GraphBubbleUp)]:
+        raise _together(stops)
+    return [one for one in given if isinstance(one, ToolMessage)]
+
+
+async def _once(
+    call: Call, tools: Mapping[str, BaseTool], seconds: float, config: RunnableConfig
+) -> ToolMessage | GraphBubbleUp:
+    """A call's result, now or from before; the calls beside one that stops come to their end."""
+    try:
+        return await kept(TOOL, functools.partial(_told, call, tools, seconds), config)
+    except GraphBubbleUp as stop:
+        return stop
+
+
+def _together(stops: Sequence[GraphBubbleUp]) -> GraphBubbleUp:
+    """All questions to a person at once, unless something else is to stop the graph."""
+    asking = [stop for stop in stops if isinstance(stop, GraphInterrupt)]
+    if len(asking) < len(stops):
+        return next(stop for stop in stops if stop not in asking)
+    asked = {one.id: one for stop in asking for one in stop.args[0]}
+    return GraphInterrupt(tuple(asked.values()))
 
 
 async def _told(
@@ -135,7 +158,7 @@ async def _told(
         return _error(call, f"{name} gave back a {type(said).__name__}, which cannot be told")
     if said.status == "error":
         return _error(call, _text(said))
-    return said.model_copy(update={"content": _text(said)})
+    return ToolMessage(_text(said), tool_call_id=said.tool_call_id, name=said.name)
 
 
 async def _run(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, create_model
 
 from aideon_agents.agents import material
 from aideon_agents.agents.asking import ask
+from aideon_agents.errors import UserError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import safe_text
 from aideon_agents.models import default_models
@@ -59,6 +60,8 @@ class Spec:
     """From a typed answer to its text, and what it writes besides its result."""
     toolbox: Toolbox | None = None
     """What the model may call; None: nothing."""
+    approve: bool = False
+    """Whether a person must agree to the result: the pattern around it sees to that."""
 
 
 class Agent(RunnableLambda[State, Results]):
@@ -76,6 +79,19 @@ class Agent(RunnableLambda[State, Results]):
     def role(self) -> Role:
         """planner, executor, validator or creative."""
         return self.spec.role
+
+    @property
+    def approve(self) -> bool:
+        """Whether a person must agree to its result."""
+        return self.spec.approve
+
+    def without_approval(self) -> Agent:
+        """The same agent, for a pattern that asks the person.
+
+        Returns:
+            Another agent.
+        """
+        return Agent(dataclasses.replace(self.spec, approve=False))
 
     def for_step(self, step: PlanStep) -> Agent:
         """The same agent with a step of a plan to do.
@@ -138,6 +154,11 @@ class Agent(RunnableLambda[State, Results]):
 
     async def _work(self, state: State, config: RunnableConfig) -> Results:
         spec = self.spec
+        if spec.approve:
+            raise UserError(
+                f"{spec.name} is to be approved, and nothing here would ask: put it into a "
+                "pattern, such as sequential(...)"
+            )
         given: Any = get_runtime(Context).context
         context = given if isinstance(given, Context) else Context()  # a larger graph has its own
         path = node_path(config.get("metadata") or {}, of_agent=True) or spec.name

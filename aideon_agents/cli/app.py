@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING
 import typer
 from typer.exceptions import TyperException
 
-from aideon_agents.cli import costs, doctor, graph, new, run, runs, schema, simulate
+from aideon_agents.cli import (
+    batch,
+    batches,
+    budget,
+    costs,
+    doctor,
+    graph,
+    new,
+    run,
+    runs,
+    schema,
+    simulate,
+)
 from aideon_agents.cli.output import complain, trace
 from aideon_agents.errors import LimitError, RunError, UserError
 
@@ -31,8 +43,11 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
+app.command("batch")(batch.batch)
+app.add_typer(batches.app, name="batches")
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
+app.add_typer(budget.app, name="budget")
 app.command("schema")(schema.schema)
 app.command("new")(new.new)
 app.command("simulate")(simulate.simulate)

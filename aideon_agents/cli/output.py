@@ -127,7 +127,8 @@ def drawn(
         made.add_row(*total, style="bold")
     target = stream or io.StringIO()
     width = None if target.isatty() else 160  # a pipe wraps nothing
-    console = Console(file=target, width=width, highlight=False)
+    # A node may be called `[red]` or `:100:`, and is shown as it is called.
+    console = Console(file=target, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:  # printing itself, rich exits when nobody reads any more
         console.print(made)
     return captured.get().removesuffix("\n")

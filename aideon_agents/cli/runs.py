@@ -1,16 +1,23 @@
-"""`aideon runs`: what ran."""
+"""`aideon runs`: what ran, going on with it, and removing what it left."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import opening, output
+from aideon_agents.cli import opening, output, periods, questions
 from aideon_agents.cli.calls import show as show_calls
+from aideon_agents.cli.execution import Showing, carry_out, load
+from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.rows import Run
+    from aideon_agents.settings import Settings
+    from aideon_agents.tasks.target import Target
 
 app = typer.Typer(help="What ran: every run, and every call of one.", no_args_is_help=True)
 
@@ -103,5 +110,94 @@ def show(
     if calls:
         output.line("")
         show_calls(calls, contents)
+    if result.status == "waiting":
+        output.line("")
+        questions.show(result.questions, result.run_id, output.line)
     if content and calls and not contents:
         output.note("no content was recorded: run with --record-content to keep it")
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or last.")],
+    answer: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="What it asks; of several questions {id: answer}."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="What it may cost in all; what it has spent counts."),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show on stderr what nodes say, as they say it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> int:
+    """Go on with a run that was stopped, failed, was killed, or waits for an answer."""
+    from aideon_agents import runner  # noqa: PLC0415 - help must not wait
+
+    said = runner.NOTHING if answer is None else _json(answer)
+    settings = opening.settings()
+    with opening.ledger() as ledger:
+        found = ledger.find_run(run)
+    runner.refuse_unless_resumable(found)
+    target = _target(found, settings)
+    running = runner.prepare_resume(
+        target.graph,
+        found.run_id,
+        answer=said,
+        budget=budget,
+        stream=stream,
+        settings=settings,
+    )
+    if found.target_hash not in (None, target.content_hash):
+        output.note(
+            f"{target.path} has changed since the run began; its nodes and edges are the same, "
+            "so it goes on with them"
+        )
+    why = "as from its beginning" if found.rehearsed else None
+    showing = Showing(why=why, watched=stream, as_json=as_json, debug=bool(context.obj))
+    return carry_out(running, showing)
+
+
+@app.command()
+def prune(
+    before: Annotated[str, typer.Option(metavar="D", help="A UTC day or time.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Remove what runs left that ended before a day: states, questions, recorded content."""
+    from aideon_agents.ledger.clock import now  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.dimensions import first_moment  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.pruning import prune as remove  # noqa: PLC0415 - as above
+
+    moment = first_moment(periods.beginning("--before", before, now()))
+    with opening.ledger() as ledger:
+        done = asyncio.run(remove(ledger, moment))
+    if as_json:
+        output.document({"before": moment, **dataclasses.asdict(done)})
+        return
+    output.line(
+        f"of {done.runs:,} runs that ended before {before} were removed: {done.checkpoints:,} "
+        f"states to go on from, {done.conversations:,} conversations, {done.contents:,} recorded "
+        f"prompts and answers, {done.results:,} recorded results; rows and costs stay"
+    )
+
+
+def _json(answer: str) -> Any:
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        raise InputError(
+            f"--answer is no JSON ({error}); a text needs quotes: --answer '\"yes\"'"
+        ) from None
+
+
+def _target(found: Run, settings: Settings) -> Target:
+    """The workflow that a run began with, as it is now."""
+    if found.target is None:
+        raise InputError(
+            f"run {found.run_id} was given a graph that was at hand, which has no address: go on "
+            f'in Python with aideon_agents.resume(graph, "{found.run_id}")'
+        )
+    return load(found.target, settings, (found.options or {}).get("model", {}))

@@ -31,12 +31,16 @@ class Watching:
         if isinstance(event, events.NodeStarted):
             self._started(event)
         elif isinstance(event, events.Token):
-            self._said(event.node_path, _printable(event.text))
+            self._said(event.node_path, printable(event.text))
         elif isinstance(event, events.Restart):
             self._flush(event.node_path)
             self._line(event.node_path, "(restarted: what it said broke off and begins again)")
         elif isinstance(event, events.NodeEnded):
             self._ended(event)
+        elif isinstance(event, events.Question):
+            self._flush(event.node_path)
+            self._active.pop(event.node_path, None)
+            self._line(event.node_path, "(waits for an answer)")
         else:
             for path in self._active:
                 self._flush(path)
@@ -97,7 +101,7 @@ class Watching:
             self._open = None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without what a terminal would obey: a model's words must not move its cursor."""
     return "".join(
         letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc"

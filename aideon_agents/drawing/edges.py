@@ -40,8 +40,8 @@ def one_line(text: str) -> str:
 def declared(builder: AnyBuilder) -> list[Edge]:
     """Every edge that a builder declares, between the names of its nodes, `START` and `END`.
 
-    Error handlers are left out. A branch that does not say where it leads may lead to any other
-    node, as LangGraph documents; a node that leads nowhere ends the graph.
+    Error handlers are left out. A branch that does not say where it leads may lead to any node,
+    its own included; a node that leads nowhere ends the graph.
 
     Args:
         builder: The builder of a compiled graph.
@@ -69,8 +69,7 @@ def _conditional(builder: AnyBuilder, source: str, names: list[str]) -> Iterator
     for name, branch in builder.branches.get(source, {}).items():
         if branch.ends is None:
             for target in (*names, END):
-                if target != source:
-                    yield Edge(source, target, one_line(name), conditional=True)
+                yield Edge(source, target, one_line(name), conditional=True)
             continue
         for key, target in branch.ends.items():
             yield Edge(source, target, _condition(key), conditional=True)
@@ -85,7 +84,7 @@ def _condition(key: object) -> str:
     return "end" if key == END else one_line(str(key)) or '""'
 
 
-def without(edges: Iterable[Edge], passages: Collection[str]) -> list[Edge]:
+def without(edges: Iterable[Edge], passages: Collection[str], *, spare: bool = False) -> list[Edge]:
     """Join the edges that meet in nodes which are not drawn.
 
     A subgraph's own start and end are such passages: what enters its start goes on to its first
@@ -94,20 +93,62 @@ def without(edges: Iterable[Edge], passages: Collection[str]) -> list[Edge]:
     Args:
         edges: All edges, those of passages included.
         passages: The ids of the nodes to leave out.
+        spare: Whether to keep those where joining makes more edges than there were.
 
     Returns:
         Edges between the nodes that remain; a joined edge carries both conditions.
     """
-    remaining = list(edges)
+    leaving: dict[str, dict[Edge, None]] = {}
+    sources: dict[str, dict[str, None]] = {}
+    for edge in edges:
+        leaving.setdefault(edge.source, {})[edge] = None
+        sources.setdefault(edge.target, {})[edge.source] = None
     for passage in passages:
-        leaving = [edge for edge in remaining if edge.source == passage != edge.target]
-        joined: list[Edge] = []
-        for edge in remaining:
-            if edge.source == passage:
-                continue
-            joined += [_join(edge, on) for on in leaving] if edge.target == passage else [edge]
-        remaining = list(dict.fromkeys(joined))
-    return remaining
+        if spare and _multiplies(passage, leaving, sources):
+            continue
+        onward = [edge for edge in leaving.pop(passage, ()) if edge.target != passage]
+        for source in sources.pop(passage, {}):
+            joined: dict[Edge, None] = {}
+            for edge in leaving.get(source, ()):
+                led = [_join(edge, on) for on in onward] if edge.target == passage else [edge]
+                joined |= dict.fromkeys(led)
+            leaving[source] = joined
+            for on in onward:
+                sources.setdefault(on.target, {})[source] = None
+    return [edge for left in leaving.values() for edge in left]
+
+
+def _multiplies(
+    passage: str, leaving: dict[str, dict[Edge, None]], sources: dict[str, dict[str, None]]
+) -> bool:
+    out = len(leaving.get(passage, ()))
+    into = sum(
+        edge.target == passage
+        for source in sources.get(passage, ())
+        for edge in leaving.get(source, ())
+    )
+    return into * out > into + out
+
+
+def runnable(edges: Iterable[Edge], passages: Collection[str]) -> list[Edge]:
+    """The edges without those that no run can take, because a passage at one end is a dead end.
+
+    Args:
+        edges: All edges, those of passages included.
+        passages: The starts and ends of subgraphs.
+
+    Returns:
+        Those that remain: whatever leads into a passage goes on from there, and the reverse.
+    """
+    remaining = list(edges)
+    while True:
+        into = {edge.target for edge in remaining}
+        out_of = {edge.source for edge in remaining}
+        dead = {passage for passage in passages if passage not in into or passage not in out_of}
+        kept = [edge for edge in remaining if not {edge.source, edge.target} & dead]
+        if len(kept) == len(remaining):
+            return kept
+        remaining = kept
 
 
 def _join(first: Edge, second: Edge) -> Edge:

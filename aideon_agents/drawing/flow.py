@@ -7,14 +7,18 @@ leads to the outside for `ENTRY` or `EXIT`.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
+
+from aideon_agents.drawing.acyclic import Order
 
 if TYPE_CHECKING:
     from aideon_agents.drawing.edges import Edge
     from aideon_agents.drawing.topology import Topology
 
-ENTRY = "entry"
-EXIT = "exit"
+ENTRY = "|entry"
+EXIT = "|exit"
+"""No id begins with a bar, so a node called `exit` is not mistaken for one."""
 
 Level = dict[str, dict[str, list["Edge"]]]
 """Edges by the item they leave and the item they reach, in the order of the topology."""
@@ -44,6 +48,37 @@ def levels(topology: Topology) -> dict[str | None, Level]:
     return found
 
 
+def cut(topology: Topology) -> dict[str | None, Level]:
+    """Sort the legs of a graph into its levels; each belongs to one.
+
+    Args:
+        topology: The graph.
+
+    Returns:
+        A level for each group by its id, and for the whole graph under None. A leg into or out of
+        a group leads to or from the group.
+    """
+    parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
+    outside = {group.entry: group.id for group in topology.groups}
+    outside |= {group.exit: group.id for group in topology.groups}
+    inside: dict[str, tuple[str, str | None]] = {}
+    for group in topology.groups:
+        inside |= {group.entry: (ENTRY, group.id), group.exit: (EXIT, group.id)}
+    found: dict[str | None, Level] = {None: {}}
+    found |= {group.id: {ENTRY: {}} for group in topology.groups}
+    for one, parent in parents.items():
+        found[parent][one] = {}
+    for leg in topology.legs:
+        # A leg out of a start, or into an end, lies within that group; any other beside it.
+        is_inner = leg.source in inside and inside[leg.source][0] == ENTRY
+        is_inner_end = leg.target in inside and inside[leg.target][0] == EXIT
+        source = ENTRY if is_inner else outside.get(leg.source, leg.source)
+        target = EXIT if is_inner_end else outside.get(leg.target, leg.target)
+        level = inside[leg.source][1] if is_inner else parents[source]
+        found[level][source].setdefault(target, []).append(leg)
+    return found
+
+
 def _way_up(one: str, parents: dict[str, str | None]) -> dict[str | None, str]:
     """For each level around a node, the item of that level which holds it."""
     way: dict[str | None, str] = {}
@@ -62,31 +97,48 @@ class Flow:
         self.back: Level = {item: {} for item in level}
         self.roots: list[str] = []
         """Where to begin: the entry, then whatever no edge leads to."""
-        self._rank = {EXIT: 0}
-        """Higher than that of everything that follows."""
+        self.found: list[str] = []
+        """All items, in the order in which the edges lead to them, the first of several first."""
+        known = Order()
         for item in level:
-            if item not in self._rank:
+            if item not in known:
                 self.roots.append(item)
-                self._walk(level, item)
+                known.add(item)
+                self._walk(level, known, item)
+        self.order = [item for item in known.items if item != EXIT]
+        """All items, each after everything that leads to it, other than back."""
+        self._rank = {item: rank for rank, item in enumerate([EXIT, *reversed(self.order)])}
+        """Higher than that of everything that follows."""
         self.joins = self._joins()
         """For each item, the first one that every way from it comes through."""
 
-    def _walk(self, level: Level, root: str) -> None:
-        """Depth first, and without recursion: a chain may have a thousand nodes."""
-        under_way = {root: iter(level[root].items())}
-        while under_way:
-            item = next(reversed(under_way))
-            for target, edges in under_way[item]:
-                if target in under_way:
-                    self.back[item][target] = edges
-                    continue
-                self.forward[item][target] = edges
-                if target not in self._rank:
-                    under_way[target] = iter(level[target].items())
-                    break
-            else:
-                del under_way[item]
-                self._rank[item] = len(self._rank)
+    def _walk(self, level: Level, known: Order, root: str) -> None:
+        """Follow what is always taken before what is not: an edge that turns back is rather that.
+
+        Without recursion: a chain may have a thousand nodes.
+        """
+        self.found.append(root)
+        certain, others = deque([root]), deque[tuple[str, str]]()
+
+        def follow(item: str, target: str) -> None:
+            if target not in known:
+                known.add(target)
+                if target != EXIT:
+                    self.found.append(target)
+                    certain.append(target)
+            way = self.forward if known.join(item, target) else self.back
+            way[item][target] = level[item][target]
+
+        while certain or others:
+            if not certain:
+                follow(*others.popleft())
+                continue
+            item = certain.popleft()
+            for target, edges in level[item].items():
+                if all(edge.conditional for edge in edges):
+                    others.append((item, target))
+                else:
+                    follow(item, target)
 
     def _joins(self) -> dict[str, str]:
         """Immediate post-dominators, as Cooper, Harvey and Kennedy find them.

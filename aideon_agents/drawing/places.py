@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     AnyGraph = CompiledStateGraph[Any, Any, Any, Any]
 
 
+_APPROVAL = "approval"
+
+
 @dataclass(frozen=True)
 class Place:
     """A node in its place. The root graph is a place without a name."""
@@ -47,6 +50,11 @@ class Place:
         """The agent's role, None for what is no agent."""
         role = self.metadata.get(ROLE)
         return cast("Role", role) if role in get_args(Role) else None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked here: our builders give that node its name and its mark."""
+        return self.names[-1:] == (_APPROVAL,) and PART + _APPROVAL in self.metadata
 
     @property
     def is_graph(self) -> bool:
@@ -86,7 +94,7 @@ def _nodes(place: Place) -> list[Place]:
             Place(
                 runs=subgraph or direct,
                 names=(*place.names, name),
-                label=one_line(str(own.get(PART + name) or name)),
+                label=one_line(str(own.get(PART + name) or name.removesuffix("/"))),
                 metadata=place.metadata | own,
             )
         )

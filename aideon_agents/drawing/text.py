@@ -16,27 +16,28 @@ if TYPE_CHECKING:
     from aideon_agents.drawing.topology import Topology
 
 WIDTH = 80
-NAME_WIDTH = 40
-"""Cells of a name or a condition that a line has room for."""
+"""Cells: a terminal's, unless its width is known."""
 
 
-def text(topology: Topology) -> str:
-    """Draw a graph as an outline, at most 80 columns wide.
+def text(topology: Topology, *, width: int = WIDTH) -> str:
+    """Draw a graph as an outline.
 
     Args:
         topology: The graph.
+        width: How many cells a line may take; names take at most half of that.
 
     Returns:
         Lines, the graph's name first, ending in a newline.
     """
-    lines = [topology.name, "", *_Outline(topology).level(None)]
-    return "".join(_cut(line, WIDTH).rstrip() + "\n" for line in lines)
+    lines = [topology.name, "", *_Outline(topology, max(1, width // 2)).level(None)]
+    return "".join(_cut(line, width).rstrip() + "\n" for line in lines)
 
 
 class _Outline:
     """Draws the levels of one graph, each item once; a second way to it points there."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, room: int) -> None:
+        self._room = room
         self._flows = {group: Flow(level) for group, level in levels(topology).items()}
         self._items = {one.id: one for one in (*topology.nodes, *topology.groups)}
         self._drawn: set[str] = set()
@@ -77,15 +78,15 @@ class _Outline:
 
     def _loops(self, flow: Flow, item: str) -> Iterator[str]:
         ways_out = [edge for edges in flow.forward[item].values() for edge in edges]
-        out = _conditions(ways_out)
+        out = self._conditions(ways_out)
         until = f" until {out}" if out else ""
         for target, edges in flow.back[item].items():
-            condition = _conditions(edges)
+            condition = self._conditions(edges)
             when = f"{condition}: " if condition else ""
             yield f"  ↺ {when}back to {self._name(target)}{until}"
 
     def _branches(self, flow: Flow, item: str) -> Iterator[str]:
-        conditions = {way: _conditions(edges) for way, edges in flow.forward[item].items()}
+        conditions = {way: self._conditions(edges) for way, edges in flow.forward[item].items()}
         # What leads into a group as a whole has been said before the group.
         said = item == ENTRY and len(set(conditions.values())) == 1
         for index, (way, condition) in enumerate(conditions.items(), 1):
@@ -100,20 +101,19 @@ class _Outline:
         ways = flow.forward[item]
         # A group's conditions stand inside it, and a loop has said when it ends.
         says = len(ways) == 1 and item not in self._flows and not flow.back[item]
-        condition = _conditions(ways[flow.joins[item]]) if says else ""
+        condition = self._conditions(ways[flow.joins[item]]) if says else ""
         if condition or flow.joins[item] not in {stop, EXIT}:
             yield f"↓ {condition}"
 
     def _name(self, item: str) -> str:
-        return _cut(self._items[item].label, NAME_WIDTH)
+        return _cut(self._items[item].label, self._room)
 
-
-def _conditions(edges: Iterable[Edge]) -> str:
-    """The conditions of parallel edges in words; empty when one of them is always taken."""
-    labels = list(dict.fromkeys(edge.label for edge in edges))
-    if None in labels:
-        return ""
-    return " or ".join(_cut(label, NAME_WIDTH) for label in labels if label is not None)
+    def _conditions(self, edges: Iterable[Edge]) -> str:
+        """The conditions of parallel edges in words; empty when one of them is always taken."""
+        labels = list(dict.fromkeys(edge.label for edge in edges))
+        if None in labels:
+            return ""
+        return " or ".join(_cut(label, self._room) for label in labels if label is not None)
 
 
 def _cut(line: str, width: int) -> str:

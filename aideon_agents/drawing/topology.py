@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.graph import END, START
 
-from aideon_agents.drawing.edges import Edge, declared, one_line, without
+from aideon_agents.drawing.edges import Edge, declared, one_line, runnable, without
 from aideon_agents.drawing.places import Place, inside
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     AnyGraph = Pregel[Any, Any, Any, Any]
 
-Kind = Literal["start", "end", "planner", "executor", "validator", "creative", "function", "graph"]
+Kind = Literal[
+    "start", "end", "planner", "executor", "validator", "creative", "function", "graph", "approval"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class Group:
     path: str = ""
     """Its node path in the ledger."""
 
+    @property
+    def entry(self) -> str:
+        """Its own start, where legs lead into it."""
+        return f"{self.id}|{START}"
+
+    @property
+    def exit(self) -> str:
+        """Its own end, where legs lead out of it."""
+        return f"{self.id}|{END}"
+
 
 @dataclass(frozen=True)
 class Topology:
@@ -60,6 +72,8 @@ class Topology:
     """Outer groups before those inside them."""
     edges: tuple[Edge, ...]
     """By the order of their sources."""
+    legs: tuple[Edge, ...]
+    """The same ways as the builders have them: cut where they enter and leave a group."""
 
 
 def read(graph: AnyGraph, depth: int | None = None) -> Topology:
@@ -85,12 +99,14 @@ def read(graph: AnyGraph, depth: int | None = None) -> Topology:
         reading.level(root, None)
     reading.nodes.append(Node(END, "end", "end"))
     order = {node.id: index for index, node in enumerate(reading.nodes)}
-    edges = without(reading.edges, reading.passages)
+    legs = runnable(reading.edges, reading.passages)
+    edges = without(legs, reading.passages)
     return Topology(
         name=name,
         nodes=tuple(reading.nodes),
         groups=tuple(reading.groups),
         edges=tuple(sorted(edges, key=lambda edge: order[edge.source])),
+        legs=tuple(legs),
     )
 
 
@@ -105,29 +121,29 @@ class _Reading:
     passages: list[str] = field(default_factory=list[str])
     """The starts and ends of groups: edges meet there, and nothing is drawn."""
 
-    def level(self, graph: Place, group: str | None, level: int = 1) -> None:
+    def level(self, graph: Place, group: Group | None, level: int = 1) -> None:
         """Read one graph, and the graphs inside it."""
-        before, after = (START, END) if group is None else _passages(group)
-        sources, targets = {START: before}, {END: after}
+        sources = {START: group.entry if group else START}
+        targets = {END: group.exit if group else END}
+        parent = group.id if group else None
         for place in inside(graph):
             name = place.names[len(graph.names)]
             if place.opened is None or (self.depth is not None and level > self.depth):
-                self.nodes.append(Node(place.id, place.label, _kind(place), group, place.path))
+                self.nodes.append(Node(place.id, place.label, _kind(place), parent, place.path))
                 sources[name] = targets[name] = place.id
                 continue
-            targets[name], sources[name] = _passages(place.id)
-            self.passages += [targets[name], sources[name]]
-            self.groups.append(Group(place.id, place.label, group, place.path))
-            self.level(place, place.id, level + 1)
+            opened = Group(place.id, place.label, parent, place.path)
+            targets[name], sources[name] = opened.entry, opened.exit
+            self.passages += [opened.entry, opened.exit]
+            self.groups.append(opened)
+            self.level(place, opened, level + 1)
         self.edges += [
             replace(edge, source=sources[edge.source], target=targets[edge.target])
             for edge in declared(graph.runs.builder)
         ]
 
 
-def _passages(group: str) -> tuple[str, str]:
-    return f"{group}|{START}", f"{group}|{END}"
-
-
 def _kind(place: Place) -> Kind:
+    if place.asks:
+        return "approval"
     return place.role or ("graph" if place.is_graph else "function")

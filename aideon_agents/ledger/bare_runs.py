@@ -18,6 +18,7 @@ from aideon_agents.ledger.settlement import CANCELLED
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from aideon_agents.ledger.budgets.budget import Budget
     from aideon_agents.ledger.rows import RunStatus
     from aideon_agents.ledger.store import Ledger
 
@@ -49,10 +50,17 @@ class BareRuns:
         workflow: Their name; None: the outermost chain's.
         user: Who they are for.
         tier: The tier they count for.
+        budget: What each may cost; None: nothing of its own limits it.
     """
 
     def __init__(
-        self, ledger: Ledger, *, workflow: str | None, user: str | None, tier: str | None
+        self,
+        ledger: Ledger,
+        *,
+        workflow: str | None,
+        user: str | None,
+        tier: str | None,
+        budget: Budget | None,
     ) -> None:
         self.newest: str | None = None
         """The run that started last; None before the first."""
@@ -60,6 +68,7 @@ class BareRuns:
         self._workflow = workflow
         self._user = user
         self._tier = tier
+        self._budget = budget
         self._lock = threading.Lock()
         self._roots: dict[UUID, _Root] = {}
         self._left_over: set[UUID] = set()
@@ -92,11 +101,18 @@ class BareRuns:
                     tier=self._tier,
                     thread=thread,
                 )
-                root = _Root(run_id=self._ledger.start_run(start), top=member, inside=set())
+                run_id = self._ledger.start_run(start, self._budget)
+                root = _Root(run_id=run_id, top=member, inside=set())
                 self.newest = root.run_id
             root.inside.add(member)
             self._roots[member] = root
             return root.run_id
+
+    def run_of(self, member: UUID | None) -> str | None:
+        """The id of the run that something goes on in; None: of none that is known."""
+        with self._lock:
+            root = self._roots.get(member) if member else None
+        return root.run_id if root else None
 
     def rehearsed(self, member: UUID) -> None:
         """Mark the run that a rehearsed call belongs to."""

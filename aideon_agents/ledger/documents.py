@@ -6,14 +6,27 @@ project's contract: changing one is a new major version.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.ledger.clock import utc_text
 from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:
-    from aideon_agents.ledger.reports import Cost, NodeCost, Report, Totals
+    from collections.abc import Sequence
+
+    from aideon_agents.ledger.advice.cells import Advice
+    from aideon_agents.ledger.comparison import Against
+    from aideon_agents.ledger.reports import (
+        Cost,
+        NodeCost,
+        Report,
+        ReportRow,
+        ReportTotal,
+        Totals,
+    )
     from aideon_agents.ledger.rows import Call
 
 _BEFORE_MONEY = (
@@ -44,6 +57,10 @@ _AFTER_MONEY = (
     "time_to_first_token_ms",
     "rehearsed",
 )
+
+_SHARE_PLACES = 6
+"""Places of a share: one call in a million still shows."""
+_SPEED_PLACES = 3
 
 
 def cost_document(cost: Cost) -> dict[str, Any]:
@@ -112,8 +129,51 @@ def report_document(report: Report) -> dict[str, Any]:
         "by": report.by,
         "since": _moment(report.since),
         "until": _moment(report.until),
-        "rows": [{"key": row.key, **_sums(row)} for row in report.rows],
-        "total": _sums(report.total),
+        "rows": [{"key": row.key, **figures_document(row)} for row in report.rows],
+        "total": {
+            **figures_document(report.total),
+            "economized_calls": report.total.economized_calls,
+            "shortened_calls": report.total.shortened_calls,
+        },
+    }
+
+
+def figures_document(figures: ReportRow | ReportTotal) -> dict[str, Any]:
+    """The figures of a report's row, or of its total.
+
+    Args:
+        figures: The row or the total.
+
+    Returns:
+        JSON values; what nobody measured is null. `against` is there where it was asked for.
+    """
+    measures = figures.measures
+    return {
+        **_sums(figures),
+        "failed_share": _rounded(measures.failed_share, _SHARE_PLACES),
+        "success_rate": _rounded(measures.success_rate, _SHARE_PLACES),
+        "tokens_per_second": _rounded(measures.tokens_per_second, _SPEED_PLACES),
+        "median_ms": measures.median_ms,
+        "p95_ms": measures.p95_ms,
+        "run_success_rate": _rounded(measures.run_success_rate, _SHARE_PLACES),
+        **({} if figures.against is None else {"against": _against(figures.against)}),
+    }
+
+
+def advice_document(found: Sequence[Advice]) -> dict[str, Any]:
+    """What `aideon costs --advice` recommends.
+
+    Args:
+        found: The recommendations.
+
+    Returns:
+        JSON values.
+    """
+    return {
+        "advice": [
+            {"kind": one.kind, "where": one.where, "text": one.text, "figures": _json(one.figures)}
+            for one in found
+        ]
     }
 
 
@@ -126,6 +186,28 @@ def _sums(totals: Totals) -> dict[str, Any]:
         "usd": usd_text(totals.usd),
         "complete": totals.complete,
     }
+
+
+def _against(against: Against) -> dict[str, Any]:
+    return {
+        "model": against.model,
+        "usd": usd_text(against.usd),
+        "complete": against.complete,
+    }
+
+
+def _json(value: Any) -> Any:
+    """A recommendation's figures, at any depth: money as text, shares rounded."""
+    if isinstance(value, Mapping):
+        figures = cast("Mapping[str, Any]", value)
+        return {name: _json(one) for name, one in figures.items()}
+    if isinstance(value, Decimal):
+        return usd_text(value)
+    return round(value, _SHARE_PLACES) if isinstance(value, float) else value
+
+
+def _rounded(value: float | None, places: int) -> float | None:
+    return None if value is None else round(value, places)
 
 
 def _moment(moment: date | datetime | None) -> str | None:

@@ -20,6 +20,7 @@ from langgraph.errors import GraphInterrupt
 
 from aideon_agents.errors import LedgerError, RunError
 from aideon_agents.ledger.bare_runs import BareRuns
+from aideon_agents.ledger.budgets.budget import Budget
 from aideon_agents.ledger.contents import answer_text, prompt_text
 from aideon_agents.ledger.open_calls import OpenCall
 from aideon_agents.ledger.settlement import answered, failed
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
+    from aideon_agents.ledger.budgets.budget import Amount
+    from aideon_agents.ledger.budgets.purse import Purse
     from aideon_agents.ledger.rows import CallEnd
     from aideon_agents.ledger.store import Ledger
 
@@ -47,6 +50,8 @@ class CostHandler(BaseCallbackHandler):
         workflow: The name of such runs; None: the chain's own.
         user: Who they are for.
         tier: The tier they count for.
+        budget: What each of them may cost: a `Budget`, or US dollars; None: only what stands in
+            the ledger limits them.
         record_content: Keep what every call asks and is answered as well.
     """
 
@@ -61,20 +66,39 @@ class CostHandler(BaseCallbackHandler):
         workflow: str | None = None,
         user: str | None = None,
         tier: str | None = None,
+        budget: Budget | Amount | None = None,
         record_content: bool = False,
     ) -> None:
         self._ledger = ledger
         self._records = record_content
         self._given = run_id
-        self._bare = BareRuns(ledger, workflow=workflow, user=user, tier=tier)
+        limit = None if budget is None else Budget.of(budget)
+        self._bare = BareRuns(ledger, workflow=workflow, user=user, tier=tier, budget=limit)
         self._lock = threading.Lock()
         self._open: dict[UUID, OpenCall] = {}
+        self._purses: dict[str | None, Purse] = {}
         self._is_over = False
+        self.has_asked = False
+        """Whether the row of any call was written: from then on money may have been spent."""
 
     @property
     def run_id(self) -> str | None:
         """The run given, else the one that started last; None before the first."""
         return self._given or self._bare.newest
+
+    def purse(self, parent_run_id: UUID | None) -> Purse:
+        """What the next call may cost; the guard asks before it makes one.
+
+        Args:
+            parent_run_id: LangChain's id of the chain that makes it; None: it stands alone.
+        """
+        run_id = self._given or self._bare.run_of(parent_run_id)
+        with self._lock:
+            known = self._purses.get(run_id)
+        purse = known or self._ledger.purse(run_id)
+        with self._lock:
+            self._purses[run_id] = purse
+        return purse
 
     @property
     def ignore_chain(self) -> bool:
@@ -110,9 +134,9 @@ class CostHandler(BaseCallbackHandler):
         call = OpenCall(str(run_id), ledger_run, known, params)
         if call.start.rehearsed and self._given is None:
             self._bare.rehearsed(run_id)
-        self._ledger.start_call(call.start)
-        if self._records:
-            self._ledger.record_prompt(call.start.call_id, prompt_text(messages))
+        prompt = prompt_text(messages) if self._records else None
+        self._ledger.start_call(call.start, prompt=prompt)
+        self.has_asked = True
         with self._lock:
             self._open[run_id] = call
 
@@ -237,6 +261,8 @@ class CostHandler(BaseCallbackHandler):
         ended = self._bare.leave(member, error)
         if ended is None:
             return
+        with self._lock:
+            self._purses.pop(ended.run_id, None)
         self.settle_cancelled(ended.run_id)
         try:
             self._ledger.finish_run(

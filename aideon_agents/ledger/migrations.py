@@ -105,7 +105,141 @@ def m003_contents(db: Database) -> None:
     """)
 
 
-STEPS = (m001_runs, m002_calls, m003_contents)
+def m004_resumable_runs(db: Database) -> None:
+    """What a run needs to go on in another process, and which batch it belongs to.
+
+    `options` holds what it was told besides its task (chains by role, timeout, streaming), never
+    what was asked: that lies in its checkpoint, which is deleted when it completes. `target_hash`
+    and `graph` tell whether its workflow has changed since. All are NULL in runs of before.
+    """
+    for column in ("options", "target_hash", "graph", "batch_id", "item_id"):
+        db.execute(f"ALTER TABLE runs ADD COLUMN {column} TEXT")
+
+
+def m005_budgets(db: Database) -> None:
+    """Limits that stand, what counts against them, and what is held for calls under way.
+
+    `budgets` are the standing limits by scope; the two that every ledger begins with only warn.
+    `accounts` add up what counts against one limit: one run, one user, one UTC day. A sum over
+    calls per admission would grow with the ledger. `limit_nanousd` is set where the limit belongs
+    to that account alone (a run's own budget), else NULL. `told` has the highest percentage of a
+    limit that was told of: a limit that is raised is another, and tells anew. `holds` are the worst
+    cases of calls under way, kept after their end: `status` is held, settled, released (nothing
+    was asked), forfeited (its process is gone) or unknown (nobody could say what the call cost);
+    of these two the worst case counts as spent. `accounts` there is a JSON list. A hold is renewed
+    by its process until `expires_at`, in Unix seconds; `host`, `pid` and `process_start` tell when
+    that is gone. The index leaves out what is settled, which is nearly all.
+    """
+    db.execute("""
+        CREATE TABLE budgets (
+            scope TEXT PRIMARY KEY,
+            limit_nanousd INTEGER NOT NULL,
+            warns INTEGER NOT NULL
+        )
+    """)
+    db.execute("""
+        INSERT INTO budgets (scope, limit_nanousd, warns)
+        VALUES ('day', 5000000000, 1), ('month', 100000000000, 1)
+    """)
+    db.execute("""
+        CREATE TABLE accounts (
+            account TEXT PRIMARY KEY,
+            limit_nanousd INTEGER,
+            spent_nanousd INTEGER NOT NULL,
+            held_nanousd INTEGER NOT NULL
+        )
+    """)
+    db.execute("""
+        CREATE TABLE told (
+            account TEXT NOT NULL,
+            limit_nanousd INTEGER NOT NULL,
+            percent INTEGER NOT NULL,
+            PRIMARY KEY (account, limit_nanousd)
+        )
+    """)
+    db.execute("""
+        CREATE TABLE holds (
+            call_id TEXT PRIMARY KEY,
+            run_id TEXT,
+            node_path TEXT NOT NULL,
+            provider TEXT NOT NULL,
+            taken_at TEXT NOT NULL,
+            amount_nanousd INTEGER NOT NULL,
+            accounts TEXT NOT NULL,
+            status TEXT NOT NULL,
+            expires_at DOUBLE PRECISION NOT NULL,
+            host TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            process_start TEXT
+        )
+    """)
+    db.execute("CREATE INDEX holds_open ON holds (run_id) WHERE status <> 'settled'")
+    # Chosen because a budget was nearly used up, though the chain has a better model.
+    db.execute("ALTER TABLE calls ADD COLUMN economized INTEGER NOT NULL DEFAULT 0")
+
+
+def m006_batches(db: Database) -> None:
+    """Batches, where each of their items stands, and results that are not in OUT yet.
+
+    `identity` is a digest of what makes a batch the same batch; NULL: it was forgotten, so the same
+    command begins another. `is_cancelled` is asked for by one process and seen by another. `host`,
+    `pid`, `process_start` and `seen_at` tell whether somebody runs it. `item_limit_nanousd` is each
+    item's budget when it ran last. An item has a row from its start on; one without is pending.
+    `position` is its place in ITEMS, from 0. Of items with the same id only the first is run, the
+    others are invalid. `outputs` holds what came of items whose turn in OUT has not come, and no
+    longer than that: results are content. The index finds an item's runs, whose costs are its own.
+    """
+    db.execute("""
+        CREATE TABLE batches (
+            batch_id TEXT PRIMARY KEY,
+            identity TEXT,
+            workflow TEXT NOT NULL,
+            target TEXT,
+            rehearsed INTEGER NOT NULL,
+            engine TEXT NOT NULL,
+            items INTEGER NOT NULL,
+            item_limit_nanousd INTEGER,
+            out_path TEXT NOT NULL,
+            status TEXT NOT NULL,
+            stop_reason TEXT,
+            is_cancelled INTEGER NOT NULL,
+            host TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            process_start TEXT,
+            started_at TEXT NOT NULL,
+            seen_at TEXT NOT NULL,
+            ended_at TEXT
+        )
+    """)
+    db.execute("CREATE UNIQUE INDEX batches_identity ON batches (identity)")
+    db.execute("""
+        CREATE TABLE items (
+            batch_id TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            item_id TEXT NOT NULL,
+            status TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            run_id TEXT,
+            error TEXT,
+            error_type TEXT,
+            PRIMARY KEY (batch_id, position)
+        )
+    """)
+    db.execute(
+        "CREATE UNIQUE INDEX items_id ON items (batch_id, item_id) WHERE status <> 'invalid'"
+    )
+    db.execute("""
+        CREATE TABLE outputs (
+            batch_id TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (batch_id, position)
+        )
+    """)
+    db.execute("CREATE INDEX runs_item ON runs (batch_id, item_id) WHERE batch_id IS NOT NULL")
+
+
+STEPS = (m001_runs, m002_calls, m003_contents, m004_resumable_runs, m005_budgets, m006_batches)
 MIGRATIONS = Migrations("aideon_agents")
 for step in STEPS:
     MIGRATIONS()(step)

@@ -7,6 +7,7 @@ here until the end comes.
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents import state
@@ -37,7 +38,9 @@ class OpenCall:
     def __init__(
         self, call_id: str, run_id: str, metadata: Mapping[str, Any], params: Mapping[str, Any]
     ) -> None:
-        self.started = now()
+        # One time for the hold, the row and the price, so that none of them is of another day.
+        held_at = metadata.get(tags.HELD_AT)
+        self.started = datetime.fromisoformat(held_at) if held_at else now()
         self.first_token_ms: int | None = None
         """None unless the answer is streamed."""
         self.final: Usage | None = None
@@ -59,6 +62,8 @@ class OpenCall:
             requested_model=str(model or _NOBODY_SAID),
             started_at=utc_text(self.started),
             rehearsed=bool(metadata.get(tags.REHEARSED)),
+            shortened=bool(metadata.get(tags.SHORTENED)),
+            economized=bool(metadata.get(tags.ECONOMIZED)),
         )
 
     @property

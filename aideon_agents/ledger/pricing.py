@@ -58,10 +58,17 @@ def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price
         return Price(0, "own server")
     if usage is None:
         return UNKNOWN
+    # Calls of the same size are priced again and again: before they are made, and when they end.
+    return _listed(provider, model, usage, at.replace(second=0, microsecond=0))
+
+
+@functools.lru_cache(maxsize=4096)
+def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
+    """What the list says."""
     # Imported at the first price: the list takes about 55 ms, which no --help should wait for.
     import genai_prices  # noqa: PLC0415 - see above
 
-    seller, sold = _seller(provider, model)
+    seller, sold = sold_as(provider, model)
     try:
         found = genai_prices.calc_price(
             genai_prices.Usage(
@@ -117,7 +124,7 @@ def context_window(provider: str, model: str) -> int | None:
     """
     import genai_prices  # noqa: PLC0415 - as above
 
-    seller, sold = _seller(provider, model)
+    seller, sold = sold_as(provider, model)
     try:
         found = genai_prices.calc_price(genai_prices.Usage(), sold, provider_id=seller)
     except Exception:  # noqa: BLE001 - whatever the list stumbles over, the size is unknown
@@ -143,8 +150,16 @@ def usd_text(amount: Decimal) -> str:
     return f"{whole}.{places.rstrip('0').ljust(6, '0')}"
 
 
-def _seller(provider: str, model: str) -> tuple[str, str]:
-    """Who sells the model: Hugging Face routes `org/name:seller`, at that seller's price."""
+def sold_as(provider: str, model: str) -> tuple[str, str]:
+    """Who sells a model: Hugging Face routes `org/name:seller`, at that seller's price.
+
+    Args:
+        provider: Our name of the provider.
+        model: The model as it is asked for.
+
+    Returns:
+        The seller and the model as the price list knows them.
+    """
     if provider != HUGGING_FACE:
         return provider, model
     name, _, seller = model.partition(":")

@@ -7,6 +7,7 @@ start as well, where the system tells it (`/proc`), together with the boot that 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import socket
 from pathlib import Path
@@ -28,7 +29,12 @@ class Process:
 
 def this_process() -> Process:
     """The process that asks."""
-    pid = os.getpid()
+    return _known(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _known(pid: int) -> Process:
+    """A process that lives for as long as it asks; every row names it, and /proc is slow."""
     return Process(host=socket.gethostname(), pid=pid, start=_start(pid))
 
 

@@ -8,23 +8,25 @@ Rehearsed rows cost nothing and stand apart unless they are asked for.
 from __future__ import annotations
 
 import dataclasses
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
-from aideon_agents.ledger.clock import utc_text
+from aideon_agents.ledger.comparison import compared
+from aideon_agents.ledger.dimensions import BY_TIME, ReportBy, Selection
+from aideon_agents.ledger.measures import measured
 from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.sums import sums_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import date, datetime
     from decimal import Decimal
 
+    from aideon_agents.ledger.comparison import Against, Compared
+    from aideon_agents.ledger.measures import Measures
+    from aideon_agents.ledger.rates import PricedModel
     from aideon_agents.ledger.rows import Call
     from aideon_agents.ledger.store import Ledger
-
-ReportBy = Literal[
-    "node", "role", "model", "provider", "workflow", "purpose", "run", "user", "day", "month"
-]
-"""A dimension of the costs report. Days and months are UTC."""
+    from aideon_agents.ledger.sums import Sums
 
 _FAILED = ("error", "truncated")
 
@@ -72,6 +74,22 @@ class ReportRow(Totals):
 
     key: str
     """The dimension's value; empty where calls have none, as a purpose nobody named."""
+    measures: Measures
+    against: Against | None
+    """The same tokens at another model's price; None: nobody asked."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportTotal(Totals):
+    """What all calls of a report add up to."""
+
+    measures: Measures
+    against: Against | None
+    """As of a row."""
+    economized_calls: int
+    """Calls that went to a cheaper model of their chain because a budget was nearly used up."""
+    shortened_calls: int
+    """Calls whose answer was given less room, to fit a budget."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +100,10 @@ class Report:
     since: date | datetime | None
     until: date | datetime | None
     rows: tuple[ReportRow, ...]
-    total: Totals
+    total: ReportTotal
+    """Of all rows, also of those that were left out."""
+    left_out: int = 0
+    """Rows that are not among the dearest that were asked for."""
 
 
 def run_cost(ledger: Ledger, run_id: str) -> Cost:
@@ -152,21 +173,6 @@ def _total(parts: Iterable[Totals]) -> Totals:
     )
 
 
-_KEYS: dict[ReportBy, str] = {
-    "node": "calls.node_path",
-    "role": "calls.role",
-    "model": "calls.provider || ':' || calls.requested_model",
-    "provider": "calls.provider",
-    "workflow": "runs.workflow",
-    "purpose": "calls.purpose",
-    "run": "calls.run_id",
-    "user": "runs.user",
-    "day": "substr(calls.started_at, 1, 10)",
-    "month": "substr(calls.started_at, 1, 7)",
-}
-_BY_TIME = ("day", "month")
-
-
 def report(
     ledger: Ledger,
     by: ReportBy,
@@ -175,6 +181,8 @@ def report(
     since: date | datetime | None = None,
     until: date | datetime | None = None,
     rehearsed: bool = False,
+    against: PricedModel | None = None,
+    top: int | None = None,
 ) -> Report:
     """What was spent, by one dimension.
 
@@ -185,53 +193,78 @@ def report(
         since: Only calls that started at this UTC day or time, or later.
         until: Only calls that started before this time, or on this UTC day and before.
         rehearsed: Count rehearsed calls too.
+        against: At whose price to show the same tokens as well; None: at nobody's.
+        top: How many of the dearest rows to give; None: all.
 
     Returns:
         Rows by cost, the dearest first; days and months in their order.
     """
-    order = "key" if by in _BY_TIME else "nanousd DESC, key"
-    found = ledger.select(
-        f"""
-        SELECT COALESCE({_KEYS[by]}, '') AS key, COUNT(*) AS calls,
-            SUM(calls.status IN ('error', 'truncated')) AS failed_calls,
-            COALESCE(SUM(input_tokens), 0) AS input_tokens,
-            COALESCE(SUM(output_tokens), 0) AS output_tokens,
-            COALESCE(SUM(cost_nanousd), 0) AS nanousd,
-            COUNT(cost_nanousd) = COUNT(*) AS complete
-        FROM calls LEFT JOIN runs USING (run_id)
-        WHERE (:run_id IS NULL OR calls.run_id = :run_id)
-            AND (:since IS NULL OR calls.started_at >= :since)
-            AND (:until IS NULL OR calls.started_at < :until)
-            AND (:rehearsed OR NOT calls.rehearsed)
-        GROUP BY key ORDER BY {order}
-        """,  # noqa: S608 - both parts are ours
-        {
-            "run_id": run_id,
-            "since": None if since is None else _text(since),
-            "until": None if until is None else _text(_end(until)),
-            "rehearsed": rehearsed,
-        },
-    )
-    rows = tuple(
+    selection = Selection(run_id=run_id, since=since, until=until, rehearsed=rehearsed)
+    return reports(ledger, (by,), selection, against=against, top=top)[0]
+
+
+def reports(
+    ledger: Ledger,
+    dimensions: Sequence[ReportBy],
+    selection: Selection,
+    *,
+    against: PricedModel | None = None,
+    top: int | None = None,
+) -> tuple[Report, ...]:
+    """What was spent, by several dimensions.
+
+    Args:
+        ledger: Where the calls are.
+        dimensions: The dimensions.
+        selection: Which calls.
+        against: As for `report`.
+        top: As for `report`.
+
+    Returns:
+        A report each, as `report` gives it.
+    """
+    again = compared(ledger, dimensions, selection, against) if against else {}
+    return tuple(_report(ledger, by, selection, again.get(by), top) for by in dimensions)
+
+
+def _report(
+    ledger: Ledger, by: ReportBy, selection: Selection, again: Compared | None, top: int | None
+) -> Report:
+    sums, total = sums_by(ledger, by, selection)
+    keys = sorted(sums, key=lambda key: (-sums[key].nanousd, key))
+    shown = keys[:top]
+    rows = (
         ReportRow(
-            key=row["key"],
-            calls=row["calls"],
-            failed_calls=row["failed_calls"],
-            input_tokens=row["input_tokens"],
-            output_tokens=row["output_tokens"],
-            usd=usd(row["nanousd"]),
-            complete=bool(row["complete"]),
+            key=key,
+            **_plain(sums[key]),
+            measures=measured(sums[key]),
+            against=again.of(key) if again else None,
         )
-        for row in found
+        for key in (sorted(shown) if by in BY_TIME else shown)
     )
-    return Report(by=by, since=since, until=until, rows=rows, total=_total(rows))
+    return Report(
+        by=by,
+        since=selection.since,
+        until=selection.until,
+        rows=tuple(rows),
+        total=ReportTotal(
+            **_plain(total),
+            measures=measured(total),
+            against=again.total() if again else None,
+            economized_calls=total.economized,
+            shortened_calls=total.shortened,
+        ),
+        left_out=len(keys) - len(shown),
+    )
 
 
-def _text(moment: date | datetime) -> str:
-    """The start of a day or a time, as it compares with a row's."""
-    return utc_text(moment) if isinstance(moment, datetime) else moment.isoformat()
-
-
-def _end(until: date | datetime) -> date | datetime:
-    """The first moment that is too late: a day named as the end is part of it."""
-    return until if isinstance(until, datetime) else until + timedelta(days=1)
+def _plain(sums: Sums) -> dict[str, Any]:
+    """The fields of `Totals`."""
+    return {
+        "calls": sums.calls,
+        "failed_calls": sums.failed,
+        "input_tokens": sums.input_tokens,
+        "output_tokens": sums.output_tokens,
+        "usd": usd(sums.nanousd),
+        "complete": sums.known == sums.calls,
+    }

@@ -42,6 +42,15 @@ class RunStart:
     """The conversation it belongs to; None: it stands alone."""
     rehearsed: bool = False
     """Answers are worked out by rule and nothing is paid."""
+    options: Mapping[str, Any] | None = None
+    """What it was told besides its task and inputs, as JSON values, for going on with it later."""
+    target_hash: str | None = None
+    """SHA-256 of the target's file; None: it was a graph that was at hand."""
+    graph: Mapping[str, Any] | None = None
+    """The graph's plain model, as `aideon graph -f json` gives it; None: nobody kept it."""
+    batch_id: str | None = None
+    item_id: str | None = None
+    """Which item of that batch it is; None like the batch: of none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +78,12 @@ class Run:
     """The last result's text; None unless content is recorded."""
     results: Mapping[str, Any] | None
     """Every node's result; None unless content is recorded."""
+    options: Mapping[str, Any] | None
+    target_hash: str | None
+    graph: Mapping[str, Any] | None
+    batch_id: str | None
+    item_id: str | None
+    """These five as in `RunStart`; None as well in runs of before there were such columns."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +107,10 @@ class CallStart:
     attempt: int = 1
     """The n-th try of this candidate, from 1."""
     rehearsed: bool = False
+    shortened: bool = False
+    """The answer is given less room than asked for, to fit a budget."""
+    economized: bool = False
+    """A cheaper model of the chain is preferred, because a budget is nearly used up."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +153,6 @@ class Call:
     error: str | None
     finish_reason: str | None
     shortened: bool
-    """The answer was given less room than asked for, to fit a budget."""
     input_tokens: int | None
     output_tokens: int | None
     cache_read_tokens: int | None
@@ -147,6 +165,7 @@ class Call:
     duration_ms: int | None
     time_to_first_token_ms: int | None
     rehearsed: bool
+    economized: bool
 
     @property
     def usd(self) -> Decimal | None:

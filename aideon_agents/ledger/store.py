@@ -1,23 +1,28 @@
-"""The ledger itself: one SQLite file that many threads and processes write to.
+"""The ledger itself: a row per run, a row per call.
 
 Every row is committed by itself, at the moment it is known, so that a killed process loses none.
-Callbacks arrive from many threads, so one connection stands behind one lock.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
-import sqlite3
-import threading
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aideon_agents.errors import RunNotFound
+from aideon_agents.errors import RunNotFound, UserError
+from aideon_agents.ledger import statements
+from aideon_agents.ledger.budgets import holds
+from aideon_agents.ledger.budgets.accounts import opened
+from aideon_agents.ledger.budgets.budget import nanousd
+from aideon_agents.ledger.budgets.holds import place_of_run
+from aideon_agents.ledger.budgets.limits import set_limit
+from aideon_agents.ledger.budgets.purse import Budgets, Purse
 from aideon_agents.ledger.clock import now, utc_text
-from aideon_agents.ledger.opening import explained, ledger_path, open_ledger
-from aideon_agents.ledger.processes import Process, is_gone, this_process
+from aideon_agents.ledger.opening import ledger_path
+from aideon_agents.ledger.postgres.address import Address, names_a_server
+from aideon_agents.ledger.processes import this_process
+from aideon_agents.ledger.reading import call_in, run_in
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.rows import (
     Call,
@@ -28,64 +33,132 @@ from aideon_agents.ledger.rows import (
     RunStart,
     RunStatus,
 )
-from aideon_agents.ledger.usage import Usage
+from aideon_agents.ledger.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Self
 
-    Values = Sequence[object] | Mapping[str, object]
+    from aideon_agents.ledger.budgets.alerts import Alert
+    from aideon_agents.ledger.budgets.budget import Amount, Budget
+    from aideon_agents.ledger.database import Database, Row, Statements
 
 _NAMED_AT_MOST = 5
 """How many runs an error lists when a reference fits several."""
 
 
 class Ledger:
-    """What every run and every call cost, in one file.
+    """What every run and every call cost, in one file or on a server.
 
     Args:
-        path: The file; it, its folder and its tables are made when missing.
-        busy_seconds: How long to wait for another process that is writing.
+        place: The file; it, its folder and its tables are made when missing. Or a database.
+        busy_seconds: How long to wait for another process that is writing to the file.
 
     Raises:
         LedgerError: It cannot be opened, read or written; so does every method.
     """
 
-    def __init__(self, path: str | Path, *, busy_seconds: float = 5.0) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        self._connection = open_ledger(self.path, busy_seconds)
+    def __init__(self, place: str | Path | Database, *, busy_seconds: float = 5.0) -> None:
+        is_file = isinstance(place, str | Path)
+        self.database = SqliteDatabase(Path(place), busy_seconds) if is_file else place
+        """Its tables; the way in for this room."""
+        self.path = self.database.path
+        """The file; None: it is on a server."""
+        self.budgets = Budgets(self.database, self.database.folder)
+        """What its calls may cost."""
 
     @classmethod
     def from_url(cls, url: str) -> Self:
         """Open the ledger at an address.
 
         Args:
-            url: `sqlite:///relative/path`, `sqlite:////absolute/path`, or a bare path.
+            url: `sqlite:///relative/path`, `sqlite:////absolute/path`, a bare path, or
+                `postgresql://user:password@host:port/database`.
 
         Returns:
             The ledger, open.
 
         Raises:
-            LedgerError: The address is of another kind, or the file cannot be opened.
+            LedgerError: The address is of another kind, or what it names cannot be opened.
         """
-        return cls(ledger_path(url))
+        if not names_a_server(url):
+            return cls(ledger_path(url))
+        address = Address.read(url)
+        from aideon_agents.ledger.postgres.database import PostgresDatabase  # noqa: PLC0415 - an extra, and slow
 
-    def start_run(self, start: RunStart) -> str:
-        """Write a run's row, `running` in this process, and return its id."""
-        process = this_process()
-        owner = (process.host, process.pid, process.start)
-        self._write(_START_RUN, (*_RUN_START(start), "running", *owner, utc_text(now())))
+        return cls(PostgresDatabase(address))
+
+    def start_run(
+        self, start: RunStart, budget: Budget | None = None, *, tx: Statements | None = None
+    ) -> str:
+        """Write a run's row, `running` in this process.
+
+        Args:
+            start: What is known of it.
+            budget: What it may cost; None: only what stands in the ledger limits it.
+            tx: The transaction that it is part of; None: it is one by itself.
+
+        Returns:
+            Its id.
+        """
+        values: dict[str, Any] = (
+            _fields(start, statements.RUN_START) | _owner() | {"started_at": utc_text(now())}
+        )
+        for name in statements.JSON:
+            values[name] = _json(values[name])
+        with self._within(tx) as rows:
+            rows.write(statements.START_RUN, {**values, "status": "running"})
+            if budget:
+                _limit(rows, start.run_id, budget)
         return start.run_id
 
-    def resume_run(self, run_id: str) -> None:
-        """Set a run to `running` again, now in this process."""
-        process = this_process()
-        self._write(_RESUME_RUN, (process.host, process.pid, process.start, run_id))
+    def set_run_budget(self, run_id: str, budget: Budget) -> None:
+        """Give a run another budget: the new total, in which what it has spent counts."""
+        with self.database.transaction() as tx:
+            _limit(tx, run_id, budget)
+
+    def set_budget(self, scope: str, budget: Amount, *, warns: bool = False) -> None:
+        """Set a standing limit, in place of one on the same scope.
+
+        Args:
+            scope: Such as `day`, `run`, `user:alice` or `month:provider:openai`.
+            budget: US dollars.
+            warns: Only warn, and refuse nothing.
+
+        Raises:
+            UserError: The scope or the amount is none.
+        """
+        set_limit(self.database, scope, nanousd(budget), warns=warns)
+
+    def purse(self, run_id: str | None) -> Purse:
+        """What a run's calls may still cost; None: they belong to no run."""
+        return Purse(self.budgets, place_of_run(self.database, run_id, at=utc_text(now())))
+
+    def resume_run(self, seen: Run, *, tx: Statements | None = None) -> None:
+        """Set a run to `running` again, now in this process.
+
+        Args:
+            seen: The run as it was read: of several who read the same, one resumes it.
+            tx: The transaction that it is part of; None: it is one by itself.
+
+        Raises:
+            UserError: It has gone on since.
+        """
+        which = {"run_id": seen.run_id}
+        with self._within(tx) as rows:
+            (row,) = rows.select(statements.ONE_RUN, which)
+            is_now = run_in(row)
+            if (is_now.status, is_now.ended_at) != (seen.status, seen.ended_at):
+                raise UserError(
+                    f"run {seen.run_id} has gone on meanwhile and is {is_now.status}: "
+                    f"`aideon runs show {seen.run_id}` shows it"
+                )
+            rows.write(statements.RESUME_RUN, {**_owner(), **which})
 
     def mark_rehearsed(self, run_id: str) -> None:
         """Say of a run that its answers are rehearsed, which only its first call can tell."""
-        self._write("UPDATE runs SET rehearsed = 1 WHERE run_id = ?", (run_id,))
+        self._write("UPDATE runs SET rehearsed = 1 WHERE run_id = :run_id", {"run_id": run_id})
 
     def finish_run(
         self,
@@ -97,6 +170,7 @@ class Ledger:
         error_type: str | None = None,
         output: str | None = None,
         results: Mapping[str, Any] | None = None,
+        tx: Statements | None = None,
     ) -> bool:
         """Complete a run's row. The first finish stands, until the run is resumed.
 
@@ -108,18 +182,39 @@ class Ledger:
             error_type: The name of the error's class.
             output: The last result's text, given only when content is recorded.
             results: Every node's result as JSON values, given only when content is recorded.
+            tx: The transaction that it is part of; None: it is one by itself.
 
         Returns:
             Whether the run was running.
         """
-        kept = None if results is None else json.dumps(results, ensure_ascii=False)
-        line = None if error is None else stored_line(error)
-        values = (status, stop_reason, line, error_type, output, kept, utc_text(now()), run_id)
-        return self._write(_FINISH_RUN, values) == 1
+        values = {
+            "run_id": run_id,
+            "status": status,
+            "stop_reason": stop_reason,
+            "error": None if error is None else stored_line(error),
+            "error_type": error_type,
+            "output": output,
+            "results": _json(results),
+            "ended_at": utc_text(now()),
+        }
+        with self._within(tx) as rows:
+            return rows.write(statements.FINISH_RUN, values) == 1
 
-    def start_call(self, start: CallStart) -> None:
-        """Write a call's row, `started`: from here on money may be spent."""
-        self._write(_START_CALL, (*_CALL_START(start), "started"))
+    def start_call(self, start: CallStart, *, prompt: str | None = None) -> None:
+        """Write a call's row, `started`: from here on money may be spent.
+
+        Args:
+            start: What is known of it.
+            prompt: What it asks, as JSON, given only when content is recorded. When it cannot be
+                kept there is no row either, since the call is not made then.
+        """
+        values = {**_fields(start, statements.CALL_START), "status": "started"}
+        if prompt is None:
+            self._write(statements.START_CALL, values)
+            return
+        with self.database.transaction() as tx:
+            tx.later(statements.START_CALL, values)
+            tx.later(statements.RECORD_PROMPT, {"call_id": start.call_id, "prompt": prompt})
 
     def finish_call(self, call_id: str, end: CallEnd) -> bool:
         """Complete a call's row, its error as one line without keys.
@@ -133,16 +228,24 @@ class Ledger:
             change nothing.
         """
         line = None if end.error is None else stored_line(end.error)
-        counts = _USAGE(end.usage) if end.usage else _NO_USAGE
-        return self._write(_FINISH_CALL, (*_CALL_END(end), line, *counts, call_id)) == 1
-
-    def record_prompt(self, call_id: str, prompt: str) -> None:
-        """Keep what a call asks, as JSON. Only of a run that was told to record content."""
-        self._write(_RECORD_PROMPT, (call_id, prompt))
+        counts = _fields(end.usage, statements.USAGE) if end.usage else statements.NO_USAGE
+        values = {
+            **_fields(end, statements.END_COLUMNS),
+            **counts,
+            "error": line,
+            "call_id": call_id,
+        }
+        alerts: list[Alert] = []
+        with self.database.transaction() as tx:
+            is_first = tx.write(statements.FINISH_CALL, values) == 1
+            if is_first:
+                alerts = holds.settle(tx, call_id, end.cost_nanousd)
+        self.budgets.settled(call_id, alerts)
+        return is_first
 
     def record_answer(self, call_id: str, answer: str) -> None:
         """Keep what a call was answered, as JSON, beside its prompt."""
-        self._write("UPDATE contents SET answer = ? WHERE call_id = ?", (answer, call_id))
+        self._write(statements.RECORD_ANSWER, {"call_id": call_id, "answer": answer})
 
     def contents(self, run_id: str) -> list[Content]:
         """What was asked and answered in a run, by its whole id, in the order of its calls.
@@ -155,7 +258,7 @@ class Ledger:
                 prompt=json.loads(row["prompt"]),
                 answer=None if row["answer"] is None else json.loads(row["answer"]),
             )
-            for row in self.select(_CONTENTS_OF_RUN, (run_id,))
+            for row in self.select(statements.CONTENTS_OF_RUN, {"run_id": run_id})
         ]
 
     def find_run(self, ref: str) -> Run:
@@ -173,15 +276,18 @@ class Ledger:
         if ref == "last":
             if newest := self.runs(limit=1):
                 return newest[0]
-            raise RunNotFound(f"no run in {self.path} yet: start one with `aideon run`")
+            raise RunNotFound(f"no run in {self.database.name} yet: start one with `aideon run`")
         start = ref.strip().upper()
-        found = self.select(_RUNS_FROM, (start, start + "\uffff")) if start else []
+        ends = {"first": start, "last": start + "\uffff"}
+        found = self.select(statements.RUNS_FROM, ends) if start else []
         exact = [row for row in found if row["run_id"] == start]
         rows = exact or found
         if len(rows) == 1:
-            return _run(rows[0])
+            return run_in(rows[0])
         if not rows:
-            raise RunNotFound(f"no run {ref!r} in {self.path}: `aideon runs list` shows them")
+            raise RunNotFound(
+                f"no run {ref!r} in {self.database.name}: `aideon runs list` shows them"
+            )
         named = ", ".join(row["run_id"] for row in rows[:_NAMED_AT_MOST])
         more = ", ..." if len(rows) > _NAMED_AT_MOST else ""
         raise RunNotFound(f"several runs begin with {ref!r}, write more of one: {named}{more}")
@@ -195,24 +301,21 @@ class Ledger:
         Returns:
             Their rows. A run whose process is gone reads `crashed`.
         """
-        return [_run(row) for row in self.select(_NEWEST_RUNS, (-1 if limit is None else limit,))]
+        most = statements.MOST_ROWS if limit is None else limit
+        return [run_in(row) for row in self.select(statements.NEWEST_RUNS, {"most": most})]
 
     def calls(self, run_id: str) -> list[Call]:
         """A run's calls, by its whole id, in the order in which they started."""
-        return [_call(row) for row in self.select(_CALLS_OF_RUN, (run_id,))]
+        return [call_in(row) for row in self.select(statements.CALLS_OF_RUN, {"run_id": run_id})]
 
-    def select(self, sql: str, values: Values = ()) -> list[sqlite3.Row]:
+    def select(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         """Read rows; the way in for the reports of this room."""
-        try:
-            with self._lock:
-                return self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise explained(self.path, error) from error
+        return self.database.select(sql, values or {})
 
     def close(self) -> None:
-        """Close the file. Rows are safe without it."""
-        with self._lock:
-            self._connection.close()
+        """Close it. Rows are safe without it."""
+        self.budgets.close()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -221,77 +324,30 @@ class Ledger:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Ledger({str(self.path)!r})"
+        return f"Ledger({self.database.name!r})"
 
-    def _write(self, sql: str, values: Sequence[object]) -> int:
-        try:
-            with self._lock:
-                return self._connection.execute(sql, values).rowcount
-        except (sqlite3.Error, OverflowError) as error:
-            raise explained(self.path, error) from error
+    def _write(self, sql: str, values: Mapping[str, object]) -> int:
+        return self.database.write(sql, values)
 
-
-def _names(shape: type[Any], *, without: tuple[str, ...] = ()) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(shape) if f.name not in without)
+    def _within(self, tx: Statements | None) -> AbstractContextManager[Statements]:
+        return self.database.transaction() if tx is None else contextlib.nullcontext(tx)
 
 
-def _insert(table: str, columns: Sequence[str]) -> str:
-    places = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - our names
+def _limit(tx: Statements, run_id: str, budget: Budget) -> None:
+    for account, limit in budget.limits(run_id):
+        opened(tx, account, limit)
 
 
-def _update(table: str, columns: Sequence[str], where: str) -> str:
-    changes = ", ".join(f"{column} = ?" for column in columns)
-    return f"UPDATE {table} SET {changes} WHERE {where}"  # noqa: S608 - our names
+def _fields(shape: object, names: Sequence[str]) -> dict[str, Any]:
+    """A row's values. dataclasses.asdict copies deeply and takes longer than the insert."""
+    return {name: getattr(shape, name) for name in names}
 
 
-# Each statement is written once from the shape whose fields it holds, and each shape is read by
-# one attrgetter: dataclasses.astuple copies deeply and takes longer than the insert.
-_RUN_START = attrgetter(*_names(RunStart))
-_CALL_START = attrgetter(*_names(CallStart))
-_END_COLUMNS = _names(CallEnd, without=("usage", "error"))
-_CALL_END = attrgetter(*_END_COLUMNS)
-_USAGE = attrgetter(*_names(Usage))
-_NO_USAGE = (None,) * len(_names(Usage))
-_OWNER = ("host", "pid", "process_start")
-
-_START_RUN = _insert("runs", (*_names(RunStart), "status", *_OWNER, "started_at"))
-_RESUME_RUN = (
-    "UPDATE runs SET status = 'running', stop_reason = NULL, error = NULL, error_type = NULL,"
-    " ended_at = NULL, host = ?, pid = ?, process_start = ? WHERE run_id = ?"
-)
-_FINISH_RUN = _update(
-    "runs",
-    ("status", "stop_reason", "error", "error_type", "output", "results", "ended_at"),
-    "run_id = ? AND status = 'running'",
-)
-# A call that two handlers report is one call: the first row stands.
-_START_CALL = _insert("calls", (*_names(CallStart), "status")) + " ON CONFLICT DO NOTHING"
-_FINISH_CALL = _update(
-    "calls", (*_END_COLUMNS, "error", *_names(Usage)), "call_id = ? AND status = 'started'"
-)
-_RUNS_FROM = "SELECT * FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id"
-_NEWEST_RUNS = "SELECT * FROM runs ORDER BY started_at DESC, run_id DESC LIMIT ?"
-_CALLS_OF_RUN = "SELECT * FROM calls WHERE run_id = ? ORDER BY started_at, rowid"
-_RECORD_PROMPT = _insert("contents", ("call_id", "prompt")) + " ON CONFLICT DO NOTHING"
-_CONTENTS_OF_RUN = (
-    "SELECT contents.* FROM contents JOIN calls USING (call_id) WHERE run_id = ?"
-    " ORDER BY started_at, calls.rowid"
-)
+def _owner() -> dict[str, Any]:
+    """This process, as a run's row names it."""
+    process = this_process()
+    return {"host": process.host, "pid": process.pid, "process_start": process.start}
 
 
-def _run(row: sqlite3.Row) -> Run:
-    fields = dict(row)
-    owner = Process(fields.pop("host"), fields.pop("pid"), fields.pop("process_start"))
-    if fields["status"] == "running" and is_gone(owner):
-        fields["status"] = "crashed"
-    fields["rehearsed"] = bool(fields["rehearsed"])
-    fields["results"] = None if fields["results"] is None else json.loads(fields["results"])
-    return Run(**fields)
-
-
-def _call(row: sqlite3.Row) -> Call:
-    fields = dict(row)
-    fields["shortened"] = bool(fields["shortened"])
-    fields["rehearsed"] = bool(fields["rehearsed"])
-    return Call(**fields)
+def _json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)

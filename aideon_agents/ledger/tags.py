@@ -31,5 +31,14 @@ MODEL = "aideon_model"
 REHEARSED = "aideon_rehearsed"
 """True when the answer is worked out by rule and nothing is paid."""
 
+SHORTENED = "aideon_shortened"
+"""True when the answer is given less room than asked for, to fit a budget."""
+
+ECONOMIZED = "aideon_economized"
+"""True when a cheaper model is asked before the chain's first, because a budget is nearly used up."""
+
+HELD_AT = "aideon_held_at"
+"""When the call's money was held, as `clock.utc_text` writes it: its row begins at the same time."""
+
 USAGE_SOURCE = "aideon_usage_source"
 """In an answer's response_metadata: `estimated` when its token counts are not a provider's."""

@@ -13,6 +13,7 @@ from aideon_agents import errors
 if TYPE_CHECKING:
     from aideon_agents.errors import ProviderError
     from aideon_agents.models.breaker import Breaker, Leave
+    from aideon_agents.models.pace import Pace
     from aideon_agents.models.slots import Slots
 
 
@@ -21,7 +22,11 @@ class Candidate:
     """One model in the line."""
 
     position: int
-    """0 is the primary."""
+    """0 is asked first."""
+    rank: int
+    """Its place in the chain as chosen, 0 is the primary. Near a budget's end the line is another."""
+    economized: bool
+    """It is asked before the primary, because a budget is nearly used up."""
     provider: str
     model: str
     key_variable: str | None
@@ -32,6 +37,8 @@ class Candidate:
     model_breaker: Breaker
     key_breaker: Breaker
     """Shared by every model that is asked with the same key."""
+    pace: Pace
+    """The same."""
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.model}"

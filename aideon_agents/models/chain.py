@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
+from langchain_core.runnables import ensure_config
 from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
 
@@ -13,14 +15,16 @@ from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import catalog
+from aideon_agents.models.affording import purse_of
 from aideon_agents.models.attempts import Attempts, Candidate
 from aideon_agents.models.breaker import Breakers
 from aideon_agents.models.clients import shared_client, timeouts, unused_client
 from aideon_agents.models.counted import Counted
 from aideon_agents.models.guard import HANDLED, LONGEST_ATTEMPT, Guard
+from aideon_agents.models.pace import Paces
 from aideon_agents.models.providers import Provider, providers, resolve
 from aideon_agents.models.rehearsal import RehearsalChatModel
-from aideon_agents.models.selection import choose
+from aideon_agents.models.selection import cheapest_first, choose
 from aideon_agents.models.slots import process_slots
 
 if TYPE_CHECKING:
@@ -95,11 +99,20 @@ class Models:
         """
         names, known = self._names(request, context)
         attempts = Attempts(request.timeout or _CHAIN_SECONDS, self._slots, self._said)
-        for name in self._served(names, known):
-            attempts.line.append(_candidate(len(attempts.line), name, known[name.provider]))
+        chain = list(enumerate(self._served(names, known)))
+        for rank, name in cheapest_first(chain, request) if _is_nearly_out() else chain:
+            place = len(attempts.line)
+            candidate = _candidate(place, name, known[name.provider], self._slots.limit)
+            attempts.line.append(dataclasses.replace(candidate, rank=rank))
+        primary = next(one.position for one in attempts.line if one.rank == 0)
+        attempts.line[:primary] = [
+            dataclasses.replace(one, economized=True) for one in attempts.line[:primary]
+        ]
         wants = _wants(request, context)
         first, *others = (
-            self._guarded(candidate, known[candidate.provider], attempts, wants)
+            self._rehearsed(candidate, attempts, wants, longest=context.longest)
+            if candidate.rehearsed
+            else self._guarded(candidate, known[candidate.provider], attempts, wants)
             for candidate in attempts.line
         )
         return first.with_fallbacks(others, exceptions_to_handle=HANDLED)
@@ -165,18 +178,18 @@ class Models:
                     self._said.add(str(off))
                     _log.warning("%s", off)
 
+    def _rehearsed(
+        self, candidate: Candidate, attempts: Attempts, wants: dict[str, Any], *, longest: bool
+    ) -> BaseChatModel:
+        """A model of a chain that answers by rule, guarded as well."""
+        options = _options(candidate, attempts, wants)
+        return _Rehearsed(provider=candidate.provider, longest=longest, **options)
+
     def _guarded(
         self, candidate: Candidate, provider: Provider, attempts: Attempts, wants: dict[str, Any]
     ) -> BaseChatModel:
         """One model of a chain, guarded."""
-        options: dict[str, Any] = {
-            **wants,
-            "candidate": candidate,
-            "attempts": attempts,
-            "model": candidate.model,
-        }
-        if candidate.rehearsed:
-            return _Rehearsed(provider=candidate.provider, **options)
+        options = _options(candidate, attempts, wants)
         if str(candidate) in self._catalog.reasoning:
             options["temperature"] = None
         return cast("Any", _CLIENTS[candidate.provider])(
@@ -192,14 +205,17 @@ class Models:
 
 
 _BREAKERS = Breakers()
-"""The process's: what one run learned of a dead provider holds for the next."""
+_PACES = Paces()
+"""The process's: what one run learned of a provider that is dead or busy holds for the next."""
 
 
-def _candidate(position: int, name: ModelName, provider: Provider) -> Candidate:
+def _candidate(position: int, name: ModelName, provider: Provider, most: int) -> Candidate:
     key = provider.key.get_secret_value() if provider.key else ""
     place = (provider.base_url, provider.pretend, hash(key))
     return Candidate(
         position=position,
+        rank=position,
+        economized=False,
         provider=name.provider,
         model=name.model,
         key_variable=provider.key_variable,
@@ -207,7 +223,13 @@ def _candidate(position: int, name: ModelName, provider: Provider) -> Candidate:
         window=context_window(name.provider, name.model),
         model_breaker=_BREAKERS.of(*place, name.model),
         key_breaker=_BREAKERS.of(*place),
+        pace=_PACES.of(most, *place),
     )
+
+
+def _options(candidate: Candidate, attempts: Attempts, wants: dict[str, Any]) -> dict[str, Any]:
+    """What every model is built with."""
+    return {**wants, "candidate": candidate, "attempts": attempts, "model": candidate.model}
 
 
 def _wants(request: ModelRequest, context: Context) -> dict[str, Any]:
@@ -218,6 +240,12 @@ def _wants(request: ModelRequest, context: Context) -> dict[str, Any]:
         # Explicit either way: a viewer that listens must not turn streaming on.
         "streaming": context.stream,
     }
+
+
+def _is_nearly_out() -> bool:
+    """Whether a budget of whoever asks, as far as a recorder is listening, is nearly used up."""
+    purse = purse_of(ensure_config())
+    return purse is not None and purse.is_nearly_empty()
 
 
 @functools.lru_cache(maxsize=1)

@@ -23,13 +23,16 @@ from pydantic import Field, InstanceOf
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
+from aideon_agents.models.affording import Held, affording_for
 from aideon_agents.models.answers.tokens import estimate_tokens
 from aideon_agents.models.attempts import Admission, Attempts, Candidate
 from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.faults import translate
+from aideon_agents.models.nesting import nested
 from aideon_agents.models.received import checked, is_empty, may_be_empty
 from aideon_agents.models.restart import announce_restart
 from aideon_agents.models.shape import REPAIR, shaped
+from aideon_agents.models.turns import turn
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
@@ -47,6 +50,7 @@ HANDLED = (
     errors.KeyRejected,
     errors.ModelGone,
     errors.ContextTooLong,
+    errors.TooDear,
     errors.Malformed,
     errors.Partial,
 )
@@ -84,10 +88,9 @@ class Guard(BaseChatModel):
         while True:
             leave = await self._admitted()
             attempt = self._tagged(config)
-            named = _named(attempt, kwargs)
             try:
-                async with self._turn(leave):
-                    answer = await super().ainvoke(input, attempt, stop=stop, **named)
+                async with self._turn(leave, attempt, input, {**kwargs, "stop": stop}) as given:
+                    answer = await super().ainvoke(input, **given)
             except errors.ProviderError as error:
                 await self._pause_or_raise(error, config)
             else:
@@ -108,13 +111,13 @@ class Guard(BaseChatModel):
             leave = await self._admitted()
             attempt = self._tagged(config)
             shown = is_filtered = False
-            named = _named(attempt, kwargs)
-            source = cast("Chunks", super().astream(input, attempt, stop=stop, **named))
             try:
-                async with self._turn(leave), contextlib.aclosing(source):
-                    async for chunk in source:
-                        shown, is_filtered = True, is_filtered or _is_filtered(chunk)
-                        yield chunk
+                async with self._turn(leave, attempt, input, {**kwargs, "stop": stop}) as given:
+                    source = cast("Chunks", super().astream(input, **given))
+                    async with contextlib.aclosing(source):
+                        async for chunk in source:
+                            shown, is_filtered = True, is_filtered or _is_filtered(chunk)
+                            yield chunk
             except errors.ProviderError as error:
                 if shown:
                     raise
@@ -261,36 +264,41 @@ class Guard(BaseChatModel):
             await asyncio.sleep(_LOOK_AGAIN)  # somebody else is finding out whether it is back
 
     @contextlib.asynccontextmanager
-    async def _turn(self, leave: Admission) -> AsyncGenerator[None]:
-        """Hold a slot for one attempt, and tell the breakers how it ended."""
+    async def _turn(
+        self,
+        leave: Admission,
+        attempt: RunnableConfig,
+        question: LanguageModelInput,
+        kwargs: dict[str, Any],
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Hold a slot and the money for one attempt, and tell the breakers how it ended.
+
+        Gives what the attempt is made with: its config, and what else the model is told.
+        """
+        affording = None
+        if not self.candidate.rehearsed:
+            affording = affording_for(self, self.attempts.line, attempt, question, kwargs)
         try:
-            async with self.attempts.slots.one():
-                self._check_time(leave)
-                yield
+            async with turn(self.attempts, self.candidate, leave, affording) as held:
+                yield _told(attempt, kwargs, held)
         except BaseException as error:
             leave.heard(error)
             raise
         leave.heard(None)
-
-    def _check_time(self, leave: Admission) -> None:
-        """Ask nobody when the wait for a slot has used the time up."""
-        if not self.attempts.time_left():
-            leave.returned()
-            late = f"{self.candidate} was not asked: the chain's time was up"
-            raise errors.Transient(late, billed=False, timed_out=True)
 
     def _seconds(self) -> float:
         return min(LONGEST_ATTEMPT, self.attempts.share(self.candidate))
 
     def _tagged(self, config: RunnableConfig | None) -> RunnableConfig:
         """The caller's config, saying which attempt this is; its run id is the row's call id."""
-        given = ensure_config(config)
+        given = nested(config)
         place = {
             tags.PROVIDER: self.candidate.provider,
             tags.MODEL: self.candidate.model,
-            tags.CANDIDATE: self.candidate.position,
+            tags.CANDIDATE: self.candidate.rank,
             tags.ATTEMPT: self.attempts.next_try(self.candidate),
             tags.REHEARSED: self.candidate.rehearsed,
+            tags.ECONOMIZED: self.candidate.economized,
         }
         metadata = {**(given.get("metadata") or {}), **place}
         return cast("RunnableConfig", {**given, "metadata": metadata, "run_id": uuid7()})
@@ -371,7 +379,14 @@ async def _within(
             yield chunk
 
 
-def _named(attempt: RunnableConfig, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with a header that names the row, so that a provider's support can find the call."""
+def _told(attempt: RunnableConfig, kwargs: Mapping[str, Any], held: Held) -> dict[str, Any]:
+    """What an attempt is made with.
+
+    A header names the row, so that a provider's support can find the call.
+    """
     headers = {**(kwargs.get("extra_headers") or {}), CALL_HEADER: str(attempt.get("run_id"))}
-    return {**kwargs, "extra_headers": headers}
+    money = {tags.HELD_AT: held.at, tags.SHORTENED: held.max_tokens is not None}
+    metadata = {**(attempt.get("metadata") or {}), **money}
+    room = {} if held.max_tokens is None else {"max_tokens": held.max_tokens}
+    config = {**attempt, "metadata": metadata}
+    return {**kwargs, "extra_headers": headers, **room, "config": config}

@@ -6,6 +6,7 @@ model that would have answered. Its token counts are estimates and say so.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class RehearsalChatModel(InProcessChatModel):
     """The model that would have answered."""
     max_tokens: int | None = None
     """The most output tokens, by estimate; None sets no bound."""
+    longest: bool = False
+    """Each answer is as long and as dear as it can be."""
 
     @property
     def _llm_type(self) -> str:
@@ -67,7 +70,8 @@ class RehearsalChatModel(InProcessChatModel):
         Raises:
             Malformed: No valid answer to the schema can be made by simple means.
         """
-        ask = ask_of(messages, {"max_tokens": self.max_tokens, **options})
+        asked = ask_of(messages, {"max_tokens": self.max_tokens, **options})
+        ask = dataclasses.replace(asked, longest=self.longest)
         try:
             answer = reply(ask)
         except ValueError as error:
@@ -119,12 +123,13 @@ def message_of(answer: Answer, ask: Ask, model: str) -> AIMessage:
     Returns:
         The message; arguments that broke off become an invalid tool call.
     """
+    given = max(answer.output_tokens, ask.max_tokens or 0) if ask.longest else answer.output_tokens
     message = AIMessage(
         content=answer.text,
         usage_metadata={
             "input_tokens": ask.input_tokens,
-            "output_tokens": answer.output_tokens,
-            "total_tokens": ask.input_tokens + answer.output_tokens,
+            "output_tokens": given,
+            "total_tokens": ask.input_tokens + given,
         },
         response_metadata={
             "model_name": model,

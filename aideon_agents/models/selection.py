@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from aideon_agents.errors import NoModel
+from aideon_agents.ledger.clock import now
+from aideon_agents.ledger.pricing import price
+from aideon_agents.ledger.usage import Usage
 from aideon_agents.models.catalog import ModelName, Rung
 from aideon_agents.models.providers import ANY_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aideon_agents.models.catalog import Catalog
     from aideon_agents.models.providers import Provider
@@ -75,3 +79,26 @@ def choose(
             "or AIDEON_OFFLINE=1 to rehearse without one"
         )
     return able
+
+
+def cheapest_first(
+    chain: Sequence[tuple[int, ModelName]], request: ModelRequest
+) -> list[tuple[int, ModelName]]:
+    """A chain with its cheaper models first, for when a budget is nearly used up.
+
+    Args:
+        chain: Each candidate's place and name, primary first.
+        request: What the node asks for; every candidate of its chain can answer it.
+
+    Returns:
+        The same by what a prompt as long as the longest answer would cost; those whose price is
+        unknown come last.
+    """
+    tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
+
+    def worst(candidate: tuple[int, ModelName]) -> float:
+        _, name = candidate
+        known = price(name.provider, name.model, tokens, now()).nanousd
+        return math.inf if known is None else known
+
+    return sorted(chain, key=worst)

@@ -32,6 +32,25 @@ class Slots:
             collections.deque()
         )
 
+    @property
+    def held(self) -> int:
+        """How many are held now."""
+        return self._held
+
+    def resize(self, limit: int) -> None:
+        """Let more or fewer hold a slot at once. Those who hold one too many keep it.
+
+        Args:
+            limit: How many may.
+        """
+        with self._lock:
+            more = min(limit - self._held, len(self._waiting))
+            self.limit = limit
+            self._held += max(0, more)
+            turns = [self._waiting.popleft() for _ in range(more)]
+        for loop, turn in turns:
+            self._hand_over(loop, turn)
+
     @contextlib.asynccontextmanager
     async def one(self) -> AsyncGenerator[None]:
         """Hold one slot for the length of a block."""
@@ -65,10 +84,13 @@ class Slots:
 
     def _release(self) -> None:
         with self._lock:
-            if not self._waiting:
+            if not self._waiting or self._held > self.limit:
                 self._held -= 1
                 return
             loop, turn = self._waiting.popleft()
+        self._hand_over(loop, turn)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, turn: asyncio.Future[None]) -> None:
         try:
             loop.call_soon_threadsafe(_wake, turn)
         except RuntimeError:  # the waiter's loop is closed, so nobody waits there any more

@@ -9,7 +9,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from langgraph.errors import GraphBubbleUp, NodeCancelledError
+from langgraph.errors import GraphBubbleUp, NodeCancelledError, is_invalid_resume
 from langgraph.runtime import get_runtime
 
 from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError
@@ -89,7 +89,7 @@ class Branch:
             except _NEVER_KEPT:
                 raise
             except Exception as error:
-                if not self.keeps:
+                if not self.keeps or is_invalid_resume(error):
                     raise
                 return _failed(error, state, config)
         return _recovered(update, state, config) if self.keeps else update

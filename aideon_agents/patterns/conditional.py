@@ -57,10 +57,10 @@ def conditional(
     asked = _asked(condition, routes, name)
     (decision,) = making.named([asked], name, reserved=routes)
     key = condition if isinstance(condition, str) else None
-    fork = _Fork(asked, routes, default, name, key)
+    fork = _Fork(decision.runnable, routes, default, name, key)
     needs = [key] if key and default is None else []
     graph = making.builder(entry=State)
-    making.add(graph, decision, Enclosing(fork.decide, [asked], decision.name, needs=needs))
+    making.add(graph, decision, Enclosing(fork.decide, [fork.asked], decision.name, needs=needs))
     graph.add_edge(START, decision.name)
     graph.add_conditional_edges(decision.name, route_branch, {route: route for route in routes})
     for way in ways:
@@ -79,10 +79,11 @@ def _ways(branches: Mapping[str, Node], pattern: str) -> list[making.Named]:
     for route in branches:
         if not making.can_name(route):
             raise UserError(f"{pattern}: {route!r} cannot name a route: leave out /, | and :")
-    made = [making.named([node], pattern)[0] for node in branches.values()]
+    made = [making.named([node], pattern, rounds=0)[0] for node in branches.values()]
     if not made:
         raise UserError(f"{pattern} needs at least one branch")
-    return [dataclasses.replace(way, name=route) for route, way in zip(branches, made, strict=True)]
+    ways = zip(branches, made, strict=True)
+    return [making.approved(dataclasses.replace(way, name=route)) for route, way in ways]
 
 
 def _asked(condition: Node | str, routes: Sequence[str], pattern: str) -> Runnable[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
@@ -24,9 +25,18 @@ def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
     Returns:
         The node, called like the function.
     """
+    return node(Answering(function).work, name_of(function))
 
-    async def work(state: State, config: RunnableConfig) -> Any:
-        returned = await answer(function, state)
+
+@dataclasses.dataclass(frozen=True)
+class Answering:
+    """What a plain function does as a node."""
+
+    function: Callable[..., Any]
+
+    async def work(self, state: State, config: RunnableConfig) -> Any:
+        """Call it, and take what it returns for an update or a result."""
+        returned = await answer(self.function, state)
         if returned is None or isinstance(returned, Mapping):
             return cast("Any", returned)
         path = here(config)
@@ -39,8 +49,6 @@ def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
             order=next_order(state.get("results") or {}),
         )
         return {"results": {path: result}}
-
-    return node(work, name_of(function))
 
 
 def node(

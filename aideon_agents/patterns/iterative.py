@@ -14,12 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.patterns import nodes as making
+from aideon_agents.patterns.approval import Judged, Shown
 from aideon_agents.patterns.enclosing import Enclosing
 from aideon_agents.patterns.places import own_path
 from aideon_agents.state import (
     Entry,
-    Results,
-    State,
     StepResult,
     Verdict,
     last,
@@ -45,6 +44,8 @@ class Round(BaseModel):
     content: str
     """The step's answer."""
     verdict: Verdict
+    declined: bool = False
+    """Whether the verdict is that of a person who said no, and not the check's."""
 
 
 class Rounds(BaseModel):
@@ -64,7 +65,7 @@ class LoopEntry(Entry, total=False):
     feedback: str
 
 
-class Loop(State, total=False):
+class Loop(Shown, total=False):
     """What a loop's nodes read."""
 
     rounds: Annotated[list[Round], last]
@@ -86,6 +87,10 @@ def iterative(
     A round passes when the verdict's `passed` is true and, where `pass_score` is given, its score
     reaches it. The result is the best round's: the highest score, of those that passed if any did.
 
+    Where a person must agree (`approve`) to the step's result or to the check's, a no with feedback
+    is the round's verdict, and the check is not asked; in the last round it ends the run. A round
+    that was declined is not the result.
+
     Args:
         step: The agent, function or graph to run; from round 2 on it is given the feedback.
         check: A validator, or whatever else writes a `verdict`.
@@ -103,7 +108,7 @@ def iterative(
         raise UserError(f"{name}: max_rounds is {max_rounds}, it must be at least 1")
     if pass_score is not None and not 0 <= pass_score <= 1:
         raise UserError(f"{name}: pass_score is {pass_score}, it must be from 0 to 1")
-    work, judge = making.named([step, check], name)
+    work, judge = making.named([step, check], name, rounds=max_rounds)
     judging = _Judge(judge.runnable, max_rounds, pass_score, name)
     graph = making.builder(Loop, entry=LoopEntry)
     making.add(graph, work)
@@ -135,15 +140,15 @@ class _Judge:
 
     async def judge(self, state: Loop, config: RunnableConfig, door: Door) -> dict[str, Any]:
         judged = _latest_work(state.get("results") or {})
-        # A check that is a graph gives back any verdict it was given, and the feedback is not its.
-        unjudged = {**state, "verdict": None, "feedback": ""}
-        update = cast("Results", await door.call(self.check, unjudged, config))
-        verdict = (update or {}).get("verdict")
+        update = await self._checked(state, config, door)
+        declined = update.get("declined")
+        verdict = _declining(declined) if declined else update.get("verdict")
         if judged is None or verdict is None:
             raise StepFailed(f"{self.loop}: the step gave no result or its check no verdict")
         verdict = self._strict(verdict)
-        rounds = [*(state.get("rounds") or ()), Round(content=judged.content, verdict=verdict)]
-        written = {**update, "verdict": verdict}
+        now = Round(content=judged.content, verdict=verdict, declined=bool(declined))
+        rounds = [*(state.get("rounds") or ()), now]
+        written = {**update, "verdict": verdict, "declined": None}
         if not verdict.passed and len(rounds) < self.max_rounds:
             again = {"round": len(rounds) + 1, "feedback": verdict.feedback, "stop_reason": None}
             return {**written, **again, "rounds": rounds}
@@ -154,6 +159,14 @@ class _Judge:
         # The next run on the same thread starts with a first round.
         over = {"round": 1, "feedback": "", "rounds": [], "stop_reason": reason}
         return {**written, **over, "results": {**added, own.node_path: own}}
+
+    async def _checked(self, state: Loop, config: RunnableConfig, door: Door) -> Judged:
+        """What the check writes; it is not asked about what a person declined."""
+        if declined := state.get("declined"):
+            return Judged(declined=declined)
+        # A check that is a graph gives back any verdict it was given, and the feedback is not its.
+        unjudged = {**state, "verdict": None, "feedback": ""}
+        return cast("Judged", await door.call(self.check, unjudged, config)) or Judged()
 
     def _strict(self, verdict: Verdict) -> Verdict:
         """The verdict as this loop counts it: a score too low does not pass."""
@@ -169,7 +182,7 @@ def _latest_work(results: dict[str, StepResult]) -> StepResult | None:
 def _result(
     rounds: list[Round], reason: StopReason, path: str, results: dict[str, StepResult]
 ) -> StepResult:
-    best = max(range(len(rounds)), key=lambda index: _rank(rounds[index].verdict))
+    best = max(range(len(rounds)), key=lambda index: _rank(rounds[index]))
     return StepResult(
         node_path=path,
         role="iterative",
@@ -180,5 +193,9 @@ def _result(
     )
 
 
-def _rank(verdict: Verdict) -> tuple[bool, float]:
-    return verdict.passed, verdict.score
+def _rank(now: Round) -> tuple[bool, bool, float]:
+    return not now.declined, now.verdict.passed, now.verdict.score
+
+
+def _declining(feedback: str) -> Verdict:
+    return Verdict(passed=False, score=0, feedback=feedback)

@@ -2,7 +2,7 @@
 
 A node is an agent, a compiled graph (one of ours or anybody's), or a function of the state. Names
 come from the node itself and are made unique; two that somebody gave by hand and that are the same
-are a mistake, and are told so.
+are a mistake, and are told so. A node that a person must agree to is followed by the approval.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger import tags
+from aideon_agents.patterns import approval
 from aideon_agents.patterns.foreign import adapted
 from aideon_agents.patterns.functions import function_node
 from aideon_agents.state import Context, Entry, Results, State, part
@@ -92,13 +93,17 @@ class Named:
         return part(self.name) | ({tags.ROLE: self.role} if self.role else {})
 
 
-def named(nodes: Sequence[Node], pattern: str, *, reserved: Iterable[str] = ()) -> list[Named]:
+def named(
+    nodes: Sequence[Node], pattern: str, *, reserved: Iterable[str] = (), rounds: int = 1
+) -> list[Named]:
     """Give each node of a pattern its name.
 
     Args:
         nodes: Agents, graphs or functions.
         pattern: The pattern's name, for the error.
         reserved: Names that the pattern's other nodes have.
+        rounds: How many rounds the pattern has for a node whose result a person sends back; 0: it
+            sees to all approvals itself.
 
     Returns:
         The nodes in the same order, each name once.
@@ -125,8 +130,26 @@ def named(nodes: Sequence[Node], pattern: str, *, reserved: Iterable[str] = ()) 
             )
         name = _free(wanted, taken)
         taken[name] = position
-        result.append(Named(name, runnable, getattr(node, "role", None)))
+        one = Named(name, runnable, getattr(node, "role", None))
+        result.append(approved(one, rounds) if rounds else one)
     return result
+
+
+def approved(node: Named, rounds: int = 1) -> Named:
+    """A node, followed by the approval if it asks for one.
+
+    Args:
+        node: The node.
+        rounds: How many rounds there are for a result that a person sends back.
+
+    Returns:
+        The node, or a graph of the same name.
+    """
+    alone = approval.alone(node.runnable)
+    if alone is node.runnable:
+        return node
+    graph = approval.followed(cast("Any", alone), node.name, node.metadata, rounds)
+    return Named(node.name, graph, None)
 
 
 def can_name(name: str) -> bool:

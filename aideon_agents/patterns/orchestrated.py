@@ -16,11 +16,11 @@ from langgraph.graph import END, START
 from langgraph.types import Send
 
 from aideon_agents.errors import UserError
-from aideon_agents.patterns import functions
+from aideon_agents.patterns import approval, functions
 from aideon_agents.patterns import nodes as making
 from aideon_agents.patterns.enclosing import Enclosing
 from aideon_agents.patterns.places import beside, here, is_in, own_path
-from aideon_agents.patterns.planning import Planning
+from aideon_agents.patterns.planning import Planned, Planning, shown
 from aideon_agents.patterns.plans import last_steps, waves
 from aideon_agents.state import (
     PlanStep,
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 _WORK = "work"
 _COLLECT = "collect"
 
+
 _AGENTS: tuple[str, ...] = get_args(PlanStep.model_fields["agent"].annotation)
 """Whom a plan can name."""
 
 
-class Orchestration(State, total=False):
+class Orchestration(Planned, total=False):
     """What the nodes of an orchestration read."""
 
     wave: int
@@ -69,7 +70,9 @@ def orchestrated(
 
     A step sees the task, what was known before the plan, and the results of the steps that it
     names in `depends_on`; it does not see those that these in turn depend on. A plan that cannot
-    be followed is given back to the planner once, with what is wrong as feedback.
+    be followed is given back to the planner once, with what is wrong as feedback. Where a person
+    must agree to the plan (the planner has `approve`), a no with feedback has it planned again, at
+    most twice. A no to what a worker did ends the run.
 
     Args:
         planner: A planner, or whatever else writes a `plan`.
@@ -89,9 +92,12 @@ def orchestrated(
     if max_steps < 1:
         raise UserError(f"{name}: max_steps is {max_steps}, it must be at least 1")
     crew = _crew(workers, name)
-    if isinstance(planner, making.Planner):
-        planner = planner.planning(tuple(crew), max_steps)
-    (plans,) = making.named([planner], name, reserved=[_WORK, _COLLECT])
+    quiet = approval.alone(planner)
+    asks = quiet is not planner
+    if isinstance(quiet, making.Planner):
+        quiet = quiet.planning(tuple(crew), max_steps)
+    own = [_WORK, _COLLECT, *([approval.NODE] if asks else [])]
+    (plans,) = making.named([quiet], name, reserved=own)
     planning = Planning(plans.runnable, tuple(crew), max_steps, name, _WORK)
     inside = [worker.runnable for worker in crew.values()]
     working = Enclosing(_Working(crew).work, inside, _WORK, opens=False)
@@ -99,10 +105,16 @@ def orchestrated(
 
     graph = making.builder(Orchestration, entry=State)
     making.add(graph, plans, Enclosing(planning.plan, [plans.runnable], plans.name))
+    if asks:
+        showing = functions.node(functools.partial(shown, planner=plans.name), approval.NODE)
+        graph.add_node(approval.NODE, showing, metadata=part(approval.NODE))
+        graph.add_edge(plans.name, approval.NODE)
+        graph.add_conditional_edges(approval.NODE, route_plan, {"again": plans.name, "wave": _WORK})
+    else:
+        graph.add_conditional_edges(plans.name, route_wave, {"wave": _WORK})
     graph.add_node(_WORK, working, metadata=part(_WORK), input_schema=Assignment)
     graph.add_node(_COLLECT, collecting, metadata=part(_COLLECT))
     graph.add_edge(START, plans.name)
-    graph.add_conditional_edges(plans.name, route_wave, {"wave": _WORK})
     graph.add_edge(_WORK, _COLLECT)
     graph.add_conditional_edges(_COLLECT, route_wave, {"wave": _WORK, "done": END})
     return graph.compile(name=name)
@@ -115,6 +127,13 @@ def route_wave(state: Orchestration, config: RunnableConfig) -> list[Send] | Lit
         return "done"
     place = beside(config, _WORK)
     return [Send(_WORK, _assignment(step, state, place)) for step in ahead[0]]
+
+
+def route_plan(
+    state: Orchestration, config: RunnableConfig
+) -> list[Send] | Literal["again", "done"]:
+    """Where an orchestration goes once a person has seen its plan."""
+    return "again" if state.get("declined") else route_wave(state, config)
 
 
 def _plan(state: Orchestration) -> Plan:
@@ -152,7 +171,7 @@ class _Working:
         else:
             doing, told = worker.runnable, {**state, "task": step.description}
         graph = making.builder(entry=State)
-        named = dataclasses.replace(worker, name=step.id, runnable=doing)
+        named = making.approved(dataclasses.replace(worker, name=step.id, runnable=doing))
         making.add(graph, named)
         graph.add_edge(START, named.name)
         graph.add_edge(named.name, END)
@@ -165,7 +184,7 @@ class _Working:
 
 
 def _delayed(result: StepResult, later: int) -> StepResult:
-    return result.model_copy(update={"order": result.order + later})
+    return dataclasses.replace(result, order=result.order + later)
 
 
 def _step(state: Assignment) -> PlanStep:
@@ -196,7 +215,7 @@ def _crew(workers: Sequence[Node], pattern: str) -> dict[str, Named]:
     if not workers:
         raise UserError(f"{pattern} needs at least one worker")
     crew: dict[str, Named] = {}
-    for worker in making.named(workers, pattern):
+    for worker in making.named(workers, pattern, rounds=0):
         role = worker.role or worker.name
         if role not in _AGENTS:
             raise UserError(

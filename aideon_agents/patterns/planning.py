@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from aideon_agents.errors import StepFailed
+from aideon_agents.patterns.approval import Shown, agreed
 from aideon_agents.patterns.places import beside, here, is_in
 from aideon_agents.patterns.plans import complaint, tidied
-from aideon_agents.state import State, merge
+from aideon_agents.state import last, merge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from aideon_agents.state import Plan, Results
 
 _WANTED = "This plan cannot be followed. Write it again without these mistakes:"
+
+
+_MOST_SHOWN = 3
+"""How many plans a person is shown; a no to the last one ends the run."""
+
+
+class Planned(Shown, total=False):
+    """What is known of the plans that a person must agree to."""
+
+    plans: Annotated[int, last]
+    """How many of them the person has sent back; absent: none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +46,13 @@ class Planning:
     work: str
     """The node that does the steps."""
 
-    async def plan(self, state: State, config: RunnableConfig, door: Door) -> dict[str, Any]:
+    async def plan(self, state: Shown, config: RunnableConfig, door: Door) -> dict[str, Any]:
         known = state.get("results") or {}
         own = here(config), beside(config, self.work)
         before = [path for path in known if not any(is_in(path, place) for place in own)]
-        unplanned = {**state, "plan": None}  # a graph would give back any plan it was given
+        wanted = _joined(state.get("feedback"), state.get("declined"))
+        # A graph would give back any plan it was given.
+        unplanned = {**state, "plan": None, **({"feedback": wanted} if wanted else {})}
         update: Results = await door.call(self.planner, unplanned, config) or {}
         plan, wrong = self._checked(update)
         if wrong:
@@ -58,7 +72,7 @@ class Planning:
     ) -> Results:
         """Ask again, with the first plan as the planner's earlier version."""
         known = merge(state.get("results") or {}, update.get("results") or {})
-        wanted = "\n\n".join(filter(None, [state.get("feedback"), f"{_WANTED} {wrong}."]))
+        wanted = _joined(state.get("feedback"), f"{_WANTED} {wrong}.")
         told = {**state, "results": known, "feedback": wanted}
         repaired: Results = await door.call(self.planner, told, config) or {}
         return {**repaired, "results": merge(known, repaired.get("results") or {})}
@@ -69,3 +83,14 @@ class Planning:
             return None, "there is no plan"
         plan = tidied(plan)
         return plan, complaint(plan, self.agents, self.max_steps)
+
+
+async def shown(state: Planned, config: RunnableConfig, *, planner: str) -> dict[str, Any]:
+    """Ask a person about the plan: beside the planner, who has made sure that it can be followed."""
+    number = state.get("plans", 0) + 1
+    declined = agreed(state, beside(config, planner), number=number, most=_MOST_SHOWN)
+    return {"declined": declined, "plans": number if declined else 0}
+
+
+def _joined(*wishes: str | None) -> str:
+    return "\n\n".join(filter(None, wishes))

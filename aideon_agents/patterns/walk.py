@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents.patterns.enclosing import Enclosing
+from aideon_agents.patterns.functions import Answering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aideon_agents.patterns.nodes import Graph
     from aideon_agents.state import ModelRequest
+
+_PACKAGE = f"{__name__.partition('.')[0]}."
 
 
 def requests(graph: Graph) -> Iterator[ModelRequest]:
@@ -40,6 +43,24 @@ def specs(graph: Graph) -> Iterator[Any]:
     for node in nodes(graph):
         if (spec := getattr(node, "spec", None)) is not None:
             yield spec
+
+
+def functions(graph: Graph) -> Iterator[Callable[..., Any]]:
+    """The plain functions that are nodes of a graph.
+
+    Args:
+        graph: Any compiled graph.
+
+    Yields:
+        Each as it was written, in a graph made elsewhere as well; none of ours.
+    """
+    for node in nodes(graph):
+        for given in (getattr(node, "func", None), getattr(node, "afunc", None)):
+            doing = getattr(given, "__self__", None)
+            if isinstance(doing, Answering):
+                yield doing.function
+            elif callable(given) and not str(given.__module__).startswith(_PACKAGE):
+                yield given
 
 
 def nodes(graph: Graph) -> Iterator[object]:

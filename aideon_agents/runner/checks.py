@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 from aideon_agents.agents.material import require
 from aideon_agents.errors import InputError
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from aideon_agents.patterns.nodes import Graph
     from aideon_agents.state import Context
 
+Room: TypeAlias = "tuple[Role, int]"
+"""A role, and the tokens that the roomiest of its models takes, prompt and answer together."""
+
 
 def check(
     graph: Graph,
@@ -29,6 +32,52 @@ def check(
     timeout: float | None,
 ) -> None:
     """Find the caller's mistakes before anything is called."""
+    _check_words(task, inputs)
+    check_time(timeout)
+    require(required_keys(graph), {"inputs": dict(inputs)})
+    _check_length(task, check_models(graph, context))
+
+
+@dataclasses.dataclass(frozen=True)
+class Demands:
+    """What a graph demands of whatever it is given, found once for many tasks."""
+
+    keys: Sequence[str]
+    """The inputs that it cannot do without."""
+    rooms: Sequence[Room]
+
+    @classmethod
+    def of(cls, graph: Graph, context: Context) -> Demands:
+        """Find out what a graph demands.
+
+        Args:
+            graph: The runs'.
+            context: What they are given.
+
+        Returns:
+            The demands.
+
+        Raises:
+            UserError: No model can answer one of its agents.
+        """
+        return cls(required_keys(graph), check_models(graph, context))
+
+    def check(self, task: str, inputs: Mapping[str, Any]) -> None:
+        """Find a mistake in what one run is given.
+
+        Args:
+            task: Its task.
+            inputs: Its inputs.
+
+        Raises:
+            InputError: There is one.
+        """
+        _check_words(task, inputs)
+        require(self.keys, {"inputs": dict(inputs)})
+        _check_length(task, self.rooms)
+
+
+def _check_words(task: str, inputs: Mapping[str, Any]) -> None:
     if not isinstance(cast("object", task), str):
         raise InputError(f"the task is a {type(task).__name__}: it must be text")
     if not isinstance(cast("object", inputs), Mapping):
@@ -39,21 +88,54 @@ def check(
         task.encode()
     except UnicodeEncodeError:  # bytes of another encoding, as a shell hands them on
         raise InputError("the task is not text in UTF-8: it must be") from None
+
+
+def check_time(timeout: float | None) -> None:
+    """Refuse a time limit that leaves no time.
+
+    Args:
+        timeout: Seconds; None: there is no limit.
+
+    Raises:
+        InputError: It leaves none.
+    """
     if timeout is not None and not timeout > 0:  # nan is no time either
         raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
-    require(required_keys(graph), {"inputs": dict(inputs)})
-    models = cast("Models", context.models)
+
+
+def _check_length(task: str, rooms: Sequence[Room]) -> None:
     tokens = estimate_tokens(task)
+    for role, room in rooms:
+        if tokens > room:
+            raise InputError(
+                f"the task has about {tokens:,} tokens, and the {role}'s models take "
+                f"{room:,} at most: shorten it, or name a larger model with --model"
+            )
+
+
+def check_models(graph: Graph, context: Context) -> list[Room]:
+    """Find an agent that no model can answer.
+
+    Args:
+        graph: The run's.
+        context: What it is given.
+
+    Returns:
+        What the models of each agent can take, where that is known.
+
+    Raises:
+        UserError: There is one; the message says which and what to do.
+    """
+    rooms: list[Room] = []
+    models = cast("Models", context.models)
     for request in requests(graph):
         chosen = context.model.get(request.role) or request.model
         wanted = dataclasses.replace(request, model=chosen)
         models.chat(wanted, context)
         room = models.roomiest(wanted, context)
-        if room is not None and tokens > room:
-            raise InputError(
-                f"the task has about {tokens:,} tokens, and the {request.role}'s models take "
-                f"{room:,} at most: shorten it, or name a larger model with --model"
-            )
+        if room is not None:
+            rooms.append((request.role, room))
+    return rooms
 
 
 def known_tier(tier: str) -> Tier:

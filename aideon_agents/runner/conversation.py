@@ -1,4 +1,4 @@
-"""Runs that follow one another: what an earlier run of a thread leaves for the next.
+"""What a run leaves: its own state until it is done, and what the next run of its thread is told.
 
 Our own graphs start each run with a clean state: what a loop counted, or a branch wrote, must not
 meet the next task. So a thread keeps what was asked and what came of it, and the next run is given
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
 from langgraph.graph import END, START, StateGraph
 
 from aideon_agents.errors import InputError
+from aideon_agents.ledger.checkpoints import conversation_name, graph_name, open_checkpoints
 from aideon_agents.runner.shapes import shapes
-from aideon_agents.state import Exchange, StepResult
+from aideon_agents.state import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from aideon_agents.ledger.rows import RunStart
+    from aideon_agents.ledger.savers import Checkpoints
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.patterns.nodes import Graph
     from aideon_agents.runner.roots import Root
+    from aideon_agents.state import StepResult
 
 _log = logging.getLogger("aideon_agents.runner")
+
+RUN = "aideon_run"
+"""Metadata key by which a checkpoint says of which run it is."""
 
 _REMEMBERED = 10
 """How many earlier runs the next one is told of; those before are too long ago."""
@@ -50,6 +56,10 @@ class Thread:
     graph: Graph
     config: RunnableConfig
     """Says under which name the graph's state is kept, where anything keeps it."""
+    saver: Checkpoints | None = None
+    """What keeps the graph's state while it runs; None: nothing does."""
+    outlives: bool = False
+    """Whether what is kept is the thread's, and stays when the run has completed."""
     earlier: tuple[Exchange, ...] = ()
     """What was said before, oldest first."""
     memory: Graph | None = None
@@ -65,7 +75,7 @@ class Thread:
         """
         if self.memory is None:
             return
-        plain = {path: one.model_copy(update={"data": None}) for path, one in results.items()}
+        plain = {path: dataclasses.replace(one, data=None) for path, one in results.items()}
         said = _Said(exchanges=[Exchange(task=task, results=plain)])
         try:
             await self.memory.ainvoke(cast("Any", said), self.memory_config, durability="exit")
@@ -74,13 +84,17 @@ class Thread:
 
 
 @contextlib.asynccontextmanager
-async def joined(root: Root, start: RunStart, book: Ledger) -> AsyncGenerator[Thread]:
-    """Go on with a run's thread while a block lasts.
+async def joined(
+    root: Root, start: RunStart, book: Ledger, *, keeps: bool, saver: Checkpoints | None = None
+) -> AsyncGenerator[Thread]:
+    """Go on with a run's state, and with its thread, while a block lasts.
 
     Args:
         root: The graph to run.
         start: The run, which names its thread if it has one.
-        book: The ledger; what threads keep lies beside it.
+        book: The ledger; what runs and threads keep lies beside it.
+        keeps: Whether the run's own state is kept.
+        saver: What keeps it, where many runs share one; None: it is opened for this run.
 
     Yields:
         The graph to run, and what was said before.
@@ -88,29 +102,33 @@ async def joined(root: Root, start: RunStart, book: Ledger) -> AsyncGenerator[Th
     Raises:
         LedgerError: The file beside the ledger cannot be opened.
     """
-    if start.thread is None:
-        yield Thread(graph=root.graph, config=_kept_as(start.run_id))
+    outlives = start.thread is not None and not root.is_ours
+    name = start.run_id
+    if start.thread is not None and outlives:
+        name = graph_name(start.workflow, start.thread, rehearsed=start.rehearsed)
+    config = kept_as(name, start.run_id)
+    if start.thread is None and not keeps:
+        yield Thread(graph=root.graph, config=config)
         return
-    # Drivers that only a conversation needs.
-    from aideon_agents.ledger.checkpoints import open_checkpoints  # noqa: PLC0415
-
-    mark = " (rehearsed)" if start.rehearsed else ""  # rehearsals and paid runs do not mix
-    if not root.is_ours:
-        config = _kept_as(f"graph:{start.workflow}:{start.thread}{mark}")
-        async with open_checkpoints(book, shapes(root.graph)) as saver:
-            yield Thread(graph=root.graph.copy(update={"checkpointer": saver}), config=config)
-        return
-    async with open_checkpoints(book, [Exchange, StepResult]) as saver:
-        memory = _memory().copy(update={"checkpointer": saver})
-        config = _kept_as(f"thread:{start.thread}{mark}")
-        kept = await memory.aget_state(config)
-        yield Thread(
-            graph=root.graph,
-            config=_kept_as(start.run_id),
-            earlier=tuple(kept.values.get("exchanges", ())),
-            memory=memory,
-            memory_config=config,
-        )
+    async with contextlib.AsyncExitStack() as open_while_used:
+        if saver is None:
+            opening = open_checkpoints(book, shapes(root.graph))
+            saver = await open_while_used.enter_async_context(opening)
+        thread = Thread(graph=root.graph, config=config, outlives=outlives)
+        if keeps or outlives:
+            graph = root.graph.copy(update={"checkpointer": saver})
+            thread = dataclasses.replace(thread, graph=graph, saver=saver)
+        if start.thread is not None and not outlives:
+            memory = _memory().copy(update={"checkpointer": saver})
+            place = kept_as(conversation_name(start.thread, rehearsed=start.rehearsed), None)
+            known = await memory.aget_state(place)
+            thread = dataclasses.replace(
+                thread,
+                earlier=tuple(known.values.get("exchanges", ())),
+                memory=memory,
+                memory_config=place,
+            )
+        yield thread
 
 
 def checked(thread: str | None) -> str | None:
@@ -130,8 +148,18 @@ def checked(thread: str | None) -> str | None:
     return thread
 
 
-def _kept_as(name: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": name}}
+def kept_as(name: str, run_id: str | None = None) -> RunnableConfig:
+    """Where something is kept.
+
+    Args:
+        name: Of the thread, or a run's id.
+        run_id: By which run; None: it does not matter.
+
+    Returns:
+        LangGraph's config for it.
+    """
+    made = cast("RunnableConfig", {"configurable": {"thread_id": name}})
+    return made if run_id is None else {**made, "metadata": {RUN: run_id}}
 
 
 def _memory() -> Graph:

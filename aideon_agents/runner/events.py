@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.reports import NodeCost
@@ -40,7 +40,7 @@ class Restart:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeEnded:
-    """A node is done. One that is cancelled, because another failed say, has no such end."""
+    """A node is done. One that waits for an answer, or is cancelled say, has no such end."""
 
     node_path: str
     role: str
@@ -54,10 +54,27 @@ class NodeEnded:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+    """A node waits for an answer. The run goes on as far as it can without, then ends `waiting`."""
+
+    node_path: str
+    id: str
+    """LangGraph's, for `{id: answer}` where a run asks several questions."""
+    question: Any
+    """What is asked, as JSON values."""
+    schema: Any
+    """The JSON Schema that the answer must fit; None: any answer does."""
+
+    def document(self) -> dict[str, Any]:
+        """The question as it stands in the JSON document of a run."""
+        return {name: getattr(self, name) for name in ("id", "node_path", "question", "schema")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunEnded:
     """The last event of a run."""
 
     result: RunResult
 
 
-Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | RunEnded
+Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | Question | RunEnded

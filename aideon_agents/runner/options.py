@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from aideon_agents.ledger.budgets.budget import Amount, Budget
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
     from aideon_agents.state import Tier
@@ -24,6 +25,9 @@ class RunOptions(TypedDict, total=False):
     """Who it is for; None: the Settings'."""
     model: Mapping[str, str | Sequence[str]] | None
     """`{role: "provider:model"}`, or a list for a chain; it replaces the choice."""
+    budget: Budget | Amount | None
+    """US dollars that it may cost, or a `Budget`; whatever does not fit is not asked for, and the
+    run stops. None: only what stands in the ledger limits it."""
     timeout: float | None
     """Seconds until it is stopped; None: never."""
     rehearse: bool
@@ -31,6 +35,9 @@ class RunOptions(TypedDict, total=False):
     thread: str | None
     """The conversation that it goes on with; None: it stands alone. What its nodes say is then
     kept in `checkpoints.db` beside the ledger, for the runs that come after it."""
+    checkpoint: bool
+    """Whether its state is kept, beside the ledger and until it completes, so that it can go on
+    after a stop, a crash or a question; True unless given."""
     record_content: bool
     """Keep every prompt and answer in the ledger; by default it holds no word of either."""
     ledger: Ledger | str | Path | None
@@ -41,6 +48,8 @@ class RunOptions(TypedDict, total=False):
     """What reports call it; None: the graph's name."""
     target: str | None
     """The address it was loaded from, for its row."""
+    target_hash: str | None
+    """SHA-256 of the file there, for its row; None: it was a graph that was at hand."""
 
 
 def refuse_unknown(options: Mapping[str, Any]) -> None:

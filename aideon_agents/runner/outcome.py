@@ -6,15 +6,21 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from langgraph.errors import GraphDrained
+
 from aideon_agents.errors import AideonError, LimitError, TimeLimit
 from aideon_agents.ledger.redaction import one_line, safe_text
 from aideon_agents.runner.roots import results_in
 from aideon_agents.state import StepResult, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aideon_agents.ledger.rows import RunStatus
+    from aideon_agents.runner.events import Question
+
+DECLINED = "declined"
+"""The kind of limit that a person's no is: nothing can go on from there."""
 
 
 @dataclasses.dataclass
@@ -28,6 +34,13 @@ class Outcome:
     status: RunStatus = "completed"
     stop_reason: str | None = None
     exception: BaseException | None = None
+    questions: tuple[Question, ...] = ()
+    """What it waits for an answer to."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to go on with."""
+        return self.status == "completed" or self.stop_reason == DECLINED
 
     @property
     def results(self) -> dict[str, StepResult]:
@@ -58,8 +71,14 @@ class Outcome:
         """The run's own time is up."""
         self.raised(TimeLimit(seconds))
 
+    def waits(self, questions: Iterable[Question]) -> None:
+        """It came as far as it can without an answer."""
+        self.status, self.questions = "waiting", tuple(questions)
+
     def raised(self, error: BaseException) -> None:
         """A node raised, or the graph itself."""
         self.status, self.exception = "failed", error
         if isinstance(error, LimitError):
             self.status, self.stop_reason = "stopped", error.kind
+        elif isinstance(error, GraphDrained):  # somebody asked LangGraph itself for the end
+            self.status, self.stop_reason = "stopped", "interrupted"

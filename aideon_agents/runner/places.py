@@ -14,7 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents.ledger import tags
 from aideon_agents.patterns.enclosing import Enclosing
-from aideon_agents.state import PART, node_path
+from aideon_agents.state import INSIDE, PART, node_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,7 +58,8 @@ class Places:
         whole = "|".join((*namespace, f"{task['name']}:{task['id']}"))
         names = tuple(segment.partition(":")[0] for segment in whole.split("|"))
         marked = [PART + name in metadata for name in names]
-        if names in self._patterns or (any(marked) and not marked[-1]):
+        inside = any(marked) or names[-1].startswith(INSIDE)
+        if names in self._patterns or (inside and not marked[-1]):
             return None
         path = node_path({**metadata, "langgraph_checkpoint_ns": whole})
         given = task.get("input")

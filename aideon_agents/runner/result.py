@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.errors import LimitError, RunError
+from pydantic import TypeAdapter
+
+from aideon_agents.errors import LedgerError, LimitError, RunError
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.reports import Cost, NodeCost, node_costs, run_cost
+from aideon_agents.models.bridge import blocking
+from aideon_agents.runner.questions import recalled
 from aideon_agents.state import StepResult
 
 if TYPE_CHECKING:
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.store import Ledger
 
 
+_log = logging.getLogger("aideon_agents.runner")
+
+_RESULT = TypeAdapter(StepResult)
 _WENT_WRONG = frozenset(["failed", "stopped", "cancelled", "crashed"])
 
 
@@ -40,7 +48,7 @@ class RunResult:
     error: str | None
     """One line; None: it did not fail."""
     questions: Sequence[Mapping[str, Any]] = ()
-    """What it waits for an answer to."""
+    """What it waits for an answer to: `id`, `node_path`, `question` and `schema`, JSON values."""
     exception: BaseException | None = dataclasses.field(default=None, repr=False, compare=False)
     """What was raised; None: nothing."""
 
@@ -87,7 +95,20 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
         nodes=node_costs(ledger, found.run_id),
         rehearsed=found.rehearsed,
         error=found.error,
+        questions=_asked(ledger, found),
     )
+
+
+def _asked(ledger: Ledger, found: Run) -> tuple[Mapping[str, Any], ...]:
+    """What a run waits for, from beside the ledger: a ledger alone is a run's story as well."""
+    if found.status != "waiting":
+        return ()
+    try:
+        asked = blocking(recalled(ledger, found.run_id))
+    except LedgerError as error:
+        _log.warning("what run %s asks cannot be read: %s", found.run_id, error)
+        return ()
+    return tuple(one.document() for one in asked)
 
 
 def document(result: RunResult) -> dict[str, Any]:
@@ -125,8 +146,8 @@ def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
         By node path; data that JSON has no word for is its Python representation.
     """
     return {
-        path: one.model_dump(
-            mode="json", include={"role", "content", "data", "round"}, fallback=repr
+        path: _RESULT.dump_python(
+            one, mode="json", include={"role", "content", "data", "round"}, fallback=repr
         )
         for path, one in results.items()
     }

@@ -8,33 +8,55 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.errors import LedgerError, StepFailed, UserError
+from langgraph.errors import is_invalid_resume
+from pydantic import ValidationError
+
+from aideon_agents.errors import InputError, LedgerError, StepFailed, UserError
+from aideon_agents.ledger import batch_items
+from aideon_agents.ledger.checkpoints import questions_name
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.redaction import one_line, quoted, safe_text
-from aideon_agents.ledger.reports import node_costs, run_cost
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.runner import conversation
+from aideon_agents.runner import conversation, questions
 from aideon_agents.runner.events import RunEnded
+from aideon_agents.runner.following import Following
+from aideon_agents.runner.item_ends import end_item
+from aideon_agents.runner.leftover import Leftover, left_by, still_open
 from aideon_agents.runner.outcome import Outcome
+from aideon_agents.runner.places import graphs
 from aideon_agents.runner.result import RunResult, recorded
-from aideon_agents.runner.roots import Root, results_in
+from aideon_agents.runner.spent import has_called, spent_on
 from aideon_agents.runner.watching import Watcher
-from aideon_agents.state import Context, merge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from aideon_agents.ledger.batch_items import ItemEnd, ItemStart
+    from aideon_agents.ledger.budgets.budget import Budget
     from aideon_agents.ledger.reports import NodeCost
-    from aideon_agents.ledger.rows import RunStart
+    from aideon_agents.ledger.rows import Run, RunStart
+    from aideon_agents.ledger.savers import Checkpoints
     from aideon_agents.runner.conversation import Thread
-    from aideon_agents.runner.events import Event
+    from aideon_agents.runner.events import Event, Question
+    from aideon_agents.runner.roots import Root
+    from aideon_agents.state import Context
 
 _log = logging.getLogger("aideon_agents.runner")
 
-_ALWAYS = ("values", "tasks")
-"""What a run listens to for its own sake: states, and what nodes gave before a sudden end."""
-_WATCHED = (*_ALWAYS, "messages", "custom")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """That a run began before and ended before its end."""
+
+    seen: Run
+    """Its row, as it was read."""
+    answer: object
+    """What it is told; NOTHING: no answer was given."""
+
+
+class _AnswerError(InputError):
+    """An answer that only the node which asked could find wrong. The run waits as before."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -43,15 +65,29 @@ class Running:
 
     root: Root
     task: str
+    """Empty where it goes on: then it is known as soon as its state has been read."""
     entry: dict[str, Any]
-    """What the graph is given."""
+    """What the graph is given; empty where it goes on."""
     context: Context
     start: RunStart
     seconds: float | None
     """Until it is stopped; None: never."""
+    budget: Budget | None
+    """What it may cost; None: only what stands in the ledger limits it, and what it was given
+    before."""
     ledger: Ledger | str | Path
     records: bool
     """Whether prompts and answers are kept."""
+    keeps: bool = True
+    """Whether its state is kept until it completes."""
+    earlier: Earlier | None = None
+    """None: it begins."""
+    saver: Checkpoints | None = None
+    """What keeps its state, where many runs share one; None: it is opened for this run."""
+    item: ItemStart | None = None
+    """The item of a batch that it is run for by the batch itself; None: it is not."""
+    item_end: ItemEnd | None = dataclasses.field(default=None, init=False)
+    """How the item ended; None: it has not, or the run is not of one."""
     _limit: asyncio.Timeout | None = dataclasses.field(default=None, init=False)
     _interrupted: bool = dataclasses.field(default=False, init=False)
 
@@ -71,25 +107,52 @@ class Running:
             What came of it.
 
         Raises:
-            UserError: A node found a mistake of the caller's before anything was called.
+            UserError: It cannot go on, or a node found a mistake of the caller's before anything
+                was called.
             CancelledError: The task that awaits it was cancelled.
         """
-        with _opened(self.ledger) as book:
-            outcome = Outcome()
-            book.start_run(self.start)
-            handler = CostHandler(book, run_id=self.start.run_id, record_content=self.records)
+        with opened(self.ledger) as book:
+            outcome = await self.through(book, watch)
+            result = self._result(book, outcome)
+        if watch:
+            watch(RunEnded(result=result))
+        return result
+
+    async def through(self, book: Ledger, watch: Callable[[Event], None] | None = None) -> Outcome:
+        """Run the graph and complete the run's row; what it cost is left to whoever asks.
+
+        Args:
+            book: The ledger, open.
+            watch: Is told each event at once; None: nobody watches.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            UserError: As for `to_end`.
+            CancelledError: The task that awaits it was cancelled.
+        """
+        left = await self._begun(book)
+        outcome = Outcome(done=left.done)
+        handler = CostHandler(book, run_id=self.start.run_id, record_content=self.records)
+        async with contextlib.AsyncExitStack() as meanwhile:
             try:
-                async with conversation.joined(self.root, self.start, book) as thread:
-                    parts = self._parts(thread, handler, watched=watch is not None)
-                    await self._follow(parts, outcome, book, watch)
-                    if outcome.status == "completed":
-                        await thread.remember(self.task, outcome.results)
+                joining = conversation.joined(
+                    self.root, self.start, book, keeps=self.keeps, saver=self.saver
+                )
+                thread = await meanwhile.enter_async_context(joining)
+                meanwhile.push_async_callback(self._forget, thread, outcome)
+                following = self._following(book, outcome, left, watch)
+                parts = self._parts(thread, left, handler, following.modes)
+                await self._through(thread, left, parts, following, outcome)
             except asyncio.CancelledError:
                 outcome.interrupted()
                 raise
+            except _AnswerError:
+                raise
             except UserError as mistake:
                 outcome.raised(mistake)
-                if not book.calls(self.start.run_id):
+                if not has_called(book, self.start.run_id, otherwise=handler.has_asked):
                     raise
             except Exception as error:  # noqa: BLE001 - whatever a node raised is how the run ended
                 outcome.raised(error)
@@ -99,46 +162,98 @@ class Running:
             finally:
                 handler.settle_cancelled()
                 self._close(book, outcome)
-            result = self._result(book, outcome)
-        if watch:
-            watch(RunEnded(result=result))
-        return result
+        return outcome
 
-    def _parts(self, thread: Thread, handler: CostHandler, *, watched: bool) -> AsyncIterator[Any]:
+    async def _begun(self, book: Ledger) -> Leftover:
+        """Write down that it runs, once it is known with what."""
+        if self.earlier is None:
+            with book.database.transaction() as tx:
+                if self.item:
+                    batch_items.begin(tx, self.item)
+                book.start_run(self.start, self.budget, tx=tx)
+            return Leftover(entry=self.entry, task=self.task)
+        seen, answer = self.earlier.seen, self.earlier.answer
+        left = await left_by(self.root, self.start, book, seen, answer, saver=self.saver)
+        with book.database.transaction() as tx:
+            book.resume_run(seen, tx=tx)
+            if self.item:
+                batch_items.begin(tx, self.item)
+        if self.budget:
+            book.set_run_budget(self.start.run_id, self.budget)
+        return left
+
+    def _parts(
+        self, thread: Thread, left: Leftover, handler: CostHandler, modes: list[str]
+    ) -> AsyncGenerator[Any]:
         """The graph's stream. It is not yet under way."""
-        return thread.graph.astream(
-            cast("Any", self.entry),
+        parts = thread.graph.astream(
+            left.entry,
             {**thread.config, "callbacks": [handler]},
             context=dataclasses.replace(self.context, earlier=thread.earlier),
-            stream_mode=list(_WATCHED if watched else _ALWAYS),
+            stream_mode=cast("Any", modes),
             subgraphs=True,
+            # Each step's state is written before the next begins: else a kill loses paid work.
+            durability="sync" if thread.saver else None,
         )
+        return cast("AsyncGenerator[Any]", parts)
+
+    def _following(
+        self,
+        book: Ledger,
+        outcome: Outcome,
+        left: Leftover,
+        watch: Callable[[Event], None] | None,
+    ) -> Following:
+        def spent(path: str) -> NodeCost | None:
+            return spent_on(book, self.start.run_id).by_node.get(path)
+
+        watcher = Watcher(self.root.graph, spent, left.finished) if watch else None
+        return Following(outcome, watcher, watch)
+
+    async def _through(
+        self,
+        thread: Thread,
+        left: Leftover,
+        parts: AsyncGenerator[Any],
+        following: Following,
+        outcome: Outcome,
+    ) -> None:
+        """Run the graph, and see whether it is done or waits."""
+        try:
+            await self._follow(parts, following, outcome)
+        except ValidationError as error:
+            if not is_invalid_resume(error):
+                raise
+            known = (*left.asked, *following.heard)
+            await self._wait(thread, outcome, await still_open(thread, self.start.run_id, known))
+            raise _AnswerError(_refusal(error, outcome.questions, left.entry.resume)) from None
+        if outcome.status != "completed":
+            return
+        if following.questions or await _is_held(thread):
+            await self._wait(thread, outcome, following.questions)
+        else:
+            await thread.remember(left.task, outcome.results)
+
+    async def _wait(self, thread: Thread, outcome: Outcome, asked: Sequence[Question]) -> None:
+        """The graph can do no more without an answer."""
+        if thread.saver is None:
+            first = one_line(safe_text(asked[0].question))
+            raise StepFailed(
+                "a node waits for an answer, and the run keeps nothing to go on from: leave out "
+                f"checkpoint=False{quoted(first)}"
+            )
+        outcome.waits(asked)
+        await questions.keep(thread.saver, self.start.run_id, asked)
 
     async def _follow(
-        self,
-        parts: AsyncIterator[Any],
-        outcome: Outcome,
-        book: Ledger,
-        watch: Callable[[Event], None] | None,
+        self, parts: AsyncGenerator[Any], following: Following, outcome: Outcome
     ) -> None:
         """Run the graph to its end; what it gave so far stays in the outcome however it ends."""
-
-        def spent(path: str) -> NodeCost | None:
-            nodes = node_costs(book, self.start.run_id)
-            return next((node for node in nodes if node.node_path == path), None)
-
-        watcher = Watcher(self.root.graph, spent) if watch else None
         self._limit = asyncio.timeout(0 if self._interrupted else self.seconds)
         try:
-            async with self._limit:
-                async for namespace, mode, said in parts:
-                    if mode == "values" and not namespace:
-                        outcome.values = said
-                        _refuse_questions(said)
-                    elif mode == "tasks" and "result" in said:
-                        outcome.done = merge(outcome.done, results_in(said["result"]))
-                    for event in watcher.heard(namespace, mode, said) if watcher else ():
-                        cast("Any", watch)(event)
+            async with self._limit, contextlib.aclosing(parts):
+                async for part in parts:
+                    following.hear(*part)
         except Exception:
             if not self._limit.expired():  # else it is how something took its end
                 raise
@@ -156,19 +271,38 @@ class Running:
         if self.records:
             kept = {"output": self._output(outcome), "results": recorded(outcome.results)}
         try:
-            book.finish_run(
-                self.start.run_id,
-                outcome.status,
-                stop_reason=outcome.stop_reason,
-                error=outcome.error,
-                error_type=outcome.error_type,
-                **kept,
-            )
+            with book.database.transaction() as tx:
+                book.finish_run(
+                    self.start.run_id,
+                    outcome.status,
+                    stop_reason=outcome.stop_reason,
+                    error=outcome.error,
+                    error_type=outcome.error_type,
+                    tx=tx,
+                    **kept,
+                )
+                if self.start.batch_id is not None:
+                    self.item_end = end_item(tx, self.start, outcome, self._output(outcome))
         except LedgerError as refused:
             if not isinstance(outcome.exception, LedgerError):  # else that is said already
                 _log.warning("run %s stays running: %s", self.start.run_id, refused)
 
+    async def _forget(self, thread: Thread, outcome: Outcome) -> None:
+        """Remove the state of a run that is over; its row is completed already."""
+        is_lost = self.start.batch_id is not None and self.item_end is None
+        if not outcome.is_over or thread.saver is None or is_lost:
+            return
+        asked = [questions_name(self.start.run_id)] if self.earlier else []
+        own = [] if thread.outlives else [self.start.run_id]
+        try:
+            for name in (*own, *asked):
+                await thread.saver.adelete_thread(name)
+        except Exception as error:  # noqa: BLE001 - the run is done, and prune removes what is left
+            _log.warning("the state of run %s is still kept: %s", self.start.run_id, error)
+
     def _result(self, book: Ledger, outcome: Outcome) -> RunResult:
+        told = isinstance(outcome.exception, LedgerError)
+        cost = spent_on(book, self.start.run_id, told=told)
         return RunResult(
             run_id=self.start.run_id,
             workflow=self.start.workflow,
@@ -176,10 +310,11 @@ class Running:
             stop_reason=outcome.stop_reason,
             output=self._output(outcome),
             results=outcome.results,
-            cost=run_cost(book, self.start.run_id),
-            nodes=node_costs(book, self.start.run_id),
+            cost=cost,
+            nodes=list(cost.by_node.values()),
             rehearsed=self.start.rehearsed,
             error=outcome.error,
+            questions=tuple(one.document() for one in outcome.questions),
             exception=outcome.exception,
         )
 
@@ -195,7 +330,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def _opened(ledger: Ledger | str | Path) -> Generator[Ledger]:
+def opened(ledger: Ledger | str | Path) -> Generator[Ledger]:
     """The ledger to write to; one that was handed in is left open."""
     if isinstance(ledger, Ledger):
         yield ledger
@@ -204,9 +339,20 @@ def _opened(ledger: Ledger | str | Path) -> Generator[Ledger]:
         yield own
 
 
-def _refuse_questions(values: Mapping[str, Any]) -> None:
-    """A run that waits for an answer would read as completed."""
-    if asked := values.get("__interrupt__"):
-        question = one_line(safe_text(getattr(asked[0], "value", asked[0])))
-        waits = "a node waits for an answer, which no run can be given yet"
-        raise StepFailed(waits + quoted(question))
+async def _is_held(thread: Thread) -> bool:
+    """Whether the graph stands at a breakpoint that somebody compiled into it."""
+    breakpoints = any(
+        one.interrupt_before_nodes or one.interrupt_after_nodes for one in graphs(thread.graph)
+    )
+    if not breakpoints or thread.saver is None:
+        return False
+    return bool((await thread.graph.aget_state(thread.config)).next)
+
+
+def _refusal(error: ValidationError, asked: Iterable[Question], given: Mapping[str, Any]) -> str:
+    """What is wrong with an answer, in the words of the class that it was to become."""
+    paths = ", ".join(one.node_path for one in asked if one.id in given)
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    wrong = f"{field}: {first['msg']}" if field else first["msg"]
+    return one_line(f"the answer to {paths} does not fit: {wrong}")

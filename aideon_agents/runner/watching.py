@@ -30,11 +30,19 @@ class Watcher:
     Args:
         graph: The root of the run.
         spent: What a node has cost so far, by its path; None: it called no model.
+        done: Ids of tasks that came to their end before the run was resumed: LangGraph announces
+            them once more, and does not run them.
     """
 
-    def __init__(self, graph: Graph, spent: Callable[[str], NodeCost | None]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        spent: Callable[[str], NodeCost | None],
+        done: frozenset[str] = frozenset(),
+    ) -> None:
         self._places = Places(graph)
         self._spent = spent
+        self._done = done
         self._tasks: dict[str, Place] = {}
 
     def heard(self, namespace: Names, mode: str, said: Any) -> Iterator[Event]:
@@ -58,10 +66,13 @@ class Watcher:
 
     def _task(self, namespace: Names, task: Mapping[str, Any]) -> Iterator[Event]:
         if "result" not in task:
-            if place := self._places.of_task(namespace, task):
+            place = self._places.of_task(namespace, task)
+            if place and task["id"] not in self._done:
                 self._tasks[task["id"]] = place
                 yield NodeStarted(node_path=place.path, role=place.role, round=place.round)
-        elif place := self._tasks.pop(task["id"], None):
+            return
+        place = self._tasks.pop(task["id"], None)
+        if place and not task.get("interrupts"):
             yield NodeEnded(
                 node_path=place.path,
                 role=place.role,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from aideon_agents.state import Complexity, Role
@@ -59,18 +58,12 @@ class Part(BaseModel):
 
 
 def _offered(part: type[BaseModel]) -> list[str]:
-    """The keys that a part can have, without those that no version has a use for yet."""
-    return [key for key, field in part.model_fields.items() if not field.exclude]
+    """The keys that a part can have."""
+    return list(part.model_fields)
 
 
 def _is_keyed(values: Any) -> bool:
     return isinstance(values, Mapping)
-
-
-def _not_yet(approve: bool) -> bool:  # noqa: FBT001 - pydantic hands it over
-    if approve:
-        raise ValueError("this version cannot ask a person for approval yet: leave it out")
-    return approve
 
 
 class AgentStep(Part):
@@ -100,5 +93,5 @@ class AgentStep(Part):
     """What its calls are for, a dimension of the cost report."""
     tools: Annotated[list[ToolAddress], Field(min_length=1)] | None = None
     """What it may call while it works: `file.py:function`, relative to this file."""
-    approve: SkipJsonSchema[Annotated[bool, AfterValidator(_not_yet), Field(exclude=True)]] = False
-    """Whether a person must agree to its result: read, to refuse it clearly, and not yet offered."""
+    approve: bool | None = None
+    """Whether a person must agree to its result before the next step runs; left out: nobody must."""

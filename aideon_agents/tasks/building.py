@@ -35,6 +35,7 @@ _TOLD = {
     "max_tokens",
     "temperature",
     "purpose",
+    "approve",
 }
 """The keys of an agent's step that are its factory's options of the same name."""
 

@@ -52,6 +52,8 @@ STOPPED = 0.15
 """The share of runs that is stopped on the way."""
 KILLED = 0.05
 """The share of runs whose process is killed."""
+STANDING = {"ada": 0.02, "bob": 1.0}
+"""US dollars that all runs of a user may cost, in 1,000 runs: one is tight, one wide."""
 AT_ONCE = 24
 A_PROCESS = 5
 """Runs in each process that is killed."""
@@ -80,6 +82,8 @@ def main() -> int:
         SimulatedProvider(faults=faults, rates=RATES, details=DETAILS) as provider,
         Ledger(Path(folder) / "ledger.db") as ledger,
     ):
+        for user, limit in STANDING.items():
+            ledger.set_budget(f"user:{user}", f"{limit * given.runs / 1000:.9f}")
         kill(doomed, provider, ledger.path, random.Random(given.seed))
         bugs = asyncio.run(play_all(drawn[len(doomed) :], provider.base_url, ledger))
         while provider.in_flight:  # requests whose callers have left are still being charged
@@ -139,6 +143,11 @@ def show(found: Reckoning, runs: int, seconds: float) -> None:
     print(f"charged {found.unknown_nanousd:,} nano-dollars")
     print(f"silent      {found.silent:,}")
     print(f"late        {found.late:,} rows of calls that began after their run had ended")
+    print(
+        f"budgets     {found.budgets:,} exceeded {found.exceeded:,}; of {found.holds_taken:,}",
+        end=" ",
+    )
+    print(f"holds {found.left_open:,} left open, {found.held:,} nano-dollars")
     for complaint in found.complaints[:SHOWN]:
         print(f"wrong: {complaint}", file=sys.stderr)
     if more := found.complaints[SHOWN:]:

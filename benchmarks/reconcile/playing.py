@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from composing import Composer
 
-from aideon_agents import Context, CostHandler, Ledger, Settings, arun, astream, run
+from aideon_agents import Context, CostHandler, Ledger, Settings, aresume, arun, astream, run
 from aideon_agents.errors import AideonError
 from aideon_agents.models import Models
 
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 Way = Literal["run", "arun", "astream", "invoke", "ainvoke", "stream", "watch"]
 WAYS: tuple[Way, ...] = ("run", "arun", "astream", "invoke", "ainvoke", "stream", "watch")
 """By the runner and bare, sync and async, with a viewer (astream, stream, watch) and without."""
+
+_LIMITED = 0.5
+"""The share of runs that have a budget."""
+
+_SHARED = 0.2
+"""The share of runs whose users share a standing budget."""
+
+_MORE = "1"
+"""US dollars that a run which its budget stopped goes on with."""
 
 _TASK = (
     "Heat pumps move heat from outdoor air into a house. Installers are scarce in small towns."
@@ -38,6 +47,10 @@ class Play:
     """Whether model calls stream; the runner decides that by itself."""
     stop_after: float | None
     """Seconds until it is cancelled or runs out of time; None: it is left alone."""
+    budget: str | None
+    """US dollars that it may cost: some are tight, some wide; None: nothing limits it."""
+    user: str | None
+    """Whose standing budget it is on; None: on nobody's."""
 
     @property
     def name(self) -> str:
@@ -64,6 +77,8 @@ def plays(count: int, seed: int, stopped: float) -> list[Play]:
             way=WAYS[number % len(WAYS)],
             streamed=chance.random() < 0.5,
             stop_after=chance.uniform(0.0, 1.0) if chance.random() < stopped else None,
+            budget=f"{10 ** chance.uniform(-4.5, -2):.9f}" if chance.random() < _LIMITED else None,
+            user=chance.choice(("ada", "bob")) if chance.random() < _SHARED else None,
         )
         for number in range(count)
     ]
@@ -130,19 +145,24 @@ async def _started(one: Play, base_url: str, ledger: Ledger) -> None:
 
 
 async def _by_the_runner(one: Play, graph: Any, settings: Settings, ledger: Ledger) -> None:
-    options: Any = {"settings": settings, "ledger": ledger, "workflow": one.name}
+    """Run it; one that its budget stops goes on with more."""
+    where: Any = {"settings": settings, "ledger": ledger}
+    options = {**where, "workflow": one.name, "budget": one.budget, "user": one.user}
     if one.way == "run":
-        await asyncio.to_thread(run, graph, _TASK, timeout=one.stop_after, **options)
+        result = await asyncio.to_thread(run, graph, _TASK, timeout=one.stop_after, **options)
     elif one.way == "arun":
-        await arun(graph, _TASK, **options)
+        result = await arun(graph, _TASK, **options)
     else:
-        async for _ in astream(graph, _TASK, **options):
-            pass
+        events = [event async for event in astream(graph, _TASK, **options)]
+        result = events[-1].result
+    if result.stop_reason == "budget":
+        await aresume(graph, result.run_id, budget=_MORE, **where)
 
 
 async def _bare(one: Play, graph: Any, models: Models, ledger: Ledger) -> None:
     context = Context(models=models, stream=one.streamed)
-    config: Any = {"callbacks": [CostHandler(ledger, workflow=one.name)]}
+    handler = CostHandler(ledger, workflow=one.name, budget=one.budget, user=one.user)
+    config: Any = {"callbacks": [handler]}
     entry: Any = {"task": _TASK}
     if one.way == "ainvoke":
         await graph.ainvoke(entry, config, context=context)

@@ -11,10 +11,11 @@ import collections
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from aideon_agents.ledger.reports import ReportBy, report
+from aideon_agents.ledger.reports import report
 
 if TYPE_CHECKING:
     from aideon_agents import Ledger
+    from aideon_agents.ledger.dimensions import ReportBy
     from aideon_agents.ledger.rows import Call
     from aideon_agents.testing import BilledCall, SimulatedProvider
 
@@ -47,12 +48,22 @@ class Reckoning:
     late: int = 0
     """Rows of calls that began after their run had ended. When a branch fails, LangGraph does not
     stop what is nested deeper in the branches beside it: the handler has to refuse those calls."""
+    budgets: int = 0
+    """Those of runs, and the standing ones of users."""
+    exceeded: int = 0
+    """Those of which more was spent or charged than they allow."""
+    holds_taken: int = 0
+    left_open: int = 0
+    """Holds of calls that have ended, or whose processes have."""
+    held: int = 0
+    """Nano-dollars that are held at rest."""
     complaints: list[str] = dataclasses.field(default_factory=list[str])
 
     @property
     def holds(self) -> bool:
         """Whether the ledger is exact."""
         off = self.tokens_off or self.nanousd_off or self.silent or self.late
+        off = off or self.exceeded or self.left_open or self.held
         return not off and not self.complaints
 
 
@@ -68,6 +79,7 @@ def reckon(ledger: Ledger, provider: SimulatedProvider) -> Reckoning:
     """
     found = Reckoning()
     lines = _lines(provider, found)
+    _check_budgets(ledger, lines, found)
     names: set[str] = set()
     for run in reversed(ledger.runs()):
         is_stray = run.workflow in names
@@ -82,6 +94,43 @@ def reckon(ledger: Ledger, provider: SimulatedProvider) -> Reckoning:
     found.complaints += [f"no row for {line}" for line in lines.values()]
     _check_sums(ledger, found)
     return found
+
+
+def _check_budgets(ledger: Ledger, lines: dict[str, BilledCall | None], found: Reckoning) -> None:
+    """Hold each budget against the bill, and each account against the rows and the holds."""
+    ledger.budgets.forfeit_dead()
+    holds = ledger.select("SELECT * FROM holds")
+    limits = {one["scope"]: one["limit_nanousd"] for one in ledger.select("SELECT * FROM budgets")}
+    runs = ledger.runs()
+    for account in ledger.select("SELECT * FROM accounts"):
+        kind, name = account["account"].split(":", 1)
+        limit = account["limit_nanousd"] or limits.get(account["account"])
+        if kind not in {"run", "user"} or limit is None:
+            continue
+        its = {run.run_id for run in runs if name in {run.run_id, run.user}}
+        calls = {call.call_id: call for run_id in its for call in ledger.calls(run_id)}
+        billed = (lines.get(call_id) for call_id in calls)
+        charged = sum(line.nanousd or 0 for line in billed if line)
+        # A hold stands for a call whose cost is unknown, and for one that was killed before its row.
+        known = {
+            key: call.cost_nanousd for key, call in calls.items() if call.cost_nanousd is not None
+        }
+        worst = sum(
+            hold["amount_nanousd"]
+            for hold in holds
+            if hold["run_id"] in its
+            and hold["call_id"] not in known
+            and hold["status"] != "released"
+        )
+        found.budgets += 1
+        found.exceeded += charged > limit or account["spent_nanousd"] > limit
+        if sum(known.values()) + worst != account["spent_nanousd"]:
+            told = f"{sum(known.values())} and {worst} held for what is unknown"
+            found.complaints.append(f"{dict(account)}, its rows {told}")
+    found.holds_taken = len(holds)
+    found.left_open = sum(hold["status"] == "held" for hold in holds)
+    (all_held,) = ledger.select("SELECT SUM(held_nanousd) AS nanousd FROM accounts")
+    found.held = int(all_held["nanousd"] or 0)
 
 
 def _lines(provider: SimulatedProvider, found: Reckoning) -> dict[str, BilledCall | None]:

@@ -321,7 +321,7 @@ async def test_an_interrupt_in_a_tool_stops_the_graph_and_its_answer_resumes_it(
         return f"the boss says {interrupt(f'Spend {sum_}?')}"
 
     asks = calls(("approve", {"sum_": 5}))
-    model = ScriptedChatModel(answers=[asks, asks, "Approved."])
+    model = ScriptedChatModel(answers=[asks, "Approved."])
     builder = StateGraph(State, context_schema=Context)
     builder.add_node("executor", executor(tools=[approve]))
     builder.add_edge(START, "executor")

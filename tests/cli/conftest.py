@@ -85,12 +85,12 @@ def environment(folder, monkeypatch):
 
 
 @pytest.fixture
-def process(folder, environment):
-    """Calls the command line in a process of its own."""
+def command(folder, environment):
+    """Calls any command in a process of its own."""
 
     def call(*words: str, stdout: int = subprocess.PIPE) -> Done:
         done = subprocess.run(
-            [sys.executable, "-m", "aideon_agents", *words],
+            words,
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -101,5 +101,15 @@ def process(folder, environment):
             check=False,
         )
         return Done(done.returncode, done.stdout or "", done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def process(command):
+    """Calls the command line in a process of its own."""
+
+    def call(*words: str, stdout: int = subprocess.PIPE) -> Done:
+        return command(sys.executable, "-m", "aideon_agents", *words, stdout=stdout)
 
     return call

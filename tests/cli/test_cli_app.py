@@ -79,7 +79,7 @@ def test_debug_shows_where_a_node_raised(aideon):
     assert plain.code == debugged.code == 1
     assert "Traceback" not in plain.err
     assert re.search(r'boom\.py", line 3, in boom', debugged.err)
-    assert debugged.err.endswith("aideon: ValueError: the node is broken\n")
+    assert "\naideon: ValueError: the node is broken\ngo on with: " in debugged.err
 
 
 def test_what_nobody_foresaw_is_one_line_with_its_type(aideon, monkeypatch):

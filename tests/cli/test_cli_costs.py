@@ -7,6 +7,15 @@ import re
 import pytest
 
 TOTALS = ["calls", "failed_calls", "input_tokens", "output_tokens", "usd", "complete"]
+MEASURES = [
+    "failed_share",
+    "success_rate",
+    "tokens_per_second",
+    "median_ms",
+    "p95_ms",
+    "run_success_rate",
+]
+BUDGETED = ["economized_calls", "shortened_calls"]
 
 
 @pytest.fixture
@@ -39,11 +48,15 @@ def test_costs_by_each_dimension_add_up_to_the_same(aideon, ran, by):
     document = aideon("costs", "--rehearsed", "--by", by, "--json").document
     assert list(document) == ["by", "since", "until", "rows", "total"]
     assert document["by"] == by
-    assert [list(row) for row in document["rows"]] == [["key", *TOTALS]] * len(document["rows"])
+    keys = ["key", *TOTALS, *MEASURES]
+    assert [list(row) for row in document["rows"]] == [keys] * len(document["rows"])
     assert {row["key"] for row in document["rows"]} == expected_keys(by, ran)
     cost = ran["cost"]
-    assert document["total"] == {name: cost[name] for name in TOTALS}
-    assert list(document["total"]) == TOTALS
+    assert {name: document["total"][name] for name in TOTALS} == {
+        name: cost[name] for name in TOTALS
+    }
+    assert list(document["total"]) == [*TOTALS, *MEASURES, *BUDGETED]
+    assert document["total"]["run_success_rate"] == 1
     assert sum(row["calls"] for row in document["rows"]) == 2
 
 
@@ -59,7 +72,15 @@ def test_rehearsed_calls_are_counted_where_asked_for_alone(aideon, ran):
     assert "--rehearsed" in done.err
     document = aideon("costs", "--json").document
     assert document["rows"] == []
-    assert document["total"] == dict(zip(TOTALS, (0, 0, 0, 0, "0.000000", True), strict=True))
+    assert document["total"] == {
+        **dict(zip(TOTALS, (0, 0, 0, 0, "0.000000", True), strict=True)),
+        **dict.fromkeys(MEASURES),
+        **dict.fromkeys(BUDGETED, 0),
+    }
+
+
+def test_without_any_call_rehearsals_are_not_offered_once_they_are_counted(aideon):
+    assert aideon("costs", "--rehearsed").err == "nothing was spent\n"
 
 
 def test_a_person_gets_a_table_with_a_total(aideon, ran):
@@ -109,12 +130,15 @@ def test_a_moment_without_a_zone_is_utc(aideon):
     assert document.document["until"] == "2026-11-21"
 
 
-@pytest.mark.parametrize("flag", ["--since", "--until"])
-@pytest.mark.parametrize("moment", ["yesterday", "2026-13-01", "2026-11-20T25:00"])
-def test_a_moment_that_is_none_says_how_to_write_one(aideon, flag, moment):
-    done = aideon("costs", flag, moment)
-    assert done.code == 2
-    assert done.complaint == f"{flag} {moment}: write 2026-11-20 or 2026-11-20T08:00"
+def test_the_dearest_rows_alone_can_be_shown(aideon, ran):
+    every = aideon("costs", "--rehearsed", "--json").document
+    top = aideon("costs", "--rehearsed", "--json", "--top", "1").document
+    assert top["rows"] == every["rows"][:1]
+    assert top["total"] == every["total"]
+    shown = aideon("costs", "--rehearsed", "--top", "1").out
+    assert shown.endswith("\nthe 1 dearest of 2; the total is of all\n")
+    assert "dearest" not in aideon("costs", "--rehearsed", "--top", "2").out
+    assert aideon("costs", "--top", "0").code == 2
 
 
 def test_a_ledger_that_is_none_is_one_line_and_code_2(aideon, folder, monkeypatch):

@@ -60,7 +60,7 @@ def test_the_document_lists_findings(aideon):
     }
 
 
-@pytest.mark.parametrize("address", [".", "postgresql://host/db"])
+@pytest.mark.parametrize("address", [".", "mysql://host/db"])
 def test_a_broken_ledger_is_code_1_and_the_rest_is_still_looked_at(aideon, monkeypatch, address):
     monkeypatch.setenv("AIDEON_LEDGER", address)
     done = aideon("doctor", "--json")

@@ -190,5 +190,8 @@ def test_a_rehearsal_says_so_and_why_in_one_line(aideon, monkeypatch, words, var
         monkeypatch.setenv(name, value)
     done = aideon("run", "one.py", "--task", "x", "--json", *words)
     assert done.code == 0
-    assert done.err == REHEARSING.format(why)
+    told, estimate = done.err.split("\n", 1)
+    assert f"{told}\n" == REHEARSING.format(why)
+    assert estimate.startswith("estimate: ") is ("--rehearse" in words)
+    assert estimate.count("\n") == ("--rehearse" in words)
     assert done.document["rehearsed"] is True

@@ -105,7 +105,7 @@ def test_a_stopped_run_says_why_to_a_person_too(aideon, together):
     together(Fault("hang"))
     done = aideon("run", "one.py", "--task", "x", "--timeout", "0.5")
     assert (done.code, done.out) == (3, "")
-    run, reason = done.err.splitlines()[-2:]
+    run, reason, _ = done.err.splitlines()[-3:]
     assert run.endswith("stopped (timeout)")
     assert reason == "aideon: the run reached its time limit of 0.5 s"
     assert ">= $0.000000" in done.err
@@ -142,7 +142,7 @@ def test_the_library_does_not_read_dotenv(folder):
         ("AIDEON_MODEL_CONCURRENCY", "many"),
         ("AIDEON_OFFLINE", "perhaps"),
         ("AIDEON_PROFILE", "old"),
-        ("AIDEON_LEDGER", "postgresql://host/db"),
+        ("AIDEON_LEDGER", "mysql://host/db"),
         ("AIDEON_CATALOG", "missing.toml"),
     ],
 )

@@ -112,7 +112,10 @@ def test_time_that_is_up_is_code_3_and_shows_what_there_is(aideon, folder, provi
     done = aideon("run", "two.py", "--task", "Pumps move heat.", "--timeout", "0.5")
     assert done.code == 3
     assert done.out == "Pumps move heat.\n"
-    assert done.err.endswith("aideon: the run reached its time limit of 0.5 s\n")
+    assert (
+        "\naideon: the run reached its time limit of 0.5 s\ngo on with: aideon runs resume "
+        in done.err
+    )
     shown = aideon("runs", "show", "last", "--json").document
     assert (shown["status"], shown["stop_reason"]) == ("stopped", "timeout")
     assert [call["status"] for call in shown["calls"]] == ["ok", "cancelled"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,3 +104,31 @@ class Graphs:
 @pytest.fixture
 def graphs() -> Graphs:
     return Graphs()
+
+
+def beside(name: str, *folders: str) -> Any:
+    """A module that is no part of a package: the benchmark's judges, and Mermaid's."""
+    if name not in sys.modules:
+        path = Path(__file__).parents[2].joinpath(*folders, f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def collisions() -> Any:
+    """What touches what in a picture, as the benchmark finds it."""
+    return beside("collisions", "benchmarks", "drawing")
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Any:
+    """Which edges a drawing shows, as the benchmark reads them."""
+    return beside("drawn", "benchmarks", "drawing")
+
+
+@pytest.fixture(scope="session")
+def mermaid_judge() -> Any:
+    """Mermaid's own parser."""
+    return beside("mermaid_judge", "tests", "drawing", "mermaid")

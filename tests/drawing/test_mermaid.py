@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from langgraph.graph import START, StateGraph
 
 from aideon_agents.drawing.edges import Edge
-from aideon_agents.drawing.mermaid import mermaid
+from aideon_agents.drawing.lettering import fitted
+from aideon_agents.drawing.mermaid import ROOM, SIZE, mermaid, too_much
 from aideon_agents.drawing.topology import Node, Topology, read
 
 STATEMENTS = (
-    r"n_\w*(\(\[|\(|\[\[|\[|\{\{)\"[^\"]+\"(\]\)|\)|\]\]|\]|\}\})",
+    r"n_\w*(\(\[|\(\(|\(|\[\[|\[/|\[|\{\{)\"[^\"]+\"(\]\)|\)\)|\)|\]\]|\\\]|\]|\}\})",
     r"n_\w* (-->|-\.->)(\|\"[^\"]+\"\|)? n_\w*",
     r"subgraph n_\w*\[\"[^\"]+\"\]",
     r"end",
@@ -48,8 +49,12 @@ def labels(source: str) -> list[str]:
     return [unescaped(box.group().split('"')[1]) for box in boxes if box]
 
 
+def shown(name: str) -> str:
+    return fitted(name, SIZE, ROOM)
+
+
 def one_box(label: str) -> str:
-    return mermaid(Topology("odd", (Node("x", label, "function"),), (), ()))
+    return mermaid(Topology("odd", (Node("x", label, "function"),), (), (), ()))
 
 
 def test_the_whole_brief_is_made_of_known_statements(graphs):
@@ -64,8 +69,8 @@ def test_groups_hold_their_nodes_and_show_their_names(graphs):
     source = mermaid(read(graphs.chain("outer", plan="planner", polish=graphs.loop("p"))))
     inside = source.partition('subgraph n_polish["polish"]\n')[2].partition("  end\n")[0]
     assert inside.splitlines() == [
-        '    n_polish_draft("draft<br/><small>creative</small>")',
-        '    n_polish_check{{"check<br/><small>validator</small>"}}',
+        '    n_polish_draft("draft<br/>(creative)")',
+        '    n_polish_check{{"check<br/>(validator)"}}',
     ]
 
 
@@ -83,7 +88,7 @@ def test_odd_names_come_back_as_they_were():
     builder.add_edge(START, "end")
     builder.add_conditional_edges("end", lambda state: "end", {name: name for name in ODD})
     source = mermaid(read(builder.compile(name='a "%%{title}%%": # ---')))
-    assert labels(source) == ["start", *ODD, "end"]
+    assert labels(source) == ["start", *map(shown, ODD), "end"]
     for line in statements(source):
         assert any(re.fullmatch(statement, line) for statement in STATEMENTS), line
     assert source.startswith('---\ntitle: "a \\"%%{title}%%\\": # ---"\n---\n')
@@ -93,7 +98,7 @@ def test_names_that_look_alike_keep_their_own_ids():
     names = ["a b", "a_b", "a-b", "A b", "日本", "中国", "x" * 50, "x" * 60]
     nodes = tuple(Node(name, name, "function") for name in names)
     edges = (Edge("a-b", "a_b"),)
-    source = mermaid(Topology("alike", nodes, (), edges))
+    source = mermaid(Topology("alike", nodes, (), edges, edges))
     ids = [line.partition("[")[0] for line in statements(source) if "[" in line]
     assert len(set(ids)) == len(names)
     assert f"  {ids[2]} --> {ids[1]}\n" in source
@@ -117,4 +122,34 @@ def test_an_empty_label_is_a_blank():
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"])))
 def test_any_label_is_one_statement_and_keeps_its_text(label):
-    assert labels(one_box(label)) == [label or " "]
+    assert labels(one_box(label)) == [shown(label) or " "]
+
+
+def test_a_long_name_is_cut_where_it_would_not_fit():
+    (label,) = labels(one_box("word " * 60))
+    assert label.endswith("…")
+    assert 50 < len(label) < 100
+
+
+def test_branches_after_branches_meet_in_a_point(graphs):
+    branches = {name: graphs.wrapped("executor") for name in "abc"}
+    graph = graphs.chain(
+        "twice", first=graphs.parallel("first", **branches), then=graphs.parallel("t", **branches)
+    )
+    source = mermaid(read(graph))
+    assert '    n_then_start((" "))\n' in source
+    assert len(re.findall("--> n_then_start\n", source)) == 3
+    assert len(re.findall("n_then_start --> ", source)) == 3
+
+
+def test_a_person_who_is_asked_has_a_shape_of_their_own():
+    source = mermaid(Topology("asks", (Node("x", "approval", "approval"),), (), (), ()))
+    assert '  n_x[/"approval"\\]\n' in source
+
+
+def test_what_mermaid_will_not_show_is_said(graphs):
+    assert too_much(mermaid(read(graphs.brief()))) is None
+    names = [f"n{number}" for number in range(600)]
+    long = mermaid(read(graphs.chain("long", **dict.fromkeys(names))))
+    assert too_much(long).startswith("Mermaid shows 500 edges and 50,000 characters unless")
+    assert "this has 601 and " in too_much(long)

@@ -168,3 +168,24 @@ def test_a_chain_of_a_thousand_nodes_is_drawn():
     for source, target in zip([START, *names], [*names, END], strict=True):
         builder.add_edge(source, target)
     assert len(text(read(builder.compile())).splitlines()) == 2 + 2 * 1002 - 1
+
+
+def test_nodes_called_like_the_ends_of_a_group_are_drawn():
+    builder = builder_of(["entry", "exit"])
+    builder.add_edge(START, "entry")
+    builder.add_edge("entry", "exit")
+    assert text(read(builder.compile())).splitlines()[2:] == [
+        "start", "↓", "entry", "↓", "exit", "↓", "end",
+    ]  # fmt: skip
+
+
+def test_a_wider_terminal_shows_more_of_a_name():
+    drawn = text(read(builder_of_one("x" * 100)), width=240)
+    assert "x" * 100 in drawn
+    assert max(map(cell_len, text(read(builder_of_one("x" * 100)), width=40).splitlines())) == 20
+
+
+def builder_of_one(name):
+    builder = builder_of([name])
+    builder.add_edge(START, name)
+    return builder.compile(name="one")

@@ -207,7 +207,7 @@ def test_waiting_edges_deferred_nodes_and_sends_are_read():
     ]
 
 
-def test_a_branch_that_does_not_say_where_it_leads_may_lead_anywhere_else():
+def test_a_branch_that_does_not_say_where_it_leads_may_lead_anywhere():
     def route_by_mood(state: Anything):
         return "b"
 
@@ -216,7 +216,8 @@ def test_a_branch_that_does_not_say_where_it_leads_may_lead_anywhere_else():
     builder.add_node("b", step)
     builder.add_edge(START, "a")
     builder.add_conditional_edges("a", route_by_mood)
-    assert ways(read(builder.compile()))[1:3] == [
+    assert ways(read(builder.compile()))[1:4] == [
+        ("a", "a", "route_by_mood"),
         ("a", "b", "route_by_mood"),
         ("a", "__end__", "route_by_mood"),
     ]
@@ -317,3 +318,52 @@ print(read(builder.compile()).edges)
         for seed in ("1", "2")
     }
     assert len(seen) == 1
+
+
+def test_legs_are_the_edges_cut_where_they_enter_and_leave_a_group(graphs):
+    topology = read(graphs.chain("outer", plan="planner", polish=graphs.loop("polish")))
+    assert [(leg.source, leg.target, leg.label) for leg in topology.legs] == [
+        ("polish|__start__", "polish|draft", None),
+        ("polish|draft", "polish|check", None),
+        ("polish|check", "polish|draft", "again"),
+        ("polish|check", "polish|__end__", "passed"),
+        ("polish|check", "polish|__end__", "max_rounds"),
+        ("__start__", "plan", None),
+        ("plan", "polish|__start__", None),
+        ("polish|__end__", "__end__", None),
+    ]
+
+
+def test_no_edge_leads_out_of_a_group_that_never_ends():
+    inner = StateGraph(Anything)
+    inner.add_node("ping", step)
+    inner.add_node("pong", step)
+    inner.add_edge(START, "ping")
+    inner.add_edge("ping", "pong")
+    inner.add_edge("pong", "ping")
+    outer = StateGraph(Anything)
+    outer.add_node("forever", inner.compile())
+    outer.add_node("never", step)
+    outer.add_edge(START, "forever")
+    outer.add_edge("forever", "never")
+    topology = read(outer.compile())
+    assert not any("forever" in leg.source and leg.target == "never" for leg in topology.legs)
+    assert ("never", "__end__", None) in ways(topology)
+
+
+def test_a_node_called_like_a_groups_end_is_a_node(graphs):
+    names = {"entry": None, "exit": None, "end": None}
+    assert [node.label for node in read(graphs.chain("names", **names)).nodes] == [
+        "start", "entry", "exit", "end", "end",
+    ]  # fmt: skip
+
+
+def test_the_node_that_asks_a_person_is_an_approval(graphs):
+    asking = StateGraph(Anything)
+    graphs.node(asking, "approval")
+    asking.add_edge(START, "approval")
+    assert read(asking.compile()).nodes[1].kind == "approval"
+    somebody_elses = StateGraph(Anything)
+    somebody_elses.add_node("approval", step)
+    somebody_elses.add_edge(START, "approval")
+    assert read(somebody_elses.compile()).nodes[1].kind == "function"

@@ -1,8 +1,11 @@
-"""A ledger in a file of its own, rows to put into it, and a chat model made elsewhere."""
+"""A ledger of its own on either database, rows to put into it, and a chat model made elsewhere."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field
 
+from aideon_agents.ledger.checkpoints import open_checkpoints
+from aideon_agents.ledger.postgres.tables import table_names
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 
@@ -54,10 +59,65 @@ class StreamingModel(ForeignModel):
             raise self.error
 
 
+@pytest.fixture(scope="session")
+def emptied(postgres):
+    """Empties one ledger on the server and gives its address: making tables takes longer."""
+    url = postgres.new_schema()
+    (schema,) = re.findall("ledger_[0-9]+", url)
+    with Ledger.from_url(url) as made:
+        asyncio.run(_with_checkpoints(made))
+    kept = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+    tables = [f"{schema}.{name}" for name in (*table_names(), *kept)]
+    postgres.execute(*(f"CREATE TABLE {one}_new AS TABLE {one}" for one in tables))
+    again = "; ".join(f"DELETE FROM {one}; INSERT INTO {one} TABLE {one}_new" for one in tables)  # noqa: S608 - our names
+
+    def empty():
+        postgres.execute(again)
+        return url
+
+    return empty
+
+
+async def _with_checkpoints(ledger):
+    async with open_checkpoints(ledger, []):
+        pass
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_url(request, tmp_path):
+    """The address of a ledger without runs: in a file, and again on a server.
+
+    Whatever takes this, or `ledger`, is the contract of both. A test of files alone makes its own
+    ledger: `Ledger(tmp_path / "ledger.db")`, or a `ledger` fixture of its module.
+    """
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return request.getfixturevalue("emptied")()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def new_ledger(request, tmp_path_factory):
+    """Opens a ledger without runs as often as it is called: for tests of many examples."""
+
+    def opened():
+        if request.param == "sqlite":
+            return Ledger(tmp_path_factory.mktemp("ledger") / "ledger.db")
+        return Ledger.from_url(request.getfixturevalue("emptied")())
+
+    return opened
+
+
 @pytest.fixture
-def ledger(tmp_path):
-    with Ledger(tmp_path / "ledger.db") as opened:
+def ledger(ledger_url):
+    with Ledger.from_url(ledger_url) as opened:
         yield opened
+
+
+@pytest.fixture
+def another(ledger_url):
+    """Opens the same ledger once more, as another process does."""
+    with contextlib.ExitStack() as opened:
+        yield lambda: opened.enter_context(Ledger.from_url(ledger_url))
 
 
 @pytest.fixture
@@ -83,6 +143,7 @@ def record():
         usage=None,
         nanousd=None,
         at="2026-11-20T09:00:00.000Z",
+        end=None,
         **start,
     ):
         call_id = f"call-{next(numbers)}"
@@ -90,8 +151,8 @@ def record():
         named = {"requested_model": "small"} | named
         ledger.start_call(CallStart(call_id=call_id, run_id=run_id, started_at=at, **named))
         if status != "started":
-            end = CallEnd(status=status, duration_ms=5, usage=usage, cost_nanousd=nanousd)
-            ledger.finish_call(call_id, end)
+            said = {"duration_ms": 5, "usage": usage, "cost_nanousd": nanousd, **(end or {})}
+            ledger.finish_call(call_id, CallEnd(status=status, **said))
         return call_id
 
     return write

@@ -9,6 +9,7 @@ from aideon_agents.ledger.documents import (
     node_document,
     report_document,
 )
+from aideon_agents.ledger.rates import PricedModel
 from aideon_agents.ledger.reports import report, run_cost
 from aideon_agents.ledger.usage import Usage
 
@@ -46,7 +47,7 @@ def test_a_nodes_cost_has_the_keys_that_scripts_rely_on(ledger, run_id, record):
 
 
 def test_a_report_has_the_keys_that_scripts_rely_on(ledger, run_id, record):
-    record(ledger, run_id, usage=USAGE, nanousd=1_234_000)
+    record(ledger, run_id, usage=USAGE, nanousd=1_234_000, end={"duration_ms": 2500})
     known = {
         "calls": 1,
         "failed_calls": 0,
@@ -54,14 +55,36 @@ def test_a_report_has_the_keys_that_scripts_rely_on(ledger, run_id, record):
         "output_tokens": 890,
         "usd": "0.001234",
         "complete": True,
+        "failed_share": 0.0,
+        "success_rate": 1.0,
+        "tokens_per_second": 356.0,
+        "median_ms": 2500,
+        "p95_ms": 2500,
+        "run_success_rate": None,
     }
-    assert report_document(report(ledger, "model")) == {
+    document = report_document(report(ledger, "model"))
+    assert document == {
         "by": "model",
         "since": None,
         "until": None,
         "rows": [{"key": "together:small", **known}],
-        "total": known,
+        "total": {**known, "economized_calls": 0, "shortened_calls": 0},
     }
+    assert list(document["rows"][0]) == ["key", *known], "what scripts know comes first"
+
+
+def test_what_another_model_would_have_cost_stands_beside_the_rest(ledger, run_id, record):
+    record(ledger, run_id, usage=USAGE, nanousd=1_234_000)
+    document = report_document(report(ledger, "model", against=PricedModel("openai:gpt-4o")))
+    against = {"model": "openai:gpt-4o", "usd": "0.016925", "complete": True}
+    assert document["total"]["against"] == document["rows"][0]["against"] == against
+
+
+def test_a_share_that_is_small_is_not_rounded_to_nothing(ledger, run_id, record):
+    record(ledger, run_id, status="error", nanousd=0)
+    for _ in range(2):
+        record(ledger, run_id, nanousd=0)
+    assert report_document(report(ledger, "model"))["total"]["failed_share"] == 0.333333
 
 
 def test_a_report_repeats_the_time_it_is_about(ledger):

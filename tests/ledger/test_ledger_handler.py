@@ -21,6 +21,7 @@ from langgraph.types import interrupt
 from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.handler import CostHandler
+from aideon_agents.ledger.postgres.tables import table_names
 from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
@@ -317,8 +318,11 @@ def test_no_key_reaches_a_row_or_the_file(ledger, foreign):
         foreign(error=ValueError(f"401 with Bearer {key}")).invoke(
             "hi", {"callbacks": [CostHandler(ledger)]}
         )
+    rows = [ledger.select(f"SELECT * FROM {table}") for table in table_names()]  # noqa: S608 - ours
+    assert "401 with Bearer [key]" in str([dict(row) for of_table in rows for row in of_table])
+    assert key not in str([dict(row) for of_table in rows for row in of_table])
     ledger.close()
-    for file in ledger.path.parent.iterdir():
+    for file in ledger.path.parent.iterdir() if ledger.path else ():
         assert key.encode() not in file.read_bytes()
 
 

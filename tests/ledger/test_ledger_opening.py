@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import errno
+import gc
+import os
+import re
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 import sqlite_utils
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.migrations import MIGRATIONS
 from aideon_agents.ledger.opening import explained, ledger_path
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import CallEnd, RunStart
 from aideon_agents.ledger.store import Ledger
 
 
@@ -21,6 +26,13 @@ def refusal(path, **options):
     assert "\n" not in line
     assert str(path) in line
     return line
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A file: this is not about servers."""
+    with Ledger(tmp_path / "ledger.db") as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -37,7 +49,7 @@ def test_an_address_names_a_file(url, path):
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://localhost/ledger", "sqlite://ledger.db", "sqlite:///", "sqlite://", ""]
+    "url", ["mysql://localhost/ledger", "sqlite://ledger.db", "sqlite:///", "sqlite://", ""]
 )
 def test_another_kind_of_address_says_what_to_write(url):
     with pytest.raises(LedgerError, match="write sqlite:///path/to/ledger"):
@@ -74,13 +86,57 @@ def test_a_text_file_is_no_ledger(tmp_path):
     assert path.read_text().startswith("this is not"), "it is left as it was"
 
 
+def test_an_empty_file_becomes_a_ledger(tmp_path):
+    path = tmp_path / "ledger.db"
+    path.touch()
+    with Ledger(path) as ledger:
+        assert ledger.runs() == []
+
+
 def test_a_damaged_ledger_is_refused(tmp_path):
     path = tmp_path / "ledger.db"
     Ledger(path).close()
     content = bytearray(path.read_bytes())
     content[100:] = b"\xff" * (len(content) - 100)
     path.write_bytes(content)
-    assert "is damaged: move the file away" in refusal(path)
+    assert "is damaged (`sqlite3 FILE .recover` may save its rows): move" in refusal(path)
+
+
+@pytest.fixture
+def filled(tmp_path, record):
+    """A closed ledger of many pages: its bytes."""
+    path = tmp_path / "filled.db"
+    with Ledger(path) as ledger:
+        for _ in range(20):
+            run_id = ledger.start_run(RunStart(workflow="w"))
+            for _ in range(5):
+                record(ledger, run_id, purpose="a long purpose, so that there are more pages" * 4)
+    return path.read_bytes()
+
+
+def test_a_ledger_that_was_cut_off_is_refused(tmp_path, filled):
+    path = tmp_path / "ledger.db"
+    for length in (50, 99, 100, 4096, 4097, 8192, len(filled) // 2, len(filled) - 4096):
+        path.write_bytes(filled[:length])
+        assert re.search("is damaged|is not a ledger", refusal(path)), length
+
+
+def test_a_damaged_page_is_told_of_when_a_row_is_started_or_never_met(tmp_path, filled, record):
+    path = tmp_path / "ledger.db"
+    told = []
+    for start in range(0, len(filled), 4096):
+        content = bytearray(filled)
+        content[start : start + 4096] = b"\xff" * 4096
+        path.write_bytes(content)
+        try:
+            with Ledger(path) as ledger:
+                run_id = ledger.start_run(RunStart(workflow="w"))
+                record(ledger, run_id)
+                assert [call.status for call in ledger.calls(run_id)] == ["ok"]
+        except LedgerError as refused:
+            told.append(str(refused))
+    assert 0 < len(told) < len(filled) // 4096
+    assert all(re.search("is damaged|is not a ledger", line) for line in told)
 
 
 def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path):
@@ -95,12 +151,40 @@ def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path):
     assert "newer version (m999_wonders): upgrade aideon-agents" in refusal(path)
 
 
-def test_a_database_of_something_else_is_refused(tmp_path):
+def others_table(path):
+    sqlite_utils.Database(path)["runs"].insert({"id": 1})
+
+
+def others_view(path):
+    sqlite_utils.Database(path).create_view("seen", "SELECT 1")
+
+
+def others_steps(path):
+    theirs = sqlite_utils.Migrations("theirs")
+    theirs()(lambda db: db["notes"].insert({"id": 1}))
+    theirs.apply(sqlite_utils.Database(path))
+
+
+def checkpoints(path):
+    with SqliteSaver.from_conn_string(str(path)) as saver:
+        saver.setup()
+
+
+@pytest.mark.parametrize("made", [others_table, others_view, others_steps, checkpoints])
+def test_a_database_of_something_else_is_refused_and_left_as_it_was(tmp_path, made):
     path = tmp_path / "ledger.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE runs (id INTEGER)")
-    connection.close()
-    assert "table runs already exists" in refusal(path)
+    made(path)
+    gc.collect()  # sqlite-utils leaves its connection open
+    before = path.read_bytes()
+    line = refusal(path)
+    assert re.search(r"is the database of something else \(it has a (table|view|index) \w+\)", line)
+    assert "name another file with AIDEON_LEDGER" in line
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_cannot_be_kept_in_memory():
+    line = refusal(Path(":memory:"))
+    assert "name a file on a local disk" in line
 
 
 def test_a_locked_ledger_is_named_after_a_wait(tmp_path):
@@ -162,3 +246,71 @@ def test_a_ledger_of_an_older_version_is_brought_up_to_date(tmp_path):
     with Ledger(path) as ledger:
         run_id = ledger.start_run(RunStart(workflow="w"))
         assert ledger.calls(run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "cannot grow, its disk is full: free some space"),
+        (errno.EDQUOT, "cannot grow, its disk is full: free some space"),
+        (errno.EFBIG, "cannot grow, files may not be so large: raise that limit"),
+        (errno.EROFS, "is read-only: make it and its folder writable"),
+        (errno.EACCES, "is read-only: make it and its folder writable"),
+        (errno.EMFILE, "cannot be used (Too many open files): name another file"),
+    ],
+)
+def test_what_the_system_says_is_told_with_what_to_do(number, advice):
+    line = str(explained(Path("l.db"), OSError(number, os.strerror(number))))
+    assert line.startswith(f"the ledger l.db {advice}")
+
+
+@pytest.fixture
+def moved(tmp_path):
+    """A ledger in use in a folder of its own, and an opened run."""
+    with Ledger(tmp_path / "folder" / "ledger.db") as ledger:
+        yield ledger, ledger.start_run(RunStart(workflow="w"))
+
+
+def deletes(ledger):
+    ledger.path.unlink()
+
+
+def replaces(ledger):
+    ledger.path.unlink()
+    Ledger(ledger.path).close()
+
+
+def moves_its_folder(ledger):
+    ledger.path.parent.rename(ledger.path.parent.with_name("moved"))
+
+
+@pytest.mark.parametrize("gone", [deletes, replaces, moves_its_folder])
+def test_a_ledger_that_is_gone_takes_no_more_rows(moved, record, gone):
+    ledger, run_id = moved
+    call = record(ledger, run_id, status="started")
+    gone(ledger)
+    with pytest.raises(LedgerError, match="was moved, deleted or replaced while it was in use"):
+        record(ledger, run_id)
+    with pytest.raises(LedgerError, match="put it back, or start again"):
+        ledger.finish_call(call, CallEnd(status="ok", duration_ms=1))
+
+
+def test_a_ledger_that_is_put_back_is_written_to_again(moved, record):
+    ledger, run_id = moved
+    away = ledger.path.with_name("away.db")
+    ledger.path.rename(away)
+    with pytest.raises(LedgerError, match="was moved"):
+        record(ledger, run_id)
+    away.rename(ledger.path)
+    record(ledger, run_id)
+    assert len(ledger.calls(run_id)) == 1
+
+
+def test_another_working_directory_changes_nothing_for_an_open_ledger(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Ledger("ledger.db") as ledger:
+        (tmp_path / "inside").mkdir()
+        monkeypatch.chdir(tmp_path / "inside")
+        ledger.start_run(RunStart(workflow="w"))
+        ledger.database.check()
+    assert list((tmp_path / "inside").iterdir()) == []

@@ -2,19 +2,17 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aideon_agents.errors import RunNotFound
-from aideon_agents.ledger.reports import ReportBy, node_costs, report, run_cost
+from aideon_agents.ledger.dimensions import DIMENSIONS, Selection
+from aideon_agents.ledger.reports import node_costs, report, reports, run_cost
 from aideon_agents.ledger.rows import RunStart
-from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
 
-DIMENSIONS = get_args(ReportBy)
 USAGE = Usage(input_tokens=10, output_tokens=4)
 
 calls = st.lists(
@@ -59,8 +57,8 @@ def together(parts):
 
 @settings(max_examples=40, deadline=None)
 @given(calls)
-def test_the_sum_over_calls_is_the_same_by_every_dimension(tmp_path_factory, record, written):
-    with Ledger(tmp_path_factory.mktemp("sums") / "ledger.db") as ledger:
+def test_the_sum_over_calls_is_the_same_by_every_dimension(new_ledger, record, written):
+    with new_ledger() as ledger:
         runs = [
             ledger.start_run(RunStart(workflow=f"w{number % 2}", user=user))
             for number, user in enumerate([None, "ada", "bob"])
@@ -150,6 +148,24 @@ def test_a_day_as_the_end_is_part_of_the_report_and_a_time_is_not(
     for day in (1, 2, 3):
         record(ledger, "01A", at=f"2026-11-0{day}T12:00:00.000Z")
     assert report(ledger, "day", since=since, until=until).total.calls == counted
+
+
+def test_the_last_of_all_days_can_be_an_end(ledger, record):
+    record(ledger, "01A", at="2026-11-20T23:59:59.999Z")
+    assert report(ledger, "day", until=date(2026, 11, 20)).total.calls == 1
+    assert report(ledger, "day", until=date(9999, 12, 31)).total.calls == 1
+
+
+def test_the_dearest_rows_alone_leave_the_total_as_it_is(ledger, run_id, record):
+    for nanousd, day in ((3, 2), (9, 3), (5, 1), (1, 4)):
+        at = f"2026-11-0{day}T00:00:00.000Z"
+        record(ledger, run_id, node_path=f"n{nanousd}", nanousd=nanousd, at=at)
+    nodes, days = reports(ledger, ("node", "day"), Selection(), top=2)
+    assert [row.key for row in nodes.rows] == ["n9", "n5"]
+    assert [row.key for row in days.rows] == ["2026-11-01", "2026-11-03"], "days in their order"
+    assert (nodes.left_out, days.left_out) == (2, 2)
+    assert nodes.total.usd == days.total.usd == Decimal("18e-9")
+    assert report(ledger, "node", top=9).left_out == 0
 
 
 def test_rehearsed_calls_stand_apart_unless_asked_for(ledger, run_id, record):

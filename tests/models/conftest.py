@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aideon_agents import Context, CostHandler, Ledger, Settings
+from aideon_agents import Budget, Context, CostHandler, Ledger, Settings
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models, guard
 from aideon_agents.state import ModelRequest
@@ -69,19 +69,21 @@ class Counter:
         settings: Settings | None = None,
         question: Any = PUMPS,
         output: Any = None,
+        budget: Any = None,
         **request: Any,
     ) -> Asked:
-        """Ask a chain of two models one question."""
+        """Ask a chain of two models one question, which may cost so many nano-dollars."""
         asked = ModelRequest(**{"role": "planner", "model": (PRIMARY, OTHER)} | request)
         models = Models(settings or self.settings(faults))
         chain: Any = models.chat(asked, Context(stream=stream))
         return await self.ask_chain(
-            chain.with_structured_output(output) if output else chain, question
+            chain.with_structured_output(output) if output else chain, question, budget
         )
 
-    async def ask_chain(self, chain: Any, question: Any = PUMPS) -> Asked:
+    async def ask_chain(self, chain: Any, question: Any = PUMPS, budget: Any = None) -> Asked:
         """Ask a chain that is at hand."""
-        run_id = self._ledger.start_run(RunStart(workflow="question"))
+        limit = None if budget is None else Budget(f"{budget / 10**9:.9f}")
+        run_id = self._ledger.start_run(RunStart(workflow="question"), limit)
         handler = CostHandler(self._ledger, run_id=run_id)
         seen, billed = len(self._provider.requests), len(self._provider.bill.calls)
         answer = error = None

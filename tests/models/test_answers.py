@@ -152,8 +152,8 @@ def test_a_megabyte_of_anything_is_digested_in_linear_time(unit):
     text = unit * (1_000_000 // len(unit))
     started = time.process_time()
     digest(text)
-    # About 0.1 s; a quadratic step anywhere would take minutes.
-    assert time.process_time() - started < 2
+    # About 0.1 s, more under a coverage tool; a quadratic step anywhere would take minutes.
+    assert time.process_time() - started < 20
 
 
 @given(st.text(), st.integers(1, 60))

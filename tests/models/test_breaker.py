@@ -217,7 +217,7 @@ async def test_with_one_candidate_it_is_asked_all_the_same(counter, quick):
 async def test_while_one_probes_the_only_model_the_others_wait_for_what_it_finds(
     counter, quick, provider
 ):
-    settings = counter.settings([Fault(500)] * 6 + [Fault("delay", seconds=0.1)])
+    settings = counter.settings([Fault(500)] * 6 + [Fault("delay", seconds=0.5)])
     for _ in range(2):
         await counter.ask(settings=settings, model=(PRIMARY,))
     chain = Models(settings)
@@ -227,7 +227,9 @@ async def test_while_one_probes_the_only_model_the_others_wait_for_what_it_finds
         asyncio.create_task(chain.chat(request, Context()).ainvoke(f"question {number}"))
         for number in range(40)
     ]
-    await asyncio.sleep(0.07)
+    while len(provider.requests) == before:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)  # as long as the others wait before they look again
     assert len(provider.requests) - before == 1
     assert len(await asyncio.gather(*asking)) == 40
     assert len(provider.requests) - before == 40

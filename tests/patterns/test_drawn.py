@@ -69,6 +69,19 @@ GRAPHS = {
     "orchestrated_with_a_graph_as_planner": lambda: orchestrated(
         sequential(executor("look"), planner(), name="think"), executor()
     ),
+    "sequential_with_an_approval": lambda: sequential(creative("draft", approve=True), tidy),
+    "parallel_with_approvals": lambda: parallel(
+        executor("facts", approve=True), creative("angle", approve=True), tidy, on_failure="keep"
+    ),
+    "conditional_with_approvals": lambda: choose(
+        validator("gate", approve=True), yes=creative("write", approve=True), no=executor()
+    ),
+    "iterative_with_approvals": lambda: iterative(
+        creative("draft", approve=True), validator("check", approve=True)
+    ),
+    "orchestrated_with_approvals": lambda: orchestrated(
+        planner("plan", approve=True), executor(approve=True), creative()
+    ),
     "all_in_a_row": lambda: sequential(
         phase(),
         parallel(executor("facts"), creative("angle"), name="gather", on_failure="keep"),

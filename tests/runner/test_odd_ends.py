@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 
-from aideon_agents import Ledger, run, sequential
+from aideon_agents import Ledger, resume, run, sequential
 from aideon_agents.errors import LedgerError
 
 
@@ -49,15 +50,30 @@ def test_an_error_that_is_no_exception_is_raised_and_its_run_is_not_completed(le
     assert ledger.find_run("last").status == "failed"
 
 
-def test_a_graph_that_waits_for_an_answer_fails_and_says_so(ledger):
+def test_a_question_in_a_run_that_keeps_no_state_fails_it_and_says_so(ledger):
     graph = sequential(lambda _state: interrupt("May I?"))
-    result = run(graph, "Task.", rehearse=True, ledger=ledger)
-    assert result.status == "failed"
+    result = run(graph, "Task.", rehearse=True, ledger=ledger, checkpoint=False)
+    assert (result.status, result.questions) == ("failed", ())
     assert "waits for an answer" in result.error
+    assert "checkpoint=False" in result.error
     assert "May I?" in result.error
+    assert "May I?" not in ledger.find_run("last").error
+
+
+async def test_a_graph_that_was_told_to_drain_is_stopped_and_goes_on(ledger):
+    def drains(_state):
+        get_runtime().control.request_drain("maintenance")
+        return "done"
+
+    graph = sequential(drains, lambda _state: "after")
+    result = run(graph, "Task.", ledger=ledger)
+    assert (result.status, result.stop_reason, result.error) == ("stopped", "interrupted", None)
+    assert "maintenance" in str(result.exception)
+    resumed = resume(graph, ledger=ledger)
+    assert (resumed.status, resumed.output) == ("completed", "after")
 
 
 @pytest.mark.parametrize("address", [":memory:", "sqlite:///:memory:"])
 def test_a_ledger_without_a_file_is_refused_at_once(address):
-    with pytest.raises(LedgerError, match="write-ahead log"):
+    with pytest.raises(LedgerError, match="shared by processes"):
         Ledger.from_url(address)

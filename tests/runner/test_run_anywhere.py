@@ -53,7 +53,7 @@ def closes(ledger):
     """A node after which nothing can be written to the ledger, as on a full disk."""
 
     def closes(state):
-        ledger._connection.execute("PRAGMA query_only = ON")
+        ledger.database._connection.execute("PRAGMA query_only = ON")
         return "closed"
 
     return closes

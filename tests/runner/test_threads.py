@@ -25,6 +25,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import InputError, LedgerError
+from aideon_agents.ledger.checkpoints import open_checkpoints
 from aideon_agents.testing import Fault, SimulatedProvider
 
 if TYPE_CHECKING:
@@ -119,12 +120,13 @@ def test_only_the_last_ten_runs_are_told(talk, provider):
     assert {"task 1.", "task 10."} <= set(asked)
 
 
-def test_what_is_kept_lies_beside_the_ledger_and_only_for_threads(talk, ledger):
-    kept = ledger.path.with_name("checkpoints.db")
+async def test_what_is_kept_of_a_run_that_is_done_lies_beside_the_ledger_for_its_thread(
+    talk, ledger
+):
     talk(creative("draft"), PUMPS, thread=None)
-    assert not kept.exists()
     talk(creative("draft"), PUMPS)
-    assert kept.exists()
+    async with open_checkpoints(ledger, []) as kept:
+        assert await kept.names() == {"thread:chat"}
 
 
 class Mood(BaseModel):
@@ -220,5 +222,4 @@ def test_a_run_that_its_thread_cannot_keep_is_a_run_all_the_same(talk, ledger, c
 
     result = talk(drops, PUMPS)
     assert (result.status, result.output) == ("completed", "said")
-    (record,) = caplog.records
-    assert record.getMessage() == "the thread does not keep this run: no such table: checkpoints"
+    assert "the thread does not keep this run: no such table: checkpoints" in caplog.messages

@@ -11,6 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import ValidationError
 
 from aideon_agents.state import (
+    INSIDE,
     NODE_PATH,
     Results,
     State,
@@ -120,7 +121,7 @@ def test_a_plain_key_keeps_what_was_written_last():
 
 
 def test_a_result_cannot_be_changed_after_the_fact():
-    with pytest.raises(ValidationError):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         result("a", 1).content = "other"
 
 
@@ -217,3 +218,10 @@ def test_the_node_path_of_a_place(spot):
 @pytest.mark.parametrize("spot", SPOTS, ids=lambda spot: spot.says)
 def test_the_node_path_of_an_agent_in_a_place(spot):
     assert node_path(spot.metadata, of_agent=True) == (spot.of_agent or spot.path)
+
+
+def test_what_langgraph_runs_inside_an_agent_is_no_part_of_a_path():
+    inside = f"work:1|{INSIDE}tool:2"
+    assert node_path({"langgraph_checkpoint_ns": inside}) == "work"
+    marked = part("work") | part("draft")
+    assert node_path({"langgraph_checkpoint_ns": f"{inside}|draft:3"} | marked) == "work/draft"

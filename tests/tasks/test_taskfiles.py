@@ -155,18 +155,28 @@ EVERY_KEY = {
     "max_tokens": 100,
     "temperature": 0,
     "purpose": "research",
-    "approve": False,
+    "approve": True,
 }
 
 
 @pytest.mark.parametrize("name", ["flow.yaml", "flow.json"])
 def test_every_key_of_a_step_reaches_its_agent(write, name):
     options: Any = {
-        key: value
-        for key, value in EVERY_KEY.items()
-        if key not in {"type", "agent", "name", "approve"}
+        key: value for key, value in EVERY_KEY.items() if key not in {"type", "agent", "name"}
     }
-    assert told(one(write, EVERY_KEY, name)) == told(sequential(executor("facts", **options)))
+    made = one(write, EVERY_KEY, name)
+    same = sequential(executor("facts", **options), name="facts")
+    assert told(made) == told(same)
+    assert text(read(made)) == text(read(same))
+
+
+def test_only_a_step_that_says_so_is_followed_by_an_approval(write):
+    source = (
+        "type: parallel\nbranches:\n- {agent: creative, name: a, approve: true}\n"
+        "- {agent: creative, name: b, approve: no}\n- {agent: creative, name: c}\n"
+    )
+    drawn = read(one(write, source))
+    assert [node.path for node in drawn.nodes if node.label == "approval"] == ["a/approval"]
 
 
 def test_one_model_is_a_chain_of_one(write):

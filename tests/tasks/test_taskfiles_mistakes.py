@@ -38,7 +38,7 @@ def test_an_unknown_key_is_named_with_its_line_its_path_and_the_nearest(write):
     assert mistake("flow.yaml") == (
         "flow.yaml:11: steps.2.branches.yes.0.agnet: unknown key, did you mean agent? (allowed: "
         "type, agent, name, description, instructions, complexity, model, timeout, max_tokens, "
-        "temperature, purpose, tools)"
+        "temperature, purpose, tools, approve)"
     )
 
 
@@ -87,8 +87,6 @@ YAML = {
     "perhaps": ("agent: executor\napprove: perhaps\n", "2: approve: this must be true or false, no"),
     "another failure": ("type: parallel\non_failure: ignore\nbranches: [{agent: creative}]\n",
                         "2: on_failure: 'ignore' is none of raise, keep"),
-    "approval": ("agent: executor\napprove: true\n",
-                 "2: approve: this version cannot ask a person for approval yet: leave it out"),
     "a score of two": ("type: iterative\nstep: {agent: creative}\npass_score: 2\n",
                        "3: pass_score: this must be less than or equal to 1, not '2'"),
     "no decision": ("type: conditional\nbranches: {a: {agent: creative}}\n",

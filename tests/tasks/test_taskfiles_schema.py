@@ -106,8 +106,10 @@ def test_every_field_says_what_it_means():
     assert silent == []
 
 
-def test_what_this_version_cannot_do_is_not_offered():
-    assert "approve" not in json.dumps(SCHEMA)
+def test_a_steps_approval_is_offered_as_true_or_false():
+    offered = SCHEMA["$defs"]["AgentStep"]["properties"]["approve"]
+    assert offered["anyOf"][0] == {"type": "boolean"}
+    assert "a person must agree" in offered["description"]
 
 
 @pytest.mark.parametrize("document", EXAMPLES)

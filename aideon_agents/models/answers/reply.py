@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.models.answers.digest import digest
 from aideon_agents.models.answers.instance import instance
+from aideon_agents.models.answers.longest import filled, stretched
 from aideon_agents.models.answers.tokens import cut, estimate_tokens
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Ask:
     """The most output tokens; None sets no bound."""
     stop: tuple[str, ...] = ()
     """Texts before which an answer ends."""
+    longest: bool = False
+    """The answer is the longest there can be, and no verdict passes: what would cost the most."""
 
     @property
     def input_tokens(self) -> int:
@@ -169,8 +172,13 @@ def reply(ask: Ask) -> Answer:
         text, shortened = _fitting_json(
             lambda words: instance(schema, given, max_words=words), ask.max_tokens
         )
+        if ask.longest and ask.max_tokens and not shortened:
+            text = stretched(text, ask.max_tokens, "maxLength" not in json.dumps(schema))
         return Answer(text=text, finish_reason="length" if shortened else "stop")
-    return limited(digest(given) or _NO_MATERIAL, ask)
+    text = digest(given) or _NO_MATERIAL
+    if ask.longest and ask.max_tokens:
+        text = filled(text, ask.max_tokens)
+    return limited(text, ask)
 
 
 _ANY_OBJECT: Schema = {"properties": {"answer": {"type": "string"}}, "required": ["answer"]}

@@ -1,0 +1,251 @@
+"""The items of a batch, one after another: however many there are, only one is in memory.
+
+A line that cannot be read is an item as well, with its problem: it stops nothing. Its place and its
+number count like any other's, so that the results of the others do not move when it is mended.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from aideon_agents.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from typing import BinaryIO
+
+Form: TypeAlias = Literal["jsonl", "csv"]
+
+LONGEST = 16 * 1024 * 1024
+"""Bytes of one line: more is no item, and would not fit into any model either."""
+
+_SHALLOW = 100
+"""Brackets of a line that need no thought."""
+
+_ID_OR_TASK = ("id", "task")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One item as it was given."""
+
+    position: int
+    """Its place among the items, from 0."""
+    item_id: str
+    """As given, or the number of its line."""
+    task: str
+    inputs: Mapping[str, Any]
+    """Everything else that was said of it."""
+    problem: str | None = None
+    """Why it cannot be run; None: it can."""
+
+
+def read(file: BinaryIO, form: Form, name: str) -> Generator[Item]:
+    """Read items.
+
+    Args:
+        file: From its beginning on.
+        form: How they are written.
+        name: The file's, for what is said of it.
+
+    Yields:
+        Items in their order.
+
+    Raises:
+        InputError: A CSV file has no usable header.
+    """
+    found = _csv(file, name) if form == "csv" else _jsonl(file)
+    for position, (line, given) in enumerate(found):
+        yield _item(position, str(line), given)
+
+
+def form_of(name: str, start: bytes) -> Form:
+    """How items are written, by the name of their file, else by its first line.
+
+    Args:
+        name: The file's; `-` says nothing.
+        start: Its first bytes.
+
+    Returns:
+        JSONL unless it is named or looks like CSV.
+    """
+    if name.lower().endswith(".csv"):
+        return "csv"
+    if name.lower().endswith((".jsonl", ".ndjson", ".json")):
+        return "jsonl"
+    first = (
+        start.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0].decode("utf-8", "replace")
+    )
+    try:
+        json.loads(first)
+    except ValueError:
+        header = next(csv.reader([first]), [])
+        return "csv" if "task" in [cell.strip() for cell in header] else "jsonl"
+    return "jsonl"
+
+
+def refuse_binary(name: str, start: bytes) -> None:
+    """Refuse what is no text before anything is made of it.
+
+    Args:
+        name: The file's.
+        start: Its first bytes.
+
+    Raises:
+        InputError: It is not text in UTF-8.
+    """
+    first = start.lstrip().split(b"\n", 1)[0]
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(first)  # its end may be cut in two
+    except UnicodeDecodeError:
+        is_text = False
+    else:
+        is_text = b"\0" not in start
+    if not is_text:
+        raise InputError(f"{name} is not text in UTF-8: items are JSON lines, or CSV")
+
+
+class _Wrong(Exception):  # noqa: N818 - it says what is wrong with a line
+    """A line is no item."""
+
+    def __init__(self, why: str, item_id: object = None) -> None:
+        super().__init__(why)
+        self.item_id = item_id
+
+
+_Given: TypeAlias = "Mapping[str, Any] | _Wrong"
+
+
+def _item(position: int, line: str, given: _Given) -> Item:
+    wrong = given if isinstance(given, _Wrong) else _mistake(given)
+    if wrong:
+        item_id = wrong.item_id if _is_id(wrong.item_id) else line
+        return Item(position, str(item_id), "", {}, f"line {line}: {wrong}")
+    values = cast("Mapping[str, Any]", given)
+    item_id = values.get("id")
+    inputs = {key: value for key, value in values.items() if key not in _ID_OR_TASK}
+    return Item(position, line if item_id is None else str(item_id), values["task"], inputs)
+
+
+def _mistake(given: Mapping[str, Any]) -> _Wrong | None:
+    item_id, task = given.get("id"), given.get("task")
+    if item_id is not None and not _is_id(item_id):
+        return _Wrong("the id must be text that is not empty")
+    if not isinstance(task, str):
+        missing = "there is no task" if task is None else "the task must be text"
+        return _Wrong(missing, item_id)
+    if not task.strip():
+        return _Wrong("the task is empty", item_id)
+    if not _is_unicode(task):
+        return _Wrong("the task is not text in UTF-8", item_id)
+    return None
+
+
+def _is_id(value: object) -> bool:
+    """Whether it can name an item: text, or a whole number as other tools write them."""
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    return (
+        isinstance(value, str) and bool(value.strip()) and "\0" not in value and _is_unicode(value)
+    )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _jsonl(file: BinaryIO) -> Iterator[tuple[int, _Given]]:
+    for number, line in _lines(file):
+        if isinstance(line, _Wrong):
+            yield number, line
+        elif line.strip():
+            yield number, _parsed(line.rstrip("\r\n"))
+
+
+def _parsed(line: str) -> _Given:
+    try:
+        value: object = json.loads(line)
+        if line.count("[") + line.count("{") > _SHALLOW:
+            json.dumps([[value]])  # what can be read only just cannot be written any more
+    except json.JSONDecodeError as error:
+        return _Wrong(f"it is not JSON ({error.msg}, column {error.colno})")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand [
+        return _Wrong(f"it cannot be read ({type(error).__name__})")
+    if isinstance(value, str):
+        return {"task": value}
+    if not isinstance(value, Mapping):
+        return _Wrong('it is neither an object with a "task" nor a string')
+    return cast("Mapping[str, Any]", value)
+
+
+def _csv(file: BinaryIO, name: str) -> Iterator[tuple[int, _Given]]:
+    csv.field_size_limit(LONGEST)  # the module's own limit is 128 kB, too little for a document
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        yield from _records(text, name)
+    finally:
+        text.detach()  # the file is its owner's to close
+
+
+def _records(text: Iterable[str], name: str) -> Iterator[tuple[int, _Given]]:
+    reader = csv.reader(text)
+    header: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, _Wrong(f"it is not CSV ({error})")
+            continue
+        if not cells:
+            continue
+        if header is None:
+            header = _header(cells, f"{name}:{line}")
+            continue
+        yield line, _row(header, cells)
+
+
+def _header(cells: list[str], where: str) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    twice = [name for index, name in enumerate(header) if name in header[:index]]
+    if "task" not in header:
+        raise InputError(f"{where}: there is no column task, only {', '.join(header)}")
+    if twice:
+        raise InputError(f"{where}: two columns are called {twice[0]!r}: rename one")
+    return header
+
+
+def _row(header: list[str], cells: list[str]) -> _Given:
+    if len(cells) != len(header):
+        return _Wrong(f"it has {len(cells)} cells, and the header has {len(header)}")
+    if not all(_is_unicode(cell) for cell in cells):
+        return _Wrong("it is not text in UTF-8")
+    values: dict[str, Any] = dict(zip(header, cells, strict=True))
+    return {key: value for key, value in values.items() if key != "id" or value.strip()}
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str | _Wrong]]:
+    number = 0
+    while line := file.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST)
+            yield number, _Wrong(f"it is longer than {LONGEST // 1024 // 1024} MB")
+            continue
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            yield number, _Wrong("it is not text in UTF-8")

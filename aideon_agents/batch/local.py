@@ -1,0 +1,286 @@
+"""The local engine: every item on one event loop, through one graph that was compiled once.
+
+Workers take items in their order. An item has its row before anybody takes the next one, so the
+first of several with the same id is the first in ITEMS. Results go to the ledger as items end, and
+from there to OUT: what waits there for a slow item takes room on the disk, and none in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.errors import InputError, LedgerError, RunError, UserError
+from aideon_agents.ledger import batch_items, batch_outputs, batches
+from aideon_agents.ledger.batch_items import ItemStart, SameId
+from aideon_agents.ledger.ids import new_run_id
+from aideon_agents.runner.answers import NOTHING
+from aideon_agents.runner.conversation import kept_as
+from aideon_agents.runner.item_ends import is_out_of_budget
+from aideon_agents.runner.running import Earlier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from aideon_agents.batch.control import Control
+    from aideon_agents.batch.items import Item
+    from aideon_agents.batch.output import Out
+    from aideon_agents.batch.progress import Progress, Tally
+    from aideon_agents.batch.source import Source
+    from aideon_agents.ledger.batch_items import ItemRow, NodeSpent
+    from aideon_agents.ledger.batches import BatchStart
+    from aideon_agents.ledger.rows import Run, RunStart
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.runner.checks import Demands
+    from aideon_agents.runner.running import Running
+    from aideon_agents.runner.series import Common
+
+_ROWS = 1000
+"""Rows of items that are read at a time."""
+_REST_EVERY = 500
+"""Finished items that are passed over before others get their turn."""
+_LINES = 200
+"""Lines that are written to OUT at a time."""
+_DELIVER_EVERY = 0.5  # seconds
+_LOOK_EVERY = 1.0  # seconds: whether it is to end, and who watches is told
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Work:
+    """An item that is not finished."""
+
+    item: Item
+    row: ItemRow | None
+    """Where it stands; None: it was never started."""
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Local:
+    """Runs a batch in this process."""
+
+    book: Ledger
+    start: BatchStart
+    common: Common
+    demands: Demands
+    source: Source
+    out: Out
+    tally: Tally
+    control: Control
+    inputs: Mapping[str, Any]
+    """What all items are given."""
+    at_once: int
+    most_failures: int | None
+    """Failed items of this call after which none is started; None: there is no such number."""
+    limit: int | None
+    """Of the whole batch, in nano-dollars; None: there is none."""
+    watch: Callable[[Progress], object] | None
+    _is_full: bool = dataclasses.field(default=False, init=False)
+    """Nothing can be written to OUT any more."""
+
+    async def run(self) -> None:
+        """Run items until all are finished or the batch is to end.
+
+        Raises:
+            RunError: OUT or the ledger cannot be written any more, or ITEMS has changed.
+        """
+        left = self._left()
+        workers = [
+            asyncio.create_task(self._work(left))
+            for _ in range(min(self.at_once, self.tally.items))
+        ]
+        ticking = asyncio.create_task(self._tick())
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for task in (*workers, ticking):
+                task.cancel()
+            await asyncio.gather(*workers, ticking, return_exceptions=True)
+            left.close()
+            await self._deliver()
+        self._show()
+        error = self.control.error
+        if isinstance(error, UserError):  # nobody's mistake any more: it had begun
+            raise RunError(str(error)) from error
+        if error is not None:
+            raise error
+
+    def _left(self) -> Generator[_Work | None]:
+        """The items that are not finished; None now and then, to let others have their turn."""
+        rows: dict[int, ItemRow] = {}
+        passed = 0
+        with contextlib.closing(self.source.items()) as items:
+            for item in items:
+                if item.position % _ROWS == 0:
+                    rows = self._rows(item.position)
+                row = rows.pop(item.position, None)
+                if row is None or row.status not in batch_items.DONE:
+                    yield _Work(item, row)
+                    continue
+                passed += 1
+                if passed % _REST_EVERY == 0:
+                    yield None
+
+    def _rows(self, first: int) -> dict[int, ItemRow]:
+        rows = batch_items.rows(self.book, self.start.batch_id, first, first + _ROWS)
+        return {row.position: row for row in rows}
+
+    async def _work(self, left: Generator[_Work | None]) -> None:
+        """Take one item after another."""
+        while not self.control.is_over:
+            try:
+                work = next(left)
+                if work is None:
+                    await asyncio.sleep(0)
+                else:
+                    await self._item(work.item, work.row)
+            except StopIteration:
+                return
+            except Exception as error:  # noqa: BLE001 - the others come to their end, then it is raised
+                self.control.broke(error)
+                return
+
+    async def _item(self, item: Item, row: ItemRow | None) -> None:
+        if item.problem is not None:
+            await self._refuse(item, item.problem)
+            return
+        if row is not None and row.run_id is not None:
+            await self._again(item, row)
+            return
+        try:
+            running = self._begins(item, is_new=row is None)
+        except InputError as wrong:
+            await self._refuse(item, str(wrong))
+            return
+        await self._through(item, running)
+
+    async def _again(self, item: Item, row: ItemRow) -> None:
+        """Go on with an item that was started before, where its state is kept; else start it again."""
+        seen = self.book.find_run(str(row.run_id))
+        if seen.status == "running" or (seen.status, row.status) == ("waiting", "waiting"):
+            return  # it asks, or somebody is just answering it
+        before = batch_items.spent(self.book.database, self.start.batch_id, item.item_id)
+        self.tally.goes_on(row.status)
+        if await self._has_state(seen.run_id):
+            running = self._goes_on(item, seen)
+            with contextlib.suppress(_NotBegun):
+                await self._through(item, running, before)
+                return
+        await self._through(item, self._begins(item, is_new=False), before)
+
+    async def _has_state(self, run_id: str) -> bool:
+        """Whether a run can go on where it was, instead of being paid for again."""
+        saver = self.common.saver
+        return saver is not None and await saver.aget_tuple(kept_as(run_id)) is not None
+
+    def _begins(self, item: Item, *, is_new: bool) -> Running:
+        inputs = {**self.inputs, **item.inputs}
+        self.demands.check(item.task, inputs)
+        entry = self.common.root.entry(item.task, inputs)
+        start = self._run_of(item, new_run_id())
+        begins = self._starts(item, start.run_id, is_new=is_new)
+        return self.common.running(start, item.task, entry, item=begins)
+
+    def _goes_on(self, item: Item, seen: Run) -> Running:
+        start = self._run_of(item, seen.run_id)
+        again = self._starts(item, seen.run_id, is_new=False)
+        earlier = Earlier(seen=seen, answer=NOTHING)
+        common = dataclasses.replace(self.common, keeps=True)
+        return common.running(start, "", {}, earlier=earlier, item=again)
+
+    def _run_of(self, item: Item, run_id: str) -> RunStart:
+        return dataclasses.replace(
+            self.common.start, run_id=run_id, batch_id=self.start.batch_id, item_id=item.item_id
+        )
+
+    def _starts(self, item: Item, run_id: str, *, is_new: bool) -> ItemStart:
+        return ItemStart(
+            batch_id=self.start.batch_id,
+            position=item.position,
+            item_id=item.item_id,
+            run_id=run_id,
+            is_new=is_new,
+            limit_nanousd=self.start.item_limit_nanousd,
+        )
+
+    async def _through(
+        self, item: Item, running: Running, before: Sequence[NodeSpent] = ()
+    ) -> None:
+        """Run an item, and draw the conclusions from how it ended."""
+        outcome = None
+        self.control.in_flight.add(running)
+        try:
+            outcome = await running.through(self.book)
+        except SameId:
+            await self._refuse(item, f"the id {item.item_id!r} is that of an earlier item")
+            return
+        except LedgerError:
+            raise
+        except (UserError, SystemExit):
+            pass  # the item has failed, and its row says so
+        finally:
+            self.control.in_flight.discard(running)
+        end = running.item_end
+        if end is None:
+            if outcome is None:
+                raise _NotBegun
+            raise LedgerError(
+                f"the end of item {item.item_id} cannot be written down: it goes on, or is run "
+                "again, with the same command"
+            )
+        self.tally.ended(end.status, end.nodes, before)
+        if outcome is not None and is_out_of_budget(outcome):
+            self.control.drain("budget")
+        if self.most_failures is not None and self.tally.failed_now >= self.most_failures:
+            self.control.drain("max_failures")
+
+    async def _refuse(self, item: Item, problem: str) -> None:
+        with self.book.database.transaction() as tx:
+            batch_items.refuse(tx, self.start.batch_id, item.position, item.item_id, problem)
+        self.tally.ended("invalid")
+        await asyncio.sleep(0)  # a million bad lines hold nobody up
+
+    async def _tick(self) -> None:
+        """Write to OUT what its turn has come for, and look up from time to time."""
+        looked = time.monotonic()
+        while True:
+            await asyncio.sleep(_DELIVER_EVERY)
+            await self._deliver()
+            if time.monotonic() - looked >= _LOOK_EVERY:
+                looked = time.monotonic()
+                try:
+                    if batches.is_to_end(self.book, self.start.batch_id):
+                        self.control.drain("cancelled")
+                    self._show()
+                except Exception as error:  # noqa: BLE001 - told when the batch has come to its end
+                    self.control.broke(error)
+
+    async def _deliver(self) -> None:
+        """Write lines to OUT until one is not there yet; what OUT holds the ledger forgets."""
+        try:
+            while not self._is_full:
+                first = self.out.lines
+                lines = batch_outputs.outputs(self.book, self.start.batch_id, first, _LINES)
+                if not lines:
+                    return
+                await asyncio.to_thread(self.out.append, lines)
+                batch_outputs.written(self.book, self.start.batch_id, self.out.lines)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._is_full = isinstance(error, RunError)
+            self.control.broke(error)
+
+    def _show(self) -> None:
+        if self.watch is None:
+            return
+        spent = None
+        if self.limit is not None:
+            spent = batches.spent_nanousd(self.book, self.start.batch_id)
+        self.watch(
+            self.tally.progress(self.start.batch_id, len(self.control.in_flight), self.limit, spent)
+        )
+
+
+class _NotBegun(Exception):  # noqa: N818 - it says what is
+    """A run could not go on after all, and nothing was called."""

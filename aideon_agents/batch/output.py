@@ -1,0 +1,212 @@
+"""OUT: the results in the order of ITEMS, as an unbroken prefix of whole lines.
+
+The file itself says how far it has come: it is only ever added to at its end, and a line that a
+killed process left half written is cut off. A line is safe on the disk before the ledger forgets
+what it holds, so nothing is lost and nothing is there twice, whenever the process dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import stat
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from aideon_agents.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from aideon_agents.batch.source import Source
+
+
+_CHUNK = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """One whole line that OUT holds."""
+
+    item_id: object
+    run_id: object
+    text: str
+    end: int
+    """Where the next line begins, in bytes."""
+
+
+class Out:
+    """The open file.
+
+    Args:
+        path: As it was named.
+        file: Open for writing, without a buffer: what was not written must not follow later.
+    """
+
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self.path = path
+        self.lines = 0
+        """How many lines it holds that are ours."""
+        self._file = file
+        self._end = 0
+
+    @property
+    def place(self) -> str:
+        """Where it is, whatever it is called from where."""
+        return os.path.realpath(self.path)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it, not half a line either."""
+        return os.fstat(self._file.fileno()).st_size == 0
+
+    def keep(self, lines: int, end: int) -> None:
+        """Cut off everything behind the lines that are ours.
+
+        Args:
+            lines: How many they are.
+            end: Where the last of them ends, in bytes.
+        """
+        self.lines, self._end = lines, end
+        with self._or_whole():
+            self._file.truncate(end)
+
+    def append(self, documents: Iterable[str]) -> None:
+        """Add lines; they are safe on the disk when this returns.
+
+        Args:
+            documents: Each in one line.
+
+        Raises:
+            RunError: They cannot be written; the file ends with a whole line all the same.
+        """
+        made = [document.encode() + b"\n" for document in documents]
+        with self._or_whole():
+            self._file.seek(self._end)
+            self._write(b"".join(made))
+            os.fsync(self._file.fileno())
+        self._end += sum(map(len, made))
+        self.lines += len(made)
+
+    def copy(self, other: Path, end: int) -> None:
+        """Take over the beginning of another file.
+
+        Args:
+            other: Where it is.
+            end: How much of it, in bytes.
+
+        Raises:
+            RunError: There is no room for it.
+        """
+        with self._or_whole(), other.open("rb") as source:
+            while chunk := source.read(min(_CHUNK, end - source.tell())):
+                self._write(chunk)
+            os.fsync(self._file.fileno())
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]
+
+    @contextlib.contextmanager
+    def _or_whole(self) -> Generator[None]:
+        """A write that fails leaves whole lines, and says in one line why."""
+        try:
+            yield
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+            raise RunError(
+                f"{self.path} cannot be written any more ({error.strerror or error}): what is done "
+                "is kept, and the same command goes on once it can be"
+            ) from None
+
+
+def read(path: Path) -> Generator[Line]:
+    """Read what an OUT holds.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Its whole lines; what is no line of a batch has no ids.
+    """
+    end = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            end += len(line)
+            held = _parsed(line)
+            text = line[:-1].decode("utf-8", "replace")
+            yield Line(held.get("id"), held.get("run_id"), text, end)
+
+
+def refuse_unusable(path: Path, source: Source) -> None:
+    """Refuse an OUT that cannot be one, before anything is made.
+
+    Args:
+        path: As it was named.
+        source: The items.
+
+    Raises:
+        InputError: It is ITEMS itself, no file, or its folder is missing.
+    """
+    try:
+        if not path.exists():
+            parent = Path(os.path.realpath(path)).parent
+            if not parent.is_dir():
+                raise InputError(f"{path} cannot be written: there is no folder {parent}, make it")
+            return
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError(f"{path} is a folder: name a file for the results, {path}/out.jsonl")
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path} is no regular file: a batch that goes on reads its OUT again")
+        if source.path is not None and source.path.exists() and path.samefile(source.path):
+            raise InputError(f"{path} is the file of the items: write the results to another one")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Generator[Out]:
+    """Open OUT, making it where it is missing; nobody else can while a block lasts.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The open file, whose content nobody has looked at.
+
+    Raises:
+        InputError: It cannot be opened, or another process writes to it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    with FileIO(descriptor, "r+") as file:
+        _lock(path, file)
+        yield Out(path, file)
+
+
+def _lock(path: Path, file: FileIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{path} is being written by another process: wait for it") from None
+    except OSError:
+        pass  # a file system without locks: the ledger still lets one process run a batch
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        found: object = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

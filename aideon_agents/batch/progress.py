@@ -1,0 +1,177 @@
+"""How far a batch has come: counted as items end, so that nobody has to ask the ledger."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from aideon_agents.ledger.pricing import usd, usd_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from decimal import Decimal
+    from typing import Any
+
+    from aideon_agents.ledger.batch_items import ItemStatus, NodeSpent
+    from aideon_agents.ledger.batches import NodeTotals
+
+DEAREST = 5
+"""Nodes that are named."""
+
+_WINDOW = 30.0
+"""Seconds over which the speed is measured."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a batch has come."""
+
+    batch_id: str
+    items: int
+    completed: int
+    failed: int
+    invalid: int
+    in_flight: int
+    items_per_s: float
+    """Of late."""
+    seconds_left: float | None
+    """At that speed; None: nobody can tell."""
+    wall_s: float
+    """Of this call."""
+    spent: Decimal
+    """US dollars, what is known."""
+    complete: bool
+    """Whether that is all; if not, it is a lower bound."""
+    budget: Decimal | None
+    """US dollars for the whole batch; None: there is no such limit."""
+    dearest: Sequence[tuple[str, Decimal]]
+    """The nodes that cost most, with what they cost so far."""
+
+    @property
+    def done(self) -> int:
+        """Items that are finished, however."""
+        return self.completed + self.failed + self.invalid
+
+    def document(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        left = None if self.seconds_left is None else round(self.seconds_left, 1)
+        return {
+            **{name: getattr(self, name) for name in ("batch_id", "items", "completed")},
+            **{name: getattr(self, name) for name in ("failed", "invalid", "in_flight")},
+            "pending": self.items - self.done,
+            "items_per_s": round(self.items_per_s, 2),
+            "seconds_left": left,
+            "wall_s": round(self.wall_s, 1),
+            "usd": usd_text(self.spent),
+            "complete": self.complete,
+            "budget": None if self.budget is None else usd_text(self.budget),
+            "nodes": [{"node_path": path, "usd": usd_text(cost)} for path, cost in self.dearest],
+        }
+
+
+class Tally:
+    """Counts the ends of items.
+
+    Args:
+        began: When this call did, on the monotonic clock.
+        items: How many there are.
+        counts: Where they stood when this call began.
+        nodes: What nodes had cost by then.
+    """
+
+    def __init__(
+        self,
+        began: float,
+        items: int,
+        counts: Mapping[ItemStatus, int],
+        nodes: Iterable[NodeTotals],
+    ) -> None:
+        self.items = items
+        self.counts: collections.Counter[ItemStatus] = collections.Counter(counts)
+        self.failed_now = 0
+        """Items that have failed in this call."""
+        self._spent: dict[str, int] = {}
+        self._unknown = 0
+        for node in nodes:
+            self._spent[node.node_path] = int(node.usd.scaleb(9))
+            self._unknown += not node.complete
+        self._began = began
+        self._ends: collections.deque[tuple[float, int]] = collections.deque()
+        self._ended = 0
+
+    @property
+    def done(self) -> int:
+        """Items that are finished, however."""
+        return sum(self.counts[status] for status in ("completed", "failed", "invalid"))
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since this call began."""
+        return time.monotonic() - self._began
+
+    def ended(
+        self, status: ItemStatus, now: Iterable[NodeSpent] = (), before: Iterable[NodeSpent] = ()
+    ) -> None:
+        """Count the end of an item's run.
+
+        Args:
+            status: Where it stands.
+            now: What its nodes have cost in all of its runs.
+            before: What of that was counted already.
+        """
+        self.counts[status] += 1
+        self.failed_now += status == "failed"
+        self._ended += status in ("completed", "failed", "invalid")
+        for sign, nodes in ((1, now), (-1, before)):
+            for node in nodes:
+                sofar = self._spent.get(node.node_path, 0)
+                self._spent[node.node_path] = sofar + sign * node.nanousd
+                self._unknown += sign * (node.calls - node.known)
+
+    def goes_on(self, status: ItemStatus) -> None:
+        """Count an item no longer where it stood: it goes on."""
+        self.counts[status] -= 1
+
+    def progress(
+        self, batch_id: str, in_flight: int, budget: int | None, counted: int | None
+    ) -> Progress:
+        """How far it has come.
+
+        Args:
+            batch_id: The batch.
+            in_flight: Items that are being run.
+            budget: Of the whole batch, in nano-dollars; None: there is none.
+            counted: What counts against it, items in flight included; None: nobody counts.
+
+        Returns:
+            What there is to say, as of now.
+        """
+        speed = self._speed()
+        left = self.items - self.done
+        dearest = sorted(self._spent.items(), key=lambda node: (-node[1], node[0]))[:DEAREST]
+        return Progress(
+            batch_id=batch_id,
+            items=self.items,
+            completed=self.counts["completed"],
+            failed=self.counts["failed"],
+            invalid=self.counts["invalid"],
+            in_flight=in_flight,
+            items_per_s=speed,
+            seconds_left=left / speed if speed else None,
+            wall_s=self.wall_s,
+            spent=usd(sum(self._spent.values()) if counted is None else counted),
+            complete=not self._unknown,
+            budget=None if budget is None else usd(budget),
+            dearest=[(path, usd(nanousd)) for path, nanousd in dearest],
+        )
+
+    def _speed(self) -> float:
+        """Items a second; asked about once a second."""
+        at = time.monotonic()
+        self._ends.append((at, self._ended))
+        while self._ends[0][0] < at - _WINDOW:
+            self._ends.popleft()
+        since, ended = self._ends[0] if len(self._ends) > 1 else (self._began, 0)
+        return (self._ended - ended) / (at - since) if at > since else 0.0

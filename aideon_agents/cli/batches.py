@@ -1,0 +1,170 @@
+"""`aideon batches`: what ran in bulk, and ending it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aideon_agents.cli import opening, output
+from aideon_agents.cli.batch_summary import nodes
+
+if TYPE_CHECKING:
+    from aideon_agents.ledger.batch_items import ItemRow
+    from aideon_agents.ledger.batches import Batch
+    from aideon_agents.ledger.store import Ledger
+
+app = typer.Typer(help="Batches: what became of them, and ending one.", no_args_is_help=True)
+
+_REF = "A batch id, a unique beginning of one, or last."
+_SHOWN = 20
+
+
+@app.command("list")
+def list_batches(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List batches, newest first."""
+    from aideon_agents.ledger.batches import batches  # noqa: PLC0415 - help must not wait
+
+    with opening.ledger() as ledger:
+        found = [_document(ledger, one) for one in batches(ledger, limit)]
+    if as_json:
+        output.document(found)
+        return
+    if not found:
+        output.note("no batches yet: start one with `aideon batch brief items.jsonl -o out.jsonl`")
+        return
+    output.table(
+        ("batch", "workflow", "status", "started (UTC)", "items", "done", "failed", "cost"),
+        [
+            (
+                one["batch_id"],
+                one["workflow"],
+                _status(one),
+                one["started_at"][5:16].replace("T", " "),
+                f"{one['items']:,}",
+                f"{one['items'] - one['pending']:,}",
+                f"{one['failed'] + one['invalid']:,}",
+                _money(one),
+            )
+            for one in found
+        ],
+        numbers=4,
+    )
+
+
+@app.command()
+def show(
+    batch: Annotated[str, typer.Argument(help=_REF)],
+    limit: Annotated[int, typer.Option(min=1, help="Items of each kind that are named.")] = _SHOWN,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Show one batch: where its items stand, what failed, and what each node cost."""
+    from aideon_agents.ledger import batch_items, batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.pricing import usd_text  # noqa: PLC0415 - as above
+
+    with opening.ledger() as ledger:
+        found = batches.find_batch(ledger, batch)
+        document = _document(ledger, found)
+        money = batches.money(ledger, found.batch_id)
+        by_node = batches.node_money(ledger, found.batch_id)
+        named = {
+            word: batch_items.with_status(ledger, found.batch_id, word, limit)
+            for word in ("failed", "invalid", "waiting")
+        }
+    if as_json:
+        costs = [{**vars(node), "usd": usd_text(node.usd)} for node in by_node]
+        items = {f"{word}_items": [_item(row) for row in rows] for word, rows in named.items()}
+        output.document({**document, "nodes": costs, **items})
+        return
+    output.line(
+        f"{found.workflow} {found.batch_id}: {_status(document)}, {document['items']:,} items, "
+        f"{document['completed']:,} completed, {document['failed']:,} failed, "
+        f"{document['invalid']:,} invalid, {document['pending']:,} pending"
+    )
+    output.line(f"results: {found.out_path}")
+    for word, rows in named.items():
+        for row in rows:
+            run = f" (run {row.run_id})" if row.run_id else ""
+            output.line(f"{word}: {row.item_id}{run}{f': {row.error}' if row.error else ''}")
+    if by_node:
+        nodes(by_node, money.usd, complete=money.complete)
+
+
+@app.command()
+def cancel(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
+    """End a batch: its items in flight come to their end, and no other starts."""
+    from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
+
+    with opening.ledger() as ledger:
+        found = batches.find_batch(ledger, batch)
+        if found.status == "running":
+            batches.cancel(ledger, found.batch_id)
+    if found.status == "running":
+        output.note(f"batch {found.batch_id} ends; the same command goes on with it later")
+    else:
+        output.note(f"batch {found.batch_id} is {found.status}: nothing of it is running")
+
+
+@app.command()
+def forget(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
+    """Have the same command begin another batch. What this one has spent stays."""
+    from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
+
+    with opening.ledger() as ledger:
+        found = batches.find_batch(ledger, batch)
+        batches.refuse_if_running(found)
+        batches.forget(ledger, found.batch_id)
+    output.note(f"batch {found.batch_id} is forgotten: the same command begins another one")
+
+
+def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
+    from aideon_agents.ledger import batch_items, batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.pricing import usd_text  # noqa: PLC0415 - as above
+
+    counts = batch_items.counts(ledger, batch.batch_id)
+    done = {status: counts.get(status, 0) for status in batch_items.DONE}
+    running = counts.get("running", 0) if batch.status == "running" else 0
+    money = batches.money(ledger, batch.batch_id)
+    return {
+        "batch_id": batch.batch_id,
+        "workflow": batch.workflow,
+        "target": batch.target,
+        "status": batch.status,
+        "stop_reason": batch.stop_reason,
+        "engine": batch.engine,
+        "rehearsed": batch.rehearsed,
+        "items": batch.items,
+        **done,
+        "pending": batch.items - sum(done.values()),
+        "in_flight": running,
+        "waiting": counts.get("waiting", 0),
+        "usd": usd_text(money.usd),
+        "complete": money.complete,
+        "out": batch.out_path,
+        "started_at": batch.started_at,
+        "ended_at": batch.ended_at,
+    }
+
+
+def _item(row: ItemRow) -> dict[str, Any]:
+    return {
+        "id": row.item_id,
+        "run_id": row.run_id,
+        "attempts": row.attempts,
+        "error": row.error,
+        "error_type": row.error_type,
+    }
+
+
+def _status(document: dict[str, Any]) -> str:
+    reason = f" ({document['stop_reason']})" if document["stop_reason"] else ""
+    return f"{document['status']}{reason}{', rehearsed' if document['rehearsed'] else ''}"
+
+
+def _money(document: dict[str, Any]) -> str:
+    from decimal import Decimal  # noqa: PLC0415 - help must not wait
+
+    return output.money(Decimal(document["usd"]), complete=document["complete"])

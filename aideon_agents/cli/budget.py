@@ -1,0 +1,113 @@
+"""`aideon budget`: the limits that stand in the ledger, whatever is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aideon_agents.cli import opening, output
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from aideon_agents.ledger.budgets.limits import Limit
+
+app = typer.Typer(
+    help="Limits that stand for whatever is run. Days and months are UTC.", no_args_is_help=True
+)
+
+_SCOPE = (
+    "day, month, or one of run, item, batch, user, tier, node, provider: each by itself, or with "
+    ":NAME one alone. day: or month: before it counts by day or month, as in day:user:alice."
+)
+
+
+@app.command("list")
+def list_limits(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List the limits, and how they stand."""
+    from aideon_agents.ledger.budgets.channels import channels  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.limits import limits  # noqa: PLC0415 - as above
+
+    with opening.ledger() as ledger:
+        ledger.budgets.forfeit_dead()
+        found = limits(ledger.database)
+        told, problem = channels(ledger.budgets.folder)
+    if as_json:
+        output.document({"budgets": [_document(one) for one in found], "alert_channels": told})
+        return
+    if not found:
+        output.note("no budgets: set one with `aideon budget set day 5`")
+        return
+    output.table(
+        ("scope", "then", "limit", "spent", "held", ""),
+        [
+            (
+                one.scope,
+                "warns" if one.warns else "stops",
+                output.money(_usd(one.limit_nanousd)),
+                "-" if one.spent_nanousd is None else output.money(_usd(one.spent_nanousd)),
+                "-" if one.held_nanousd is None else output.money(_usd(one.held_nanousd)),
+                _share(one),
+            )
+            for one in found
+        ],
+        numbers=4,
+    )
+    output.note(f"alerts go to the log{f' and {told} channels' if told else ''}")
+    if problem:
+        output.complain(problem)
+
+
+@app.command("set")
+def set_limit(
+    scope: Annotated[str, typer.Argument(help=_SCOPE)],
+    usd: Annotated[str, typer.Argument(metavar="USD", help="US dollars, such as 0.50.")],
+    warn: Annotated[
+        bool, typer.Option("--warn", help="Only warn when it is reached; stop nothing.")
+    ] = False,
+) -> None:
+    """Set a limit, in place of one on the same scope."""
+    with opening.ledger() as ledger:
+        ledger.set_budget(scope, usd, warns=warn)
+    output.note(f"{scope}: {'warns' if warn else 'stops'} at ${usd.removeprefix('$')}")
+
+
+@app.command()
+def remove(scope: Annotated[str, typer.Argument(help=_SCOPE)]) -> None:
+    """Remove a limit."""
+    from aideon_agents.ledger.budgets.limits import remove_limit  # noqa: PLC0415 - help must not wait
+
+    with opening.ledger() as ledger:
+        remove_limit(ledger.database, scope)
+    output.note(f"{scope}: no limit any more")
+
+
+def _document(one: Limit) -> dict[str, object]:
+    from aideon_agents.ledger.pricing import usd, usd_text  # noqa: PLC0415 - help must not wait
+
+    def text(nanousd: int | None) -> str | None:
+        return None if nanousd is None else usd_text(usd(nanousd))
+
+    return {
+        "scope": one.scope,
+        "usd": text(one.limit_nanousd),
+        "enforced": not one.warns,
+        "window": one.window,
+        "spent_usd": text(one.spent_nanousd),
+        "held_usd": text(one.held_nanousd),
+    }
+
+
+def _share(one: Limit) -> str:
+    if one.spent_nanousd is None:
+        return "-"
+    return f"{one.spent_nanousd * 100 // one.limit_nanousd} %" if one.limit_nanousd else "100 %"
+
+
+def _usd(nanousd: int) -> Decimal:
+    from aideon_agents.ledger.pricing import usd  # noqa: PLC0415 - help must not wait
+
+    return usd(nanousd)

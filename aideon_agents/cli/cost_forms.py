@@ -1,0 +1,183 @@
+"""A costs report as a table for people, as JSON for scripts, as CSV for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rich.console import Console
+
+from aideon_agents.cli import output
+from aideon_agents.ledger.documents import report_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aideon_agents.ledger.advice.cells import Advice
+    from aideon_agents.ledger.reports import Report, ReportRow, ReportTotal
+
+Figures: TypeAlias = "ReportRow | ReportTotal"
+
+_NO_TERMINAL = 160
+"""Columns of a file or a pipe, as `output.drawn` has it."""
+_KEY_AT_MOST = 32
+"""Characters of a key that figures leave room for; a longer one takes several lines."""
+_GAP = 3
+"""Characters between two columns."""
+_EDGES = 2
+"""Characters around a line."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""How a cell begins that a spreadsheet may take for a formula."""
+
+
+def table(made: Report, *, to_file: bool = False) -> str:
+    """A table, and below it what it does not show.
+
+    Args:
+        made: The report.
+        to_file: It goes to a file instead of stdout.
+
+    Returns:
+        Its lines. A narrow terminal shows the costs and as many measures as fit.
+    """
+    figures: list[Figures] = [*made.rows, made.total]
+    keys = [*(row.key or "-" for row in made.rows), "total"]
+    columns = _fitting(made, figures, max(map(len, [made.by, *keys])), to_file=to_file)
+    *rows, total = [
+        (key, *(_COLUMNS[title](one) for title in columns))
+        for key, one in zip(keys, figures, strict=True)
+    ]
+    drawn = output.drawn(
+        (made.by, *columns),
+        rows,
+        total=total,
+        numbers=len(columns),
+        stream=None if to_file else sys.stdout,
+    )
+    return "\n".join([drawn, *_remarks(made)])
+
+
+def json_text(made: Report) -> str:
+    """The JSON document."""
+    return output.as_json(report_document(made))
+
+
+def csv_text(made: Report) -> str:
+    """The rows alone, as RFC 4180 has them: a total among them would be added up with them.
+
+    A key that a spreadsheet might take for a formula has an apostrophe before it. Amounts are
+    exact, and what nobody measured is an empty cell.
+    """
+    document = report_document(made)
+    columns = ["key", *(name for name in document["total"] if name not in _TOTAL_ALONE)]
+    if made.total.against:
+        columns += ["against_model", "against_usd", "against_complete"]
+    written = io.StringIO()
+    lines = csv.DictWriter(written, columns, lineterminator="\r\n")
+    lines.writeheader()
+    lines.writerows(_flat(row) for row in document["rows"])
+    return written.getvalue()
+
+
+_TOTAL_ALONE = ("economized_calls", "shortened_calls", "against")
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    against = {f"against_{name}": value for name, value in row.pop("against", {}).items()}
+    cells = {**row, **against}
+    cells["key"] = f"'{row['key']}" if row["key"].startswith(_FORMULA) else row["key"]
+    return {
+        name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in cells.items()
+    }
+
+
+def _cost(one: Figures) -> str:
+    return output.money(one.usd, complete=one.complete)
+
+
+def _against(one: Figures) -> str:
+    return output.money(one.against.usd, complete=one.against.complete) if one.against else ""
+
+
+def _speed(one: Figures) -> str:
+    speed = one.measures.tokens_per_second
+    return "-" if speed is None else f"{speed:,.1f}"
+
+
+_COLUMNS: dict[str, Callable[[Figures], str]] = {
+    "calls": lambda one: f"{one.calls:,}",
+    "failed": lambda one: f"{one.failed_calls:,}",
+    "in": lambda one: f"{one.input_tokens:,}",
+    "out": lambda one: f"{one.output_tokens:,}",
+    "cost": _cost,
+    "against": _against,
+    "median": lambda one: output.duration(one.measures.median_ms),
+    "p95": lambda one: output.duration(one.measures.p95_ms),
+    "failed %": lambda one: share(one.measures.failed_share),
+    "tokens/s": _speed,
+    "success": lambda one: share(one.measures.success_rate),
+    "runs done": lambda one: share(one.measures.run_success_rate),
+}
+"""In their order on a line."""
+_FIRST = ("cost", "against", "calls", "failed", "in", "out")
+"""Columns that are given room before the others."""
+
+
+def _fitting(made: Report, figures: list[Figures], key: int, *, to_file: bool) -> list[str]:
+    """The columns that a line has room for."""
+    wanted = [*_FIRST, *(title for title in _COLUMNS if title not in _FIRST)]
+    if made.total.against is None:
+        wanted.remove("against")
+    # A run belongs to no node: its share stands where rows have one.
+    if all(row.measures.run_success_rate is None for row in made.rows):
+        wanted.remove("runs done")
+    terminal = not to_file and sys.stdout.isatty()
+    room = Console(file=sys.stdout).width if terminal else _NO_TERMINAL
+    room -= min(key, _KEY_AT_MOST) + _EDGES
+    shown: list[str] = []
+    for title in wanted:
+        room -= max(len(title), *(len(_COLUMNS[title](one)) for one in figures)) + _GAP
+        if room < 0 and shown:
+            break
+        shown.append(title)
+    return [title for title in _COLUMNS if title in shown]
+
+
+def _remarks(made: Report) -> list[str]:
+    total = made.total
+    said: list[str] = []
+    if made.left_out:
+        shown, rows = len(made.rows), len(made.rows) + made.left_out
+        said.append(f"the {shown} dearest of {rows}; the total is of all")
+    if total.against:
+        amount = output.money(total.against.usd, complete=total.against.complete)
+        said.append(f"the same tokens at {total.against.model}'s price (against): {amount}")
+    if total.economized_calls:
+        said.append(
+            "calls that went to a cheaper model, because a budget was nearly used up:"
+            f" {total.economized_calls:,}"
+        )
+    if total.shortened_calls:
+        said.append(f"answers that had less room, to fit a budget: {total.shortened_calls:,}")
+    return said
+
+
+def share(part: float | None) -> str:
+    """A share for people: `4.2 %`, and never all or nothing where it is nearly so."""
+    if part is None:
+        return "-"
+    if 0 < part < _LEAST:
+        return "< 0.1 %"
+    return "> 99.9 %" if 1 - _LEAST < part < 1 else f"{part:.1%}".replace("%", " %")
+
+
+_LEAST = 0.001
+
+
+def advice_text(found: Sequence[Advice]) -> str:
+    """Recommendations for people; a sentence when there are none."""
+    if not found:
+        return "nothing to advise: no figure is beyond the thresholds that advice begins at"
+    return "\n\n".join(f"{one.kind}: {one.where}\n  {one.text}" for one in found)

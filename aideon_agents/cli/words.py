@@ -1,0 +1,81 @@
+"""What several commands read from the words that follow them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aideon_agents.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aideon_agents.settings import Settings
+
+
+def pairs(words: Sequence[str] | None, flag: str, *, may_be_empty: bool = False) -> dict[str, str]:
+    """Read `KEY=VALUE`, any number of times.
+
+    Args:
+        words: What followed the flag; None: it was not given.
+        flag: The flag.
+        may_be_empty: Whether a value may be empty.
+
+    Returns:
+        Values by key.
+
+    Raises:
+        InputError: One is no such pair.
+    """
+    found: dict[str, str] = {}
+    for word in words or []:
+        key, equals, value = word.partition("=")
+        if not (key and equals and (value or may_be_empty)):
+            raise InputError(f"{flag} takes KEY=VALUE, not {word!r}")
+        found[key] = value
+    return found
+
+
+def chains(words: Sequence[str] | None) -> dict[str, list[str]]:
+    """Read `--model ROLE=MODEL[,MODEL]`, any number of times.
+
+    Args:
+        words: What followed the flag; None: it was not given.
+
+    Returns:
+        Names of models by role.
+
+    Raises:
+        InputError: One is none.
+    """
+    return {role: names.split(",") for role, names in pairs(words, "--model").items()}
+
+
+def why_rehearsed(settings: Settings, *, asked: bool) -> str | None:
+    """Why answers are worked out by rule; None: they are not.
+
+    Args:
+        settings: The environment.
+        asked: Whether a flag said so.
+
+    Returns:
+        A few words.
+    """
+    if asked:
+        return "as asked"
+    if settings.offline:
+        return "AIDEON_OFFLINE is set"
+    if not settings.can_call:
+        return "no provider has a key (set TOGETHER_API_KEY)"
+    return None
+
+
+def rehearsing(why: str) -> str:
+    """The line that says that nothing is real.
+
+    Args:
+        why: As `why_rehearsed` gives it.
+
+    Returns:
+        The line.
+    """
+    return f"rehearsing: {why}; answers are worked out by rule and nothing is paid"

@@ -1,0 +1,114 @@
+"""A graph laid out: where every box, frame, line and label stands, in pixels from the top left.
+
+Between the layout and the renderers, so that what is true of a picture (nothing overlaps, every
+edge is there) can be asked of it before it is SVG.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aideon_agents.drawing.cards import Card, Title
+
+Point: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node."""
+
+    card: Card
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A group."""
+
+    title: Title
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Pill:
+    """The conditions of a line, on it."""
+
+    texts: tuple[str, ...]
+    """As they fit, one below the other."""
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way, or several that share both ends."""
+
+    source: str
+    target: str
+    conditions: tuple[str, ...]
+    """In full, None of them left out."""
+    conditional: bool
+    points: tuple[Point, ...]
+    """Joined by straight lines where they share a coordinate, by S-curves elsewhere."""
+    pill: Pill | None = None
+    ends_in_arrow: bool = True
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Whatever is drawn. Frames stand behind what comes after them."""
+
+    boxes: tuple[Box, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    lines: tuple[Line, ...] = ()
+    dots: tuple[Point, ...] = ()
+    """Where lines meet on the edge of a group."""
+
+    def moved(self, x: float, y: float) -> Shapes:
+        """The same elsewhere."""
+        return Shapes(
+            tuple(replace(one, x=one.x + x, y=one.y + y) for one in self.boxes),
+            tuple(replace(one, x=one.x + x, y=one.y + y) for one in self.frames),
+            tuple(moved(line, x, y) for line in self.lines),
+            tuple((left + x, top + y) for left, top in self.dots),
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A whole graph."""
+
+    title: str
+    caption: str
+    width: float
+    height: float
+    shapes: Shapes
+
+
+def together(parts: Iterable[Shapes]) -> Shapes:
+    """Several pictures' shapes as one's."""
+    whole = list(parts)
+    return Shapes(
+        tuple(one for part in whole for one in part.boxes),
+        tuple(one for part in whole for one in part.frames),
+        tuple(one for part in whole for one in part.lines),
+        tuple(one for part in whole for one in part.dots),
+    )
+
+
+def moved(line: Line, x: float, y: float) -> Line:
+    """A line elsewhere."""
+    pill = line.pill and replace(line.pill, x=line.pill.x + x, y=line.pill.y + y)
+    return replace(line, points=tuple((at + x, down + y) for at, down in line.points), pill=pill)

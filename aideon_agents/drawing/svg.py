@@ -1,0 +1,242 @@
+"""A picture as SVG: one file that needs nothing else, with text that is text.
+
+The template is ours; Graphviz has no say in it. Nothing in it depends on the machine, the time or
+the process, so the same graph gives the same bytes. Every node, group and line says what it is to
+a screen reader, and to a script in `data-` attributes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape, quoteattr
+
+from aideon_agents.drawing import cards
+from aideon_agents.drawing.annotations import Annotations, taken_legs
+from aideon_agents.drawing.layout import HEADING_DOWN, MARGIN, TITLE_DOWN, TITLE_LEFT, laid_out
+from aideon_agents.drawing.lettering import width
+from aideon_agents.drawing.pen import head, number, stroke
+from aideon_agents.drawing.pills import ROW
+from aideon_agents.drawing.shapes import ICON, SIGNS, extra, outline
+from aideon_agents.drawing.telling import Teller
+from aideon_agents.drawing.themes import style
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aideon_agents.drawing.cards import Card
+    from aideon_agents.drawing.picture import Box, Frame, Line, Picture, Pill
+    from aideon_agents.drawing.themes import Theme
+    from aideon_agents.drawing.topology import Topology
+
+_BASELINE = 0.36
+"""From the middle of a line of text down to its foot, by the font's size."""
+_ALONE, _ROWS = 0.5, (0.36, 0.70)
+"""Where a card's name stands alone, and where with its subtitle, of the height of a plain card."""
+_FIGURES_DOWN, _BAR_DOWN, _BAR_HEIGHT = 66, 80, 5
+_BADGE_HEIGHT = 20
+
+_WHOLE = """\
+<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
+viewBox="0 0 {width} {height}" class="aideon-{mark}" role="graphics-document document" \
+aria-labelledby="title-{mark}" aria-describedby="about-{mark}">
+<title id="title-{mark}">{title}</title>
+<desc id="about-{mark}">{description}</desc>
+<style>
+{style}
+</style>
+{body}
+</svg>
+"""
+
+
+def svg(
+    topology: Topology, annotations: Annotations | None = None, *, theme: Theme = "auto"
+) -> str:
+    """Draw a graph as SVG.
+
+    Args:
+        topology: The graph.
+        annotations: What is said of it beside its shape; None: nothing.
+        theme: `auto` follows what the reader prefers.
+
+    Returns:
+        A document that ends in a newline, the same for the same graph.
+
+    Raises:
+        UserError: The extra for pictures is not installed.
+    """
+    picture = laid_out(topology, annotations)
+    tell = Teller(topology)
+    body = "\n".join(_Body(topology, tell, annotations or Annotations()).lines(picture))
+    mark = hashlib.sha256(f"{theme} {body}".encode()).hexdigest()[:8]
+    return _WHOLE.format(
+        width=picture.width,
+        height=picture.height,
+        mark=mark,
+        title=escape(picture.title),
+        description=escape(tell.whole()),
+        style=style(theme, f".aideon-{mark}"),
+        body=body,
+    )
+
+
+class _Body:
+    """What stands in the document, from the back to the front."""
+
+    def __init__(self, topology: Topology, tell: Teller, annotations: Annotations) -> None:
+        self._tell = tell
+        self._taken = None
+        if annotations.taken is not None:
+            self._taken = taken_legs(topology.legs, annotations.taken)
+
+    def lines(self, picture: Picture) -> Iterator[str]:
+        wide, high = number(picture.width), number(picture.height)
+        yield f'<rect class="ground" width="{wide}" height="{high}" rx="12"/>'
+        yield _text("heading", MARGIN, HEADING_DOWN, picture.title)
+        if picture.caption:
+            at = picture.width - MARGIN
+            yield _text("caption", at, HEADING_DOWN, picture.caption, "end")
+        shapes = picture.shapes
+        yield from (self._frame(frame) for frame in shapes.frames)
+        yield from (self._line(line) for line in shapes.lines)
+        for x, y in shapes.dots:
+            yield f'<circle class="dot" cx="{number(x)}" cy="{number(y)}" r="3.5"/>'
+        yield from (self._box(box) for box in shapes.boxes)
+
+    def _frame(self, frame: Frame) -> str:
+        title = frame.title
+        name = _text("title", TITLE_LEFT, TITLE_DOWN, title.name)
+        if title.caption:
+            name += _text("sub", frame.width - TITLE_LEFT, TITLE_DOWN, title.caption, "end")
+        group = title.group
+        return (
+            f'<g class="frame {title.emphasis}" transform="{_moved(frame.x, frame.y)}"'
+            f" {_data(id=group.id, path=group.path)} {_role('object group', group.label)}>"
+            f"<title>{escape(group.label)}</title>"
+            f'<rect x=".5" y=".5" width="{number(frame.width - 1)}"'
+            f' height="{number(frame.height - 1)}" rx="14"/>{name}</g>'
+        )
+
+    def _line(self, line: Line) -> str:
+        kinds = ["way"]
+        if line.conditional:
+            kinds.append("if")
+        if self._taken is not None:
+            kinds.append("strong" if (line.source, line.target) in self._taken else "idle")
+        said = self._tell.way(line.source, line.target, line.conditions)
+        drawn = f'<path d="{stroke(line.points, ends_in_arrow=line.ends_in_arrow)}"/>'
+        if line.ends_in_arrow:
+            drawn += f'<path class="head" d="{head(line.points)}"/>'
+        return (
+            f'<g class="{" ".join(kinds)}" {_data(source=line.source, target=line.target)}'
+            f" {_role('symbol img', said)}><title>{escape(said)}</title>"
+            f"{drawn}{_pill(line.pill)}</g>"
+        )
+
+    def _box(self, box: Box) -> str:
+        card, kind = box.card, box.card.node.kind
+        said = self._tell.node(card.node, card.note)
+        drawn = f'<path class="box" d="{outline(kind, box.width - 1, box.height - 1)}"/>'
+        if more := extra(kind, box.width - 1, box.height - 1):
+            drawn += f'<path class="more" d="{more}"/>'
+        words = _end(box) if card.is_end else "".join(_words(card, box.width))
+        return (
+            f'<g class="node {kind} {card.note.emphasis}"'
+            f' transform="{_moved(box.x + 0.5, box.y + 0.5)}"'
+            f" {_data(id=card.node.id, path=card.node.path)} {_role('symbol img', said)}>"
+            f"<title>{escape(said)}</title>{drawn}{words}</g>"
+        )
+
+
+def _end(box: Box) -> str:
+    return _text("name", box.width / 2, box.height / 2, box.card.name, "middle")
+
+
+def _words(card: Card, wide: float) -> Iterator[str]:
+    """The sign, the name and all that is said below it."""
+    top = (cards.PLAIN_HEIGHT - cards.ICON) / 2 - 0.5
+    inset = (cards.ICON - ICON) / 2
+    yield (
+        f'<g transform="{_moved(card.inset[0], top)}">'
+        f'<rect class="tile" width="{cards.ICON}" height="{cards.ICON}" rx="7"/>'
+        f'<path class="sign" transform="{_moved(inset, inset)}" d="{SIGNS[card.node.kind]}"/></g>'
+    )
+    left = card.inset[0] + cards.ICON + cards.GAP
+    down = (_ROWS[0] if card.subtitle else _ALONE) * cards.PLAIN_HEIGHT
+    yield _text("name", left, down, card.name)
+    if card.subtitle:
+        yield _text("sub", left, _ROWS[1] * cards.PLAIN_HEIGHT, card.subtitle)
+    at = wide - card.inset[1]
+    for badge, room in reversed(card.badges):
+        yield (
+            f'<g class="badge {badge.tone}"><rect x="{number(at - room)}"'
+            f' y="{number(down - _BADGE_HEIGHT / 2)}" width="{room}" height="{_BADGE_HEIGHT}"'
+            f' rx="{_BADGE_HEIGHT / 2:g}"/>'
+            f"{_text('word', at - room / 2, down, badge.text, 'middle')}</g>"
+        )
+        at -= room + 6
+    if card.has_figures:
+        yield from _figures(card, wide)
+
+
+def _figures(card: Card, wide: float) -> Iterator[str]:
+    left, right = card.inset[0], wide - card.inset[1]
+    figures = card.note.figures[:3]
+    taken = [width(figure, cards.SMALL_SIZE) for figure in figures]
+    yield '<g class="figures">'
+    for index, figure in enumerate(figures):
+        if index == 0:
+            yield _text("first", left, _FIGURES_DOWN, figure)
+        elif index == len(figures) - 1:
+            yield _text("", right, _FIGURES_DOWN, figure, "end")
+        else:
+            between = (left + taken[0] + right - taken[-1]) / 2
+            yield _text("", between, _FIGURES_DOWN, figure, "middle")
+    yield "</g>"
+    share = card.note.share
+    if share is not None:
+        bar = f'x="{left}" y="{_BAR_DOWN}" height="{_BAR_HEIGHT}" rx="{_BAR_HEIGHT / 2:g}"'
+        yield f'<rect class="track" {bar} width="{number(right - left)}"/>'
+        filled = (right - left) * min(1.0, max(0.0, share))
+        if filled:
+            yield f'<rect class="share" {bar} width="{number(max(_BAR_HEIGHT, filled))}"/>'
+
+
+def _pill(pill: Pill | None) -> str:
+    if pill is None:
+        return ""
+    middle = pill.x + pill.width / 2
+    first = pill.y + (pill.height - ROW * len(pill.texts)) / 2 + ROW / 2
+    texts = [
+        _text("", middle, first + ROW * index, text, "middle")
+        for index, text in enumerate(pill.texts)
+    ]
+    return (
+        f'<g class="pill"><rect x="{number(pill.x + 0.5)}" y="{number(pill.y + 0.5)}"'
+        f' width="{number(pill.width - 1)}" height="{number(pill.height - 1)}" rx="9.5"/>'
+        f"{''.join(texts)}</g>"
+    )
+
+
+def _text(kind: str, x: float, middle: float, text: str, anchor: str = "start") -> str:
+    size = _SIZES.get(kind, cards.SMALL_SIZE)
+    named = f' class="{kind}"' if kind else ""
+    anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    down = number(middle + _BASELINE * size)
+    return f'<text{named} x="{number(x)}" y="{down}"{anchored}>{escape(text)}</text>'
+
+
+_SIZES = {"heading": 16, "caption": 14, "name": cards.NAME_SIZE, "word": cards.BADGE_SIZE}
+
+
+def _moved(x: float, y: float) -> str:
+    return f"translate({number(x)} {number(y)})"
+
+
+def _data(**values: str) -> str:
+    return " ".join(f"data-{name}={quoteattr(value)}" for name, value in values.items())
+
+
+def _role(role: str, label: str) -> str:
+    return f'role="graphics-{role}" aria-label={quoteattr(label)}'

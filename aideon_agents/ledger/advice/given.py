@@ -1,0 +1,47 @@
+"""All advice on some calls, the weightiest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aideon_agents.ledger.advice.attempts import fallbacks, retries
+from aideon_agents.ledger.advice.cells import cells, nanousd_in
+from aideon_agents.ledger.advice.dearness import cheaper_models
+from aideon_agents.ledger.advice.failures import cut_short, failing_models, unknown_costs
+from aideon_agents.ledger.advice.prompts import repeated_input
+from aideon_agents.ledger.advice.rounds import last_rounds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aideon_agents.ledger.advice.cells import Advice
+    from aideon_agents.ledger.dimensions import Selection
+    from aideon_agents.ledger.store import Ledger
+
+
+def advice(
+    ledger: Ledger, selection: Selection, rungs: Mapping[str, Sequence[str]]
+) -> tuple[Advice, ...]:
+    """What the figures of some calls advise.
+
+    Args:
+        ledger: Where the calls are.
+        selection: Which calls.
+        rungs: The catalog's models, `provider:model`, by rung, the cheapest rung first.
+
+    Returns:
+        Recommendations by the money they are about, the most first; ahead of them what makes all
+        other figures lower bounds. Empty: nothing is beyond its threshold.
+    """
+    known = cells(ledger, selection)
+    weighed = [
+        *cheaper_models(ledger, selection, known, rungs),
+        *failing_models(known),
+        *retries(known),
+        *fallbacks(ledger, selection, known),
+        *last_rounds(ledger, selection),
+        *cut_short(known),
+        *repeated_input(ledger, selection, nanousd_in(known)),
+    ]
+    weighed.sort(key=lambda one: -one.nanousd)
+    return (*unknown_costs(known), *weighed)

@@ -1,0 +1,368 @@
+"""Where each item of a batch stands.
+
+An item's end, its run's end and what came of it are one transaction: a process that is killed
+leaves an item that is done, with its result, or one that is not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic_core import to_json
+
+from aideon_agents.ledger import batch_outputs
+from aideon_agents.ledger.budgets import accounts
+from aideon_agents.ledger.budgets.scopes import Account
+from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.redaction import stored_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aideon_agents.ledger.database import Row, Statements
+    from aideon_agents.ledger.store import Ledger
+
+ItemStatus = Literal["pending", "running", "waiting", "completed", "failed", "invalid"]
+"""One without a row is pending too. `running` of a process that is gone is as good as pending.
+`waiting`: a node asks, and somebody has to answer."""
+
+DONE: Sequence[ItemStatus] = ("completed", "failed", "invalid")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemRow:
+    """Where one item stands."""
+
+    position: int
+    """Its place in ITEMS, from 0."""
+    item_id: str
+    status: ItemStatus
+    attempts: int
+    """How often it was started, or went on."""
+    run_id: str | None
+    """Its last run; None: it had none."""
+    error: str | None
+    """One line without keys; None: it did not fail."""
+    error_type: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeSpent:
+    """What one node has cost one item so far, in all of its runs."""
+
+    node_path: str
+    calls: int
+    nanousd: int
+    known: int
+    """Calls whose cost is known."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemEnd:
+    """How an item's run ended."""
+
+    status: ItemStatus
+    """`pending` where it has to go on later."""
+    nodes: Sequence[NodeSpent] = ()
+
+
+class SameId(Exception):  # noqa: N818 - it says what was found
+    """Another item of the batch has the same id, and was there before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemStart:
+    """What is known of an item when a run of it starts, or goes on."""
+
+    batch_id: str
+    position: int
+    item_id: str
+    run_id: str
+    is_new: bool
+    """It has had no run before, and so no calls."""
+    limit_nanousd: int | None
+    """What it may cost in all of its runs; None: nothing of its own limits it."""
+
+
+def begin(tx: Statements, start: ItemStart) -> None:
+    """Write down that an item is run, in the transaction that starts or resumes its run.
+
+    Args:
+        tx: The transaction.
+        start: What is known of it.
+
+    Raises:
+        SameId: There was one with its id before.
+    """
+    names = {name: getattr(start, name) for name in ("batch_id", "position", "item_id")}
+    if tx.select(_SAME_ID, names):
+        raise SameId
+    tx.write(_BEGIN, {**names, "run_id": start.run_id})
+    account = Account((("item", f"{start.batch_id}/{start.item_id}"),))
+    if not start.is_new:
+        accounts.limited(tx, account, start.limit_nanousd)
+    elif start.limit_nanousd is not None:
+        accounts.begun(tx, account, start.limit_nanousd)
+
+
+def refuse(tx: Statements, batch_id: str, position: int, item_id: str, problem: str) -> None:
+    """Write down that an item cannot be run, with the line that OUT will have of it.
+
+    Args:
+        tx: A transaction.
+        batch_id: Its batch.
+        position: Its place in ITEMS.
+        item_id: Its id, or its line number.
+        problem: One line that says why.
+    """
+    names = {"batch_id": batch_id, "position": position}
+    line = stored_line(problem)
+    tx.write(_REFUSE, {**names, "item_id": item_id, "error": line})
+    document = _document(item_id, "invalid", error=line)
+    batch_outputs.keep(tx, batch_id, position, json.dumps(document))
+
+
+def end(
+    tx: Statements,
+    run_id: str,
+    status: ItemStatus,
+    *,
+    batch_id: str,
+    item_id: str,
+    output: str | None,
+    results: Mapping[str, Any],
+    error: str | None,
+    error_type: str | None,
+) -> ItemEnd:
+    """Write down how an item's run ended, in the transaction that completes the run's row.
+
+    Args:
+        tx: The transaction.
+        run_id: The run. Of an item that has had another since, nothing is changed.
+        status: Where the item stands now.
+        batch_id: Its batch.
+        item_id: Its id.
+        output: The last result's text.
+        results: Every node's result as JSON values.
+        error: What went wrong.
+        error_type: The name of the error's class.
+
+    Returns:
+        The same status, and what the item has cost.
+    """
+    names = {"batch_id": batch_id, "item_id": item_id}
+    nodes = spent(tx, batch_id, item_id)
+    failed = status == "failed"
+    ends = {
+        "status": status,
+        "error": stored_line(error) if error and failed else None,
+        "error_type": error_type if failed else None,
+    }
+    rows = tx.select(_OPEN, {**names, "run_id": run_id})
+    for row in rows:
+        tx.write(_END, {**names, **ends, "run_id": run_id})
+        if status in DONE:
+            document = _document(
+                item_id,
+                status,
+                output=output,
+                results=results,
+                nodes=nodes,
+                run_id=run_id,
+                error=error if failed else None,
+                attempts=row["attempts"],
+            )
+            batch_outputs.keep(tx, batch_id, row["position"], _json(document))
+    return ItemEnd(status=status, nodes=nodes)
+
+
+def spent(tx: Statements, batch_id: str, item_id: str) -> list[NodeSpent]:
+    """What an item has cost so far, in all of its runs.
+
+    Args:
+        tx: Where to read.
+        batch_id: Its batch.
+        item_id: Its id.
+
+    Returns:
+        Its nodes that called a model.
+    """
+    names = {"batch_id": batch_id, "item_id": item_id}
+    return [
+        NodeSpent(
+            node_path=row["node_path"],
+            calls=int(row["calls"]),
+            nanousd=int(row["nanousd"] or 0),
+            known=int(row["known"]),
+        )
+        for row in tx.select(_SPENT, names)
+    ]
+
+
+def rows(ledger: Ledger, batch_id: str, first: int, end_: int) -> list[ItemRow]:
+    """The rows of the items at some positions, in order.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+        first: The first position.
+        end_: The one after the last.
+
+    Returns:
+        Those there are.
+    """
+    between = {"batch_id": batch_id, "first": first, "end": end_}
+    return [_row(row) for row in ledger.select(_BETWEEN, between)]
+
+
+def counts(ledger: Ledger, batch_id: str) -> dict[ItemStatus, int]:
+    """How many items stand where; those without a row are not counted.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+
+    Returns:
+        Each status that there is.
+    """
+    found = ledger.select(_COUNTS, {"batch_id": batch_id})
+    return {row["status"]: int(row["items"]) for row in found}
+
+
+def with_status(ledger: Ledger, batch_id: str, status: ItemStatus, limit: int) -> list[ItemRow]:
+    """Some of the items that stand somewhere, in the order of ITEMS.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+        status: Where.
+        limit: How many at most.
+
+    Returns:
+        Their rows.
+    """
+    wanted = {"batch_id": batch_id, "status": status, "most": limit}
+    return [_row(row) for row in ledger.select(_WITH_STATUS, wanted)]
+
+
+def again(ledger: Ledger, batch_id: str, error_type: str | None) -> None:
+    """Have failed items run once more.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+        error_type: Only those that failed for this; None: all.
+    """
+    wanted = {"batch_id": batch_id, "error_type": error_type}
+    with ledger.database.transaction() as tx:
+        tx.write(_AGAIN_OUTPUTS, wanted)
+        tx.write(_AGAIN, wanted)
+
+
+def first_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> int | None:
+    """The first position at which an item failed; None: none did.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+        error_type: Only those that failed for this; None: any.
+    """
+    (row,) = ledger.select(_FIRST_FAILED, {"batch_id": batch_id, "error_type": error_type})
+    return None if row["first"] is None else int(row["first"])
+
+
+def _document(
+    item_id: str,
+    status: ItemStatus,
+    *,
+    output: str | None = None,
+    results: Mapping[str, Any] | None = None,
+    nodes: Sequence[NodeSpent] = (),
+    run_id: str | None = None,
+    error: str | None = None,
+    attempts: int = 0,
+) -> dict[str, Any]:
+    """An item's line in OUT."""
+    return {
+        "id": item_id,
+        "status": status,
+        "output": output,
+        "results": results or {},
+        "usd": usd_text(usd(sum(node.nanousd for node in nodes))),
+        "complete": all(node.known == node.calls for node in nodes),
+        "run_id": run_id,
+        "error": error,
+        "attempts": attempts,
+    }
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    """One line that every JSON parser reads: without NaN, and without half a character."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(document)
+    except ValueError:
+        return to_json(document, inf_nan_mode="null", fallback=repr).decode()
+    return text
+
+
+def _row(row: Row) -> ItemRow:
+    fields: dict[str, Any] = dict(row)
+    fields.pop("batch_id")
+    return ItemRow(**fields)
+
+
+_FAILED = (
+    "batch_id = :batch_id AND status = 'failed'"
+    " AND (CAST(:error_type AS TEXT) IS NULL OR error_type = :error_type)"
+)
+_SAME_ID = (
+    "SELECT position FROM items WHERE batch_id = :batch_id AND item_id = :item_id"
+    " AND status <> 'invalid' AND position <> :position"
+)
+_BEGIN = (
+    "INSERT INTO items (batch_id, position, item_id, status, attempts, run_id)"
+    " VALUES (:batch_id, :position, :item_id, 'running', 1, :run_id)"
+    " ON CONFLICT (batch_id, position) DO UPDATE SET status = 'running',"
+    " attempts = items.attempts + 1, run_id = :run_id, error = NULL, error_type = NULL"
+)
+_REFUSE = (
+    "INSERT INTO items (batch_id, position, item_id, status, attempts, error)"
+    " VALUES (:batch_id, :position, :item_id, 'invalid', 0, :error)"
+    " ON CONFLICT (batch_id, position) DO UPDATE SET status = 'invalid', error = :error"
+)
+_OPEN = (
+    "SELECT position, attempts FROM items WHERE batch_id = :batch_id AND item_id = :item_id"
+    " AND run_id = :run_id AND status IN ('pending', 'running', 'waiting')"
+)
+_END = (
+    "UPDATE items SET status = :status, error = :error, error_type = :error_type"
+    " WHERE batch_id = :batch_id AND item_id = :item_id AND run_id = :run_id"
+    " AND status <> 'invalid'"
+)
+_BETWEEN = (
+    "SELECT * FROM items WHERE batch_id = :batch_id AND position >= :first AND position < :end"
+    " ORDER BY position"
+)
+_COUNTS = "SELECT status, COUNT(*) AS items FROM items WHERE batch_id = :batch_id GROUP BY status"
+_WITH_STATUS = (
+    "SELECT * FROM items WHERE batch_id = :batch_id AND status = :status"
+    " ORDER BY position LIMIT :most"
+)
+_AGAIN_OUTPUTS = (
+    "DELETE FROM outputs WHERE batch_id = :batch_id"  # noqa: S608 - names of ours, as below
+    f" AND position IN (SELECT position FROM items WHERE {_FAILED})"
+)
+_AGAIN = f"UPDATE items SET status = 'pending', error = NULL, error_type = NULL WHERE {_FAILED}"  # noqa: S608 - ours
+_FIRST_FAILED = f"SELECT MIN(position) AS first FROM items WHERE {_FAILED}"  # noqa: S608 - ours
+_SPENT = (
+    "SELECT calls.node_path AS node_path, COUNT(*) AS calls,"
+    " SUM(calls.cost_nanousd) AS nanousd, COUNT(calls.cost_nanousd) AS known"
+    " FROM runs JOIN calls ON calls.run_id = runs.run_id"
+    " WHERE runs.batch_id = :batch_id AND runs.item_id = :item_id"
+    " AND (calls.rehearsed = 0 OR runs.rehearsed = 1) GROUP BY calls.node_path"
+)

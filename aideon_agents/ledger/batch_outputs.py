@@ -1,0 +1,103 @@
+"""What came of items whose turn in OUT has not come: the lines that OUT takes next.
+
+They are content, and stay no longer than until OUT holds them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aideon_agents.ledger.database import Statements
+    from aideon_agents.ledger.store import Ledger
+
+
+def keep(tx: Statements, batch_id: str, position: int, document: str) -> None:
+    """Keep an item's line until its turn comes.
+
+    Args:
+        tx: A transaction.
+        batch_id: Its batch.
+        position: Its place in ITEMS.
+        document: JSON in one line.
+    """
+    tx.write(_KEEP, {"batch_id": batch_id, "position": position, "document": document})
+
+
+def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
+    """What OUT takes next: the documents from a position on, up to the first that is not there.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+        first: The position of OUT's next line.
+        most: How many at most.
+
+    Returns:
+        JSON documents, one for each line.
+    """
+    if not ledger.select(_HAS_OUTPUT, {"batch_id": batch_id, "position": first}):
+        return []  # the usual answer while one item is slow: read nothing of those behind it
+    wanted = {"batch_id": batch_id, "first": first, "end": first + most}
+    found: list[str] = []
+    for row in ledger.select(_OUTPUTS, wanted):
+        if row["position"] != first + len(found):
+            break
+        found.append(row["document"])
+    return found
+
+
+def written(ledger: Ledger, batch_id: str, lines: int) -> None:
+    """Remove what OUT holds by now.
+
+    Args:
+        ledger: Where it is.
+        batch_id: The batch.
+        lines: How many lines OUT has, safe on the disk.
+    """
+    ledger.database.write(_WRITTEN, {"batch_id": batch_id, "lines": lines})
+
+
+def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:
+    """Keep again what OUT held and is going to lose: lines behind an item that is run once more.
+
+    Args:
+        ledger: Where.
+        batch_id: The batch.
+        documents: Positions, and their lines.
+    """
+    with ledger.database.transaction() as tx:
+        for position, document in documents:
+            keep(tx, batch_id, position, document)
+
+
+def first_lost(ledger: Ledger, batch_id: str, lines: int) -> int | None:
+    """The first finished item of which neither OUT nor the ledger holds the result; None: none.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+        lines: How many lines OUT has.
+    """
+    (row,) = ledger.select(_FIRST_LOST, {"batch_id": batch_id, "lines": lines})
+    return None if row["first"] is None else int(row["first"])
+
+
+_KEEP = (
+    "INSERT INTO outputs (batch_id, position, document) VALUES (:batch_id, :position, :document)"
+    " ON CONFLICT (batch_id, position) DO UPDATE SET document = :document"
+)
+_HAS_OUTPUT = "SELECT position FROM outputs WHERE batch_id = :batch_id AND position = :position"
+_OUTPUTS = (
+    "SELECT position, document FROM outputs WHERE batch_id = :batch_id"
+    " AND position >= :first AND position < :end ORDER BY position"
+)
+_WRITTEN = "DELETE FROM outputs WHERE batch_id = :batch_id AND position < :lines"
+_FIRST_LOST = (
+    "SELECT MIN(items.position) AS first FROM items LEFT JOIN outputs"
+    " ON outputs.batch_id = items.batch_id AND outputs.position = items.position"
+    " WHERE items.batch_id = :batch_id AND items.position >= :lines"
+    " AND items.status IN ('completed', 'failed', 'invalid') AND outputs.position IS NULL"
+)

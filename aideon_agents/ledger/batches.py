@@ -1,0 +1,327 @@
+"""Batches: what is known of each, who runs it, and what all of its items have cost.
+
+A batch is found again by its identity, so that the same command goes on where it stopped. One
+process runs it at a time, and says every few seconds that it still does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from aideon_agents.errors import BatchNotFound, UserError
+from aideon_agents.ledger.budgets import accounts
+from aideon_agents.ledger.budgets.scopes import Account
+from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.processes import Process, is_gone, this_process
+from aideon_agents.ledger.reports import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aideon_agents.ledger.database import Row
+    from aideon_agents.ledger.store import Ledger
+
+BatchStatus = Literal["running", "completed", "stopped", "crashed"]
+"""`crashed` is worked out on reading, as for a run. A batch that waits for answers is stopped."""
+
+SILENT = 60.0
+"""Seconds without a word after which another machine's process counts as gone."""
+
+_NAMED_AT_MOST = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchStart:
+    """What is known of a batch when it starts, or goes on."""
+
+    batch_id: str
+    identity: str | None
+    """A digest of what makes it the same batch; None: it was forgotten."""
+    workflow: str
+    target: str | None
+    """The address of its workflow; None: a graph that was at hand."""
+    rehearsed: bool
+    engine: str
+    items: int
+    """How many ITEMS holds."""
+    item_limit_nanousd: int | None
+    """What each item may cost; None: nothing of its own limits it."""
+    out_path: str
+    """The file that its results go to."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch(BatchStart):
+    """A batch as read back."""
+
+    status: BatchStatus
+    stop_reason: str | None
+    """Why it ended before its end; None: it did not, or its process is gone."""
+    is_cancelled: bool
+    """Somebody asked for its end."""
+    owner: Process
+    """Who runs it, or did last."""
+    started_at: str
+    seen_at: str
+    """When its process last said that it runs it."""
+    ended_at: str | None
+    """None while it runs, and when it crashed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeTotals(Totals):
+    """What one node's calls add up to, over some items."""
+
+    node_path: str
+
+
+def find_same(ledger: Ledger, identity: str) -> Batch | None:
+    """The batch that a command goes on with.
+
+    Args:
+        ledger: Where it is.
+        identity: What makes it the same.
+
+    Returns:
+        Its row; None: there is none yet.
+    """
+    for row in ledger.select(_SAME, {"identity": identity}):
+        return _batch(row)
+    return None
+
+
+def find_batch(ledger: Ledger, ref: str) -> Batch:
+    """The batch that a reference means.
+
+    Args:
+        ledger: Where it is.
+        ref: A batch id, the unique beginning of one in either case, or `last`.
+
+    Returns:
+        Its row.
+
+    Raises:
+        BatchNotFound: None or several answer to it; the message says what to write.
+    """
+    if ref == "last":
+        if newest := batches(ledger, limit=1):
+            return newest[0]
+        raise BatchNotFound(f"no batch in {ledger.path} yet: start one with `aideon batch`")
+    start = ref.strip().upper()
+    found = ledger.select(_FROM, {"first": start, "last": start + "\uffff"}) if start else []
+    rows = [row for row in found if row["batch_id"] == start] or found
+    if len(rows) == 1:
+        return _batch(rows[0])
+    if not rows:
+        raise BatchNotFound(f"no batch {ref!r} in {ledger.path}: `aideon batches list` shows them")
+    named = ", ".join(row["batch_id"] for row in rows[:_NAMED_AT_MOST])
+    more = ", ..." if len(rows) > _NAMED_AT_MOST else ""
+    raise BatchNotFound(f"several batches begin with {ref!r}, write more of one: {named}{more}")
+
+
+def batches(ledger: Ledger, limit: int) -> list[Batch]:
+    """Batches, the newest first.
+
+    Args:
+        ledger: Where they are.
+        limit: How many at most.
+
+    Returns:
+        Their rows. A batch whose process is gone reads `crashed`.
+    """
+    return [_batch(row) for row in ledger.select(_NEWEST, {"most": limit})]
+
+
+def take(ledger: Ledger, start: BatchStart, limit: int | None) -> None:
+    """Start a batch in this process, or go on with it, under the limits of this time.
+
+    Args:
+        ledger: Where it is written.
+        start: What is known of it; the id of the batch that has its identity, if there is one.
+        limit: What all of it may cost, in nano-dollars; None: nothing of its own limits it.
+
+    Raises:
+        UserError: Another process runs it.
+    """
+    at = utc_text(now())
+    values = {**vars(start), "rehearsed": int(start.rehearsed), **_owner(), "at": at}
+    with ledger.database.transaction() as tx:
+        for row in tx.select(_ONE, {"batch_id": start.batch_id}):
+            refuse_if_running(_batch(row))
+            tx.write(_GO_ON, values)
+            break
+        else:
+            tx.write(_START, values)
+        accounts.limited(tx, _account(start.batch_id), limit)
+
+
+def refuse_if_running(seen: Batch) -> None:
+    """Refuse to touch a batch that some process runs.
+
+    Args:
+        seen: Its row.
+
+    Raises:
+        UserError: One does.
+    """
+    if seen.status == "running":
+        raise UserError(
+            f"batch {seen.batch_id} is running in process {seen.owner.pid} on {seen.owner.host}: "
+            f"wait for it, or end it with `aideon batches cancel {seen.batch_id}`"
+        )
+
+
+def is_to_end(ledger: Ledger, batch_id: str) -> bool:
+    """Say that this process still runs a batch, and find out whether it is to end.
+
+    Args:
+        ledger: Where it is.
+        batch_id: The batch.
+
+    Returns:
+        Whether somebody cancelled it, or another process has taken it for dead.
+    """
+    owned = {"batch_id": batch_id, **_owner(), "at": utc_text(now())}
+    with ledger.database.transaction() as tx:
+        is_ours = tx.write(_SEEN, owned) == 1
+        rows = tx.select(_ONE, {"batch_id": batch_id})
+    return not is_ours or any(row["is_cancelled"] for row in rows)
+
+
+def finish(ledger: Ledger, batch_id: str, status: BatchStatus, stop_reason: str | None) -> None:
+    """Write down that this process runs a batch no longer, unless another has taken it over."""
+    at = utc_text(now())
+    ends = {"batch_id": batch_id, "status": status, "stop_reason": stop_reason, "at": at}
+    ledger.database.write(_FINISH, {**ends, **_owner()})
+
+
+def cancel(ledger: Ledger, batch_id: str) -> None:
+    """Ask for a batch's end; the process that runs it sees it within seconds."""
+    ledger.database.write(
+        "UPDATE batches SET is_cancelled = 1 WHERE batch_id = :batch_id", {"batch_id": batch_id}
+    )
+
+
+def forget(ledger: Ledger, batch_id: str) -> None:
+    """Have the same command begin another batch. What this one has spent stays."""
+    with ledger.database.transaction() as tx:
+        tx.write("UPDATE batches SET identity = NULL WHERE batch_id = :batch", {"batch": batch_id})
+        tx.write("DELETE FROM outputs WHERE batch_id = :batch", {"batch": batch_id})
+
+
+def money(ledger: Ledger, batch_id: str) -> Totals:
+    """What all calls of a batch have cost so far, those of runs that were lost included.
+
+    Args:
+        ledger: Where they are.
+        batch_id: The batch.
+
+    Returns:
+        Their sums.
+    """
+    (row,) = ledger.select(_MONEY.format(keys="'' AS node_path"), {"batch_id": batch_id})
+    return _totals(row)
+
+
+def node_money(ledger: Ledger, batch_id: str) -> list[NodeTotals]:
+    """What each node has cost over a whole batch.
+
+    Args:
+        ledger: Where the calls are.
+        batch_id: The batch.
+
+    Returns:
+        The nodes that called a model, the dearest first.
+    """
+    by_node = _MONEY.format(keys="calls.node_path AS node_path") + " GROUP BY calls.node_path"
+    nodes = [
+        NodeTotals(node_path=row["node_path"], **vars(_totals(row)))
+        for row in ledger.select(by_node, {"batch_id": batch_id})
+    ]
+    return sorted(nodes, key=lambda node: (-node.usd, node.node_path))
+
+
+def spent_nanousd(ledger: Ledger, batch_id: str) -> int:
+    """What counts against a batch's budget: what is spent, and what may have been."""
+    key = _account(batch_id).key
+    rows = ledger.select("SELECT spent_nanousd FROM accounts WHERE account = :key", {"key": key})
+    return sum(int(row["spent_nanousd"]) for row in rows)
+
+
+def _account(batch_id: str) -> Account:
+    return Account((("batch", batch_id),))
+
+
+def _totals(row: Row) -> Totals:
+    # A sum is a Decimal on a server, and NULL where there is nothing to add.
+    counts = {name: int(row[name] or 0) for name in _COUNTS}
+    nanousd, known = counts.pop("nanousd"), counts.pop("known")
+    return Totals(**counts, usd=usd(nanousd), complete=known == counts["calls"])
+
+
+def _batch(row: Row) -> Batch:
+    fields: dict[str, Any] = dict(row)
+    fields["owner"] = Process(fields.pop("host"), fields.pop("pid"), fields.pop("process_start"))
+    if fields["status"] == "running" and _is_abandoned(fields["owner"], fields["seen_at"]):
+        fields["status"] = "crashed"
+    for flag in ("rehearsed", "is_cancelled"):
+        fields[flag] = bool(fields[flag])
+    return Batch(**fields)
+
+
+def _is_abandoned(owner: Process, seen_at: str) -> bool:
+    """Whether nobody runs it: of another machine's processes only their silence tells."""
+    if owner.host == this_process().host:
+        return is_gone(owner)
+    return seen_at < utc_text(now() - timedelta(seconds=SILENT))
+
+
+def _owner() -> dict[str, Any]:
+    process = this_process()
+    return {"host": process.host, "pid": process.pid, "process_start": process.start}
+
+
+_COUNTS: Sequence[str] = (
+    "calls",
+    "failed_calls",
+    "input_tokens",
+    "output_tokens",
+    "nanousd",
+    "known",
+)
+_SAME = "SELECT * FROM batches WHERE identity = :identity"
+_ONE = "SELECT * FROM batches WHERE batch_id = :batch_id"
+_FROM = "SELECT * FROM batches WHERE batch_id >= :first AND batch_id < :last ORDER BY batch_id"
+_NEWEST = "SELECT * FROM batches ORDER BY started_at DESC, batch_id DESC LIMIT :most"
+_START = (
+    "INSERT INTO batches (batch_id, identity, workflow, target, rehearsed, engine, items,"
+    " item_limit_nanousd, out_path, status, is_cancelled, host, pid, process_start, started_at,"
+    " seen_at) VALUES (:batch_id, :identity, :workflow, :target, :rehearsed, :engine, :items,"
+    " :item_limit_nanousd, :out_path, 'running', 0, :host, :pid, :process_start, :at, :at)"
+)
+_GO_ON = (
+    "UPDATE batches SET target = :target, engine = :engine, out_path = :out_path,"
+    " item_limit_nanousd = :item_limit_nanousd, status = 'running', stop_reason = NULL,"
+    " is_cancelled = 0, host = :host, pid = :pid, process_start = :process_start,"
+    " seen_at = :at, ended_at = NULL WHERE batch_id = :batch_id"
+)
+_OURS = (
+    "batch_id = :batch_id AND host = :host AND pid = :pid"
+    " AND COALESCE(process_start, '') = COALESCE(:process_start, '') AND status = 'running'"
+)
+_SEEN = f"UPDATE batches SET seen_at = :at WHERE {_OURS}"  # noqa: S608 - ours, as below
+_FINISH = (
+    "UPDATE batches SET status = :status, stop_reason = :stop_reason, ended_at = :at,"  # noqa: S608
+    f" seen_at = :at WHERE {_OURS}"
+)
+_MONEY = """
+    SELECT {keys}, COUNT(*) AS calls,
+        COUNT(*) FILTER (WHERE calls.status IN ('error', 'truncated')) AS failed_calls,
+        SUM(calls.input_tokens) AS input_tokens, SUM(calls.output_tokens) AS output_tokens,
+        SUM(calls.cost_nanousd) AS nanousd, COUNT(calls.cost_nanousd) AS known
+    FROM runs JOIN calls ON calls.run_id = runs.run_id
+    WHERE runs.batch_id = :batch_id AND (calls.rehearsed = 0 OR runs.rehearsed = 1)
+"""

@@ -1,0 +1,284 @@
+"""What counts against a limit: an account's sum of what is spent, and what is held on top.
+
+An account is opened by adding up the rows there are, and from then on every settlement adds to it,
+so that it always equals those rows: a limit set in the middle of a month counts the whole month.
+When a limit is removed its accounts are no longer kept up to date, so they are closed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.ledger.budgets.alerts import Alert
+from aideon_agents.ledger.budgets.scopes import Place, Scope, own_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aideon_agents.ledger.budgets.scopes import Account
+    from aideon_agents.ledger.database import Row, Statements
+
+THRESHOLDS = (50, 80, 95, 100)
+"""Percentages of a limit that are told of, once per window."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A limit that holds for a call, and how it stands."""
+
+    scope: Scope
+    account: Account
+    limit: int
+    """In nano-dollars, like all amounts here."""
+    warns: bool
+    """It only warns and refuses nothing."""
+    spent: int
+    held: int
+    """Worst cases of calls under way."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: of a limit for each one, the one that it is about."""
+        of_each = self.scope.kind not in {None, "run"} and self.scope.name is None
+        one = self.account.kinds[-1][1] if of_each else self.scope.name
+        return str(dataclasses.replace(self.scope, name=one))
+
+    @property
+    def left(self) -> int:
+        """What is neither spent nor held; less than nothing when a limit was lowered."""
+        return self.limit - self.spent - self.held
+
+
+def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Standing]:
+    """Every limit that holds for a call.
+
+    Args:
+        tx: A transaction, where accounts are to be opened; else anything that reads.
+        place: What the call is counted by.
+        opens: Open the accounts that are missing; if not, leave their limits out.
+
+    Returns:
+        The run's own limits, and the standing ones.
+    """
+    own = {account.key: (scope, account) for scope, account in own_accounts(place)}
+    limits = [
+        (scope, account, row["limit_nanousd"], bool(row["warns"]))
+        for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {})
+        for scope in (_scope(row["scope"]),)
+        for account in scope.accounts(place)
+    ]
+    rows = _rows(tx, {*own, *(account.key for _, account, _, _ in limits)})
+    for _, account, _, _ in limits if opens else ():
+        if account.key not in rows:
+            rows[account.key] = opened(tx, account)
+    limits += [
+        (*own[key], row["limit_nanousd"], False)
+        for key, row in rows.items()
+        if key in own and row["limit_nanousd"] is not None
+    ]
+    return [
+        Standing(
+            scope=scope,
+            account=account,
+            limit=limit,
+            warns=warns,
+            spent=row["spent_nanousd"],
+            held=row["held_nanousd"],
+        )
+        for scope, account, limit, warns in limits
+        if (row := rows.get(account.key))
+    ]
+
+
+def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
+    """Open an account with what counts in it already; one that is open only takes the limit.
+
+    Args:
+        tx: A transaction.
+        account: The account.
+        limit: A limit of its own, in nano-dollars; None: it has none, or keeps the one it has.
+
+    Returns:
+        Its row.
+    """
+    for row in _rows(tx, {account.key}).values():
+        if limit is not None:
+            tx.later(_LIMIT, {"account": account.key, "limit": limit})
+        return {**row, "limit_nanousd": row["limit_nanousd"] if limit is None else limit}
+    spent, holds = _counted(tx, account)
+    of_status = {"held": 0, "forfeited": 0, "unknown": 0}
+    for hold in holds:
+        of_status[hold["status"]] += hold["amount_nanousd"]
+        # So that its settlement counts here as well.
+        keys = sorted({*json.loads(hold["accounts"]), account.key})
+        tx.later(_JOIN, {"call_id": hold["call_id"], "accounts": json.dumps(keys)})
+    row = {
+        "account": account.key,
+        "limit_nanousd": limit,
+        "spent_nanousd": spent + of_status["forfeited"] + of_status["unknown"],
+        "held_nanousd": of_status["held"],
+    }
+    tx.later(_OPEN, row)
+    return row
+
+
+def begun(tx: Statements, account: Account, limit: int) -> None:
+    """Open the account of something that begins now: there is nothing to add up.
+
+    Args:
+        tx: A transaction.
+        account: The account.
+        limit: Its limit, in nano-dollars.
+    """
+    row = {"account": account.key, "limit_nanousd": limit, "spent_nanousd": 0, "held_nanousd": 0}
+    tx.later(_OPEN, row)
+
+
+def limited(tx: Statements, account: Account, limit: int | None) -> None:
+    """Give an account another limit of its own, or none.
+
+    Args:
+        tx: A transaction.
+        account: The account.
+        limit: In nano-dollars; None: nothing of its own limits it any more.
+    """
+    if limit is None:
+        tx.later("DELETE FROM accounts WHERE account = :account", {"account": account.key})
+    else:
+        opened(tx, account, limit)
+
+
+def close_unlimited(tx: Statements) -> None:
+    """Forget the accounts that no limit of their own keeps up to date; they are opened anew."""
+    tx.later("DELETE FROM accounts WHERE limit_nanousd IS NULL", {})
+
+
+def add(tx: Statements, keys: Iterable[str], *, spent: int = 0, held: int = 0) -> None:
+    """Add to those of some accounts that are open."""
+    places, named = _listed(keys)
+    if named and (spent or held):
+        tx.later(f"{_ADD} ({places})", {**named, "spent": spent, "held": held})
+
+
+def crossed(tx: Statements, place: Place) -> list[Alert]:
+    """The limits of a call that have passed a threshold since anybody was told.
+
+    Args:
+        tx: The transaction that settles the call: of several processes one finds each crossing.
+        place: What the call is counted by.
+
+    Returns:
+        One alert for each limit, with the highest threshold that it has passed.
+    """
+    found: list[Alert] = []
+    for one in standings(tx, place):
+        percent = reached(one.spent, one.limit)
+        told = {"account": one.account.key, "limit": one.limit, "percent": percent}
+        if percent and tx.write(_TOLD, told):
+            found.append(
+                Alert(
+                    scope=one.name,
+                    window=one.account.begins,
+                    run_id=place.run,
+                    percent=percent,
+                    limit_nanousd=one.limit,
+                    spent_nanousd=one.spent,
+                    warns=one.warns,
+                )
+            )
+    return found
+
+
+def reached(spent: int, limit: int) -> int:
+    """The highest threshold that an amount has reached, 0 when none."""
+    return max((one for one in THRESHOLDS if spent * 100 >= limit * one and spent), default=0)
+
+
+_scope = functools.lru_cache(maxsize=256)(Scope.parse)
+
+
+def _listed(keys: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """The places of some values in a statement, and the values."""
+    named = {f"key{number}": key for number, key in enumerate(sorted(keys))}
+    return ", ".join(f":{name}" for name in named), named
+
+
+def _rows(tx: Statements, keys: set[str]) -> dict[str, Row]:
+    places, named = _listed(keys)
+    found = tx.select(f"SELECT * FROM accounts WHERE account IN ({places})", named) if keys else []  # noqa: S608 - names of ours
+    return {row["account"]: row for row in found}
+
+
+def _counted(tx: Statements, account: Account) -> tuple[int, list[Row]]:
+    """What the calls of an account are known to cost, and the holds that are not settled."""
+    values: dict[str, Any] = {}
+    calls = _where(account, values, at="calls.started_at", of="calls")
+    holds = _where(account, values, at="holds.taken_at", of="holds")
+    (known,) = tx.select(
+        "SELECT COALESCE(SUM(cost_nanousd), 0) AS nanousd FROM calls"  # noqa: S608 - names of ours
+        f" LEFT JOIN runs ON runs.run_id = calls.run_id WHERE calls.rehearsed = 0 AND {calls}",
+        values,
+    )
+    unsettled = tx.select(
+        "SELECT holds.* FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
+        " WHERE holds.status <> 'settled'"
+        f" AND holds.status IN ('held', 'forfeited', 'unknown') AND {holds}",
+        values,
+    )
+    return known["nanousd"], unsettled
+
+
+def _where(account: Account, values: dict[str, Any], *, at: str, of: str) -> str:
+    """The condition that picks an account's rows, its values put among `values`."""
+    columns = {
+        "run": f"{of}.run_id",
+        "batch": "runs.batch_id",
+        "user": 'runs."user"',
+        "tier": "runs.tier",
+        "provider": f"{of}.provider",
+    }
+    conditions = ["1 = 1"]
+    for kind, name in account.kinds:
+        values[kind] = name
+        if kind == "node":  # and whatever is inside
+            path = f"{of}.node_path"
+            inside = f"substr({path}, 1, length(:node) + 1) = :node || '/'"
+            conditions.append(f"({path} = :node OR {inside})")
+        elif kind == "item":  # by the columns themselves, which have an index
+            values["item_batch"], _, values["item"] = name.partition("/")
+            conditions.append("runs.batch_id = :item_batch AND runs.item_id = :item")
+        else:
+            conditions.append(f"{columns[kind]} = :{kind}")
+    if account.begins:
+        values |= {"begins": account.begins, "ends": _after(account.begins)}
+        conditions.append(f"{at} >= :begins AND {at} < :ends")
+    return " AND ".join(conditions)
+
+
+def _after(begins: str) -> str:
+    """The day or month after a day or month."""
+    if len(begins) == len("2026-11-21"):
+        return (datetime.fromisoformat(begins) + timedelta(days=1)).date().isoformat()
+    year, month = map(int, begins.split("-"))
+    return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC).date().isoformat()[:7]
+
+
+_OPEN = (
+    "INSERT INTO accounts (account, limit_nanousd, spent_nanousd, held_nanousd)"
+    " VALUES (:account, :limit_nanousd, :spent_nanousd, :held_nanousd)"
+)
+_LIMIT = "UPDATE accounts SET limit_nanousd = :limit WHERE account = :account"
+_ADD = (
+    "UPDATE accounts SET spent_nanousd = spent_nanousd + :spent,"
+    " held_nanousd = held_nanousd + :held WHERE account IN"
+)
+_TOLD = (
+    "INSERT INTO told (account, limit_nanousd, percent) VALUES (:account, :limit, :percent)"
+    " ON CONFLICT (account, limit_nanousd) DO UPDATE SET percent = :percent"
+    " WHERE told.percent < :percent"
+)
+_JOIN = "UPDATE holds SET accounts = :accounts WHERE call_id = :call_id"

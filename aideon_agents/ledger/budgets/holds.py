@@ -1,0 +1,224 @@
+"""Money that is held for a call before it is made, and what becomes of it.
+
+A hold is taken in one transaction over every limit that applies, and settled once, in the one that
+completes the call's row. Its process renews it while the call is under way. A process that dies
+may have spent the money, so its hold counts as spent then, at the worst case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.ledger.budgets import accounts
+from aideon_agents.ledger.budgets.scopes import Place
+from aideon_agents.ledger.processes import Process, is_gone, this_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aideon_agents.ledger.budgets.accounts import Standing
+    from aideon_agents.ledger.budgets.alerts import Alert
+    from aideon_agents.ledger.database import Row, Statements
+
+LEASE = 60.0
+"""Seconds that a hold lives without being renewed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A call's worst case does not fit."""
+
+    by: Standing
+    """The tightest limit."""
+    needed: int | None
+    """The worst case in nano-dollars; None: it has no known price."""
+    waits: bool
+    """It would fit if nothing were held: another call's settlement may make room."""
+
+
+def take(tx: Statements, call_id: str, place: Place, amount: int | None) -> Refusal | None:
+    """Hold a call's worst case on every account that it counts in.
+
+    Args:
+        tx: A transaction. One that took nothing has changed nothing but opened accounts.
+        call_id: The call.
+        place: What it is counted by.
+        amount: Its worst case in nano-dollars; None: it has no known price.
+
+    Returns:
+        None when it is held; else why not.
+    """
+    limits = accounts.standings(tx, place)
+    if refused := refusal(limits, amount):
+        return refused
+    process = _this_process(os.getpid())
+    keys = sorted({one.account.key for one in limits})
+    accounts.add(tx, keys, held=amount or 0)
+    tx.later(
+        _TAKE,
+        {
+            "call_id": call_id,
+            "run_id": place.run,
+            "node_path": place.node,
+            "provider": place.provider,
+            "taken_at": place.at,
+            "amount": amount or 0,
+            "accounts": json.dumps(keys),
+            "expires_at": time.time() + LEASE,
+            "host": process.host,
+            "pid": process.pid,
+            "process_start": process.start,
+        },
+    )
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _this_process(_pid: int) -> Process:
+    """This process, looked up once in each: a fork is another."""
+    return this_process()
+
+
+def refusal(limits: Iterable[Standing], amount: int | None) -> Refusal | None:
+    """Why an amount does not fit some limits; None when it does, as what costs nothing always."""
+    if amount == 0:
+        return None
+    enforced = [one for one in limits if not one.warns]
+    if amount is None:
+        by = min(enforced, key=lambda one: one.left, default=None)
+        return Refusal(by, None, waits=False) if by else None
+    never = [one for one in enforced if one.spent + amount > one.limit]
+    if never:
+        return Refusal(min(never, key=lambda one: one.limit - one.spent), amount, waits=False)
+    now = [one for one in enforced if one.left < amount]
+    return Refusal(min(now, key=lambda one: one.left), amount, waits=True) if now else None
+
+
+def settle(tx: Statements, call_id: str, cost: int | None) -> list[Alert]:
+    """Count a call's end. The first end counts, and corrects a hold that was given up as lost.
+
+    Args:
+        tx: The transaction that has completed its row.
+        call_id: The call.
+        cost: In nano-dollars; None: unknown, and what was held counts as spent.
+
+    Returns:
+        The alerts that are due.
+    """
+    for hold in tx.select(_HOLD, {"call_id": call_id}):
+        amount, keys = hold["amount_nanousd"], json.loads(hold["accounts"])
+        spent = amount if cost is None else cost
+        if hold["status"] == "held":
+            accounts.add(tx, keys, spent=spent, held=-amount)
+        elif hold["status"] == "forfeited":
+            accounts.add(tx, keys, spent=spent - amount)
+        _end(tx, call_id, "unknown" if cost is None else "settled")
+        return accounts.crossed(tx, _place(hold, hold["taken_at"]))
+    for call in tx.select(_CALL, {"call_id": call_id}):
+        # Nobody held anything for it, and its money counts all the same: in the accounts that are
+        # open, because one that is opened from now on finds its row.
+        place = _place(call, call["started_at"])
+        limits = accounts.standings(tx, place, opens=False)
+        accounts.add(tx, {one.account.key for one in limits}, spent=cost or 0)
+        return accounts.crossed(tx, place)
+    return []
+
+
+def release(tx: Statements, call_id: str) -> None:
+    """Let go of a hold whose call was never made: there is no row of it."""
+    for hold in tx.select(_HOLD, {"call_id": call_id}):
+        if hold["status"] in {"held", "forfeited"} and not tx.select(_ROW, {"call_id": call_id}):
+            place = "held" if hold["status"] == "held" else "spent"
+            accounts.add(tx, json.loads(hold["accounts"]), **{place: -hold["amount_nanousd"]})
+            _end(tx, call_id, "released")
+
+
+def renew(tx: Statements, call_ids: Iterable[str]) -> None:
+    """Say that some calls are still under way."""
+    for call_id in call_ids:
+        tx.later(_RENEW, {"call_id": call_id, "expires_at": time.time() + LEASE})
+
+
+def forfeit_dead(tx: Statements) -> list[Alert]:
+    """Count the holds of processes that are gone, or silent for too long, as spent.
+
+    Args:
+        tx: A transaction.
+
+    Returns:
+        The alerts that are due.
+    """
+    now = time.time()
+    is_lost = functools.lru_cache(maxsize=None)(is_gone)
+    lost = [
+        hold
+        for hold in tx.select(_ALL_HELD, {})
+        if hold["expires_at"] < now
+        or is_lost(Process(hold["host"], hold["pid"], hold["process_start"]))
+    ]
+    for hold in lost:
+        amount = hold["amount_nanousd"]
+        accounts.add(tx, json.loads(hold["accounts"]), spent=amount, held=-amount)
+        _end(tx, hold["call_id"], "forfeited")
+    # Only then: it may open accounts, in which what is still held would count as held.
+    return [
+        alert for hold in lost for alert in accounts.crossed(tx, _place(hold, hold["taken_at"]))
+    ]
+
+
+def _end(tx: Statements, call_id: str, status: str) -> None:
+    tx.later(_END, {"call_id": call_id, "status": status})
+
+
+def place_of_run(tx: Statements, run_id: str | None, **of_call: Any) -> Place:
+    """What a call is counted by, as far as its run says.
+
+    Args:
+        tx: Where to read.
+        run_id: Its run; None: it has none.
+        **of_call: The other fields of `Place`.
+
+    Returns:
+        The place.
+    """
+    for run in tx.select(_RUN, {"run_id": run_id}):
+        return Place(run=run_id, **_of_run(run), **of_call)
+    return Place(run=run_id, **of_call)
+
+
+def _place(row: Row, at: str) -> Place:
+    of_call = {"at": at, "node": row["node_path"], "provider": row["provider"]}
+    return Place(run=row["run_id"], **_of_run(row), **of_call)
+
+
+def _of_run(row: Row) -> dict[str, Any]:
+    return {
+        "user": row["user"],
+        "tier": row["tier"],
+        "batch": row["batch_id"],
+        "item": row["item_id"],
+    }
+
+
+_OF_RUN = 'runs."user", runs.tier, runs.batch_id, runs.item_id'
+_TAKE = (
+    "INSERT INTO holds (call_id, run_id, node_path, provider, taken_at, amount_nanousd, accounts,"
+    " status, expires_at, host, pid, process_start) VALUES (:call_id, :run_id, :node_path,"
+    " :provider, :taken_at, :amount, :accounts, 'held', :expires_at, :host, :pid, :process_start)"
+)
+_HELD_BY = f"SELECT holds.*, {_OF_RUN} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - names of ours
+_HOLD = f"{_HELD_BY} WHERE call_id = :call_id"
+_ALL_HELD = f"{_HELD_BY} WHERE holds.status <> 'settled' AND holds.status = 'held'"
+_CALL = (
+    f"SELECT calls.*, {_OF_RUN} FROM calls LEFT JOIN runs ON runs.run_id = calls.run_id"  # noqa: S608 - as above
+    " WHERE call_id = :call_id AND calls.rehearsed = 0"
+)
+_ROW = "SELECT call_id FROM calls WHERE call_id = :call_id"
+_RUN = f"SELECT {_OF_RUN} FROM runs WHERE run_id = :run_id"  # noqa: S608 - as above
+_END = "UPDATE holds SET status = :status WHERE call_id = :call_id"
+_RENEW = "UPDATE holds SET expires_at = :expires_at WHERE call_id = :call_id AND status = 'held'"

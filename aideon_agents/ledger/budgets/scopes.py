@@ -1,0 +1,139 @@
+"""What a limit stands on, and which accounts a call is counted in.
+
+A scope is written `[day|month][:]KIND[:NAME]`: `day`, `run`, `user:alice`, `day:user:alice`. Without
+a name it means each one by itself: `run` is a limit for every run, `day:user` one for every user and
+day, `node` one for every agent and every pattern with all inside it. Days and months are UTC, by the time at which a call began, as in the costs report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+
+from aideon_agents.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Kind: TypeAlias = Literal["run", "item", "batch", "user", "tier", "node", "provider"]
+Window: TypeAlias = Literal["day", "month"]
+
+_WINDOWS: dict[str, int] = {"day": len("2026-11-21"), "month": len("2026-11")}
+"""How much of a UTC time names the window."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a call is counted by. None: it belongs to nothing of the kind."""
+
+    at: str
+    """When it began, as `clock.utc_text` writes it."""
+    run: str | None = None
+    batch: str | None = None
+    item: str | None = None
+    user: str | None = None
+    tier: str | None = None
+    node: str = ""
+    """Its node path."""
+    provider: str = ""
+
+    def names(self, kind: Kind) -> Iterator[str]:
+        """What of a kind it belongs to: of nodes, those around it as well, the innermost first."""
+        if kind == "node":
+            parts = self.node.split("/") if self.node else []
+            yield from ("/".join(parts[:end]) for end in range(len(parts), 0, -1))
+        elif kind == "item":
+            if self.batch and self.item:
+                yield f"{self.batch}/{self.item}"
+        elif name := getattr(self, kind):
+            yield name
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """What adds up: the calls of some run, user, node, in some window or for good."""
+
+    kinds: tuple[tuple[Kind, str], ...] = ()
+    window: Window | None = None
+    begins: str | None = None
+    """The window's name, such as `2026-11-21`; None without a window."""
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Its name in the ledger."""
+        when = (self.window, self.begins) if self.window and self.begins else ()
+        return ":".join((*when, *(part for kind in self.kinds for part in kind)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """What a standing limit stands on."""
+
+    window: Window | None = None
+    kind: Kind | None = None
+    name: str | None = None
+    """None: each one by itself."""
+
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """Read a scope as people write it.
+
+        Args:
+            text: Such as `day`, `run`, `user:alice` or `month:provider:openai`.
+
+        Returns:
+            The scope.
+
+        Raises:
+            UserError: It is none.
+        """
+        first, colon, rest = text.strip().partition(":")
+        window = cast("Window", first) if first in _WINDOWS else None
+        if window and not colon:
+            return cls(window)
+        kind, colon, name = (rest if window else text).strip().partition(":")
+        name = name.strip()
+        if kind not in get_args(Kind) or (colon and not name):
+            kinds = ", ".join(get_args(Kind))
+            raise UserError(
+                f"{text!r} is no scope: write day, month, or one of {kinds}, with :NAME for one "
+                "alone; day: or month: before it counts by UTC day or month (day:user:alice)"
+            )
+        return cls(window, cast("Kind", kind), name or None)
+
+    def __str__(self) -> str:
+        return ":".join(part for part in (self.window, self.kind, self.name) if part)
+
+    def accounts(self, place: Place) -> Iterator[Account]:
+        """The accounts in which a call is counted for this scope."""
+        begins = place.at[: _WINDOWS[self.window]] if self.window else None
+        if self.kind is None:
+            yield Account((), self.window, begins)
+            return
+        for name in place.names(self.kind):
+            if self.name in {None, name}:
+                yield Account(((self.kind, name),), self.window, begins)
+
+
+def own_accounts(place: Place) -> Iterator[tuple[Scope, Account]]:
+    """The accounts of a call that may have a limit of their own, with how their scope is called.
+
+    Args:
+        place: The call's.
+
+    Yields:
+        Its run, batch and item; and its node, those around it, and its provider in that run.
+    """
+    for kind in cast("tuple[Kind, ...]", ("run", "batch", "item")):
+        for name in place.names(kind):
+            yield Scope(kind=kind), Account(((kind, name),))
+    for kind in cast("tuple[Kind, ...]", ("node", "provider")):
+        for name in place.names(kind) if place.run else ():
+            yield Scope(kind=kind, name=name), run_account(cast("str", place.run), kind, name)
+
+
+def run_account(run_id: str, kind: Kind | None = None, name: str = "") -> Account:
+    """A run's account, or that of one of its nodes or providers."""
+    inside: tuple[tuple[Kind, str], ...] = ((kind, name),) if kind else ()
+    return Account((("run", run_id), *inside))

@@ -1,0 +1,133 @@
+"""The same tokens at another model's price.
+
+Called exactly that, because it is nothing more: another model would count other tokens, say more or
+less, and perhaps do worse. Every call is priced by itself at its own time, so that a comparison of
+a model with itself gives what was spent.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from aideon_agents.ledger.dimensions import CALL_KEYS, CALLS
+from aideon_agents.ledger.pricing import OWN_SERVER, usd
+from aideon_agents.ledger.usage import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from aideon_agents.ledger.database import Row
+    from aideon_agents.ledger.dimensions import ReportBy, Selection
+    from aideon_agents.ledger.rates import PricedModel
+    from aideon_agents.ledger.store import Ledger
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Against:
+    """Some calls' tokens at another model's price."""
+
+    model: str
+    """`provider:model`."""
+    usd: Decimal
+    """US dollars, the sum over the calls whose tokens are known."""
+    complete: bool
+    """Whether the tokens of every call are known; if not, `usd` is a lower bound."""
+
+
+class Compared:
+    """Calls priced again, added up by key.
+
+    Args:
+        model: The model at whose price.
+    """
+
+    def __init__(self, model: PricedModel) -> None:
+        self._model = model
+        self._nanousd: collections.Counter[str] = collections.Counter()
+        self._unknown: collections.Counter[str] = collections.Counter()
+
+    def add(self, key: str, nanousd: int | None) -> None:
+        """Count one call."""
+        if nanousd is None:
+            self._unknown[key] += 1
+        else:
+            self._nanousd[key] += nanousd
+
+    def of(self, key: str) -> Against:
+        """What a row's calls come to."""
+        return self._against(self._nanousd[key], self._unknown[key])
+
+    def total(self) -> Against:
+        """What all calls come to."""
+        return self._against(self._nanousd.total(), self._unknown.total())
+
+    def _against(self, nanousd: int, unknown: int) -> Against:
+        return Against(model=self._model.name, usd=usd(nanousd), complete=not unknown)
+
+
+def compared(
+    ledger: Ledger, dimensions: Sequence[ReportBy], selection: Selection, model: PricedModel
+) -> dict[ReportBy, Compared]:
+    """Price the calls that are asked for once more, each once however many the dimensions.
+
+    Args:
+        ledger: Where the calls are.
+        dimensions: By what to add them up.
+        selection: Which calls.
+        model: The model at whose price.
+
+    Returns:
+        The sums by dimension and by key.
+    """
+    keys = ", ".join(f"COALESCE({CALL_KEYS[by]}, '') AS by_{by}" for by in dimensions)
+    found = ledger.select(
+        f"""
+        SELECT {keys}, {PRICED_COLUMNS} FROM {CALLS} {selection.where("calls")}
+        """,  # noqa: S608 - all parts are ours
+        selection.values,
+    )
+    made: dict[ReportBy, Compared] = {by: Compared(model) for by in dimensions}
+    columns = [(f"by_{by}", sums) for by, sums in made.items()]
+    for row in found:
+        nanousd = again(row, model)
+        for column, sums in columns:
+            sums.add(row[column], nanousd)
+    return made
+
+
+PRICED_COLUMNS = (
+    "calls.provider AS provider, calls.started_at AS started_at, calls.cost_nanousd AS nanousd,"
+    " calls.input_tokens AS input_tokens, calls.output_tokens AS output_tokens,"
+    " calls.cache_read_tokens AS cache_read_tokens, calls.reasoning_tokens AS reasoning_tokens,"
+    " calls.cache_creation_tokens AS cache_creation_tokens"
+)
+"""SQL: what `again` needs of a call."""
+
+
+def again(call: Row, model: PricedModel) -> int | None:
+    """What one call's tokens cost at another model's price.
+
+    Args:
+        call: Its `PRICED_COLUMNS`.
+        model: The model at whose price.
+
+    Returns:
+        Nano-dollars. 0 when nobody was asked or nothing was charged, as for an answer from the
+        cache and for an error status: there are no tokens. None when there were, or may have been,
+        and nobody knows how many.
+    """
+    if call["input_tokens"] is None or call["output_tokens"] is None:
+        used_nothing = call["nanousd"] == 0 and call["provider"] != OWN_SERVER
+        return 0 if used_nothing else None
+    usage = Usage(
+        input_tokens=call["input_tokens"],
+        output_tokens=call["output_tokens"],
+        cache_read_tokens=call["cache_read_tokens"],
+        cache_creation_tokens=call["cache_creation_tokens"],
+        reasoning_tokens=call["reasoning_tokens"],
+    )
+    return model.nanousd(usage, datetime.fromisoformat(call["started_at"]))

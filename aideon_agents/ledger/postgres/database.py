@@ -1,0 +1,250 @@
+"""The ledger's tables in one database on a server that many machines write to.
+
+Single statements commit by themselves and run side by side. A transaction takes a lock that all
+transactions on the ledger share, so that what is read in it stays true until it ends, as in a file.
+A process that stops in the middle of one loses it after some seconds: all others wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import psycopg
+import sqlalchemy
+from psycopg.pq import TransactionStatus
+from sqlalchemy import exc
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from aideon_agents.errors import LedgerError
+from aideon_agents.ledger.postgres.connections import Connections
+from aideon_agents.ledger.postgres.refusals import explained
+from aideon_agents.ledger.postgres.tables import bring_up_to_date, table_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from typing import LiteralString
+
+    from sqlalchemy import Dialect
+
+    from aideon_agents.ledger.database import Row, Statements
+    from aideon_agents.ledger.postgres.address import Address
+
+    Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
+    Cursor: TypeAlias = psycopg.Cursor[dict[str, Any]]
+
+Statement: TypeAlias = "tuple[LiteralString, Mapping[str, object]]"
+"""As psycopg takes it."""
+
+FOLDER = Path(".aideon")
+"""Where files beside such a ledger are: those of the people who work here, not the server's."""
+
+KEY = int.from_bytes(b"aideon")
+"""The lock that transactions share; other programs in the database use other numbers."""
+
+_DIALECT = cast("Callable[[], Dialect]", PGDialect_psycopg)()
+_LITERAL = re.compile(r"'[^']*'")
+
+
+class PostgresDatabase:
+    """One database; see `Database`.
+
+    Args:
+        address: Where it is. Its tables are made when missing.
+        busy_seconds: How long to wait for other processes' transactions.
+        stalled_seconds: How long a transaction may do nothing before the server undoes it.
+
+    Raises:
+        LedgerError: It cannot be reached, or cannot be used as it is.
+    """
+
+    def __init__(
+        self, address: Address, *, busy_seconds: float = 15.0, stalled_seconds: float = 5.0
+    ) -> None:
+        self.address = address
+        self.name = address.shown
+        self.path = None
+        self.folder = FOLDER
+        limits = {
+            "lock_timeout": f"{round(busy_seconds * 1000)}",
+            "idle_in_transaction_session_timeout": f"{round(stalled_seconds * 1000)}",
+        }
+        self._begin: tuple[Statement, ...] = (
+            # In any other mode a transaction sees only what was there when it asked for the lock.
+            ("BEGIN ISOLATION LEVEL READ COMMITTED", {}),
+            *(
+                ("SELECT set_config(%(name)s, %(value)s, true)", {"name": n, "value": v})
+                for n, v in limits.items()
+            ),
+            ("SELECT pg_advisory_xact_lock(%(key)s)", {"key": KEY}),
+        )
+        self._own = threading.local()
+        self._is_closed = False
+        self._connections = Connections.to(address)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            bring_up_to_date(self)
+            on_failure.pop_all()
+
+    def select(self, sql: str, values: Mapping[str, object]) -> list[Row]:
+        """Read rows."""
+        return cast("list[Row]", self._done(sql, values).fetchall())
+
+    def write(self, sql: str, values: Mapping[str, object]) -> int:
+        """Change rows; returns how many."""
+        return self._done(sql, values).rowcount
+
+    def later(self, sql: str, values: Mapping[str, object]) -> None:
+        """Change rows, in a transaction together with what comes next."""
+        if own := self._inside():
+            own.waiting.append((_statement(sql), _storable(values)))
+        else:
+            self.write(sql, values)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Generator[Statements]:
+        """Hold the ledger's lock for the length of a block, which must not await anything."""
+        if self._inside() is not None:
+            raise RuntimeError("a transaction inside a transaction would end the outer one")
+        with self._connections.turn, self._connected() as connection:
+            # The lock is asked for together with the first statement.
+            own = self._own.transaction = _Transaction(connection, list(self._begin))
+            try:
+                yield self
+                if own.is_begun or len(own.waiting) > len(self._begin):
+                    self._commit(own)
+            except BaseException:
+                self._undo(connection)
+                raise
+            finally:
+                self._own.transaction = None
+
+    def check(self) -> None:
+        """Read every row, and write one that does not stay."""
+        for table in table_names():
+            self.select(f"SELECT COUNT({table}.*) FROM {table}", {})  # noqa: S608 - our names
+        with contextlib.suppress(_Undone), self.transaction() as tx:
+            for table in table_names():
+                none = f"FROM {table} WHERE 1 = 0"
+                tx.write(f"INSERT INTO {table} SELECT * {none}", {})
+                tx.write(f"DELETE {none}", {})
+                tx.select(f"SELECT 1 {none} FOR UPDATE", {})
+            tx.write("INSERT INTO aideon_steps (name, taken_at) VALUES ('check', '')", {})
+            raise _Undone
+
+    def close(self) -> None:
+        """Let go of its connections. Rows are safe without it."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._connections.let_go()
+
+    def _inside(self) -> _Transaction | None:
+        """The transaction that this thread is in."""
+        return getattr(self._own, "transaction", None)
+
+    def _done(self, sql: str, values: Mapping[str, object]) -> Cursor:
+        """Run a statement in this thread's transaction, or by itself."""
+        own = self._inside()
+        statement = (_statement(sql), _storable(values))
+        if own:
+            with self._told():
+                return own.run(statement)
+        with self._connected() as connection, self._told():
+            return connection.execute(*statement)
+
+    def _commit(self, own: _Transaction) -> None:
+        # After a statement that failed, Postgres would answer COMMIT by undoing everything.
+        if own.connection.info.transaction_status == TransactionStatus.INERROR:
+            raise LedgerError(
+                f"the ledger {self.name}: a change was undone, for a part of it failed"
+            )
+        with self._told():
+            own.run(("COMMIT", {}))
+
+    @contextlib.contextmanager
+    def _connected(self) -> Generator[Connection]:
+        if self._is_closed:
+            raise LedgerError(f"the ledger {self.name} was closed: open it again")
+        with self._told():
+            lent = self._connections.pool.connect()
+        try:
+            yield cast("Connection", lent.driver_connection)
+        finally:
+            if cast("Connection", lent.driver_connection).closed:
+                lent.invalidate()
+            lent.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Generator[None]:
+        """What goes wrong with a statement is said in one line."""
+        try:
+            yield
+        except exc.TimeoutError as error:
+            raise LedgerError(f"the ledger {self.name} is too busy: do less at once") from error
+        except (psycopg.Error, OverflowError, UnicodeError) as error:
+            raise explained(self.name, error) from error
+
+    def _undo(self, connection: Connection) -> None:
+        is_idle = connection.info.transaction_status == TransactionStatus.IDLE
+        if not connection.closed and not is_idle:  # else the server undoes it, or nothing was done
+            with contextlib.suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+
+
+class _Transaction:
+    """What a thread is in the middle of.
+
+    Args:
+        connection: Its connection.
+        begin: The statements that begin it.
+    """
+
+    def __init__(self, connection: Connection, begin: list[Statement]) -> None:
+        self.connection = connection
+        self.waiting = begin
+        """Sent together with whatever comes next: each way to the server and back takes as long
+        as the work that is done there, and everybody else waits meanwhile."""
+        self.is_begun = False
+
+    def run(self, statement: Statement) -> Cursor:
+        """Send what waits and a statement; gives what the statement gave."""
+        self.is_begun = True
+        if not self.waiting:
+            return self.connection.execute(*statement)
+        # Not psycopg's pipeline: after one, Postgres no longer ends a transaction that stalls.
+        cursor = psycopg.ClientCursor(self.connection)
+        together = "; ".join(cursor.mogrify(*one) for one in (*self.waiting, statement))
+        self.waiting = []
+        cursor.execute(cast("LiteralString", together))
+        while cursor.nextset():
+            pass  # the last one's result is asked for
+        return cursor
+
+
+class _Undone(Exception):  # noqa: N818 - nothing went wrong
+    """Ends a transaction that was only tried."""
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(sql: str) -> LiteralString:
+    """A statement in psycopg's form; its parameters are the names outside its literals."""
+    literal = _LITERAL.sub(lambda found: found[0].replace(":", r"\:"), sql)
+    compiled = sqlalchemy.text(literal).compile(dialect=_DIALECT)
+    return cast("LiteralString", str(compiled))
+
+
+def _storable(values: Mapping[str, object]) -> dict[str, object]:
+    """Values as the columns take them: a flag is a number there."""
+    return {
+        name: int(value) if isinstance(value, bool) else without_nul(value)
+        for name, value in values.items()
+    }
+
+
+def without_nul(value: Any) -> Any:
+    """A value that Postgres takes: in its texts there is no NUL."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -1,0 +1,97 @@
+"""What nobody will go on with is removed: what was said stays no longer than it is needed.
+
+Rows and costs stay: they hold no word of anybody's, and reports rest on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from aideon_agents.ledger.checkpoints import (
+    conversation_name,
+    graph_name,
+    questions_name,
+    remove,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aideon_agents.ledger.database import Row
+    from aideon_agents.ledger.store import Ledger
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """How much was removed."""
+
+    runs: int
+    """Runs that had ended by then, whether anything was left of them or not."""
+    checkpoints: int
+    """Of how many of them the state was kept, with which they could have gone on."""
+    conversations: int
+    """Threads of which no run is later."""
+    contents: int
+    """Recorded prompts, with their answers."""
+    results: int
+    """Runs whose recorded results are gone."""
+
+
+async def prune(ledger: Ledger, before: str) -> Pruned:
+    """Remove what runs have left that ended before some time.
+
+    Args:
+        ledger: Theirs.
+        before: A UTC time, as `clock.utc_text` writes it. A run that was killed counts by its
+            start, because nobody knows its end; one that still runs is never touched.
+
+    Returns:
+        How much was removed.
+
+    Raises:
+        LedgerError: The ledger, or what lies beside it, cannot be read or written.
+    """
+    rows = ledger.select(_RUNS)
+    ended = [row for row in rows if (row["ended_at"] or row["started_at"]) < before]
+    ended = [row for row in ended if _is_over(ledger, row)]
+    ids = [row["run_id"] for row in ended]
+    with ledger.database.transaction() as tx:
+        contents = sum(tx.write(_NO_CONTENTS, {"run_id": one}) for one in ids)
+        results = sum(tx.write(_NO_RESULTS, {"run_id": one}) for one in ids)
+    gone = set(ids)
+    later = _threads(row for row in rows if row["run_id"] not in gone)
+    await remove(ledger, [questions_name(one) for one in ids])
+    return Pruned(
+        runs=len(ids),
+        checkpoints=await remove(ledger, ids),
+        conversations=await remove(ledger, _threads(ended) - later),
+        contents=contents,
+        results=results,
+    )
+
+
+def _is_over(ledger: Ledger, row: Row) -> bool:
+    """Whether a run is over; where its row says that it runs, its process may be gone."""
+    return row["status"] != "running" or ledger.find_run(row["run_id"]).status == "crashed"
+
+
+def _threads(rows: Iterable[Row]) -> set[str]:
+    """The names under which the threads of some runs keep something."""
+    names: set[str] = set()
+    for row in rows:
+        if row["thread"] is not None:
+            rehearsed = bool(row["rehearsed"])
+            names.add(conversation_name(row["thread"], rehearsed=rehearsed))
+            names.add(graph_name(row["workflow"], row["thread"], rehearsed=rehearsed))
+    return names
+
+
+_RUNS = "SELECT run_id, workflow, status, thread, rehearsed, started_at, ended_at FROM runs"
+_NO_CONTENTS = (
+    "DELETE FROM contents WHERE call_id IN (SELECT call_id FROM calls WHERE run_id = :run_id)"
+)
+_NO_RESULTS = (
+    "UPDATE runs SET output = NULL, results = NULL"
+    " WHERE run_id = :run_id AND (output IS NOT NULL OR results IS NOT NULL)"
+)

@@ -1,0 +1,133 @@
+"""What keeps the state of graphs, wherever that is: LangGraph's savers, and what we add to them.
+
+Their rows are LangGraph's own. They hold what the nodes said, which the ledger does not, so a run's
+are removed once it has come to its end. A run is paid for, and its state is kept only in case it
+does not come to its end: what cannot be written down is told of and costs no result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from typing import TYPE_CHECKING, Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import ERROR
+
+from aideon_agents.ledger.redaction import one_line, safe_text, stored_line
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from typing import Self
+
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+
+    from aideon_agents.errors import LedgerError
+
+_log = logging.getLogger("aideon_agents.ledger.checkpoints")
+
+
+class Turn(asyncio.Lock):
+    """One write at a time, as a connection does one thing; and none once it is let go of."""
+
+    is_over = False
+    """Whether nobody uses the connection any more."""
+
+
+class Checkpoints(BaseCheckpointSaver[str]):
+    """Checkpoints for one event loop. One of LangGraph's savers comes behind this in a class."""
+
+    _turn: Turn
+    _told: list[str]
+    """Why nothing is kept any more; empty while everything is."""
+
+    def reading(self, types: Iterable[type]) -> Self:
+        """The same, for one run.
+
+        Args:
+            types: The classes whose instances may be read back.
+
+        Returns:
+            Another view of it.
+        """
+        view = copy.copy(self)
+        view.serde = JsonPlusSerializer(allowed_msgpack_modules=list(types))
+        view._told = []  # noqa: SLF001 - it is one of these itself
+        return view
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint, or say that it is not kept."""
+        save = super().aput
+        place = config.get("configurable", {})
+        if not await self._or_told(lambda: save(config, checkpoint, metadata, new_versions)):
+            self._missed(place["thread_id"])
+        return {"configurable": {**place, "checkpoint_id": checkpoint["id"]}}
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Save what a task gave, or say that it is not kept."""
+        # Of an error only its text is kept, and providers quote keys and answers in theirs.
+        kept = [
+            (channel, stored_line(safe_text(value)) if channel == ERROR else value)
+            for channel, value in writes
+        ]
+        save = super().aput_writes
+        await self._or_told(lambda: save(config, kept, task_id, task_path))
+
+    async def names(self) -> set[str]:
+        """Every name of a thread under which something is kept."""
+        raise NotImplementedError
+
+    async def let_go(self) -> None:
+        """Close it, as soon as no write is under way.
+
+        LangGraph does not wait for what the graphs in a cancelled run want to save; it comes too
+        late then, and is of tasks that are done again.
+        """
+        async with self._turn:
+            self._turn.is_over = True
+            await self.close()
+
+    async def close(self) -> None:
+        """End the connection."""
+        raise NotImplementedError
+
+    def explained(self, error: Exception) -> LedgerError | None:
+        """What went wrong with the place where it is kept; None: the error is about a value."""
+        raise NotImplementedError
+
+    def _missed(self, name: str) -> None:
+        """Note that a checkpoint under this name was not saved."""
+
+    async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
+        """Do one write, all of it or nothing."""
+        raise NotImplementedError
+
+    async def _or_told(self, save: Callable[[], Awaitable[object]]) -> bool:
+        """Do one write, and say whether it was done; one that fails is told of, the first time."""
+        async with self._turn:
+            if self._turn.is_over:
+                return False
+            try:
+                await self._saved(save)
+            except Exception as error:  # noqa: BLE001 - a full disk, or a value that has no bytes
+                if not self._told:
+                    why = str(self.explained(error) or one_line(safe_text(error)))
+                    self._told.append(why.removeprefix("the ledger "))  # which it lies beside
+                    _log.warning("the run's state is not kept from here on: %s", self._told[0])
+                return False
+        return True

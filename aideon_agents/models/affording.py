@@ -1,0 +1,286 @@
+"""Whether an attempt can be paid for, decided before it is made.
+
+Its worst case is held: the request's bytes at the input price, and the most tokens it may answer at
+the output price. A token is at least one byte, so bytes bound tokens in every language. What does
+not fit waits while other calls hold what it needs; then a cheaper candidate of the chain is asked,
+or a text is given less room; then it is refused, and LangGraph stops at the node's edge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+from unicodedata import normalize
+
+from langgraph.errors import GraphBubbleUp
+
+from aideon_agents import errors
+from aideon_agents.ledger.budgets.holds import refusal
+from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.handler import CostHandler
+from aideon_agents.ledger.pricing import OWN_SERVER, price, usd
+from aideon_agents.ledger.usage import Usage
+from aideon_agents.state import node_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from langchain_core.language_models import BaseChatModel, LanguageModelInput
+    from langchain_core.runnables import RunnableConfig
+
+    from aideon_agents.ledger.budgets.accounts import Standing
+    from aideon_agents.ledger.budgets.holds import Refusal
+    from aideon_agents.ledger.budgets.purse import Purse
+    from aideon_agents.ledger.budgets.scopes import Place
+    from aideon_agents.models.attempts import Candidate
+
+_PER_CALL = 256
+"""Tokens that a provider's chat template may add around the messages and tools of a call."""
+
+_PER_MESSAGE = 16
+"""Tokens that it may add around each message, its marks and its role."""
+
+_SHORTEST = 64
+"""Output tokens below which an answer is not worth its price."""
+
+_FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
+"""Unicode forms that tokenizers know; a character can become longer there."""
+
+_ROOM = ("max_tokens", "max_completion_tokens")
+"""What bounds an answer's tokens."""
+
+_SHAPED = ("tools", "functions", "response_format", "extra_body")
+"""What asks for more than free text; schemas travel in the last."""
+
+
+class OutOfBudget(errors.BudgetExceeded, GraphBubbleUp):
+    """Refused for lack of budget, in LangGraph's own way: what goes on beside it may finish."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What an attempt is going to send, as far as it costs."""
+
+    bound: int | None
+    """Input tokens at most; None: nothing bounds them, as with a picture."""
+    max_tokens: int | None
+    """Output tokens at most, of one answer; None: nothing bounds them."""
+    answers: int
+    """How many answers are wanted."""
+    is_text: bool
+    """Free text is wanted, without tools or a schema: it can do with less room."""
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Asked:
+        """Read a request as it goes to the provider."""
+        sent = {
+            name: value for name, value in payload.items() if name not in {"model", "extra_body"}
+        }
+        sent |= payload.get("extra_body") or {}
+        messages: Sequence[Any] = sent.get("messages") or ()
+        added = _PER_CALL + _PER_MESSAGE * len(messages)
+        return cls(
+            bound=_bytes(sent) + added if all(map(_is_text, messages)) else None,
+            max_tokens=max((sent[name] for name in _ROOM if sent.get(name)), default=None),
+            answers=sent.get("n") or 1,
+            is_text=not any(payload.get(name) for name in _SHAPED),
+        )
+
+    def worst(
+        self, candidate: Candidate, at: datetime, max_tokens: int | None = None
+    ) -> int | None:
+        """What it can cost at most.
+
+        Args:
+            candidate: Who is asked.
+            at: When.
+            max_tokens: The room for its answer; None: what it asks for.
+
+        Returns:
+            Nano-dollars; None: the candidate has no known price, or nothing bounds the tokens.
+        """
+        most = max_tokens or self.max_tokens
+        if candidate.provider == OWN_SERVER:
+            return 0
+        if self.bound is None or most is None:
+            return None
+        plain = Usage(input_tokens=self.bound, output_tokens=most * self.answers)
+        # Some providers take more for what they write to their cache, and that is their choice.
+        written = dataclasses.replace(plain, cache_creation_tokens=self.bound)
+        costs = [
+            price(candidate.provider, candidate.model, usage, at).nanousd
+            for usage in (plain, written)
+        ]
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if len(known) == len(costs) else None
+
+    def most_tokens(self, candidate: Candidate, at: datetime, left: int) -> int:
+        """The most output tokens that so many nano-dollars pay for; 0 when too few to be of use."""
+        low, high = _SHORTEST - 1, self.max_tokens or 0
+        while low < high:
+            middle = (low + high + 1) // 2
+            worst = self.worst(candidate, at, middle)
+            low, high = (middle, high) if worst is not None and worst <= left else (low, middle - 1)
+        return low if low >= _SHORTEST else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """The attempt may be made."""
+
+    at: str | None = None
+    """When its money was held; None: nobody counts it."""
+    max_tokens: int | None = None
+    """The room that it is left; None: what it asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Affording:
+    """One attempt that wants to be paid for."""
+
+    purse: Purse
+    call_id: str
+    node_path: str
+    asked: Asked
+    line: Sequence[Candidate]
+    """Who can be asked, in order."""
+
+    def hold(self, candidate: Candidate) -> Held | Refusal:
+        """Hold what an attempt at a candidate can cost.
+
+        Args:
+            candidate: Who is to be asked.
+
+        Returns:
+            What it may do, or why it has to wait until something else is settled.
+
+        Raises:
+            TooDear: A candidate further down the line fits, and this one does not.
+            OutOfBudget: Nothing fits.
+            LedgerError: The ledger cannot be written.
+        """
+        at = now()
+        refused = self._take(candidate, at)
+        if refused is None:
+            return Held(utc_text(at))
+        if refused.waits:
+            return refused
+        others = self.line[candidate.position + 1 :]
+        fits = any(self._fits(other, at) for other in others)
+        if not fits and self.asked.is_text:
+            if tokens := self._room(candidate, at):
+                return self._shortened(candidate, at, tokens, refused)
+            fits = any(self._room(other, at) for other in others)
+        if fits:
+            raise errors.TooDear(f"{candidate} costs too much for its budget", billed=False)
+        raise exceeded(refused, candidate)
+
+    def _shortened(
+        self, candidate: Candidate, at: datetime, most: int, refused: Refusal
+    ) -> Held | Refusal:
+        """Hold what a shorter answer can cost; wait where only settlements leave room for one."""
+        tokens = min(most, self._room(candidate, at, besides_held=True))
+        if not tokens or self._take(candidate, at, tokens):
+            return dataclasses.replace(refused, waits=True)
+        return Held(utc_text(at), tokens)
+
+    def _room(self, candidate: Candidate, at: datetime, *, besides_held: bool = False) -> int:
+        """Output tokens that the limits leave a candidate, once nothing is held or besides that."""
+        left = [
+            one.left + (0 if besides_held else one.held)
+            for one in self._limits(candidate, at)
+            if not one.warns
+        ]
+        return self.asked.most_tokens(candidate, at, min(left)) if left else 0
+
+    def _fits(self, candidate: Candidate, at: datetime) -> bool:
+        refused = refusal(self._limits(candidate, at), self.asked.worst(candidate, at))
+        return refused is None or refused.waits
+
+    def _limits(self, candidate: Candidate, at: datetime) -> Sequence[Standing]:
+        return self.purse.budgets.standings(self._place(candidate, at))
+
+    def _take(
+        self, candidate: Candidate, at: datetime, max_tokens: int | None = None
+    ) -> Refusal | None:
+        worst = self.asked.worst(candidate, at, max_tokens)
+        return self.purse.budgets.take(self.call_id, self._place(candidate, at), worst)
+
+    def _place(self, candidate: Candidate, at: datetime) -> Place:
+        return self.purse.place(self.node_path, candidate.provider, at)
+
+
+def affording_for(
+    model: BaseChatModel,
+    line: Sequence[Candidate],
+    attempt: RunnableConfig,
+    question: LanguageModelInput,
+    told: Mapping[str, Any],
+) -> Affording | None:
+    """What decides whether an attempt can be paid for.
+
+    Args:
+        model: A client of a real provider.
+        line: Who can be asked, in order.
+        attempt: The attempt's config.
+        question: The prompt.
+        told: What else the model is told.
+
+    Returns:
+        None: nobody counts it.
+    """
+    purse = purse_of(attempt)
+    if purse is None:
+        return None
+    payload = cast("Any", model)._get_request_payload(question, **told)  # noqa: SLF001 - LangChain's only way to see what is sent
+    return Affording(
+        purse=purse,
+        call_id=str(attempt.get("run_id")),
+        node_path=node_path(attempt.get("metadata") or {}),
+        asked=Asked.of(payload),
+        line=line,
+    )
+
+
+def purse_of(config: RunnableConfig) -> Purse | None:
+    """The purse of whoever records a call; None: nobody does, and nothing limits it.
+
+    Args:
+        config: The call's, with its callbacks.
+    """
+    callbacks: Any = config.get("callbacks")
+    handlers = callbacks if isinstance(callbacks, list) else getattr(callbacks, "handlers", ())
+    for handler in handlers:
+        if isinstance(handler, CostHandler):
+            return handler.purse(getattr(callbacks, "parent_run_id", None))
+    return None
+
+
+def _bytes(sent: Mapping[str, Any]) -> int:
+    """The size of a request's text in the longest of the forms that tokenizers bring it into."""
+    text = json.dumps(sent, ensure_ascii=False, default=str)
+    forms = (text,) if text.isascii() else (text, *(normalize(form, text) for form in _FORMS))
+    return max(len(form.encode("utf-8", "surrogatepass")) for form in forms)
+
+
+def _is_text(message: Any) -> bool:
+    """Whether a message holds nothing but text; what a picture costs is not in its bytes."""
+    content = message.get("content") if isinstance(message, Mapping) else None
+    parts = content if isinstance(content, list) else ()
+    return all(isinstance(part, str) or part.get("type") == "text" for part in parts)
+
+
+def exceeded(refused: Refusal, candidate: Candidate) -> OutOfBudget:
+    """The error for a call that nothing makes room for."""
+    by = refused.by
+    return OutOfBudget(
+        scope=by.name,
+        limit=usd(by.limit),
+        spent=usd(by.spent),
+        held=usd(by.held),
+        needed=None if refused.needed is None else usd(refused.needed),
+        asked=str(candidate),
+    )

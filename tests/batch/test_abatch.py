@@ -1,0 +1,234 @@
+"""Many items through one workflow: one line each, in their order, and the same command goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from aideon_agents import abatch, creative, executor, sequential
+from aideon_agents.batch import document
+from aideon_agents.errors import InputError, UserError
+from aideon_agents.ledger import batches
+
+TEN = [{"id": f"pump-{number}", "task": f"Pump {number} moves heat."} for number in range(10)]
+
+
+async def test_every_item_has_its_line_in_the_order_of_the_items(rehearse, lines, written):
+    result = await rehearse(written(TEN))
+    assert [line["id"] for line in lines()] == [item["id"] for item in TEN]
+    assert (result.items, result.completed, result.pending) == (10, 10, 0)
+    first = lines()[0]
+    assert list(first) == [
+        *("id", "status", "output", "results", "usd", "complete", "run_id", "error", "attempts")
+    ]
+    assert (first["status"], first["output"]) == ("completed", "Pump 0 moves heat.")
+    assert list(first["results"]) == ["facts", "text"]
+    assert (first["error"], first["attempts"], first["complete"]) == (None, 1, True)
+
+
+async def test_the_last_document_has_these_fields(rehearse, written):
+    made = document(await rehearse(written(TEN)))
+    assert list(made) == [
+        *("batch_id", "items", "completed", "failed", "invalid", "pending"),
+        *("usd", "complete", "stop_reason", "wall_s"),
+    ]
+    assert made["stop_reason"] is None
+    assert json.loads(json.dumps(made)) == made
+
+
+async def test_the_money_of_a_batch_is_that_of_its_items(rehearse, written, lines, ledger):
+    result = await rehearse(written(TEN))
+    assert sum(int(line["usd"].replace(".", "")) for line in lines()) > 0
+    of_runs = ledger.select("SELECT SUM(cost_nanousd) AS n FROM calls")[0]["n"]
+    assert int(result.usd.scaleb(9)) == of_runs
+    assert sum(node.usd for node in result.nodes) == result.usd
+    assert {node.node_path for node in result.nodes} == {"facts", "text"}
+
+
+async def test_the_same_call_again_runs_nothing(rehearse, written, lines, ledger):
+    first = await rehearse(written(TEN))
+    before = lines()
+    again = await rehearse(written(TEN))
+    assert (again.batch_id, again.completed, again.usd) == (first.batch_id, 10, first.usd)
+    assert lines() == before
+    assert len(ledger.runs()) == 10
+
+
+async def test_a_slow_first_item_holds_the_file_up_and_nothing_else(rehearse, written, lines):
+    seen = []
+
+    async def waits_for_the_others(state):
+        seen.append(state["task"])
+        if "Pump 0" in state["task"]:
+            while len(seen) < 10:
+                await asyncio.sleep(0.001)
+        return state["task"]
+
+    result = await rehearse(written(TEN), graph=sequential(waits_for_the_others), max_concurrency=2)
+    assert result.completed == 10
+    assert [line["id"] for line in lines()] == [item["id"] for item in TEN]
+
+
+async def test_no_more_items_than_asked_for_are_in_flight(rehearse, written):
+    now = [0, 0]
+
+    async def counts(state):
+        now[0] += 1
+        now[1] = max(now)
+        await asyncio.sleep(0)
+        now[0] -= 1
+        return "done"
+
+    await rehearse(written(TEN), graph=sequential(counts), max_concurrency=3)
+    assert now == [0, 3]
+
+
+async def test_a_bad_line_is_an_item_that_is_invalid(rehearse, written, lines):
+    bad = ["{nonsense", TEN[0], "[1, 2]", {"id": "x"}, {"task": 7}, {"task": " "}]
+    result = await rehearse(written(bad))
+    assert (result.completed, result.invalid, result.failed) == (1, 5, 0)
+    invalid = [(line["id"], line["error"]) for line in lines() if line["status"] == "invalid"]
+    assert invalid == [
+        (
+            "1",
+            "line 1: it is not JSON (Expecting property name enclosed in double quotes, column 2)",
+        ),
+        ("3", 'line 3: it is neither an object with a "task" nor a string'),
+        ("x", "line 4: there is no task"),
+        ("5", "line 5: the task must be text"),
+        ("6", "line 6: the task is empty"),
+    ]
+    assert {line["run_id"] for line in lines() if line["status"] == "invalid"} == {None}
+
+
+async def test_a_second_item_with_the_same_id_is_invalid(rehearse, written, lines, ledger):
+    result = await rehearse(written([*TEN, TEN[3], '"by its number"', {"id": "12", "task": "x"}]))
+    assert (result.completed, result.invalid) == (11, 2)
+    assert [line["status"] for line in lines()][10:] == ["invalid", "completed", "invalid"]
+    assert lines()[10]["error"] == "the id 'pump-3' is that of an earlier item"
+    assert len(ledger.runs()) == 11
+
+
+async def test_other_keys_are_inputs_and_the_items_own_come_first(rehearse, written, lines):
+    def show(state):
+        return json.dumps(state["inputs"], sort_keys=True)
+
+    items = [{"task": "x", "city": "Ulm"}, {"task": "x", "size": [1, {"b": None}]}]
+    await rehearse(written(items), graph=sequential(show), inputs={"city": "Bonn", "year": "1"})
+    assert [json.loads(line["output"]) for line in lines()] == [
+        {"city": "Ulm", "year": "1"},
+        {"city": "Bonn", "year": "1", "size": [1, {"b": None}]},
+    ]
+
+
+async def test_an_item_without_an_input_that_is_needed_is_invalid(rehearse, written, lines):
+    graph = sequential(executor("facts", description="About {city}"))
+    await rehearse(written([{"task": "x", "city": "Ulm"}, {"task": "y"}]), graph=graph)
+    assert [line["status"] for line in lines()] == ["completed", "invalid"]
+    assert "city" in lines()[1]["error"]
+
+
+async def test_a_failed_item_stops_no_other(rehearse, written, lines):
+    def breaks(state):
+        if "3" in state["task"]:
+            raise ValueError("no\nluck")
+        return "fine"
+
+    result = await rehearse(written(TEN), graph=sequential(executor("facts"), breaks))
+    assert (result.completed, result.failed, result.stop_reason) == (9, 1, None)
+    failed = lines()[3]
+    assert (failed["status"], failed["error"]) == ("failed", "ValueError: no luck")
+    assert list(failed["results"]) == ["facts"]
+
+
+async def test_a_node_that_exits_fails_its_item_alone(start, ended, folder, written, lines):
+    source = (
+        "import sys\nfrom aideon_agents import sequential\n"
+        "async def leave(state):\n    if '4' in state['task']:\n        sys.exit(0)\n    return 'x'\n"
+        "graph = sequential(leave)\n"
+    )
+    (folder / "leave.py").write_text(source, encoding="utf-8")
+    written(TEN)
+    done = ended(start("leave.py", "items.jsonl", "-o", "out.jsonl"))
+    assert done.code == 1, done.err
+    assert (done.document["completed"], done.document["failed"]) == (9, 1)
+    assert lines()[4]["error"] == "SystemExit: 0"
+
+
+async def test_an_item_that_takes_too_long_has_failed(rehearse, written, lines):
+    async def sleeps(state):
+        if "Pump 1" in state["task"]:
+            await asyncio.sleep(60)
+        return "done"
+
+    result = await rehearse(written(TEN[:3]), graph=sequential(sleeps), timeout=0.2)
+    assert (result.completed, result.failed) == (2, 1)
+    assert lines()[1]["error"] == "the run reached its time limit of 0.2 s"
+
+
+async def test_items_can_be_handed_in(rehearse, lines):
+    result = await rehearse(["Pumps move heat.", {"id": "b", "task": "They are quiet."}])
+    assert result.completed == 2
+    assert [line["id"] for line in lines()] == ["1", "b"]
+
+
+async def test_what_is_no_item_is_refused(rehearse):
+    with pytest.raises(InputError, match="item 2 is a int: it must be a task, or a mapping"):
+        await rehearse(["x", 7])
+    with pytest.raises(InputError, match="item 1 cannot be written as JSON"):
+        await rehearse([{"task": "x", "size": {1, 2}}])
+
+
+async def test_an_unknown_option_is_refused(rehearse):
+    with pytest.raises(TypeError, match="a batch has no option 'concurrency': max_concurrency, "):
+        await rehearse(["x"], concurrency=3)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"max_concurrency": 0}, "0 items at once are none"),
+        ({"max_failures": "0"}, "neither a number from 1 on nor a share"),
+        ({"max_failures": "101%"}, "neither a number from 1 on nor a share"),
+        ({"max_failures": "many"}, "neither a number from 1 on nor a share"),
+        ({"budget": "free"}, "'free' is no budget"),
+        ({"item_budget": -1}, "'-1' is no budget"),
+        ({"timeout": 0}, "a timeout of 0 s leaves no time"),
+        ({"tier": "gold"}, "there is no tier 'gold'"),
+        ({"model": {"cook": "local:any"}}, "there is no role 'cook'"),
+        ({"engine": "remote"}, "there is no engine 'remote': one of local, distributed"),
+        ({"engine": "distributed"}, "extra distributed"),
+    ],
+    ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else "",
+)
+async def test_a_mistake_is_found_before_anything_is_made(
+    rehearse, written, folder, option, message
+):
+    with pytest.raises(UserError, match=message):
+        await rehearse(written(TEN), **option)
+    assert not (folder / "out.jsonl").exists()
+
+
+async def test_a_batch_without_a_key_is_refused(written, ledger, folder):
+    with pytest.raises(UserError, match="no model can be asked"):
+        await abatch(creative("draft"), written(TEN), "out.jsonl", ledger=ledger)
+    assert not (folder / "out.jsonl").exists()
+    assert batches.batches(ledger, 1) == []
+
+
+async def test_results_are_in_out_and_not_in_the_ledger(rehearse, written, ledger):
+    await rehearse(written(TEN))
+    assert ledger.select("SELECT * FROM outputs") == []
+    assert {run.output for run in ledger.runs()} == {None}
+    assert b"moves heat" not in ledger.path.read_bytes()
+
+
+async def test_data_that_json_has_no_word_for_is_written_all_the_same(rehearse, written, lines):
+    def odd(state):
+        return json.dumps("half a \ud83c character").encode().decode("unicode_escape")
+
+    result = await rehearse(["x"], graph=sequential(odd))
+    assert result.completed == 1
+    assert "half a" in lines()[0]["output"]

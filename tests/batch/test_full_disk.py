@@ -1,0 +1,78 @@
+"""A disk that is full while OUT is written: one line says so, and everything done so far is kept.
+
+The ledger is on a server: in a file, it might be the first to meet the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aideon_agents import Ledger
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+from aideon_agents.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+LONG = """
+import asyncio
+from aideon_agents import sequential
+
+async def long(state):
+    await asyncio.sleep(0.03)
+    return state["task"] * 20_000
+
+graph = sequential(long)
+"""
+WORDS = ("batch", "long.py", "items.jsonl", "-o", "out.jsonl", "--max-concurrency", "2")
+
+
+ITEMS = [{"id": str(number), "task": f"item {number}"} for number in range(40)]
+
+
+@pytest.fixture
+def on_server(folder, written, postgres_url, monkeypatch):
+    """Makes the files and puts the ledger on the server; gives its address."""
+    monkeypatch.setenv("AIDEON_LEDGER", postgres_url)
+    (folder / "long.py").write_text(LONG, encoding="utf-8")
+    written(ITEMS)
+    return postgres_url
+
+
+def test_a_full_disk_is_one_line_and_what_is_done_is_kept(on_server, lines, start, ended):
+    limited = subprocess.run(
+        [sys.executable, "-c", LIMITED, *WORDS],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert limited.returncode == 1, limited.stderr
+    complaint = limited.stderr.splitlines()[-1]
+    assert complaint == (
+        "aideon: out.jsonl cannot be written any more (File too large): what is done is kept, and "
+        "the same command goes on once it can be"
+    )
+    assert limited.stderr.count("aideon:") == 1
+    begun = lines()
+    assert [line["id"] for line in begun] == [item["id"] for item in ITEMS][: len(begun)]
+    with Ledger.from_url(on_server) as ledger:
+        done = len(ledger.select("SELECT * FROM items WHERE status = 'completed'"))
+        assert done >= len(begun)
+        assert len(ledger.select("SELECT * FROM outputs")) >= done - len(begun)
+    rest = ended(start(*WORDS[1:]))
+    assert rest.document["completed"] == 40, rest.err
+    assert [line["id"] for line in lines()] == [item["id"] for item in ITEMS]
+    with Ledger.from_url(on_server) as ledger:
+        assert len(ledger.runs()) == 40
+    assert json.loads(Path("out.jsonl").read_text().splitlines()[-1])["output"].startswith(
+        "item 39"
+    )

@@ -1,0 +1,114 @@
+"""OUT holds whole lines, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aideon_agents.batch import output, source
+from aideon_agents.errors import InputError, RunError
+
+
+@pytest.fixture
+def items(folder):
+    Path("items.jsonl").write_text('"x"\n')
+    with source.opened("items.jsonl") as opened:
+        yield opened
+
+
+def test_lines_are_added_at_the_end():
+    with output.opened(Path("out")) as out:
+        assert out.is_empty
+        out.append(["{}", '{"ä": 1}'])
+        out.append([])
+        out.append(["[]"])
+        assert (out.lines, out.is_empty) == (3, False)
+    assert Path("out").read_text(encoding="utf-8") == '{}\n{"ä": 1}\n[]\n'
+
+
+def test_what_is_behind_the_last_line_that_counts_is_cut_off():
+    Path("out").write_bytes(b'{"id": "a", "run_id": "r"}\nnonsense\n[[[[\nhalf')
+    read = list(output.read(Path("out")))
+    assert [(line.item_id, line.run_id) for line in read] == [
+        ("a", "r"),
+        (None, None),
+        (None, None),
+    ]
+    with output.opened(Path("out")) as out:
+        out.keep(1, read[0].end)
+        out.append(["{}"])
+    assert Path("out").read_bytes() == b'{"id": "a", "run_id": "r"}\n{}\n'
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")  # noqa: PTH110 - a device
+def test_a_write_that_fails_says_so_in_one_line():
+    with output.opened(Path("/dev/full")) as out, pytest.raises(RunError) as failed:
+        out.append(["{}"])
+    assert str(failed.value) == (
+        "/dev/full cannot be written any more (No space left on device): what is done is kept, and "
+        "the same command goes on once it can be"
+    )
+
+
+def test_two_cannot_write_at_once():
+    with (
+        output.opened(Path("out")),
+        pytest.raises(InputError, match="out is being written by another process"),
+        output.opened(Path("out")),
+    ):
+        pass
+
+
+def test_an_out_that_can_be_none_is_refused(items):
+    os.mkfifo("pipe")
+    Path("link").symlink_to("items.jsonl")
+    os.link("items.jsonl", "hard")
+    Path("away").symlink_to("nowhere/out")
+    for name, message in (
+        ("items.jsonl", "items.jsonl is the file of the items"),
+        ("link", "link is the file of the items"),
+        ("hard", "hard is the file of the items"),
+        (".", r"\. is a folder: name a file for the results, \./out.jsonl"),
+        ("pipe", "pipe is no regular file"),
+        ("/dev/null", "/dev/null is no regular file"),
+        ("none/out", "none/out cannot be written: there is no folder .*/none, make it"),
+        ("away", "away cannot be written: there is no folder .*/nowhere"),
+        ("items.jsonl/out", "items.jsonl/out cannot be written: "),
+        ("x" * 300, "cannot be written: File name too long"),
+    ):
+        with pytest.raises(InputError, match=message):
+            output.refuse_unusable(Path(name), items)
+    assert not Path("none").exists()
+    output.refuse_unusable(Path("out"), items)
+
+
+def test_an_out_that_cannot_be_opened_is_one_line(monkeypatch):
+    def refused(*_args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)  # root may write everywhere
+    with (
+        pytest.raises(InputError, match="out cannot be written: Permission denied"),
+        output.opened(Path("out")),
+    ):
+        pass
+
+
+def test_a_file_system_without_locks_is_no_obstacle(monkeypatch):
+    def unsupported(*_args):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(output.fcntl, "flock", unsupported)
+    with output.opened(Path("out")) as out:
+        out.append(["{}"])
+
+
+def test_the_beginning_of_another_file_is_taken_over():
+    Path("old").write_bytes(b"{}\n[]\nrest")
+    with output.opened(Path("out")) as out:
+        out.copy(Path("old"), 6)
+        out.keep(2, 6)
+        out.append(["1"])
+    assert Path("out").read_bytes() == b"{}\n[]\n1\n"

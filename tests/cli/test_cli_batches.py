@@ -1,0 +1,110 @@
+"""`aideon batches`: what became of them, and ending one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aideon_agents import Ledger
+from aideon_agents.ledger import batches
+
+
+@pytest.fixture
+def ran(aideon, folder):
+    """A batch with an item of each kind, whose id this is."""
+    items = [{"id": "good", "task": "Pumps."}, "nonsense", {"id": "bad", "task": "boom"}]
+    lines = (one if isinstance(one, str) else json.dumps(one) for one in items)
+    (folder / "items.jsonl").write_text("\n".join(lines))
+    source = (
+        "from aideon_agents import executor, sequential\n"
+        "def may_break(state):\n"
+        "    if state['task'] == 'boom':\n        raise ValueError('no luck')\n    return 'x'\n"
+        'graph = sequential(executor("facts"), may_break)\n'
+    )
+    (folder / "may_break.py").write_text(source)
+    done = aideon("batch", "may_break.py", "items.jsonl", "-o", "out.jsonl", "--json")
+    return done.document["batch_id"]
+
+
+def test_without_any_batch_the_list_says_how_to_start_one(aideon):
+    done = aideon("batches", "list")
+    assert (done.code, done.out) == (0, "")
+    assert "start one with `aideon batch" in done.err
+    assert aideon("batches", "list", "--json").document == []
+
+
+def test_batches_are_listed(aideon, ran):
+    done = aideon("batches", "list")
+    for word in (ran, "may_break", "completed, rehearsed", "$0.0000"):
+        assert word in done.out
+    (one,) = aideon("batches", "list", "--json").document
+    assert one["batch_id"] == ran
+    assert (one["items"], one["completed"], one["failed"], one["invalid"]) == (3, 1, 1, 1)
+    assert (one["pending"], one["in_flight"], one["status"]) == (0, 0, "completed")
+
+
+def test_a_batch_is_shown_with_what_failed_and_what_its_nodes_cost(aideon, ran):
+    done = aideon("batches", "show", ran[:20].lower())
+    assert f"may_break {ran}: completed, rehearsed, 3 items, 1 completed, 1 failed" in done.out
+    assert "failed: bad (run " in done.out
+    assert "ValueError: no luck" in done.out
+    assert "invalid: 2: line 2: it is not JSON" in done.out
+    assert "facts" in done.out
+    shown = aideon("batches", "show", "last", "--json").document
+    assert [item["id"] for item in shown["failed_items"]] == ["bad"]
+    assert [item["id"] for item in shown["invalid_items"]] == ["2"]
+    assert shown["waiting_items"] == []
+    assert [node["node_path"] for node in shown["nodes"]] == ["facts"]
+    assert shown["nodes"][0]["usd"] == shown["usd"]
+    assert shown["out"].endswith("/out.jsonl")
+
+
+def test_a_batch_without_calls_is_shown(aideon, folder):
+    (folder / "items.jsonl").write_text('"x"\n')
+    aideon("batch", "echo.py", "items.jsonl", "-o", "out.jsonl")
+    assert "1 completed" in aideon("batches", "show", "last").out
+
+
+def test_a_reference_that_fits_none_or_several_is_one_line(aideon, ran):
+    assert "no batch 'x' in " in aideon("batches", "show", "x").complaint
+    assert "no batch '' in " in aideon("batches", "show", "").complaint
+    with Ledger(".aideon/ledger.db") as ledger:
+        found = batches.find_batch(ledger, ran)
+        known = {name: getattr(found, name) for name in batches.BatchStart.__annotations__}
+        for number in range(6):
+            start = batches.BatchStart(
+                **known | {"batch_id": f"{ran[:-1]}{number}", "identity": str(number)}
+            )
+            batches.take(ledger, start, None)
+    complaint = aideon("batches", "show", ran[:5]).complaint
+    assert f"several batches begin with '{ran[:5]}', write more of one: " in complaint
+    assert complaint.endswith(", ...")
+
+
+def test_without_any_batch_the_last_one_is_none(aideon):
+    assert "yet: start one with `aideon batch`" in aideon("batches", "show", "last").complaint
+
+
+def test_what_does_not_run_need_not_be_cancelled(aideon, ran):
+    done = aideon("batches", "cancel", ran)
+    assert (done.code, done.err) == (0, f"batch {ran} is completed: nothing of it is running\n")
+
+
+def test_a_batch_that_runs_is_cancelled_and_not_forgotten(aideon, ran):
+    with Ledger(".aideon/ledger.db") as ledger:
+        found = batches.find_batch(ledger, ran)
+        known = {name: getattr(found, name) for name in batches.BatchStart.__annotations__}
+        batches.take(ledger, batches.BatchStart(**known), None)  # by this process, which lives
+        assert f"{ran} is running in process" in aideon("batches", "forget", ran).complaint
+        assert (
+            "ends; the same command goes on with it later" in aideon("batches", "cancel", ran).err
+        )
+        assert batches.is_to_end(ledger, ran)
+        assert "running" in aideon("batches", "list").out
+
+
+def test_a_forgotten_batch_is_begun_anew(aideon, ran):
+    assert "is forgotten" in aideon("batches", "forget", ran).err
+    done = aideon("batch", "may_break.py", "items.jsonl", "-o", "new.jsonl", "--json")
+    assert done.document["batch_id"] != ran

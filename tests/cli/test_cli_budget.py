@@ -1,0 +1,113 @@
+"""`aideon budget`: limits that stand, and what a run does under them."""
+
+from __future__ import annotations
+
+import pytest
+
+from aideon_agents.testing import SimulatedProvider
+
+TASK = ("--task", "Write about heat pumps. They move heat.")
+
+
+@pytest.fixture
+def keyed(monkeypatch):
+    """A key for a provider that is simulated."""
+    with SimulatedProvider() as provider:
+        monkeypatch.setenv("TOGETHER_API_KEY", "any-key-at-all")
+        monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
+        yield provider
+
+
+def budgets(aideon):
+    return {one["scope"]: one for one in aideon("budget", "list", "--json").document["budgets"]}
+
+
+def test_a_new_ledger_warns_at_five_dollars_a_day_and_a_hundred_a_month(aideon):
+    standing = budgets(aideon)
+    assert [(one["scope"], one["usd"], one["enforced"]) for one in standing.values()] == [
+        ("day", "5.000000", False),
+        ("month", "100.000000", False),
+    ]
+
+
+def test_a_limit_is_set_replaced_and_removed(aideon):
+    assert aideon("budget", "set", "user:alice", "3").code == 0
+    assert aideon("budget", "set", "user:alice", "$4.5", "--warn").code == 0
+    assert budgets(aideon)["user:alice"] == {
+        "scope": "user:alice",
+        "usd": "4.500000",
+        "enforced": False,
+        "window": None,
+        "spent_usd": "0.000000",
+        "held_usd": "0.000000",
+    }
+    assert aideon("budget", "remove", "user:alice").code == 0
+    assert "user:alice" not in budgets(aideon)
+
+
+def test_a_limit_for_each_one_has_no_sum(aideon):
+    aideon("budget", "set", "day:user", "0.5")
+    assert budgets(aideon)["day:user"]["spent_usd"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("set", "week", "3"), "'week' is no scope"),
+        (("set", "node:", "3"), "'node:' is no scope"),
+        (("set", "day", "much"), "'much' is no budget"),
+        (("set", "day", "nan"), "'nan' is no budget"),
+        (("set", "day", "0.0000000001"), "at most 9 decimals"),
+        (("remove", "run"), "there is no budget on run"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(aideon, words, told):
+    done = aideon("budget", *words)
+    assert done.code == 2
+    assert told in done.complaint
+
+
+def test_the_table_fits_a_terminal(aideon):
+    aideon("budget", "set", "day:user:alice", "0.5")
+    shown = aideon("budget", "list")
+    assert max(map(len, shown.out.splitlines())) <= 80
+    assert "day:user:alice" in shown.out
+    assert shown.err == "alerts go to the log\n"
+
+
+def test_without_any_limit_it_says_how_to_set_one(aideon):
+    aideon("budget", "remove", "day")
+    aideon("budget", "remove", "month")
+    assert aideon("budget", "list").err == "no budgets: set one with `aideon budget set day 5`\n"
+
+
+def test_a_run_stops_at_its_budget_and_goes_on_with_more(aideon, keyed):
+    done = aideon("run", "two.py", *TASK, "--budget", "0.00018")
+    shown = aideon("runs", "show", "last", "--json").document
+    assert (done.code, shown["status"], shown["stop_reason"]) == (3, "stopped", "budget")
+    assert f"go on with: aideon runs resume {shown['run_id']} --budget MORE" in done.err
+    asked = len(keyed.requests)
+    again = aideon("runs", "resume", "last", "--budget", "1", "--json")
+    assert (again.code, again.document["status"]) == (0, "completed")
+    assert again.document["cost"]["calls"] == len(keyed.requests) == 2
+    assert asked == 1
+
+
+def test_a_day_that_is_used_up_stops_every_run(aideon, keyed):
+    aideon("budget", "set", "day", "0")
+    done = aideon("run", "one.py", *TASK)
+    assert done.code == 3
+    assert "the day budget of $0" in done.err
+    assert "aideon budget set day MORE" in done.err
+    assert keyed.requests == []
+
+
+def test_what_was_spent_counts_when_a_limit_is_set_afterwards(aideon, keyed):
+    spent = aideon("run", "one.py", *TASK, "--json").document["cost"]["usd"]
+    aideon("budget", "set", "provider:together", "1")
+    assert budgets(aideon)["provider:together"]["spent_usd"] == spent
+
+
+def test_a_rehearsal_counts_in_no_budget(aideon):
+    aideon("budget", "set", "day", "0")
+    assert aideon("run", "one.py", *TASK).code == 0

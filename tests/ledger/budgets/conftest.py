@@ -1,0 +1,98 @@
+"""Calls that are held, made and settled by hand, each with the next number for a name."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aideon_agents import Budget
+from aideon_agents.ledger.budgets.budget import nanousd
+from aideon_agents.ledger.budgets.scopes import Place
+from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+
+if TYPE_CHECKING:
+    from aideon_agents.ledger.store import Ledger
+
+NOON = "2026-11-21T12:00:00.000Z"
+
+
+@dataclasses.dataclass
+class Till:
+    """A run in a ledger, and what its calls ask for. Amounts are nano-dollars."""
+
+    ledger: Ledger
+    run_id: str
+    user: str | None = "ada"
+    numbers: Any = dataclasses.field(default_factory=lambda: itertools.count(1))
+
+    def place(self, **given: Any) -> Place:
+        known = {"at": NOON, "run": self.run_id, "user": self.user, "node": "draft"}
+        return Place(**{**known, "tier": "free", "provider": "together"} | given)
+
+    def take(self, amount: int | None, **given: Any) -> Any:
+        """Hold an amount for a new call; returns its name, or the refusal."""
+        call_id = f"{self.run_id}-{next(self.numbers)}"
+        return self.ledger.budgets.take(call_id, self.place(**given), amount) or call_id
+
+    def begin(self, call_id: str, **given: Any) -> str:
+        place = self.place(**given)
+        start = CallStart(
+            call_id=call_id,
+            run_id=place.run or "",
+            node_path=place.node,
+            provider=place.provider,
+            started_at=place.at,
+            role="creative",
+            requested_model="m",
+        )
+        self.ledger.start_call(start)
+        return call_id
+
+    def end(self, call_id: str, cost: int | None) -> bool:
+        end = CallEnd(status="ok", duration_ms=1, cost_nanousd=cost)
+        return self.ledger.finish_call(call_id, end)
+
+    def spend(self, amount: int | None, **given: Any) -> str:
+        """A whole call that costs what was held."""
+        call_id = self.take(amount, **given)
+        self.begin(call_id, **given)
+        self.end(call_id, amount)
+        return call_id
+
+    def accounts(self) -> dict[str, tuple[int, int]]:
+        """What is spent and held, by account."""
+        rows = self.ledger.select("SELECT * FROM accounts")
+        return {row["account"]: (row["spent_nanousd"], row["held_nanousd"]) for row in rows}
+
+    @property
+    def own(self) -> tuple[int, int]:
+        """What is spent and held of the run."""
+        return self.accounts()[f"run:{self.run_id}"]
+
+    def status(self, call_id: str) -> str:
+        """What has become of a hold."""
+        (row,) = self.ledger.select("SELECT status FROM holds WHERE call_id = :c", {"c": call_id})
+        return row["status"]
+
+
+@pytest.fixture
+def till_for():
+    """Starts a run that may cost so many nano-dollars; None: nothing of its own limits it."""
+
+    def start(ledger, limit=None, *, user="ada", **budget):
+        total = None if limit is None else f"{limit / 10**9:.9f}"
+        given = Budget(total, **budget) if limit is not None or budget else None
+        run = RunStart(workflow="article", user=user, tier="free")
+        assert limit is None or nanousd(total) == limit
+        return Till(ledger, ledger.start_run(run, given), user)
+
+    return start
+
+
+@pytest.fixture
+def till(ledger, till_for):
+    """One run that may cost 100 nano-dollars."""
+    return till_for(ledger, 100)

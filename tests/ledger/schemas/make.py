@@ -1,0 +1,174 @@
+"""Writes a small ledger the way the package on the path writes it, and its rows beside it as JSON.
+
+    python tests/ledger/schemas/make.py [FOLDER]
+
+Run with a release's own code, so that the file is what its users have. It uses what every release
+has, and leaves out what one has not. Nothing of the machine it runs on gets into the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import sqlite3
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aideon_agents.ledger import migrations, store
+from aideon_agents.ledger.processes import Process
+from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.usage import Usage
+
+OWNER = Process(host="a build machine", pid=4711, start="00000000-0000-4000-8000-000000000000:1234")
+BEGIN = datetime(2026, 11, 20, 9, tzinfo=UTC)
+RUNS = (
+    {"run_id": "01M7Z000000000000000000001", "workflow": "article", "target": "article"}
+    | {"user": "ada", "tier": "premium"},
+    {"run_id": "01M7Z000000000000000000002", "workflow": "brief", "rehearsed": True},
+    {"run_id": "01M7Z000000000000000000003", "workflow": "Wärmepumpen 熱 🌡", "thread": "t-1"}
+    | {"user": "Zoë", "tier": "free", "options": {"timeout": 5.0}, "target_hash": "ab" * 32}
+    | {"graph": {"nodes": []}, "batch_id": "b-1", "item_id": "7", "task_hash": "cd" * 32},
+    {"run_id": "01M7Z000000000000000000004", "workflow": "graph"},
+    {"run_id": "01M7Z000000000000000000005", "workflow": "still running"},
+)
+ENDS: tuple[dict[str, Any], ...] = (
+    {"status": "completed"},
+    {"status": "completed", "stop_reason": "max_rounds"},
+    {"status": "completed", "output": "Wärme\nfließt 熱", "results": {"draft": {"content": "🌡"}}},
+    {"status": "failed", "error": "a node is broken", "error_type": "ValueError"},
+)
+FULL = Usage(
+    input_tokens=1000,
+    output_tokens=100,
+    cache_read_tokens=200,
+    cache_creation_tokens=0,
+    reasoning_tokens=50,
+)
+ANSWERED = {"response_model": "openai/gpt-oss-120b", "finish_reason": "stop", "usage": FULL}
+REPORTED = {"usage_source": "reported", "price_source": "genai-prices 0.2.3"}
+CALLS: tuple[tuple[int, dict[str, Any], dict[str, Any] | None], ...] = (
+    (0, {}, {"status": "ok", "cost_nanousd": 230_000, **ANSWERED, **REPORTED}),
+    (0, {"purpose": "research"}, {"status": "error", "error_type": "Transient", "error": "503"}),
+    (0, {"attempt": 2}, {"status": "ok", "cost_nanousd": 2**53 + 1, **ANSWERED, **REPORTED}),
+    (0, {"candidate": 1}, {"status": "truncated", "usage": FULL, "usage_source": "estimated"}),
+    (0, {"round": 2, "shortened": True, "economized": True}, {"status": "cancelled"}),
+    (0, {"round": 3}, {"status": "cached", "cost_nanousd": 0, "time_to_first_token_ms": 1}),
+    (0, {"node_path": "", "role": ""}, None),
+    (1, {"rehearsed": True}, {"status": "ok", "cost_nanousd": 10, **ANSWERED, **REPORTED}),
+    (2, {"node_path": "prüfen/熱"}, {"status": "ok", "cost_nanousd": 7, **ANSWERED, **REPORTED}),
+    (3, {"requested_model": "nobody/knows-its-price"}, {"status": "ok", **ANSWERED}),
+    (4, {}, None),
+)
+OWNED = {"host": OWNER.host, "pid": OWNER.pid, "process_start": OWNER.start}
+RUN, DAY = RUNS[4]["run_id"], "2026-11-20T09:00:00.000Z"
+HOLD = {"run_id": RUN, "node_path": "draft", "provider": "together", "taken_at": DAY, **OWNED}
+HOLD |= {"amount_nanousd": 3, "accounts": "[]", "expires_at": 1.5}
+BATCH = {"batch_id": "b-1", "workflow": "Wärme", "rehearsed": 0, "engine": "local", "items": 3}
+BATCH |= {"identity": "ef" * 32, "out_path": "out.jsonl", "status": "stopped", "is_cancelled": 0}
+BATCH |= {"started_at": DAY, "seen_at": DAY, "stop_reason": "budget", **OWNED}
+ITEM = {"batch_id": "b-1", "attempts": 1}
+REST: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("budgets", {"scope": "user:ada", "limit_nanousd": 10**9, "warns": 0}),
+    (
+        "accounts",
+        {"account": f"run:{RUN}", "limit_nanousd": 9, "spent_nanousd": 2} | {"held_nanousd": 3},
+    ),
+    ("told", {"account": "user:ada", "limit_nanousd": 10**9, "percent": 80}),
+    *(
+        ("holds", {"call_id": f"hold-{status}", "status": status, **HOLD})
+        for status in ("held", "settled", "released", "forfeited", "unknown")
+    ),
+    ("batches", BATCH),
+    ("items", {"position": 0, "item_id": "7", "status": "completed", "run_id": RUN, **ITEM}),
+    ("items", {"position": 1, "item_id": "8", "status": "invalid", "error": "no task", **ITEM}),
+    ("outputs", {"batch_id": "b-1", "position": 0, "document": '{"id": "7 🌡"}'}),
+)
+PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
+_ticks = itertools.count()
+
+
+def main(folder: Path) -> None:
+    """Write the newest schema's file and its rows."""
+    store.this_process = lambda: OWNER
+    store.now = lambda: BEGIN + timedelta(seconds=next(_ticks))
+    path = folder / f"{migrations.STEPS[-1].__name__}.db"
+    path.unlink(missing_ok=True)
+    with store.Ledger(path) as ledger:
+        for number, run in enumerate(RUNS):
+            ledger.start_run(RunStart(**_known(RunStart, run)))
+            _calls(ledger, number)
+        for run, end in zip(RUNS, ENDS, strict=False):
+            ledger.finish_run(run["run_id"], **end)
+    _rest(path)
+    tables = _packed(path)
+    text = json.dumps(tables, ensure_ascii=False, indent=1, sort_keys=True)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    print(path, path.stat().st_size)  # noqa: T201 - a command
+
+
+def _calls(ledger: Any, number: int) -> None:
+    for place, (of, start, end) in enumerate(CALLS):
+        if of != number:
+            continue
+        call_id = f"00000000-0000-7000-8000-{place:012}"
+        named = {"node_path": "draft", "role": "creative", "provider": "together"} | start
+        named = {"requested_model": "openai/gpt-oss-120b", "started_at": _time()} | named
+        named |= {"call_id": call_id, "run_id": RUNS[of]["run_id"]}
+        begun = CallStart(**_known(CallStart, named))
+        if of != 2 or not hasattr(ledger, "record_answer"):
+            ledger.start_call(begun)
+        else:
+            if hasattr(ledger, "record_prompt"):  # in 0.1.0
+                ledger.start_call(begun)
+                ledger.record_prompt(call_id, PROMPT)
+            else:
+                ledger.start_call(begun, prompt=PROMPT)
+            ledger.record_answer(call_id, json.dumps({"role": "assistant", "content": "🌡"}))
+        if end:
+            ledger.finish_call(call_id, CallEnd(duration_ms=300, **end))
+
+
+def _rest(path: Path) -> None:
+    """Rows of the tables that the release has besides."""
+    rows = sqlite3.connect(path)
+    for table, made in REST:
+        found = rows.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+        if names := [name for (name,) in found if name in made]:
+            columns = ", ".join(names)
+            places = ", ".join(f":{name}" for name in names)
+            rows.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", made)  # noqa: S608 - our names
+    rows.commit()
+    rows.close()
+
+
+def _packed(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Make it one small file, and give back its rows by table."""
+    rows = sqlite3.connect(path, isolation_level=None)
+    rows.row_factory = sqlite3.Row
+    rows.execute("UPDATE _sqlite_migrations SET applied_at = '2026-11-20 09:00:00'")
+    rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    rows.execute("VACUUM")
+    names = rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    found = {
+        name: [dict(row) for row in rows.execute(f"SELECT * FROM {name} ORDER BY 1")]  # noqa: S608 - our names
+        for (name,) in names
+    }
+    rows.close()
+    return found
+
+
+def _known(shape: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """What this release's shape has a field for."""
+    fields = {field.name for field in dataclasses.fields(shape)}
+    return {name: value for name, value in values.items() if name in fields}
+
+
+def _time() -> str:
+    return (BEGIN + timedelta(seconds=next(_ticks))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)

@@ -1,0 +1,251 @@
+"""What fits once others are settled waits for that: it is not refused, and nothing is overspent."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from aideon_agents import Budget, Context, CostHandler, Settings, creative, errors, parallel, run
+from aideon_agents.ledger.budgets.accounts import Standing
+from aideon_agents.ledger.budgets.holds import Refusal
+from aideon_agents.ledger.budgets.scopes import Account, Scope
+from aideon_agents.ledger.rows import RunStart
+from aideon_agents.models import Models
+from aideon_agents.models.attempts import Attempts
+from aideon_agents.models.slots import process_slots
+from aideon_agents.models.turns import _Line
+from aideon_agents.state import ModelRequest
+from aideon_agents.testing import Fault, Rate, SimulatedProvider
+
+MODEL = "together:openai/gpt-oss-120b"
+ROOM = 4000
+"""Tokens for an answer: dear beside what is used, so that two do not fit where one does."""
+
+
+def settings_for(provider, **given):
+    keys = {"together_api_key": "waiting", "together_base_url": provider.base_url}
+    return Settings(**keys | given)
+
+
+def chain_for(settings, timeout=None, model=MODEL):
+    request = ModelRequest(role="planner", model=(model,), max_tokens=ROOM, timeout=timeout)
+    return Models(settings).chat(request, Context())
+
+
+def recorder(ledger, budget):
+    start = RunStart(workflow="waiting")
+    run_id = ledger.start_run(start, Budget(f"{budget / 10**9:.9f}"))
+    return CostHandler(ledger, run_id=run_id)
+
+
+async def worst_and_cost(ledger, settings):
+    """What one call is held for and what it costs."""
+    handler = recorder(ledger, 10**9)
+    await chain_for(settings).ainvoke("Go on.", {"callbacks": [handler]})
+    (hold,) = ledger.select("SELECT amount_nanousd FROM holds")
+    (row,) = ledger.calls(handler.run_id)
+    return hold["amount_nanousd"], row.cost_nanousd
+
+
+async def is_asked(provider):
+    while not provider.in_flight:
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def slow():
+    rates = {MODEL.partition(":")[2]: Rate(150, 600)}
+    with SimulatedProvider(faults=Fault("delay", seconds=0.02), rates=rates) as running:
+        yield running
+
+
+async def test_twenty_calls_at_once_on_money_for_one_are_made_one_at_a_time(ledger, slow):
+    settings = settings_for(slow)
+    worst, cost = await worst_and_cost(ledger, settings)
+    budget = worst + 19 * cost
+    assert budget < 2 * worst
+    handler = recorder(ledger, budget)
+    asking = [chain_for(settings).ainvoke("Go on.", {"callbacks": [handler]}) for _ in range(20)]
+    answers = await asyncio.gather(*asking)
+    assert all(answer.text for answer in answers)
+    assert slow.max_in_flight == 1
+    assert len(ledger.calls(handler.run_id)) == 20
+    assert slow.bill.nanousd - cost == 20 * cost <= budget
+
+
+async def test_shorter_answers_wait_for_one_another_too(ledger, slow):
+    settings = settings_for(slow)
+    worst, _ = await worst_and_cost(ledger, settings)
+    handler = recorder(ledger, worst - 1)
+    asking = [chain_for(settings).ainvoke("Go on.", {"callbacks": [handler]}) for _ in range(5)]
+    answers = await asyncio.gather(*asking)
+    assert all(answer.text for answer in answers)
+    rows = ledger.calls(handler.run_id)
+    assert [row.shortened for row in rows] == [True] * 5
+    assert slow.max_in_flight == 1
+
+
+async def test_one_too_many_is_refused_and_the_others_are_answered(ledger, slow):
+    settings = settings_for(slow)
+    worst, cost = await worst_and_cost(ledger, settings)
+    handler = recorder(ledger, worst + 3 * cost)
+    chain = chain_for(settings).bind(extra_body={"shaped": True})  # or it would be shortened
+    asking = [chain.ainvoke("Go on.", {"callbacks": [handler]}) for _ in range(8)]
+    ends = await asyncio.gather(*asking, return_exceptions=True)
+    refused = [end for end in ends if isinstance(end, BaseException)]
+    assert {type(end).__mro__[1] for end in refused} == {errors.BudgetExceeded}
+    assert len(ends) - len(refused) == len(ledger.calls(handler.run_id))
+    assert slow.bill.nanousd - cost <= worst + 3 * cost
+    for end in refused:
+        assert end.spent + end.needed > end.limit
+
+
+async def test_whoever_waits_keeps_no_slot_from_those_who_have_the_money(ledger, slow):
+    settings = settings_for(slow, model_concurrency=2)
+    worst, cost = await worst_and_cost(ledger, settings)
+    handler = recorder(ledger, worst + 5 * cost)
+    free = recorder(ledger, 10**9)
+    poor = [chain_for(settings).ainvoke("Go on.", {"callbacks": [handler]}) for _ in range(6)]
+    rich = [chain_for(settings).ainvoke("Go on.", {"callbacks": [free]}) for _ in range(6)]
+    assert all(answer.text for answer in await asyncio.gather(*poor, *rich))
+    assert process_slots(2)._held == 0
+
+
+async def test_those_who_wait_are_served_in_their_order(ledger):
+    order = []
+
+    async def answer(request):
+        order.append(request.ask.turns[-1].text)
+        await asyncio.sleep(0.02)
+        return "done"
+
+    with SimulatedProvider(answer=answer) as provider:
+        settings = settings_for(provider)
+        worst, cost = await worst_and_cost(ledger, settings)
+        order.clear()
+        handler = recorder(ledger, worst + 9 * cost)
+        asking = []
+        for number in range(8):
+            call = chain_for(settings).ainvoke(f"Go {number}.", {"callbacks": [handler]})
+            asking.append(asyncio.create_task(call))
+            await asyncio.sleep(0)
+        await asyncio.gather(*asking)
+    assert order == [f"Go {number}." for number in range(8)]
+
+
+async def test_the_wait_ends_with_the_chain_s_time(ledger):
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def answer(_request):
+        loop.call_soon_threadsafe(begun.set)
+        await asyncio.sleep(0.6)
+        return "late"
+
+    with SimulatedProvider(answer=answer) as provider:
+        settings = settings_for(provider)
+        handler = recorder(ledger, 3_000_000)
+        chain = chain_for(settings)
+        first = asyncio.create_task(chain.ainvoke("Go on.", {"callbacks": [handler]}))
+        await begun.wait()
+        with pytest.raises(errors.BudgetExceeded) as refused:
+            await chain_for(settings, 0.2).ainvoke("Go on.", {"callbacks": [handler]})
+        assert not first.done()
+        assert (await first).text == "late"
+        assert len(provider.requests) == 1
+    assert refused.value.held > 0
+    assert refused.value.spent == 0
+    assert " has $0 spent and $0.00" in str(refused.value)
+
+
+async def test_a_wait_in_line_ends_with_the_chain_s_time_too(ledger):
+    with SimulatedProvider(faults=Fault("delay", seconds=0.6)) as provider:
+        settings = settings_for(provider)
+        handler = recorder(ledger, 3_000_000)
+        first = asyncio.create_task(chain_for(settings).ainvoke("1", {"callbacks": [handler]}))
+        await is_asked(provider)
+        others = [
+            chain_for(settings, 0.2).ainvoke(str(number), {"callbacks": [handler]})
+            for number in range(3)
+        ]
+        ends = await asyncio.gather(*others, return_exceptions=True)
+        await first
+    assert [isinstance(end, errors.BudgetExceeded) for end in ends] == [True] * 3
+    assert len(ledger.calls(handler.run_id)) == 1
+
+
+async def test_whoever_has_waited_for_money_is_told_so_when_the_time_is_up_in_the_queue(ledger):
+    standing = Standing(
+        scope=Scope(kind="run"), account=Account(), limit=10, warns=False, spent=1, held=9
+    )
+    attempts = Attempts(seconds=5.0, slots=process_slots(3), said=set())
+    attempts.begin()
+    returned = []
+    leave = SimpleNamespace(returned=lambda: returned.append(True))
+    line = _Line(attempts, "together:small")
+    refused = Refusal(standing, 5, waits=True)
+    await line.wait(ledger.budgets, refused)  # it is the first in line now
+    attempts.deadline = time.monotonic() + 0.05
+    with pytest.raises(errors.BudgetExceeded, match="run budget"):
+        await line.wait(ledger.budgets, refused)
+    with pytest.raises(errors.BudgetExceeded, match="run budget"):
+        line.check_time(leave)
+    await line.aclose()
+    with pytest.raises(errors.Transient, match="was not asked: the chain's time was up"):
+        _Line(attempts, "together:small").check_time(leave)
+    assert len(returned) == 2
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_behind(ledger):
+    with SimulatedProvider(faults=Fault("delay", seconds=0.2)) as provider:
+        settings = settings_for(provider)
+        handler = recorder(ledger, 3_000_000)
+        first = asyncio.create_task(chain_for(settings).ainvoke("1", {"callbacks": [handler]}))
+        await is_asked(provider)
+        waiting = [
+            asyncio.create_task(chain_for(settings).ainvoke(text, {"callbacks": [handler]}))
+            for text in ("2", "3")
+        ]
+        await asyncio.sleep(0.05)
+        waiting[0].cancel()
+        await asyncio.gather(waiting[0], return_exceptions=True)
+        assert (await first).text
+        assert (await waiting[1]).text
+    assert [row.status for row in ledger.calls(handler.run_id)] == ["ok", "ok"]
+    assert ledger.select("SELECT * FROM holds WHERE status <> 'settled'") == []
+
+
+async def test_one_waits_for_what_another_thread_settles(ledger, slow):
+    settings = settings_for(slow)
+    worst, cost = await worst_and_cost(ledger, settings)
+    handler = recorder(ledger, worst + 7 * cost)
+    answers = []
+
+    def ask():
+        answers.append(chain_for(settings).invoke("Go on.", {"callbacks": [handler]}))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    asking = [chain_for(settings).ainvoke("Go on.", {"callbacks": [handler]}) for _ in range(4)]
+    await asyncio.gather(*asking)
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    assert len(answers) == 4
+    assert slow.max_in_flight == 1
+
+
+async def test_branches_of_a_run_share_its_budget(ledger, slow):
+    settings = settings_for(slow)
+    worst, cost = await worst_and_cost(ledger, settings)
+    branches = [creative(f"b{number}", max_tokens=ROOM, model=MODEL) for number in range(5)]
+    budget = f"{(2 * worst + 8 * cost) / 10**9:.9f}"
+    done = await asyncio.to_thread(
+        run, parallel(*branches), "Go on.", budget=budget, settings=settings, ledger=ledger
+    )
+    assert (done.status, len(done.results)) == ("completed", 5)
+    assert slow.bill.nanousd - cost == done.cost.usd.scaleb(9) <= 2 * worst + 8 * cost

@@ -1,0 +1,147 @@
+"""A run's state is kept until it is done; what cannot be kept costs no result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+
+import pytest
+
+from aideon_agents import arun, creative, executor, parallel, resume, run, sequential
+from aideon_agents.errors import LedgerError, TimeLimit
+from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpoints
+from aideon_agents.testing import Fault, SimulatedProvider
+
+PUMPS = "Heat pumps move heat, quietly."
+KEY = "sk-abcdefghijklmnop1234"
+
+
+@pytest.fixture
+def kept(ledger):
+    """Everything in the files of the checkpoints."""
+
+    def read():
+        folder = ledger.path.parent
+        return b"".join(path.read_bytes() for path in folder.glob("checkpoints.db*"))
+
+    return read
+
+
+def test_a_run_that_is_done_leaves_no_word_in_the_file(ledger, kept):
+    limits = [TimeLimit(1)]
+
+    def stops_once(state):
+        if limits:
+            raise limits.pop()
+        return "done"
+
+    graph = sequential(creative("draft"), stops_once)
+    assert run(graph, PUMPS, rehearse=True, ledger=ledger).status == "stopped"
+    assert b"quietly" in kept()
+    assert resume(graph, ledger=ledger).status == "completed"
+    assert b"quietly" not in kept()
+
+
+def test_a_key_is_in_no_state_that_is_kept(ledger, kept, keyed):
+    def breaks(state):
+        raise ValueError(f"Incorrect API key provided: {KEY}")
+
+    run(sequential(creative("draft"), breaks), PUMPS, rehearse=True, ledger=ledger)
+    with SimulatedProvider(faults=Fault(422, message=f"no, {KEY}")) as provider:
+        settings = keyed(provider)
+        failed = run(creative("draft"), PUMPS, settings=settings, ledger=ledger)
+    assert failed.status == "failed"
+    assert b"quietly" in kept()
+    assert KEY.encode() not in kept()
+    assert settings.together_api_key.get_secret_value().encode() + b'"' not in kept()
+
+
+def test_a_disk_that_is_full_midway_costs_no_result(ledger, keyed, caplog):
+    path = checkpoints_path(ledger)
+
+    def fills(state):
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            for table in ("checkpoints", "writes"):
+                file.execute(
+                    f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table} "
+                    "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+                )
+        return "full"
+
+    with SimulatedProvider() as provider:
+        options = {"settings": keyed(provider), "ledger": ledger}
+        graph = sequential(executor("facts"), fills, creative("draft"), creative("end"))
+        result = run(graph, PUMPS, **options)
+        assert (result.status, len(provider.requests)) == ("completed", 3)
+    told = [message for message in caplog.messages if "is not kept from here on" in message]
+    assert len(told) == 1
+    assert "disk is full" in told[0]
+
+
+def test_a_result_that_has_no_bytes_is_a_result_all_the_same(ledger, caplog):
+    class Odd:
+        pass
+
+    limits = [TimeLimit(1)]
+    asked = []
+
+    def odd(state):
+        asked.append("odd")
+        return Odd()
+
+    def stops_once(state):
+        if limits:
+            raise limits.pop()
+        return type(state["results"]["odd"].data).__name__
+
+    graph = sequential(odd, stops_once)
+    assert run(graph, PUMPS, ledger=ledger).status == "stopped"
+    assert "not kept from here on: Type is not msgpack serializable" in caplog.text
+    done = resume(graph, ledger=ledger)
+    assert (done.output, asked) == ("Odd", ["odd", "odd"])  # it had to be done again
+
+
+def test_a_file_that_cannot_be_used_is_one_line_before_anything_is_paid(ledger, keyed):
+    checkpoints_path(ledger).mkdir()
+    with SimulatedProvider() as provider:
+        with pytest.raises(LedgerError, match=r"checkpoints\.db"):
+            run(creative("draft"), PUMPS, settings=keyed(provider), ledger=ledger)
+        assert provider.requests == []
+        options = {"settings": keyed(provider), "ledger": ledger, "checkpoint": False}
+        assert run(creative("draft"), PUMPS, **options).status == "completed"
+
+
+async def test_many_runs_at_the_same_time_keep_out_of_one_anothers_way(ledger, caplog):
+    def one(state):
+        return state["task"]
+
+    graph = sequential(parallel(one, creative("draft")), one)
+    with caplog.at_level(logging.WARNING):
+        results = await asyncio.gather(
+            *(arun(graph, f"Task {n}.", rehearse=True, ledger=ledger) for n in range(60))
+        )
+    assert {result.status for result in results} == {"completed"}
+    assert [result.results["one"].content for result in results] == [
+        f"Task {n}." for n in range(60)
+    ]
+    assert caplog.records == []
+    async with open_checkpoints(ledger, []) as saver:
+        assert await saver.names() == set()
+
+
+def test_a_state_that_cannot_be_removed_is_told_of_and_the_run_is_done(ledger, caplog):
+    path = checkpoints_path(ledger)
+
+    def locks(state):
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            file.execute(
+                "CREATE TRIGGER stays BEFORE DELETE ON checkpoints "
+                "BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        return "done"
+
+    result = run(locks, PUMPS, ledger=ledger)
+    assert (result.status, ledger.find_run("last").status) == ("completed", "completed")
+    assert f"the state of run {result.run_id} is still kept: no" in caplog.text
