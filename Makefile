@@ -12,10 +12,10 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check lint test bench
+.PHONY: help setup demo check lint browser test bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## set up .venv; every other command does it when needed
 
@@ -31,7 +31,15 @@ lint: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: lint ## everything: the checks, every test, branch coverage
+browser: ## install the Chromium that tests drive, where there is none (Debian, as root)
+	@command -v chromium chromium-browser >/dev/null || { \
+	  command -v apt-get >/dev/null && test "$$(id -u)" = 0 || { \
+	    echo "the tests of the pages drive Chromium: install your system's, or run this as root" >&2; \
+	    exit 1; }; \
+	  apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+
+test: lint browser ## everything: the checks, every test, branch coverage
 	$(BIN)/pytest -q -n auto --maxprocesses 4 --cov
 
 bench: $(READY) ## every benchmark: speed, cost, loss

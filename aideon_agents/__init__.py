@@ -97,8 +97,20 @@ def __getattr__(name: str) -> Any:
     """Import a public name at its first use: LangChain takes a second, and most doors need less."""
     for room, names in _ROOMS.items():
         if name in names:
+            if room == "patterns":
+                _let_graphs_be_drawn()
             return getattr(importlib.import_module(f"{__name__}.{room}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _let_graphs_be_drawn() -> None:
+    """Tell patterns who draws them in a notebook: the two rooms do not know one another."""
+    displaying = importlib.import_module(f"{__name__}.patterns.displaying")
+    displaying.PatternGraph.drawn_by = _drawn
+
+
+def _drawn(graph: Any) -> Any:
+    return importlib.import_module(f"{__name__}.drawing.notebook").graph_shown(graph)
 
 
 def __dir__() -> list[str]:

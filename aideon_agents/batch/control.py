@@ -18,6 +18,15 @@ class Control:
         self.error: Exception | None = None
         """What broke; None: nothing."""
         self.in_flight: set[Running] = set()
+        self.outside = 0
+        """Items that workers run elsewhere."""
+        self.is_cut_off = False
+        """Whether what is in flight is not waited for."""
+
+    @property
+    def count(self) -> int:
+        """How many items are in flight, here or elsewhere."""
+        return len(self.in_flight) + self.outside
 
     @property
     def is_over(self) -> bool:
@@ -35,6 +44,7 @@ class Control:
     def cancel(self) -> None:
         """Cut off what is in flight as well. It can go on later."""
         self.drain()
+        self.is_cut_off = True
         for running in self.in_flight:
             running.interrupt()
 

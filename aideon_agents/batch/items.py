@@ -28,6 +28,9 @@ LONGEST = 16 * 1024 * 1024
 _SHALLOW = 100
 """Brackets of a line that need no thought."""
 
+_LONGEST_ID = 500
+"""Characters: a database keeps an index of ids, and a server takes no long ones into it."""
+
 _ID_OR_TASK = ("id", "task")
 
 
@@ -137,6 +140,8 @@ def _mistake(given: Mapping[str, Any]) -> _Wrong | None:
     item_id, task = given.get("id"), given.get("task")
     if item_id is not None and not _is_id(item_id):
         return _Wrong("the id must be text that is not empty")
+    if len(str(item_id)) > _LONGEST_ID:
+        return _Wrong(f"the id is longer than {_LONGEST_ID} characters")
     if not isinstance(task, str):
         missing = "there is no task" if task is None else "the task must be text"
         return _Wrong(missing, item_id)

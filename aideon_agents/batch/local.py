@@ -11,39 +11,33 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from aideon_agents.batch.delivery import deliver
+from aideon_agents.batch.sparing import spared
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
-from aideon_agents.ledger import batch_items, batch_outputs, batches
-from aideon_agents.ledger.batch_items import ItemStart, SameId
-from aideon_agents.ledger.ids import new_run_id
-from aideon_agents.runner.answers import NOTHING
-from aideon_agents.runner.conversation import kept_as
+from aideon_agents.ledger import batch_items, batches
+from aideon_agents.ledger.batch_items import SameId
 from aideon_agents.runner.item_ends import is_out_of_budget
-from aideon_agents.runner.running import Earlier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from aideon_agents.batch.control import Control
+    from aideon_agents.batch.item_runs import ItemRuns
     from aideon_agents.batch.items import Item
     from aideon_agents.batch.output import Out
     from aideon_agents.batch.progress import Progress, Tally
     from aideon_agents.batch.source import Source
     from aideon_agents.ledger.batch_items import ItemRow, NodeSpent
     from aideon_agents.ledger.batches import BatchStart
-    from aideon_agents.ledger.rows import Run, RunStart
     from aideon_agents.ledger.store import Ledger
-    from aideon_agents.runner.checks import Demands
     from aideon_agents.runner.running import Running
-    from aideon_agents.runner.series import Common
 
 _ROWS = 1000
 """Rows of items that are read at a time."""
 _REST_EVERY = 500
 """Finished items that are passed over before others get their turn."""
-_LINES = 200
-"""Lines that are written to OUT at a time."""
 _DELIVER_EVERY = 0.5  # seconds
 _LOOK_EVERY = 1.0  # seconds: whether it is to end, and who watches is told
 
@@ -63,14 +57,11 @@ class Local:
 
     book: Ledger
     start: BatchStart
-    common: Common
-    demands: Demands
+    runs: ItemRuns
     source: Source
     out: Out
     tally: Tally
     control: Control
-    inputs: Mapping[str, Any]
-    """What all items are given."""
     at_once: int
     most_failures: int | None
     """Failed items of this call after which none is started; None: there is no such number."""
@@ -86,13 +77,25 @@ class Local:
         Raises:
             RunError: OUT or the ledger cannot be written any more, or ITEMS has changed.
         """
+        with spared():
+            await self._run()
+        error = self.control.error
+        if isinstance(error, UserError):  # nobody's mistake any more: it had begun
+            raise RunError(str(error)) from error
+        if error is not None:
+            raise error
+        self._show()
+
+    async def _run(self) -> None:
         left = self._left()
-        workers = [
-            asyncio.create_task(self._work(left))
-            for _ in range(min(self.at_once, self.tally.items))
-        ]
         ticking = asyncio.create_task(self._tick())
+        workers: list[asyncio.Task[None]] = []
         try:
+            for _ in range(min(self.at_once, self.tally.items)):
+                workers.append(asyncio.create_task(self._work(left)))
+                # A thousand that begin together keep one another waiting until nobody has
+                # connected in time.
+                await asyncio.sleep(0)
             await asyncio.gather(*workers)
         finally:
             for task in (*workers, ticking):
@@ -100,12 +103,6 @@ class Local:
             await asyncio.gather(*workers, ticking, return_exceptions=True)
             left.close()
             await self._deliver()
-        self._show()
-        error = self.control.error
-        if isinstance(error, UserError):  # nobody's mistake any more: it had begun
-            raise RunError(str(error)) from error
-        if error is not None:
-            raise error
 
     def _left(self) -> Generator[_Work | None]:
         """The items that are not finished; None now and then, to let others have their turn."""
@@ -150,7 +147,7 @@ class Local:
             await self._again(item, row)
             return
         try:
-            running = self._begins(item, is_new=row is None)
+            running = self.runs.begins(item, row)
         except InputError as wrong:
             await self._refuse(item, str(wrong))
             return
@@ -163,47 +160,12 @@ class Local:
             return  # it asks, or somebody is just answering it
         before = batch_items.spent(self.book.database, self.start.batch_id, item.item_id)
         self.tally.goes_on(row.status)
-        if await self._has_state(seen.run_id):
-            running = self._goes_on(item, seen)
+        if await self.runs.is_kept(seen.run_id):
+            running = self.runs.goes_on(item, row, seen)
             with contextlib.suppress(_NotBegun):
                 await self._through(item, running, before)
                 return
-        await self._through(item, self._begins(item, is_new=False), before)
-
-    async def _has_state(self, run_id: str) -> bool:
-        """Whether a run can go on where it was, instead of being paid for again."""
-        saver = self.common.saver
-        return saver is not None and await saver.aget_tuple(kept_as(run_id)) is not None
-
-    def _begins(self, item: Item, *, is_new: bool) -> Running:
-        inputs = {**self.inputs, **item.inputs}
-        self.demands.check(item.task, inputs)
-        entry = self.common.root.entry(item.task, inputs)
-        start = self._run_of(item, new_run_id())
-        begins = self._starts(item, start.run_id, is_new=is_new)
-        return self.common.running(start, item.task, entry, item=begins)
-
-    def _goes_on(self, item: Item, seen: Run) -> Running:
-        start = self._run_of(item, seen.run_id)
-        again = self._starts(item, seen.run_id, is_new=False)
-        earlier = Earlier(seen=seen, answer=NOTHING)
-        common = dataclasses.replace(self.common, keeps=True)
-        return common.running(start, "", {}, earlier=earlier, item=again)
-
-    def _run_of(self, item: Item, run_id: str) -> RunStart:
-        return dataclasses.replace(
-            self.common.start, run_id=run_id, batch_id=self.start.batch_id, item_id=item.item_id
-        )
-
-    def _starts(self, item: Item, run_id: str, *, is_new: bool) -> ItemStart:
-        return ItemStart(
-            batch_id=self.start.batch_id,
-            position=item.position,
-            item_id=item.item_id,
-            run_id=run_id,
-            is_new=is_new,
-            limit_nanousd=self.start.item_limit_nanousd,
-        )
+        await self._through(item, self.runs.begins(item, row), before)
 
     async def _through(
         self, item: Item, running: Running, before: Sequence[NodeSpent] = ()
@@ -227,8 +189,8 @@ class Local:
             if outcome is None:
                 raise _NotBegun
             raise LedgerError(
-                f"the end of item {item.item_id} cannot be written down: it goes on, or is run "
-                "again, with the same command"
+                f"the end of item {item.item_id} cannot be written down, {running.unwritten}; it "
+                "goes on, or is run again, with the same command"
             )
         self.tally.ended(end.status, end.nodes, before)
         if outcome is not None and is_out_of_budget(outcome):
@@ -258,15 +220,10 @@ class Local:
                     self.control.broke(error)
 
     async def _deliver(self) -> None:
-        """Write lines to OUT until one is not there yet; what OUT holds the ledger forgets."""
+        """Write to OUT what its turn has come for."""
         try:
-            while not self._is_full:
-                first = self.out.lines
-                lines = batch_outputs.outputs(self.book, self.start.batch_id, first, _LINES)
-                if not lines:
-                    return
-                await asyncio.to_thread(self.out.append, lines)
-                batch_outputs.written(self.book, self.start.batch_id, self.out.lines)
+            if not self._is_full:
+                await deliver(self.book, self.start.batch_id, self.out)
         except Exception as error:  # noqa: BLE001 - as above
             self._is_full = isinstance(error, RunError)
             self.control.broke(error)
@@ -275,7 +232,7 @@ class Local:
         if self.watch is None:
             return
         spent = None
-        if self.limit is not None:
+        if self.limit is not None and not self.start.rehearsed:  # which counts against no budget
             spent = batches.spent_nanousd(self.book, self.start.batch_id)
         self.watch(
             self.tally.progress(self.start.batch_id, len(self.control.in_flight), self.limit, spent)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 AT_ONCE = 50
 """Items in flight unless it is said otherwise."""
 
+ENGINES = ("local", "distributed")
+
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
@@ -91,15 +93,10 @@ def known_engine(engine: str) -> str:
         The same.
 
     Raises:
-        UserError: It is unknown, or not installed.
+        UserError: It is unknown.
     """
-    if engine == "distributed":
-        raise UserError(
-            "the distributed engine is not there: it comes with the extra distributed "
-            "(pip install 'aideon-agents[distributed]') and a ledger on Postgres"
-        )
-    if engine != "local":
-        raise UserError(f"there is no engine {engine!r}: one of local, distributed")
+    if engine not in ENGINES:
+        raise UserError(f"there is no engine {engine!r}: one of {', '.join(ENGINES)}")
     return engine
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 import stat
+import threading
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -53,6 +55,7 @@ class Out:
         """How many lines it holds that are ours."""
         self._file = file
         self._end = 0
+        self._writing = threading.Lock()
 
     @property
     def place(self) -> str:
@@ -75,22 +78,28 @@ class Out:
         with self._or_whole():
             self._file.truncate(end)
 
-    def append(self, documents: Iterable[str]) -> None:
+    def append(self, documents: Iterable[str], first: int) -> None:
         """Add lines; they are safe on the disk when this returns.
 
         Args:
             documents: Each in one line.
+            first: The number of the first of them, from 0. Those that are there are passed over:
+                whoever was cut off while a thread wrote does not know how far it came.
 
         Raises:
-            RunError: They cannot be written; the file ends with a whole line all the same.
+            RunError: They cannot be written, and the file ends with a whole line all the same; or
+                somebody else has removed or changed it.
         """
-        made = [document.encode() + b"\n" for document in documents]
-        with self._or_whole():
-            self._file.seek(self._end)
-            self._write(b"".join(made))
-            os.fsync(self._file.fileno())
-        self._end += sum(map(len, made))
-        self.lines += len(made)
+        with self._writing:
+            missing = itertools.islice(documents, self.lines - first, None)
+            made = [document.encode() + b"\n" for document in missing]
+            self._refuse_changed()
+            with self._or_whole():
+                self._file.seek(self._end)
+                self._write(b"".join(made))
+                os.fsync(self._file.fileno())
+            self._end += sum(map(len, made))
+            self.lines += len(made)
 
     def copy(self, other: Path, end: int) -> None:
         """Take over the beginning of another file.
@@ -106,6 +115,16 @@ class Out:
             while chunk := source.read(min(_CHUNK, end - source.tell())):
                 self._write(chunk)
             os.fsync(self._file.fileno())
+
+    def _refuse_changed(self) -> None:
+        """Write nothing into what nobody finds again, or behind somebody else's change."""
+        now = os.fstat(self._file.fileno())
+        if not now.st_nlink or now.st_size != self._end:
+            raise RunError(
+                f"{self.path} was {'changed' if now.st_nlink else 'removed'} while the batch was "
+                "running: what it had not written there is kept; put the file back, and the same "
+                "command goes on"
+            )
 
     def _write(self, content: bytes) -> None:
         left = memoryview(content)

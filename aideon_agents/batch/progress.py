@@ -92,13 +92,9 @@ class Tally:
         self.counts: collections.Counter[ItemStatus] = collections.Counter(counts)
         self.failed_now = 0
         """Items that have failed in this call."""
-        self._spent: dict[str, int] = {}
-        self._unknown = 0
-        for node in nodes:
-            self._spent[node.node_path] = int(node.usd.scaleb(9))
-            self._unknown += not node.complete
+        self._take(nodes)
         self._began = began
-        self._ends: collections.deque[tuple[float, int]] = collections.deque()
+        self._ends = collections.deque([(began, 0)])
         self._ended = 0
 
     @property
@@ -129,6 +125,18 @@ class Tally:
                 sofar = self._spent.get(node.node_path, 0)
                 self._spent[node.node_path] = sofar + sign * node.nanousd
                 self._unknown += sign * (node.calls - node.known)
+
+    def seen(self, counts: Mapping[ItemStatus, int], nodes: Iterable[NodeTotals]) -> None:
+        """Take over what the ledger says, where others run the items.
+
+        Args:
+            counts: How many items stand where.
+            nodes: What nodes have cost.
+        """
+        before = self.done
+        self.counts = collections.Counter(counts)
+        self._ended += self.done - before
+        self._take(nodes)
 
     def goes_on(self, status: ItemStatus) -> None:
         """Count an item no longer where it stood: it goes on."""
@@ -167,11 +175,18 @@ class Tally:
             dearest=[(path, usd(nanousd)) for path, nanousd in dearest],
         )
 
+    def _take(self, nodes: Iterable[NodeTotals]) -> None:
+        self._spent: dict[str, int] = {}
+        self._unknown = 0
+        for node in nodes:
+            self._spent[node.node_path] = int(node.usd.scaleb(9))
+            self._unknown += not node.complete
+
     def _speed(self) -> float:
         """Items a second; asked about once a second."""
         at = time.monotonic()
         self._ends.append((at, self._ended))
-        while self._ends[0][0] < at - _WINDOW:
+        while self._ends[1][0] <= at - _WINDOW:
             self._ends.popleft()
-        since, ended = self._ends[0] if len(self._ends) > 1 else (self._began, 0)
+        since, ended = self._ends[0]
         return (self._ended - ended) / (at - since) if at > since else 0.0

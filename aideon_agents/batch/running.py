@@ -14,15 +14,19 @@ from aideon_agents.batch import output, source
 from aideon_agents.batch.catching_up import OUT_OF_BUDGET, catch_up, held
 from aideon_agents.batch.control import Control
 from aideon_agents.batch.identity import identity_of
+from aideon_agents.batch.item_runs import ItemRuns
 from aideon_agents.batch.local import Local
 from aideon_agents.batch.progress import Tally
 from aideon_agents.batch.result import BatchResult
+from aideon_agents.errors import LedgerError, NoModel
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batches import BatchStart
+from aideon_agents.ledger.batches import DISTRIBUTED, BatchStart
 from aideon_agents.ledger.budgets.budget import nanousd
 from aideon_agents.ledger.budgets.limits import limits
 from aideon_agents.ledger.checkpoints import open_checkpoints
 from aideon_agents.ledger.ids import new_run_id
+from aideon_agents.patterns.required import required_keys
+from aideon_agents.runner.changes import model
 from aideon_agents.runner.checks import Demands, check_time
 from aideon_agents.runner.preparing import common
 from aideon_agents.runner.running import opened as opened_ledger
@@ -97,7 +101,17 @@ class BatchRunning:
         told = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
         self._common = common(graph, **cast("Any", told))
         check_time(self._common.seconds)
-        self._demands = Demands.of(self._common.root.graph, self._common.context)
+        self._demands = self._demanded()
+
+    def _demanded(self) -> Demands:
+        """What the graph demands. Whether its models can be asked is for whoever asks them."""
+        graph, context = self._common.root.graph, self._common.context
+        try:
+            return Demands.of(graph, context)
+        except NoModel:
+            if self._engine != DISTRIBUTED:
+                raise
+            return Demands(required_keys(graph), ())
 
     async def to_end(self, begins: Callable[[], object] | None = None) -> BatchResult:
         """Run the items, or those that are left.
@@ -115,16 +129,17 @@ class BatchRunning:
         began = time.monotonic()
         with contextlib.ExitStack() as open_while_used:
             ready = await self._checked(open_while_used)
-            batches.take(ready.book, ready.start, self._limit)
+            graph = model(self._common.root.graph)
+            batches.take(ready.book, ready.start, self._limit, graph)
             if begins is not None:
                 begins()
-            reason: StopReason | None = "interrupted"
             try:
                 result = await self._run(ready, began)
-                reason = result.stop_reason
-            finally:
-                status = "completed" if reason is None else "stopped"
-                batches.finish(ready.book, ready.start.batch_id, status, reason)
+            except BaseException:
+                with contextlib.suppress(LedgerError):  # what went wrong first says more
+                    _finish(ready, "interrupted")
+                raise
+            _finish(ready, result.stop_reason)
         return result
 
     async def _checked(self, open_while_used: contextlib.ExitStack) -> _Ready:
@@ -137,9 +152,10 @@ class BatchRunning:
         before = batches.find_same(book, identity)
         if before is not None:
             batches.refuse_if_running(before)
+        work = self._work(book, before, most)
         out = open_while_used.enter_context(output.opened(self._out))
         found = await asyncio.to_thread(held, book, out, before)
-        start = self._start(items, out, identity, before)
+        start = self._start(items, out, identity, before, work)
         return _Ready(book, items, out, most, before, found, start)
 
     async def _run(self, ready: _Ready, began: float) -> BatchResult:
@@ -152,23 +168,74 @@ class BatchRunning:
             batch_items.counts(book, start.batch_id),
             batches.node_money(book, start.batch_id),
         )
+        if self._engine == DISTRIBUTED:
+            await self._followed(ready, tally)
+            return self._result(book, start, tally)
         async with self._saver(book, ready.before) as (saver, keeps):
+            runs = ItemRuns(
+                batch_id=start.batch_id,
+                limit_nanousd=start.item_limit_nanousd,
+                common=dataclasses.replace(self._common, ledger=book, saver=saver, keeps=keeps),
+                demands=self._demands,
+                inputs=self._given.get("inputs") or {},
+            )
             await Local(
                 book=book,
                 start=start,
-                common=dataclasses.replace(self._common, ledger=book, saver=saver, keeps=keeps),
-                demands=self._demands,
+                runs=runs,
                 source=ready.items,
                 out=ready.out,
                 tally=tally,
                 control=self.control,
-                inputs=self._given.get("inputs") or {},
                 at_once=self._at_once,
                 most_failures=ready.most_failures,
                 limit=self._limit,
                 watch=self._given.get("watch"),
             ).run()
         return self._result(book, start, tally)
+
+    async def _followed(self, ready: _Ready, tally: Tally) -> None:
+        """Have workers run the items."""
+        from aideon_agents.batch.distributed.following import Following  # noqa: PLC0415 - an extra
+
+        await Following(
+            book=ready.book,
+            start=ready.start,
+            source=ready.items,
+            out=ready.out,
+            tally=tally,
+            control=self.control,
+            inputs=self._given.get("inputs") or {},
+            limit=self._limit,
+            watch=self._given.get("watch"),
+        ).run()
+
+    def _work(self, book: Ledger, before: Batch | None, most: int | None) -> dict[str, Any] | None:
+        """What workers need to know, once they can be asked at all; None: nobody asks them."""
+        if self._engine != DISTRIBUTED:
+            if before is not None:
+                batches.refuse_if_with_workers(before)
+            return None
+        from aideon_agents.batch.distributed import queue, targets  # noqa: PLC0415 - an extra
+
+        queue.needs_server(book)
+        run = self._common.start
+        address, content_hash = targets.sendable(run.target, run.target_hash)
+        failed = 0
+        if before is not None and not self._given.get("retry_failed"):
+            failed = batch_items.counts(book, before.batch_id).get("failed", 0)
+        return {
+            "target": address,
+            "target_hash": content_hash,
+            "tier": run.tier,
+            "user": run.user,
+            "model": (run.options or {}).get("model"),
+            "timeout": self._common.seconds,
+            "record_content": self._common.records,
+            "rehearse": run.rehearsed,
+            "keeps": self._keeps(book),
+            "most_failures": None if most is None else most + failed,
+        }
 
     def _identity(self, items: Source) -> str:
         return identity_of(
@@ -179,7 +246,14 @@ class BatchRunning:
             self._given.get("version"),
         )
 
-    def _start(self, items: Source, out: Out, identity: str, before: Batch | None) -> BatchStart:
+    def _start(
+        self,
+        items: Source,
+        out: Out,
+        identity: str,
+        before: Batch | None,
+        work: dict[str, Any] | None,
+    ) -> BatchStart:
         run = self._common.start
         return BatchStart(
             batch_id=before.batch_id if before else new_run_id(),
@@ -191,6 +265,7 @@ class BatchRunning:
             items=items.count,
             item_limit_nanousd=self._item_limit,
             out_path=out.place,
+            work=work,
         )
 
     def _again(self, before: Batch | None) -> bool | str:
@@ -207,16 +282,20 @@ class BatchRunning:
         self, book: Ledger, before: Batch | None
     ) -> AsyncGenerator[tuple[Checkpoints | None, bool]]:
         """What keeps items' states, and whether those that begin now are kept."""
-        keeps = self._given.get("checkpoint")
-        if keeps is None:
-            own = (self._limit, self._item_limit)
-            standing = any(not limit.warns for limit in limits(book.database))
-            keeps = standing or any(limit is not None for limit in own)
+        keeps = self._keeps(book)
         if not keeps and before is None:
             yield None, False
             return
         async with open_checkpoints(book, shapes(self._common.root.graph)) as saver:
             yield saver, keeps
+
+    def _keeps(self, book: Ledger) -> bool:
+        """Whether the state of items that begin now is kept."""
+        keeps = self._given.get("checkpoint")
+        if keeps is not None:
+            return keeps
+        standing = any(not limit.warns for limit in limits(book.database))
+        return standing or any(limit is not None for limit in (self._limit, self._item_limit))
 
     def _result(self, book: Ledger, start: BatchStart, tally: Tally) -> BatchResult:
         counts = batch_items.counts(book, start.batch_id)
@@ -224,7 +303,8 @@ class BatchRunning:
         pending = start.items - sum(done.values())
         waiting = batch_items.with_status(book, start.batch_id, "waiting", _SHOWN)
         money = batches.money(book, start.batch_id)
-        reason = self.control.reason or ("waiting" if waiting else None)
+        # Left over without a reason: a worker could not write an end, or somebody else runs it.
+        reason = self.control.reason or ("waiting" if waiting else "interrupted")
         return BatchResult(
             batch_id=start.batch_id,
             items=start.items,
@@ -239,3 +319,9 @@ class BatchRunning:
             waiting=[str(row.run_id) for row in waiting],
             nodes=batches.node_money(book, start.batch_id),
         )
+
+
+def _finish(ready: _Ready, reason: StopReason | None) -> None:
+    """Write down that this process runs the batch no longer."""
+    status = "completed" if reason is None else "stopped"
+    batches.finish(ready.book, ready.start.batch_id, status, reason)

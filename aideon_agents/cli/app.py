@@ -24,6 +24,7 @@ from aideon_agents.cli import (
     runs,
     schema,
     simulate,
+    worker,
 )
 from aideon_agents.cli.output import complain, trace
 from aideon_agents.errors import LimitError, RunError, UserError
@@ -45,6 +46,7 @@ app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
 app.command("batch")(batch.batch)
 app.add_typer(batches.app, name="batches")
+app.command("worker")(worker.worker)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")

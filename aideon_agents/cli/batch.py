@@ -95,7 +95,7 @@ def batch(
     from aideon_agents.batch.running import BatchRunning  # noqa: PLC0415 - help must not wait
 
     settings = opening.settings()
-    why = why_rehearsed(settings, asked=rehearse)
+    why = why_rehearsed(settings, asked=rehearse, elsewhere=engine is Engine.distributed)
     chosen = chains(model)
     found = load(target, settings, chosen)
     with watching(progress.value) as watch:
@@ -134,7 +134,7 @@ def _to_end(running: BatchRunning, why: str | None) -> BatchResult:
             interruption.ends(running.control.cancel, loop)
             running.control.drain()
             output.note(
-                f"interrupted: {len(running.control.in_flight)} items in flight come to their end "
+                f"interrupted: {running.control.count} items in flight come to their end "
                 "and no other starts; interrupt again to cut them off"
             )
 

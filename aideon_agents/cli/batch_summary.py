@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.batches import NodeTotals
 
 _GO_ON = {
-    "budget": "the same command with a higher --budget goes on",
+    "budget": (
+        "the same command with a higher --budget goes on (or once a standing limit that refused "
+        "is raised: aideon budget list)"
+    ),
     "interrupted": "the same command goes on",
     "cancelled": "the same command goes on",
     "max_failures": "too many items failed; the same command goes on",

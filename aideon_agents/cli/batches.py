@@ -37,21 +37,20 @@ def list_batches(
         output.note("no batches yet: start one with `aideon batch brief items.jsonl -o out.jsonl`")
         return
     output.table(
-        ("batch", "workflow", "status", "started (UTC)", "items", "done", "failed", "cost"),
+        ("batch", "workflow", "status", "start (UTC)", "done", "cost"),
         [
             (
                 one["batch_id"],
                 one["workflow"],
                 _status(one),
                 one["started_at"][5:16].replace("T", " "),
-                f"{one['items']:,}",
-                f"{one['items'] - one['pending']:,}",
-                f"{one['failed'] + one['invalid']:,}",
+                _done(one),
                 _money(one),
             )
             for one in found
         ],
-        numbers=4,
+        numbers=1,
+        whole=True,
     )
 
 
@@ -62,7 +61,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show one batch: where its items stand, what failed, and what each node cost."""
-    from aideon_agents.ledger import batch_items, batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger import batch_items, batch_workers, batches  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pricing import usd_text  # noqa: PLC0415 - as above
 
     with opening.ledger() as ledger:
@@ -74,10 +73,15 @@ def show(
             word: batch_items.with_status(ledger, found.batch_id, word, limit)
             for word in ("failed", "invalid", "waiting")
         }
+        refused = batch_workers.refusals(ledger, found.batch_id)
     if as_json:
         costs = [{**vars(node), "usd": usd_text(node.usd)} for node in by_node]
         items = {f"{word}_items": [_item(row) for row in rows] for word, rows in named.items()}
-        output.document({**document, "nodes": costs, **items})
+        why = [vars(one) for one in refused]
+        followed = None if found.status != "running" else not found.is_abandoned
+        output.document(
+            {**document, "followed": followed, "nodes": costs, **items, "refusals": why}
+        )
         return
     output.line(
         f"{found.workflow} {found.batch_id}: {_status(document)}, {document['items']:,} items, "
@@ -85,6 +89,10 @@ def show(
         f"{document['invalid']:,} invalid, {document['pending']:,} pending"
     )
     output.line(f"results: {found.out_path}")
+    if found.status == "running" and found.is_abandoned:
+        output.line("nobody follows it: the same command again writes its results there")
+    for one in refused:
+        output.line(f"refused by the worker {one.pid} on {one.host}: {one.reason}")
     for word, rows in named.items():
         for row in rows:
             run = f" (run {row.run_id})" if row.run_id else ""
@@ -102,6 +110,7 @@ def cancel(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
         found = batches.find_batch(ledger, batch)
         if found.status == "running":
             batches.cancel(ledger, found.batch_id)
+            _take_from_workers(ledger, found)
     if found.status == "running":
         output.note(f"batch {found.batch_id} ends; the same command goes on with it later")
     else:
@@ -116,8 +125,23 @@ def forget(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
     with opening.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
         batches.refuse_if_running(found)
+        batches.refuse_if_with_workers(found)
         batches.forget(ledger, found.batch_id)
     output.note(f"batch {found.batch_id} is forgotten: the same command begins another one")
+
+
+def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
+    """What no worker has begun is not begun any more, also when nobody follows."""
+    from aideon_agents.ledger import batch_workers, batches  # noqa: PLC0415 - help must not wait
+
+    if batch.engine != batches.DISTRIBUTED:
+        return
+    from aideon_agents.batch.distributed import queue  # noqa: PLC0415 - an extra
+
+    if queue.is_made(ledger):
+        queue.remove_waiting(ledger, batch.batch_id)
+    if batch.is_abandoned:
+        batch_workers.end_abandoned(ledger, batch)
 
 
 def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
@@ -162,6 +186,12 @@ def _item(row: ItemRow) -> dict[str, Any]:
 def _status(document: dict[str, Any]) -> str:
     reason = f" ({document['stop_reason']})" if document["stop_reason"] else ""
     return f"{document['status']}{reason}{', rehearsed' if document['rehearsed'] else ''}"
+
+
+def _done(document: dict[str, Any]) -> str:
+    done = f"{document['items'] - document['pending']:,} of {document['items']:,}"
+    bad = document["failed"] + document["invalid"]
+    return f"{done}, {bad:,} failed" if bad else done
 
 
 def _money(document: dict[str, Any]) -> str:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from aideon_agents.ledger.budgets.limits import Limit
+    from aideon_agents.ledger.store import Ledger
 
 app = typer.Typer(
     help="Limits that stand for whatever is run. Days and months are UTC.", no_args_is_help=True
 )
 
+_Json = Annotated[bool, typer.Option("--json", help="One JSON document: all limits.")]
 _SCOPE = (
     "day, month, or one of run, item, batch, user, tier, node, provider: each by itself, or with "
     ":NAME one alone. day: or month: before it counts by day or month, as in day:user:alice."
@@ -25,18 +27,13 @@ _SCOPE = (
 
 @app.command("list")
 def list_limits(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: _Json = False,
 ) -> None:
     """List the limits, and how they stand."""
-    from aideon_agents.ledger.budgets.channels import channels  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.budgets.limits import limits  # noqa: PLC0415 - as above
-
     with opening.ledger() as ledger:
-        ledger.budgets.forfeit_dead()
-        found = limits(ledger.database)
-        told, problem = channels(ledger.budgets.folder)
+        found, channels, problem = _standing(ledger)
     if as_json:
-        output.document({"budgets": [_document(one) for one in found], "alert_channels": told})
+        _show(found, channels)
         return
     if not found:
         output.note("no budgets: set one with `aideon budget set day 5`")
@@ -56,7 +53,8 @@ def list_limits(
         ],
         numbers=4,
     )
-    output.note(f"alerts go to the log{f' and {told} channels' if told else ''}")
+    more = f" and {output.counted(channels, 'channel')}" if channels else ""
+    output.note(f"alerts go to the log{more}")
     if problem:
         output.complain(problem)
 
@@ -68,21 +66,48 @@ def set_limit(
     warn: Annotated[
         bool, typer.Option("--warn", help="Only warn when it is reached; stop nothing.")
     ] = False,
+    as_json: _Json = False,
 ) -> None:
     """Set a limit, in place of one on the same scope."""
     with opening.ledger() as ledger:
         ledger.set_budget(scope, usd, warns=warn)
+        found, channels, _ = _standing(ledger)
+    if as_json:
+        _show(found, channels)
+        return
     output.note(f"{scope}: {'warns' if warn else 'stops'} at ${usd.removeprefix('$')}")
 
 
 @app.command()
-def remove(scope: Annotated[str, typer.Argument(help=_SCOPE)]) -> None:
+def remove(
+    scope: Annotated[str, typer.Argument(help=_SCOPE)],
+    as_json: _Json = False,
+) -> None:
     """Remove a limit."""
     from aideon_agents.ledger.budgets.limits import remove_limit  # noqa: PLC0415 - help must not wait
 
     with opening.ledger() as ledger:
         remove_limit(ledger.database, scope)
+        found, channels, _ = _standing(ledger)
+    if as_json:
+        _show(found, channels)
+        return
     output.note(f"{scope}: no limit any more")
+
+
+def _standing(ledger: Ledger) -> tuple[list[Limit], int, str | None]:
+    """The limits as they stand now, how many channels alerts have, and what is wrong with those."""
+    from aideon_agents.ledger.budgets.channels import channels  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.limits import limits  # noqa: PLC0415 - as above
+
+    ledger.budgets.forfeit_dead()
+    places, problem = channels(ledger.budgets.folder)
+    return limits(ledger.database), len(places), problem
+
+
+def _show(found: list[Limit], channels: int) -> None:
+    documents = [_document(one) for one in found]
+    output.document({"budgets": documents, "alert_channels": channels})
 
 
 def _document(one: Limit) -> dict[str, object]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aideon_agents.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from decimal import Decimal
 
     from aideon_agents.ledger.rows import Call, Content
 
@@ -25,12 +26,17 @@ _WORDS = 3
 _GAP, _INDENT = "  ", "    "
 
 
-def show(calls: Sequence[Call], contents: Sequence[Content] = ()) -> None:
+def show(
+    calls: Sequence[Call],
+    contents: Sequence[Content] = (),
+    worst: Mapping[str, Decimal] | None = None,
+) -> None:
     """Print calls on stdout, in their order.
 
     Args:
         calls: A run's.
         contents: What they asked and were answered, where that was recorded and asked for.
+        worst: In US dollars by call id, what budgets count for those whose cost nobody knows.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     rows = [_TITLES, *(_cells(call) for call in calls)]
@@ -44,7 +50,7 @@ def show(calls: Sequence[Call], contents: Sequence[Content] = ()) -> None:
         if narrow:
             output.line(cells[0])
         output.line(line)
-        for more in _details(call, with_model=narrow):
+        for more in _details(call, (worst or {}).get(call.call_id), with_model=narrow):
             _show_wrapped(more, width)
         if content := said.get(call.call_id):
             _show_content(content)
@@ -81,7 +87,7 @@ def _aligned(rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
         yield _GAP.join(cells).rstrip()
 
 
-def _details(call: Call, *, with_model: bool) -> Iterator[str]:
+def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator[str]:
     """What the figures leave out: one line of facts, and the error."""
     asked = f"{call.provider}:{call.requested_model}"
     is_other = call.response_model not in {None, call.requested_model}
@@ -100,10 +106,12 @@ def _details(call: Call, *, with_model: bool) -> Iterator[str]:
         "tokens estimated": call.usage_source == "estimated",
         "no usage reported": call.usage_source == "none" and call.status in {"ok", "truncated"},
         "shortened to fit a budget": call.shortened,
+        "a cheaper model, because a budget was nearly used up": call.economized,
+        f"counts in budgets as its worst case, {output.money(worst)}": worst is not None,
     }
     if known := [fact for fact, is_known in facts.items() if is_known]:
         yield ", ".join(known)
-    if call.error:
+    if call.error and call.error != call.error_type:
         yield call.error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.console import Console
@@ -44,7 +45,9 @@ def table(made: Report, *, to_file: bool = False) -> str:
     """
     figures: list[Figures] = [*made.rows, made.total]
     keys = [*(row.key or "-" for row in made.rows), "total"]
-    columns = _fitting(made, figures, max(map(len, [made.by, *keys])), to_file=to_file)
+    wanted = _wanted(made)
+    width = _width(to_file=to_file)
+    columns = _fitting(wanted, figures, width, max(map(len, [made.by, *keys])))
     *rows, total = [
         (key, *(_COLUMNS[title](one) for title in columns))
         for key, one in zip(keys, figures, strict=True)
@@ -56,7 +59,9 @@ def table(made: Report, *, to_file: bool = False) -> str:
         numbers=len(columns),
         stream=None if to_file else sys.stdout,
     )
-    return "\n".join([drawn, *_remarks(made)])
+    hidden = [title for title in wanted if title not in columns]
+    remarks = (textwrap.fill(remark, width) for remark in _remarks(made, hidden))
+    return "\n".join([drawn, *remarks])
 
 
 def json_text(made: Report) -> str:
@@ -125,17 +130,26 @@ _FIRST = ("cost", "against", "calls", "failed", "in", "out")
 """Columns that are given room before the others."""
 
 
-def _fitting(made: Report, figures: list[Figures], key: int, *, to_file: bool) -> list[str]:
-    """The columns that a line has room for."""
+def _wanted(made: Report) -> list[str]:
+    """The columns that say something, the most important first."""
     wanted = [*_FIRST, *(title for title in _COLUMNS if title not in _FIRST)]
     if made.total.against is None:
         wanted.remove("against")
     # A run belongs to no node: its share stands where rows have one.
     if all(row.measures.run_success_rate is None for row in made.rows):
         wanted.remove("runs done")
-    terminal = not to_file and sys.stdout.isatty()
-    room = Console(file=sys.stdout).width if terminal else _NO_TERMINAL
-    room -= min(key, _KEY_AT_MOST) + _EDGES
+    return wanted
+
+
+def _width(*, to_file: bool) -> int:
+    """Characters that a line has room for."""
+    is_shown = not to_file and sys.stdout.isatty()
+    return Console(file=sys.stdout).width if is_shown else _NO_TERMINAL
+
+
+def _fitting(wanted: list[str], figures: list[Figures], width: int, key: int) -> list[str]:
+    """The columns that a line has room for, beside a key of so many characters."""
+    room = width - min(key, _KEY_AT_MOST) - _EDGES
     shown: list[str] = []
     for title in wanted:
         room -= max(len(title), *(len(_COLUMNS[title](one)) for one in figures)) + _GAP
@@ -145,9 +159,9 @@ def _fitting(made: Report, figures: list[Figures], key: int, *, to_file: bool) -
     return [title for title in _COLUMNS if title in shown]
 
 
-def _remarks(made: Report) -> list[str]:
+def _remarks(made: Report, hidden: list[str]) -> list[str]:
     total = made.total
-    said: list[str] = []
+    said = [f"no room for {', '.join(hidden)}: -f csv has every column"] if hidden else []
     if made.left_out:
         shown, rows = len(made.rows), len(made.rows) + made.left_out
         said.append(f"the {shown} dearest of {rows}; the total is of all")

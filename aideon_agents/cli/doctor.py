@@ -13,6 +13,7 @@ from aideon_agents.cli import opening, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from aideon_agents.settings import Settings
 
@@ -35,9 +36,9 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> int:
-    """Check keys, endpoints, the ledger and versions."""
+    """Check versions, the ledger, alert channels, keys and endpoints."""
     settings = opening.settings()
-    findings = [*_versions(), _ledger(settings), *_providers(settings)]
+    findings = [*_versions(), *_ledger(settings), *_providers(settings)]
     if live:
         findings += _calls(settings)
     if as_json:
@@ -59,7 +60,7 @@ def _versions() -> Iterator[Finding]:
         yield Finding(name, "ok", version(name))
 
 
-def _ledger(settings: Settings) -> Finding:
+def _ledger(settings: Settings) -> Iterator[Finding]:
     from aideon_agents.errors import LedgerError  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.store import Ledger  # noqa: PLC0415 - help must not wait
 
@@ -69,9 +70,22 @@ def _ledger(settings: Settings) -> Finding:
             (row,) = ledger.select("SELECT COUNT(*) AS runs FROM runs")
             # A server's address holds a password; its name does not.
             where = settings.ledger if ledger.path else ledger.database.name
+            folder = ledger.budgets.folder
     except LedgerError as error:
-        return Finding("ledger", "broken", str(error))
-    return Finding("ledger", "ok", f"{where}, {row['runs']} runs")
+        yield Finding("ledger", "broken", str(error))
+        return
+    yield Finding("ledger", "ok", f"{where}, {output.counted(row['runs'], 'run')}")
+    yield from _alerts(folder)
+
+
+def _alerts(folder: Path) -> Iterator[Finding]:
+    """Where alerts go. An address holds a secret, so its place and its service stand for it."""
+    from aideon_agents.ledger.budgets.channels import channels  # noqa: PLC0415 - help must not wait
+
+    places, problem = channels(folder)
+    yield Finding("alerts", "ok", f"to {', '.join(('the log', *places))}")
+    if problem:
+        yield Finding("alert channels", "broken", problem)
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:

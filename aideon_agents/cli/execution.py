@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-from aideon_agents.cli import output, questions
+from aideon_agents.cli import going_on, output, questions
 from aideon_agents.cli.interrupting import interruptible
 from aideon_agents.cli.quiet import tell_ledger_errors_once
 from aideon_agents.cli.result import show
 from aideon_agents.cli.watching import Watching
 from aideon_agents.cli.words import rehearsing
-from aideon_agents.errors import BudgetExceeded, RunError
+from aideon_agents.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Generator
+    from contextlib import AbstractContextManager
 
+    from aideon_agents.cli.watch import Watched
     from aideon_agents.ledger.reports import Cost
-    from aideon_agents.runner import RunResult
+    from aideon_agents.runner import Event, RunResult
     from aideon_agents.runner.running import Running
     from aideon_agents.settings import Settings
     from aideon_agents.tasks.target import Target
+
+    Watch = Callable[[Event], None]
 
 _EXIT = {"completed": 0, "failed": 1, "stopped": 3, "waiting": 4, "cancelled": 130}
 
@@ -39,6 +43,8 @@ class Showing:
     debug: bool
     estimate: Callable[[], Cost] | None = None
     """What a rehearsal says the run costs at most; None: nobody asked."""
+    page: Callable[[Running], AbstractContextManager[Watched]] | None = None
+    """Shows the run in a browser; None: nobody asked."""
 
     def beginning(self) -> None:
         """Say at once what a watcher has to know."""
@@ -104,7 +110,7 @@ def load(address: str, settings: Settings, chosen: Collection[str]) -> Target:
             known.checked(name)
 
     tell_ledger_errors_once()
-    with redirect_stdout(sys.stderr):  # what a workflow prints is no result
+    with contextlib.redirect_stdout(sys.stderr):  # what a workflow prints is no result
         return tasks.load(address, check_model=check)
 
 
@@ -122,12 +128,21 @@ def carry_out(running: Running, showing: Showing) -> int:
         UserError: The caller's mistake; nothing was called.
         RunError: A node wanted to end this process.
     """
+    if showing.page is None:
+        return _carried_out(running, showing, None)
+    with showing.page(running) as page:
+        code = _carried_out(running, showing, page)
+        page.over()
+        return code
+
+
+def _carried_out(running: Running, showing: Showing, page: Watched | None) -> int:
     showing.beginning()
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         interruption.ends(running.interrupt, on_loop.get_loop())
         try:
-            with redirect_stdout(sys.stderr):
-                result = on_loop.run(running.to_end(Watching() if showing.watched else None))
+            with contextlib.redirect_stdout(sys.stderr), _shown(asked=showing.watched) as shown:
+                result = on_loop.run(running.to_end(_both(shown, page)))
         except SystemExit as left:  # it would end this process with the node's code, 0 even
             raise RunError(
                 f"a node of {running.start.target} called sys.exit({left.code}): let it raise"
@@ -135,20 +150,33 @@ def carry_out(running: Running, showing: Showing) -> int:
         return showing.end(result)
 
 
+@contextlib.contextmanager
+def _shown(*, asked: bool) -> Generator[Watch | None]:
+    """What shows a run on stderr: a tree on a terminal, lines elsewhere; None: nobody asked."""
+    if not asked:
+        yield None
+    elif sys.stderr.isatty():
+        from aideon_agents.cli.live_tree import LiveTree  # noqa: PLC0415 - help must not wait
+
+        with LiveTree() as tree:
+            yield tree
+    else:
+        yield Watching()
+
+
+def _both(shown: Watch | None, page: Watch | None) -> Watch | None:
+    if shown is None or page is None:
+        return shown or page
+
+    def tell(event: Event) -> None:
+        shown(event)
+        page(event)
+
+    return tell
+
+
 def _tell_what_now(result: RunResult) -> None:
     if result.status == "waiting":
         questions.show(result.questions, result.run_id, output.note)
-    elif (how := _how_to_go_on(result)) is not None:
+    elif (how := going_on.command(result)) is not None:
         output.note(f"go on with: {how}")
-
-
-def _how_to_go_on(result: RunResult) -> str | None:
-    """The command that goes on with a run; None: nothing is left to do, or nothing can be."""
-    if result.status == "completed" or result.stop_reason == "declined":
-        return None
-    command = f"aideon runs resume {result.run_id}"
-    if not isinstance(result.exception, BudgetExceeded):
-        return command
-    if result.exception.scope == "run":
-        return f"{command} --budget MORE"
-    return f"{command}  (after: aideon budget set {result.exception.scope} MORE)"

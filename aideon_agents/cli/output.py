@@ -76,12 +76,18 @@ def duration(milliseconds: int | None) -> str:
     return "-" if milliseconds is None else f"{milliseconds / 1000:.2f} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 run`, `2,000 runs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
     total: Sequence[str] | None = None,
     numbers: int = 0,
+    whole: bool = False,
     to_stderr: bool = False,
 ) -> None:
     """Print a table.
@@ -91,10 +97,12 @@ def table(
         rows: Cells.
         total: A last row, set off from the others.
         numbers: How many columns, from the right, are figures.
+        whole: The first column is copied from, and so never broken into lines.
         to_stderr: Print it beside the result instead of as the result.
     """
     stream = sys.stderr if to_stderr else sys.stdout
-    _write(drawn(columns, rows, total=total, numbers=numbers, stream=stream), stream)
+    text = drawn(columns, rows, total=total, numbers=numbers, whole=whole, stream=stream)
+    _write(text, stream)
 
 
 def drawn(
@@ -103,6 +111,7 @@ def drawn(
     *,
     total: Sequence[str] | None = None,
     numbers: int = 0,
+    whole: bool = False,
     stream: TextIO | None = None,
 ) -> str:
     """A table as text.
@@ -112,6 +121,7 @@ def drawn(
         rows: Cells.
         total: A last row, set off from the others.
         numbers: How many columns, from the right, are figures.
+        whole: The first column is copied from, and so never broken into lines.
         stream: Where it goes: a terminal has a width and styles; None: a file.
 
     Returns:
@@ -119,7 +129,7 @@ def drawn(
     """
     from rich.console import Console  # noqa: PLC0415 - help must not wait for it
 
-    made = _table(columns, numbers)
+    made = _table(columns, numbers, whole=whole)
     for row in rows:
         made.add_row(*row)
     if total:
@@ -144,7 +154,7 @@ def _write(text: str, stream: TextIO, end: str = "\n") -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _table(columns: Sequence[str], numbers: int) -> Table:
+def _table(columns: Sequence[str], numbers: int, *, whole: bool) -> Table:
     from rich import box  # noqa: PLC0415 - help must not wait for it
     from rich.table import Table  # noqa: PLC0415 - help must not wait for it
 
@@ -155,7 +165,7 @@ def _table(columns: Sequence[str], numbers: int) -> Table:
         made.add_column(
             title,
             justify="right" if is_number else "left",
-            no_wrap=is_number,
+            no_wrap=is_number or (whole and index == 0),
             overflow="fold",
         )
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -16,7 +17,12 @@ from aideon_agents.cli.words import chains, pairs, why_rehearsed
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from aideon_agents.cli.watch import Watched
     from aideon_agents.ledger.reports import Cost
+    from aideon_agents.runner.running import Running
 
 
 def run(
@@ -39,6 +45,10 @@ def run(
     ] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Show on stderr what nodes say, as they say it.")
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Open a page in the browser that fills as the run goes on."),
     ] = False,
     thread: Annotated[
         str | None,
@@ -66,7 +76,13 @@ def run(
         "record_content": record_content,
         "settings": settings,
     }
-    showing = Showing(why=why, watched=stream, as_json=as_json, debug=bool(context.obj))
+    showing = Showing(
+        why=why,
+        watched=stream,
+        as_json=as_json,
+        debug=bool(context.obj),
+        page=_page(as_json=as_json) if watch else None,
+    )
     return _run(target, text, given, showing, estimates=rehearse)
 
 
@@ -94,6 +110,12 @@ def _run(
 
         showing = dataclasses.replace(showing, estimate=at_most)
     return carry_out(running, showing)
+
+
+def _page(*, as_json: bool) -> Callable[[Running], AbstractContextManager[Watched]]:
+    from aideon_agents.cli.watch import can_open, watched  # noqa: PLC0415 - help must not wait
+
+    return functools.partial(watched, opens=can_open(as_json=as_json))
 
 
 def _task(source: str, task: str | None, file: Path | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import opening, output, periods, questions
+from aideon_agents.cli import going_on, opening, output, periods, questions
 from aideon_agents.cli.calls import show as show_calls
 from aideon_agents.cli.execution import Showing, carry_out, load
 from aideon_agents.errors import InputError
@@ -55,7 +55,7 @@ def list_runs(
         output.note("no runs yet: start one with `aideon run brief --task TEXT`")
         return
     output.table(
-        ("run", "workflow", "status", "started (UTC)", "cost"),
+        ("run", "workflow", "status", "start (UTC)", "cost"),
         [
             (
                 run.run_id,
@@ -67,6 +67,7 @@ def list_runs(
             for run, cost in found
         ],
         numbers=1,
+        whole=True,
     )
 
 
@@ -85,13 +86,16 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show one run: its nodes and every call, failed ones included."""
-    from aideon_agents.runner import document, recall  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.losses import losses  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.pricing import usd  # noqa: PLC0415 - as above
+    from aideon_agents.runner import document, recall  # noqa: PLC0415 - as above
 
     with opening.ledger() as ledger:
         found = ledger.find_run(run)
         result = recall(ledger, found)
         calls = ledger.calls(found.run_id)
         contents = ledger.contents(found.run_id) if content else []
+        lost = losses(ledger, found.run_id)
     if as_json:
         from aideon_agents.ledger.documents import call_document  # noqa: PLC0415 - as above
 
@@ -107,12 +111,19 @@ def show(
         output.line(f"thread: {found.thread}")
     if result.error:
         output.line(f"error: {result.error}")
+    if lost:
+        output.line(
+            f"budgets count {output.money(usd(sum(lost.values())))} more as spent: the worst case "
+            f"of {output.counted(len(lost), 'call')} whose cost nobody knows"
+        )
     if calls:
         output.line("")
-        show_calls(calls, contents)
+        show_calls(calls, contents, {one: usd(amount) for one, amount in lost.items()})
     if result.status == "waiting":
         output.line("")
         questions.show(result.questions, result.run_id, output.line)
+    elif found.target and (how := going_on.command(result)):
+        output.note(f"go on with: {how}")
     if content and calls and not contents:
         output.note("no content was recorded: run with --record-content to keep it")
 
@@ -163,7 +174,9 @@ def resume(
 
 @app.command()
 def prune(
-    before: Annotated[str, typer.Option(metavar="D", help="A UTC day or time.")],
+    before: Annotated[
+        str, typer.Option(metavar="D", help=f"A UTC day or time, or {periods.WORDS} ago.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Remove what runs left that ended before a day: states, questions, recorded content."""
@@ -178,9 +191,11 @@ def prune(
         output.document({"before": moment, **dataclasses.asdict(done)})
         return
     output.line(
-        f"of {done.runs:,} runs that ended before {before} were removed: {done.checkpoints:,} "
-        f"states to go on from, {done.conversations:,} conversations, {done.contents:,} recorded "
-        f"prompts and answers, {done.results:,} recorded results; rows and costs stay"
+        f"removed of {output.counted(done.runs, 'run')} that ended before {before}: "
+        f"{output.counted(done.checkpoints, 'state')} to go on from, "
+        f"{output.counted(done.conversations, 'conversation')}, "
+        f"{output.counted(done.contents, 'recorded prompt')} with answers, "
+        f"{output.counted(done.results, 'recorded result')}; rows and costs stay"
     )
 
 

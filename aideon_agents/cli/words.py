@@ -50,12 +50,13 @@ def chains(words: Sequence[str] | None) -> dict[str, list[str]]:
     return {role: names.split(",") for role, names in pairs(words, "--model").items()}
 
 
-def why_rehearsed(settings: Settings, *, asked: bool) -> str | None:
+def why_rehearsed(settings: Settings, *, asked: bool, elsewhere: bool = False) -> str | None:
     """Why answers are worked out by rule; None: they are not.
 
     Args:
         settings: The environment.
         asked: Whether a flag said so.
+        elsewhere: Whether others call the models, with keys of their own.
 
     Returns:
         A few words.
@@ -64,7 +65,7 @@ def why_rehearsed(settings: Settings, *, asked: bool) -> str | None:
         return "as asked"
     if settings.offline:
         return "AIDEON_OFFLINE is set"
-    if not settings.can_call:
+    if not (settings.can_call or elsewhere):
         return "no provider has a key (set TOGETHER_API_KEY)"
     return None
 

@@ -39,6 +39,8 @@ class Note:
     badges: tuple[Badge, ...] = ()
     emphasis: Emphasis = "plain"
     """`faint` for what was not run."""
+    foot: str = ""
+    """A line below the figures, in small print."""
 
 
 Way: TypeAlias = tuple[str, str]
@@ -57,19 +59,29 @@ class Annotations:
     """By the id of a node or group."""
     taken: Collection[Way] | None = None
     """The edges that were taken: the others are drawn faintly. None: nothing is known of that."""
+    unknown: Collection[Way] = ()
+    """Edges beside them that may have been taken: they are drawn as without a run."""
 
     @property
     def has_figures(self) -> bool:
         """Whether any node has figures: then all leave room for them, so that rows stay even."""
         return any(note.figures for note in self.notes.values())
 
+    @property
+    def has_feet(self) -> bool:
+        """Whether any node has a line below its figures: then all leave room for it."""
+        return any(note.foot for note in self.notes.values())
 
-def taken_legs(legs: Iterable[Edge], taken: Collection[Way]) -> set[Way]:
+
+def taken_legs(
+    legs: Iterable[Edge], taken: Collection[Way], ends: Collection[str] = ()
+) -> set[Way]:
     """Which legs the edges that were taken pass over.
 
     Args:
         legs: A topology's.
         taken: Edges, from node to node.
+        ends: All nodes: a way between two of them passes no other. Those of `taken` are known.
 
     Returns:
         The ends of each leg on the way of an edge.
@@ -77,7 +89,7 @@ def taken_legs(legs: Iterable[Edge], taken: Collection[Way]) -> set[Way]:
     onward: dict[str, list[str]] = {}
     for leg in legs:
         onward.setdefault(leg.source, []).append(leg.target)
-    nodes = {end for way in taken for end in way}
+    nodes = {*ends, *(end for way in taken for end in way)}
     found: set[Way] = set()
     for source, target in taken:
         before = _reached(source, onward, nodes)

@@ -35,6 +35,7 @@ ROOM = 190
 _LEAST = 132
 PLAIN_HEIGHT = 52
 _FIGURES_HEIGHT = 96
+_FOOT_HEIGHT = 20
 _FIGURES_LEAST = 226
 _ENDS: tuple[Kind, ...] = ("start", "end")
 _END_HEIGHT = 32
@@ -43,6 +44,7 @@ _SHOWN_BADGES = 2
 _BADGE_PAD = 18
 _BADGE_ROOM = 120
 _TITLE_ROOM = 320
+_CAPTION_ROOM = 400
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Card:
     @property
     def has_figures(self) -> bool:
         """Whether there is room for figures."""
-        return self.height == _FIGURES_HEIGHT
+        return self.height >= _FIGURES_HEIGHT
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def card(node: Node, annotations: Annotations) -> Card:
     if annotations.has_figures:
         least, height = _FIGURES_LEAST, _FIGURES_HEIGHT
         figures = sum(width(figure, SMALL_SIZE) + GAP for figure in note.figures) - GAP
-        inside = max(inside, figures)
+        inside = max(inside, figures, width(note.foot, BADGE_SIZE))
+        height += _FOOT_HEIGHT if annotations.has_feet else 0
     return Card(
         node,
         name,
@@ -136,7 +139,7 @@ def title(group: Group, annotations: Annotations) -> Title:
     """
     note = annotations.notes.get(group.id, Note())
     said = [*note.figures, *(badge.text for badge in note.badges)]
-    caption = fitted(" · ".join(said), SMALL_SIZE, _TITLE_ROOM)
+    caption = fitted(" · ".join(said), SMALL_SIZE, _CAPTION_ROOM)
     name = fitted(group.label, TITLE_SIZE, _TITLE_ROOM) or " "
     taken = width(name, TITLE_SIZE) + (GAP + width(caption, SMALL_SIZE) if caption else 0)
     return Title(group, name, caption, note.emphasis, _even(taken))

@@ -36,7 +36,9 @@ TITLE_LEFT = 16
 TITLE_DOWN = 19
 _BELOW = 20
 """Pixels below what stands in a group."""
-_HEADING_ROOM = 560
+_HEADING_ROOM = 1100
+_CAPTION_SIZE = 14
+_CAPTION_ROOM = 720
 _LEAST = 320
 
 
@@ -60,8 +62,8 @@ def laid_out(topology: Topology, annotations: Annotations | None = None) -> Pict
     top = whole.levels[None].top
     right, bottom = whole.levels[None].right, whole.levels[None].bottom
     heading = fitted(said.title or topology.name, HEADING_SIZE, _HEADING_ROOM)
-    caption = fitted(said.caption, HEADING_SIZE, _HEADING_ROOM)
-    words = width(heading, HEADING_SIZE) + width(caption, HEADING_SIZE) + MARGIN
+    caption = fitted(said.caption, _CAPTION_SIZE, _CAPTION_ROOM)
+    words = width(heading, HEADING_SIZE) + width(caption, _CAPTION_SIZE) + MARGIN
     return Picture(
         title=heading,
         caption=caption,

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from aideon_agents.drawing.annotations import Annotations, Note, taken_legs
 from aideon_agents.drawing.edges import without
 from aideon_agents.drawing.lettering import fitted
 from aideon_agents.drawing.themes import LIGHT
@@ -57,20 +59,23 @@ ID_LENGTH = 40
 """Characters of a name that an id takes over; a number keeps ids apart beyond that."""
 
 
-def mermaid(topology: Topology) -> str:
+def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
     """Draw a graph as Mermaid source.
 
     Args:
         topology: The graph.
+        annotations: What is said of it beside its shape; None: nothing.
 
     Returns:
         A flowchart with the graph's name as its title, ending in a newline.
     """
     meetings, edges = _meetings(topology)
     short = ids(topology)
-    lines = ["---", f"title: {json.dumps(topology.name, ensure_ascii=False)}", "---"]
+    said = annotations or Annotations()
+    name = " · ".join(filter(None, [said.title or topology.name, said.caption]))
+    lines = ["---", f"title: {json.dumps(name, ensure_ascii=False)}", "---"]
     lines.append("flowchart TD")
-    lines += _inside(topology, None, short, "  ")
+    lines += _Inside(topology, short, said).lines(None, "  ")
     lines += [f"  {_edge(edge, short)}" for edge in edges]
     kinds = {node.id: node.kind for node in topology.nodes}
     for kind, colours in _colours().items():
@@ -82,6 +87,8 @@ def mermaid(topology: Topology) -> str:
     if meetings:
         lines.append(f"  classDef is_meeting fill:{LIGHT.line},stroke:{LIGHT.line}")
         lines.append(f"  class {','.join(short[one] for one in meetings)} is_meeting")
+    lines += _marks(topology, short, said)
+    lines += _way(topology, edges, said)
     return "\n".join(lines) + "\n"
 
 
@@ -149,27 +156,79 @@ def _colours() -> dict[Kind, str]:
     }
 
 
-def _inside(
-    topology: Topology, parent: str | None, ids: dict[str, str], indent: str
-) -> Iterator[str]:
-    for node in topology.nodes:
-        if node.parent == parent:
-            yield indent + _node(node, ids)
-    for group in topology.groups:
-        if group.parent == parent:
-            yield f'{indent}subgraph {ids[group.id]}["{_escaped(group.label)}"]'
-            for end in (group.entry, group.exit):
-                if end in ids:
-                    yield f'{indent}  {ids[end]}((" "))'
-            yield from _inside(topology, group.id, ids, indent + "  ")
-            yield f"{indent}end"
+class _Inside:
+    """What stands in the levels of a graph."""
+
+    def __init__(self, topology: Topology, ids: dict[str, str], annotations: Annotations) -> None:
+        self._topology = topology
+        self._ids = ids
+        self._notes = annotations.notes
+
+    def lines(self, parent: str | None, indent: str) -> Iterator[str]:
+        """One level, and those below it."""
+        ids = self._ids
+        for node in self._topology.nodes:
+            if node.parent == parent:
+                yield indent + self._node(node)
+        for group in self._topology.groups:
+            if group.parent == parent:
+                label = " · ".join([_escaped(group.label), *self._said(group.id)])
+                yield f'{indent}subgraph {ids[group.id]}["{label}"]'
+                for end in (group.entry, group.exit):
+                    if end in ids:
+                        yield f'{indent}  {ids[end]}((" "))'
+                yield from self.lines(group.id, indent + "  ")
+                yield f"{indent}end"
+
+    def _node(self, node: Node) -> str:
+        before, after = SHAPES[node.kind]
+        says_its_kind = node.kind in {"start", "end", "function", node.label}
+        rows = [_escaped(node.label), *([] if says_its_kind else [f"({node.kind})"])]
+        rows += self._said(node.id)
+        return f'{self._ids[node.id]}{before}"{"<br/>".join(rows)}"{after}'
+
+    def _said(self, one: str) -> Iterator[str]:
+        """What is said of a node or group, a row each."""
+        note = self._notes.get(one, Note())
+        badges = ", ".join(badge.text for badge in note.badges)
+        for row in (" · ".join(note.figures), note.foot, note.subtitle, badges):
+            if row:
+                yield _escaped(row)
 
 
-def _node(node: Node, ids: dict[str, str]) -> str:
-    before, after = SHAPES[node.kind]
-    says_its_kind = node.kind in {"start", "end", "function", node.label}
-    kind = "" if says_its_kind else f"<br/>({node.kind})"
-    return f'{ids[node.id]}{before}"{_escaped(node.label)}{kind}"{after}'
+def _marks(topology: Topology, ids: dict[str, str], said: Annotations) -> Iterator[str]:
+    """The looks of nodes that were not run, or that something happened to."""
+    for look, colours in (
+        ("faint", "opacity:0.6,stroke-dasharray:4 3"),
+        ("bad", f"stroke:{LIGHT.tones['bad'][1]},stroke-width:3px"),
+    ):
+        members = [
+            ids[node.id]
+            for node in topology.nodes
+            if (note := said.notes.get(node.id))
+            and (note.emphasis == look or any(badge.tone == look for badge in note.badges))
+        ]
+        if members:
+            yield f"  classDef is_{look} {colours}"
+            yield f"  class {','.join(members)} is_{look}"
+
+
+def _way(topology: Topology, edges: list[Edge], said: Annotations) -> Iterator[str]:
+    """The way that was taken stands out, and what was not taken stands back."""
+    if said.taken is None:
+        return
+    ends = {node.id for node in topology.nodes}
+    taken = taken_legs(edges, said.taken, ends)
+    known = taken | taken_legs(edges, said.unknown, ends)
+    ways = [(edge.source, edge.target) for edge in edges]
+    # Of several conditions on one way nobody knows which it was.
+    times = Counter(ways)
+    strong = [str(index) for index, way in enumerate(ways) if way in taken and times[way] == 1]
+    idle = [str(index) for index, way in enumerate(ways) if way not in known]
+    if strong:
+        yield f"  linkStyle {','.join(strong)} stroke-width:3px"
+    if idle:
+        yield f"  linkStyle {','.join(idle)} opacity:0.4"
 
 
 def _edge(edge: Edge, ids: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ a screen reader, and to a script in `data-` attributes.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
@@ -24,6 +25,7 @@ from aideon_agents.drawing.themes import style
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aideon_agents.drawing.annotations import Way
     from aideon_agents.drawing.cards import Card
     from aideon_agents.drawing.picture import Box, Frame, Line, Picture, Pill
     from aideon_agents.drawing.themes import Theme
@@ -33,8 +35,11 @@ _BASELINE = 0.36
 """From the middle of a line of text down to its foot, by the font's size."""
 _ALONE, _ROWS = 0.5, (0.36, 0.70)
 """Where a card's name stands alone, and where with its subtitle, of the height of a plain card."""
-_FIGURES_DOWN, _BAR_DOWN, _BAR_HEIGHT = 66, 80, 5
+_FIGURES_DOWN, _BAR_DOWN, _BAR_HEIGHT, _FOOT_DOWN = 66, 80, 5, 100
 _BADGE_HEIGHT = 20
+
+_UNWRITABLE = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML may hold, and the name of a node may."""
 
 _WHOLE = """\
 <svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
@@ -42,9 +47,6 @@ viewBox="0 0 {width} {height}" class="aideon-{mark}" role="graphics-document doc
 aria-labelledby="title-{mark}" aria-describedby="about-{mark}">
 <title id="title-{mark}">{title}</title>
 <desc id="about-{mark}">{description}</desc>
-<style>
-{style}
-</style>
 {body}
 </svg>
 """
@@ -66,17 +68,42 @@ def svg(
     Raises:
         UserError: The extra for pictures is not installed.
     """
-    picture = laid_out(topology, annotations)
-    tell = Teller(topology)
-    body = "\n".join(_Body(topology, tell, annotations or Annotations()).lines(picture))
+    picture, body = _drawn(topology, annotations)
     mark = hashlib.sha256(f"{theme} {body}".encode()).hexdigest()[:8]
+    sheet = f"<style>\n{style(theme, f'.aideon-{mark}')}\n</style>\n"
+    return _whole(topology, picture, mark, sheet + body)
+
+
+def unstyled(topology: Topology, annotations: Annotations | None = None) -> str:
+    """Draw a graph as SVG for a page whose own style sheet speaks of the class `aideon-page`.
+
+    Args:
+        topology: The graph.
+        annotations: What is said of it beside its shape; None: nothing.
+
+    Returns:
+        As `svg`, without a style sheet.
+
+    Raises:
+        UserError: The extra for pictures is not installed.
+    """
+    picture, body = _drawn(topology, annotations)
+    return _whole(topology, picture, "page", body)
+
+
+def _drawn(topology: Topology, annotations: Annotations | None) -> tuple[Picture, str]:
+    picture = laid_out(topology, annotations)
+    body = _Body(topology, Teller(topology), annotations or Annotations())
+    return picture, "\n".join(body.lines(picture))
+
+
+def _whole(topology: Topology, picture: Picture, mark: str, body: str) -> str:
     return _WHOLE.format(
         width=picture.width,
         height=picture.height,
         mark=mark,
         title=escape(picture.title),
-        description=escape(tell.whole()),
-        style=style(theme, f".aideon-{mark}"),
+        description=escape(Teller(topology).whole()),
         body=body,
     )
 
@@ -87,8 +114,11 @@ class _Body:
     def __init__(self, topology: Topology, tell: Teller, annotations: Annotations) -> None:
         self._tell = tell
         self._taken = None
+        self._unknown: set[Way] = set()
         if annotations.taken is not None:
-            self._taken = taken_legs(topology.legs, annotations.taken)
+            ends = {node.id for node in topology.nodes}
+            self._taken = taken_legs(topology.legs, annotations.taken, ends)
+            self._unknown = taken_legs(topology.legs, annotations.unknown, ends) - self._taken
 
     def lines(self, picture: Picture) -> Iterator[str]:
         wide, high = number(picture.width), number(picture.height)
@@ -99,7 +129,8 @@ class _Body:
             yield _text("caption", at, HEADING_DOWN, picture.caption, "end")
         shapes = picture.shapes
         yield from (self._frame(frame) for frame in shapes.frames)
-        yield from (self._line(line) for line in shapes.lines)
+        # What was taken lies above what was not, where two meet.
+        yield from (self._line(line) for line in sorted(shapes.lines, key=self._weight))
         for x, y in shapes.dots:
             yield f'<circle class="dot" cx="{number(x)}" cy="{number(y)}" r="3.5"/>'
         yield from (self._box(box) for box in shapes.boxes)
@@ -118,12 +149,19 @@ class _Body:
             f' height="{number(frame.height - 1)}" rx="14"/>{name}</g>'
         )
 
+    def _weight(self, line: Line) -> int:
+        """1 for a line that was taken, -1 for one that was not; 0: nobody knows."""
+        way = (line.source, line.target)
+        if self._taken is None or way in self._unknown:
+            return 0
+        return 1 if way in self._taken else -1
+
     def _line(self, line: Line) -> str:
         kinds = ["way"]
         if line.conditional:
             kinds.append("if")
-        if self._taken is not None:
-            kinds.append("strong" if (line.source, line.target) in self._taken else "idle")
+        if weight := self._weight(line):
+            kinds.append("strong" if weight > 0 else "idle")
         said = self._tell.way(line.source, line.target, line.conditions)
         drawn = f'<path d="{stroke(line.points, ends_in_arrow=line.ends_in_arrow)}"/>'
         if line.ends_in_arrow:
@@ -201,6 +239,8 @@ def _figures(card: Card, wide: float) -> Iterator[str]:
         filled = (right - left) * min(1.0, max(0.0, share))
         if filled:
             yield f'<rect class="share" {bar} width="{number(max(_BAR_HEIGHT, filled))}"/>'
+    if card.note.foot:
+        yield _text("foot", left, _FOOT_DOWN, card.note.foot)
 
 
 def _pill(pill: Pill | None) -> str:
@@ -227,7 +267,13 @@ def _text(kind: str, x: float, middle: float, text: str, anchor: str = "start") 
     return f'<text{named} x="{number(x)}" y="{down}"{anchored}>{escape(text)}</text>'
 
 
-_SIZES = {"heading": 16, "caption": 14, "name": cards.NAME_SIZE, "word": cards.BADGE_SIZE}
+_SIZES = {
+    "heading": 16,
+    "caption": 14,
+    "name": cards.NAME_SIZE,
+    "word": cards.BADGE_SIZE,
+    "foot": cards.BADGE_SIZE,
+}
 
 
 def _moved(x: float, y: float) -> str:
@@ -235,7 +281,8 @@ def _moved(x: float, y: float) -> str:
 
 
 def _data(**values: str) -> str:
-    return " ".join(f"data-{name}={quoteattr(value)}" for name, value in values.items())
+    written = {name: _UNWRITABLE.sub("\ufffd", value) for name, value in values.items()}
+    return " ".join(f"data-{name}={quoteattr(value)}" for name, value in written.items())
 
 
 def _role(role: str, label: str) -> str:

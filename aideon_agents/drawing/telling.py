@@ -44,7 +44,7 @@ class Teller:
     def node(self, node: Node, note: Note) -> str:
         """A node, its kind, and what is said of it."""
         kind = "" if node.kind in {node.label, "start", "end"} else node.kind
-        said = [node.label, kind, note.subtitle or "", *note.figures]
+        said = [node.label, kind, note.subtitle or "", *note.figures, note.foot]
         return ", ".join(filter(None, [*said, *(badge.text for badge in note.badges)]))
 
     def way(self, source: str, target: str, conditions: Sequence[str]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
+from aideon_agents.drawing.annotations import Annotations, Note
 from aideon_agents.drawing.flow import ENTRY, EXIT, Flow, levels
 from aideon_agents.drawing.topology import Node
 
@@ -19,24 +21,30 @@ WIDTH = 80
 """Cells: a terminal's, unless its width is known."""
 
 
-def text(topology: Topology, *, width: int = WIDTH) -> str:
+def text(topology: Topology, annotations: Annotations | None = None, *, width: int = WIDTH) -> str:
     """Draw a graph as an outline.
 
     Args:
         topology: The graph.
+        annotations: What is said of it beside its shape; None: nothing.
         width: How many cells a line may take; names take at most half of that.
 
     Returns:
         Lines, the graph's name first, ending in a newline.
     """
-    lines = [topology.name, "", *_Outline(topology, max(1, width // 2)).level(None)]
+    said = annotations or Annotations()
+    # How a run ended stands at the end of a title, and is not to be cut off.
+    title = textwrap.wrap(said.title or topology.name, width, break_long_words=False)
+    head = [*title, *filter(None, [said.caption]), ""]
+    lines = [*head, *_Outline(topology, said, max(1, width // 2)).level(None)]
     return "".join(_cut(line, width).rstrip() + "\n" for line in lines)
 
 
 class _Outline:
     """Draws the levels of one graph, each item once; a second way to it points there."""
 
-    def __init__(self, topology: Topology, room: int) -> None:
+    def __init__(self, topology: Topology, annotations: Annotations, room: int) -> None:
+        self._said = annotations
         self._room = room
         self._flows = {group: Flow(level) for group, level in levels(topology).items()}
         self._items = {one.id: one for one in (*topology.nodes, *topology.groups)}
@@ -68,13 +76,23 @@ class _Outline:
         one = self._items[item]
         if item in self._flows:
             yield f"▾ {self._name(item)}"
+            yield from self._figures(item)
             yield from (f"  {line}" for line in self.level(item))
-        elif isinstance(one, Node) and one.kind == "graph":
+            return
+        if isinstance(one, Node) and one.kind == "graph":
             yield f"▸ {self._name(item)}"
         elif isinstance(one, Node) and one.kind not in {"start", "end", "function", one.label}:
             yield f"{self._name(item)} ({one.kind})"
         else:
             yield self._name(item)
+        yield from self._figures(item)
+
+    def _figures(self, item: str) -> Iterator[str]:
+        note = self._said.notes.get(item, Note())
+        said = " · ".join(filter(None, [*note.figures, note.foot, note.subtitle]))
+        marks = " ".join(f"[{badge.text}]" for badge in note.badges)
+        if said or marks:
+            yield "  " + " ".join(filter(None, [said, marks]))
 
     def _loops(self, flow: Flow, item: str) -> Iterator[str]:
         ways_out = [edge for edges in flow.forward[item].values() for edge in edges]
@@ -83,7 +101,14 @@ class _Outline:
         for target, edges in flow.back[item].items():
             condition = self._conditions(edges)
             when = f"{condition}: " if condition else ""
-            yield f"  ↺ {when}back to {self._name(target)}{until}"
+            idle = ", not taken" if self._is_idle(edges) else ""
+            yield f"  ↺ {when}back to {self._name(target)}{until}{idle}"
+
+    def _is_idle(self, edges: Iterable[Edge]) -> bool:
+        """Whether it is known that none of some edges was taken."""
+        ways = {(edge.source, edge.target) for edge in edges}
+        known = self._said.taken
+        return known is not None and not ways & {*known, *self._said.unknown}
 
     def _branches(self, flow: Flow, item: str) -> Iterator[str]:
         conditions = {way: self._conditions(edges) for way, edges in flow.forward[item].items()}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import to_json
 
-from aideon_agents.ledger import batch_outputs
+from aideon_agents.ledger import batch_outputs, item_turns
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.scopes import Account
 from aideon_agents.ledger.pricing import usd, usd_text
@@ -84,6 +84,10 @@ class ItemStart:
     """It has had no run before, and so no calls."""
     limit_nanousd: int | None
     """What it may cost in all of its runs; None: nothing of its own limits it."""
+    seen_attempts: int | None = None
+    """How often it had been started when it was looked at, where several may run a batch: of those
+    who saw the same, one begins, and one that has been overtaken writes down no end. None: nobody
+    else runs this batch."""
 
 
 def begin(tx: Statements, start: ItemStart) -> None:
@@ -95,7 +99,9 @@ def begin(tx: Statements, start: ItemStart) -> None:
 
     Raises:
         SameId: There was one with its id before.
+        Overtaken: Somebody else has begun it since.
     """
+    item_turns.refuse_overtaken(tx, start)
     names = {name: getattr(start, name) for name in ("batch_id", "position", "item_id")}
     if tx.select(_SAME_ID, names):
         raise SameId

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aideon_agents.ledger import batches
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -50,14 +52,15 @@ def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
 
 
 def written(ledger: Ledger, batch_id: str, lines: int) -> None:
-    """Remove what OUT holds by now.
+    """Remove what OUT holds by now, unless the batch is another process's, whose OUT is another.
 
     Args:
         ledger: Where it is.
         batch_id: The batch.
         lines: How many lines OUT has, safe on the disk.
     """
-    ledger.database.write(_WRITTEN, {"batch_id": batch_id, "lines": lines})
+    ours = {"batch_id": batch_id, **batches.owner()}
+    ledger.database.write(_WRITTEN, {**ours, "lines": lines})
 
 
 def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:
@@ -94,7 +97,10 @@ _OUTPUTS = (
     "SELECT position, document FROM outputs WHERE batch_id = :batch_id"
     " AND position >= :first AND position < :end ORDER BY position"
 )
-_WRITTEN = "DELETE FROM outputs WHERE batch_id = :batch_id AND position < :lines"
+_WRITTEN = (
+    "DELETE FROM outputs WHERE batch_id = :batch_id AND position < :lines"  # noqa: S608 - ours
+    f" AND EXISTS (SELECT 1 FROM batches WHERE {batches.OURS})"
+)
 _FIRST_LOST = (
     "SELECT MIN(items.position) AS first FROM items LEFT JOIN outputs"
     " ON outputs.batch_id = items.batch_id AND outputs.position = items.position"

@@ -1,16 +1,18 @@
 """Batches: what is known of each, who runs it, and what all of its items have cost.
 
 A batch is found again by its identity, so that the same command goes on where it stopped. One
-process runs it at a time, and says every few seconds that it still does.
+process runs it at a time, and says every few seconds that it still does. Where workers run it
+(`batch_workers`), that process follows it, and the batch goes on when it is gone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from aideon_agents.errors import BatchNotFound, UserError
+from aideon_agents.errors import BatchNotFound, RunError, UserError
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.scopes import Account
 from aideon_agents.ledger.clock import now, utc_text
@@ -19,13 +21,20 @@ from aideon_agents.ledger.processes import Process, is_gone, this_process
 from aideon_agents.ledger.reports import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aideon_agents.ledger.database import Row
     from aideon_agents.ledger.store import Ledger
 
 BatchStatus = Literal["running", "completed", "stopped", "crashed"]
-"""`crashed` is worked out on reading, as for a run. A batch that waits for answers is stopped."""
+"""`crashed` is worked out on reading, as for a run. A batch that waits for answers is stopped, and
+one that workers run is running without the process that started it."""
+
+DISTRIBUTED = "distributed"
+"""The engine of batches that workers run."""
+
+CUT_OFF = 2
+"""What `is_cancelled` says when items in flight are not waited for."""
 
 SILENT = 60.0
 """Seconds without a word after which another machine's process counts as gone."""
@@ -51,6 +60,8 @@ class BatchStart:
     """What each item may cost; None: nothing of its own limits it."""
     out_path: str
     """The file that its results go to."""
+    work: Mapping[str, Any] | None = None
+    """What workers need to know to run its items, as JSON values; None: no worker does."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +73,12 @@ class Batch(BatchStart):
     """Why it ended before its end; None: it did not, or its process is gone."""
     is_cancelled: bool
     """Somebody asked for its end."""
+    is_cut_off: bool
+    """And what is in flight is not waited for."""
     owner: Process
-    """Who runs it, or did last."""
+    """Who runs it, or follows it, or did last."""
+    is_abandoned: bool
+    """Its row says that it is running, and that process is gone."""
     started_at: str
     seen_at: str
     """When its process last said that it runs it."""
@@ -89,7 +104,7 @@ def find_same(ledger: Ledger, identity: str) -> Batch | None:
         Its row; None: there is none yet.
     """
     for row in ledger.select(_SAME, {"identity": identity}):
-        return _batch(row)
+        return read(row)
     return None
 
 
@@ -114,7 +129,7 @@ def find_batch(ledger: Ledger, ref: str) -> Batch:
     found = ledger.select(_FROM, {"first": start, "last": start + "\uffff"}) if start else []
     rows = [row for row in found if row["batch_id"] == start] or found
     if len(rows) == 1:
-        return _batch(rows[0])
+        return read(rows[0])
     if not rows:
         raise BatchNotFound(f"no batch {ref!r} in {ledger.path}: `aideon batches list` shows them")
     named = ", ".join(row["batch_id"] for row in rows[:_NAMED_AT_MOST])
@@ -132,29 +147,33 @@ def batches(ledger: Ledger, limit: int) -> list[Batch]:
     Returns:
         Their rows. A batch whose process is gone reads `crashed`.
     """
-    return [_batch(row) for row in ledger.select(_NEWEST, {"most": limit})]
+    return [read(row) for row in ledger.select(_NEWEST, {"most": limit})]
 
 
-def take(ledger: Ledger, start: BatchStart, limit: int | None) -> None:
+def take(
+    ledger: Ledger, start: BatchStart, limit: int | None, graph: Mapping[str, Any] | None = None
+) -> None:
     """Start a batch in this process, or go on with it, under the limits of this time.
 
     Args:
         ledger: Where it is written.
         start: What is known of it; the id of the batch that has its identity, if there is one.
         limit: What all of it may cost, in nano-dollars; None: nothing of its own limits it.
+        graph: The plain model of what its items run; None: it is not kept.
 
     Raises:
         UserError: Another process runs it.
     """
-    at = utc_text(now())
-    values = {**vars(start), "rehearsed": int(start.rehearsed), **_owner(), "at": at}
+    texts = {"work": _json(start.work), "graph": _json(graph), "at": utc_text(now())}
+    values = {**vars(start), "rehearsed": int(start.rehearsed), **owner(), **texts}
     with ledger.database.transaction() as tx:
         for row in tx.select(_ONE, {"batch_id": start.batch_id}):
-            refuse_if_running(_batch(row))
+            refuse_if_running(read(row))
             tx.write(_GO_ON, values)
             break
         else:
             tx.write(_START, values)
+        tx.write(_NO_REFUSALS, {"batch_id": start.batch_id})
         accounts.limited(tx, _account(start.batch_id), limit)
 
 
@@ -167,10 +186,26 @@ def refuse_if_running(seen: Batch) -> None:
     Raises:
         UserError: One does.
     """
-    if seen.status == "running":
+    if seen.status == "running" and not seen.is_abandoned:
         raise UserError(
             f"batch {seen.batch_id} is running in process {seen.owner.pid} on {seen.owner.host}: "
             f"wait for it, or end it with `aideon batches cancel {seen.batch_id}`"
+        )
+
+
+def refuse_if_with_workers(seen: Batch) -> None:
+    """Refuse to run a batch here, or forget it, while workers run it.
+
+    Args:
+        seen: Its row.
+
+    Raises:
+        UserError: They do, be it followed or not.
+    """
+    if seen.status == "running" and seen.engine == DISTRIBUTED:
+        raise UserError(
+            f"batch {seen.batch_id} is run by workers: go on with --engine distributed, or end it "
+            f"with `aideon batches cancel {seen.batch_id}`"
         )
 
 
@@ -182,27 +217,33 @@ def is_to_end(ledger: Ledger, batch_id: str) -> bool:
         batch_id: The batch.
 
     Returns:
-        Whether somebody cancelled it, or another process has taken it for dead.
+        Whether somebody cancelled it.
+
+    Raises:
+        RunError: Another process has taken this one for dead, and the batch is its own now.
     """
-    owned = {"batch_id": batch_id, **_owner(), "at": utc_text(now())}
+    owned = {"batch_id": batch_id, **owner(), "at": utc_text(now())}
     with ledger.database.transaction() as tx:
         is_ours = tx.write(_SEEN, owned) == 1
-        rows = tx.select(_ONE, {"batch_id": batch_id})
-    return not is_ours or any(row["is_cancelled"] for row in rows)
+        (row,) = tx.select(_ONE, {"batch_id": batch_id})
+    if not is_ours and row["status"] == "running":
+        raise RunError(
+            f"batch {batch_id} is that of process {row['pid']} on {row['host']} by now: this one "
+            "gave no sign of life for too long; what it had not written to its OUT is kept"
+        )
+    return not is_ours or bool(row["is_cancelled"])
 
 
 def finish(ledger: Ledger, batch_id: str, status: BatchStatus, stop_reason: str | None) -> None:
     """Write down that this process runs a batch no longer, unless another has taken it over."""
     at = utc_text(now())
     ends = {"batch_id": batch_id, "status": status, "stop_reason": stop_reason, "at": at}
-    ledger.database.write(_FINISH, {**ends, **_owner()})
+    ledger.database.write(_FINISH, {**ends, **owner()})
 
 
 def cancel(ledger: Ledger, batch_id: str) -> None:
     """Ask for a batch's end; the process that runs it sees it within seconds."""
-    ledger.database.write(
-        "UPDATE batches SET is_cancelled = 1 WHERE batch_id = :batch_id", {"batch_id": batch_id}
-    )
+    ledger.database.write(_CANCEL, {"batch_id": batch_id})
 
 
 def forget(ledger: Ledger, batch_id: str) -> None:
@@ -244,6 +285,12 @@ def node_money(ledger: Ledger, batch_id: str) -> list[NodeTotals]:
     return sorted(nodes, key=lambda node: (-node.usd, node.node_path))
 
 
+def graph_of(ledger: Ledger, batch_id: str) -> Mapping[str, Any] | None:
+    """The plain model of what a batch's items run; None: nobody kept it."""
+    rows = ledger.select("SELECT graph FROM batches WHERE batch_id = :batch", {"batch": batch_id})
+    return next((json.loads(row["graph"]) for row in rows if row["graph"]), None)
+
+
 def spent_nanousd(ledger: Ledger, batch_id: str) -> int:
     """What counts against a batch's budget: what is spent, and what may have been."""
     key = _account(batch_id).key
@@ -262,14 +309,27 @@ def _totals(row: Row) -> Totals:
     return Totals(**counts, usd=usd(nanousd), complete=known == counts["calls"])
 
 
-def _batch(row: Row) -> Batch:
+def read(row: Row) -> Batch:
+    """A batch from its row.
+
+    Args:
+        row: Its columns.
+    """
     fields: dict[str, Any] = dict(row)
     fields["owner"] = Process(fields.pop("host"), fields.pop("pid"), fields.pop("process_start"))
-    if fields["status"] == "running" and _is_abandoned(fields["owner"], fields["seen_at"]):
+    is_running = fields["status"] == "running"
+    fields["is_abandoned"] = is_running and _is_abandoned(fields["owner"], fields["seen_at"])
+    if fields["is_abandoned"] and fields["engine"] != DISTRIBUTED:
         fields["status"] = "crashed"
+    fields["is_cut_off"] = fields["is_cancelled"] == CUT_OFF
+    fields["work"] = None if fields["work"] is None else json.loads(fields["work"])
     for flag in ("rehearsed", "is_cancelled"):
         fields[flag] = bool(fields[flag])
     return Batch(**fields)
+
+
+def _json(values: Mapping[str, Any] | None) -> str | None:
+    return None if values is None else json.dumps(values)
 
 
 def _is_abandoned(owner: Process, seen_at: str) -> bool:
@@ -279,7 +339,8 @@ def _is_abandoned(owner: Process, seen_at: str) -> bool:
     return seen_at < utc_text(now() - timedelta(seconds=SILENT))
 
 
-def _owner() -> dict[str, Any]:
+def owner() -> dict[str, Any]:
+    """This process, as `OURS` asks for it."""
     process = this_process()
     return {"host": process.host, "pid": process.pid, "process_start": process.start}
 
@@ -292,30 +353,39 @@ _COUNTS: Sequence[str] = (
     "nanousd",
     "known",
 )
-_SAME = "SELECT * FROM batches WHERE identity = :identity"
-_ONE = "SELECT * FROM batches WHERE batch_id = :batch_id"
-_FROM = "SELECT * FROM batches WHERE batch_id >= :first AND batch_id < :last ORDER BY batch_id"
-_NEWEST = "SELECT * FROM batches ORDER BY started_at DESC, batch_id DESC LIMIT :most"
+ROWS = (
+    "SELECT batch_id, identity, workflow, target, rehearsed, engine, items, item_limit_nanousd,"
+    " out_path, status, stop_reason, is_cancelled, host, pid, process_start, started_at, seen_at,"
+    " ended_at, work FROM batches"
+)
+"""What `read` takes: everything but the graph, which is long and read only to be drawn."""
+_SAME = f"{ROWS} WHERE identity = :identity"
+_ONE = f"{ROWS} WHERE batch_id = :batch_id"
+_FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id < :last ORDER BY batch_id"
+_NEWEST = f"{ROWS} ORDER BY started_at DESC, batch_id DESC LIMIT :most"
 _START = (
     "INSERT INTO batches (batch_id, identity, workflow, target, rehearsed, engine, items,"
     " item_limit_nanousd, out_path, status, is_cancelled, host, pid, process_start, started_at,"
-    " seen_at) VALUES (:batch_id, :identity, :workflow, :target, :rehearsed, :engine, :items,"
-    " :item_limit_nanousd, :out_path, 'running', 0, :host, :pid, :process_start, :at, :at)"
+    " seen_at, work, graph) VALUES (:batch_id, :identity, :workflow, :target, :rehearsed, :engine, :items,"
+    " :item_limit_nanousd, :out_path, 'running', 0, :host, :pid, :process_start, :at, :at, :work,"
+    " :graph)"
 )
 _GO_ON = (
     "UPDATE batches SET target = :target, engine = :engine, out_path = :out_path,"
     " item_limit_nanousd = :item_limit_nanousd, status = 'running', stop_reason = NULL,"
-    " is_cancelled = 0, host = :host, pid = :pid, process_start = :process_start,"
-    " seen_at = :at, ended_at = NULL WHERE batch_id = :batch_id"
+    " is_cancelled = 0, host = :host, pid = :pid, process_start = :process_start, work = :work,"
+    " graph = :graph, seen_at = :at, ended_at = NULL WHERE batch_id = :batch_id"
 )
-_OURS = (
+_CANCEL = "UPDATE batches SET is_cancelled = 1 WHERE batch_id = :batch_id AND is_cancelled = 0"
+OURS = (
     "batch_id = :batch_id AND host = :host AND pid = :pid"
     " AND COALESCE(process_start, '') = COALESCE(:process_start, '') AND status = 'running'"
 )
-_SEEN = f"UPDATE batches SET seen_at = :at WHERE {_OURS}"  # noqa: S608 - ours, as below
+_SEEN = f"UPDATE batches SET seen_at = :at WHERE {OURS}"  # noqa: S608 - ours, as below
+_NO_REFUSALS = "DELETE FROM refusals WHERE batch_id = :batch_id"
 _FINISH = (
     "UPDATE batches SET status = :status, stop_reason = :stop_reason, ended_at = :at,"  # noqa: S608
-    f" seen_at = :at WHERE {_OURS}"
+    f" seen_at = :at WHERE {OURS}"
 )
 _MONEY = """
     SELECT {keys}, COUNT(*) AS calls,

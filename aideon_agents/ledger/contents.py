@@ -48,15 +48,22 @@ def _plain(message: Any) -> Any:
 
 
 def _json(values: Any) -> str:
-    return json.dumps(_redacted(values), ensure_ascii=False, default=repr)
+    return json.dumps(redacted(values), ensure_ascii=False, default=repr)
 
 
-def _redacted(value: Any) -> Any:
-    """The same values with `[key]` for keys: in the texts, because in JSON quotes are escaped."""
+def redacted(value: Any) -> Any:
+    """The same values with `[key]` for keys: in the texts, because in JSON quotes are escaped.
+
+    Args:
+        value: JSON values, what was said among them.
+
+    Returns:
+        A copy.
+    """
     if isinstance(value, str):
         return without_keys(value)
     if isinstance(value, list):
-        return [_redacted(one) for one in cast("list[Any]", value)]
+        return [redacted(one) for one in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {name: _redacted(one) for name, one in cast("dict[Any, Any]", value).items()}
+        return {name: redacted(one) for name, one in cast("dict[Any, Any]", value).items()}
     return value

@@ -239,7 +239,39 @@ def m006_batches(db: Database) -> None:
     db.execute("CREATE INDEX runs_item ON runs (batch_id, item_id) WHERE batch_id IS NOT NULL")
 
 
-STEPS = (m001_runs, m002_calls, m003_contents, m004_resumable_runs, m005_budgets, m006_batches)
+def m007_distributed_batches(db: Database) -> None:
+    """What workers need to know of a batch that they run, and why some of them do not.
+
+    `graph` is the plain model of what its items run, kept once for all of their runs; NULL: nobody
+    kept it.
+    `work` is what the batch was told, as JSON: the hash of its workflow's file, tier, chains and
+    limits; no tasks, inputs or keys. NULL: this process runs it itself. `is_cancelled` has a second
+    value from here on, 2: what is in flight is cut off as well. `refusals` has a row for each worker
+    that cannot run a batch, with one line that says why.
+    """
+    db.execute("ALTER TABLE batches ADD COLUMN work TEXT")
+    db.execute("ALTER TABLE batches ADD COLUMN graph TEXT")
+    db.execute("""
+        CREATE TABLE refusals (
+            batch_id TEXT NOT NULL,
+            host TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            refused_at TEXT NOT NULL,
+            PRIMARY KEY (batch_id, host, pid)
+        )
+    """)
+
+
+STEPS = (
+    m001_runs,
+    m002_calls,
+    m003_contents,
+    m004_resumable_runs,
+    m005_budgets,
+    m006_batches,
+    m007_distributed_batches,
+)
 MIGRATIONS = Migrations("aideon_agents")
 for step in STEPS:
     MIGRATIONS()(step)

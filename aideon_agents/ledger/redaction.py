@@ -10,7 +10,8 @@ _KEY_VARIABLES = ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "OPENAI_API_KEY", "
 _LOOKS_LIKE_A_KEY = re.compile(
     r"""
     (?P<lead> bearer \s+ ) [^\s"',;]+                # an Authorization header
-    | \b (?: sk- | tgp_ | hf_ ) [\w*.-]{3,} [\w*]    # with stars where the middle is hidden
+    # With stars where the middle is hidden. HF_TOKEN is no key, but the name of one.
+    | \b (?: sk- | tgp_ | (?-i: hf_ ) ) [\w*.-]{3,} [\w*]
     | \b [0-9a-f]{64} \b                            # Together's older keys
     """,
     re.VERBOSE | re.IGNORECASE,

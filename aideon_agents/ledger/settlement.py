@@ -95,7 +95,7 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
         time_to_first_token_ms=call.first_token_ms,
         response_model=model,
         error_type=type(error).__name__,
-        error=str(error) or type(error).__name__,
+        error=_words(error),
         usage=usage,
         usage_source="reported" if usage else "none",
         cost_nanousd=cost.nanousd,
@@ -112,6 +112,12 @@ def _status(error: BaseException) -> CallStatus:
     if isinstance(error, CANCELLED):
         return "cancelled"
     return "truncated" if isinstance(error, Partial) else "error"
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, or its class. A cancellation says an object that only LangGraph knows."""
+    words = "" if isinstance(error, CANCELLED) else str(error)
+    return words or type(error).__name__
 
 
 def _unbilled(error: BaseException) -> bool:

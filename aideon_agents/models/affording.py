@@ -17,7 +17,7 @@ from unicodedata import normalize
 from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
-from aideon_agents.ledger.budgets.holds import refusal
+from aideon_agents.ledger.budgets.holds import Refusal, refusal
 from aideon_agents.ledger.clock import now, utc_text
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.pricing import OWN_SERVER, price, usd
@@ -25,14 +25,13 @@ from aideon_agents.ledger.usage import Usage
 from aideon_agents.state import node_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
     from langchain_core.runnables import RunnableConfig
 
     from aideon_agents.ledger.budgets.accounts import Standing
-    from aideon_agents.ledger.budgets.holds import Refusal
     from aideon_agents.ledger.budgets.purse import Purse
     from aideon_agents.ledger.budgets.scopes import Place
     from aideon_agents.models.attempts import Candidate
@@ -82,9 +81,11 @@ class Asked:
         sent |= payload.get("extra_body") or {}
         messages: Sequence[Any] = sent.get("messages") or ()
         added = _PER_CALL + _PER_MESSAGE * len(messages)
+        rooms = [sent[name] for name in _ROOM if sent.get(name) is not None]
         return cls(
             bound=_bytes(sent) + added if all(map(_is_text, messages)) else None,
-            max_tokens=max((sent[name] for name in _ROOM if sent.get(name)), default=None),
+            # Where a server takes it, -1 means as many as the model has.
+            max_tokens=max(rooms) if rooms and min(rooms) > 0 else None,
             answers=sent.get("n") or 1,
             is_text=not any(payload.get(name) for name in _SHAPED),
         )
@@ -178,6 +179,25 @@ class Affording:
             raise errors.TooDear(f"{candidate} costs too much for its budget", billed=False)
         raise exceeded(refused, candidate)
 
+    def behind(self, candidate: Candidate, is_waited_for: Callable[[str], bool]) -> Refusal | None:
+        """Whether an attempt has to stand behind those who wait already.
+
+        Args:
+            candidate: Who is to be asked.
+            is_waited_for: Whether anybody waits for room in an account, given its key.
+
+        Returns:
+            What it waits for; None: nothing, or it does not fit whoever is served first.
+        """
+        at = now()
+        needed = self.asked.worst(candidate, at)
+        limits = self.purse.budgets.seen(self._place(candidate, at))
+        refused = refusal(limits, needed)
+        if not needed or (refused and not refused.waits):
+            return None
+        waited = (one for one in limits if not one.warns and is_waited_for(one.account.key))
+        return next((Refusal(one, needed, waits=True) for one in waited), None)
+
     def _shortened(
         self, candidate: Candidate, at: datetime, most: int, refused: Refusal
     ) -> Held | Refusal:
@@ -253,10 +273,10 @@ def purse_of(config: RunnableConfig) -> Purse | None:
     """
     callbacks: Any = config.get("callbacks")
     handlers = callbacks if isinstance(callbacks, list) else getattr(callbacks, "handlers", ())
-    for handler in handlers:
-        if isinstance(handler, CostHandler):
-            return handler.purse(getattr(callbacks, "parent_run_id", None))
-    return None
+    parent = getattr(callbacks, "parent_run_id", None)
+    # The outermost run's comes first, also where a node begins a run inside it.
+    purses = [one.purse(parent) for one in handlers if isinstance(one, CostHandler)]
+    return purses[0].around(purses[1:]) if purses else None
 
 
 def _bytes(sent: Mapping[str, Any]) -> int:

@@ -143,6 +143,14 @@ class Attempts:
         """Whether nobody stands behind a candidate."""
         return candidate.position == len(self.line) - 1
 
+    def is_waited_for(self, candidate: Candidate) -> bool:
+        """Whether a candidate rests for its rate limit alone, not too long, and nobody is behind."""
+        return (
+            self.is_last(candidate)
+            and candidate.model_breaker.is_limited
+            and candidate.probe_in() < self.time_left()
+        )
+
     def soonest_back(self, candidate: Candidate) -> bool:
         """Whether everybody rests and this candidate for the shortest: then it is asked early."""
         probes = [one.probe_in() for one in self.line]

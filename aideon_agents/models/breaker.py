@@ -49,6 +49,12 @@ class Breaker:
         self._is_open = False
         self._is_probed = False
         self._why = ""
+        self._is_limited = False
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a limited rate opened it last: that is no failure, and soon over."""
+        return self._is_limited
 
     @property
     def why(self) -> str:
@@ -119,6 +125,7 @@ class Breaker:
 
     def _open(self, seconds: float, error: BaseException) -> None:
         self._is_open, self._why = True, str(error)
+        self._is_limited = isinstance(error, errors.RateLimited)
         self._open_until = max(self._open_until, self._clock() + min(seconds, _LONGEST_REST))
 
 

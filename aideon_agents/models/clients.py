@@ -18,7 +18,9 @@ import openai
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_CONNECT_TIMEOUT = 5.0  # seconds; how long an answer may take is the guard's business
+_CONNECT_TIMEOUT = 10.0
+"""Seconds, of which a loop with a thousand calls on their way may take some for itself. How long an
+answer may take is the guard's business."""
 
 
 class _Connections(httpx2.AsyncBaseTransport):

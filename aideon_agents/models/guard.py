@@ -106,6 +106,11 @@ class Guard(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream an answer; only a stream that broke before its first token is tried again."""
+        wanted: dict[str, Any] = {**kwargs, "stream": True}
+        if not self._should_stream(async_api=True, **wanted):
+            # LangChain would ask in one piece too, inside an attempt that is held for already.
+            yield cast("AIMessageChunk", await self.ainvoke(input, config, stop=stop, **kwargs))
+            return
         self._enter(input, config)
         while True:
             leave = await self._admitted()
@@ -255,7 +260,8 @@ class Guard(BaseChatModel):
             early = self.attempts.soonest_back(self.candidate)
             if leave := self.candidate.admit(early=early):
                 return leave
-            if not early or not self.attempts.time_left():
+            waits = early or self.attempts.is_waited_for(self.candidate)
+            if not waits or not self.attempts.time_left():
                 rest, why = self.candidate.rest_left(), self.candidate.why_resting()
                 skipped = f"{self.candidate} was not asked, it rests another {rest:.0f} s"
                 is_told = any(why in failure for failure in self.attempts.failures)

@@ -57,6 +57,8 @@ async def turn(
     """
     line = _Line(attempts, candidate)
     async with contextlib.aclosing(line):
+        if affording and (ahead := line.ahead(affording)):
+            await line.wait(affording.purse.budgets, ahead)
         while True:
             # The provider's first: who waits for one provider must not hold up the others'.
             async with candidate.pace.one(), attempts.slots.one():
@@ -78,7 +80,8 @@ class _Line:
     """Where a call waits for money: behind those of this process that wait for the same budget.
 
     The first of a line alone looks again when something is settled, so that a thousand who wait
-    cost no more than one, and a small call does not overtake a large one for ever.
+    cost no more than one. Whoever comes later stands behind it even where there is room: else small
+    calls would take what a large one waits for, for ever.
     """
 
     def __init__(self, attempts: Attempts, candidate: Candidate) -> None:
@@ -97,6 +100,13 @@ class _Line:
             raise exceeded(self._refused, self._candidate)
         late = f"{self._candidate} was not asked: the chain's time was up"
         raise errors.Transient(late, billed=False, timed_out=True)
+
+    def ahead(self, affording: Affording) -> Refusal | None:
+        """Why a call that comes now has to stand behind others; None: nobody is there."""
+        if not _firsts:  # as nearly always, and then it costs nothing to know
+            return None
+        budgets = affording.purse.budgets
+        return affording.behind(self._candidate, lambda account: _first(budgets, account).held > 0)
 
     async def wait(self, budgets: Budgets, refused: Refusal) -> None:
         """Wait until another call's end may have made room."""

@@ -12,6 +12,7 @@ from langgraph.graph import END, START
 from aideon_agents.errors import InputError, StepFailed, UserError
 from aideon_agents.patterns import functions
 from aideon_agents.patterns import nodes as making
+from aideon_agents.patterns.displaying import compiled
 from aideon_agents.patterns.enclosing import Enclosing
 from aideon_agents.state import State
 
@@ -66,7 +67,7 @@ def conditional(
     for way in ways:
         making.add(graph, way)
         graph.add_edge(way.name, END)
-    return graph.compile(name=name)
+    return compiled(graph, name)
 
 
 def route_branch(state: State) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.patterns import nodes as making
 from aideon_agents.patterns.approval import Judged, Shown
+from aideon_agents.patterns.displaying import compiled
 from aideon_agents.patterns.enclosing import Enclosing
 from aideon_agents.patterns.places import own_path
 from aideon_agents.state import (
@@ -118,7 +119,7 @@ def iterative(
     graph.add_conditional_edges(
         judge.name, route_verdict, {"again": work.name, "passed": END, "max_rounds": END}
     )
-    return graph.compile(name=name)
+    return compiled(graph, name)
 
 
 def route_verdict(state: Loop) -> Literal["again", "passed", "max_rounds"]:

@@ -18,6 +18,7 @@ from langgraph.types import Send
 from aideon_agents.errors import UserError
 from aideon_agents.patterns import approval, functions
 from aideon_agents.patterns import nodes as making
+from aideon_agents.patterns.displaying import compiled
 from aideon_agents.patterns.enclosing import Enclosing
 from aideon_agents.patterns.places import beside, here, is_in, own_path
 from aideon_agents.patterns.planning import Planned, Planning, shown
@@ -117,7 +118,7 @@ def orchestrated(
     graph.add_edge(START, plans.name)
     graph.add_edge(_WORK, _COLLECT)
     graph.add_conditional_edges(_COLLECT, route_wave, {"wave": _WORK, "done": END})
-    return graph.compile(name=name)
+    return compiled(graph, name)
 
 
 def route_wave(state: Orchestration, config: RunnableConfig) -> list[Send] | Literal["done"]:

@@ -17,6 +17,7 @@ from aideon_agents.errors import UserError
 from aideon_agents.patterns import functions
 from aideon_agents.patterns import nodes as making
 from aideon_agents.patterns.branches import Branch, Gates, require_one
+from aideon_agents.patterns.displaying import compiled
 from aideon_agents.patterns.enclosing import Enclosing
 from aideon_agents.state import Results, State, part
 
@@ -100,7 +101,7 @@ def parallel(
         still = functools.partial(require_one, names=[branch.name for branch in made], pattern=name)
         graph.add_node(_KEPT, functions.node(still, _KEPT), metadata=part(_KEPT))
         graph.add_edge(_KEPT, END)
-    return graph.compile(name=name)
+    return compiled(graph, name)
 
 
 def _is_ours(runnable: object) -> TypeGuard[Graph]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from langgraph.graph import END, START
 
 from aideon_agents.patterns import nodes as making
+from aideon_agents.patterns.displaying import compiled
 from aideon_agents.state import State
 
 if TYPE_CHECKING:
@@ -35,4 +36,4 @@ def sequential(*nodes: Node, name: str = "sequential") -> Graph:
     for before, after in pairwise(steps):
         graph.add_edge(before.name, after.name)
     graph.add_edge(steps[-1].name, END)
-    return graph.compile(name=name)
+    return compiled(graph, name)

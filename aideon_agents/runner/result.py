@@ -13,10 +13,12 @@ from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.reports import Cost, NodeCost, node_costs, run_cost
 from aideon_agents.models.bridge import blocking
 from aideon_agents.runner.questions import recalled
+from aideon_agents.runner.showing import place_of, run_shown
 from aideon_agents.state import StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from aideon_agents.ledger.rows import Run, RunStatus
     from aideon_agents.ledger.store import Ledger
@@ -51,6 +53,15 @@ class RunResult:
     """What it waits for an answer to: `id`, `node_path`, `question` and `schema`, JSON values."""
     exception: BaseException | None = dataclasses.field(default=None, repr=False, compare=False)
     """What was raised; None: nothing."""
+
+    kept_in: Ledger | Path | None = dataclasses.field(default=None, repr=False, compare=False)
+    """The ledger that tells a notebook of its graph and its calls; None: it is shown without."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return run_shown(self)
+
+    def _repr_html_(self) -> str:
+        return run_shown(self)["text/html"]
 
     def raise_for_status(self) -> RunResult:
         """Raise what made the run fail or stop; return the result itself when nothing did.
@@ -96,6 +107,7 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
         rehearsed=found.rehearsed,
         error=found.error,
         questions=_asked(ledger, found),
+        kept_in=place_of(ledger),
     )
 
 

@@ -12,7 +12,7 @@ from langgraph.errors import is_invalid_resume
 from pydantic import ValidationError
 
 from aideon_agents.errors import InputError, LedgerError, StepFailed, UserError
-from aideon_agents.ledger import batch_items
+from aideon_agents.ledger import batch_items, contents, item_turns
 from aideon_agents.ledger.checkpoints import questions_name
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.redaction import one_line, quoted, safe_text
@@ -25,6 +25,7 @@ from aideon_agents.runner.leftover import Leftover, left_by, still_open
 from aideon_agents.runner.outcome import Outcome
 from aideon_agents.runner.places import graphs
 from aideon_agents.runner.result import RunResult, recorded
+from aideon_agents.runner.showing import place_of
 from aideon_agents.runner.spent import has_called, spent_on
 from aideon_agents.runner.watching import Watcher
 
@@ -88,6 +89,8 @@ class Running:
     """The item of a batch that it is run for by the batch itself; None: it is not."""
     item_end: ItemEnd | None = dataclasses.field(default=None, init=False)
     """How the item ended; None: it has not, or the run is not of one."""
+    unwritten: LedgerError | None = dataclasses.field(default=None, init=False)
+    """Why its end is not in the ledger; None: it is, or it has not ended."""
     _limit: asyncio.Timeout | None = dataclasses.field(default=None, init=False)
     _interrupted: bool = dataclasses.field(default=False, init=False)
 
@@ -269,9 +272,13 @@ class Running:
         outcome.stop_reason = outcome.stop_reason or self._root_reason(outcome)
         kept: dict[str, Any] = {}
         if self.records:
-            kept = {"output": self._output(outcome), "results": recorded(outcome.results)}
+            said = {"output": self._output(outcome), "results": recorded(outcome.results)}
+            kept = contents.redacted(said)
         try:
             with book.database.transaction() as tx:
+                overtaken = item_turns.overtaken(tx, self.item) if self.item else None
+                if overtaken and overtaken.run_id == self.start.run_id:
+                    return  # somebody else runs it, and tells how it ends
                 book.finish_run(
                     self.start.run_id,
                     outcome.status,
@@ -281,10 +288,12 @@ class Running:
                     tx=tx,
                     **kept,
                 )
-                if self.start.batch_id is not None:
+                if self.start.batch_id is not None and not overtaken:
                     self.item_end = end_item(tx, self.start, outcome, self._output(outcome))
         except LedgerError as refused:
-            if not isinstance(outcome.exception, LedgerError):  # else that is said already
+            self.unwritten = refused
+            # A batch says it once, and what failed for the ledger has said it already.
+            if self.item is None and not isinstance(outcome.exception, LedgerError):
                 _log.warning("run %s stays running: %s", self.start.run_id, refused)
 
     async def _forget(self, thread: Thread, outcome: Outcome) -> None:
@@ -316,6 +325,7 @@ class Running:
             error=outcome.error,
             questions=tuple(one.document() for one in outcome.questions),
             exception=outcome.exception,
+            kept_in=place_of(book),
         )
 
     def _output(self, outcome: Outcome) -> str | None:

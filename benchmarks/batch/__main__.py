@@ -2,13 +2,18 @@
 
     python benchmarks/batch speed   [--items N] [--at-once 50,200,1000] [--rounds N]
     python benchmarks/batch crashes [--items N] [--kills N] [--seed S]
+    python benchmarks/batch workers [--items N] [--at-once N] [--seed S]
+    python benchmarks/batch postgres [--items N] [--processes 1,2,4,8] [--seconds S]
     python benchmarks/batch memory  [--items N]
+    python benchmarks/batch                     all of them, one after another: an hour
 
 `speed`: items of three calls to a provider that takes 200 ms, as a batch and as a bare
 `asyncio.gather` under a semaphore over the same graph without a ledger, in pairs, each in a process
 of its own. `crashes`: the batch is killed (SIGKILL) at random, and the same command given again;
-then OUT is compared with the items and the ledger with the provider's own bill. `memory`: a million
-items of a workflow that calls no model. Ends with 1 where a bound is passed.
+then OUT is compared with the items and the ledger with the provider's own bill. `workers`: the same
+for three workers on Postgres, of which one is killed and one stopped for a while. `postgres`: what
+workers ask of their server. `memory`: a million items of a workflow that calls no model. Ends with 1
+where a bound is passed.
 """
 
 from __future__ import annotations
@@ -18,7 +23,17 @@ import sys
 
 import crashes
 import memory
+import postgres
 import speed
+import workers
+
+KINDS = {
+    "speed": speed,
+    "crashes": crashes,
+    "workers": workers,
+    "postgres": postgres,
+    "memory": memory,
+}
 
 
 def main() -> int:
@@ -28,13 +43,15 @@ def main() -> int:
         0 when every bound is kept, else 1.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    kinds = parser.add_subparsers(required=True)
-    for name, module in (("speed", speed), ("crashes", crashes), ("memory", memory)):
-        kind = kinds.add_parser(name)
-        module.options(kind)
-        kind.set_defaults(measure=module.measure)
-    given = parser.parse_args()
-    return 0 if given.measure(given) else 1
+    kinds = parser.add_subparsers(dest="kind")
+    for name, module in KINDS.items():
+        module.options(kinds.add_parser(name))
+    asked = parser.parse_args().kind
+    kept = True
+    for name in [asked] if asked else KINDS:
+        print(f"-- {name}", flush=True)
+        kept = KINDS[name].measure(parser.parse_args(None if asked else [name])) and kept
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def measure(given: argparse.Namespace) -> bool:
         for mark in marks:
             allowed += _until_killed(folder, provider, mark)
         result = json.loads(_start(folder, provider).communicate()[0])
-        is_whole = _wrote_each_once(folder, ids, provider.bill.requests, allowed)
+        is_whole = wrote_each_once(folder, ids, provider.bill.requests, allowed)
         with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-            return _accounts_for_all(provider, ledger, result) and is_whole
+            return accounts_for_all(provider, ledger, result) and is_whole
 
 
 def _start(folder: Path, provider: SimulatedProvider) -> subprocess.Popen[bytes]:
@@ -95,7 +95,8 @@ def _until_killed(folder: Path, provider: SimulatedProvider, mark: int) -> int:
     return int(row["n"])
 
 
-def _wrote_each_once(folder: Path, ids: list[str], requests: int, allowed: int) -> bool:
+def wrote_each_once(folder: Path, ids: list[str], requests: int, allowed: int) -> bool:
+    """Print what OUT lacks or has twice, and which calls were made again; returns whether all is well."""
     written = [json.loads(line) for line in (folder / "out.jsonl").read_text("utf-8").splitlines()]
     times = collections.Counter(line["id"] for line in written)
     lost = sum(1 for one in ids if not times[one])
@@ -108,7 +109,8 @@ def _wrote_each_once(folder: Path, ids: list[str], requests: int, allowed: int) 
     return not (lost or doubled or failed) and in_order and repeated <= allowed
 
 
-def _accounts_for_all(provider: SimulatedProvider, ledger: Ledger, result: dict[str, Any]) -> bool:
+def accounts_for_all(provider: SimulatedProvider, ledger: Ledger, result: dict[str, Any]) -> bool:
+    """Print what of the provider's bill the ledger does not know; returns whether it knows all."""
     while provider.in_flight:  # requests whose callers have died are still being charged
         time.sleep(0.05)
     billed = {line.request_id: line.nanousd or 0 for line in provider.bill.calls}

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from collisions import label_collisions, lines_across, overlapping_boxes
-from drawn import in_langgraph, in_mermaid, in_svg
+from drawn import conditions_in_langgraph, in_langgraph, in_mermaid, in_svg
 from executed import taken, traced
+from page import show_page
 from sizes import show_sizes
 
 from aideon_agents.drawing.layout import laid_out
@@ -73,10 +74,15 @@ class Tally:
 def main() -> int:
     """Print the figures; 1 where something of ours is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["all", "page"], default="all")
+    parser.add_argument("--calls", type=int, default=10_000, help="of the run on the page")
     parser.add_argument("--workflows", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sizes", action=argparse.BooleanOptionalAction, default=True)
     given = parser.parse_args()
+    if given.what == "page":
+        show_page(given.calls)
+        return 0
     ours, sources, langgraph = Tally(), Tally(), Tally()
     began = time.perf_counter()
     runs = 0
@@ -92,11 +98,12 @@ def main() -> int:
     )
     show("svg", ours, ["missing", "false", "boxes", "labels", "lines"])
     show("mermaid", sources, ["missing", "false", "unparsed"])
-    show("langgraph", langgraph, ["missing", "false", "undrawn", "unparsed"])
+    show("langgraph", langgraph, ["missing", "false", "conditions", "undrawn", "unparsed"])
     for complaint in [*ours.complaints, *sources.complaints][:SHOWN]:
         print(f"wrong: {complaint}", file=sys.stderr)
     if given.sizes:
         show_sizes()
+        show_page(given.calls)
     return 1 if ours.complaints or sources.complaints else 0
 
 
@@ -119,10 +126,13 @@ def _theirs(graph: Any, runs: list[Any], tally: Tally) -> str | None:
     try:
         nodes, shown = in_langgraph(graph)
         source = graph.get_graph(xray=True).draw_mermaid()
+        shown_conditions = conditions_in_langgraph(graph)
     except Exception as error:  # noqa: BLE001 - whatever it is, there is no drawing
         tally.found("undrawn", [repr(error)], "langgraph")
         return None
     tally.compare({way for run in runs for way in taken(run, nodes)}, shown, "langgraph")
+    there = sum(leg.conditional for leg in read(graph).legs)
+    tally.counts["conditions"] += max(0, there - shown_conditions)
     return source
 
 
@@ -149,6 +159,7 @@ def show(name: str, tally: Tally, kinds: list[str]) -> None:
     words = {
         "missing": "edges missing",
         "false": "false edges",
+        "conditions": "conditions missing",
         "boxes": "boxes overlapping",
         "labels": "label collisions",
         "lines": "lines across boxes",

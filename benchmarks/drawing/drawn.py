@@ -55,6 +55,11 @@ def in_langgraph(graph: Any) -> tuple[set[str], set[Way]]:
     return set(names.values()) - passages, joined(ways, passages)
 
 
+def conditions_in_langgraph(graph: Any) -> int:
+    """How many conditional edges LangGraph's own drawing shows, all levels open."""
+    return sum(edge.conditional for edge in graph.get_graph(xray=True).edges)
+
+
 def joined(ways: Iterable[Way], passages: Iterable[str]) -> set[Way]:
     """Ways with those that meet in a passage joined."""
     remaining = set(ways)

@@ -6,6 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from drawn import in_langgraph
 from langgraph.graph import START, StateGraph
 
 from aideon_agents import parallel, sequential
@@ -26,13 +27,25 @@ def show_sizes() -> None:
     """Print a line for each graph and each form."""
     for made in (chain, rows, tangle):
         for size in SIZES:
-            topology, seconds = timed(lambda made, size: read(made(size)), made, size)
+            graph = made(size)
+            topology, seconds = timed(read, graph)
             figures = [f"read {seconds:.2f} s"]
             for form, draw in FORMS.items():
                 drawn, seconds = timed(draw, topology)
                 kilobytes = len(drawn if isinstance(drawn, bytes) else drawn.encode()) / 1000
                 figures.append(f"{form} {seconds:.2f} s {kilobytes:,.0f} kB")
+            figures.append(langgraph(graph, {(one.source, one.target) for one in topology.edges}))
             print(f"{made.__name__:7}{size:6,} nodes  {', '.join(figures)}")
+
+
+def langgraph(graph: Any, edges: set[tuple[str, str]]) -> str:
+    """How long LangGraph takes for its Mermaid source, and how many edges that lacks."""
+    try:
+        source, seconds = timed(lambda: graph.get_graph(xray=True).draw_mermaid())
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is no drawing
+        return f"langgraph {type(error).__name__}"
+    lost = len(edges - in_langgraph(graph)[1])
+    return f"langgraph mermaid {seconds:.2f} s {len(source) / 1000:,.0f} kB {lost:,} edges lost"
 
 
 FORMS: dict[str, Callable[[Any], Any]] = {"svg": svg, "png": png, "mermaid": mermaid, "text": text}

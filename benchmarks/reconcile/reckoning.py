@@ -171,8 +171,9 @@ def _compare(row: Call, line: BilledCall | None, found: Reckoning, *, crashed: b
 def _unknown_without_need(row: Call, line: BilledCall | None) -> list[str]:
     """A row may not know only what nobody could have told it."""
     refused = line is not None and (line.status or 0) >= _REFUSED
-    if row.status == "error" and refused:
-        return [f"{row.call_id} was refused with a status, and its row does not know"]
+    had_gone = "gave no answer in time" in (row.error or "")  # it was refused later than that
+    if row.status == "error" and refused and not had_gone:
+        return [f"{row.call_id} was refused with a status, and its row does not know: {row}"]
     if row.status == "ok" and (line is None or line.fault != "no_usage"):
         return [f"{row.call_id} was answered with usage, and its row does not know: {line}"]
     return []

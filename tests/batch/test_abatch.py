@@ -77,7 +77,8 @@ async def test_no_more_items_than_asked_for_are_in_flight(rehearse, written):
     async def counts(state):
         now[0] += 1
         now[1] = max(now)
-        await asyncio.sleep(0)
+        for _ in range(50):  # the next ones begin one after another
+            await asyncio.sleep(0)
         now[0] -= 1
         return "done"
 
@@ -199,7 +200,7 @@ async def test_an_unknown_option_is_refused(rehearse):
         ({"tier": "gold"}, "there is no tier 'gold'"),
         ({"model": {"cook": "local:any"}}, "there is no role 'cook'"),
         ({"engine": "remote"}, "there is no engine 'remote': one of local, distributed"),
-        ({"engine": "distributed"}, "extra distributed"),
+        ({"engine": "distributed"}, "the distributed engine needs a ledger on Postgres"),
     ],
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else "",
 )
@@ -232,3 +233,24 @@ async def test_data_that_json_has_no_word_for_is_written_all_the_same(rehearse, 
     result = await rehearse(["x"], graph=sequential(odd))
     assert result.completed == 1
     assert "half a" in lines()[0]["output"]
+
+
+async def test_items_begin_one_after_another_so_that_the_first_are_not_kept_waiting(
+    rehearse, written, ledger
+):
+    begun = []
+
+    async def looks(state):
+        begun.append(len(ledger.runs()))
+        return state["task"]
+
+    tasks = [f"Pump {number}." for number in range(60)]
+    items = written([{"task": task} for task in tasks])
+    await rehearse(items, graph=sequential(looks), max_concurrency=60)
+    assert begun[0] < 30
+
+
+async def test_a_rehearsal_shows_what_it_would_have_spent(rehearse, written):
+    seen = []
+    result = await rehearse(written(TEN), budget="1", watch=seen.append)
+    assert seen[-1].spent == result.usd > 0

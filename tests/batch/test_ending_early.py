@@ -248,8 +248,10 @@ async def test_an_end_that_cannot_be_written_down_is_told_of_and_comes_again(
 
     graph = sequential(executor("facts"), fills, name="fills")
     running = batch_running(ledger, graph, written(TEN[:1]), checkpoint=True)
-    with pytest.raises(RunError, match="the end of item pump-0 cannot be written down"):
+    why = "the end of item pump-0 cannot be written down, the ledger .* cannot be used"
+    with pytest.raises(RunError, match=why):
         await running.to_end()
+    assert caplog.messages == []  # it is said once, however many items are in flight
     assert checkpoints_path(ledger).exists()
     with ledger.database.transaction() as tx:
         tx.write("UPDATE runs SET pid = 1, process_start = 'gone'", {})
@@ -258,6 +260,20 @@ async def test_an_end_that_cannot_be_written_down_is_told_of_and_comes_again(
     result = await batch_running(ledger, graph, written(TEN[:1]), checkpoint=True).to_end()
     assert result.completed == 1
     assert len(ledger.calls(ledger.runs()[0].run_id)) == calls  # its state was kept
+
+
+async def test_a_ledger_that_takes_nothing_any_more_is_told_of_by_what_failed_first(
+    ledger, written
+):
+    async def fills(state):
+        abort = "BEGIN SELECT RAISE(ABORT, 'full'); END"
+        with ledger.database.transaction() as tx:
+            tx.write(f"CREATE TRIGGER no_end BEFORE INSERT ON outputs {abort}", {})
+            tx.write(f"CREATE TRIGGER no_finish BEFORE UPDATE ON batches {abort}", {})
+        return "done"
+
+    with pytest.raises(RunError, match="the end of item pump-0"):
+        await batch_running(ledger, sequential(fills), written(TEN[:1])).to_end()
 
 
 async def test_items_that_ask_wait_and_their_answers_are_taken(ledger, written, lines):

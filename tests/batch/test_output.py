@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,36 @@ def items(folder):
 def test_lines_are_added_at_the_end():
     with output.opened(Path("out")) as out:
         assert out.is_empty
-        out.append(["{}", '{"ä": 1}'])
-        out.append([])
-        out.append(["[]"])
+        out.append(["{}", '{"ä": 1}'], 0)
+        out.append([], 2)
+        out.append(["[]"], 2)
         assert (out.lines, out.is_empty) == (3, False)
     assert Path("out").read_text(encoding="utf-8") == '{}\n{"ä": 1}\n[]\n'
+
+
+def test_lines_that_are_there_already_are_not_added_again():
+    with output.opened(Path("out")) as out:
+        out.append(["1", "2"], 0)
+        out.append(["2", "3"], 1)
+        out.append(["1", "2"], 0)
+        assert out.lines == 3
+    assert Path("out").read_text(encoding="utf-8") == "1\n2\n3\n"
+
+
+async def test_a_delivery_that_is_cut_off_while_it_writes_doubles_nothing(monkeypatch):
+    def slowly(descriptor, fsync=os.fsync):
+        time.sleep(0.05)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slowly)
+    held = ["1", "2", "3"]  # what the ledger still has, as nobody told it of the first delivery
+    with output.opened(Path("out")) as out:
+        first = asyncio.create_task(asyncio.to_thread(out.append, held, out.lines))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.to_thread(out.append, held, out.lines)
+        assert out.lines == 3
+    assert Path("out").read_text(encoding="utf-8") == "1\n2\n3\n"
 
 
 def test_what_is_behind_the_last_line_that_counts_is_cut_off():
@@ -38,14 +65,14 @@ def test_what_is_behind_the_last_line_that_counts_is_cut_off():
     ]
     with output.opened(Path("out")) as out:
         out.keep(1, read[0].end)
-        out.append(["{}"])
+        out.append(["{}"], 1)
     assert Path("out").read_bytes() == b'{"id": "a", "run_id": "r"}\n{}\n'
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")  # noqa: PTH110 - a device
 def test_a_write_that_fails_says_so_in_one_line():
     with output.opened(Path("/dev/full")) as out, pytest.raises(RunError) as failed:
-        out.append(["{}"])
+        out.append(["{}"], 0)
     assert str(failed.value) == (
         "/dev/full cannot be written any more (No space left on device): what is done is kept, and "
         "the same command goes on once it can be"
@@ -102,7 +129,7 @@ def test_a_file_system_without_locks_is_no_obstacle(monkeypatch):
 
     monkeypatch.setattr(output.fcntl, "flock", unsupported)
     with output.opened(Path("out")) as out:
-        out.append(["{}"])
+        out.append(["{}"], 0)
 
 
 def test_the_beginning_of_another_file_is_taken_over():
@@ -110,5 +137,5 @@ def test_the_beginning_of_another_file_is_taken_over():
     with output.opened(Path("out")) as out:
         out.copy(Path("old"), 6)
         out.keep(2, 6)
-        out.append(["1"])
+        out.append(["1"], 2)
     assert Path("out").read_bytes() == b"{}\n[]\n1\n"

@@ -105,3 +105,14 @@ def test_without_any_end_nobody_can_tell_how_long_it_takes(monkeypatch):
     shown = tally.progress("id", 0, None, None)
     assert (shown.items_per_s, shown.seconds_left) == (0.0, None)
     assert shown.document()["seconds_left"] is None
+
+
+def test_a_first_moment_is_no_speed(monkeypatch):
+    now = [11.0]
+    monkeypatch.setattr(counting.time, "monotonic", lambda: now[0])
+    tally = Tally(1.0, 100, {}, [])
+    tally.progress("id", 0, None, None)
+    now[0] += 0.01
+    for _ in range(10):
+        tally.ended("completed")
+    assert round(tally.progress("id", 0, None, None).items_per_s, 1) == 1.0

@@ -155,7 +155,10 @@ def test_a_workflow_that_prints_does_not_spoil_the_document(aideon, folder, item
         (["two.py", "items.jsonl"], "Missing option '-o'"),
         (["two.py", "items.jsonl", "-o", "o", "--max-failures", "x"], "'x' failures are neither"),
         (["two.py", "items.jsonl", "-o", "o", "--budget", "x"], "'x' is no budget"),
-        (["two.py", "items.jsonl", "-o", "o", "--engine", "distributed"], "extra distributed"),
+        (
+            ["two.py", "items.jsonl", "-o", "o", "--engine", "distributed"],
+            "needs a ledger on Postgres",
+        ),
         (["two.py", "items.jsonl", "-o", "o", "--engine", "cloud"], "'cloud' is not one of"),
         (["two.py", "items.jsonl", "-o", "o", "-p", "x"], "-p takes KEY=VALUE, not 'x'"),
         (["none.py", "items.jsonl", "-o", "o"], "there is no file none.py"),

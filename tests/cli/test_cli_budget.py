@@ -6,6 +6,9 @@ import pytest
 
 from aideon_agents.testing import SimulatedProvider
 
+# apprise still asks for a module that Python is about to drop, and does without it.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
 TASK = ("--task", "Write about heat pumps. They move heat.")
 
 
@@ -45,6 +48,15 @@ def test_a_limit_is_set_replaced_and_removed(aideon):
     assert "user:alice" not in budgets(aideon)
 
 
+def test_setting_and_removing_a_limit_give_a_script_all_limits(aideon):
+    made = aideon("budget", "set", "user:alice", "3", "--json")
+    assert (made.code, made.err) == (0, "")
+    assert [one["scope"] for one in made.document["budgets"]] == ["day", "month", "user:alice"]
+    gone = aideon("budget", "remove", "user:alice", "--json")
+    assert (gone.code, gone.err) == (0, "")
+    assert gone.document == aideon("budget", "list", "--json").document
+
+
 def test_a_limit_for_each_one_has_no_sum(aideon):
     aideon("budget", "set", "day:user", "0.5")
     assert budgets(aideon)["day:user"]["spent_usd"] is None
@@ -73,6 +85,15 @@ def test_the_table_fits_a_terminal(aideon):
     assert max(map(len, shown.out.splitlines())) <= 80
     assert "day:user:alice" in shown.out
     assert shown.err == "alerts go to the log\n"
+
+
+def test_alert_channels_are_counted_beside_the_limits(aideon, folder):
+    (folder / ".aideon").mkdir()
+    conf = folder / ".aideon" / "apprise.conf"
+    for count, said in ((1, "1 channel"), (2, "2 channels")):
+        conf.write_text("json://127.0.0.1:1\n" * count)
+        assert aideon("budget", "list").err == f"alerts go to the log and {said}\n"
+        assert aideon("budget", "list", "--json").document["alert_channels"] == count
 
 
 def test_without_any_limit_it_says_how_to_set_one(aideon):

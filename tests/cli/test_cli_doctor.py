@@ -9,6 +9,9 @@ import pytest
 
 from aideon_agents.testing import Fault, SimulatedProvider
 
+# apprise still asks for a module that Python is about to drop, and does without it.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
 KEY = "plain-looking-key-0123456789"
 
 
@@ -53,11 +56,35 @@ def test_the_document_lists_findings(aideon):
         "langgraph": "ok",
         "genai-prices": "ok",
         "ledger": "ok",
+        "alerts": "ok",
         "together": "missing",
         "openai": "missing",
         "huggingface": "missing",
         "local": "missing",
     }
+
+
+def test_alert_channels_are_named_by_place_and_service_and_their_secrets_are_not(aideon, folder):
+    (folder / ".aideon").mkdir()
+    conf = folder / ".aideon" / "apprise.conf"
+    conf.write_text(f"json://ada:{KEY}@127.0.0.1:1/{KEY}\nxml://127.0.0.1/{KEY}\n")
+    done = aideon("doctor", "--json")
+    (alerts,) = (one for one in done.document if one["what"] == "alerts")
+    assert alerts["detail"] == (
+        "to the log, .aideon/apprise.conf:1 (JSON), .aideon/apprise.conf:2 (XML)"
+    )
+    assert (done.code, KEY in done.out) == (0, False)
+
+
+def test_an_alert_channel_that_cannot_be_used_is_broken(aideon, folder):
+    (folder / ".aideon").mkdir()
+    (folder / ".aideon" / "apprise.conf").write_text(f"nobody-knows://{KEY}\n")
+    done = aideon("doctor", "--json")
+    found = {one["what"]: one for one in done.document}
+    assert (done.code, found["alerts"]["detail"]) == (1, "to the log")
+    assert found["alert channels"]["state"] == "broken"
+    assert found["alert channels"]["detail"].startswith(".aideon/apprise.conf:1: no address")
+    assert KEY not in done.out
 
 
 @pytest.mark.parametrize("address", [".", "mysql://host/db"])

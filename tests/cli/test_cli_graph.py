@@ -42,7 +42,7 @@ def test_a_drawing_goes_into_a_file(aideon, folder, form):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["-f", "gif"], "-f gif: one of svg, png, mermaid, text, json"),
+        (["-f", "gif"], "-f gif: one of svg, png, html, mermaid, text, json"),
         (["--theme", "pink"], "--theme pink: one of light, dark, auto"),
         (["--scale", "3"], "--scale 3: 1 or 2"),
         (["-o", "."], ". cannot be written: Is a directory"),

@@ -25,8 +25,8 @@ def test_pruning_says_what_it_removed(ran, aideon, folder):
     done = aideon("runs", "prune", "--before", "2999-01-01")
     assert done.code == 0
     assert done.out == (
-        "of 2 runs that ended before 2999-01-01 were removed: 1 states to go on from, "
-        "1 conversations, 1 recorded prompts and answers, 1 recorded results; rows and costs stay\n"
+        "removed of 2 runs that ended before 2999-01-01: 1 state to go on from, 1 conversation, "
+        "1 recorded prompt with answers, 1 recorded result; rows and costs stay\n"
     )
     assert aideon("costs", "--rehearsed", "--json").document["total"] == spent
     kept = b"".join(path.read_bytes() for path in (folder / ".aideon").glob("checkpoints.db*"))

@@ -202,6 +202,36 @@ def test_a_budget_says_how_to_go_on_and_a_new_one_is_the_new_total(aideon, monke
         assert done.document["status"] == "completed"
 
 
+@pytest.mark.parametrize("scope", ["run", "day:user", "user:ada"])
+def test_what_a_standing_budget_says_to_raise_is_what_lets_the_run_go_on(
+    aideon, monkeypatch, scope
+):
+    with SimulatedProvider() as provider:
+        monkeypatch.setenv("TOGETHER_API_KEY", "key")
+        monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
+        aideon("budget", "set", scope, "0.000001")
+        stopped = aideon("run", "one.py", "--task", "Pumps move heat.")
+        hint = stopped.err.splitlines()[-1].removeprefix("go on with: aideon ")
+        resume, _, raising = hint.removesuffix(")").partition("  (after: aideon ")
+        assert aideon(*raising.replace("MORE", "1").split()).code == 0
+        assert aideon(*resume.split()).code == 0
+
+
+def test_a_run_that_ended_before_its_end_is_shown_with_how_to_go_on(stopped, aideon, folder):
+    assert aideon("runs", "show", "last").err == f"go on with: aideon runs resume {stopped}\n"
+    (folder / "open").touch()
+    aideon("runs", "resume", "last")
+    assert aideon("runs", "show", "last").err == ""
+
+
+def test_a_run_that_a_budget_stopped_is_shown_with_both_ways_to_go_on(aideon, monkeypatch):
+    monkeypatch.setenv("TOGETHER_API_KEY", "key")
+    aideon("run", "one.py", "--task", "Pumps move heat.", "--budget", "0")
+    assert aideon("runs", "show", "last").err.endswith(
+        " --budget MORE  (or raise the standing limit: aideon budget list)\n"
+    )
+
+
 def test_a_standing_budget_says_which_to_raise(aideon, monkeypatch):
     with SimulatedProvider() as provider:
         monkeypatch.setenv("TOGETHER_API_KEY", "key")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 
 from aideon_agents import Ledger
+from aideon_agents.ledger.clock import now
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.usage import Usage
 
@@ -23,6 +25,38 @@ CALL_FIELDS = [
 def ran(aideon):
     """A rehearsed run's document."""
     return aideon("run", "two.py", "--task", "Pumps move heat.", "--json").document
+
+
+def call(call_id: str, run_id: str, node: str, **more: bool) -> CallStart:
+    return CallStart(
+        call_id=call_id,
+        run_id=run_id,
+        node_path=node,
+        role="creative",
+        provider="together",
+        requested_model="small",
+        started_at="2026-11-20T09:00:00.000Z",
+        **more,
+    )
+
+
+@pytest.fixture
+def lost(folder):
+    """A run with a call that was cut off, one whose process died, one that died before its row."""
+    with Ledger(folder / ".aideon" / "ledger.db") as ledger:
+        run_id = ledger.start_run(RunStart(workflow="w", user="bob"))
+        purse = ledger.purse(run_id)
+        place = purse.place("n", "together", now())
+        for name, amount in (("ok", 8), ("cut", 4), ("gone", 2), ("early", 1), ("local", 0)):
+            assert purse.budgets.take(name, place, amount * 1_000_000) is None
+            if name != "early":
+                ledger.start_call(call(name, run_id, name))
+        ledger.finish_call("ok", CallEnd(status="ok", duration_ms=1, cost_nanousd=1))
+        ledger.finish_call("cut", CallEnd(status="cancelled", duration_ms=1))
+        with ledger.database.transaction() as tx:
+            tx.write("UPDATE holds SET pid = 0, process_start = 1 WHERE status = 'held'", {})
+        ledger.finish_run(run_id, "stopped")
+    return run_id
 
 
 @pytest.fixture
@@ -139,6 +173,45 @@ def test_a_person_sees_each_attempt_and_a_lower_bound(aideon, paid):
     assert re.search(
         r"loop/draft \(round 2\) +small-v2 +ok +1\.2 +1,200 +30 +\$0\.001500 +1\.50 s", done.out
     )
+
+
+def test_a_person_sees_which_calls_budgets_count_at_their_worst_case(aideon, lost):
+    lines = aideon("runs", "show", lost).out.splitlines()
+    assert lines[1] == (
+        "budgets count $0.007000 more as spent: the worst case of 3 calls whose cost nobody knows"
+    )
+    marks = {
+        before.split()[0]: line.strip()
+        for before, line in itertools.pairwise(lines)
+        if "counts in budgets" in line
+    }
+    assert marks == {
+        "cut": "counts in budgets as its worst case, $0.004000",
+        "gone": "counts in budgets as its worst case, $0.002000",
+    }
+
+
+def test_a_call_that_was_answered_counts_as_what_it_cost(aideon, ran):
+    assert "budgets count" not in aideon("runs", "show", "last").out
+
+
+def test_a_person_sees_what_a_budget_changed_about_a_call(aideon, folder):
+    with Ledger(folder / ".aideon" / "ledger.db") as ledger:
+        run_id = ledger.start_run(RunStart(workflow="w"))
+        ledger.start_call(call("c", run_id, "a", economized=True, shortened=True))
+    assert (
+        "    shortened to fit a budget, a cheaper model, because a budget was nearly used up\n"
+    ) in aideon("runs", "show", "last").out
+
+
+def test_a_run_id_stays_whole_in_a_narrow_list(aideon, folder, paid, monkeypatch):
+    with Ledger(folder / ".aideon" / "ledger.db") as ledger:
+        long = ledger.start_run(RunStart(workflow="a workflow with a name that is long"))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", aideon("runs", "list").out)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert {long, paid} <= set(shown.split())
 
 
 def test_a_person_sees_why_a_run_failed(aideon):

@@ -117,6 +117,10 @@ def test_a_terminal_shows_the_columns_that_fit(aideon, named, monkeypatch, colum
     lines = re.sub(r"\x1b\[[0-9;]*m", "", aideon("costs").out).splitlines()
     assert max(map(len, lines)) <= int(columns)
     assert " ".join(lines[1].split()) == f"node {titles}"
+    every = "cost calls failed in out median p95 failed % tokens/s success"
+    hidden = [one for one in re.findall(r"failed %|\S+", every) if f" {one}" not in f" {titles}"]
+    said = " ".join(" ".join(lines).split())
+    assert (f"no room for {', '.join(hidden)}: -f csv has every column" in said) is bool(hidden)
 
 
 def test_where_a_run_belongs_to_a_row_its_success_is_a_column(aideon, ran):

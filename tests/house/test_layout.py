@@ -53,6 +53,9 @@ def test_the_wheel_ships_one_package_with_the_workflows_inside_it(tmp_path: Path
     shipped = {Path(name).name for name in names if name.startswith("aideon_agents/_gallery/")}
     assert ready_made <= shipped
     assert "aideon_agents/py.typed" in names
+    assets = {path.relative_to(ROOT).as_posix() for path in PACKAGE.glob("drawing/page/assets/*")}
+    assert assets
+    assert assets <= set(names)
 
 
 def test_an_example_has_at_most_40_lines():

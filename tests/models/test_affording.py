@@ -138,6 +138,17 @@ async def test_every_attempt_has_a_hold_of_its_own_that_begins_with_its_row(
         assert (hold["provider"], hold["run_id"]) == (row.provider, row.run_id)
 
 
+async def test_a_chain_that_does_not_stream_holds_once_for_whoever_streams_it(counter, ledger):
+    run_id = ledger.start_run(RunStart(workflow="streamed"))
+    request = ModelRequest(role="planner", model=(PRIMARY,))
+    chain = Models(counter.settings()).chat(request, Context())
+    handler = CostHandler(ledger, run_id=run_id)
+    shown = [chunk.text async for chunk in chain.astream("Go on.", {"callbacks": [handler]})]
+    assert len(shown) == 1
+    assert [hold["status"] for hold in holds(ledger)] == ["settled"]
+    assert [row.attempt for row in ledger.calls(run_id)] == [1]
+
+
 async def test_an_answer_of_a_wrong_shape_is_held_for_anew(ledger):
     answers = iter(["no JSON", '{"passed": true, "score": 1}'])
     with SimulatedProvider(answer=lambda _request: next(answers)) as provider:
@@ -194,8 +205,18 @@ async def test_a_picture_is_refused_under_a_budget_and_asked_about_without(count
     assert (limited.rows, limited.requests) == ([], [])
 
 
-def test_a_request_that_bounds_nothing_has_no_worst_case():
-    asked = Asked.of({"messages": [{"role": "user", "content": "x"}]})
+@pytest.mark.parametrize(
+    "room",
+    [
+        {},
+        {"max_tokens": None},
+        {"max_tokens": 0},
+        {"max_tokens": 9, "extra_body": {"max_tokens": -1}},
+    ],
+    ids=["none said", "none", "nothing", "as many as there are"],
+)
+def test_a_request_that_bounds_nothing_has_no_worst_case(room):
+    asked = Asked.of({"messages": [{"role": "user", "content": "x"}], **room})
     candidate = type("Candidate", (), {"provider": "together", "model": "openai/gpt-oss-120b"})
     assert asked.worst(candidate, datetime.now(UTC)) is None
     assert asked.most_tokens(candidate, datetime.now(UTC), 10**9) == 0

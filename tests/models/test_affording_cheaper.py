@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.tools import tool
+from langgraph.errors import GraphInterrupt
 from pydantic import BaseModel
 
 from aideon_agents import Budget, Context, CostHandler, creative, errors, sequential
+from aideon_agents.ledger.clock import now
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.models import Models
+from aideon_agents.models.affording import OutOfBudget
+from aideon_agents.models.guard import HANDLED
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
 
@@ -170,6 +174,23 @@ async def test_a_refusal_is_no_attempt_of_a_retry_nor_of_a_fallback(counter, led
     assert isinstance(asked.error, errors.BudgetExceeded)
     assert (asked.rows, asked.requests) == ([], [])
     assert ledger.select("SELECT * FROM holds") == []
+
+
+def test_no_fallback_takes_a_refusal_or_a_question_for_a_failure():
+    assert not issubclass(OutOfBudget, HANDLED)
+    assert not issubclass(GraphInterrupt, HANDLED)
+
+
+async def test_a_shorter_answer_makes_do_with_what_others_leave(counter, ledger, worst):
+    full = await worst(CHEAP, max_tokens=500, question="Go on.")
+    budget = Budget(f"{(full - 1) / 10**9:.9f}")
+    run_id = ledger.start_run(RunStart(workflow="short"), budget)
+    purse = ledger.purse(run_id)
+    assert purse.budgets.take("other", purse.place("", "together", now()), 300 * 600) is None
+    request = ModelRequest(role="planner", model=(CHEAP,), max_tokens=500, timeout=20)
+    chain = Models(counter.settings()).chat(request, Context())
+    await chain.ainvoke("Go on.", {"callbacks": [CostHandler(ledger, run_id=run_id)]})
+    assert [row.shortened for row in ledger.calls(run_id)] == [True]
 
 
 async def test_a_retry_that_does_not_fit_any_more_ends_as_a_refusal(counter, worst, quick):

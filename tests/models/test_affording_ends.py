@@ -11,6 +11,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
 
 from aideon_agents import (
+    Budget,
     Context,
     CostHandler,
     Ledger,
@@ -191,6 +192,48 @@ async def test_a_bare_graph_is_held_to_its_handler_s_budget(counter, ledger, way
     assert paths == {"first", "small", "deep", "deeper"}
     (limit,) = ledger.select("SELECT * FROM accounts WHERE limit_nanousd IS NOT NULL")
     assert limit["account"] == f"run:{row.run_id}"
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "stops"),
+    [("1", "1", []), ("1", "0.000001", ["inner"]), ("0.000001", "1", ["inner", "outer"])],
+    ids=["neither", "inner", "outer"],
+)
+def test_a_run_inside_a_run_is_held_to_both_budgets(counter, ledger, outer, inner, stops):
+    given = {"settings": counter.settings()}
+    seen = []
+
+    def begins(_state):
+        # As nearly always, with a connection of its own.
+        seen.append(run(executor("deep", model=MODEL), "In.", ledger=path, budget=inner, **given))
+        return seen[-1].status
+
+    path = ledger.path
+    graph = sequential(begins, executor("last", model=MODEL))
+    done = run(graph, "Out.", ledger=path, budget=outer, **given)
+    ended = {"inner": seen[0], "outer": done}
+    assert [name for name, one in ended.items() if one.status == "stopped"] == stops
+    rows = ledger.calls(done.run_id)
+    assert len(rows) == 2 - len(stops)
+    spent, held = account(ledger, done.run_id)
+    assert (spent, held) == (sum(row.cost_nanousd for row in rows), 0)
+    of_deep = sum(row.cost_nanousd for row in rows if row.node_path == "deep")
+    assert account(ledger, seen[0].run_id) == (of_deep, 0)
+
+
+async def test_a_run_inside_a_run_of_another_ledger_is_held_to_the_outer_budget(
+    counter, ledger, tmp_path
+):
+    settings = counter.settings()
+    with Ledger(tmp_path / "other.db") as other:
+        handlers = [
+            CostHandler(book, run_id=book.start_run(RunStart(workflow="w"), budget))
+            for book, budget in ((ledger, Budget("1")), (other, Budget("0.000001")))
+        ]
+        request = ModelRequest(role="planner", model=(MODEL,))
+        chain = Models(settings).chat(request, Context())
+        assert (await chain.ainvoke("Go on.", {"callbacks": handlers})).text
+        assert [len(holds(book)) for book in (ledger, other)] == [1, 0]
 
 
 async def test_each_run_of_a_bare_graph_has_the_whole_budget(counter, ledger):

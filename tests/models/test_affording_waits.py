@@ -17,7 +17,7 @@ from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models
 from aideon_agents.models.attempts import Attempts
 from aideon_agents.models.slots import process_slots
-from aideon_agents.models.turns import _Line
+from aideon_agents.models.turns import _firsts, _Line
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, Rate, SimulatedProvider
 
@@ -135,6 +135,82 @@ async def test_those_who_wait_are_served_in_their_order(ledger):
             await asyncio.sleep(0)
         await asyncio.gather(*asking)
     assert order == [f"Go {number}." for number in range(8)]
+
+
+@pytest.fixture
+def gate():
+    """A provider that answers nobody until it is told to, and the order in which it was asked."""
+    opened = threading.Event()
+
+    async def answer(request):
+        gated.order.append(request.ask.turns[-1].text)
+        while not opened.is_set():
+            await asyncio.sleep(0.002)
+        return "done"
+
+    with SimulatedProvider(answer=answer) as provider:
+        gated = SimpleNamespace(order=[], opened=opened, provider=provider)
+        yield gated
+        opened.set()
+
+
+def in_line():
+    """How many stand in some line, the first of each left out."""
+    return sum(len(first._waiting) for first in _firsts.values())
+
+
+async def test_a_small_call_does_not_overtake_a_large_one_that_waits(ledger, gate):
+    settings = settings_for(gate.provider)
+    gate.opened.set()
+    worst, cost = await worst_and_cost(ledger, settings)
+    gate.opened.clear()
+    gate.order.clear()
+    handler = recorder(ledger, worst + 2 * cost)
+
+    def asking(text, room):
+        request = ModelRequest(role="planner", model=(MODEL,), max_tokens=room)
+        chain = Models(settings).chat(request, Context()).bind(extra_body={"shaped": True})
+        return asyncio.create_task(chain.ainvoke(text, {"callbacks": [handler]}))
+
+    async def until(is_so):
+        while not is_so():
+            await asyncio.sleep(0.002)
+
+    first = asking("Go 1.", ROOM // 4)
+    await until(lambda: gate.order == ["Go 1."])
+    large = asking("Go 2.", ROOM - 100)
+    await until(lambda: len(_firsts) == 1)
+    small = asking("Go 3.", ROOM // 4)  # there is room for it
+    await until(lambda: in_line() or len(gate.order) > 1)
+    own = asking("Go 4.", ROOM * 9)  # never fits, so nobody is behind it
+    with pytest.raises(errors.BudgetExceeded):
+        await own
+    gate.opened.set()
+    await asyncio.gather(first, large, small)
+    assert gate.order == ["Go 1.", "Go 2.", "Go 3."]
+    assert not _firsts
+
+
+async def test_whoever_is_under_no_budget_that_others_wait_for_is_asked_at_once(ledger, gate):
+    settings = settings_for(gate.provider, model_concurrency=2)  # who waits for money has none
+    gate.opened.set()
+    worst, cost = await worst_and_cost(ledger, settings)
+    gate.opened.clear()
+    gate.order.clear()
+    poor, free = recorder(ledger, worst + cost), recorder(ledger, 10**9)
+    asking = [
+        asyncio.create_task(chain_for(settings).ainvoke("Poor.", {"callbacks": [poor]}))
+        for _ in range(2)
+    ]
+    while not _firsts:
+        await asyncio.sleep(0.002)
+    asking.append(asyncio.create_task(chain_for(settings).ainvoke("Free.", {"callbacks": [free]})))
+    async with asyncio.timeout(20):
+        while len(gate.order) < 2:
+            await asyncio.sleep(0.002)
+    assert gate.order == ["Poor.", "Free."]
+    gate.opened.set()
+    await asyncio.gather(*asking)
 
 
 async def test_the_wait_ends_with_the_chain_s_time(ledger):

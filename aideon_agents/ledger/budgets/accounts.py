@@ -17,7 +17,7 @@ from aideon_agents.ledger.budgets.alerts import Alert
 from aideon_agents.ledger.budgets.scopes import Place, Scope, own_accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from aideon_agents.ledger.budgets.scopes import Account
     from aideon_agents.ledger.database import Row, Statements
@@ -64,7 +64,7 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
     Returns:
         The run's own limits, and the standing ones.
     """
-    own = {account.key: (scope, account) for scope, account in own_accounts(place)}
+    own = _own(dataclasses.replace(place, at=""))
     limits = [
         (scope, account, row["limit_nanousd"], bool(row["warns"]))
         for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {})
@@ -199,6 +199,12 @@ def reached(spent: int, limit: int) -> int:
 
 
 _scope = functools.lru_cache(maxsize=256)(Scope.parse)
+
+
+@functools.lru_cache(maxsize=1024)
+def _own(place: Place) -> Mapping[str, tuple[Scope, Account]]:
+    """The accounts that may have a limit of their own, by key: of each call they are asked for thrice."""
+    return {account.key: (scope, account) for scope, account in own_accounts(place)}
 
 
 def _listed(keys: Iterable[str]) -> tuple[str, dict[str, str]]:

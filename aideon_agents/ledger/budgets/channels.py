@@ -51,17 +51,18 @@ def tell(alerts: Iterable[Alert], folder: Path | None) -> None:
             _courier().hand_over(folder.absolute(), told)
 
 
-def channels(folder: Path | None) -> tuple[int, str | None]:
+def channels(folder: Path | None) -> tuple[tuple[str, ...], str | None]:
     """What alerts can be delivered by, without contacting anyone.
 
     Args:
         folder: The ledger's; None: there is only the log.
 
     Returns:
-        How many channels there are, and one line on what is wrong with their files; None: nothing.
+        Where each channel's address stands and whose service it is of, without the address; and
+        one line on what is wrong with their files; None: nothing.
     """
     found = addresses.read(folder) if folder is not None else addresses.Channels()
-    return len(found.usable), "; ".join(found.problems) or None
+    return tuple(one.place for one in found.usable), "; ".join(found.problems) or None
 
 
 class _Courier:

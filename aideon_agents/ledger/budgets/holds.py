@@ -192,7 +192,7 @@ def place_of_run(tx: Statements, run_id: str | None, **of_call: Any) -> Place:
 
 
 def _place(row: Row, at: str) -> Place:
-    of_call = {"at": at, "node": row["node_path"], "provider": row["provider"]}
+    of_call: dict[str, Any] = {"at": at, "node": row["node_path"], "provider": row["provider"]}
     return Place(run=row["run_id"], **_of_run(row), **of_call)
 
 

@@ -13,7 +13,7 @@ from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.budgets import holds
 
 if TYPE_CHECKING:
-    from aideon_agents.ledger.database import Database
+    from aideon_agents.ledger.database import Database, Statements
 
 _log = logging.getLogger("aideon_agents.budgets")
 
@@ -51,6 +51,12 @@ class Leases:
             self._live.discard(call_id)
         return was_live
 
+    def renew(self, tx: Statements) -> None:
+        """Renew all of them in a transaction: they live, however far the clock has jumped."""
+        with self._lock:
+            live = sorted(self._live)
+        holds.renew(tx, live)
+
     def close(self) -> None:
         """Renew nothing more."""
         self._closed.set()
@@ -58,12 +64,11 @@ class Leases:
     def _renew(self) -> None:
         while not self._closed.wait(self._seconds):
             with self._lock:
-                live = sorted(self._live)
-                if not live:  # the next hold starts another
+                if not self._live:  # the next hold starts another
                     self._thread = None
                     return
             try:
                 with self._database.transaction() as tx:
-                    holds.renew(tx, live)
+                    self.renew(tx)
             except LedgerError as refused:
                 _log.warning("holds are not renewed: %s", refused)

@@ -40,6 +40,8 @@ class Budgets:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.folder = folder
+        self.ledger = database.name
+        """Which one it is: a run may be begun inside another with a connection of its own."""
         self.settlements = 0
         """How often something was settled here: whoever waits for room looks again then."""
         self._database = database
@@ -76,6 +78,7 @@ class Budgets:
     def forfeit_dead(self) -> None:
         """Count what processes hold that are gone, or silent for too long, as spent."""
         with self._database.transaction() as tx:
+            self._leases.renew(tx)  # after a sleep of the machine it looks before its thread does
             alerts = holds.forfeit_dead(tx)
         tell(alerts, self.folder)
 
@@ -115,6 +118,18 @@ class Purse:
     def place(self, node_path: str, provider: str, at: datetime) -> Place:
         """What a call is counted by that begins at some time."""
         return dataclasses.replace(self.of_run, at=utc_text(at), node=node_path, provider=provider)
+
+    def around(self, inner: Iterable[Purse]) -> Purse:
+        """The purse of a call that runs make which were begun inside this one.
+
+        Args:
+            inner: Theirs. Of those who keep another ledger nothing is known here.
+
+        Returns:
+            One in which all their limits hold.
+        """
+        places = tuple(one.of_run for one in inner if one.budgets.ledger == self.budgets.ledger)
+        return dataclasses.replace(self, of_run=dataclasses.replace(self.of_run, inner=places))
 
     def is_nearly_empty(self) -> bool:
         """Whether four fifths of an enforced budget of the run, the day or the month are spent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from aideon_agents.errors import UserError
@@ -37,9 +38,17 @@ class Place:
     node: str = ""
     """Its node path."""
     provider: str = ""
+    inner: tuple[Place, ...] = ()
+    """What runs are counted by that a node of that run began, and that make the call: the row is
+    the outermost run's, and the limits of all of them hold."""
 
     def names(self, kind: Kind) -> Iterator[str]:
         """What of a kind it belongs to: of nodes, those around it as well, the innermost first."""
+        yield from self._names(kind)
+        for run in self.inner if kind in {"run", "batch", "item"} else ():
+            yield from run.names(kind)
+
+    def _names(self, kind: Kind) -> Iterator[str]:
         if kind == "node":
             parts = self.node.split("/") if self.node else []
             yield from ("/".join(parts[:end]) for end in range(len(parts), 0, -1))
@@ -123,14 +132,14 @@ def own_accounts(place: Place) -> Iterator[tuple[Scope, Account]]:
         place: The call's.
 
     Yields:
-        Its run, batch and item; and its node, those around it, and its provider in that run.
+        Its runs, batches and items; and its node, those around it, and its provider in each run.
     """
     for kind in cast("tuple[Kind, ...]", ("run", "batch", "item")):
         for name in place.names(kind):
             yield Scope(kind=kind), Account(((kind, name),))
     for kind in cast("tuple[Kind, ...]", ("node", "provider")):
-        for name in place.names(kind) if place.run else ():
-            yield Scope(kind=kind, name=name), run_account(cast("str", place.run), kind, name)
+        for run, name in itertools.product(place.names("run"), place.names(kind)):
+            yield Scope(kind=kind, name=name), run_account(run, kind, name)
 
 
 def run_account(run_id: str, kind: Kind | None = None, name: str = "") -> Account:

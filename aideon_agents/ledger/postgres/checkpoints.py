@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.postgres.address import Address
     from aideon_agents.ledger.postgres.database import PostgresDatabase
 
+_MAKING = KEY + 1
+"""The lock of whoever makes the tables. Not the ledger's own: it is held while others in the same
+event loop go on, and one that waited there for the ledger's would hold up the loop, and so itself."""
+
 _T = TypeVar("_T")
 _TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
@@ -221,7 +225,7 @@ async def _make_tables(connection: psycopg.AsyncConnection[DictRow]) -> None:
     if await _steps_taken(connection) >= len(steps):
         return
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [KEY])
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKING])
         await connection.execute(_ours(steps[0]))
         for number in range(await _steps_taken(connection), len(steps)):
             # Nobody uses the tables yet, and with this word it may stand in no transaction.

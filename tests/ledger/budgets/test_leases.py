@@ -110,6 +110,18 @@ def test_a_live_process_keeps_its_hold_however_long_its_loop_is_busy(till, anoth
     assert till.end(call, 10)
 
 
+def test_nobody_gives_its_own_calls_up_when_the_clock_has_jumped(till, another):
+    call = till.begin(till.take(60))
+    jump = {"expires_at": time.time() - 3600}
+    till.ledger.database.write("UPDATE holds SET expires_at = :expires_at", jump)
+    till.ledger.budgets.forfeit_dead()
+    assert till.own == (0, 60)
+    another().budgets.forfeit_dead()  # nor does anybody else from then on
+    assert till.own == (0, 60)
+    assert till.end(call, 10)
+    assert till.own == (10, 0)
+
+
 def test_the_thread_rests_when_nothing_is_held_and_comes_back(till):
     leases = till.ledger.budgets._leases
     leases._seconds = 0.01

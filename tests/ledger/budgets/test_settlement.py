@@ -90,14 +90,14 @@ def test_the_dead_are_looked_for_once_in_a_while(till, dead):
     assert till.take(70).waits
 
 
-def test_a_process_on_another_machine_is_dead_when_its_lease_is_over(till):
+def test_a_process_on_another_machine_is_dead_when_its_lease_is_over(till, another):
     call = till.begin(till.take(60))
     elsewhere = "UPDATE holds SET host = 'elsewhere', expires_at = :at"
     till.ledger.database.write(elsewhere, {"at": 2**40})
-    till.ledger.budgets.forfeit_dead()
+    another().budgets.forfeit_dead()
     assert till.status(call) == "held"
     till.ledger.database.write(elsewhere, {"at": 1.5})
-    till.ledger.budgets.forfeit_dead()
+    another().budgets.forfeit_dead()
     assert till.status(call) == "forfeited"
 
 

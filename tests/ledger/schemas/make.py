@@ -70,6 +70,7 @@ BATCH = {"batch_id": "b-1", "workflow": "Wärme", "rehearsed": 0, "engine": "loc
 BATCH |= {"identity": "ef" * 32, "out_path": "out.jsonl", "status": "stopped", "is_cancelled": 0}
 BATCH |= {"started_at": DAY, "seen_at": DAY, "stop_reason": "budget", **OWNED}
 ITEM = {"batch_id": "b-1", "attempts": 1}
+REFUSED = {"reason": "another version 熱", "refused_at": "2026-11-20T09:00:01.000Z"}
 REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ("budgets", {"scope": "user:ada", "limit_nanousd": 10**9, "warns": 0}),
     (
@@ -85,6 +86,7 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ("items", {"position": 0, "item_id": "7", "status": "completed", "run_id": RUN, **ITEM}),
     ("items", {"position": 1, "item_id": "8", "status": "invalid", "error": "no task", **ITEM}),
     ("outputs", {"batch_id": "b-1", "position": 0, "document": '{"id": "7 🌡"}'}),
+    ("refusals", {"batch_id": "b-1", "host": OWNER.host, "pid": OWNER.pid, **REFUSED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
 _ticks = itertools.count()

@@ -1,0 +1,167 @@
+// One node, or one call: its figures, every attempt, and what was asked and answered.
+
+const PORTION = 50;
+
+function detailsView(place, choose) {
+  let shown = null, back = null, drawnOf = null, many = PORTION, opened = new Set();
+
+  function open(path, call, from) {
+    shown = { path, id: typeof call === "string" ? call : null, call: call?.call_id ?? null };
+    back = from;
+    many = PORTION;
+    opened = new Set(call?.call_id ? [call.call_id] : []);
+    draw();
+    place.hidden = false;
+    document.body.classList.add("with-details");
+    place.querySelector("h2").focus();
+    choose(path);
+  }
+
+  function shut() {
+    place.hidden = true;
+    shown = null;
+    document.body.classList.remove("with-details");
+    choose(null);
+    (back?.isConnected ? back : byId("stage")).focus();
+  }
+
+  place.addEventListener("keydown", (event) => { if (event.key === "Escape") shut(); });
+
+  function draw() {
+    const one = story.tree.found.get(shown.path);
+    const name = one && one.path ? one.name : endName(shown) ?? shown.path.split("/").pop();
+    const head = make("header", {},
+      one?.path ? sign(one.kind) : null,
+      make("h2", { id: "details-name", tabindex: "-1", text: name }),
+      make("button", { type: "button", class: "quiet close", "aria-label": "Close", text: "×", onclick: shut }),
+      make("p", { class: "path", text: one?.path && one.path !== name ? one.path : "" }),
+    );
+    const body = make("div", { class: "body" });
+    if (shown.id === "__start__" || shown.id === "__end__") ofEnd(body, shown.id);
+    else if (!one) body.append(make("p", { class: "muted", text: notRun() }));
+    else ofNode(body, one);
+    const top = place.scrollTop;
+    place.replaceChildren(head, body);
+    place.scrollTop = top;
+  }
+
+  const notRun = () => (!story.run.status ? shown.path : isOver() ? "It called no model in this run." : "It has called no model so far.");
+  const endName = ({ id }) => ({ __start__: "start", __end__: "end" })[id];
+
+  function ofEnd(body, id) {
+    const { run } = story;
+    const facts = id === "__start__"
+      ? { Started: run.started_at && moment(run.started_at), Target: run.target, User: run.user, Tier: run.tier, Thread: run.thread }
+      : { Ended: run.ended_at && moment(run.ended_at), Status: run.status, Why: run.stop_reason };
+    body.append(list(facts));
+    if (id === "__end__" && run.error) body.append(make("p", { class: "error", text: run.error }));
+    if (id === "__end__" && run.output !== null) body.append(spoken("output", run.output));
+  }
+
+  function ofNode(body, one) {
+    const { sum } = one;
+    body.append(make("dl", { class: "tiles" }, ...[
+      ["Cost", sum.calls ? money(sum.nanos, sum.complete) : "–"],
+      ["Share", share(sum.nanos, nano(story.totals.usd), sum.complete) || "–"],
+      ["Elapsed", Number.isFinite(one.start) ? duration(one.end - one.start) : "–"],
+      ["Calls", number(sum.calls) + (sum.failed ? ` · ${number(sum.failed)} failed` : "")],
+      ["Tokens in", number(sum.input)],
+      ["Tokens out", number(sum.output)],
+    ].map(([term, text]) => make("div", {}, make("dt", { text: term }), make("dd", { text })))));
+    body.append(list({ Role: one.role, Models: [...one.models].join(", "), Rounds: one.rounds > 1 ? String(one.rounds) : null }));
+    if (one.error) body.append(make("p", { class: "error", text: one.error }));
+    if (one.children.length) {
+      const inside = one.children.map((child) => make("li", {}, make("button", { type: "button", class: "link", onclick: () => open(child.path, null, back) }, sign(child.kind), make("span", { text: child.name })), make("span", { class: "muted", text: money(child.sum.nanos, child.sum.complete) })));
+      body.append(make("h3", { text: "Inside" }), make("ul", { class: "inside" }, ...inside));
+    }
+    const result = story.results[one.path];
+    if (result) body.append(spoken("result", result));
+    if (one.calls.length) body.append(...attempts(one));
+  }
+
+  function attempts(one) {
+    const from = shown.call ? Math.max(0, one.calls.findIndex((call) => call.call_id === shown.call)) : 0;
+    const calls = one.calls.slice(from, from + many);
+    const left = one.calls.length - from - calls.length;
+    const title = make("h3", { text: `Attempts (${number(one.calls.length)})` });
+    const every = from ? make("button", { type: "button", class: "quiet", text: "Show from the first", onclick: () => { shown.call = null; draw(); } }) : null;
+    const rest = left > 0 ? make("button", { type: "button", class: "quiet", text: `Show ${number(Math.min(PORTION, left))} more of ${number(left)}`, onclick: () => { many += PORTION; draw(); } }) : null;
+    return [title, every, ...calls.map((call) => attempt(call, one)), rest].filter(Boolean);
+  }
+
+  function attempt(call, one) {
+    const [word, tone] = call.status === "started" && isOver() ? ["no end heard", "warning"] : STATUS[call.status];
+    const tries = [one.rounds > 1 ? `round ${call.round}` : "", call.candidate ? `fallback ${call.candidate}` : "", call.attempt > 1 ? `try ${call.attempt}` : ""].filter(Boolean);
+    const summary = make("summary", {},
+      badge(word, tone), make("span", { class: "model", text: call.model }), make("span", { class: "usd", text: money(call.nanos) }),
+      make("span", { class: "muted", text: [...tries, call.input_tokens === null ? "no usage" : `${number(call.input_tokens)} in, ${number(call.output_tokens)} out`, duration(call.duration_ms)].join(" · ") }),
+    );
+    const made = make("details", { class: "attempt", open: opened.has(call.call_id) }, summary);
+    const fill = () => { if (made.open && made.children.length === 1) made.append(...inside(call)); };
+    made.addEventListener("toggle", () => {
+      if (made.open) opened.add(call.call_id);
+      else opened.delete(call.call_id);
+      fill();
+    });
+    fill();
+    return made;
+  }
+
+  function* inside(call) {
+    if (call.error || call.error_type) yield make("p", { class: "error" }, call.error_type ? make("strong", { text: call.error_type }) : null, call.error ? ` ${call.error}` : null);
+    const asked = `${call.provider}:${call.requested_model}`;
+    yield list({
+      Asked: asked,
+      Answered: call.response_model,
+      Candidate: `${call.candidate + 1}, try ${call.attempt}`,
+      "Input tokens": tokens(call.input_tokens, [[call.cache_read_tokens, "from the cache"], [call.cache_creation_tokens, "put into the cache"]]),
+      "Output tokens": tokens(call.output_tokens, [[call.reasoning_tokens, "reasoning"]]),
+      Usage: { reported: "reported by the provider", estimated: "estimated", none: "not reported" }[call.usage_source],
+      Cost: call.usd === null ? "unknown" : `$${call.usd}`,
+      Price: call.price_source,
+      Started: `after ${duration(call.start_ms)}`,
+      Took: duration(call.duration_ms),
+      "First token": call.time_to_first_token_ms === null ? null : `after ${duration(call.time_to_first_token_ms)}`,
+      Finished: call.finish_reason,
+      Budget: [call.shortened ? "answer shortened" : "", call.economized ? "cheaper model preferred" : ""].filter(Boolean).join(", ") || null,
+    });
+    const said = saidIn(call);
+    if (!said) {
+      yield make("p", { class: "muted note", text: "Prompts and answers were not kept: --record-content keeps them." });
+      return;
+    }
+    for (const message of [said.prompt].flat()) yield heard(message);
+    if (said.answer !== null) yield heard(said.answer);
+  }
+
+  const tokens = (count, parts) => [number(count), ...parts.filter(([some]) => some).map(([some, what]) => `${number(some)} ${what}`)].join(" · ");
+
+  function heard(message) {
+    if (typeof message !== "object" || message === null) return spoken("text", String(message));
+    const calls = (message.tool_calls || []).map((one) => `calls ${one.function?.name}(${one.function?.arguments})`);
+    const content = typeof message.content === "string" ? message.content : message.content ? JSON.stringify(message.content, null, 2) : "";
+    return spoken(String(message.role ?? "?"), [content, ...calls].filter(Boolean).join("\n"));
+  }
+
+  const spoken = (who, text) => make("figure", { class: `said ${who === "assistant" || who === "result" || who === "output" ? "answer" : ""}` }, make("figcaption", { text: who }), make("pre", { text, tabindex: "0" }));
+
+  function list(facts) {
+    const known = Object.entries(facts).filter(([, text]) => text !== null && text !== undefined && text !== "");
+    return make("dl", { class: "facts" }, ...known.flatMap(([term, text]) => [make("dt", { text: term }), make("dd", { text })]));
+  }
+
+  // While a run goes on the panel is drawn again only where it says something else.
+  function refresh() {
+    const one = shown && story.tree.found.get(shown.path);
+    const known = JSON.stringify([story.run.status, one?.calls.map((call) => call.status), one?.sum, one?.error, one?.spans.length]);
+    if (!shown || known === drawnOf) return;
+    const within = place.contains(document.activeElement);
+    draw();
+    drawnOf = known;
+    if (within && !place.contains(document.activeElement)) place.querySelector("h2").focus();
+  }
+
+  return { open, refresh };
+}
+
+const moment = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });

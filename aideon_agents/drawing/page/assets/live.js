@@ -1,0 +1,33 @@
+// A page that fills while its run goes on: the server says what has changed, and last that it ended.
+
+const PATIENCE = 8000;
+
+function listen({ seen, viewer }, refresh) {
+  const source = new EventSource(`events?seen=${seen}&viewer=${viewer}`);
+  let waiting = null;
+  const well = () => {
+    clearTimeout(waiting);
+    waiting = null;
+    if (story.lost) { story.lost = false; refresh(); }
+  };
+  const hear = (event) => {
+    well();
+    take(JSON.parse(event.data));
+    refresh();
+  };
+  source.addEventListener("open", well);
+  source.addEventListener("change", hear);
+  source.addEventListener("end", (event) => {
+    source.close();
+    hear(event);
+    announce(`The run has ended: ${story.run.status}`);
+  });
+  source.addEventListener("error", () => {
+    waiting ??= setTimeout(() => { story.lost = true; refresh(); }, PATIENCE);
+  });
+  // Bars of what runs grow between two messages.
+  const tick = setInterval(() => {
+    if (isOver()) clearInterval(tick);
+    else if (!story.lost) { story.tree = tree(); refresh(); }
+  }, 1000);
+}

@@ -1,0 +1,108 @@
+// The page as a whole: its head, its tabs, its theme.
+
+const data = JSON.parse(byId("data").textContent);
+take(data);
+
+const choose = (path) => graph.choose(path);
+const details = detailsView(byId("details"), choose);
+const graph = graphView(byId("stage"), byId("controls"), details.open);
+const timeline = timelineView(byId("grid"), details.open);
+const costs = costsView(byId("costs"), details.open);
+
+function sums(run, totals) {
+  const figures = [
+    ["Cost", money(nano(totals.usd), totals.complete), totals.complete ? null : "At least this much: the cost of some calls is not known"],
+    ["Calls", number(totals.calls) + (totals.failed_calls ? ` · ${number(totals.failed_calls)} failed` : "")],
+    ["Tokens", `${number(totals.input_tokens)} in · ${number(totals.output_tokens)} out`],
+    ["Time", duration(isOver() ? run.duration_ms ?? latest : lastMoment())],
+  ];
+  return figures.map(([term, text, title]) => make("div", { title }, make("dt", { text: term }), make("dd", { text })));
+}
+
+function head() {
+  const { run, totals } = story;
+  byId("workflow").textContent = run.workflow;
+  byId("status").textContent = story.lost ? "connection lost" : run.stop_reason ? `${run.status}: ${run.stop_reason}` : run.status;
+  byId("status").hidden = !run.status;
+  byId("status").className = `badge ${story.lost ? "warning" : RUN[run.status]}`;
+  const about = [run.run_id, run.started_at && moment(run.started_at), run.user, run.rehearsed ? "rehearsed: nothing was paid" : null];
+  byId("about").textContent = about.filter(Boolean).join(" · ");
+  byId("below").hidden = byId("figures").hidden = !run.status;
+  document.body.classList.toggle("alone", !run.status);
+  byId("figures").replaceChildren(...(run.status ? sums(run, totals) : []));
+  byId("trouble").hidden = !run.error;
+  byId("trouble").textContent = run.error ?? "";
+  byId("graph").hidden = !story.views.length;
+  byId("splitter").hidden = !story.views.length || !run.status;
+  document.body.classList.toggle("rehearsed", run.rehearsed);
+}
+
+const refresh = oncePerFrame(() => {
+  head();
+  graph.refresh();
+  if (!byId("timeline").hidden) timeline.refresh();
+  if (!byId("costs").hidden) costs.refresh();
+  details.refresh();
+});
+
+// Tabs, as the ARIA practices have them.
+const tabs = [...document.querySelectorAll('[role="tab"]')];
+function turnTo(tab) {
+  for (const one of tabs) {
+    const is = one === tab;
+    one.setAttribute("aria-selected", String(is));
+    one.tabIndex = is ? 0 : -1;
+    byId(one.getAttribute("aria-controls")).hidden = !is;
+    document.querySelector(`.tools[data-for="${one.getAttribute("aria-controls")}"]`).hidden = !is;
+  }
+  (tab.id === "tab-costs" ? costs : timeline).refresh();
+}
+for (const tab of tabs) {
+  tab.addEventListener("click", () => turnTo(tab));
+  tab.addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const next = tabs[(tabs.indexOf(tab) + 1) % tabs.length];
+    turnTo(next);
+    next.focus();
+  });
+}
+
+// The theme: the system's, until a reader chooses.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : dark.matches);
+function themed() {
+  byId("theme").textContent = isDark() ? "Light" : "Dark";
+  byId("theme").setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"}`);
+}
+byId("theme").addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  themed();
+});
+dark.addEventListener("change", themed);
+
+// How much of the window the graph takes.
+const splitter = byId("splitter");
+function split(percent) {
+  const kept = Math.min(80, Math.max(15, percent));
+  document.documentElement.style.setProperty("--graph", `${kept}%`);
+  splitter.setAttribute("aria-valuenow", String(Math.round(kept)));
+}
+splitter.addEventListener("keydown", (event) => {
+  const by = { ArrowUp: -4, ArrowDown: 4 }[event.key];
+  if (by) { event.preventDefault(); split(Number(splitter.getAttribute("aria-valuenow")) + by); }
+});
+splitter.addEventListener("pointerdown", (event) => {
+  splitter.setPointerCapture(event.pointerId);
+  const main = document.querySelector("main");
+  const drag = (moved) => split((100 * (moved.clientY - main.getBoundingClientRect().top)) / main.clientHeight);
+  splitter.addEventListener("pointermove", drag);
+  splitter.addEventListener("lostpointercapture", () => splitter.removeEventListener("pointermove", drag), { once: true });
+});
+
+if (data.theme && data.theme !== "auto") document.documentElement.dataset.theme = data.theme;
+themed();
+head();
+graph.begin(data.first);
+if (story.views.length && story.run.status) split(Math.min(56, (100 * (graph.shape * byId("stage").clientWidth + 40)) / document.querySelector("main").clientHeight));
+if (story.run.status) timeline.refresh();
+if (data.seen !== undefined && !isOver()) listen(data, refresh);

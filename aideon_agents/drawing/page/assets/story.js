@@ -1,0 +1,135 @@
+// What is known of the run: calls, the tree of nodes that made them, and what they said.
+
+const FAILED = new Set(["error", "truncated"]);
+const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], calls: [], views: [], said: new Map() };
+const order = new Map();
+
+function readCalls(fields, rows) {
+  for (const row of rows) {
+    const call = {};
+    fields.forEach((name, index) => { call[name] = row[index]; });
+    call.nanos = nano(call.usd);
+    call.model = call.response_model || call.requested_model;
+    const known = order.get(call.call_id);
+    call.number = known ?? story.calls.length;
+    if (known === undefined) {
+      order.set(call.call_id, call.number);
+      story.calls.push(call);
+    } else story.calls[known] = call;
+  }
+}
+
+function take(values) {
+  for (const name of ["run", "totals", "nodes", "results", "spans", "views"]) {
+    if (values[name] !== undefined) story[name] = values[name];
+  }
+  readCalls(values.fields, values.calls);
+  for (const line of values.contents || []) keepSaid(line);
+  story.tree = tree();
+}
+
+function keepSaid(line) {
+  const [call, prompt, answer] = JSON.parse(line);
+  story.said.set(call, { prompt, answer });
+}
+
+// Read when somebody first looks: a long run's texts are many megabytes.
+let unread = true;
+function saidIn(call) {
+  if (unread) {
+    unread = false;
+    for (const line of byId("contents").textContent.split("\n")) {
+      const call = line.slice(2, line.indexOf('"', 2));
+      if (line && !story.said.has(call)) story.said.set(call, line);
+    }
+  }
+  if (typeof story.said.get(call.call_id) === "string") keepSaid(story.said.get(call.call_id));
+  return story.said.get(call.call_id);
+}
+
+const isOver = () => story.run.status !== "running";
+
+// Where a call ended; one whose end nobody heard goes on until the last thing that is known.
+const endOf = (call) => call.start_ms + (call.duration_ms ?? (call.status === "started" ? Math.max(0, lastMoment() - call.start_ms) : 0));
+
+let latest = 0;
+const lastMoment = () => (isOver() ? latest : Math.max(latest, elapsed()));
+const elapsed = () => Date.now() - Date.parse(story.run.started_at);
+
+function tree() {
+  const root = item("", null);
+  const found = new Map([["", root]]);
+  const at = (path) => {
+    let one = found.get(path);
+    if (!one) {
+      const cut = path.lastIndexOf("/");
+      const parent = at(cut < 0 ? "" : path.slice(0, cut));
+      one = item(path, parent);
+      found.set(path, one);
+      parent.children.push(one);
+    }
+    return one;
+  };
+  latest = story.run.duration_ms ?? 0;
+  for (const call of story.calls) {
+    const one = at(call.node_path || "(no node)");
+    one.calls.push(call);
+    one.role ||= call.role;
+    latest = Math.max(latest, call.start_ms + (call.duration_ms ?? 0));
+  }
+  for (const [path, role, round, start, end, error] of story.spans) {
+    const one = at(path);
+    one.spans.push({ round, start, end, error });
+    one.role ||= role;
+    latest = Math.max(latest, end ?? start);
+  }
+  add(root);
+  root.found = found;
+  return root;
+}
+
+function item(path, parent) {
+  return {
+    path, parent, name: path.slice(path.lastIndexOf("/") + 1), role: "", children: [], calls: [],
+    spans: [], level: parent ? parent.level + 1 : 0,
+  };
+}
+
+// Adds up, from the innermost outwards.
+function add(one) {
+  const sum = { calls: 0, failed: 0, input: 0, output: 0, nanos: 0, complete: true };
+  let start = Infinity, end = 0, runs = false, error = null;
+  const models = new Set();
+  for (const call of one.calls) {
+    sum.calls += 1;
+    sum.failed += FAILED.has(call.status);
+    sum.input += call.input_tokens ?? 0;
+    sum.output += call.output_tokens ?? 0;
+    sum.nanos += call.nanos ?? 0;
+    sum.complete &&= call.nanos !== null;
+    start = Math.min(start, call.start_ms);
+    end = Math.max(end, endOf(call));
+    runs ||= call.status === "started" && !isOver();
+    models.add(call.model);
+  }
+  for (const span of one.spans) {
+    start = Math.min(start, span.start);
+    end = Math.max(end, span.end ?? lastMoment());
+    runs ||= span.end === null && !isOver();
+    error = span.error ?? error;
+  }
+  for (const child of one.children) {
+    add(child);
+    for (const name of ["calls", "failed", "input", "output", "nanos"]) sum[name] += child.sum[name];
+    sum.complete &&= child.sum.complete;
+    start = Math.min(start, child.start);
+    end = Math.max(end, child.end);
+    runs ||= child.runs;
+    child.models.forEach((model) => models.add(model));
+  }
+  one.children.sort((a, b) => a.start - b.start);
+  Object.assign(one, { sum, start, end, runs, error, models });
+  one.kind = one.role || (one.children.length ? "graph" : "function");
+  one.rounds = Math.max(0, ...one.spans.map((span) => span.round));
+  for (const call of one.calls) one.rounds = Math.max(one.rounds, call.round);
+}

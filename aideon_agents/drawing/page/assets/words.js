@@ -1,0 +1,62 @@
+// Figures as people read them. Money comes as an exact decimal string; null is unknown.
+
+const NANO = 1e9;
+const THIN = "\u2009";
+
+// Integer billionths of a dollar: sums of them are exact.
+const nano = (usd) => (usd === null ? null : Math.round(Number(usd) * NANO));
+
+// A formatter takes long to make and none to use.
+const EXACT = Object.fromEntries([2, 4, 6, 7, 8, 9].map((digits) => [digits, new Intl.NumberFormat("en-US", {
+  minimumFractionDigits: digits, maximumFractionDigits: digits,
+})]));
+const WHOLE_NUMBER = new Intl.NumberFormat("en-US");
+
+function money(nanos, complete = true) {
+  if (nanos === null || (!nanos && !complete)) return "?"; // at least nothing says nothing
+  const usd = nanos / NANO;
+  const digits = usd >= 1 ? 2 : usd >= 0.01 ? 4 : Math.max(6, 10 - String(nanos).length);
+  const shown = "$" + (nanos === 0 ? "0" : EXACT[digits].format(usd));
+  return complete ? shown : "≥ " + shown;
+}
+
+const number = (value) => (value === null ? "?" : WHOLE_NUMBER.format(value));
+
+function duration(ms) {
+  if (ms === null) return "–";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+  const seconds = Math.round(ms / 1000);
+  const units = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const at = units.findIndex(([size]) => seconds >= size);
+  const [[large, name], [small, rest]] = units.slice(at, at + 2);
+  const left = Math.floor((seconds % large) / small);
+  return `${Math.floor(seconds / large)} ${name}` + (left ? ` ${left} ${rest}` : "");
+}
+
+const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
+
+const share = (part, whole, complete = true) => {
+  if (!whole || (!part && !complete)) return "";
+  const percent = (100 * part) / whole;
+  return percent > 0 && percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(percent < 10 ? 1 : 0)} %`;
+};
+
+const STATUS = {
+  ok: ["ok", "good"], error: ["failed", "bad"], truncated: ["cut off", "warning"],
+  cancelled: ["cancelled", "quiet"], cached: ["cached", "quiet"], started: ["running", "busy"],
+};
+
+const RUN = {
+  completed: "good", failed: "bad", crashed: "bad", stopped: "warning", waiting: "warning",
+  cancelled: "quiet", running: "busy",
+};
+
+// A cell as RFC 4180 has it; what a spreadsheet might take for a formula gets an apostrophe.
+function cell(value) {
+  if (value === null) return "";
+  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? "'" + value : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+const csv = (rows) => rows.map((row) => row.map(cell).join(",") + "\r\n").join("");

@@ -1,0 +1,154 @@
+"""The page as one file: template, style, script and data put together.
+
+Its policy lets a browser run this very script, by its hash, and ask nobody for anything. A page
+that fills while a run goes on may ask the server that it came from, and nobody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.drawing.page.colours import colours
+from aideon_agents.drawing.page.record import FIELDS, rows, said, summary, without_run
+from aideon_agents.drawing.page.views import outermost, views
+from aideon_agents.drawing.shapes import SIGNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aideon_agents.drawing.page.record import Record
+    from aideon_agents.drawing.page.views import Annotate
+    from aideon_agents.drawing.themes import Theme
+    from aideon_agents.drawing.topology import Topology
+
+_ASSETS = files("aideon_agents.drawing.page") / "assets"
+_SCRIPTS = (
+    "words.js",
+    "making.js",
+    "story.js",
+    "graph.js",
+    "rows.js",
+    "timeline.js",
+    "costs.js",
+    "details.js",
+    "live.js",
+    "page.js",
+)
+"""In the order in which they need one another."""
+
+
+def page(
+    topology: Topology | None,
+    record: Record | None,
+    annotate: Annotate,
+    *,
+    theme: Theme = "auto",
+    depth: int | None = None,
+) -> str:
+    """A run, or a graph alone, as a page that needs nothing else.
+
+    Args:
+        topology: The graph, all levels of it; None: it is not known, and none is drawn.
+        record: What is known of the run; None: the page is about the graph alone.
+        annotate: What is said of the graph, or of the graph with some groups folded.
+        theme: What the page begins with; a reader may change it.
+        depth: How many levels of groups it opens with; None: all.
+
+    Returns:
+        HTML.
+
+    Raises:
+        UserError: The extra for pictures is not installed.
+    """
+    shown = views(topology) if topology else []
+    told = summary(record) if record else without_run(topology.name if topology else "")
+    values = {
+        **told,
+        "fields": FIELDS,
+        "calls": rows(record) if record else [],
+        "views": [view.document(annotate) for view in shown],
+        "theme": theme,
+    }
+    if topology and depth is not None:
+        values["first"] = sorted(outermost(topology, depth))
+    return written(values, contents(record) if record else ())
+
+
+def contents(record: Record) -> Iterable[str]:
+    """What the calls of a run asked and were answered, a line of JSON each."""
+    return map(said, record.contents)
+
+
+def written(values: dict[str, Any], contents: Iterable[str], *, live: bool = False) -> str:
+    """A page of what its script is given.
+
+    Args:
+        values: JSON values: a `summary`, `fields`, `calls` and `views`.
+        contents: As `contents` makes them.
+        live: Whether the page is to ask its server what has changed since.
+
+    Returns:
+        HTML.
+    """
+    script, sheet = _script(), _sheet()
+    return _read("template.html").substitute(
+        policy=policy(live=live),
+        title=escape(_title(values["run"])),
+        style=sheet,
+        signs=_signs(),
+        data=_inert(json.dumps(values, ensure_ascii=False, separators=(",", ":"))),
+        contents=_inert("\n".join(contents)),
+        script=script,
+    )
+
+
+def _title(run: dict[str, Any]) -> str:
+    return " · ".join(filter(None, [run["workflow"], run["run_id"]]))
+
+
+def policy(*, live: bool) -> str:
+    """The page's Content-Security-Policy."""
+    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
+    connect = "'self'" if live else "'none'"
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        f"img-src data:; connect-src {connect}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _inert(text: str) -> str:
+    """JSON that cannot end the element it stands in, nor a line of a script."""
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+@cache
+def _script() -> str:
+    parts = "\n".join((_ASSETS / name).read_text("utf-8") for name in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
+@cache
+def _sheet() -> str:
+    return colours() + (_ASSETS / "page.css").read_text("utf-8")
+
+
+@cache
+def _read(name: str) -> Template:
+    return Template((_ASSETS / name).read_text("utf-8"))
+
+
+def _signs() -> str:
+    """The roles' signs, for whatever shows a node outside the graph."""
+    return "".join(
+        f'<symbol id="sign-{kind}" viewBox="0 0 16 16"><path d="{line}"/></symbol>'
+        for kind, line in SIGNS.items()
+    )

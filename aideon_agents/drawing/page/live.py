@@ -1,0 +1,233 @@
+"""A run on its way, for the pages that show it: what is known now, and what has changed since.
+
+The ledger is read only while somebody looks, through a connection of its own, and never for more
+than a small part of the time: whoever watches must not slow the run down. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.drawing.page.document import written
+from aideon_agents.drawing.page.record import FIELDS, Span, recorded, rows, said, since, summary
+from aideon_agents.drawing.page.views import views
+from aideon_agents.drawing.spending import figures
+from aideon_agents.drawing.spent_notes import annotated
+from aideon_agents.errors import RunNotFound
+from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aideon_agents.drawing.page.record import Record
+    from aideon_agents.drawing.page.views import View
+    from aideon_agents.drawing.topology import Topology
+
+_PAUSE = 0.4
+"""Seconds between two readings, at least."""
+_REST = 9
+"""And this many times as long as the last one took."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What a page is to be told."""
+
+    seen: int
+    """What it has seen once it knows this."""
+    values: dict[str, Any]
+    ended: bool
+
+
+@dataclasses.dataclass
+class _Part:
+    """A piece of what is known, and when it was last another."""
+
+    value: Any = None
+    version: int = 0
+
+
+class Live:
+    """A run on its way.
+
+    Args:
+        ledger: Where it is written.
+        run_id: The run, which need not have begun.
+        topology: Its graph; None: none is drawn.
+    """
+
+    def __init__(self, ledger: str, run_id: str, topology: Topology | None) -> None:
+        self._url = ledger
+        self._run_id = run_id
+        self._topology = topology
+        self._ledger: Ledger | None = None
+        self._levels = views(topology, by_level=True) if topology else []
+        for smallest in self._levels[-1:]:
+            smallest.document(lambda _: None)  # a missing extra is told before the run begins
+        self._spans: dict[tuple[str, int], tuple[str, str, str | None, str | None]] = {}
+        self._asking: set[str] = set()
+        self._news = threading.Condition()
+        self._heard = 0
+        """How much has happened."""
+        self._over = False
+        self._reading = threading.Lock()
+        self._read = -1
+        """How much of what has happened is known."""
+        self._due = 0.0
+        self._version = 0
+        self._parts: dict[str, _Part] = {}
+        self._calls: dict[str, _Part] = {}
+        self._contents: dict[str, _Part] = {}
+        self._final = False
+
+    def started(self, path: str, role: str, number: int) -> None:
+        """A node began, for the n-th time."""
+        with self._news:
+            self._spans[path, number] = (role, utc_text(now()), None, None)
+            self._happened()
+
+    def ended(self, path: str, number: int, error: str | None) -> None:
+        """A node ended; None: it did not fail."""
+        with self._news:
+            role, began, *_ = self._spans.get((path, number), ("", utc_text(now())))
+            self._spans[path, number] = (role, began, utc_text(now()), error)
+            self._happened()
+
+    def asked(self, path: str) -> None:
+        """A node waits for an answer."""
+        with self._news:
+            self._asking.add(path)
+            self._happened()
+
+    def over(self) -> None:
+        """The run has ended, and its row says how."""
+        with self._news:
+            self._over = True
+            self._happened()
+
+    def _happened(self) -> None:
+        self._heard += 1
+        self._news.notify_all()
+
+    def page(self, viewer: int, *, patience: float = 5.0) -> str | None:
+        """A page of what is known now, which asks for the changes.
+
+        Args:
+            viewer: The page's number, which it names when it asks.
+            patience: Seconds to wait for the run to begin.
+
+        Returns:
+            HTML; None: there is no such run.
+        """
+        until = time.monotonic() + patience
+        while not self._refresh(at_once=True):
+            if self._over or time.monotonic() > until:
+                return None
+            time.sleep(_PAUSE / 8)
+        with self._reading:
+            values = self._since(0)
+            contents = values.pop("contents")
+            values |= {"seen": self._version, "viewer": viewer}
+            return written(values, contents, live=True)
+
+    def changes(self, seen: int, patience: float) -> Change | None:
+        """What has changed since.
+
+        Args:
+            seen: What a page has seen.
+            patience: Seconds to wait for something to happen; then the ledger is read anyway.
+
+        Returns:
+            The changes; None: there are none yet.
+        """
+        with self._news:
+            self._news.wait_for(lambda: self._over or self._heard > self._read, patience)
+        self._refresh()
+        with self._reading:
+            if self._version <= seen and not self._final:
+                return None
+            return Change(self._version, self._since(seen), self._final)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether what is known is how the run ended."""
+        return self._final
+
+    def close(self) -> None:
+        """Close the connection to the ledger."""
+        with self._reading:
+            if self._ledger:
+                self._ledger.close()
+
+    def _since(self, seen: int) -> dict[str, Any]:
+        changed = {name: one.value for name, one in self._parts.items() if one.version > seen}
+        calls = [one.value for one in self._calls.values() if one.version > seen]
+        lines = [one.value for one in self._contents.values() if one.version > seen]
+        return {**changed, "fields": FIELDS, "calls": calls, "contents": lines}
+
+    def _refresh(self, *, at_once: bool = False) -> bool:
+        """Read the ledger where it is time to; whether there is something to show."""
+        due = self._due
+        with self._reading:
+            # Of many pages that wait for their turn the first one reads for all.
+            if self._final or (self._due != due and not self._over):
+                return True
+            if not self._over and not (at_once and not self._parts):
+                with self._news:
+                    self._news.wait_for(lambda: self._over, max(0.0, self._due - time.monotonic()))
+            final, heard = self._over, self._heard
+            began = time.monotonic()
+            try:
+                self._learn(final=final)
+            except RunNotFound:
+                return False
+            self._final, self._read = final, heard
+            took = time.monotonic() - began
+            self._due = time.monotonic() + max(_PAUSE, took * _REST)
+            return True
+
+    def _learn(self, *, final: bool) -> None:
+        """Take in what the ledger says now."""
+        if self._ledger is None:
+            self._ledger = Ledger.from_url(self._url)
+        record = recorded(self._ledger, self._ledger.find_run(self._run_id))
+        record = dataclasses.replace(record, spans=list(self._spanned(record.run.started_at)))
+        version = self._version + 1
+        values = summary(record) | {"views": self._views(record, final=final)}
+        changed = [_put(self._parts, name, value, version) for name, value in values.items()]
+        changed += [_put(self._calls, row[0], row, version) for row in rows(record)]
+        changed += [
+            _put(self._contents, one.call_id, said(one), version) for one in record.contents
+        ]
+        if any(changed):
+            self._version = version
+
+    def _views(self, record: Record, *, final: bool) -> list[dict[str, Any]]:
+        if self._topology is None or self._ledger is None:
+            return []
+        whole = self._topology
+        with self._news:
+            waiting = {record.run.run_id: frozenset(self._asking)}
+        spent = figures(self._ledger, [record.run.run_id], whole, waiting=waiting)
+        shown: list[View] = views(whole) if final else self._levels
+        return [one.document(lambda drawn: annotated(spent, whole, drawn)) for one in shown]
+
+    def _spanned(self, began: str) -> Iterator[Span]:
+        with self._news:
+            known = list(self._spans.items())
+        for (path, number), (role, start, end, error) in known:
+            until = None if end is None else since(began, end)
+            yield Span(path, role, number, since(began, start), until, error)
+
+
+def _put(parts: dict[str, _Part], name: str, value: Any, version: int) -> bool:
+    """Keep a value; whether it is another than before."""
+    known = parts.setdefault(name, _Part())
+    if known.version and known.value == value:
+        return False
+    known.value, known.version = value, version
+    return True

@@ -1,0 +1,198 @@
+"""What a page knows of a run, as JSON values.
+
+Money stays an exact decimal string and what is unknown stays null. A call is a list in the order
+of `FIELDS`: a run may have made ten thousand.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.ledger.documents import cost_document, node_document
+from aideon_agents.ledger.pricing import usd_text
+from aideon_agents.ledger.reports import run_cost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aideon_agents.ledger.reports import Cost
+    from aideon_agents.ledger.rows import Call, Content, Run
+    from aideon_agents.ledger.store import Ledger
+
+FIELDS = (
+    "call_id",
+    "node_path",
+    "role",
+    "round",
+    "candidate",
+    "attempt",
+    "provider",
+    "requested_model",
+    "response_model",
+    "status",
+    "error_type",
+    "error",
+    "finish_reason",
+    "shortened",
+    "economized",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_creation_tokens",
+    "reasoning_tokens",
+    "usage_source",
+    "price_source",
+    "duration_ms",
+    "time_to_first_token_ms",
+    "usd",
+    "start_ms",
+)
+"""Of a call. `start_ms` counts from the start of the run."""
+
+_OF_THE_ROW = FIELDS[:-2]
+
+_OF_THE_RUN = (
+    "run_id",
+    "workflow",
+    "target",
+    "status",
+    "stop_reason",
+    "error",
+    "error_type",
+    "user",
+    "tier",
+    "thread",
+    "rehearsed",
+    "started_at",
+    "ended_at",
+    "output",
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One time that a node ran, as it was watched: the ledger knows of calls alone."""
+
+    node_path: str
+    role: str
+    round: int
+    start_ms: int
+    """From the start of the run, as all times here."""
+    end_ms: int | None = None
+    """None: it has not ended."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A run as it is known at one time."""
+
+    run: Run
+    cost: Cost
+    calls: Sequence[Call]
+    contents: Sequence[Content] = ()
+    """Of the calls that were recorded."""
+    spans: Sequence[Span] = field(default=())
+    """Empty where nobody watched."""
+
+
+def recorded(ledger: Ledger, run: Run) -> Record:
+    """Everything that the ledger knows of a run.
+
+    Args:
+        ledger: Where it is written.
+        run: Its row.
+
+    Returns:
+        The run, its calls, and what was recorded of them.
+    """
+    return Record(
+        run=run,
+        cost=run_cost(ledger, run.run_id),
+        calls=ledger.calls(run.run_id),
+        contents=ledger.contents(run.run_id),
+    )
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """What is said of the run as a whole, and of its nodes.
+
+    Args:
+        record: The run.
+
+    Returns:
+        JSON values: `run`, `totals`, `nodes`, `results` and `spans`.
+    """
+    results = record.run.results or {}
+    ended = record.run.ended_at
+    return {
+        "run": {name: getattr(record.run, name) for name in _OF_THE_RUN}
+        | {"duration_ms": ended and since(record.run.started_at, ended)},
+        "totals": cost_document(record.cost),
+        "nodes": [node_document(node) for node in record.cost.by_node.values()],
+        "results": {path: one.get("content") for path, one in results.items()},
+        "spans": [list(vars(one).values()) for one in record.spans],
+    }
+
+
+def without_run(name: str) -> dict[str, Any]:
+    """What is said where there is a graph and no run.
+
+    Args:
+        name: The graph's.
+
+    Returns:
+        As `summary` gives it.
+    """
+    unknown = dict.fromkeys((*_OF_THE_RUN, "duration_ms"))
+    return {
+        "run": unknown | {"workflow": name, "rehearsed": False},
+        "totals": {},
+        "nodes": [],
+        "results": {},
+        "spans": [],
+    }
+
+
+def rows(record: Record) -> list[list[Any]]:
+    """The calls of a run.
+
+    Args:
+        record: The run.
+
+    Returns:
+        A list for each, as `FIELDS` has it.
+    """
+    began = datetime.fromisoformat(record.run.started_at)
+    return [
+        [
+            *(getattr(call, name) for name in _OF_THE_ROW),
+            None if call.usd is None else usd_text(call.usd),
+            _milliseconds(began, datetime.fromisoformat(call.started_at)),
+        ]
+        for call in record.calls
+    ]
+
+
+def said(content: Content) -> str:
+    """What one call asked and was answered, as a line of JSON.
+
+    Args:
+        content: The recorded content.
+
+    Returns:
+        One line: a page reads only those that somebody looks at.
+    """
+    return json.dumps([content.call_id, content.prompt, content.answer], ensure_ascii=False)
+
+
+def since(began: str, moment: str) -> int:
+    """Milliseconds from one of the ledger's times to another."""
+    return _milliseconds(datetime.fromisoformat(began), datetime.fromisoformat(moment))
+
+
+def _milliseconds(began: datetime, moment: datetime) -> int:
+    return round((moment - began).total_seconds() * 1000)

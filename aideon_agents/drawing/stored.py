@@ -1,0 +1,33 @@
+"""A graph out of the plain model that a run's row keeps of it, as `-f json` prints it.
+
+So a run is drawn as its graph was when it ran: where its workflow has changed since, and where there
+never was a file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from aideon_agents.drawing.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PLAIN = TypeAdapter(Topology)
+
+
+def topology_in(model: Mapping[str, Any] | None) -> Topology | None:
+    """The graph that a plain model describes.
+
+    Args:
+        model: JSON values; None: nobody kept any.
+
+    Returns:
+        The graph; None where there is no model, or another version's.
+    """
+    try:
+        return None if model is None else _PLAIN.validate_python(model)
+    except ValidationError:
+        return None

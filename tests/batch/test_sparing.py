@@ -1,0 +1,57 @@
+"""What was there before a batch is not looked through for garbage, and nothing stays changed."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from aideon_agents import sequential
+from aideon_agents.batch.sparing import spared
+
+TWO = [{"id": "a", "task": "A."}, {"id": "b", "task": "B."}]
+
+
+@pytest.fixture(autouse=True)
+def as_found():
+    before = gc.get_threshold()
+    yield
+    gc.enable()
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+async def test_items_run_while_what_was_there_before_is_frozen(rehearse, written):
+    seen = []
+
+    async def look(state):
+        seen.append((gc.get_freeze_count() > 1000, gc.get_threshold()[0]))
+        return state["task"]
+
+    before = gc.get_threshold()
+    result = await rehearse(written(TWO), graph=sequential(look))
+    assert result.completed == 2
+    assert seen == [(True, 10_000)] * 2
+    assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
+
+
+def test_a_threshold_that_is_higher_already_stays():
+    gc.set_threshold(50_000, 5, 5)
+    with spared():
+        assert gc.get_threshold() == (50_000, 5, 5)
+    assert gc.get_threshold() == (50_000, 5, 5)
+
+
+@pytest.mark.parametrize("decide", [gc.disable, gc.freeze, lambda: gc.set_threshold(0)])
+def test_whoever_has_decided_about_garbage_is_left_alone(decide):
+    decide()
+    before = (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count())
+    with spared():
+        assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == before
+    assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == before
+
+
+def test_what_a_block_raises_leaves_nothing_frozen():
+    with pytest.raises(RuntimeError), spared():
+        raise RuntimeError
+    assert gc.get_freeze_count() == 0

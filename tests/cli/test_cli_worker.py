@@ -1,0 +1,148 @@
+"""Workers, and batches that they run, at the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from aideon_agents import Ledger
+from aideon_agents.ledger import batch_items, batch_workers, batches
+
+BATCH = ("two.py", "items.jsonl", "-o", "out.jsonl", "--engine", "distributed", "--rehearse")
+WAITS = (
+    "import asyncio, pathlib\nfrom aideon_agents import sequential\n"
+    "async def waits(state):\n    pathlib.Path('begun').touch()\n    await asyncio.sleep(60)\n"
+    "graph = sequential(waits)\n"
+)
+
+
+@pytest.fixture
+def items(folder):
+    (folder / "items.jsonl").write_text('{"task": "Pumps move heat."}\n' * 3, encoding="utf-8")
+
+
+@pytest.fixture
+def server(postgres_url, monkeypatch):
+    monkeypatch.setenv("AIDEON_LEDGER", postgres_url)
+    return postgres_url
+
+
+@pytest.fixture
+def unfollowed(server, items):
+    """A batch whose follower is gone, with three items of which one has ended."""
+    start = batches.BatchStart(
+        batch_id="01M7ZAAAAAAAAAAAAAAAAAAAAA",
+        identity=None,
+        workflow="two",
+        target="two.py",
+        rehearsed=True,
+        engine=batches.DISTRIBUTED,
+        items=3,
+        item_limit_nanousd=None,
+        out_path="out.jsonl",
+        work={"target": "two.py"},
+    )
+    with Ledger.from_url(server) as ledger:
+        batches.take(ledger, start, None)
+        ledger.database.write("UPDATE batches SET pid = 1, process_start = 'long ago'", {})
+        with ledger.database.transaction() as tx:
+            batch_items.refuse(tx, start.batch_id, 0, "1", "no task")
+        batch_workers.refuse(ledger, start.batch_id, "two.py here is another version")
+    return start.batch_id
+
+
+@pytest.mark.parametrize("words", [("worker",), ("batch", *BATCH)])
+def test_a_ledger_in_a_file_is_refused_in_one_line(aideon, items, words):
+    done = aideon(*words)
+    assert done.code == 2
+    assert done.complaint == (
+        "the distributed engine needs a ledger on Postgres, and .aideon/ledger.db is a file: "
+        "set AIDEON_LEDGER=postgresql://user:password@host:5432/database"
+    )
+
+
+def test_a_worker_that_may_run_nothing_is_refused(aideon, server):
+    done = aideon("worker", "--max-concurrency", "0")
+    assert (done.code, done.complaint) == (2, "0 items at once are none: give at least 1")
+
+
+def test_an_address_out_of_the_folder_is_refused_before_anything_is_queued(
+    aideon, server, items, folder
+):
+    elsewhere = folder.parent / "elsewhere.py"
+    elsewhere.write_text((folder / "two.py").read_text(encoding="utf-8"), encoding="utf-8")
+    done = aideon("batch", str(elsewhere), *BATCH[1:])
+    assert done.code == 2
+    assert "leads out of the working directory" in done.err
+    assert aideon("batches", "list", "--json").document == []
+
+
+def test_a_batch_that_nobody_follows_is_shown_as_running(aideon, unfollowed):
+    shown = aideon("batches", "show", "last", "--json").document
+    assert (shown["status"], shown["followed"], shown["pending"]) == ("running", False, 2)
+    (refusal,) = shown["refusals"]
+    assert refusal["reason"] == "two.py here is another version"
+    text = aideon("batches", "show", "last").out
+    assert "nobody follows it: the same command again writes its results there" in text
+    assert f"refused by the worker {os.getpid()} on" in text
+
+
+def test_a_batch_that_nobody_follows_is_cancelled_at_once(aideon, unfollowed):
+    assert aideon("batches", "cancel", "last").code == 0
+    shown = aideon("batches", "show", "last", "--json").document
+    assert (shown["status"], shown["stop_reason"]) == ("stopped", "cancelled")
+    assert shown["followed"] is None
+
+
+def test_a_batch_with_workers_is_neither_forgotten_nor_run_here(aideon, server, items, folder):
+    assert aideon("batch", *BATCH[:4], "--rehearse").code == 0
+    with Ledger.from_url(server) as ledger:
+        change = "UPDATE batches SET status = 'running', engine = 'distributed', pid = 1"
+        ledger.database.write(f"{change}, process_start = 'long ago'", {})
+    for words in (("batches", "forget", "last"), ("batch", *BATCH[:4], "--rehearse")):
+        done = aideon(*words)
+        assert done.code == 2
+        assert "is run by workers: go on with --engine distributed" in done.err
+
+
+def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, environment):
+    (folder / "waits.py").write_text(WAITS, encoding="utf-8")
+
+    def start(*words):
+        command = [sys.executable, "-m", "aideon_agents", *words]
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    with start("worker") as worker, start("batch", "waits.py", *BATCH[1:]) as batch:
+        while not (folder / "begun").exists():
+            assert worker.poll() is None
+            time.sleep(0.05)
+        worker.send_signal(signal.SIGTERM)
+        assert "interrupt again to give them back" in said(worker, "leaving")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 130
+        with Ledger.from_url(server) as ledger:
+            jobs = ledger.select("SELECT status FROM procrastinate_jobs")
+            items_now = ledger.select("SELECT status FROM items")
+        assert {row["status"] for row in jobs} == {"todo"}
+        assert {row["status"] for row in items_now} == {"pending"}
+        batch.send_signal(signal.SIGINT)
+        assert batch.wait(30) == 130
+
+
+def said(process, word):
+    """The next line on a process's stderr that has a word in it."""
+    for line in process.stderr:
+        if word in line:
+            return line
+    raise AssertionError(word)
+
+
+def test_help_names_the_worker(aideon):
+    assert "--max-concurrency" in aideon("worker", "--help").out

@@ -1,0 +1,146 @@
+"""`aideon run --stream` on a terminal: the nodes as a tree, drawn where it stands."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+
+from aideon_agents.cli.live_tree import LiveTree
+from aideon_agents.ledger.reports import NodeCost
+from aideon_agents.runner import NodeEnded, NodeStarted, Question, Restart, RunEnded, Token
+
+CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
+
+
+@pytest.fixture
+def tree():
+    return LiveTree()
+
+
+def shown(tree, *events, height=30, width=90):
+    """The lines that stand there after some events."""
+    for event in events:
+        tree(event)
+    console = Console(width=width, height=height, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(tree)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def started(path, role="creative", number=1):
+    return NodeStarted(node_path=path, role=role, round=number)
+
+
+def ended(path, usd=None, error=None):
+    cost = usd and NodeCost(
+        node_path=path,
+        role="creative",
+        calls=1,
+        failed_calls=0,
+        input_tokens=1,
+        output_tokens=1,
+        usd=Decimal(usd),
+        complete=True,
+        models=(),
+        duration_ms=1,
+    )
+    return NodeEnded(node_path=path, role="", round=1, result=None, cost=cost, error=error)
+
+
+def test_nodes_stand_below_their_patterns_with_cost_and_time(tree):
+    lines = shown(
+        tree,
+        started("plan", "planner"),
+        ended("plan", "0.5"),
+        started("both/a"),
+        started("last"),
+        started("both/b", number=3),
+        ended("both/b", "0.25"),
+    )
+    assert lines[0].startswith("✓ plan ")
+    assert [re.sub(r"^( *)\S (\S+).*", r"\1\2", line) for line in lines] == [
+        "plan",
+        "both",
+        "  a",
+        "  b",
+        "last",
+    ]
+    assert "$0.500000" in lines[0]
+    assert re.search(r"\d\.\d s$", lines[0])
+    assert "(round 3)" in lines[3]
+    assert "$" not in lines[2]
+
+
+def test_what_a_node_says_stands_beside_it_until_it_ends(tree):
+    line = shown(tree, started("a"), Token(node_path="a", text="one\ntwo \x1b[2J"))[0]
+    assert line.endswith("one two [2J")
+    assert "three" not in shown(tree, Token(node_path="a", text="three"), Restart(node_path="a"))[0]
+    assert "four" not in shown(tree, Token(node_path="a", text="four"), ended("a"))[0]
+
+
+def test_a_failure_and_a_question_are_told(tree):
+    asked = Question(node_path="b", id="1", question="?", schema=None)
+    lines = shown(tree, started("a"), ended("a", error="it [red]broke[/red]"), started("b"), asked)
+    assert lines[0].startswith("✗ a")
+    assert lines[0].endswith("it [red]broke[/red]")
+    assert lines[1].startswith("? b")
+    assert lines[1].endswith("waits for an answer")
+
+
+def test_where_the_terminal_is_low_it_shows_what_runs(tree):
+    for number in range(20):
+        tree(started(f"n{number}"))
+        if number % 2:
+            tree(ended(f"n{number}"))
+    lines = shown(tree, height=8)
+    assert len(lines) <= 6
+    assert all(re.match(r"\S n\d*[02468] ", line) for line in lines[:-1])
+    assert lines[-1].strip() == "and 15 more"
+
+
+def test_time_stands_still_when_a_node_has_ended(tree):
+    tree(started("a"))
+    tree(ended("a"))
+    assert shown(tree) == shown(tree)
+
+
+def test_what_was_cut_short_says_so(capsys):
+    with LiveTree() as tree:
+        tree(started("a"))
+        tree(RunEnded(result=None))
+    assert "■ a" in capsys.readouterr().err
+
+
+def test_on_a_terminal_the_tree_stays_and_the_result_follows(folder, environment):
+    environment.update(TERM="xterm-256color")
+    pid, master = pty.fork()
+    if pid == 0:
+        words = ["run", "one.py", "--task", "Heat.", "--stream"]
+        os.execve(  # noqa: S606 - a terminal of its own needs a fork
+            sys.executable, [sys.executable, "-m", "aideon_agents", *words], environment
+        )
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    said = b""
+    while part := read(master):
+        said += part
+    assert os.waitpid(pid, 0)[1] == 0
+    lines = [line.rstrip() for line in CODES.sub("", said.decode()).split("\n")]
+    drawn = [index for index, line in enumerate(lines) if re.match(r"✓ draft +\$0\.0000", line)]
+    assert drawn
+    assert lines.index("Heat.") > drawn[-1]
+
+
+def read(master):
+    try:
+        return os.read(master, 65536)
+    except OSError:  # the other end is closed
+        return b""
