@@ -145,18 +145,14 @@ class Local:
             return
         if row is not None and row.run_id is not None:
             await self._again(item, row)
-            return
-        try:
-            running = self.runs.begins(item, row)
-        except InputError as wrong:
-            await self._refuse(item, str(wrong))
-            return
-        await self._through(item, running)
+        else:
+            await self._anew(item, row)
 
     async def _again(self, item: Item, row: ItemRow) -> None:
         """Go on with an item that was started before, where its state is kept; else start it again."""
         seen = self.book.find_run(str(row.run_id))
-        if seen.status == "running" or (seen.status, row.status) == ("waiting", "waiting"):
+        is_ours = row.status == "running"  # by whoever ran this batch before, and is gone
+        if not is_ours and seen.status in ("running", row.status):
             return  # it asks, or somebody is just answering it
         before = batch_items.spent(self.book.database, self.start.batch_id, item.item_id)
         self.tally.goes_on(row.status)
@@ -165,7 +161,17 @@ class Local:
             with contextlib.suppress(_NotBegun):
                 await self._through(item, running, before)
                 return
-        await self._through(item, self.runs.begins(item, row), before)
+        await self._anew(item, row, before)
+
+    async def _anew(
+        self, item: Item, row: ItemRow | None, before: Sequence[NodeSpent] = ()
+    ) -> None:
+        try:
+            running = self.runs.begins(item, row)
+        except InputError as wrong:
+            await self._refuse(item, str(wrong))
+        else:
+            await self._through(item, running, before)
 
     async def _through(
         self, item: Item, running: Running, before: Sequence[NodeSpent] = ()

@@ -45,6 +45,8 @@ class Showing:
     """What a rehearsal says the run costs at most; None: nobody asked."""
     page: Callable[[Running], AbstractContextManager[Watched]] | None = None
     """Shows the run in a browser; None: nobody asked."""
+    of_batch: bool = False
+    """Whether it is the run of a batch's item."""
 
     def beginning(self) -> None:
         """Say at once what a watcher has to know."""
@@ -78,7 +80,7 @@ class Showing:
         elif result.error or result.status == "stopped":
             output.complain(result.error or str(result.exception))
         if not self.as_json:  # a program knows from the document
-            _tell_what_now(result)
+            _tell_what_now(result, of_batch=self.of_batch)
         return _EXIT[result.status]
 
     def _rehearsing(self) -> None:
@@ -175,8 +177,8 @@ def _both(shown: Watch | None, page: Watch | None) -> Watch | None:
     return tell
 
 
-def _tell_what_now(result: RunResult) -> None:
+def _tell_what_now(result: RunResult, *, of_batch: bool) -> None:
     if result.status == "waiting":
         questions.show(result.questions, result.run_id, output.note)
-    elif (how := going_on.command(result)) is not None:
+    elif (how := going_on.command(result, of_batch=of_batch)) is not None:
         output.note(f"go on with: {how}")

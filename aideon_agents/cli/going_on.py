@@ -11,45 +11,39 @@ from aideon_agents.errors import BudgetExceeded
 if TYPE_CHECKING:
     from aideon_agents.runner import RunResult
 
-_OF_A_BATCH = {"batch": "--budget", "item": "--item-budget"}
-"""The flag that raises a limit which is a batch's own."""
+_FLAGS = {"run": "--budget", "batch": "--budget", "item": "--item-budget"}
+"""What raises a limit that stands nowhere but in the command itself."""
 
 
-def command(result: RunResult) -> str | None:
+def command(result: RunResult, *, of_batch: bool) -> str | None:
     """How to go on with a run.
 
     Args:
         result: What came of it, as it ended now or as it is recorded. Of a recorded one nobody
             knows any more which budget refused.
+        of_batch: Whether it was run for an item: then its batch goes on with it, and has limits of
+            its own that a run cannot raise.
 
     Returns:
         The command, and what it needs before; None: nothing is left to do, or nothing can be.
     """
     if result.status in {"completed", "running"} or result.stop_reason == "declined":
         return None
-    plain = f"aideon runs resume {result.run_id}"
-    return _with_more(result, plain) if result.stop_reason == "budget" else plain
+    again = "aideon batch ..." if of_batch else f"aideon runs resume {result.run_id}"
+    if result.stop_reason == "budget":
+        return _with_more(again, result.exception, of_batch=of_batch)
+    return f"{again} --retry-failed" if of_batch and result.status == "failed" else again
 
 
-def _with_more(result: RunResult, plain: str) -> str:
-    """How to go on with a run that a budget stopped."""
-    refused = result.exception
+def _with_more(again: str, refused: BaseException | None, *, of_batch: bool) -> str:
+    """How to go on with what a budget stopped."""
     if not isinstance(refused, BudgetExceeded):
-        standing = "or raise the standing limit: aideon budget list"
-        if _is_of_batch(result):
-            return f"aideon batch ... --budget MORE  (or --item-budget, {standing})"
-        return f"{plain} --budget MORE  ({standing})"
+        items = "or --item-budget, " if of_batch else ""
+        return f"{again} --budget MORE  ({items}or raise the standing limit: aideon budget list)"
     if scope := _standing(refused):
-        return f"{plain}  (after: aideon budget set {scope} MORE)"
-    if flag := _OF_A_BATCH.get(refused.scope):
-        return f"aideon batch ... {flag} MORE  (the command of its batch)"
-    return f"{plain} --budget MORE" if refused.scope == "run" else plain
-
-
-def _is_of_batch(result: RunResult) -> bool:
-    """Whether it was run for an item: then what may limit it is its batch's, and not its own."""
-    with opening.ledger() as ledger:
-        return ledger.find_run(result.run_id).batch_id is not None
+        return f"{again}  (after: aideon budget set {scope} MORE)"
+    flag = _FLAGS.get(refused.scope.partition(":")[0])
+    return f"{again} {flag} MORE" if flag else again
 
 
 def _standing(refused: BudgetExceeded) -> str | None:

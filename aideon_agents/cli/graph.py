@@ -58,7 +58,7 @@ def graph(
     as_json: Annotated[bool, typer.Option("--json", help="As -f json: the plain model.")] = False,
 ) -> None:
     """Draw a workflow's graph; with --run, what each node cost and the way that was taken."""
-    wanted = "json" if as_json else form or _SUFFIXES.get(out.suffix if out else "", "text")
+    wanted = "json" if as_json else form or _by_ending(out)
     if wanted not in _FORMS:
         raise InputError(f"-f {wanted}: one of {', '.join(_FORMS)}")
     if theme not in _THEMES:
@@ -89,6 +89,14 @@ def graph(
         sys.stdout.buffer.write(made)
     else:
         output.line(made.decode().removesuffix("\n"))
+
+
+def _by_ending(out: Path | None) -> str:
+    """The form that a file's name asks for; text where it asks for nothing."""
+    ending = out.suffix.lower() if out else ""
+    if ending and ending not in _SUFFIXES:
+        raise InputError(f"-o {out}: no form ends so; one of {', '.join(_SUFFIXES)}, or say -f")
+    return _SUFFIXES.get(ending, "text")
 
 
 def _columns(out: Path | None) -> int:

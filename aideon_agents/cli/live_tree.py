@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from aideon_agents.cli import output
-from aideon_agents.cli.watching import printable
 from aideon_agents.runner import events
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class LiveTree:
             node.role, node.round, node.state = event.role, event.round, "running"
             node.began, node.said = time.monotonic(), ""
         elif isinstance(event, events.Token):
-            node.said = (node.said + printable(event.text))[-_KEPT:]
+            node.said = (node.said + output.printable(event.text))[-_KEPT:]
         elif isinstance(event, events.Restart):
             node.said = ""
         elif isinstance(event, events.NodeEnded):
@@ -171,7 +170,7 @@ def _name(node: _Node, now: float) -> Text:
         "stopped": ("■", "yellow"),
     }
     mark, style = marks[node.state]
-    name = printable(node.path.rpartition("/")[2])
+    name = output.printable(node.path.rpartition("/")[2])
     again = f" (round {node.round})" if node.round > 1 else ""
     return Text.assemble(
         "  " * node.level, (mark, style), " ", (name, "bold" if node.state else "dim"), again
@@ -190,7 +189,7 @@ def _time(node: _Node, now: float) -> Text:
 
 def _word(node: _Node) -> Text:
     if node.error:
-        return Text(printable(node.error), style="red")
+        return Text(output.printable(node.error), style="red")
     if node.state == "waiting":
         return Text("waits for an answer", style="yellow")
     if node.state != "running":

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+import unicodedata
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def line(text: str) -> None:
 
 def complain(message: str) -> None:
     """Print one line on stderr."""
-    _write(f"aideon: {' '.join(message.split())}", sys.stderr)
+    _write(f"aideon: {printable(' '.join(message.split()))}", sys.stderr)
 
 
 def note(message: str) -> None:
@@ -53,6 +54,13 @@ def trace(error: BaseException) -> None:
     for row in "".join(traceback.format_exception(error)).splitlines():
         indent = " " * (len(row) - len(row.lstrip()))
         note(indent + one_line(row))
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey: a model's words must not move its cursor."""
+    return "".join(
+        letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc"
+    )
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:

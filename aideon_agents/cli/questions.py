@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.cli.watching import printable
+from aideon_agents.cli.output import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,6 +13,7 @@ from aideon_agents.drawing.spent_notes import annotated
 from aideon_agents.drawing.stored import topology_in
 from aideon_agents.drawing.topology import read
 from aideon_agents.errors import InputError
+from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batches import find_batch, graph_of
 from aideon_agents.ledger.traces import runs_of_batch
 from aideon_agents.runner import recall
@@ -86,7 +87,10 @@ def batch(ledger: Ledger, ref: str, depth: int | None = None) -> Ran:
         raise InputError(f"batch {found.batch_id} has no run yet: `aideon batches show` tells more")
     topology = _graph(ledger, ledger.find_run(run_ids[-1]))
     title = f"{found.workflow} · batch {found.batch_id}"
-    return _ran(ledger, run_ids, topology, depth, name=title)
+    items = batch_items.with_status(ledger, found.batch_id, "waiting", len(run_ids))
+    asking = [ledger.find_run(row.run_id) for row in items if row.run_id]
+    waiting = {run.run_id: _asking(ledger, run) for run in asking}
+    return _ran(ledger, run_ids, topology, depth, waiting=waiting, name=title)
 
 
 def _ran(
@@ -95,7 +99,7 @@ def _ran(
     topology: Topology,
     depth: int | None,
     *,
-    waiting: Mapping[str, Sequence[str]] | None = None,
+    waiting: Mapping[str, Sequence[str]],
     name: str | None = None,
 ) -> Ran:
     drawn = folded(topology, depth)

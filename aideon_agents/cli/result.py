@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from aideon_agents.cli import output
@@ -17,7 +18,8 @@ def show(result: RunResult) -> None:
         result: What came of it.
     """
     if result.output:
-        output.line(result.output.rstrip("\n"))
+        said = result.output.rstrip("\n")
+        output.line(output.printable(said) if sys.stdout.isatty() else said)
     cost = result.cost
     output.table(
         ("node", "model", "calls", "in", "out", "cost", "time"),

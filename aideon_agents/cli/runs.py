@@ -122,7 +122,7 @@ def show(
     if result.status == "waiting":
         output.line("")
         questions.show(result.questions, result.run_id, output.line)
-    elif found.target and (how := going_on.command(result)):
+    elif found.target and (how := going_on.command(result, of_batch=bool(found.batch_id))):
         output.note(f"go on with: {how}")
     if content and calls and not contents:
         output.note("no content was recorded: run with --record-content to keep it")
@@ -168,7 +168,13 @@ def resume(
             "so it goes on with them"
         )
     why = "as from its beginning" if found.rehearsed else None
-    showing = Showing(why=why, watched=stream, as_json=as_json, debug=bool(context.obj))
+    showing = Showing(
+        why=why,
+        watched=stream,
+        as_json=as_json,
+        debug=bool(context.obj),
+        of_batch=found.batch_id is not None,
+    )
     return carry_out(running, showing)
 
 

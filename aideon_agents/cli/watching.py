@@ -6,7 +6,6 @@ is whole, with its node in front, because words of several answers in turn are n
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 from aideon_agents.cli import output
@@ -31,7 +30,7 @@ class Watching:
         if isinstance(event, events.NodeStarted):
             self._started(event)
         elif isinstance(event, events.Token):
-            self._said(event.node_path, printable(event.text))
+            self._said(event.node_path, output.printable(event.text))
         elif isinstance(event, events.Restart):
             self._flush(event.node_path)
             self._line(event.node_path, "(restarted: what it said broke off and begins again)")
@@ -99,10 +98,3 @@ class Watching:
         if self._open is not None:
             output.note("")
             self._open = None
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey: a model's words must not move its cursor."""
-    return "".join(
-        letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc"
-    )

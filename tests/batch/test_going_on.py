@@ -335,3 +335,26 @@ async def test_a_batch_that_another_process_runs_is_refused(
     assert third.code == 2
     assert "out.jsonl is being written by another process" in third.err
     assert ended(start(*words, "--timeout", "0.1")).document["failed"] == 10
+
+
+async def test_what_somebody_else_is_going_on_with_is_not_said_to_be_done(
+    rehearse, written, ledger
+):
+    items = written(TEN)
+    await rehearse(items)
+    ledger.database.write(  # as `aideon runs resume` does, in a process that lives
+        "UPDATE runs SET status = 'running' WHERE item_id = :item", {"item": TEN[9]["id"]}
+    )
+    ledger.database.write("UPDATE items SET status = 'pending' WHERE position = 9", {})
+    again = await rehearse(items)
+    assert (again.completed, again.pending, again.stop_reason) == (9, 1, "interrupted")
+
+
+async def test_what_another_machine_left_is_run_again(rehearse, written, lines, ledger):
+    """A container has another name each time, and of its processes nobody here knows anything."""
+    await rehearse(written(TEN))
+    undone(ledger, 5)
+    ledger.database.write("UPDATE runs SET status = 'running', ended_at = NULL, host = 'gone'", {})
+    again = await rehearse(written(TEN))
+    assert (again.completed, again.pending) == (10, 0)
+    assert [line["attempts"] for line in lines()] == [1] * 5 + [2] * 5

@@ -64,6 +64,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line():
         (b'{"task": "x", "id": "\\udc00"}', "the id must be text that is not empty"),
         (b'{"task": "x", "id": true}', "the id must be text that is not empty"),
         (b'{"task": "x", "id": 1.5}', "the id must be text that is not empty"),
+        (b'{"task": "x", "id": "%s"}' % (b"i" * 501), "the id is longer than 500 characters"),
     ],
     ids=lambda value: repr(value[:20]),
 )
@@ -174,7 +175,7 @@ def test_a_file_that_changes_meanwhile_is_told_of(tmp_path):
         next(reading)
         path.write_text('"x"\n' * 4)
         with pytest.raises(InputError, match="was changed while the batch was running"):
-            list(reading)
+            next(reading)
 
 
 def test_a_pipe_is_read_once_and_kept(tmp_path):

@@ -139,3 +139,22 @@ def test_the_beginning_of_another_file_is_taken_over():
         out.keep(2, 6)
         out.append(["1"], 2)
     assert Path("out").read_bytes() == b"{}\n[]\n1\n"
+
+
+def test_an_out_that_is_removed_meanwhile_takes_no_more():
+    with output.opened(Path("out")) as out:
+        out.append(["{}"], 0)
+        Path("out").unlink()
+        with pytest.raises(RunError, match="out was removed while the batch was running"):
+            out.append(["[]"], 1)
+        assert out.lines == 1
+
+
+@pytest.mark.parametrize("content", ["", "{}\n[]\n"])
+def test_an_out_that_is_changed_meanwhile_takes_no_more(content):
+    with output.opened(Path("out")) as out:
+        out.append(["{}"], 0)
+        Path("out").write_text(content)
+        with pytest.raises(RunError, match="out was changed while the batch was running"):
+            out.append(["[]"], 1)
+    assert Path("out").read_text() == content

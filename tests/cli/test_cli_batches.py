@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import pytest
 
@@ -36,7 +38,7 @@ def test_without_any_batch_the_list_says_how_to_start_one(aideon):
 
 def test_batches_are_listed(aideon, ran):
     done = aideon("batches", "list")
-    for word in (ran, "may_break", "completed, rehearsed", "$0.0000"):
+    for word in (ran, "may_break", "completed, rehearsed", "3 of 3, 2 failed", "$0.0000"):
         assert word in done.out
     (one,) = aideon("batches", "list", "--json").document
     assert one["batch_id"] == ran
@@ -108,3 +110,17 @@ def test_a_forgotten_batch_is_begun_anew(aideon, ran):
     assert "is forgotten" in aideon("batches", "forget", ran).err
     done = aideon("batch", "may_break.py", "items.jsonl", "-o", "new.jsonl", "--json")
     assert done.document["batch_id"] != ran
+
+
+def test_the_id_of_a_batch_is_whole_on_a_narrow_terminal(aideon, ran, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", aideon("batches", "list").out)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert ran in shown.split()
+
+
+def test_a_run_of_a_batch_goes_on_with_its_batch(aideon, ran):
+    failed = aideon("batches", "show", ran, "--json").document["failed_items"][0]["run_id"]
+    shown = aideon("runs", "show", failed)
+    assert shown.err == "go on with: aideon batch ... --retry-failed\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from aideon_agents.testing import SimulatedProvider
@@ -132,3 +134,18 @@ def test_what_was_spent_counts_when_a_limit_is_set_afterwards(aideon, keyed):
 def test_a_rehearsal_counts_in_no_budget(aideon):
     aideon("budget", "set", "day", "0")
     assert aideon("run", "one.py", *TASK).code == 0
+
+
+@pytest.mark.parametrize(("flag", "amount"), [("--budget", "0.0001"), ("--item-budget", "0.00018")])
+def test_an_items_run_that_its_batchs_limit_stopped_goes_on_with_the_batch(
+    aideon, keyed, folder, flag, amount
+):
+    (folder / "items.jsonl").write_text(json.dumps(TASK[1]) + "\n")
+    batch = aideon("batch", "two.py", "items.jsonl", "-o", "out.jsonl", flag, amount, "--json")
+    run_id = aideon("runs", "list", "--json").document[0]["run_id"]
+    assert aideon("runs", "show", run_id, "--json").document["stop_reason"] == "budget", batch.err
+    hint = aideon("runs", "show", run_id).err
+    assert hint.startswith("go on with: aideon batch ... --budget MORE  (or --item-budget, ")
+    refused = aideon("runs", "resume", run_id)
+    assert refused.code == 3
+    assert f"go on with: aideon batch ... {flag} MORE\n" in refused.err

@@ -46,6 +46,7 @@ def test_a_drawing_goes_into_a_file(aideon, folder, form):
         (["--theme", "pink"], "--theme pink: one of light, dark, auto"),
         (["--scale", "3"], "--scale 3: 1 or 2"),
         (["-o", "."], ". cannot be written: Is a directory"),
+        (["-o", "drawn.pdf"], "-o drawn.pdf: no form ends so; one of .svg, .png, .html, .mmd, "),
         (["-o", "no/such/folder.txt"], "no/such/folder.txt cannot be written: No such file or"),
     ],
 )

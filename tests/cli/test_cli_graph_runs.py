@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aideon_agents import Ledger, run
+from aideon_agents import Ledger, abatch, creative, run
 from aideon_agents.tasks import load
 from aideon_agents.testing import SimulatedProvider
 
@@ -98,15 +98,38 @@ def test_a_batch_is_drawn_as_a_whole(aideon, folder):
     assert (facts["figures"]["calls"], facts["figures"]["ran"]) == (3, 3)
 
 
-def test_a_batch_whose_workflow_changed_is_drawn_as_it_is_now_and_said_to_be(aideon, folder):
+def test_what_waits_for_an_answer_in_a_batch_is_marked(aideon, folder):
+    (folder / "ask.py").write_text(
+        HEAD + "graph = sequential(executor('facts', approve=True), creative('text'))\n"
+    )
+    (folder / "items.jsonl").write_text('"one"\n"two"\n')
+    aideon("batch", "ask.py", "items.jsonl", "-o", "out.jsonl", "--checkpoint")
+    assert "approval\n    [waiting (2)]" in aideon("graph", "--batch", "last").out
+
+
+def test_a_batch_whose_workflow_changed_is_drawn_as_it_was(aideon, folder):
     (folder / "items.jsonl").write_text('"one"\n')
     aideon("batch", "two.py", "items.jsonl", "-o", "out.jsonl")
     (folder / "two.py").write_text(HEAD + 'graph = sequential(executor("facts"), name="two")\n')
+    for words in (("--batch", "last"), ("--run", "last")):
+        done = aideon("graph", *words)
+        assert (done.code, done.err) == (0, "")
+        assert "text (creative)" in done.out
+    with Ledger(".aideon/ledger.db") as ledger:  # as before a batch kept its graph
+        ledger.database.write("UPDATE batches SET graph = NULL", {})
     done = aideon("graph", "--batch", "last")
     assert done.code == 0
-    assert "facts (executor)" in done.out
-    assert "two.py has changed since run " in done.err
+    assert "text (creative)" not in done.out
     assert "its graph is drawn as it is now" in done.err
+
+
+async def test_a_batch_of_a_graph_at_hand_is_drawn(aideon, folder):
+    with Ledger(folder / ".aideon" / "ledger.db") as ledger:
+        await abatch(creative("text"), ["one", "two"], "out.jsonl", rehearse=True, ledger=ledger)
+    for words in (("--batch", "last"), ("--run", "last")):
+        done = aideon("graph", *words)
+        assert (done.code, done.err) == (0, "")
+        assert "text (creative)" in done.out
 
 
 def test_a_batch_without_a_run_says_so(aideon, folder):

@@ -38,3 +38,17 @@ def test_a_table_may_go_to_stderr_and_have_no_total(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "what" in err
+
+
+def test_a_models_words_do_not_command_a_terminal(aideon, folder, monkeypatch):
+    said = "\x1b]0;owned\x07\x1b[2Jhello"
+    (folder / "says.py").write_text(
+        "from aideon_agents import sequential\n"
+        f"def say(state):\n    return {said!r}\n"
+        f"def fail(state):\n    raise ValueError({said!r})\n"
+        "graph, broken = sequential(say), sequential(fail)\n"
+    )
+    assert aideon("run", "says.py", "--task", "x").out == f"{said}\n"  # a pipe gets it as it is
+    assert "\x1b" not in aideon("run", "says.py:broken", "--task", "x").err
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert aideon("run", "says.py", "--task", "x").out == "]0;owned[2Jhello\n"

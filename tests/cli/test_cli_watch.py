@@ -97,6 +97,16 @@ async def test_the_page_fills_and_ends_with_the_run(watched, gate, new_page, fol
     assert (await running.stdout.read()).decode() == "said\n"
 
 
+async def test_an_address_without_its_last_slash_fills_as_well(watched, gate, new_page):
+    running = await watched("--watch")
+    page = await new_page((await address_of(running)).rstrip("/"))
+    await page.locator('#grid .cell[title="both/a"]').wait_for()
+    gate.is_open = True
+    assert await running.wait() == 0
+    await page.wait_for_function("document.querySelector('#status').textContent === 'completed'")
+    assert page.complaints == []
+
+
 async def test_coming_and_leaving_changes_no_row_and_no_result(watched, gate, new_page, folder):
     running = await watched("--watch")
     page = await new_page(await address_of(running))

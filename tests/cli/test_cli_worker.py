@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from aideon_agents import Ledger
+from aideon_agents import Ledger, Settings
+from aideon_agents.cli.words import why_rehearsed
 from aideon_agents.ledger import batch_items, batch_workers, batches
 
 BATCH = ("two.py", "items.jsonl", "-o", "out.jsonl", "--engine", "distributed", "--rehearse")
@@ -146,3 +147,10 @@ def said(process, word):
 
 def test_help_names_the_worker(aideon):
     assert "--max-concurrency" in aideon("worker", "--help").out
+
+
+def test_who_has_workers_asked_needs_no_key_himself():
+    nobody = Settings(ledger="x")
+    assert why_rehearsed(nobody, asked=False, elsewhere=True) is None
+    assert "no provider has a key" in why_rehearsed(nobody, asked=False)
+    assert why_rehearsed(nobody, asked=True, elsewhere=True) == "as asked"

@@ -168,6 +168,16 @@ def test_a_batch_has_a_name_of_its_own(graph):
     assert said.title == "brief · batch 01B · 2 runs"
 
 
+def test_how_a_batch_ended_is_not_cut_off(graph):
+    runs = run(run_ids=("a", "b"), statuses={"completed": 1, "failed": 1}, rehearsed=True)
+    name = "a workflow of some length · batch 01M7ZFJ252P87JBBQ330MQPTFK"
+    said = annotated(runs, graph, graph, name=name)
+    assert said.title.endswith("1 completed, 1 failed")
+    assert f">{said.title}</text>" in svg(graph, said)
+    head, _, _ = text(graph, said).partition("\nwould have cost")
+    assert " ".join(head.split()) == said.title
+
+
 def test_several_runs_show_medians_and_how_many_runs_a_badge_is_of(graph):
     figures = run({"plan": node(badges={"failed": 2})}, run_ids=("a", "b"))
     said = note(figures, graph)

@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from aideon_agents.ledger import batch_items, batch_workers, batches, item_turns
+from aideon_agents.errors import RunError
+from aideon_agents.ledger import batch_items, batch_outputs, batch_workers, batches, item_turns
 from aideon_agents.ledger.batch_items import ItemStart
 from aideon_agents.ledger.batches import BatchStart
 
@@ -105,3 +106,36 @@ def test_a_refusal_is_told_until_the_batch_is_started_again(ledger, batch):
     batches.finish(ledger, "B1", "stopped", "interrupted")
     batches.take(ledger, batch, None)
     assert batch_workers.refusals(ledger, "B1") == []
+
+
+def test_a_cancel_is_no_softer_end_than_there_was(ledger, batch):
+    batch_workers.halt(ledger, "B1", "interrupted", cut_off=True)
+    batches.cancel(ledger, "B1")
+    (found,) = batch_workers.running(ledger)
+    assert found.is_cut_off
+
+
+def test_the_longest_id_can_be_kept(ledger, batch):
+    longest = "".join(chr(0x1F300 + number * 7919 % 700) for number in range(500))
+    begin(ledger, dataclasses.replace(seen(0), item_id=longest))
+    (row,) = batch_items.rows(ledger, "B1", 0, 1)
+    assert row.item_id == longest
+
+
+def test_whoever_was_taken_for_dead_is_told_and_removes_nothing(ledger, batch):
+    with ledger.database.transaction() as tx:
+        batch_items.refuse(tx, "B1", 0, "a", "no task")
+    assert not batches.is_to_end(ledger, "B1")
+    ledger.database.write("UPDATE batches SET host = 'another', pid = 7", {})
+    with pytest.raises(RunError, match="batch B1 is that of process 7 on another by now"):
+        batches.is_to_end(ledger, "B1")
+    batch_outputs.written(ledger, "B1", 1)
+    assert len(batch_outputs.outputs(ledger, "B1", 0, 9)) == 1
+
+
+def test_the_graph_of_a_batch_is_kept_once(ledger, batch):
+    assert batches.graph_of(ledger, "B1") is None
+    batches.finish(ledger, "B1", "stopped", None)
+    batches.take(ledger, batch, None, {"nodes": ["熱"]})
+    assert batches.graph_of(ledger, "B1") == {"nodes": ["熱"]}
+    assert batches.graph_of(ledger, "B2") is None

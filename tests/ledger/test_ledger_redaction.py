@@ -58,3 +58,8 @@ def test_an_error_is_one_line_of_at_most_2000_characters():
 
 def test_a_key_at_the_cut_is_replaced_before_it_is_cut():
     assert "sk-" not in one_line("x" * 1990 + " sk-abcdefgh12345678")
+
+
+def test_the_name_of_a_variable_is_no_key():
+    text = "set TOGETHER_API_KEY or OPENAI_API_KEY or HF_TOKEN, perhaps HF_BASE_URL"
+    assert one_line(text) == text

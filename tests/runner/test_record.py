@@ -73,6 +73,16 @@ def test_a_key_in_a_prompt_is_not_kept(ledger, settings):
     assert b"abcdefgh12345678" not in files_of(ledger)
 
 
+def test_a_key_in_an_answer_is_not_kept_in_what_came_of_the_run_either(ledger, keyed):
+    with SimulatedProvider(answer=lambda request: "The key is sk-abcdefgh12345678.") as provider:
+        result = run(
+            creative("text"), SECRET, settings=keyed(provider), ledger=ledger, record_content=True
+        )
+    assert result.output == "The key is sk-abcdefgh12345678."
+    assert ledger.find_run(result.run_id).output == "The key is [key]."
+    assert b"abcdefgh12345678" not in files_of(ledger)
+
+
 def test_a_tool_call_is_kept_as_an_answer(ledger, keyed):
     def add(a: int, b: int) -> int:
         """Add two numbers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -355,11 +356,15 @@ async def test_an_end_that_cannot_be_written_down_is_tried_again(
     assert (await running).completed == 1
 
 
-def test_the_pip_line_is_named_where_the_extra_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "procrastinate", None)
-    monkeypatch.delitem(sys.modules, queue.__name__)
+@pytest.mark.parametrize("missing", ["procrastinate", "psycopg"])
+@pytest.mark.parametrize("door", ["worker", "following", "queue"])
+def test_the_pip_line_is_named_where_the_extra_is_missing(monkeypatch, missing, door):
+    room = "aideon_agents.batch.distributed"
+    for name in [name for name in sys.modules if name.startswith(room)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=r"pip install 'aideon-agents\[distributed\]'"):
-        __import__(queue.__name__)
+        importlib.import_module(f"{room}.{door}")
 
 
 def test_items_in_a_file_are_refused_in_one_line(tmp_path):
@@ -410,3 +415,29 @@ async def test_a_job_that_nobody_runs_under_a_living_workers_name_is_given_back(
     Path("go").touch()
     assert (await running).completed == 3
     assert living.in_flight == 0
+
+
+async def test_who_gives_the_command_needs_no_key(batch, worker):
+    with SimulatedProvider() as provider:
+        worker(**keyed(provider))
+        result = await batch(tasks_of(2), settings=Settings(ledger="x")).to_end()
+        assert (result.completed, len(provider.requests)) == (2, 4)
+
+
+async def test_a_bad_line_that_out_holds_is_not_kept_again(batch, worker, ledger):
+    worker()
+    items = [*tasks_of(1), {"id": "bad"}]
+    assert (await batch(items).to_end()).invalid == 1
+    again = await batch(items).to_end()
+    assert (again.invalid, again.completed) == (1, 1)
+    assert ledger.select("SELECT * FROM outputs") == []
+
+
+async def test_a_follower_that_was_taken_for_dead_ends_nothing(batch, ledger, until, jobs):
+    following = asyncio.create_task(batch(tasks_of(2)).to_end())
+    await until(lambda: len(jobs()) == 2)
+    ledger.database.write("UPDATE batches SET host = 'another', pid = 7", {})
+    with pytest.raises(RunError, match="is that of process 7 on another by now"):
+        await following
+    (found,) = batches.batches(ledger, 1)
+    assert (found.status, found.is_cancelled, len(jobs())) == ("running", False, 2)

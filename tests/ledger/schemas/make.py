@@ -68,6 +68,7 @@ HOLD = {"run_id": RUN, "node_path": "draft", "provider": "together", "taken_at":
 HOLD |= {"amount_nanousd": 3, "accounts": "[]", "expires_at": 1.5}
 BATCH = {"batch_id": "b-1", "workflow": "Wärme", "rehearsed": 0, "engine": "local", "items": 3}
 BATCH |= {"identity": "ef" * 32, "out_path": "out.jsonl", "status": "stopped", "is_cancelled": 0}
+BATCH |= {"graph": '{"nodes": ["熱"]}'}
 BATCH |= {"started_at": DAY, "seen_at": DAY, "stop_reason": "budget", **OWNED}
 ITEM = {"batch_id": "b-1", "attempts": 1}
 REFUSED = {"reason": "another version 熱", "refused_at": "2026-11-20T09:00:01.000Z"}

@@ -3,7 +3,8 @@
 const PATIENCE = 8000;
 
 function listen({ seen, viewer }, refresh) {
-  const source = new EventSource(`events?seen=${seen}&viewer=${viewer}`);
+  const here = location.pathname.replace(/\/?$/, "/"); // an address is often copied without its end
+  const source = new EventSource(`${here}events?seen=${seen}&viewer=${viewer}`);
   let waiting = null;
   const well = () => {
     clearTimeout(waiting);
