@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -127,6 +126,8 @@ def batch(
 
 def _to_end(running: BatchRunning, why: str | None) -> BatchResult:
     """Run a batch; the first interrupt drains it, the second cuts it off, the third ends us."""
+    import asyncio  # noqa: PLC0415 - help must not wait
+
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         loop = on_loop.get_loop()
 

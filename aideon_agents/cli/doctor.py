@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -54,6 +53,8 @@ def doctor(
 
 
 def _versions() -> Iterator[Finding]:
+    from importlib.metadata import version  # noqa: PLC0415 - help must not wait
+
     python = ".".join(str(part) for part in sys.version_info[:3])
     yield Finding("python", "ok", python)
     for name in _PARTS:

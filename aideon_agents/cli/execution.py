@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import sys
@@ -139,6 +138,8 @@ def carry_out(running: Running, showing: Showing) -> int:
 
 
 def _carried_out(running: Running, showing: Showing, page: Watched | None) -> int:
+    import asyncio  # noqa: PLC0415 - help must not wait
+
     showing.beginning()
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         interruption.ends(running.interrupt, on_loop.get_loop())

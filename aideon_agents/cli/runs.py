@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -186,6 +185,8 @@ def prune(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Remove what runs left that ended before a day: states, questions, recorded content."""
+    import asyncio  # noqa: PLC0415 - help must not wait
+
     from aideon_agents.ledger.clock import now  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.dimensions import first_moment  # noqa: PLC0415 - as above
     from aideon_agents.ledger.pruning import prune as remove  # noqa: PLC0415 - as above

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -40,6 +39,8 @@ def worker(
 
 def _work(made: Worker) -> int:
     """Work; the first interrupt lets it finish what it has begun, the second cuts that off."""
+    import asyncio  # noqa: PLC0415 - help must not wait
+
     code = 0
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         loop = on_loop.get_loop()
