@@ -102,7 +102,10 @@ def show(
 
 
 @app.command()
-def cancel(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
+def cancel(
+    batch: Annotated[str, typer.Argument(help=_REF)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
     """End a batch: its items in flight come to their end, and no other starts."""
     from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
@@ -111,6 +114,8 @@ def cancel(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
         if found.status == "running":
             batches.cancel(ledger, found.batch_id)
             _take_from_workers(ledger, found)
+        if as_json:
+            output.document(_document(ledger, batches.find_batch(ledger, found.batch_id)))
     if found.status == "running":
         output.note(f"batch {found.batch_id} ends; the same command goes on with it later")
     else:
@@ -118,7 +123,10 @@ def cancel(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
 
 
 @app.command()
-def forget(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
+def forget(
+    batch: Annotated[str, typer.Argument(help=_REF)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
     """Have the same command begin another batch. What this one has spent stays."""
     from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
@@ -127,6 +135,8 @@ def forget(batch: Annotated[str, typer.Argument(help=_REF)]) -> None:
         batches.refuse_if_running(found)
         batches.refuse_if_with_workers(found)
         batches.forget(ledger, found.batch_id)
+        if as_json:
+            output.document(_document(ledger, batches.find_batch(ledger, found.batch_id)))
     output.note(f"batch {found.batch_id} is forgotten: the same command begins another one")
 
 

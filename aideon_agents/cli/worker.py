@@ -23,6 +23,9 @@ _INTERRUPTED = 130
 
 def worker(
     max_concurrency: Annotated[int, typer.Option(help="Items in flight at once.")] = 50,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document at its end: what it ran.")
+    ] = False,
 ) -> int:
     """Run items of the batches that were started with --engine distributed."""
     from aideon_agents.batch.distributed.worker import Worker  # noqa: PLC0415 - an extra, and slow
@@ -34,7 +37,10 @@ def worker(
         f"worker {os.getpid()} on {socket.gethostname()}: up to {max_concurrency} items at once; "
         "interrupt it to have it leave"
     )
-    return _work(made)
+    code = _work(made)
+    if as_json:
+        output.document({"host": socket.gethostname(), "pid": os.getpid(), "items": made.ran})
+    return code
 
 
 def _work(made: Worker) -> int:

@@ -344,6 +344,7 @@ _REFUSE = (
 _OPEN = (
     "SELECT position, attempts FROM items WHERE batch_id = :batch_id AND item_id = :item_id"
     " AND run_id = :run_id AND status IN ('pending', 'running', 'waiting')"
+    " AND status <> 'invalid'"  # says so again, or no index is used: its rows are those
 )
 _END = (
     "UPDATE items SET status = :status, error = :error, error_type = :error_type"

@@ -91,6 +91,10 @@ def test_without_any_batch_the_last_one_is_none(aideon):
 def test_what_does_not_run_need_not_be_cancelled(aideon, ran):
     done = aideon("batches", "cancel", ran)
     assert (done.code, done.err) == (0, f"batch {ran} is completed: nothing of it is running\n")
+    shown = aideon("batches", "show", ran, "--json").document
+    for verb in ("cancel", "forget"):
+        told = aideon("batches", verb, ran, "--json").document
+        assert (told["batch_id"], told["status"]) == (shown["batch_id"], "completed")
 
 
 def test_a_batch_that_runs_is_cancelled_and_not_forgotten(aideon, ran):

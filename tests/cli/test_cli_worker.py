@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -116,11 +117,10 @@ def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, 
 
     def start(*words):
         command = [sys.executable, "-m", "aideon_agents", *words]
-        return subprocess.Popen(
-            command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
-        )
+        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=folder, env=environment, **piped)
 
-    with start("worker") as worker, start("batch", "waits.py", *BATCH[1:]) as batch:
+    with start("worker", "--json") as worker, start("batch", "waits.py", *BATCH[1:]) as batch:
         while not (folder / "begun").exists():
             assert worker.poll() is None
             time.sleep(0.05)
@@ -128,6 +128,7 @@ def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, 
         assert "interrupt again to give them back" in said(worker, "leaving")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 130
+        assert json.loads(worker.stdout.read())["pid"] == worker.pid
         with Ledger.from_url(server) as ledger:
             jobs = ledger.select("SELECT status FROM procrastinate_jobs")
             items_now = ledger.select("SELECT status FROM items")

@@ -1,0 +1,28 @@
+"""What an item asks of the ledger costs the same however many items its batch has."""
+
+from __future__ import annotations
+
+import pytest
+
+from aideon_agents import Ledger
+from aideon_agents.ledger import batch_items, item_turns
+
+NAMES = {"batch_id": "b", "item_id": "i", "run_id": "r", "position": 1}
+OF_ONE_ITEM = {
+    "open": batch_items._OPEN,
+    "end": batch_items._END,
+    "same id": batch_items._SAME_ID,
+    "spent": batch_items._SPENT,
+    "turn": item_turns._TURN,
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE_ITEM)
+def test_whatever_is_asked_of_one_item_is_found_by_an_index_of_items(tmp_path, name):
+    names = NAMES | {"status": "completed", "error": None, "error_type": None}
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        plan = ledger.select(f"EXPLAIN QUERY PLAN {OF_ONE_ITEM[name]}", names)
+    steps = [row["detail"] for row in plan if row["detail"].startswith(("SEARCH", "SCAN"))]
+    assert steps
+    for step in steps:
+        assert "item_id=?" in step or "position=?" in step or "(run_id=?" in step, step
