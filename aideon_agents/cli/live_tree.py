@@ -20,7 +20,6 @@ from aideon_agents.runner import events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from rich.console import ConsoleOptions, RenderResult
 
@@ -83,12 +82,7 @@ class LiveTree:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for node in self._nodes.values():
             self._ended(node, "stopped" if node.state == "running" else node.state)
         self._live.stop()

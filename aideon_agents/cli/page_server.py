@@ -19,8 +19,6 @@ from urllib.parse import parse_qs, urlsplit
 from aideon_agents.drawing.page.document import policy
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from aideon_agents.drawing.page.live import Live
 
 _HOST = "127.0.0.1"
@@ -60,12 +58,7 @@ class PageServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.over()
         self._server.shutdown()
         self._thread.join()

@@ -7,6 +7,7 @@ does not come to its end: what cannot be written down is told of and costs no re
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import copy
 import logging
@@ -37,7 +38,7 @@ class Turn(asyncio.Lock):
     """Whether nobody uses the connection any more."""
 
 
-class Checkpoints(BaseCheckpointSaver[str]):
+class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
     """Checkpoints for one event loop. One of LangGraph's savers comes behind this in a class."""
 
     _turn: Turn
@@ -88,9 +89,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
         save = super().aput_writes
         await self._or_told(lambda: save(config, kept, task_id, task_path))
 
+    @abc.abstractmethod
     async def names(self) -> set[str]:
         """Every name of a thread under which something is kept."""
-        raise NotImplementedError
 
     async def let_go(self) -> None:
         """Close it, as soon as no write is under way.
@@ -102,20 +103,20 @@ class Checkpoints(BaseCheckpointSaver[str]):
             self._turn.is_over = True
             await self.close()
 
+    @abc.abstractmethod
     async def close(self) -> None:
         """End the connection."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def explained(self, error: Exception) -> LedgerError | None:
         """What went wrong with the place where it is kept; None: the error is about a value."""
-        raise NotImplementedError
 
     def _missed(self, name: str) -> None:
         """Note that a checkpoint under this name was not saved."""
 
+    @abc.abstractmethod
     async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
         """Do one write, all of it or nothing."""
-        raise NotImplementedError
 
     async def _or_told(self, save: Callable[[], Awaitable[object]]) -> bool:
         """Do one write, and say whether it was done; one that fails is told of, the first time."""
