@@ -1,6 +1,6 @@
 """The pictures beside the README's commands are what these commands draw, byte for byte.
 
-`pytest tests/house/test_pictures.py --snapshot-update` draws them anew.
+`pytest tests/examples/test_pictures.py --snapshot-update` draws them anew.
 """
 
 from __future__ import annotations
