@@ -85,6 +85,11 @@ class Agent(RunnableLambda[State, Results]):
         """Whether a person must agree to its result."""
         return self.spec.approve
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing runs inside it, as a tool that calls a graph would."""
+        return self.spec.toolbox is None
+
     def without_approval(self) -> Agent:
         """The same agent, for a pattern that asks the person.
 

@@ -24,4 +24,4 @@ def utc_text(moment: datetime) -> str:
         Such as `2026-11-20T09:30:00.125Z`.
     """
     known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return known.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return known.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -28,6 +28,7 @@ class Following:
         outcome: Takes in what the graph gives.
         watcher: Makes events of it; None: nobody watches.
         watch: Is told each event.
+        is_flat: Whether nothing happens in it but at its own level.
     """
 
     def __init__(
@@ -35,12 +36,17 @@ class Following:
         outcome: Outcome,
         watcher: Watcher | None = None,
         watch: Callable[[Event], None] | None = None,
+        *,
+        is_flat: bool = False,
     ) -> None:
         self._outcome = outcome
         self._watcher = watcher
         self._watch = watch
         self._heard = Heard()
         self._open: list[str] = []
+        self.hears_inside = watcher is not None or not is_flat
+        """Whether it listens to graphs inside as well. LangGraph wakes up for every node then, which
+        costs a tenth of a short run."""
 
     @property
     def modes(self) -> list[str]:
@@ -57,14 +63,15 @@ class Following:
         """Every question that a task has asked, wherever it stands now."""
         return list(self._heard.asked.values())
 
-    def hear(self, namespace: Names, mode: str, said: Any) -> None:
+    def hear(self, part: tuple[Any, ...]) -> None:
         """Take in one part of LangGraph's stream.
 
         Args:
-            namespace: The graph that it comes from.
-            mode: The stream mode that it belongs to.
-            said: What it carries.
+            part: The names of the graph that it comes from, where those inside are listened to;
+                the stream mode that it belongs to; and what it carries.
         """
+        *names, mode, said = part
+        namespace: Names = names[0] if names else ()
         if mode == "values" and not namespace:
             self._outcome.values = said
             asked = said.get("__interrupt__", ()) if isinstance(said, dict) else ()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.graph.state import CompiledStateGraph
 
+from aideon_agents.agents.node import Agent
 from aideon_agents.ledger import tags
 from aideon_agents.patterns.enclosing import Enclosing
 from aideon_agents.state import INSIDE, PART, node_path
@@ -80,6 +81,19 @@ def graphs(graph: Graph) -> Iterator[Graph]:
     for node in graph.builder.nodes.values():
         for inside in _graphs_in(node.runnable):
             yield from graphs(inside)
+
+
+def holds_agents_alone(graph: Graph) -> bool:
+    """Whether every node of a graph is an agent of ours that runs nothing inside it.
+
+    Args:
+        graph: Any compiled graph.
+
+    Returns:
+        If so, whatever happens in it happens at its own level.
+    """
+    nodes = [node.runnable for node in graph.builder.nodes.values()]
+    return all(isinstance(node, Agent) and node.is_alone for node in nodes)
 
 
 def _patterns(graph: Graph, above: Names) -> Iterator[Names]:

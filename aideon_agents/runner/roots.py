@@ -7,6 +7,7 @@ Ours take a `task` and `inputs`, and give `results`. A graph made elsewhere has 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from pydantic_core import to_json
 
 from aideon_agents.drawing.topology import read
 from aideon_agents.errors import InputError
+from aideon_agents.runner.places import holds_agents_alone
 from aideon_agents.state import StepResult, latest
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ class Root:
         """The keys of its input, in order."""
         builder = self.graph.builder
         return tuple(sorted(builder.schemas[builder.input_schema]))
+
+    @functools.cached_property
+    def is_flat(self) -> bool:
+        """Whether whatever happens in it happens at its own level. Asked of every item of a batch."""
+        return holds_agents_alone(self.graph)
 
     @property
     def is_ours(self) -> bool:

@@ -146,7 +146,7 @@ class Running:
                 thread = await meanwhile.enter_async_context(joining)
                 meanwhile.push_async_callback(self._forget, thread, outcome)
                 following = self._following(book, outcome, left, watch)
-                parts = self._parts(thread, left, handler, following.modes)
+                parts = self._parts(thread, left, handler, following)
                 await self._through(thread, left, parts, following, outcome)
             except asyncio.CancelledError:
                 outcome.interrupted()
@@ -186,15 +186,15 @@ class Running:
         return left
 
     def _parts(
-        self, thread: Thread, left: Leftover, handler: CostHandler, modes: list[str]
+        self, thread: Thread, left: Leftover, handler: CostHandler, following: Following
     ) -> AsyncGenerator[Any]:
         """The graph's stream. It is not yet under way."""
         parts = thread.graph.astream(
             left.entry,
             {**thread.config, "callbacks": [handler]},
             context=dataclasses.replace(self.context, earlier=thread.earlier),
-            stream_mode=cast("Any", modes),
-            subgraphs=True,
+            stream_mode=cast("Any", following.modes),
+            subgraphs=following.hears_inside,
             # Each step's state is written before the next begins: else a kill loses paid work.
             durability="sync" if thread.saver else None,
         )
@@ -211,7 +211,7 @@ class Running:
             return spent_on(book, self.start.run_id).by_node.get(path)
 
         watcher = Watcher(self.root.graph, spent, left.finished) if watch else None
-        return Following(outcome, watcher, watch)
+        return Following(outcome, watcher, watch, is_flat=self.root.is_flat)
 
     async def _through(
         self,
@@ -256,7 +256,7 @@ class Running:
         try:
             async with self._limit, contextlib.aclosing(parts):
                 async for part in parts:
-                    following.hear(*part)
+                    following.hear(part)
         except Exception:
             if not self._limit.expired():  # else it is how something took its end
                 raise

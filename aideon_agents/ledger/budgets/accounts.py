@@ -45,7 +45,7 @@ class Standing:
         """What people call it: of a limit for each one, the one that it is about."""
         of_each = self.scope.kind not in {None, "run"} and self.scope.name is None
         one = self.account.kinds[-1][1] if of_each else self.scope.name
-        return str(dataclasses.replace(self.scope, name=one))
+        return self.scope.text(one)
 
     @property
     def left(self) -> int:
@@ -64,7 +64,7 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
     Returns:
         The run's own limits, and the standing ones.
     """
-    own = _own(dataclasses.replace(place, at=""))
+    own = _own(place)
     limits = [
         (scope, account, row["limit_nanousd"], bool(row["warns"]))
         for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {})
@@ -92,6 +92,29 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
         for scope, account, limit, warns in limits
         if (row := rows.get(account.key))
     ]
+
+
+def is_near(tx: Statements, place: Place, percent: int) -> bool:
+    """Whether so much of an enforced budget of the run, the day or the month is spent.
+
+    One statement: whoever asks a model asks this first.
+
+    Args:
+        tx: Where to read. What no account adds up yet is left out.
+        place: What the next call is counted by.
+        percent: Of the limit.
+
+    Returns:
+        Whether any of them is.
+    """
+    runs = [account.key for account in _EACH_RUN.accounts(place)]
+    day, month = (account.key for one in _WINDOWS for account in one.accounts(place))
+    places, named = _listed(runs)
+    (found,) = tx.select(
+        f"{_NEAR} (:day, :month{', ' if runs else ''}{places})",
+        {**named, "day": day, "month": month, "percent": percent},
+    )
+    return bool(found["near"])
 
 
 def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
@@ -198,24 +221,33 @@ def reached(spent: int, limit: int) -> int:
     return max((one for one in THRESHOLDS if spent * 100 >= limit * one and spent), default=0)
 
 
+_EACH_RUN = Scope(kind="run")
+_WINDOWS = (Scope("day"), Scope("month"))
 _scope = functools.lru_cache(maxsize=256)(Scope.parse)
 
 
 @functools.lru_cache(maxsize=1024)
 def _own(place: Place) -> Mapping[str, tuple[Scope, Account]]:
-    """The accounts that may have a limit of their own, by key: of each call they are asked for thrice."""
+    """The accounts that may have a limit of their own, by key: each call asks for them twice."""
     return {account.key: (scope, account) for scope, account in own_accounts(place)}
 
 
 def _listed(keys: Iterable[str]) -> tuple[str, dict[str, str]]:
     """The places of some values in a statement, and the values."""
-    named = {f"key{number}": key for number, key in enumerate(sorted(keys))}
-    return ", ".join(f":{name}" for name in named), named
+    values = sorted(keys)
+    names, places = _places(len(values))
+    return places, dict(zip(names, values, strict=True))
 
 
-def _rows(tx: Statements, keys: set[str]) -> dict[str, Row]:
+@functools.cache
+def _places(count: int) -> tuple[tuple[str, ...], str]:
+    names = tuple(f"key{number}" for number in range(count))
+    return names, ", ".join(f":{name}" for name in names)
+
+
+def _rows(tx: Statements, keys: Iterable[str]) -> dict[str, Row]:
     places, named = _listed(keys)
-    found = tx.select(f"SELECT * FROM accounts WHERE account IN ({places})", named) if keys else []  # noqa: S608 - names of ours
+    found = tx.select(f"SELECT * FROM accounts WHERE account IN ({places})", named) if named else []  # noqa: S608 - names of ours
     return {row["account"]: row for row in found}
 
 
@@ -286,5 +318,12 @@ _TOLD = (
     "INSERT INTO told (account, limit_nanousd, percent) VALUES (:account, :limit, :percent)"
     " ON CONFLICT (account, limit_nanousd) DO UPDATE SET percent = :percent"
     " WHERE told.percent < :percent"
+)
+_NEAR = (
+    "SELECT COUNT(*) AS near FROM accounts LEFT JOIN budgets ON budgets.warns = 0 AND budgets.scope"
+    " = CASE accounts.account WHEN :day THEN 'day' WHEN :month THEN 'month' ELSE 'run' END"
+    " WHERE (accounts.spent_nanousd * 100 >= budgets.limit_nanousd * :percent"
+    " OR accounts.spent_nanousd * 100 >= accounts.limit_nanousd * :percent)"
+    " AND accounts.account IN"
 )
 _JOIN = "UPDATE holds SET accounts = :accounts WHERE call_id = :call_id"

@@ -91,6 +91,10 @@ class Budgets:
         """The same as far as it is counted already, without keeping other processes waiting."""
         return accounts.standings(self._database, place, opens=False)
 
+    def is_near(self, place: Place, percent: int) -> bool:
+        """Whether so much of an enforced budget is spent; see `accounts.is_near`."""
+        return accounts.is_near(self._database, place, percent)
+
     def close(self) -> None:
         """Renew no holds any more."""
         self._leases.close()
@@ -129,12 +133,10 @@ class Purse:
             One in which all their limits hold.
         """
         places = tuple(one.of_run for one in inner if one.budgets.ledger == self.budgets.ledger)
+        if not places:
+            return self
         return dataclasses.replace(self, of_run=dataclasses.replace(self.of_run, inner=places))
 
     def is_nearly_empty(self) -> bool:
         """Whether four fifths of an enforced budget of the run, the day or the month are spent."""
-        return any(
-            one.spent * 100 >= one.limit * _NEAR
-            for one in self.budgets.seen(self.place("", "", now()))
-            if not one.warns and one.name in {"run", "day", "month"}
-        )
+        return self.budgets.is_near(self.place("", "", now()), _NEAR)

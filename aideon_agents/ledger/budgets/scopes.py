@@ -28,8 +28,8 @@ _WINDOWS: dict[str, int] = {"day": len("2026-11-21"), "month": len("2026-11")}
 class Place:
     """What a call is counted by. None: it belongs to nothing of the kind."""
 
-    at: str
-    """When it began, as `clock.utc_text` writes it."""
+    at: str = dataclasses.field(compare=False)
+    """When it began, as `clock.utc_text` writes it. It is the same place at any time."""
     run: str | None = None
     batch: str | None = None
     item: str | None = None
@@ -75,6 +75,10 @@ class Account:
         return ":".join((*when, *(part for kind in self.kinds for part in kind)))
 
 
+_account = functools.lru_cache(maxsize=1024)(Account)
+"""Each call is counted in the same few, and their keys take longer to write than to look up."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Scope:
     """What a standing limit stands on."""
@@ -112,17 +116,21 @@ class Scope:
         return cls(window, cast("Kind", kind), name or None)
 
     def __str__(self) -> str:
-        return ":".join(part for part in (self.window, self.kind, self.name) if part)
+        return self.text(self.name)
+
+    def text(self, name: str | None) -> str:
+        """How it is written; with another name, how one is written that is about that one alone."""
+        return ":".join(part for part in (self.window, self.kind, name) if part)
 
     def accounts(self, place: Place) -> Iterator[Account]:
         """The accounts in which a call is counted for this scope."""
         begins = place.at[: _WINDOWS[self.window]] if self.window else None
         if self.kind is None:
-            yield Account((), self.window, begins)
+            yield _account((), self.window, begins)
             return
         for name in place.names(self.kind):
             if self.name in {None, name}:
-                yield Account(((self.kind, name),), self.window, begins)
+                yield _account(((self.kind, name),), self.window, begins)
 
 
 def own_accounts(place: Place) -> Iterator[tuple[Scope, Account]]:

@@ -250,6 +250,14 @@ def test_the_run_s_the_day_s_and_the_month_s_budgets_make_a_purse_near_empty(
     assert purse.is_nearly_empty() is is_near
 
 
+def test_a_run_inside_another_makes_its_purse_near_empty_too(ledger, till_for):
+    outer, inner = till_for(ledger), till_for(ledger, 10)
+    purse = ledger.purse(outer.run_id).around([ledger.purse(inner.run_id)])
+    assert not purse.is_nearly_empty()
+    inner.spend(9)
+    assert purse.is_nearly_empty()
+
+
 def test_threads_never_take_more_than_there_is(till):
     taken, start = [], threading.Barrier(8)
 
