@@ -22,7 +22,7 @@ from aideon_agents.errors import LedgerError, RunError
 from aideon_agents.ledger.bare_runs import BareRuns
 from aideon_agents.ledger.budgets.budget import Budget
 from aideon_agents.ledger.contents import answer_text, prompt_text
-from aideon_agents.ledger.open_calls import OpenCall
+from aideon_agents.ledger.open_calls import OpenCall, call_start
 from aideon_agents.ledger.settlement import answered, failed
 
 if TYPE_CHECKING:
@@ -130,15 +130,17 @@ class CostHandler(BaseCallbackHandler):
             raise RunError("the run has ended: nothing more is asked for it")
         known = metadata or {}
         ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
-        params = kwargs.get("invocation_params") or {}
-        call = OpenCall(str(run_id), ledger_run, known, params)
-        if call.start.rehearsed and self._given is None:
+        begun = self._ledger.budgets.begun(str(run_id))
+        start = begun or call_start(str(run_id), ledger_run, known, kwargs.get("invocation_params"))
+        if start.rehearsed and self._given is None:
             self._bare.rehearsed(run_id)
         prompt = prompt_text(messages) if self._records else None
-        self._ledger.start_call(call.start, prompt=prompt)
+        if begun is None or prompt is not None:
+            self._ledger.start_call(start, prompt=prompt)
+        self._ledger.budgets.made(start.call_id)
         self.has_asked = True
         with self._lock:
-            self._open[run_id] = call
+            self._open[run_id] = OpenCall(start)
 
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any

@@ -25,46 +25,57 @@ _NOBODY_SAID = "unknown"
 """Stands for the provider or model of a chat model that names none."""
 
 
-class OpenCall:
-    """One attempt at a model that is on its way.
+def call_start(
+    call_id: str, run_id: str, metadata: Mapping[str, Any], params: Mapping[str, Any] | None = None
+) -> CallStart:
+    """What a call's row says before the model is asked.
 
     Args:
         call_id: LangChain's run id of the attempt.
         run_id: The ledger's run that it belongs to.
-        metadata: As the start event carries it.
-        params: The start event's invocation parameters.
+        metadata: The attempt's, as the start event carries it.
+        params: The start event's invocation parameters, for a model that our chains did not make.
+
+    Returns:
+        The row.
+    """
+    provider = metadata.get(tags.PROVIDER) or metadata.get("ls_provider")
+    model = metadata.get(tags.MODEL) or metadata.get("ls_model_name") or (params or {}).get("model")
+    return CallStart(
+        call_id=call_id,
+        run_id=run_id,
+        node_path=state.node_path(metadata),
+        role=metadata.get(tags.ROLE, ""),
+        round=metadata.get(tags.ROUND, 1),
+        purpose=metadata.get(tags.PURPOSE),
+        candidate=metadata.get(tags.CANDIDATE, 0),
+        attempt=metadata.get(tags.ATTEMPT, 1),
+        provider=str(provider or _NOBODY_SAID),
+        requested_model=str(model or _NOBODY_SAID),
+        # One time for the hold, the row and the price, so that none of them is of another day.
+        started_at=metadata.get(tags.HELD_AT) or utc_text(now()),
+        rehearsed=bool(metadata.get(tags.REHEARSED)),
+        shortened=bool(metadata.get(tags.SHORTENED)),
+        economized=bool(metadata.get(tags.ECONOMIZED)),
+    )
+
+
+class OpenCall:
+    """One attempt at a model that is on its way.
+
+    Args:
+        start: Its row.
     """
 
-    def __init__(
-        self, call_id: str, run_id: str, metadata: Mapping[str, Any], params: Mapping[str, Any]
-    ) -> None:
-        # One time for the hold, the row and the price, so that none of them is of another day.
-        held_at = metadata.get(tags.HELD_AT)
-        self.started = datetime.fromisoformat(held_at) if held_at else now()
+    def __init__(self, start: CallStart) -> None:
+        self.start = start
+        self.started = datetime.fromisoformat(start.started_at)
         self.first_token_ms: int | None = None
         """None unless the answer is streamed."""
         self.final: Usage | None = None
         """The usage at the end of a stream, in a piece without text; None: it was not heard."""
         self._clock = time.perf_counter()
         self._total = RunningTotal()
-        provider = metadata.get(tags.PROVIDER) or metadata.get("ls_provider")
-        model = metadata.get(tags.MODEL) or metadata.get("ls_model_name") or params.get("model")
-        self.start = CallStart(
-            call_id=call_id,
-            run_id=run_id,
-            node_path=state.node_path(metadata),
-            role=metadata.get(tags.ROLE, ""),
-            round=metadata.get(tags.ROUND, 1),
-            purpose=metadata.get(tags.PURPOSE),
-            candidate=metadata.get(tags.CANDIDATE, 0),
-            attempt=metadata.get(tags.ATTEMPT, 1),
-            provider=str(provider or _NOBODY_SAID),
-            requested_model=str(model or _NOBODY_SAID),
-            started_at=utc_text(self.started),
-            rehearsed=bool(metadata.get(tags.REHEARSED)),
-            shortened=bool(metadata.get(tags.SHORTENED)),
-            economized=bool(metadata.get(tags.ECONOMIZED)),
-        )
 
     @property
     def elapsed_ms(self) -> int:

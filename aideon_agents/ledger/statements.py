@@ -27,6 +27,19 @@ def _update(table: str, columns: Sequence[str], where: str) -> str:
     return f"UPDATE {table} SET {changes} WHERE {where}"  # noqa: S608 - our names
 
 
+def fields(shape: object, names: Sequence[str]) -> dict[str, Any]:
+    """A row's values. dataclasses.asdict copies deeply and takes longer than the insert.
+
+    Args:
+        shape: What holds them.
+        names: Of the fields, which are the columns.
+
+    Returns:
+        By column.
+    """
+    return {name: getattr(shape, name) for name in names}
+
+
 RUN_START = _names(RunStart)
 CALL_START = _names(CallStart)
 END_COLUMNS = _names(CallEnd, without=("usage", "error"))
@@ -53,6 +66,7 @@ FINISH_RUN = _update(
 )
 # A call that two handlers report is one call: the first row stands.
 START_CALL = _insert("calls", (*CALL_START, "status")) + " ON CONFLICT DO NOTHING"
+UNMAKE_CALL = "DELETE FROM calls WHERE call_id = :call_id AND status = 'started'"
 FINISH_CALL = _update(
     "calls", (*END_COLUMNS, "error", *USAGE), "call_id = :call_id AND status = 'started'"
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import RunNotFound, UserError
-from aideon_agents.ledger import statements
+from aideon_agents.ledger import call_rows, statements
 from aideon_agents.ledger.budgets import holds
 from aideon_agents.ledger.budgets.accounts import opened
 from aideon_agents.ledger.budgets.budget import nanousd
@@ -36,7 +36,7 @@ from aideon_agents.ledger.rows import (
 from aideon_agents.ledger.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -103,7 +103,9 @@ class Ledger:
             Its id.
         """
         values: dict[str, Any] = (
-            _fields(start, statements.RUN_START) | _owner() | {"started_at": utc_text(now())}
+            statements.fields(start, statements.RUN_START)
+            | _owner()
+            | {"started_at": utc_text(now())}
         )
         for name in statements.JSON:
             values[name] = _json(values[name])
@@ -208,12 +210,11 @@ class Ledger:
             prompt: What it asks, as JSON, given only when content is recorded. When it cannot be
                 kept there is no row either, since the call is not made then.
         """
-        values = {**_fields(start, statements.CALL_START), "status": "started"}
         if prompt is None:
-            self._write(statements.START_CALL, values)
+            call_rows.begin(self.database, start)
             return
         with self.database.transaction() as tx:
-            tx.later(statements.START_CALL, values)
+            call_rows.begin(tx, start)
             tx.later(statements.RECORD_PROMPT, {"call_id": start.call_id, "prompt": prompt})
 
     def finish_call(self, call_id: str, end: CallEnd) -> bool:
@@ -227,17 +228,9 @@ class Ledger:
             Whether this was the first end heard of the call. A call is settled once: later ends
             change nothing.
         """
-        line = None if end.error is None else stored_line(end.error)
-        counts = _fields(end.usage, statements.USAGE) if end.usage else statements.NO_USAGE
-        values = {
-            **_fields(end, statements.END_COLUMNS),
-            **counts,
-            "error": line,
-            "call_id": call_id,
-        }
         alerts: list[Alert] = []
         with self.database.transaction() as tx:
-            is_first = tx.write(statements.FINISH_CALL, values) == 1
+            is_first = call_rows.end(tx, call_id, end)
             if is_first:
                 alerts = holds.settle(tx, call_id, end.cost_nanousd)
         self.budgets.settled(call_id, alerts)
@@ -336,11 +329,6 @@ class Ledger:
 def _limit(tx: Statements, run_id: str, budget: Budget) -> None:
     for account, limit in budget.limits(run_id):
         opened(tx, account, limit)
-
-
-def _fields(shape: object, names: Sequence[str]) -> dict[str, Any]:
-    """A row's values. dataclasses.asdict copies deeply and takes longer than the insert."""
-    return {name: getattr(shape, name) for name in names}
 
 
 def _owner() -> dict[str, Any]:

@@ -17,9 +17,11 @@ from unicodedata import normalize
 from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
+from aideon_agents.ledger import tags
 from aideon_agents.ledger.budgets.holds import Refusal, refusal
 from aideon_agents.ledger.clock import now, utc_text
 from aideon_agents.ledger.handler import CostHandler
+from aideon_agents.ledger.open_calls import call_start
 from aideon_agents.ledger.pricing import OWN_SERVER, price, usd
 from aideon_agents.ledger.usage import Usage
 from aideon_agents.state import node_path
@@ -144,7 +146,8 @@ class Affording:
 
     purse: Purse
     call_id: str
-    node_path: str
+    metadata: Mapping[str, Any]
+    """The attempt's, which says where it stands."""
     asked: Asked
     line: Sequence[Candidate]
     """Who can be asked, in order."""
@@ -227,10 +230,13 @@ class Affording:
         self, candidate: Candidate, at: datetime, max_tokens: int | None = None
     ) -> Refusal | None:
         worst = self.asked.worst(candidate, at, max_tokens)
-        return self.purse.budgets.take(self.call_id, self._place(candidate, at), worst)
+        told = {tags.HELD_AT: utc_text(at), tags.SHORTENED: max_tokens is not None}
+        run_id = self.purse.of_run.run
+        row = call_start(self.call_id, run_id, {**self.metadata, **told}) if run_id else None
+        return self.purse.budgets.take(self.call_id, self._place(candidate, at), worst, row=row)
 
     def _place(self, candidate: Candidate, at: datetime) -> Place:
-        return self.purse.place(self.node_path, candidate.provider, at)
+        return self.purse.place(node_path(self.metadata), candidate.provider, at)
 
 
 def affording_for(
@@ -259,7 +265,7 @@ def affording_for(
     return Affording(
         purse=purse,
         call_id=str(attempt.get("run_id")),
-        node_path=node_path(attempt.get("metadata") or {}),
+        metadata=attempt.get("metadata") or {},
         asked=Asked.of(payload),
         line=line,
     )

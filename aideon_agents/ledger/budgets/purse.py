@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from aideon_agents.ledger import call_rows
 from aideon_agents.ledger.budgets import accounts, holds
 from aideon_agents.ledger.budgets.channels import tell
 from aideon_agents.ledger.budgets.leases import Leases
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.budgets.holds import Refusal
     from aideon_agents.ledger.budgets.scopes import Place
     from aideon_agents.ledger.database import Database
+    from aideon_agents.ledger.rows import CallStart
 
 _LOOK_FOR_DEAD = 1.0
 """Seconds between two looks for processes that died with money held."""
@@ -46,18 +48,43 @@ class Budgets:
         """How often something was settled here: whoever waits for room looks again then."""
         self._database = database
         self._leases = Leases(database)
+        self._begun: dict[str, CallStart] = {}
+        """The rows of calls that nobody has made yet."""
         self._lock = threading.Lock()
         self._looked = 0.0
 
-    def take(self, call_id: str, place: Place, amount: int | None) -> Refusal | None:
-        """Hold a call's worst case; see `holds.take`."""
-        refused = self._take(call_id, place, amount)
+    def take(
+        self, call_id: str, place: Place, amount: int | None, *, row: CallStart | None = None
+    ) -> Refusal | None:
+        """Hold a call's worst case; see `holds.take`.
+
+        Args:
+            call_id: The call.
+            place: What it is counted by.
+            amount: Its worst case in nano-dollars; None: it has no known price.
+            row: Its row, to be begun in the same transaction: a commit less for each call. None: it
+                is begun by whoever makes it.
+
+        Returns:
+            None when it is held; else why not.
+        """
+        refused = self._take(call_id, place, amount, row)
         if refused and refused.waits and self._is_due():
             self.forfeit_dead()
-            refused = self._take(call_id, place, amount)
+            refused = self._take(call_id, place, amount, row)
         if refused is None:
             self._leases.add(call_id)
+            if row:
+                self._begun[call_id] = row
         return refused
+
+    def begun(self, call_id: str) -> CallStart | None:
+        """The row of a call that was begun when its money was held; None: it is to be begun."""
+        return self._begun.get(call_id)
+
+    def made(self, call_id: str) -> None:
+        """Say that a call is made: its row tells of it from now on."""
+        self._begun.pop(call_id, None)
 
     def settled(self, call_id: str, alerts: Iterable[Alert]) -> None:
         """Say that a call's end is counted, and tell of limits that passed a threshold by it."""
@@ -71,7 +98,10 @@ class Budgets:
         Its hold is renewed no more. One whose end is still to be told stays until then.
         """
         if self._leases.drop(call_id):
+            is_unmade = self._begun.pop(call_id, None) is not None
             with self._database.transaction() as tx:
+                if is_unmade:
+                    call_rows.unmake(tx, call_id)
                 holds.release(tx, call_id)
             self.settlements += 1
 
@@ -99,9 +129,14 @@ class Budgets:
         """Renew no holds any more."""
         self._leases.close()
 
-    def _take(self, call_id: str, place: Place, amount: int | None) -> Refusal | None:
+    def _take(
+        self, call_id: str, place: Place, amount: int | None, row: CallStart | None
+    ) -> Refusal | None:
         with self._database.transaction() as tx:
-            return holds.take(tx, call_id, place, amount)
+            refused = holds.take(tx, call_id, place, amount)
+            if row and not refused:
+                call_rows.begin(tx, row)
+            return refused
 
     def _is_due(self) -> bool:
         with self._lock:

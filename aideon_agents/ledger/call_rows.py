@@ -1,0 +1,54 @@
+"""A call's row: there before the model is asked, and completed once, when its end is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aideon_agents.ledger import statements
+from aideon_agents.ledger.redaction import stored_line
+
+if TYPE_CHECKING:
+    from aideon_agents.ledger.database import Statements
+    from aideon_agents.ledger.rows import CallEnd, CallStart
+
+
+def begin(tx: Statements, start: CallStart) -> None:
+    """Write a call's row, `started`: from here on money may be spent.
+
+    Args:
+        tx: Where to write. A call that is there already stays as it is.
+        start: What is known of it.
+    """
+    values = {**statements.fields(start, statements.CALL_START), "status": "started"}
+    tx.later(statements.START_CALL, values)
+
+
+def unmake(tx: Statements, call_id: str) -> None:
+    """Take away the row of a call that was never made.
+
+    Args:
+        tx: Where to write.
+        call_id: The call.
+    """
+    tx.later(statements.UNMAKE_CALL, {"call_id": call_id})
+
+
+def end(tx: Statements, call_id: str, end: CallEnd) -> bool:
+    """Complete a call's row, its error as one line without keys.
+
+    Args:
+        tx: Where to write.
+        call_id: The call.
+        end: How it ended.
+
+    Returns:
+        Whether this was the first end heard of the call.
+    """
+    usage = statements.fields(end.usage, statements.USAGE) if end.usage else statements.NO_USAGE
+    values = {
+        **statements.fields(end, statements.END_COLUMNS),
+        **usage,
+        "error": None if end.error is None else stored_line(end.error),
+        "call_id": call_id,
+    }
+    return tx.write(statements.FINISH_CALL, values) == 1
