@@ -35,7 +35,7 @@ def measure(given: argparse.Namespace) -> bool:
     kept = True
     print(f"{given.items:,} items of {CALLS} calls, {SECONDS:g} s each; {given.rounds} pairs")
     for at_once in map(int, given.at_once.split(",")):
-        pairs = [_pair(given.items, at_once) for _ in range(given.rounds)]
+        pairs = [_pair(given.items, at_once, number) for number in range(given.rounds)]
         medians = {
             way: {name: statistics.median(pair[way][name] for pair in pairs) for name in BOUNDS}
             for way in ("bare", "batch")
@@ -53,9 +53,11 @@ def measure(given: argparse.Namespace) -> bool:
     return kept
 
 
-def _pair(items: int, at_once: int) -> dict[str, dict[str, float]]:
+def _pair(items: int, at_once: int, number: int) -> dict[str, dict[str, float]]:
+    """Both, in turn the one and the other first: a machine that warms up favours neither."""
+    ways = ("bare", "batch") if number % 2 == 0 else ("batch", "bare")
     with SimulatedProvider(faults=Fault("delay", seconds=SECONDS)) as provider:
-        return {way: _measured(way, provider.base_url, items, at_once) for way in ("bare", "batch")}
+        return {way: _measured(way, provider.base_url, items, at_once) for way in ways}
 
 
 def _measured(way: str, base_url: str, items: int, at_once: int) -> dict[str, float]:
