@@ -16,6 +16,7 @@ from aideon_agents.errors import BatchNotFound, RunError, UserError
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.scopes import Account
 from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.ids import those_from
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.processes import Process, is_gone, this_process
 from aideon_agents.ledger.reports import Totals
@@ -126,7 +127,7 @@ def find_batch(ledger: Ledger, ref: str) -> Batch:
             return newest[0]
         raise BatchNotFound(f"no batch in {ledger.path} yet: start one with `aideon batch`")
     start = ref.strip().upper()
-    found = ledger.select(_FROM, {"first": start, "last": start + "\uffff"}) if start else []
+    found = ledger.select(_FROM, those_from(start)) if start else []
     rows = [row for row in found if row["batch_id"] == start] or found
     if len(rows) == 1:
         return read(rows[0])
@@ -361,7 +362,7 @@ ROWS = (
 """What `read` takes: everything but the graph, which is long and read only to be drawn."""
 _SAME = f"{ROWS} WHERE identity = :identity"
 _ONE = f"{ROWS} WHERE batch_id = :batch_id"
-_FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id < :last ORDER BY batch_id"
+_FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id <= :last ORDER BY batch_id"
 _NEWEST = f"{ROWS} ORDER BY started_at DESC, batch_id DESC LIMIT :most"
 _START = (
     "INSERT INTO batches (batch_id, identity, workflow, target, rehearsed, engine, items,"

@@ -70,7 +70,7 @@ UNMAKE_CALL = "DELETE FROM calls WHERE call_id = :call_id AND status = 'started'
 FINISH_CALL = _update(
     "calls", (*END_COLUMNS, "error", *USAGE), "call_id = :call_id AND status = 'started'"
 )
-RUNS_FROM = "SELECT * FROM runs WHERE run_id >= :first AND run_id < :last ORDER BY run_id"
+RUNS_FROM = "SELECT * FROM runs WHERE run_id >= :first AND run_id <= :last ORDER BY run_id"
 NEWEST_RUNS = "SELECT * FROM runs ORDER BY started_at DESC, run_id DESC LIMIT :most"
 # Ids of calls grow with time, so they tell the order within a microsecond.
 CALLS_OF_RUN = "SELECT * FROM calls WHERE run_id = :run_id ORDER BY started_at, call_id"

@@ -19,6 +19,7 @@ from aideon_agents.ledger.budgets.holds import place_of_run
 from aideon_agents.ledger.budgets.limits import set_limit
 from aideon_agents.ledger.budgets.purse import Budgets, Purse
 from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.ids import those_from
 from aideon_agents.ledger.opening import ledger_path
 from aideon_agents.ledger.postgres.address import Address, names_a_server
 from aideon_agents.ledger.processes import this_process
@@ -271,8 +272,7 @@ class Ledger:
                 return newest[0]
             raise RunNotFound(f"no run in {self.database.name} yet: start one with `aideon run`")
         start = ref.strip().upper()
-        ends = {"first": start, "last": start + "\uffff"}
-        found = self.select(statements.RUNS_FROM, ends) if start else []
+        found = self.select(statements.RUNS_FROM, those_from(start)) if start else []
         exact = [row for row in found if row["run_id"] == start]
         rows = exact or found
         if len(rows) == 1:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from aideon_agents.errors import LedgerError, RunNotFound
-from aideon_agents.ledger.ids import new_run_id
+from aideon_agents.ledger.ids import new_run_id, those_from
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
@@ -110,6 +110,16 @@ def test_a_run_is_found_by_the_beginning_of_its_id_in_either_case(ledger):
         RunNotFound, match=r"several runs begin with '01aa'.*01AAAA, 01AAAACC, 01AABB"
     ):
         ledger.find_run("01aa")
+
+
+def test_the_beginning_of_an_id_bounds_all_that_go_on_from_it():
+    """In any order that has digits before letters, as that of every server's language has."""
+    ids = [new_run_id() for _ in range(50)]
+    for run_id in ids:
+        for length in (1, 9, 26):
+            ends = those_from(run_id[:length])
+            assert ends["first"] <= run_id <= ends["last"]
+    assert set("".join(those_from("01A").values())) <= set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
 @pytest.mark.parametrize("ref", ["01ZZ", "", "%", "_", "LAST-ONE"])

@@ -8,6 +8,7 @@ import logging
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 
 from aideon_agents import (
@@ -53,6 +54,31 @@ async def test_an_error_status_costs_nothing(counter, ledger, quick, status, str
     assert {row.cost_nanousd for row in asked.rows} == {0}
     assert {hold["status"] for hold in holds(ledger)} == {"settled"}
     assert account(ledger, asked.rows[0].run_id) == (0, 0)
+
+
+class Refuses(BaseCallbackHandler):
+    """Somebody else's handler, which lets no call begin."""
+
+    raise_error = True
+    run_inline = True  # and so in its turn, before the one that records
+
+    def on_chat_model_start(self, *_: object, **__: object) -> None:
+        raise ValueError("not today")
+
+
+# LangChain leaves the handlers behind the one that raises as they are.
+@pytest.mark.filterwarnings("ignore:coroutine 'ahandle_event' was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_call_that_another_handler_stops_was_never_made(counter, ledger, provider):
+    seen = len(provider.requests)
+    run_id = ledger.start_run(RunStart(workflow="stopped"), Budget.of(1))
+    chain = Models(counter.settings()).chat(ModelRequest(role="planner", model=(MODEL,)), Context())
+    handlers = [Refuses(), CostHandler(ledger, run_id=run_id)]
+    with pytest.raises(ValueError, match="not today"):
+        await chain.ainvoke("Go on.", {"callbacks": handlers})
+    assert len(provider.requests) == seen
+    assert ledger.calls(run_id) == []
+    assert account(ledger, run_id) == (0, 0)
 
 
 async def test_nobody_there_costs_nothing(counter, ledger, quick):

@@ -37,9 +37,9 @@ class Till:
         call_id = f"{self.run_id}-{next(self.numbers)}"
         return self.ledger.budgets.take(call_id, self.place(**given), amount) or call_id
 
-    def begin(self, call_id: str, **given: Any) -> str:
+    def row(self, call_id: str, **given: Any) -> CallStart:
         place = self.place(**given)
-        start = CallStart(
+        return CallStart(
             call_id=call_id,
             run_id=place.run or "",
             node_path=place.node,
@@ -48,7 +48,9 @@ class Till:
             role="creative",
             requested_model="m",
         )
-        self.ledger.start_call(start)
+
+    def begin(self, call_id: str, **given: Any) -> str:
+        self.ledger.start_call(self.row(call_id, **given))
         return call_id
 
     def end(self, call_id: str, cost: int | None) -> bool:

@@ -57,6 +57,34 @@ def test_a_call_that_was_never_made_gives_its_hold_back(till):
     assert till.status(call) == "released"
 
 
+def test_a_row_that_was_begun_with_the_hold_is_gone_when_the_call_is_never_made(till):
+    budgets, row = till.ledger.budgets, till.row("c1")
+    assert budgets.take("c1", till.place(), 60, row=row) is None
+    assert budgets.begun("c1") == row
+    assert [call.status for call in till.ledger.calls(till.run_id)] == ["started"]
+    budgets.let_go("c1")
+    assert till.ledger.calls(till.run_id) == []
+    assert till.own == (0, 0)
+    assert till.status("c1") == "released"
+
+
+def test_a_row_that_was_begun_with_the_hold_is_the_call_s_once_it_is_made(till):
+    budgets = till.ledger.budgets
+    budgets.take("c1", till.place(), 60, row=till.row("c1"))
+    budgets.made("c1")
+    assert budgets.begun("c1") is None
+    budgets.let_go("c1")
+    assert [call.status for call in till.ledger.calls(till.run_id)] == ["started"]
+    assert till.own == (0, 60)
+    till.end("c1", 20)
+    assert till.own == (20, 0)
+
+
+def test_a_call_that_is_refused_has_no_row(till):
+    assert till.ledger.budgets.take("c1", till.place(), 101, row=till.row("c1"))
+    assert till.ledger.calls(till.run_id) == []
+
+
 def test_a_call_under_way_keeps_its_hold_when_nobody_waits_for_it(till):
     call = till.begin(till.take(60))
     till.ledger.budgets.let_go(call)
