@@ -65,8 +65,8 @@ async def turn(
                 line.check_time(leave)
                 held = affording.hold(candidate) if affording else Held()
                 if isinstance(held, Held):
-                    await line.aclose()
                     try:
+                        await line.aclose()
                         with candidate.pace.heard():
                             yield held
                     finally:

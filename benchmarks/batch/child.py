@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from peak import peak_kb
 from three_nodes import graph
 
 from aideon_agents import Context, Settings, abatch
@@ -69,8 +69,7 @@ def main() -> None:
         else:
             done = asyncio.run(batch(tasks, at_once, settings, Path(folder)))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"done": done, "wall_s": wall, "cpu_s": cpu, "rss_kb": peak}))
+    print(json.dumps({"done": done, "wall_s": wall, "cpu_s": cpu, "rss_kb": peak_kb("self")}))
 
 
 if __name__ == "__main__":

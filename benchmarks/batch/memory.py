@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from peak import peak_kb
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,8 @@ HERE = Path(__file__).parent
 COMMAND = (sys.executable, "-m", "aideon_agents", "batch")
 BOUND = 300
 """MB of memory at the peak."""
+LOOK = 0.05
+"""Seconds between two looks at it."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -34,21 +37,23 @@ def measure(given: argparse.Namespace) -> bool:
             for number in range(given.items):
                 items.write(json.dumps({"id": f"item-{number}", "task": f"Count {number}."}) + "\n")
         began = time.perf_counter()
-        ran = subprocess.run(
+        with subprocess.Popen(
             [*COMMAND, str(HERE / "no_model.py"), "items.jsonl", "-o", "out.jsonl", "--json"],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(HERE.parents[1])},
-            check=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-        )
+        ) as running:
+            peak = 0
+            while running.poll() is None:
+                peak = max(peak, peak_kb(running.pid))
+                time.sleep(LOOK)
+            done = json.loads(running.communicate()[0])["completed"]
         seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        done = json.loads(ran.stdout)["completed"]
         with (folder / "out.jsonl").open("rb") as out:
             lines = sum(1 for _ in out)
         ledger = sum(one.stat().st_size for one in (folder / ".aideon").iterdir()) / 1024 / 1024
     print(f"{given.items:,} items: {done:,} completed, {lines:,} lines in OUT")
     print(f"{seconds:.0f} s, {given.items / seconds:,.0f} items/s; the ledger has {ledger:,.0f} MB")
-    print(f"{peak:.0f} MB of memory at the peak, bound {BOUND}")
-    return peak <= BOUND and done == lines == given.items
+    print(f"{peak / 1024:.0f} MB of memory at the peak, bound {BOUND}")
+    return 0 < peak <= BOUND * 1024 and done == lines == given.items

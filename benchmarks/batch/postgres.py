@@ -131,20 +131,20 @@ def _admit(url: str, seconds: float) -> int:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             call_id = str(uuid4())
-            place = purse.place("text", "together", now())
-            if ledger.budgets.take(call_id, place, 1000) is not None:
-                raise RuntimeError("a call was refused")
-            ledger.start_call(
-                CallStart(
-                    call_id=call_id,
-                    run_id=run_id,
-                    node_path="text",
-                    role="creative",
-                    provider="together",
-                    requested_model="m",
-                    started_at=utc_text(now()),
-                )
+            at = now()
+            row = CallStart(
+                call_id=call_id,
+                run_id=run_id,
+                node_path="text",
+                role="creative",
+                provider="together",
+                requested_model="m",
+                started_at=utc_text(at),
             )
+            place = purse.place("text", "together", at)
+            if ledger.budgets.take(call_id, place, 1000, row=row) is not None:
+                raise RuntimeError("a call was refused")
+            ledger.budgets.made(call_id)
             ledger.finish_call(call_id, CallEnd(status="ok", duration_ms=1, cost_nanousd=900))
             made += 1
     return made
