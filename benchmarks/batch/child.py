@@ -1,7 +1,7 @@
 """One measurement, in a process of its own: as a batch, or as a bare loop over the same graph.
 
 Prints a JSON line: wall and CPU seconds of the work, without the start of the process, and the peak
-of its memory.
+of its memory. A few items come first that are not counted: both ways import much when they begin.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ TASK = (
     "Heat pumps move heat from outdoor air into a house. Installers are scarce in small towns."
     " Say whether a unit of 9 kW pays for house number"
 )
+FIRST = 10
+"""Items that are not counted."""
 
 
 async def bare(tasks: list[str], at_once: int, settings: Settings) -> int:
@@ -53,6 +55,13 @@ async def batch(tasks: list[str], at_once: int, settings: Settings, folder: Path
     return result.completed
 
 
+def _done(way: str, tasks: list[str], at_once: int, settings: Settings) -> int:
+    if way == "bare":
+        return asyncio.run(bare(tasks, at_once, settings))
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(batch(tasks, at_once, settings, Path(folder)))
+
+
 def main() -> None:
     """Run one of the two, and print what it took."""
     way, base_url, items, at_once = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -62,13 +71,10 @@ def main() -> None:
         model_concurrency=at_once,
     )
     tasks = [f"{TASK} {number}." for number in range(items)]
-    with tempfile.TemporaryDirectory() as folder:
-        wall, cpu = time.perf_counter(), time.process_time()
-        if way == "bare":
-            done = asyncio.run(bare(tasks, at_once, settings))
-        else:
-            done = asyncio.run(batch(tasks, at_once, settings, Path(folder)))
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    _done(way, tasks[:FIRST], at_once, settings)
+    wall, cpu = time.perf_counter(), time.process_time()
+    done = _done(way, tasks, at_once, settings)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     print(json.dumps({"done": done, "wall_s": wall, "cpu_s": cpu, "rss_kb": peak_kb("self")}))
 
 
