@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import RunNotFound, UserError
 from aideon_agents.ledger import call_rows, statements
-from aideon_agents.ledger.budgets import holds
 from aideon_agents.ledger.budgets.accounts import opened
 from aideon_agents.ledger.budgets.budget import nanousd
-from aideon_agents.ledger.budgets.holds import place_of_run
+from aideon_agents.ledger.budgets.holds import Settled, place_of_run
 from aideon_agents.ledger.budgets.limits import set_limit
 from aideon_agents.ledger.budgets.purse import Budgets, Purse
 from aideon_agents.ledger.clock import now, utc_text
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Self
 
-    from aideon_agents.ledger.budgets.alerts import Alert
     from aideon_agents.ledger.budgets.budget import Amount, Budget
     from aideon_agents.ledger.database import Database, Row, Statements
 
@@ -120,6 +118,7 @@ class Ledger:
         """Give a run another budget: the new total, in which what it has spent counts."""
         with self.database.transaction() as tx:
             _limit(tx, run_id, budget)
+        self.budgets.forget_limits()
 
     def set_budget(self, scope: str, budget: Amount, *, warns: bool = False) -> None:
         """Set a standing limit, in place of one on the same scope.
@@ -133,6 +132,7 @@ class Ledger:
             UserError: The scope or the amount is none.
         """
         set_limit(self.database, scope, nanousd(budget), warns=warns)
+        self.budgets.forget_limits()
 
     def purse(self, run_id: str | None) -> Purse:
         """What a run's calls may still cost; None: they belong to no run."""
@@ -229,12 +229,12 @@ class Ledger:
             Whether this was the first end heard of the call. A call is settled once: later ends
             change nothing.
         """
-        alerts: list[Alert] = []
+        settled = Settled()
         with self.database.transaction() as tx:
             is_first = call_rows.end(tx, call_id, end)
             if is_first:
-                alerts = holds.settle(tx, call_id, end.cost_nanousd)
-        self.budgets.settled(call_id, alerts)
+                settled = self.budgets.settle(tx, call_id, end.cost_nanousd)
+        self.budgets.settled(call_id, settled)
         return is_first
 
     def record_answer(self, call_id: str, answer: str) -> None:

@@ -146,7 +146,7 @@ async def test_a_provider_that_takes_twenty_at_once_answers_a_hundred(counter, q
         return (
             Fault(429, retry_after=0.05)
             if provider.in_flight > 20
-            else Fault("delay", seconds=0.02)
+            else Fault("delay", seconds=0.2)  # none is done before all have come
         )
 
     with SimulatedProvider(faults=crowded) as provider:

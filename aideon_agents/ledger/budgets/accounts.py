@@ -17,7 +17,7 @@ from aideon_agents.ledger.budgets.alerts import Alert
 from aideon_agents.ledger.budgets.scopes import Place, Scope, own_accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aideon_agents.ledger.budgets.scopes import Account
     from aideon_agents.ledger.database import Row, Statements
@@ -81,14 +81,7 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
         if key in own and row["limit_nanousd"] is not None
     ]
     return [
-        Standing(
-            scope=scope,
-            account=account,
-            limit=limit,
-            warns=warns,
-            spent=row["spent_nanousd"],
-            held=row["held_nanousd"],
-        )
+        _standing(scope, account, limit, row, warns=warns)
         for scope, account, limit, warns in limits
         if (row := rows.get(account.key))
     ]
@@ -197,8 +190,22 @@ def crossed(tx: Statements, place: Place) -> list[Alert]:
     Returns:
         One alert for each limit, with the highest threshold that it has passed.
     """
+    return passed(tx, standings(tx, place), place.run)
+
+
+def passed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> list[Alert]:
+    """Those of some limits that have passed a threshold since anybody was told.
+
+    Args:
+        tx: As for `crossed`.
+        limits: How they stand now.
+        run_id: The run whose call made them stand so.
+
+    Returns:
+        As `crossed`.
+    """
     found: list[Alert] = []
-    for one in standings(tx, place):
+    for one in limits:
         percent = reached(one.spent, one.limit)
         told = {"account": one.account.key, "limit": one.limit, "percent": percent}
         if percent and tx.write(_TOLD, told):
@@ -206,7 +213,7 @@ def crossed(tx: Statements, place: Place) -> list[Alert]:
                 Alert(
                     scope=one.name,
                     window=one.account.begins,
-                    run_id=place.run,
+                    run_id=run_id,
                     percent=percent,
                     limit_nanousd=one.limit,
                     spent_nanousd=one.spent,
@@ -214,6 +221,46 @@ def crossed(tx: Statements, place: Place) -> list[Alert]:
                 )
             )
     return found
+
+
+def as_now(tx: Statements, limits: Sequence[Standing]) -> list[Standing]:
+    """How some limits stand now, those whose account is still open.
+
+    Args:
+        tx: Where to read.
+        limits: How they stood.
+    """
+    rows = _rows(tx, {one.account.key for one in limits})
+    return [
+        _standing(one.scope, one.account, one.limit, row, warns=one.warns)
+        for one in limits
+        if (row := rows.get(one.account.key))
+    ]
+
+
+def are_near(limits: Iterable[Standing], percent: int) -> bool:
+    """Whether so much of an enforced limit of the run, the day or the month is spent.
+
+    Args:
+        limits: How they stand.
+        percent: Of the limit.
+    """
+    return any(
+        one.spent * 100 >= one.limit * percent and one.name in {"run", "day", "month"}
+        for one in limits
+        if not one.warns
+    )
+
+
+def _standing(scope: Scope, account: Account, limit: int, row: Row, *, warns: bool) -> Standing:
+    return Standing(
+        scope=scope,
+        account=account,
+        limit=limit,
+        warns=warns,
+        spent=row["spent_nanousd"],
+        held=row["held_nanousd"],
+    )
 
 
 def reached(spent: int, limit: int) -> int:

@@ -19,7 +19,7 @@ from aideon_agents.ledger.budgets.scopes import Place
 from aideon_agents.ledger.processes import Process, is_gone, this_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from aideon_agents.ledger.budgets.accounts import Standing
     from aideon_agents.ledger.budgets.alerts import Alert
@@ -41,7 +41,29 @@ class Refusal:
     """It would fit if nothing were held: another call's settlement may make room."""
 
 
-def take(tx: Statements, call_id: str, place: Place, amount: int | None) -> Refusal | None:
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """A hold, as it was taken: who settles it in the same process need not read so much again."""
+
+    place: Place
+    amount: int
+    accounts: str
+    """The accounts that it counts in, as JSON."""
+    limits: Sequence[Standing]
+    """The limits that held for it, as they stood before it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settled:
+    """What comes of a call's end."""
+
+    alerts: Sequence[Alert] = ()
+    """Those that are due."""
+    limits: Sequence[Standing] | None = None
+    """The limits that held for the call, as they stand now; None: nobody has looked."""
+
+
+def take(tx: Statements, call_id: str, place: Place, amount: int | None) -> Refusal | Taken:
     """Hold a call's worst case on every account that it counts in.
 
     Args:
@@ -51,14 +73,15 @@ def take(tx: Statements, call_id: str, place: Place, amount: int | None) -> Refu
         amount: Its worst case in nano-dollars; None: it has no known price.
 
     Returns:
-        None when it is held; else why not.
+        What is held; else why nothing is.
     """
     limits = accounts.standings(tx, place)
     if refused := refusal(limits, amount):
         return refused
     process = _this_process(os.getpid())
     keys = sorted({one.account.key for one in limits})
-    accounts.add(tx, keys, held=amount or 0)
+    taken = Taken(place, amount or 0, json.dumps(keys), limits)
+    accounts.add(tx, keys, held=taken.amount)
     tx.later(
         _TAKE,
         {
@@ -67,15 +90,15 @@ def take(tx: Statements, call_id: str, place: Place, amount: int | None) -> Refu
             "node_path": place.node,
             "provider": place.provider,
             "taken_at": place.at,
-            "amount": amount or 0,
-            "accounts": json.dumps(keys),
+            "amount": taken.amount,
+            "accounts": taken.accounts,
             "expires_at": time.time() + LEASE,
             "host": process.host,
             "pid": process.pid,
             "process_start": process.start,
         },
     )
-    return None
+    return taken
 
 
 @functools.lru_cache(maxsize=1)
@@ -99,17 +122,29 @@ def refusal(limits: Iterable[Standing], amount: int | None) -> Refusal | None:
     return Refusal(min(now, key=lambda one: one.left), amount, waits=True) if now else None
 
 
-def settle(tx: Statements, call_id: str, cost: int | None) -> list[Alert]:
+def settle(tx: Statements, call_id: str, cost: int | None, taken: Taken | None = None) -> Settled:
     """Count a call's end. The first end counts, and corrects a hold that was given up as lost.
+
+    A limit that was set while the call was under way has joined the hold; one that was changed is
+    held against the next call.
 
     Args:
         tx: The transaction that has completed its row.
         call_id: The call.
         cost: In nano-dollars; None: unknown, and what was held counts as spent.
+        taken: Its hold, where this process took it.
 
     Returns:
-        The alerts that are due.
+        What comes of it.
     """
+    status = "unknown" if cost is None else "settled"
+    if taken and tx.write(
+        _END_AS_TAKEN, {"call_id": call_id, "status": status, "accounts": taken.accounts}
+    ):
+        spent = taken.amount if cost is None else cost
+        accounts.add(tx, json.loads(taken.accounts), spent=spent, held=-taken.amount)
+        limits = accounts.as_now(tx, taken.limits)
+        return Settled(accounts.passed(tx, limits, taken.place.run), limits)
     for hold in tx.select(_HOLD, {"call_id": call_id}):
         amount, keys = hold["amount_nanousd"], json.loads(hold["accounts"])
         spent = amount if cost is None else cost
@@ -117,16 +152,16 @@ def settle(tx: Statements, call_id: str, cost: int | None) -> list[Alert]:
             accounts.add(tx, keys, spent=spent, held=-amount)
         elif hold["status"] == "forfeited":
             accounts.add(tx, keys, spent=spent - amount)
-        _end(tx, call_id, "unknown" if cost is None else "settled")
-        return accounts.crossed(tx, _place(hold, hold["taken_at"]))
+        _end(tx, call_id, status)
+        return Settled(accounts.crossed(tx, _place(hold, hold["taken_at"])))
     for call in tx.select(_CALL, {"call_id": call_id}):
         # Nobody held anything for it, and its money counts all the same: in the accounts that are
         # open, because one that is opened from now on finds its row.
         place = _place(call, call["started_at"])
         limits = accounts.standings(tx, place, opens=False)
         accounts.add(tx, {one.account.key for one in limits}, spent=cost or 0)
-        return accounts.crossed(tx, place)
-    return []
+        return Settled(accounts.crossed(tx, place))
+    return Settled()
 
 
 def release(tx: Statements, call_id: str) -> None:
@@ -220,5 +255,9 @@ _CALL = (
 )
 _ROW = "SELECT call_id FROM calls WHERE call_id = :call_id"
 _RUN = f"SELECT {_OF_RUN} FROM runs WHERE run_id = :run_id"  # noqa: S608 - as above
+_END_AS_TAKEN = (
+    "UPDATE holds SET status = :status"
+    " WHERE call_id = :call_id AND status = 'held' AND accounts = :accounts"
+)
 _END = "UPDATE holds SET status = :status WHERE call_id = :call_id"
 _RENEW = "UPDATE holds SET expires_at = :expires_at WHERE call_id = :call_id AND status = 'held'"

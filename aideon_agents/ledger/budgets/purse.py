@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aideon_agents.ledger import call_rows
 from aideon_agents.ledger.budgets import accounts, holds
 from aideon_agents.ledger.budgets.channels import tell
+from aideon_agents.ledger.budgets.holds import Refusal, Taken
 from aideon_agents.ledger.budgets.leases import Leases
 from aideon_agents.ledger.clock import now, utc_text
 
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aideon_agents.ledger.budgets.accounts import Standing
-    from aideon_agents.ledger.budgets.alerts import Alert
-    from aideon_agents.ledger.budgets.holds import Refusal
+    from aideon_agents.ledger.budgets.holds import Settled
     from aideon_agents.ledger.budgets.scopes import Place
-    from aideon_agents.ledger.database import Database
+    from aideon_agents.ledger.database import Database, Statements
     from aideon_agents.ledger.rows import CallStart
 
 _LOOK_FOR_DEAD = 1.0
 """Seconds between two looks for processes that died with money held."""
+
+_REMEMBERED = 1024
+"""Runs of which is known whether a budget is nearly used up."""
 
 _NEAR = 80
 """Percentage of a run's, day's or month's budget from which cheaper models are preferred."""
@@ -50,6 +53,10 @@ class Budgets:
         self._leases = Leases(database)
         self._begun: dict[str, CallStart] = {}
         """The rows of calls that nobody has made yet."""
+        self._taken: dict[str, Taken] = {}
+        """What is held for calls that have not ended."""
+        self._near: dict[str | None, bool] = {}
+        """Whether a budget of a run was nearly used up when it was last looked at, latest last."""
         self._lock = threading.Lock()
         self._looked = 0.0
 
@@ -68,15 +75,18 @@ class Budgets:
         Returns:
             None when it is held; else why not.
         """
-        refused = self._take(call_id, place, amount, row)
-        if refused and refused.waits and self._is_due():
+        taken = self._take(call_id, place, amount, row)
+        if isinstance(taken, Refusal) and taken.waits and self._is_due():
             self.forfeit_dead()
-            refused = self._take(call_id, place, amount, row)
-        if refused is None:
-            self._leases.add(call_id)
-            if row:
-                self._begun[call_id] = row
-        return refused
+            taken = self._take(call_id, place, amount, row)
+        if isinstance(taken, Refusal):
+            return taken
+        self._taken[call_id] = taken
+        self._leases.add(call_id)
+        self._note(place, taken.limits)
+        if row:
+            self._begun[call_id] = row
+        return None
 
     def begun(self, call_id: str) -> CallStart | None:
         """The row of a call that was begun when its money was held; None: it is to be begun."""
@@ -86,11 +96,18 @@ class Budgets:
         """Say that a call is made: its row tells of it from now on."""
         self._begun.pop(call_id, None)
 
-    def settled(self, call_id: str, alerts: Iterable[Alert]) -> None:
+    def settle(self, tx: Statements, call_id: str, cost: int | None) -> Settled:
+        """Count a call's end; see `holds.settle`."""
+        return holds.settle(tx, call_id, cost, self._taken.get(call_id))
+
+    def settled(self, call_id: str, by: Settled) -> None:
         """Say that a call's end is counted, and tell of limits that passed a threshold by it."""
+        taken = self._taken.pop(call_id, None)
+        if taken and by.limits is not None:
+            self._note(taken.place, by.limits)
         self._leases.drop(call_id)
         self.settlements += 1
-        tell(alerts, self.folder)
+        tell(by.alerts, self.folder)
 
     def let_go(self, call_id: str) -> None:
         """Say that nobody waits for a call any more: if it was never made, its hold is released.
@@ -99,6 +116,7 @@ class Budgets:
         """
         if self._leases.drop(call_id):
             is_unmade = self._begun.pop(call_id, None) is not None
+            self._taken.pop(call_id, None)
             with self._database.transaction() as tx:
                 if is_unmade:
                     call_rows.unmake(tx, call_id)
@@ -121,9 +139,19 @@ class Budgets:
         """The same as far as it is counted already, without keeping other processes waiting."""
         return accounts.standings(self._database, place, opens=False)
 
-    def is_near(self, place: Place, percent: int) -> bool:
-        """Whether so much of an enforced budget is spent; see `accounts.is_near`."""
-        return accounts.is_near(self._database, place, percent)
+    def is_near(self, place: Place) -> bool:
+        """Whether four fifths of an enforced budget are spent; see `accounts.is_near`.
+
+        As the last call of the same run found it in this process, where there was one: what others
+        spend meanwhile makes a cheaper model be preferred one call later.
+        """
+        known = None if place.inner else self._near.get(place.run)
+        return accounts.is_near(self._database, place, _NEAR) if known is None else known
+
+    def forget_limits(self) -> None:
+        """Say that a limit was changed here."""
+        with self._lock:
+            self._near.clear()
 
     def close(self) -> None:
         """Renew no holds any more."""
@@ -131,12 +159,20 @@ class Budgets:
 
     def _take(
         self, call_id: str, place: Place, amount: int | None, row: CallStart | None
-    ) -> Refusal | None:
+    ) -> Refusal | Taken:
         with self._database.transaction() as tx:
-            refused = holds.take(tx, call_id, place, amount)
-            if row and not refused:
+            taken = holds.take(tx, call_id, place, amount)
+            if row and isinstance(taken, Taken):
                 call_rows.begin(tx, row)
-            return refused
+            return taken
+
+    def _note(self, place: Place, limits: Iterable[Standing]) -> None:
+        """Remember of a run whether a budget is nearly used up."""
+        with self._lock:
+            self._near.pop(place.run, None)
+            self._near[place.run] = accounts.are_near(limits, _NEAR)
+            if len(self._near) > _REMEMBERED:
+                del self._near[next(iter(self._near))]
 
     def _is_due(self) -> bool:
         with self._lock:
@@ -174,4 +210,4 @@ class Purse:
 
     def is_nearly_empty(self) -> bool:
         """Whether four fifths of an enforced budget of the run, the day or the month are spent."""
-        return self.budgets.is_near(self.place("", "", now()), _NEAR)
+        return self.budgets.is_near(self.place("", "", now()))

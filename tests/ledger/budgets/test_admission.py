@@ -250,6 +250,25 @@ def test_the_run_s_the_day_s_and_the_month_s_budgets_make_a_purse_near_empty(
     assert purse.is_nearly_empty() is is_near
 
 
+def test_a_budget_that_is_raised_or_set_here_counts_at_once(ledger, till_for):
+    till = till_for(ledger, 100)
+    purse = ledger.purse(till.run_id)
+    till.spend(90)
+    assert purse.is_nearly_empty()
+    ledger.set_run_budget(till.run_id, Budget.of("0.000001"))
+    assert not purse.is_nearly_empty()
+    ledger.set_budget("run", "0.000000100")
+    assert purse.is_nearly_empty()
+
+
+def test_of_many_runs_the_last_are_remembered_and_the_others_looked_up(ledger, till_for):
+    first = till_for(ledger, 100)
+    first.spend(90)
+    for number in range(1030):
+        ledger.budgets.take(f"c{number}", first.place(run=f"r{number}"), 1)
+    assert ledger.purse(first.run_id).is_nearly_empty()
+
+
 def test_a_run_inside_another_makes_its_purse_near_empty_too(ledger, till_for):
     outer, inner = till_for(ledger), till_for(ledger, 10)
     purse = ledger.purse(outer.run_id).around([ledger.purse(inner.run_id)])

@@ -42,6 +42,16 @@ def test_a_call_that_cost_nothing_gives_everything_back(till):
     assert till.own == (0, 0)
 
 
+def test_a_limit_that_is_set_while_a_call_is_under_way_counts_its_cost(till):
+    call = till.begin(till.take(60))
+    till.ledger.set_budget("user:ada", 1)
+    till.take(10)  # another call, which opens the account with what is held
+    assert till.accounts()["user:ada"] == (0, 70)
+    till.end(call, 20)
+    assert till.accounts()["user:ada"] == (20, 10)
+    assert till.own == (20, 10)
+
+
 def test_a_call_is_settled_once(till):
     call = till.begin(till.take(60))
     assert till.end(call, 20)
