@@ -127,7 +127,8 @@ def find_batch(ledger: Ledger, ref: str) -> Batch:
             return newest[0]
         raise BatchNotFound(f"no batch in {ledger.path} yet: start one with `aideon batch`")
     start = ref.strip().upper()
-    found = ledger.select(_FROM, those_from(start)) if start else []
+    between = ledger.select(_FROM, those_from(start)) if start else []
+    found = [row for row in between if row["batch_id"].startswith(start)]
     rows = [row for row in found if row["batch_id"] == start] or found
     if len(rows) == 1:
         return read(rows[0])

@@ -79,7 +79,7 @@ class CostHandler(BaseCallbackHandler):
         self._purses: dict[str | None, Purse] = {}
         self._is_over = False
         self.has_asked = False
-        """Whether the row of any call was written: from then on money may have been spent."""
+        """Whether any call was begun: from then on money may have been spent."""
 
     @property
     def run_id(self) -> str | None:

@@ -272,7 +272,8 @@ class Ledger:
                 return newest[0]
             raise RunNotFound(f"no run in {self.database.name} yet: start one with `aideon run`")
         start = ref.strip().upper()
-        found = self.select(statements.RUNS_FROM, those_from(start)) if start else []
+        rows = self.select(statements.RUNS_FROM, those_from(start)) if start else []
+        found = [row for row in rows if row["run_id"].startswith(start)]
         exact = [row for row in found if row["run_id"] == start]
         rows = exact or found
         if len(rows) == 1:

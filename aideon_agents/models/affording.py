@@ -265,10 +265,19 @@ def affording_for(
     return Affording(
         purse=purse,
         call_id=str(attempt.get("run_id")),
-        metadata=attempt.get("metadata") or {},
+        metadata=_metadata(attempt),
         asked=Asked.of(payload),
         line=line,
     )
+
+
+def _metadata(attempt: RunnableConfig) -> dict[str, Any]:
+    """What an attempt's start event is going to carry: its own metadata, and what is handed down.
+
+    A call that brings metadata of its own has no other in its config.
+    """
+    handed_down = getattr(attempt.get("callbacks"), "metadata", None) or {}
+    return {**handed_down, **(attempt.get("metadata") or {})}
 
 
 def purse_of(config: RunnableConfig) -> Purse | None:

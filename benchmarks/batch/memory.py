@@ -48,6 +48,8 @@ def measure(given: argparse.Namespace) -> bool:
             while running.poll() is None:
                 peak = max(peak, peak_kb(running.pid))
                 time.sleep(LOOK)
+            if running.returncode:
+                raise RuntimeError(f"the batch ended with code {running.returncode}")
             done = json.loads(running.communicate()[0])["completed"]
         seconds = time.perf_counter() - began
         with (folder / "out.jsonl").open("rb") as out:

@@ -31,7 +31,7 @@ async def test_items_run_while_what_was_there_before_is_frozen(rehearse, written
     before = gc.get_threshold()
     result = await rehearse(written(TWO), graph=sequential(look))
     assert result.completed == 2
-    assert seen == [(True, 10_000)] * 2
+    assert seen == [(True, 50_000)] * 2
     assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
 
 

@@ -56,6 +56,22 @@ async def test_an_error_status_costs_nothing(counter, ledger, quick, status, str
     assert account(ledger, asked.rows[0].run_id) == (0, 0)
 
 
+async def test_a_call_with_metadata_of_its_own_keeps_its_place(counter, ledger):
+    request = ModelRequest(role="planner", model=(MODEL,))
+    chain = Models(counter.settings()).chat(request, Context())
+
+    async def writer(state):
+        asked = chain.with_config(metadata={"team": "red"})
+        return (await asked.ainvoke(state["task"])).text
+
+    outer = sequential(sequential(writer, name="inner"))
+    run_id = ledger.start_run(RunStart(workflow="tagged"), Budget(1, nodes={"inner/writer": 1}))
+    handlers = [CostHandler(ledger, run_id=run_id)]
+    await outer.ainvoke({"task": "Go on."}, {"callbacks": handlers})
+    assert [row.node_path for row in ledger.calls(run_id)] == ["inner/writer"]
+    assert [hold["node_path"] for hold in holds(ledger)] == ["inner/writer"]
+
+
 class Refuses(BaseCallbackHandler):
     """Somebody else's handler, which lets no call begin."""
 

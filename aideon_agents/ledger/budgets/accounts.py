@@ -17,7 +17,7 @@ from aideon_agents.ledger.budgets.alerts import Alert
 from aideon_agents.ledger.budgets.scopes import Place, Scope, own_accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from aideon_agents.ledger.budgets.scopes import Account
     from aideon_agents.ledger.database import Row, Statements
@@ -81,7 +81,14 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
         if key in own and row["limit_nanousd"] is not None
     ]
     return [
-        _standing(scope, account, limit, row, warns=warns)
+        Standing(
+            scope=scope,
+            account=account,
+            limit=limit,
+            warns=warns,
+            spent=row["spent_nanousd"],
+            held=row["held_nanousd"],
+        )
         for scope, account, limit, warns in limits
         if (row := rows.get(account.key))
     ]
@@ -223,21 +230,6 @@ def passed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> li
     return found
 
 
-def as_now(tx: Statements, limits: Sequence[Standing]) -> list[Standing]:
-    """How some limits stand now, those whose account is still open.
-
-    Args:
-        tx: Where to read.
-        limits: How they stood.
-    """
-    rows = _rows(tx, {one.account.key for one in limits})
-    return [
-        _standing(one.scope, one.account, one.limit, row, warns=one.warns)
-        for one in limits
-        if (row := rows.get(one.account.key))
-    ]
-
-
 def are_near(limits: Iterable[Standing], percent: int) -> bool:
     """Whether so much of an enforced limit of the run, the day or the month is spent.
 
@@ -249,17 +241,6 @@ def are_near(limits: Iterable[Standing], percent: int) -> bool:
         one.spent * 100 >= one.limit * percent and one.name in {"run", "day", "month"}
         for one in limits
         if not one.warns
-    )
-
-
-def _standing(scope: Scope, account: Account, limit: int, row: Row, *, warns: bool) -> Standing:
-    return Standing(
-        scope=scope,
-        account=account,
-        limit=limit,
-        warns=warns,
-        spent=row["spent_nanousd"],
-        held=row["held_nanousd"],
     )
 
 
@@ -369,8 +350,11 @@ _TOLD = (
 _NEAR = (
     "SELECT COUNT(*) AS near FROM accounts LEFT JOIN budgets ON budgets.warns = 0 AND budgets.scope"
     " = CASE accounts.account WHEN :day THEN 'day' WHEN :month THEN 'month' ELSE 'run' END"
-    " WHERE (accounts.spent_nanousd * 100 >= budgets.limit_nanousd * :percent"
-    " OR accounts.spent_nanousd * 100 >= accounts.limit_nanousd * :percent)"
+    # A server's whole numbers end at nine times the largest limit.
+    " WHERE (CAST(accounts.spent_nanousd AS NUMERIC) * 100"
+    " >= CAST(budgets.limit_nanousd AS NUMERIC) * :percent"
+    " OR CAST(accounts.spent_nanousd AS NUMERIC) * 100"
+    " >= CAST(accounts.limit_nanousd AS NUMERIC) * :percent)"
     " AND accounts.account IN"
 )
 _JOIN = "UPDATE holds SET accounts = :accounts WHERE call_id = :call_id"

@@ -125,9 +125,6 @@ def refusal(limits: Iterable[Standing], amount: int | None) -> Refusal | None:
 def settle(tx: Statements, call_id: str, cost: int | None, taken: Taken | None = None) -> Settled:
     """Count a call's end. The first end counts, and corrects a hold that was given up as lost.
 
-    A limit that was set while the call was under way has joined the hold; one that was changed is
-    held against the next call.
-
     Args:
         tx: The transaction that has completed its row.
         call_id: The call.
@@ -143,8 +140,10 @@ def settle(tx: Statements, call_id: str, cost: int | None, taken: Taken | None =
     ):
         spent = taken.amount if cost is None else cost
         accounts.add(tx, json.loads(taken.accounts), spent=spent, held=-taken.amount)
-        limits = accounts.as_now(tx, taken.limits)
-        return Settled(accounts.passed(tx, limits, taken.place.run), limits)
+        # Its row is the outermost run's, and so are the alerts that it makes due.
+        place = dataclasses.replace(taken.place, inner=()) if taken.place.inner else taken.place
+        limits = accounts.standings(tx, place)
+        return Settled(accounts.passed(tx, limits, place.run), limits)
     for hold in tx.select(_HOLD, {"call_id": call_id}):
         amount, keys = hold["amount_nanousd"], json.loads(hold["accounts"])
         spent = amount if cost is None else cost

@@ -22,7 +22,7 @@ def losses(ledger: Ledger, run_id: str) -> dict[str, int]:
         run_id: The run, by its whole id.
 
     Returns:
-        Nano-dollars by call id, also of calls that were lost before they had a row. What a dead
+        Nano-dollars by call id, also of calls that have no row. What a dead
         process still holds is among them: whoever looks at the budgets next counts it as spent.
     """
     return {

@@ -168,6 +168,8 @@ class Budgets:
 
     def _note(self, place: Place, limits: Iterable[Standing]) -> None:
         """Remember of a run whether a budget is nearly used up."""
+        if place.inner:  # whose budgets are not its own
+            return
         with self._lock:
             self._near.pop(place.run, None)
             self._near[place.run] = accounts.are_near(limits, _NEAR)

@@ -261,6 +261,21 @@ def test_a_budget_that_is_raised_or_set_here_counts_at_once(ledger, till_for):
     assert purse.is_nearly_empty()
 
 
+def test_the_largest_budgets_are_looked_at_as_any(ledger, till_for):
+    till = till_for(ledger)
+    ledger.set_run_budget(till.run_id, Budget.of(10**9))
+    ledger.set_budget("month", 10**9)
+    assert not ledger.purse(till.run_id).is_nearly_empty()
+
+
+def test_what_a_run_inside_has_spent_is_not_taken_for_the_outer_one_s(ledger, till_for):
+    outer, inner = till_for(ledger, 10_000), till_for(ledger, 100)
+    inside = outer.place(inner=(inner.place(),))
+    assert ledger.budgets.take("c1", inside, 90) is None
+    outer.end(outer.begin("c1"), 90)
+    assert not ledger.purse(outer.run_id).is_nearly_empty()
+
+
 def test_of_many_runs_the_last_are_remembered_and_the_others_looked_up(ledger, till_for):
     first = till_for(ledger, 100)
     first.spend(90)

@@ -52,6 +52,15 @@ def test_a_limit_that_is_set_while_a_call_is_under_way_counts_its_cost(till):
     assert till.own == (20, 10)
 
 
+def test_a_limit_that_is_raised_while_a_call_is_under_way_warns_of_nothing(till, caplog):
+    till.ledger.set_budget("user:ada", "0.000000100")
+    call = till.begin(till.take(90))
+    till.ledger.set_budget("user:ada", "0.000001")
+    with caplog.at_level(logging.WARNING):
+        till.end(call, 90)
+    assert "user:ada" not in caplog.text
+
+
 def test_a_call_is_settled_once(till):
     call = till.begin(till.take(60))
     assert till.end(call, 20)
