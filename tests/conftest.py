@@ -29,6 +29,11 @@ from urllib.parse import quote
 
 import pytest
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As whatever a script starts in the background. Tests interrupt themselves and their children,
+    # and an ignored signal is handed down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 NOBODY = 65534
 """Postgres does not run as root."""
 

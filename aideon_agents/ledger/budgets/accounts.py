@@ -94,29 +94,6 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
     ]
 
 
-def is_near(tx: Statements, place: Place, percent: int) -> bool:
-    """Whether so much of an enforced budget of the run, the day or the month is spent.
-
-    One statement: whoever asks a model asks this first.
-
-    Args:
-        tx: Where to read. What no account adds up yet is left out.
-        place: What the next call is counted by.
-        percent: Of the limit.
-
-    Returns:
-        Whether any of them is.
-    """
-    runs = [account.key for account in _EACH_RUN.accounts(place)]
-    day, month = (account.key for one in _WINDOWS for account in one.accounts(place))
-    places, named = _listed(runs)
-    (found,) = tx.select(
-        f"{_NEAR} (:day, :month{', ' if runs else ''}{places})",
-        {**named, "day": day, "month": month, "percent": percent},
-    )
-    return bool(found["near"])
-
-
 def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
     """Open an account with what counts in it already; one that is open only takes the limit.
 
@@ -187,29 +164,16 @@ def add(tx: Statements, keys: Iterable[str], *, spent: int = 0, held: int = 0) -
         tx.later(f"{_ADD} ({places})", {**named, "spent": spent, "held": held})
 
 
-def crossed(tx: Statements, place: Place) -> list[Alert]:
-    """The limits of a call that have passed a threshold since anybody was told.
-
-    Args:
-        tx: The transaction that settles the call: of several processes one finds each crossing.
-        place: What the call is counted by.
-
-    Returns:
-        One alert for each limit, with the highest threshold that it has passed.
-    """
-    return passed(tx, standings(tx, place), place.run)
-
-
-def passed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> list[Alert]:
+def crossed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> list[Alert]:
     """Those of some limits that have passed a threshold since anybody was told.
 
     Args:
-        tx: As for `crossed`.
-        limits: How they stand now.
-        run_id: The run whose call made them stand so.
+        tx: The transaction that settles a call: of several processes one finds each crossing.
+        limits: Those that hold for the call, as they stand now.
+        run_id: Its run; None: it has none.
 
     Returns:
-        As `crossed`.
+        One alert for each limit, with the highest threshold that it has passed.
     """
     found: list[Alert] = []
     for one in limits:
@@ -236,6 +200,9 @@ def are_near(limits: Iterable[Standing], percent: int) -> bool:
     Args:
         limits: How they stand.
         percent: Of the limit.
+
+    Returns:
+        Whether any of them is.
     """
     return any(
         one.spent * 100 >= one.limit * percent and one.name in {"run", "day", "month"}
@@ -249,8 +216,6 @@ def reached(spent: int, limit: int) -> int:
     return max((one for one in THRESHOLDS if spent * 100 >= limit * one and spent), default=0)
 
 
-_EACH_RUN = Scope(kind="run")
-_WINDOWS = (Scope("day"), Scope("month"))
 _scope = functools.lru_cache(maxsize=256)(Scope.parse)
 
 
@@ -346,15 +311,5 @@ _TOLD = (
     "INSERT INTO told (account, limit_nanousd, percent) VALUES (:account, :limit, :percent)"
     " ON CONFLICT (account, limit_nanousd) DO UPDATE SET percent = :percent"
     " WHERE told.percent < :percent"
-)
-_NEAR = (
-    "SELECT COUNT(*) AS near FROM accounts LEFT JOIN budgets ON budgets.warns = 0 AND budgets.scope"
-    " = CASE accounts.account WHEN :day THEN 'day' WHEN :month THEN 'month' ELSE 'run' END"
-    # A server's whole numbers end at nine times the largest limit.
-    " WHERE (CAST(accounts.spent_nanousd AS NUMERIC) * 100"
-    " >= CAST(budgets.limit_nanousd AS NUMERIC) * :percent"
-    " OR CAST(accounts.spent_nanousd AS NUMERIC) * 100"
-    " >= CAST(accounts.limit_nanousd AS NUMERIC) * :percent)"
-    " AND accounts.account IN"
 )
 _JOIN = "UPDATE holds SET accounts = :accounts WHERE call_id = :call_id"

@@ -142,8 +142,7 @@ def settle(tx: Statements, call_id: str, cost: int | None, taken: Taken | None =
         accounts.add(tx, json.loads(taken.accounts), spent=spent, held=-taken.amount)
         # Its row is the outermost run's, and so are the alerts that it makes due.
         place = dataclasses.replace(taken.place, inner=()) if taken.place.inner else taken.place
-        limits = accounts.standings(tx, place)
-        return Settled(accounts.passed(tx, limits, place.run), limits)
+        return _looked_at(tx, place)
     for hold in tx.select(_HOLD, {"call_id": call_id}):
         amount, keys = hold["amount_nanousd"], json.loads(hold["accounts"])
         spent = amount if cost is None else cost
@@ -152,14 +151,14 @@ def settle(tx: Statements, call_id: str, cost: int | None, taken: Taken | None =
         elif hold["status"] == "forfeited":
             accounts.add(tx, keys, spent=spent - amount)
         _end(tx, call_id, status)
-        return Settled(accounts.crossed(tx, _place(hold, hold["taken_at"])))
+        return _looked_at(tx, _place(hold, hold["taken_at"]))
     for call in tx.select(_CALL, {"call_id": call_id}):
         # Nobody held anything for it, and its money counts all the same: in the accounts that are
         # open, because one that is opened from now on finds its row.
         place = _place(call, call["started_at"])
         limits = accounts.standings(tx, place, opens=False)
         accounts.add(tx, {one.account.key for one in limits}, spent=cost or 0)
-        return Settled(accounts.crossed(tx, place))
+        return _looked_at(tx, place)
     return Settled()
 
 
@@ -201,8 +200,14 @@ def forfeit_dead(tx: Statements) -> list[Alert]:
         _end(tx, hold["call_id"], "forfeited")
     # Only then: it may open accounts, in which what is still held would count as held.
     return [
-        alert for hold in lost for alert in accounts.crossed(tx, _place(hold, hold["taken_at"]))
+        alert for hold in lost for alert in _looked_at(tx, _place(hold, hold["taken_at"])).alerts
     ]
+
+
+def _looked_at(tx: Statements, place: Place) -> Settled:
+    """What comes of what was just counted at some place."""
+    limits = accounts.standings(tx, place)
+    return Settled(accounts.crossed(tx, limits, place.run), limits)
 
 
 def _end(tx: Statements, call_id: str, status: str) -> None:

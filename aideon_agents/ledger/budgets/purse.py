@@ -140,13 +140,13 @@ class Budgets:
         return accounts.standings(self._database, place, opens=False)
 
     def is_near(self, place: Place) -> bool:
-        """Whether four fifths of an enforced budget are spent; see `accounts.is_near`.
+        """Whether four fifths of an enforced budget of the run, the day or the month are spent.
 
         As the last call of the same run found it in this process, where there was one: what others
         spend meanwhile makes a cheaper model be preferred one call later.
         """
         known = None if place.inner else self._near.get(place.run)
-        return accounts.is_near(self._database, place, _NEAR) if known is None else known
+        return accounts.are_near(self.seen(place), _NEAR) if known is None else known
 
     def forget_limits(self) -> None:
         """Say that a limit was changed here."""
@@ -211,5 +211,5 @@ class Purse:
         return dataclasses.replace(self, of_run=dataclasses.replace(self.of_run, inner=places))
 
     def is_nearly_empty(self) -> bool:
-        """Whether four fifths of an enforced budget of the run, the day or the month are spent."""
+        """Whether cheaper models are to be preferred; see `Budgets.is_near`."""
         return self.budgets.is_near(self.place("", "", now()))
