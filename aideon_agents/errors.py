@@ -96,15 +96,7 @@ class StepFailed(RunError):
 
 
 class ProviderError(RunError):
-    """One attempt at a model failed.
-
-    Args:
-        message: One line: who failed, how, and what to do.
-        billed: False when the provider cannot have charged for the attempt, None when unknown.
-        retry_after: Seconds the provider asked to wait, None when it said nothing.
-        status: The HTTP status, None when there was none.
-        timed_out: Whether the time for the attempt ran out.
-    """
+    """One attempt at a model failed."""
 
     def __init__(
         self,
@@ -171,12 +163,7 @@ class Partial(ProviderError):
 
 
 class AllModelsFailed(RunError):
-    """Every candidate of a chain failed.
-
-    Args:
-        attempts: One line per attempt, in order: `provider:model: what happened`. The message
-            says equal ones once.
-    """
+    """Every candidate of a chain failed."""
 
     def __init__(self, attempts: Sequence[str]) -> None:
         self.attempts = tuple(attempts)
@@ -186,14 +173,7 @@ class AllModelsFailed(RunError):
 
 
 class LimitError(AideonError):
-    """Stopped at a limit.
-
-    Args:
-        message: One line saying which limit and what to do.
-        kind: The limit's name, such as `timeout`.
-        value: What was reached, in the limit's unit.
-        limit: The limit itself.
-    """
+    """Stopped at a limit."""
 
     run_id: str | None = None
 
@@ -217,16 +197,7 @@ class TimeLimit(LimitError):
 
 
 class BudgetExceeded(LimitError):
-    """A call was not made, because its worst case does not fit what is left of a budget.
-
-    Args:
-        scope: The tightest limit, as `aideon budget` names it, such as `run` or `day`.
-        limit: The limit in US dollars.
-        spent: What of it is spent, worst cases of calls whose end is unknown included.
-        held: What is held for calls under way.
-        needed: The call's worst case; None: unknown, for lack of a price or of a bound.
-        asked: Who was not asked, such as `together:openai/gpt-oss-20b`.
-    """
+    """A call was not made, because its worst case does not fit what is left of a budget."""
 
     def __init__(
         self,

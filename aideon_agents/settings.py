@@ -109,18 +109,7 @@ class Settings(BaseSettings):
 
 
 def load(env_file: Path | None = None) -> Settings:
-    """Read the environment.
-
-    Args:
-        env_file: A `.env` file to read below the environment, None for none.
-
-    Returns:
-        The settings.
-
-    Raises:
-        UserError: A variable has a value that it cannot have, and the message names it; or the
-            file is not text.
-    """
+    """Read the environment."""
     try:
         return cast("Any", Settings)(_env_file=env_file)
     except UnicodeDecodeError:

@@ -104,12 +104,6 @@ def standing(results: Mapping[str, StepResult]) -> list[StepResult]:
 
     A pattern's own result (a loop's best round) replaces those of the nodes inside it until they
     run again, and a verdict is passed on as feedback, not as a result.
-
-    Args:
-        results: By node path.
-
-    Returns:
-        Results, oldest first.
     """
 
     def is_replaced(result: StepResult) -> bool:
@@ -257,15 +251,7 @@ NODE_PATH = "aideon_node_path"
 
 
 def part(name: str, adds: str | None = None) -> dict[str, str]:
-    """The metadata that marks a node as ours.
-
-    Args:
-        name: The node's name in its graph.
-        adds: What it adds to the node path: its own name when None, nothing when empty.
-
-    Returns:
-        Metadata for `StateGraph.add_node`. LangGraph hands it down to everything inside.
-    """
+    """The metadata that marks a node as ours."""
     return {PART + name: name if adds is None else adds}
 
 
@@ -275,14 +261,6 @@ def node_path(metadata: Mapping[str, Any], *, of_agent: bool = False) -> str:
     LangGraph's checkpoint namespace names the nodes from the outside in, `refine:id|draft:id`.
     Our builders mark theirs with `part`; what lies inside the innermost marked node (`model` in
     an agent made elsewhere) is not a place of ours, and a graph with no mark keeps every name.
-
-    Args:
-        metadata: As given to callbacks, or found in `config["metadata"]`.
-        of_agent: Whether an agent of ours asks for its own place: it is one, also inside a graph
-            made elsewhere.
-
-    Returns:
-        Names joined by `/`; empty outside any graph.
     """
     if NODE_PATH in metadata:
         return str(metadata[NODE_PATH])

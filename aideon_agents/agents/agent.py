@@ -63,21 +63,7 @@ def make(
     output: type[BaseModel] | None = None,
     write: Callable[[Any], tuple[str, Results]] | None = None,
 ) -> Agent:
-    """Make an agent.
-
-    Args:
-        role: Which of the four.
-        name: Its place in the graph and in reports; None: the role.
-        options: What the caller says of it.
-        output: The role's own answer shape, None for text.
-        write: From a typed answer to its text and what else it writes; None: its JSON, nothing.
-
-    Returns:
-        The node.
-
-    Raises:
-        UserError: An argument cannot be.
-    """
+    """Make an agent."""
     named = name or role
     if not named.strip() or any(mark in named for mark in "/|:"):
         raise UserError(f"{named!r} cannot name an agent: leave out /, | and :")
@@ -127,14 +113,7 @@ def _tools(named: str, options: Options) -> Toolbox | None:
 
 @functools.cache
 def prompt(role: Role) -> str:
-    """The role's own instructions.
-
-    Args:
-        role: Which of the four.
-
-    Returns:
-        The text of its prompt file.
-    """
+    """The role's own instructions."""
     return (
         (resources.files("aideon_agents.agents") / "prompts" / f"{role}.md")
         .read_text("utf-8")

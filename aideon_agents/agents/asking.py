@@ -42,19 +42,7 @@ async def ask(
     toolbox: Toolbox | None,
     config: RunnableConfig,
 ) -> Any:
-    """Ask a model.
-
-    Args:
-        request: What kind of model.
-        context: What the run is given; its models, or the environment's.
-        told: The prompt.
-        output: The shape of the answer; None: text.
-        toolbox: What the model may call first; None: nothing.
-        config: The node's, with the tags of its calls.
-
-    Returns:
-        An instance of `output`, or the message.
-    """
+    """Ask a model."""
     chain = functools.partial((context.models or default_models()).chat, request, context)
     answer: AIMessage | None = None
     if toolbox:
@@ -70,12 +58,7 @@ async def ask(
 async def _with_tools(
     chain: Callable[[], Any], told: list[BaseMessage], toolbox: Toolbox, config: RunnableConfig
 ) -> tuple[list[BaseMessage], AIMessage | None]:
-    """Let the model call tools.
-
-    Returns:
-        The conversation up to the last results, and the answer to it; None when the model still
-        called tools in its last round.
-    """
+    """Let the model call tools."""
     if _rehearses(chain()):
         toolbox = toolbox.rehearsed()
     async with toolbox.opened() as tools:

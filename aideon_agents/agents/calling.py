@@ -46,14 +46,7 @@ class Call:
 
 
 def calls_in(answer: AIMessage) -> list[Call]:
-    """The tool calls of an answer, those included that cannot be read.
-
-    Args:
-        answer: What the model said.
-
-    Returns:
-        Calls in the order of the answer, the unreadable ones last.
-    """
+    """The tool calls of an answer, those included that cannot be read."""
     made = [(call["name"], call["args"], call["id"], None) for call in answer.tool_calls]
     unreadable = [
         (call["name"] or "unnamed", {}, call["id"], _unreadable(call["args"]))
@@ -66,15 +59,7 @@ def calls_in(answer: AIMessage) -> list[Call]:
 
 
 def with_calls(answer: AIMessage, calls: Sequence[Call]) -> AIMessage:
-    """The answer as the next question quotes it: some servers refuse arguments that are no JSON.
-
-    Args:
-        answer: What the model said.
-        calls: Its tool calls as they were understood.
-
-    Returns:
-        A message with these calls.
-    """
+    """The answer as the next question quotes it: some servers refuse arguments that are no JSON."""
     understood = {"tool_calls": [call.made for call in calls], "invalid_tool_calls": []}
     return answer.model_copy(update=understood)
 
@@ -86,24 +71,7 @@ async def results_of(
     seconds: float,
     config: RunnableConfig,
 ) -> list[ToolMessage]:
-    """Run tool calls, all at the same time.
-
-    Args:
-        calls: What the model asked for.
-        tools: What there is, by name.
-        seconds: How long each may take.
-        config: The node's.
-
-    Returns:
-        One message per call, in order. A tool that is unknown, raised or took too long, and
-        arguments that do not fit, are messages with the status `error`.
-
-    Raises:
-        GraphBubbleUp: A tool asks a person, or the graph is to stop.
-        LimitError: A limit was reached.
-        UserError: A tool found a mistake of the caller's.
-        ServerDown: An MCP server has died.
-    """
+    """Run tool calls, all at the same time."""
     inside = _inside(config)
     try:
         async with asyncio.TaskGroup() as group:

@@ -34,16 +34,7 @@ async def kept(
     work: Callable[[RunnableConfig], Coroutine[Any, Any, Said]],
     config: RunnableConfig,
 ) -> Said:
-    """Do something once, or say what came of it when the node ran before.
-
-    Args:
-        name: What is done, `QUESTION` or `TOOL`.
-        work: Does it. What it says must be something that a checkpoint can hold.
-        config: The node's; `work` is given it with the place of the task in it.
-
-    Returns:
-        What the work said, now or before. An exception is never kept.
-    """
+    """Do something once, or say what came of it when the node ran before."""
     if not _can_keep(config):
         return await work(config)
     ended = asyncio.Event()

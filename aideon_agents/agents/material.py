@@ -36,17 +36,6 @@ def messages(
     Where it does not fit the model, what came before is shortened from the oldest on: first the
     conversation, then each result but the latest. The task, the inputs, the latest result and what
     to do now stay whole.
-
-    Args:
-        state: What the node reads.
-        instructions: The system prompt.
-        step: What to do now; None: the task itself.
-        node_path: The agent's own place, to tell its earlier version from others' results.
-        conversation: The runs before this one in its thread, oldest first.
-        room: Tokens that the prompt may have; None: as many as it needs.
-
-    Returns:
-        A system and a human message.
     """
     results = state.get("results") or {}
     sections = [("Earlier in this conversation", _told(conversation))] if conversation else []
@@ -88,30 +77,14 @@ def _told(conversation: Sequence[Exchange]) -> str:
 
 
 def filled(text: str, state: State) -> str:
-    """Put the task and the inputs where a text names them in braces.
-
-    Args:
-        text: May contain `{task}` and `{key of inputs}`.
-        state: Where they are.
-
-    Returns:
-        The text with every such name replaced; other braces stay as they are.
-    """
+    """Put the task and the inputs where a text names them in braces."""
     known = {**(state.get("inputs") or {}), "task": state.get("task", "")}
     names = "|".join(re.escape(key) for key in known)
     return re.sub(r"\{(" + names + r")\}", lambda found: str(known[found[1]]), text)
 
 
 def require(keys: Iterable[str], state: State) -> None:
-    """Refuse a state that lacks an input which a step names.
-
-    Args:
-        keys: Names that some step's text has in braces.
-        state: What the graph was given.
-
-    Raises:
-        InputError: Naming the keys that are missing.
-    """
+    """Refuse a state that lacks an input which a step names."""
     missing = [key for key in keys if key != "task" and key not in (state.get("inputs") or {})]
     if missing:
         raise InputError(f"the inputs lack {', '.join(missing)}: give each with -p KEY=VALUE")

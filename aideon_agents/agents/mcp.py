@@ -94,17 +94,7 @@ def mcp_server(
 
 @contextlib.asynccontextmanager
 async def connected(server: McpServer) -> AsyncGenerator[list[BaseTool]]:
-    """Have a server's tools for the length of a block.
-
-    Args:
-        server: Where it is.
-
-    Yields:
-        Its tools. A call of one raises `ServerDown` when the server has died.
-
-    Raises:
-        ServerDown: It did not start.
-    """
+    """Have a server's tools for the length of a block."""
     # It takes half a second the first time, which the event loop must not wait for.
     await asyncio.to_thread(importlib.import_module, "langchain_mcp_adapters.tools")
     with await asyncio.to_thread(tempfile.TemporaryFile, "w+", errors="replace") as said:
@@ -116,12 +106,7 @@ async def connected(server: McpServer) -> AsyncGenerator[list[BaseTool]]:
 
 
 class _Session:
-    """One session with a server.
-
-    Args:
-        server: Where it is.
-        said: Takes what the server writes to stderr.
-    """
+    """One session with a server."""
 
     def __init__(self, server: McpServer, said: TextIO) -> None:
         self._server = server

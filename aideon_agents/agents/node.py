@@ -65,11 +65,7 @@ class Spec:
 
 
 class Agent(RunnableLambda[State, Results]):
-    """A node that asks a model.
-
-    Args:
-        spec: What it was told.
-    """
+    """A node that asks a model."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -91,49 +87,23 @@ class Agent(RunnableLambda[State, Results]):
         return self.spec.toolbox is None
 
     def without_approval(self) -> Agent:
-        """The same agent, for a pattern that asks the person.
-
-        Returns:
-            Another agent.
-        """
+        """The same agent, for a pattern that asks the person."""
         return Agent(dataclasses.replace(self.spec, approve=False))
 
     def for_step(self, step: PlanStep) -> Agent:
-        """The same agent with a step of a plan to do.
-
-        Args:
-            step: What to do, and how hard it is.
-
-        Returns:
-            Another agent.
-        """
+        """The same agent with a step of a plan to do."""
         request = dataclasses.replace(self.spec.request, complexity=step.complexity)
         return Agent(dataclasses.replace(self.spec, description=step.description, request=request))
 
     def deciding(self, routes: Sequence[str]) -> Agent:
-        """The same agent, answering its question with one of some routes.
-
-        Args:
-            routes: What it may answer.
-
-        Returns:
-            Another agent, which writes `route`.
-        """
+        """The same agent, answering its question with one of some routes."""
         offered = ", ".join(routes)
         schema = create_model("Decision", __base__=Decision, route=(str, _one_of(routes)))
         question = f"{self.spec.description or 'Which way?'} Answer with one of: {offered}."
         return self._asked_for(schema, Decision, question, write=_route)
 
     def planning(self, agents: Sequence[str], max_steps: int) -> Agent:
-        """The same agent, told who can do the steps of its plan and how many there may be.
-
-        Args:
-            agents: Whom a step may name.
-            max_steps: The most steps.
-
-        Returns:
-            Another agent, which writes `plan`.
-        """
+        """The same agent, told who can do the steps of its plan and how many there may be."""
         agent: Any = (PlanStep.model_fields["agent"].annotation, _one_of(agents))
         step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
         steps = Field(description=f"At most {max_steps} steps, in an order that can be followed")

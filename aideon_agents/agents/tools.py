@@ -47,27 +47,12 @@ class Toolbox:
 
         A rehearsal makes arguments up. What a tool would do with them is not to happen, and what
         it would answer cannot change an answer that is worked out by rule. No server is started.
-
-        Returns:
-            Another toolbox.
         """
         return dataclasses.replace(self, tools=tuple(map(_stand_in, self.tools)), servers=())
 
 
 def toolbox(given: object, *, max_rounds: int, seconds: float) -> Toolbox | None:
-    """Check what an agent was given as tools.
-
-    Args:
-        given: A list of `Tool`s; the model sees them in this order.
-        max_rounds: How many answers may call tools.
-        seconds: How long one call of a tool may take.
-
-    Returns:
-        The toolbox; None when nothing was given.
-
-    Raises:
-        UserError: One of them cannot be a tool, or two have the same name.
-    """
+    """Check what an agent was given as tools."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise UserError(f"tools are given as a list, not as {given!r}")
     listed = cast("Sequence[object]", given)

@@ -42,19 +42,7 @@ class Held:
 
 
 def held(book: Ledger, out: Out, before: Batch | None) -> Held:
-    """Find out how much of OUT is this batch's. Nothing is changed.
-
-    Args:
-        book: The ledger.
-        out: OUT as it was named now.
-        before: The batch as it was left; None: it begins.
-
-    Returns:
-        What is to be gone on with, which may lie in the OUT of an earlier call.
-
-    Raises:
-        InputError: OUT holds something else, or results of this batch are gone.
-    """
+    """Find out how much of OUT is this batch's. Nothing is changed."""
     if before is None:
         if not out.is_empty:
             raise InputError(_not_ours(book, out.path))
@@ -76,15 +64,7 @@ def held(book: Ledger, out: Out, before: Batch | None) -> Held:
 
 
 def catch_up(book: Ledger, out: Out, start: BatchStart, found: Held, *, again: bool | str) -> None:
-    """Make OUT hold what is this batch's and nothing else.
-
-    Args:
-        book: The ledger.
-        out: OUT.
-        start: The batch, which this process has taken.
-        found: How much of which file is this batch's.
-        again: Whether failed items are run once more, or for which error only.
-    """
+    """Make OUT hold what is this batch's and nothing else."""
     lines, end = found.lines, found.end
     if found.path != out.path:
         out.copy(found.path, end)

@@ -34,11 +34,7 @@ class Control:
         return self.reason is not None or self.error is not None
 
     def drain(self, reason: StopReason = "interrupted") -> None:
-        """Start nothing any more; what is in flight comes to its end.
-
-        Args:
-            reason: Why; the first one stands.
-        """
+        """Start nothing any more; what is in flight comes to its end."""
         self.reason = self.reason or reason
 
     def cancel(self) -> None:
@@ -49,9 +45,5 @@ class Control:
             running.interrupt()
 
     def broke(self, error: Exception) -> None:
-        """Start nothing any more, because something is wrong with the ledger, OUT, or ourselves.
-
-        Args:
-            error: What; the first one stands.
-        """
+        """Start nothing any more, because something is wrong with the ledger, OUT, or ourselves."""
         self.error = self.error or error

@@ -16,17 +16,7 @@ _LINES = 200
 
 
 async def deliver(book: Ledger, batch_id: str, out: Out) -> None:
-    """Write lines to OUT until one is not there yet; what OUT holds the ledger forgets.
-
-    Args:
-        book: The ledger.
-        batch_id: The batch.
-        out: Where they go.
-
-    Raises:
-        RunError: They cannot be written.
-        LedgerError: The ledger cannot be read or written.
-    """
+    """Write lines to OUT until one is not there yet; what OUT holds the ledger forgets."""
     while True:
         first = out.lines
         lines = batch_outputs.outputs(book, batch_id, first, _LINES)

@@ -25,18 +25,7 @@ if TYPE_CHECKING:
 def identity_of(
     start: RunStart, graph: Graph, items: str, inputs: Mapping[str, Any], version: str | None
 ) -> str:
-    """A batch's identity.
-
-    Args:
-        start: The beginning of its runs' rows.
-        graph: What they run.
-        items: The digest of its items.
-        inputs: What all items are given.
-        version: What the caller calls this graph; None: nothing.
-
-    Returns:
-        SHA-256 in hex.
-    """
+    """A batch's identity."""
     made_of = {
         "target": _target(start, graph),
         "version": version,

@@ -38,18 +38,7 @@ class ItemRuns:
     """Other processes run items of this batch too, and only one may begin each."""
 
     def begins(self, item: Item, row: ItemRow | None) -> Running:
-        """An item's run from its beginning.
-
-        Args:
-            item: What it is.
-            row: Where it stands; None: it was never started.
-
-        Returns:
-            The run, which has called nothing yet.
-
-        Raises:
-            InputError: The workflow cannot be run with it.
-        """
+        """An item's run from its beginning."""
         inputs = {**self.inputs, **item.inputs}
         self.demands.check(item.task, inputs)
         entry = self.common.root.entry(item.task, inputs)
@@ -59,16 +48,7 @@ class ItemRuns:
         )
 
     def goes_on(self, item: Item, row: ItemRow, seen: Run) -> Running:
-        """An item's earlier run, from where its state is kept.
-
-        Args:
-            item: What it is.
-            row: Where it stands.
-            seen: The run.
-
-        Returns:
-            The run, which has called nothing more yet.
-        """
+        """An item's earlier run, from where its state is kept."""
         return dataclasses.replace(self.common, keeps=True).running(
             self._run_of(item, seen.run_id),
             "",

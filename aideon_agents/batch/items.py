@@ -50,34 +50,14 @@ class Item:
 
 
 def read(file: BinaryIO, form: Form, name: str) -> Generator[Item]:
-    """Read items.
-
-    Args:
-        file: From its beginning on.
-        form: How they are written.
-        name: The file's, for what is said of it.
-
-    Yields:
-        Items in their order.
-
-    Raises:
-        InputError: A CSV file has no usable header.
-    """
+    """Read items."""
     found = _csv(file, name) if form == "csv" else _jsonl(file)
     for position, (line, given) in enumerate(found):
         yield _item(position, str(line), given)
 
 
 def form_of(name: str, start: bytes) -> Form:
-    """How items are written, by the name of their file, else by its first line.
-
-    Args:
-        name: The file's; `-` says nothing.
-        start: Its first bytes.
-
-    Returns:
-        JSONL unless it is named or looks like CSV.
-    """
+    """How items are written, by the name of their file, else by its first line."""
     if name.lower().endswith(".csv"):
         return "csv"
     if name.lower().endswith((".jsonl", ".ndjson", ".json")):
@@ -94,15 +74,7 @@ def form_of(name: str, start: bytes) -> Form:
 
 
 def refuse_binary(name: str, start: bytes) -> None:
-    """Refuse what is no text before anything is made of it.
-
-    Args:
-        name: The file's.
-        start: Its first bytes.
-
-    Raises:
-        InputError: It is not text in UTF-8.
-    """
+    """Refuse what is no text before anything is made of it."""
     first = start.lstrip().split(b"\n", 1)[0]
     try:
         codecs.getincrementaldecoder("utf-8")().decode(first)  # its end may be cut in two

@@ -72,11 +72,7 @@ class Local:
     """Nothing can be written to OUT any more."""
 
     async def run(self) -> None:
-        """Run items until all are finished or the batch is to end.
-
-        Raises:
-            RunError: OUT or the ledger cannot be written any more, or ITEMS has changed.
-        """
+        """Run items until all are finished or the batch is to end."""
         with spared():
             await self._run()
         error = self.control.error

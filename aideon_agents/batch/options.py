@@ -69,14 +69,7 @@ class BatchOptions(TypedDict, total=False):
 
 
 def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Refuse a word that no option has, as a function with these parameters would.
-
-    Args:
-        options: What was said.
-
-    Raises:
-        TypeError: An option does not exist.
-    """
+    """Refuse a word that no option has, as a function with these parameters would."""
     unknown = [word for word in options if word not in BatchOptions.__annotations__]
     if unknown:
         known = ", ".join(BatchOptions.__annotations__)
@@ -84,52 +77,21 @@ def refuse_unknown(options: Mapping[str, Any]) -> None:
 
 
 def known_engine(engine: str) -> str:
-    """Refuse an engine that there is not.
-
-    Args:
-        engine: Its name.
-
-    Returns:
-        The same.
-
-    Raises:
-        UserError: It is unknown.
-    """
+    """Refuse an engine that there is not."""
     if engine not in ENGINES:
         raise UserError(f"there is no engine {engine!r}: one of {', '.join(ENGINES)}")
     return engine
 
 
 def at_once(given: int) -> int:
-    """Refuse a number of items in flight that is none.
-
-    Args:
-        given: How many.
-
-    Returns:
-        The same.
-
-    Raises:
-        InputError: It is less than 1.
-    """
+    """Refuse a number of items in flight that is none."""
     if given < 1:
         raise InputError(f"{given} items at once are none: give at least 1")
     return given
 
 
 def most_failures(given: int | str | None, items: int) -> int | None:
-    """How many failed items are too many.
-
-    Args:
-        given: A number, or a share of all items such as `5%`; None: any number is all right.
-        items: How many there are.
-
-    Returns:
-        At least 1; None as given.
-
-    Raises:
-        InputError: It is neither.
-    """
+    """How many failed items are too many."""
     if given is None:
         return None
     text = str(given).strip()

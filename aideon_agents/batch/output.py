@@ -42,12 +42,7 @@ class Line:
 
 
 class Out:
-    """The open file.
-
-    Args:
-        path: As it was named.
-        file: Open for writing, without a buffer: what was not written must not follow later.
-    """
+    """The open file."""
 
     def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
@@ -68,28 +63,13 @@ class Out:
         return os.fstat(self._file.fileno()).st_size == 0
 
     def keep(self, lines: int, end: int) -> None:
-        """Cut off everything behind the lines that are ours.
-
-        Args:
-            lines: How many they are.
-            end: Where the last of them ends, in bytes.
-        """
+        """Cut off everything behind the lines that are ours."""
         self.lines, self._end = lines, end
         with self._or_whole():
             self._file.truncate(end)
 
     def append(self, documents: Iterable[str], first: int) -> None:
-        """Add lines; they are safe on the disk when this returns.
-
-        Args:
-            documents: Each in one line.
-            first: The number of the first of them, from 0. Those that are there are passed over:
-                whoever was cut off while a thread wrote does not know how far it came.
-
-        Raises:
-            RunError: They cannot be written, and the file ends with a whole line all the same; or
-                somebody else has removed or changed it.
-        """
+        """Add lines; they are safe on the disk when this returns."""
         with self._writing:
             missing = itertools.islice(documents, self.lines - first, None)
             made = [document.encode() + b"\n" for document in missing]
@@ -102,15 +82,7 @@ class Out:
             self.lines += len(made)
 
     def copy(self, other: Path, end: int) -> None:
-        """Take over the beginning of another file.
-
-        Args:
-            other: Where it is.
-            end: How much of it, in bytes.
-
-        Raises:
-            RunError: There is no room for it.
-        """
+        """Take over the beginning of another file."""
         with self._or_whole(), other.open("rb") as source:
             while chunk := source.read(min(_CHUNK, end - source.tell())):
                 self._write(chunk)
@@ -146,14 +118,7 @@ class Out:
 
 
 def read(path: Path) -> Generator[Line]:
-    """Read what an OUT holds.
-
-    Args:
-        path: The file.
-
-    Yields:
-        Its whole lines; what is no line of a batch has no ids.
-    """
+    """Read what an OUT holds."""
     end = 0
     with path.open("rb") as file:
         for line in file:
@@ -166,15 +131,7 @@ def read(path: Path) -> Generator[Line]:
 
 
 def refuse_unusable(path: Path, source: Source) -> None:
-    """Refuse an OUT that cannot be one, before anything is made.
-
-    Args:
-        path: As it was named.
-        source: The items.
-
-    Raises:
-        InputError: It is ITEMS itself, no file, or its folder is missing.
-    """
+    """Refuse an OUT that cannot be one, before anything is made."""
     try:
         if not path.exists():
             parent = Path(os.path.realpath(path)).parent
@@ -194,17 +151,7 @@ def refuse_unusable(path: Path, source: Source) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Generator[Out]:
-    """Open OUT, making it where it is missing; nobody else can while a block lasts.
-
-    Args:
-        path: The file.
-
-    Yields:
-        The open file, whose content nobody has looked at.
-
-    Raises:
-        InputError: It cannot be opened, or another process writes to it.
-    """
+    """Open OUT, making it where it is missing; nobody else can while a block lasts."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:

@@ -72,14 +72,7 @@ class Progress:
 
 
 class Tally:
-    """Counts the ends of items.
-
-    Args:
-        began: When this call did, on the monotonic clock.
-        items: How many there are.
-        counts: Where they stood when this call began.
-        nodes: What nodes had cost by then.
-    """
+    """Counts the ends of items."""
 
     def __init__(
         self,
@@ -110,13 +103,7 @@ class Tally:
     def ended(
         self, status: ItemStatus, now: Iterable[NodeSpent] = (), before: Iterable[NodeSpent] = ()
     ) -> None:
-        """Count the end of an item's run.
-
-        Args:
-            status: Where it stands.
-            now: What its nodes have cost in all of its runs.
-            before: What of that was counted already.
-        """
+        """Count the end of an item's run."""
         self.counts[status] += 1
         self.failed_now += status == "failed"
         self._ended += status in ("completed", "failed", "invalid")
@@ -127,12 +114,7 @@ class Tally:
                 self._unknown += sign * (node.calls - node.known)
 
     def seen(self, counts: Mapping[ItemStatus, int], nodes: Iterable[NodeTotals]) -> None:
-        """Take over what the ledger says, where others run the items.
-
-        Args:
-            counts: How many items stand where.
-            nodes: What nodes have cost.
-        """
+        """Take over what the ledger says, where others run the items."""
         before = self.done
         self.counts = collections.Counter(counts)
         self._ended += self.done - before
@@ -145,17 +127,7 @@ class Tally:
     def progress(
         self, batch_id: str, in_flight: int, budget: int | None, counted: int | None
     ) -> Progress:
-        """How far it has come.
-
-        Args:
-            batch_id: The batch.
-            in_flight: Items that are being run.
-            budget: Of the whole batch, in nano-dollars; None: there is none.
-            counted: What counts against it, items in flight included; None: nobody counts.
-
-        Returns:
-            What there is to say, as of now.
-        """
+        """How far it has come."""
         speed = self._speed()
         left = self.items - self.done
         dearest = sorted(self._spent.items(), key=lambda node: (-node[1], node[0]))[:DEAREST]

@@ -42,14 +42,7 @@ class BatchResult:
 
 
 def document(result: BatchResult) -> dict[str, Any]:
-    """A batch as the JSON document that `aideon batch` ends with.
-
-    Args:
-        result: What came of it.
-
-    Returns:
-        JSON values; money is a decimal string in US dollars.
-    """
+    """A batch as the JSON document that `aideon batch` ends with."""
     return {
         "batch_id": result.batch_id,
         "items": result.items,

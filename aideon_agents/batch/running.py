@@ -71,17 +71,7 @@ class _Ready:
 
 
 class BatchRunning:
-    """A batch between its checks and its result.
-
-    Args:
-        graph: A compiled graph, or a node.
-        items: Where the items are, or what they are.
-        out: Where results go.
-        **given: See `BatchOptions`.
-
-    Raises:
-        UserError: The caller's mistake.
-    """
+    """A batch between its checks and its result."""
 
     def __init__(
         self, graph: Graph | Node, items: Items, out: str | Path, **given: Unpack[BatchOptions]
@@ -114,18 +104,7 @@ class BatchRunning:
             return Demands(required_keys(graph), ())
 
     async def to_end(self, begins: Callable[[], object] | None = None) -> BatchResult:
-        """Run the items, or those that are left.
-
-        Args:
-            begins: Is told when everything has been checked; None: nobody is.
-
-        Returns:
-            What came of it.
-
-        Raises:
-            UserError: The caller's mistake, found before anything was called.
-            RunError: OUT or the ledger cannot be written any more, or ITEMS has changed.
-        """
+        """Run the items, or those that are left."""
         began = time.monotonic()
         with contextlib.ExitStack() as open_while_used:
             ready = await self._checked(open_while_used)

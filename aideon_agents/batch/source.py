@@ -55,14 +55,7 @@ class Source:
     """Size and time of the file when the items were counted."""
 
     def items(self) -> Generator[Item]:
-        """Read the items.
-
-        Yields:
-            Items in their order.
-
-        Raises:
-            InputError: The file has been changed since they were counted.
-        """
+        """Read the items."""
         self.file.seek(0)
         with contextlib.closing(items.read(self.file, self.form, self.name)) as found:
             for item in found:
@@ -71,11 +64,7 @@ class Source:
         self.refuse_changed()
 
     def refuse_changed(self) -> None:
-        """Refuse to go on with a file that is another by now.
-
-        Raises:
-            InputError: It has been changed.
-        """
+        """Refuse to go on with a file that is another by now."""
         if _seen(self.file) != self.seen:
             raise InputError(
                 f"{self.name} was changed while the batch was running: what is done is kept, and "
@@ -85,17 +74,7 @@ class Source:
 
 @contextlib.contextmanager
 def opened(given: Items) -> Generator[Source]:
-    """Open items and read them once.
-
-    Args:
-        given: Where they are, or what they are.
-
-    Yields:
-        The source.
-
-    Raises:
-        InputError: They cannot be read, are no items, or there is none.
-    """
+    """Open items and read them once."""
     with contextlib.ExitStack() as open_while_used:
         name, path, file = _file(given, open_while_used)
         try:

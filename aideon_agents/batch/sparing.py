@@ -26,9 +26,6 @@ def spared() -> Generator[None]:
 
     Where somebody has decided otherwise already (nothing is collected, or something is frozen),
     nothing is changed.
-
-    Yields:
-        Nothing.
     """
     before = gc.get_threshold()
     if not gc.isenabled() or not before[0] or gc.get_freeze_count():

@@ -57,15 +57,7 @@ app.command("doctor")(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: What was typed after `aideon`; None: this process's.
-
-    Returns:
-        The exit code: 0 done, 1 failed, 2 the caller's mistake, 3 stopped at a limit, 4 waits for
-        an answer, 130 interrupted.
-    """
+    """Run the command line."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
     try:

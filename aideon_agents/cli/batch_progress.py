@@ -21,14 +21,7 @@ _MINUTE, _HOUR = 60, 3600
 
 @contextlib.contextmanager
 def watching(form: str) -> Generator[Callable[[Progress], None] | None]:
-    """Show progress while a block lasts.
-
-    Args:
-        form: `auto`, `json` or `none`.
-
-    Yields:
-        What is told how far it has come; None: nobody watches.
-    """
+    """Show progress while a block lasts."""
     if form == "json":
         yield lambda progress: output.note(json.dumps(progress.document()))
     elif form == "auto" and sys.stderr.isatty():
@@ -65,14 +58,7 @@ def _picture(progress: Progress) -> RenderableType:
 
 
 def lines(progress: Progress) -> list[str]:
-    """How far a batch has come, in words.
-
-    Args:
-        progress: How far.
-
-    Returns:
-        Its items and its speed, and its money.
-    """
+    """How far a batch has come, in words."""
     troubles = [
         f"{count:,} {word}"
         for count, word in ((progress.failed, "failed"), (progress.invalid, "invalid"))

@@ -27,12 +27,7 @@ _GO_ON = {
 
 
 def show(result: BatchResult, out: Path) -> None:
-    """Print a batch on stderr.
-
-    Args:
-        result: What came of it.
-        out: Where its results are.
-    """
+    """Print a batch on stderr."""
     nodes(result.nodes, result.usd, complete=result.complete, to_stderr=True)
     pending = f", {result.pending:,} pending" if result.pending else ""
     output.note(
@@ -55,14 +50,7 @@ def show(result: BatchResult, out: Path) -> None:
 def nodes(
     found: Sequence[NodeTotals], usd: Decimal, *, complete: bool, to_stderr: bool = False
 ) -> None:
-    """Print what nodes cost over a whole batch.
-
-    Args:
-        found: The nodes.
-        usd: What they cost together.
-        complete: Whether that is all.
-        to_stderr: Beside the result instead of as the result.
-    """
+    """Print what nodes cost over a whole batch."""
     output.table(
         ("node", "calls", "in", "out", "cost"),
         [

@@ -31,13 +31,7 @@ def show(
     contents: Sequence[Content] = (),
     worst: Mapping[str, Decimal] | None = None,
 ) -> None:
-    """Print calls on stdout, in their order.
-
-    Args:
-        calls: A run's.
-        contents: What they asked and were answered, where that was recorded and asked for.
-        worst: In US dollars by call id, what budgets count for those whose cost nobody knows.
-    """
+    """Print calls on stdout, in their order."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     rows = [_TITLES, *(_cells(call) for call in calls)]
     title, *lines = _aligned(rows, _WORDS)

@@ -34,15 +34,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def table(made: Report, *, to_file: bool = False) -> str:
-    """A table, and below it what it does not show.
-
-    Args:
-        made: The report.
-        to_file: It goes to a file instead of stdout.
-
-    Returns:
-        Its lines. A narrow terminal shows the costs and as many measures as fit.
-    """
+    """A table, and below it what it does not show."""
     figures: list[Figures] = [*made.rows, made.total]
     keys = [*(row.key or "-" for row in made.rows), "total"]
     wanted = _wanted(made)

@@ -43,17 +43,7 @@ _BOLD = {"bold": True}
 
 
 def workbook(made: Sequence[Report]) -> bytes:
-    """The workbook of a period.
-
-    Args:
-        made: The same calls by each dimension.
-
-    Returns:
-        An XLSX file.
-
-    Raises:
-        InputError: A report has more rows than a sheet.
-    """
+    """The workbook of a period."""
     for report in made:
         if len(report.rows) > ROWS_AT_MOST:
             raise InputError(

@@ -39,17 +39,7 @@ class Asked:
 
 
 def drawn(asked: Asked) -> bytes:
-    """Draw it.
-
-    Args:
-        asked: What, and how.
-
-    Returns:
-        The file; text ends in a newline.
-
-    Raises:
-        UserError: There is no such workflow, run or batch, or an extra is missing.
-    """
+    """Draw it."""
     if asked.form == "html":
         return pages.made(asked)
     if asked.target is not None:

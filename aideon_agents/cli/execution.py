@@ -88,19 +88,7 @@ class Showing:
 
 
 def load(address: str, settings: Settings, chosen: Collection[str]) -> Target:
-    """Find the workflow of a run.
-
-    Args:
-        address: As `tasks.load` takes it.
-        settings: Say which models are known.
-        chosen: Roles whose models the run replaces: a task file's are not checked then.
-
-    Returns:
-        The workflow.
-
-    Raises:
-        UserError: There is none, its file does not give a graph, or it names an unknown model.
-    """
+    """Find the workflow of a run."""
     from aideon_agents import tasks  # noqa: PLC0415 - help must not wait
     from aideon_agents.models import catalog  # noqa: PLC0415 - as above
 
@@ -116,19 +104,7 @@ def load(address: str, settings: Settings, chosen: Collection[str]) -> Target:
 
 
 def carry_out(running: Running, showing: Showing) -> int:
-    """Run a workflow to its end, print what came of it, and say what the exit code is.
-
-    Args:
-        running: The run, about to begin or to go on.
-        showing: How it is shown.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: The caller's mistake; nothing was called.
-        RunError: A node wanted to end this process.
-    """
+    """Run a workflow to its end, print what came of it, and say what the exit code is."""
     if showing.page is None:
         return _carried_out(running, showing, None)
     with showing.page(running) as page:

@@ -15,13 +15,6 @@ def write(path: Path, content: bytes) -> None:
 
     It is written beside its place and put there when it is whole. What is no file, `/dev/stdout`
     say, is written to directly; a link keeps pointing where it points.
-
-    Args:
-        path: The file.
-        content: All of it.
-
-    Raises:
-        InputError: It cannot be written.
     """
     try:
         place = Path(os.path.realpath(path))

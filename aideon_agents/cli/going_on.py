@@ -16,17 +16,7 @@ _FLAGS = {"run": "--budget", "batch": "--budget", "item": "--item-budget"}
 
 
 def command(result: RunResult, *, of_batch: bool) -> str | None:
-    """How to go on with a run.
-
-    Args:
-        result: What came of it, as it ended now or as it is recorded. Of a recorded one nobody
-            knows any more which budget refused.
-        of_batch: Whether it was run for an item: then its batch goes on with it, and has limits of
-            its own that a run cannot raise.
-
-    Returns:
-        The command, and what it needs before; None: nothing is left to do, or nothing can be.
-    """
+    """How to go on with a run."""
     if result.status in {"completed", "running"} or result.stop_reason == "declined":
         return None
     again = "aideon batch ..." if of_batch else f"aideon runs resume {result.run_id}"

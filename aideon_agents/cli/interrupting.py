@@ -23,12 +23,7 @@ class Interruption:
         self._end: Callable[[], object] = _leave
 
     def ends(self, interrupt: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        """Have the next signal end a run cleanly.
-
-        Args:
-            interrupt: Ends it; called in its loop.
-            loop: Where the run is on its way.
-        """
+        """Have the next signal end a run cleanly."""
         self._end = lambda: loop.call_soon_threadsafe(interrupt)
 
     def heard(self, *_: object) -> None:
@@ -39,11 +34,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Generator[Interruption]:
-    """Decide what SIGINT and SIGTERM do while a block lasts.
-
-    Yields:
-        What they do. In other threads than the main one, which get no signals, it does nothing.
-    """
+    """Decide what SIGINT and SIGTERM do while a block lasts."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption

@@ -64,15 +64,7 @@ def printable(text: str) -> str:
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:
-    """An amount for people.
-
-    Args:
-        usd: Dollars; None: unknown.
-        complete: Whether it is all there is; if not, it is a lower bound.
-
-    Returns:
-        `$0.0012`, `>= $0.0012`, or `?`.
-    """
+    """An amount for people."""
     if usd is None:
         return "?"
     shown = f"${usd:.6f}" if usd < 1 else f"${usd:,.4f}"
@@ -98,16 +90,7 @@ def table(
     whole: bool = False,
     to_stderr: bool = False,
 ) -> None:
-    """Print a table.
-
-    Args:
-        columns: Titles.
-        rows: Cells.
-        total: A last row, set off from the others.
-        numbers: How many columns, from the right, are figures.
-        whole: The first column is copied from, and so never broken into lines.
-        to_stderr: Print it beside the result instead of as the result.
-    """
+    """Print a table."""
     stream = sys.stderr if to_stderr else sys.stdout
     text = drawn(columns, rows, total=total, numbers=numbers, whole=whole, stream=stream)
     _write(text, stream)
@@ -122,19 +105,7 @@ def drawn(
     whole: bool = False,
     stream: TextIO | None = None,
 ) -> str:
-    """A table as text.
-
-    Args:
-        columns: Titles.
-        rows: Cells.
-        total: A last row, set off from the others.
-        numbers: How many columns, from the right, are figures.
-        whole: The first column is copied from, and so never broken into lines.
-        stream: Where it goes: a terminal has a width and styles; None: a file.
-
-    Returns:
-        Its lines, without the last line break.
-    """
+    """A table as text."""
     from rich.console import Console  # noqa: PLC0415 - help must not wait for it
 
     made = _table(columns, numbers, whole=whole)

@@ -30,11 +30,7 @@ _ALIVE = 10
 
 
 class PageServer:
-    """Serves one run's page from a thread of its own, while a `with` block lasts.
-
-    Args:
-        live: The run.
-    """
+    """Serves one run's page from a thread of its own, while a `with` block lasts."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -66,12 +62,7 @@ class PageServer:
         self._live.close()
 
     def linger(self, seconds: float, *, expected: bool) -> None:
-        """Wait until every page that is open knows how the run ended.
-
-        Args:
-            seconds: How long at most.
-            expected: Whether a page is on its way that has not been asked for.
-        """
+        """Wait until every page that is open knows how the run ended."""
 
         def known() -> bool:
             return not self._open and (self._pages > 0 or not expected)

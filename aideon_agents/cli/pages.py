@@ -17,17 +17,7 @@ if TYPE_CHECKING:
 
 
 def made(asked: Asked) -> bytes:
-    """Make the page.
-
-    Args:
-        asked: What it shows; its depth is how far it is open at first.
-
-    Returns:
-        HTML that ends in a newline.
-
-    Raises:
-        UserError: There is no such workflow or run, or an extra is missing.
-    """
+    """Make the page."""
     if asked.target is not None:
         topology = read(tasks.load(asked.target).graph)
         alone = page(topology, None, lambda _: None, theme=asked.theme, depth=asked.depth)

@@ -23,19 +23,7 @@ WORDS = "today, yesterday, this-month, last-month, 7d or 24h"
 def period(
     since: str | None, until: str | None, now: dt.datetime
 ) -> tuple[Moment | None, Moment | None]:
-    """Read the two ends of a period.
-
-    Args:
-        since: Where it begins; None: at the first call.
-        until: Where it ends; None: it does not.
-        now: The current time in UTC.
-
-    Returns:
-        Its beginning and its end, as a report takes them.
-
-    Raises:
-        InputError: One of them is none, or nothing lies between them.
-    """
+    """Read the two ends of a period."""
     from aideon_agents.ledger.dimensions import (  # noqa: PLC0415 - help must not wait
         first_moment,
         moment_after,
@@ -51,19 +39,7 @@ def period(
 
 
 def beginning(flag: str, text: str, now: dt.datetime) -> Moment:
-    """Read a time as the beginning of something.
-
-    Args:
-        flag: The flag that it was given with, for the error.
-        text: A UTC day or time, or a word for one.
-        now: The current time in UTC.
-
-    Returns:
-        A UTC day or time.
-
-    Raises:
-        InputError: It is none.
-    """
+    """Read a time as the beginning of something."""
     return _moment(flag, text, now)[0]
 
 

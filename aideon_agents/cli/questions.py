@@ -18,13 +18,7 @@ _INDENT = "  "
 
 
 def show(questions: Sequence[Mapping[str, Any]], run_id: str, write: Callable[[str], None]) -> None:
-    """Print what a run asks.
-
-    Args:
-        questions: As in the JSON document of a run; none: it stands at a breakpoint.
-        run_id: The run.
-        write: Prints a line.
-    """
+    """Print what a run asks."""
     command = f"aideon runs resume {run_id}"
     if not questions:
         write(f"it stands at a breakpoint; go on with: {command}")

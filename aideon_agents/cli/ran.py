@@ -42,19 +42,7 @@ class Ran:
 
 
 def runs(ledger: Ledger, refs: Sequence[str], depth: int | None = None) -> Ran:
-    """Read runs of one graph.
-
-    Args:
-        ledger: Where they are written.
-        refs: Run ids, unique beginnings of some, or `last`.
-        depth: How many levels stay open; None: all.
-
-    Returns:
-        Their graph and what was spent on it.
-
-    Raises:
-        UserError: There is no such run, its graph is not known, or two have different graphs.
-    """
+    """Read runs of one graph."""
     found = list({run.run_id: run for run in map(ledger.find_run, refs)}.values())
     topology = _graph(ledger, found[0])
     for other in found[1:]:
@@ -68,19 +56,7 @@ def runs(ledger: Ledger, refs: Sequence[str], depth: int | None = None) -> Ran:
 
 
 def batch(ledger: Ledger, ref: str, depth: int | None = None) -> Ran:
-    """Read all runs of a batch.
-
-    Args:
-        ledger: Where they are written.
-        ref: A batch id, the unique beginning of one, or `last`.
-        depth: How many levels stay open; None: all.
-
-    Returns:
-        Their graph and what was spent on it.
-
-    Raises:
-        UserError: There is no such batch, it has no run yet, or its graph is not known.
-    """
+    """Read all runs of a batch."""
     found = find_batch(ledger, ref)
     run_ids = runs_of_batch(ledger, found.batch_id)
     if not run_ids:

@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 
 
 def show(result: RunResult) -> None:
-    """Print a run's text on stdout, and each node's cost on stderr.
-
-    Args:
-        result: What came of it.
-    """
+    """Print a run's text on stdout, and each node's cost on stderr."""
     if result.output:
         said = result.output.rstrip("\n")
         output.line(output.printable(said) if sys.stdout.isatty() else said)

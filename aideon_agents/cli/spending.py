@@ -46,14 +46,7 @@ class Asked:
 
 
 def show(asked: Asked) -> None:
-    """Make what was asked for and write it where it belongs.
-
-    Args:
-        asked: The flags.
-
-    Raises:
-        UserError: One of them is wrong, or the ledger or the file cannot be used.
-    """
+    """Make what was asked for and write it where it belongs."""
     _check_form(asked)
     by = _dimension(asked.by)
     against = None if asked.against is None else _priced(asked.against)

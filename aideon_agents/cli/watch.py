@@ -30,13 +30,7 @@ _GRACE = 5.0
 
 
 class Watched:
-    """Tells the pages what happens in a run.
-
-    Args:
-        live: What the pages show.
-        server: Where they are.
-        opens: Whether a browser is opened.
-    """
+    """Tells the pages what happens in a run."""
 
     def __init__(self, live: Live, server: PageServer, *, opens: bool) -> None:
         self._live = live
@@ -66,15 +60,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watched(running: Running, *, opens: bool) -> Generator[Watched]:
-    """Serve a run's page while a block lasts, and say where it is.
-
-    Args:
-        running: The run, about to begin.
-        opens: Whether to open it in a browser.
-
-    Yields:
-        What takes in the events.
-    """
+    """Serve a run's page while a block lasts, and say where it is."""
     topology = read(running.root.graph)
     live = Live(str(running.ledger), running.start.run_id, topology)
     with PageServer(live) as server:
@@ -83,14 +69,7 @@ def watched(running: Running, *, opens: bool) -> Generator[Watched]:
 
 
 def can_open(*, as_json: bool) -> bool:
-    """Whether there is somebody to open a browser for.
-
-    Args:
-        as_json: Whether a program asked for the run.
-
-    Returns:
-        False for programs, pipes, and machines without a display.
-    """
+    """Whether there is somebody to open a browser for."""
     if as_json or not sys.stderr.isatty():
         return False
     has_own_display = sys.platform in {"darwin", "win32"}

@@ -13,19 +13,7 @@ if TYPE_CHECKING:
 
 
 def pairs(words: Sequence[str] | None, flag: str, *, may_be_empty: bool = False) -> dict[str, str]:
-    """Read `KEY=VALUE`, any number of times.
-
-    Args:
-        words: What followed the flag; None: it was not given.
-        flag: The flag.
-        may_be_empty: Whether a value may be empty.
-
-    Returns:
-        Values by key.
-
-    Raises:
-        InputError: One is no such pair.
-    """
+    """Read `KEY=VALUE`, any number of times."""
     found: dict[str, str] = {}
     for word in words or []:
         key, equals, value = word.partition("=")
@@ -36,31 +24,12 @@ def pairs(words: Sequence[str] | None, flag: str, *, may_be_empty: bool = False)
 
 
 def chains(words: Sequence[str] | None) -> dict[str, list[str]]:
-    """Read `--model ROLE=MODEL[,MODEL]`, any number of times.
-
-    Args:
-        words: What followed the flag; None: it was not given.
-
-    Returns:
-        Names of models by role.
-
-    Raises:
-        InputError: One is none.
-    """
+    """Read `--model ROLE=MODEL[,MODEL]`, any number of times."""
     return {role: names.split(",") for role, names in pairs(words, "--model").items()}
 
 
 def why_rehearsed(settings: Settings, *, asked: bool, elsewhere: bool = False) -> str | None:
-    """Why answers are worked out by rule; None: they are not.
-
-    Args:
-        settings: The environment.
-        asked: Whether a flag said so.
-        elsewhere: Whether others call the models, with keys of their own.
-
-    Returns:
-        A few words.
-    """
+    """Why answers are worked out by rule; None: they are not."""
     if asked:
         return "as asked"
     if settings.offline:
@@ -71,12 +40,5 @@ def why_rehearsed(settings: Settings, *, asked: bool, elsewhere: bool = False) -
 
 
 def rehearsing(why: str) -> str:
-    """The line that says that nothing is real.
-
-    Args:
-        why: As `why_rehearsed` gives it.
-
-    Returns:
-        The line.
-    """
+    """The line that says that nothing is real."""
     return f"rehearsing: {why}; answers are worked out by rule and nothing is paid"

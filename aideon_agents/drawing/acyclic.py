@@ -30,15 +30,7 @@ class Order:
         self._before[item] = []
 
     def join(self, source: str, target: str) -> bool:
-        """Take in an edge between items.
-
-        Args:
-            source: Where it begins.
-            target: Where it ends.
-
-        Returns:
-            False when it would close a circle; then nothing has changed.
-        """
+        """Take in an edge between items."""
         if self._places[source] >= self._places[target]:
             ahead = self._reached(target, self._after, self._places[source], 1)
             if source in ahead:

@@ -10,41 +10,19 @@ _SECOND, _MINUTE, _HOUR = 1_000, 60_000, 3_600_000
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:
-    """An amount.
-
-    Args:
-        usd: US dollars; None: unknown.
-        complete: Whether it is all there is; if not, it is a lower bound.
-
-    Returns:
-        `$0.000123`, `$0.0123`, `$12.34`, `>= $0.0123`, or `?`.
-    """
+    """An amount."""
     if usd is None:
         return "?"
     return _dollars(usd) if complete else f">= {_dollars(usd)}"
 
 
 def tokens(count: int) -> str:
-    """A number of tokens.
-
-    Args:
-        count: How many.
-
-    Returns:
-        `10,210 tok`, or `1.2M tok`.
-    """
+    """A number of tokens."""
     return f"{count:,} tok" if count < _MILLION else f"{count / _MILLION:,.1f}M tok"
 
 
 def time(milliseconds: int | None) -> str:
-    """A time.
-
-    Args:
-        milliseconds: How long; None: unknown.
-
-    Returns:
-        `0.64 s`, `2 min 5 s`, `1 h 3 min`, or empty.
-    """
+    """A time."""
     if milliseconds is None:
         return ""
     if milliseconds < _MINUTE:
@@ -55,27 +33,12 @@ def time(milliseconds: int | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share.
-
-    Args:
-        share: Of the whole, 0 to 1.
-
-    Returns:
-        `24 %`; what is a little more than nothing is `< 1 %`.
-    """
+    """A share."""
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")  # noqa: PLR2004
 
 
 def counted(count: int, name: str) -> str:
-    """A number of things.
-
-    Args:
-        count: How many.
-        name: What one of them is called.
-
-    Returns:
-        `1 call`, or `1,234 calls`.
-    """
+    """A number of things."""
     return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 

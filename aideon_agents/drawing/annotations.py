@@ -76,16 +76,7 @@ class Annotations:
 def taken_legs(
     legs: Iterable[Edge], taken: Collection[Way], ends: Collection[str] = ()
 ) -> set[Way]:
-    """Which legs the edges that were taken pass over.
-
-    Args:
-        legs: A topology's.
-        taken: Edges, from node to node.
-        ends: All nodes: a way between two of them passes no other. Those of `taken` are known.
-
-    Returns:
-        The ends of each leg on the way of an edge.
-    """
+    """Which legs the edges that were taken pass over."""
     onward: dict[str, list[str]] = {}
     for leg in legs:
         onward.setdefault(leg.source, []).append(leg.target)

@@ -51,20 +51,7 @@ class Arranged:
 def arranged(
     flow: Flow, items: Mapping[str, Item], *, width: int = 0, ends: Collection[str] = ()
 ) -> Arranged:
-    """Arrange a level.
-
-    Args:
-        flow: The level.
-        items: Its items, measured.
-        width: That it must have at least, in pixels.
-        ends: Items that stand behind all others.
-
-    Returns:
-        Where everything is.
-
-    Raises:
-        UserError: The extra for pictures is not installed.
-    """
+    """Arrange a level."""
     level = stacked(flow, items, ends)
     columns = _columns(level, width)
     spots = [_spot(level, number, columns) for number in range(len(level.tops))]

@@ -91,15 +91,7 @@ class Title:
 
 
 def card(node: Node, annotations: Annotations) -> Card:
-    """Measure a node's card.
-
-    Args:
-        node: The node.
-        annotations: What is said of the graph.
-
-    Returns:
-        The card, as small as it can be.
-    """
+    """Measure a node's card."""
     note = annotations.notes.get(node.id, Note())
     if node.kind in _ENDS:
         taken = _even(width(node.label, NAME_SIZE) + 2 * _END_INSET)
@@ -128,15 +120,7 @@ def card(node: Node, annotations: Annotations) -> Card:
 
 
 def title(group: Group, annotations: Annotations) -> Title:
-    """Measure a group's title.
-
-    Args:
-        group: The group.
-        annotations: What is said of the graph.
-
-    Returns:
-        The title; its caption is made of the note's figures and badges.
-    """
+    """Measure a group's title."""
     note = annotations.notes.get(group.id, Note())
     said = [*note.figures, *(badge.text for badge in note.badges)]
     caption = fitted(" · ".join(said), SMALL_SIZE, _CAPTION_ROOM)

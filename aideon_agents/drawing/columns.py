@@ -57,17 +57,7 @@ def spaced(
     extra: Mapping[int, int],
     spans: Iterable[tuple[int, int]],
 ) -> Columns:
-    """Place columns.
-
-    Args:
-        widths: Of each column, in pixels.
-        climbs: The pieces of lines between them.
-        extra: Pixels of room that is needed after a column, for lines that turn there.
-        spans: The first and last column of what must stay in one row.
-
-    Returns:
-        The columns, the first one at 0.
-    """
+    """Place columns."""
     pieces = list(climbs)
     steepest = [0] * len(widths)
     for piece in pieces:

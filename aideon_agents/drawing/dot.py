@@ -44,18 +44,7 @@ class Piece:
 
 
 def tops(stops: Sequence[Tall], pieces: Iterable[Piece]) -> list[int]:
-    """Arrange stops.
-
-    Args:
-        stops: In the order that is kept where nothing speaks against it.
-        pieces: The lines between them.
-
-    Returns:
-        The top of each stop, in pixels downwards from anywhere.
-
-    Raises:
-        UserError: The extra is not installed.
-    """
+    """Arrange stops."""
     try:
         from pygraphviz import AGraph  # noqa: PLC0415 - an optional dependency
     except ImportError:

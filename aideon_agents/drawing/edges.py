@@ -42,12 +42,6 @@ def declared(builder: AnyBuilder) -> list[Edge]:
 
     Error handlers are left out. A branch that does not say where it leads may lead to any node,
     its own included; a node that leads nowhere ends the graph.
-
-    Args:
-        builder: The builder of a compiled graph.
-
-    Returns:
-        Edges by the order of their sources; those of one source plain ones first.
     """
     names = [name for name, spec in builder.nodes.items() if not spec.is_error_handler]
     edges: list[Edge] = []
@@ -89,14 +83,6 @@ def without(edges: Iterable[Edge], passages: Collection[str], *, spare: bool = F
 
     A subgraph's own start and end are such passages: what enters its start goes on to its first
     nodes, and what its last nodes send to its end goes on to whatever follows the subgraph.
-
-    Args:
-        edges: All edges, those of passages included.
-        passages: The ids of the nodes to leave out.
-        spare: Whether to keep those where joining makes more edges than there were.
-
-    Returns:
-        Edges between the nodes that remain; a joined edge carries both conditions.
     """
     leaving: dict[str, dict[Edge, None]] = {}
     sources: dict[str, dict[str, None]] = {}
@@ -131,15 +117,7 @@ def _multiplies(
 
 
 def runnable(edges: Iterable[Edge], passages: Collection[str]) -> list[Edge]:
-    """The edges without those that no run can take, because a passage at one end is a dead end.
-
-    Args:
-        edges: All edges, those of passages included.
-        passages: The starts and ends of subgraphs.
-
-    Returns:
-        Those that remain: whatever leads into a passage goes on from there, and the reverse.
-    """
+    """The edges without those that no run can take, because a passage at one end is a dead end."""
     remaining = list(edges)
     while True:
         into = {edge.target for edge in remaining}

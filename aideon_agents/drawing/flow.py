@@ -25,14 +25,7 @@ Level = dict[str, dict[str, list["Edge"]]]
 
 
 def levels(topology: Topology) -> dict[str | None, Level]:
-    """Sort the edges of a graph into its levels.
-
-    Args:
-        topology: The graph.
-
-    Returns:
-        A level for each group by its id, and for the whole graph under None.
-    """
+    """Sort the edges of a graph into its levels."""
     parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
     found: dict[str | None, Level] = {None: {ENTRY: {}}}
     found |= {group.id: {ENTRY: {}} for group in topology.groups}
@@ -49,15 +42,7 @@ def levels(topology: Topology) -> dict[str | None, Level]:
 
 
 def cut(topology: Topology) -> dict[str | None, Level]:
-    """Sort the legs of a graph into its levels; each belongs to one.
-
-    Args:
-        topology: The graph.
-
-    Returns:
-        A level for each group by its id, and for the whole graph under None. A leg into or out of
-        a group leads to or from the group.
-    """
+    """Sort the legs of a graph into its levels; each belongs to one."""
     parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
     outside = {group.entry: group.id for group in topology.groups}
     outside |= {group.exit: group.id for group in topology.groups}

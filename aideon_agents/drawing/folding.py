@@ -19,16 +19,7 @@ if TYPE_CHECKING:
 
 
 def folded(topology: Topology, depth: int | None) -> Topology:
-    """Close the groups below a level.
-
-    Args:
-        topology: The graph.
-        depth: How many levels stay open, 0 for none. None: all.
-
-    Returns:
-        The graph, with one node of kind `graph` for each outermost group that was closed; its id
-        is the group's.
-    """
+    """Close the groups below a level."""
     levels: dict[str | None, int] = {None: 0}
     for group in topology.groups:
         levels[group.id] = levels[group.parent] + 1
@@ -37,15 +28,7 @@ def folded(topology: Topology, depth: int | None) -> Topology:
 
 
 def holders(topology: Topology, drawn: Topology) -> dict[str, str]:
-    """Where each node of a graph stands in a drawing that has some of its groups closed.
-
-    Args:
-        topology: The graph.
-        drawn: The same, folded.
-
-    Returns:
-        Ids of nodes in the drawing, by the ids of the graph's.
-    """
+    """Where each node of a graph stands in a drawing that has some of its groups closed."""
     parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
     shown = {node.id for node in drawn.nodes}
     found: dict[str, str] = {}
@@ -59,15 +42,7 @@ def holders(topology: Topology, drawn: Topology) -> dict[str, str]:
 
 
 def with_closed(topology: Topology, closed: Collection[str]) -> Topology:
-    """Close some groups.
-
-    Args:
-        topology: The graph.
-        closed: The ids of the groups; those inside them are closed with them.
-
-    Returns:
-        As `folded`.
-    """
+    """Close some groups."""
     if not closed:
         return topology
     parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}

@@ -111,16 +111,7 @@ class _Run:
 def beside(
     ways: Iterable[Way], columns: Mapping[str, int], free: Mapping[str, bool]
 ) -> Counter[int]:
-    """How many lines turn in the gap after each column.
-
-    Args:
-        ways: What turns back.
-        columns: Of the items.
-        free: For each item, whether nothing stands below it.
-
-    Returns:
-        Counts by the column before the gap.
-    """
+    """How many lines turn in the gap after each column."""
     counts: Counter[int] = Counter()
     for run in _runs(ways):
         sources = {columns[way.source] for way in run.ways if not free[way.source]}
@@ -130,15 +121,7 @@ def beside(
 
 
 def room_below(item: str, ways: Iterable[Way]) -> int:
-    """How wide an item must be for what leaves and reaches its underside.
-
-    Args:
-        item: The item.
-        ways: What turns back.
-
-    Returns:
-        Pixels.
-    """
+    """How wide an item must be for what leaves and reaches its underside."""
     runs = list(_runs(ways))
     itself = [way for way in ways if way.source == way.target == item]
     out = sum(way.source == item for run in runs for way in run.ways)
@@ -154,17 +137,7 @@ def lanes(
     spots: Sequence[Spot],
     free: Mapping[str, bool],
 ) -> list[Lane]:
-    """Draw what turns back in one row.
-
-    Args:
-        ways: One or more edges each.
-        items: Where the items stand.
-        spots: All that stands in the row, items included.
-        free: For each item, whether nothing stands below it.
-
-    Returns:
-        The lanes.
-    """
+    """Draw what turns back in one row."""
     itself = [way for way in ways if way.source == way.target]
     kept = {way.source: written(way.conditions).width / 2 + _AT_CORNER for way in itself}
     runs = list(_runs(ways))

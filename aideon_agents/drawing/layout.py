@@ -43,18 +43,7 @@ _LEAST = 320
 
 
 def laid_out(topology: Topology, annotations: Annotations | None = None) -> Picture:
-    """Lay a graph out.
-
-    Args:
-        topology: The graph.
-        annotations: What is said of it; None: nothing.
-
-    Returns:
-        Where everything stands.
-
-    Raises:
-        UserError: The extra for pictures is not installed.
-    """
+    """Lay a graph out."""
     said = annotations or Annotations()
     whole = _Layout(topology, said)
     shapes = whole.inside(whole.levels[None])

@@ -58,30 +58,12 @@ _LONG = {ELLIPSIS: _ELLIPSIS_WIDTH, "\ufdfa": 4000, "\ufdfb": 4000, "\ufdfd": 12
 
 
 def width(text: str, size: float) -> float:
-    """The most room that a line takes, in any common font, up to bold.
-
-    Args:
-        text: One line.
-        size: Of the font, in pixels.
-
-    Returns:
-        Pixels.
-    """
+    """The most room that a line takes, in any common font, up to bold."""
     return sum(_thousandths(char) for char in text) * size / 1000
 
 
 def fitted(text: str, size: float, room: float) -> str:
-    """The beginning of a line that fits, with an ellipsis where it was cut.
-
-    Args:
-        text: One line.
-        size: Of the font, in pixels.
-        room: Pixels.
-
-    Returns:
-        The text itself when it fits; else as many whole characters as do, as people see them: an
-        emoji or an accented letter is never cut in two.
-    """
+    """The beginning of a line that fits, with an ellipsis where it was cut."""
     if width(text, size) <= room:
         return text
     left = room - _ELLIPSIS_WIDTH * size / 1000

@@ -28,17 +28,7 @@ _STUB = 10
 
 
 def forward(way: Way, stops: Sequence[Spot], columns: Columns, bottoms: Sequence[float]) -> Line:
-    """Draw a way from one item to one after it.
-
-    Args:
-        way: One or more edges.
-        stops: Where it begins, passes and ends.
-        columns: Of the level.
-        bottoms: Of each row, in pixels from the top.
-
-    Returns:
-        The line, with its conditions on the first stop that it passes.
-    """
+    """Draw a way from one item to one after it."""
     points: list[Point] = [(stops[0].right, stops[0].exit)]
     for source, target in pairwise(stops):
         if columns.rows[source.column] == columns.rows[target.column]:

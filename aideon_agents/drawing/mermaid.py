@@ -60,15 +60,7 @@ ID_LENGTH = 40
 
 
 def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
-    """Draw a graph as Mermaid source.
-
-    Args:
-        topology: The graph.
-        annotations: What is said of it beside its shape; None: nothing.
-
-    Returns:
-        A flowchart with the graph's name as its title, ending in a newline.
-    """
+    """Draw a graph as Mermaid source."""
     meetings, edges = _meetings(topology)
     short = ids(topology)
     said = annotations or Annotations()
@@ -93,14 +85,7 @@ def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
 
 
 def ids(topology: Topology) -> dict[str, str]:
-    """What nodes, groups and the points where lines meet are called in the source.
-
-    Args:
-        topology: The graph.
-
-    Returns:
-        Names made of harmless letters, by id, each once.
-    """
+    """What nodes, groups and the points where lines meet are called in the source."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     drawn = [one.id for one in (*topology.groups, *topology.nodes)]
@@ -115,14 +100,7 @@ def ids(topology: Topology) -> dict[str, str]:
 
 
 def too_much(source: str) -> str | None:
-    """What keeps a drawing from being shown.
-
-    Args:
-        source: What `mermaid` returned.
-
-    Returns:
-        A sentence; None when nothing does.
-    """
+    """What keeps a drawing from being shown."""
     edges = len(re.findall(r"^ +n_\w+ (?:-->|-\.->)", source, re.MULTILINE))
     if edges <= MOST_EDGES and len(source) <= MOST_CHARACTERS:
         return None

@@ -19,28 +19,12 @@ if TYPE_CHECKING:
 
 
 def graph_shown(graph: AnyGraph) -> dict[str, str]:
-    """What there is to see of a compiled graph.
-
-    Args:
-        graph: Ours or anybody's.
-
-    Returns:
-        Its picture by MIME type.
-    """
+    """What there is to see of a compiled graph."""
     return shown(read(graph))
 
 
 def shown(topology: Topology, annotations: Annotations | None = None) -> dict[str, str]:
-    """What there is to see of a graph.
-
-    Args:
-        topology: The graph.
-        annotations: What is said of it beside its shape; None: nothing.
-
-    Returns:
-        Its picture by MIME type: without the extra for pictures, Mermaid in Markdown, which
-        notebooks draw as well.
-    """
+    """What there is to see of a graph."""
     plain = text(topology, annotations)
     try:
         drawn = svg(topology, annotations)

@@ -27,15 +27,7 @@ def number(value: float) -> str:
 
 
 def stroke(points: Sequence[Point], *, ends_in_arrow: bool) -> str:
-    """The path of a line.
-
-    Args:
-        points: Joined by straight lines where they share a coordinate, by S-curves elsewhere.
-        ends_in_arrow: Whether an arrowhead completes it.
-
-    Returns:
-        SVG path data.
-    """
+    """The path of a line."""
     corners = list(points)
     if ends_in_arrow:
         x, y = corners[-1]
@@ -47,14 +39,7 @@ def stroke(points: Sequence[Point], *, ends_in_arrow: bool) -> str:
 
 
 def head(points: Sequence[Point]) -> str:
-    """The arrowhead at the end of a line.
-
-    Args:
-        points: The line's.
-
-    Returns:
-        SVG path data of a triangle.
-    """
+    """The arrowhead at the end of a line."""
     (x, y), (right, down) = points[-1], _direction(points)
     back_x, back_y = x - right * ARROW, y - down * ARROW
     across_x, across_y = -down * _HALF_ARROW, right * _HALF_ARROW

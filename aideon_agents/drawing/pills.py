@@ -36,15 +36,7 @@ class Written:
 
 
 def written(conditions: tuple[str, ...], room: float = ROOM) -> Written:
-    """Measure conditions.
-
-    Args:
-        conditions: In full.
-        room: Pixels that each may take.
-
-    Returns:
-        As much of them as fits.
-    """
+    """Measure conditions."""
     if not conditions:
         return Written((), 0, 0)
     shown = conditions

@@ -42,20 +42,7 @@ def png(
     theme: Theme = "light",
     scale: Scale = 2,
 ) -> bytes:
-    """Draw a graph as PNG.
-
-    Args:
-        topology: The graph.
-        annotations: What is said of it beside its shape; None: nothing.
-        theme: `auto` is light here: a PNG knows no reader.
-        scale: Pixels for each of the layout's, along one side.
-
-    Returns:
-        The file. One of more than 32 million pixels is made with as many as that.
-
-    Raises:
-        UserError: The extra for pictures is not installed.
-    """
+    """Draw a graph as PNG."""
     try:
         import resvg_py  # noqa: PLC0415 - an optional dependency
     except ImportError:

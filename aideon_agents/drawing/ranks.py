@@ -65,15 +65,7 @@ class Ranked:
 
 
 def ranked(flow: Flow, *, ends: Collection[str] = ()) -> Ranked:
-    """Put a level into columns.
-
-    Args:
-        flow: The level.
-        ends: Items that stand behind all others.
-
-    Returns:
-        Its stops, items first, and its ways through them.
-    """
+    """Put a level into columns."""
     ways = {item: _ways(flow.forward, item) for item in flow.found}
     columns = _columns(flow, ways, ends)
     stops = [Stop(columns[item], item) for item in flow.found]

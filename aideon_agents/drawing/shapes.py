@@ -37,16 +37,7 @@ _STACKED = 4
 
 
 def outline(kind: Kind, width: float, height: float) -> str:
-    """The outline of a node.
-
-    Args:
-        kind: Its kind.
-        width: In pixels.
-        height: In pixels.
-
-    Returns:
-        SVG path data from the left top.
-    """
+    """The outline of a node."""
     w, h = width, height
     corners: dict[Kind, tuple[float, ...]] = {
         "start": (h / 2,) * 4,
@@ -67,16 +58,7 @@ def outline(kind: Kind, width: float, height: float) -> str:
 
 
 def extra(kind: Kind, width: float, height: float) -> str:
-    """Lines that belong to an outline without closing it.
-
-    Args:
-        kind: The node's kind.
-        width: In pixels.
-        height: In pixels.
-
-    Returns:
-        SVG path data; empty for most kinds.
-    """
+    """Lines that belong to an outline without closing it."""
     if kind == "planner":
         return f"M{width - _FOLD:g} 0V{_FOLD - 3}Q{width - _FOLD:g} {_FOLD} {width - _FOLD + 3:g} {_FOLD}H{width:g}"
     if kind == "graph":

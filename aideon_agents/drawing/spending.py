@@ -101,18 +101,7 @@ def figures(
     waiting: Mapping[str, Collection[str]] | None = None,
     given: Collection[str] = (),
 ) -> RunFigures:
-    """Read what runs of a graph spent, and which way they took.
-
-    Args:
-        ledger: Where they are written.
-        run_ids: Whole ids. One that is not there counts for nothing.
-        topology: Their graph, with all its groups open; `folding` closes them afterwards.
-        waiting: The node paths that ask something, by the id of the run that waits there.
-        given: The node paths that are known to have given a result.
-
-    Returns:
-        The figures.
-    """
+    """Read what runs of a graph spent, and which way they took."""
     reading = _Reading(topology, waiting or {}, frozenset(given))
     for trace in traces(ledger, run_ids):
         reading.add(trace)

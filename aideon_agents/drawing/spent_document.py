@@ -24,18 +24,7 @@ _SHARE_PLACES = 6
 def spent_document(
     figures: RunFigures, drawn: Topology, annotations: Annotations
 ) -> dict[str, Any]:
-    """The plain model of a drawn graph, with what runs spent on it.
-
-    Args:
-        figures: What they spent.
-        drawn: The graph as it is drawn.
-        annotations: What is said of the drawing.
-
-    Returns:
-        The model as without runs, with `figures` in each node and group (null: it left no trace),
-        with `taken` in each edge (null: unknown, as of several conditions that lead the same way
-        which it was), and with `run` for the whole.
-    """
+    """The plain model of a drawn graph, with what runs spent on it."""
     known = annotations.taken or ()
     times = Counter((edge.source, edge.target) for edge in drawn.edges)
 

@@ -39,18 +39,7 @@ _MOST_MODELS = 2
 def annotated(
     figures: RunFigures, topology: Topology, drawn: Topology, *, name: str | None = None
 ) -> Annotations:
-    """Say of a graph what its runs spent, and which way they took.
-
-    Args:
-        figures: Of the runs.
-        topology: The graph, with all its groups open.
-        drawn: The same as it will be drawn: some of its groups may be closed.
-        name: What ran, as it stands above the picture; None: the workflow, and of a single run
-            its id.
-
-    Returns:
-        What to draw it with.
-    """
+    """Say of a graph what its runs spent, and which way they took."""
     taken, unknown = _ways(figures, topology, drawn)
     ends = {node.id for node in drawn.nodes}
     return Annotations(

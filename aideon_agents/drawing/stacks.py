@@ -107,19 +107,7 @@ class Stacks:
 
 
 def stacked(flow: Flow, items: Mapping[str, Item], ends: Collection[str] = ()) -> Stacks:
-    """Find out what stands in which column, and how high.
-
-    Args:
-        flow: The level.
-        items: Its items, measured.
-        ends: Items that stand behind all others.
-
-    Returns:
-        The level, stacked.
-
-    Raises:
-        UserError: The extra for pictures is not installed.
-    """
+    """Find out what stands in which column, and how high."""
     level = ranked(flow, ends=ends)
     measured = [_measured(stop, items, level.back) for stop in level.stops]
     talls = [tall for _, tall in measured]

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Finds places in one graph.
-
-    Args:
-        topology: The graph, with all its groups open.
-    """
+    """Finds places in one graph."""
 
     def __init__(self, topology: Topology) -> None:
         nodes = [node for node in topology.nodes if node.id not in {START, END}]
@@ -36,15 +32,7 @@ class Standing:
         self._known: dict[str, tuple[str, ...]] = {}
 
     def of(self, path: str) -> tuple[str, ...]:
-        """Where something stands.
-
-        Args:
-            path: Its node path.
-
-        Returns:
-            The ids of its node or group and of the groups around it, from the inside out; empty
-            where the graph has no such place.
-        """
+        """Where something stands."""
         if path not in self._known:
             self._known[path] = self._of(path)
         return self._known[path]

@@ -19,14 +19,7 @@ _PLAIN = TypeAdapter(Topology)
 
 
 def topology_in(model: Mapping[str, Any] | None) -> Topology | None:
-    """The graph that a plain model describes.
-
-    Args:
-        model: JSON values; None: nobody kept any.
-
-    Returns:
-        The graph; None where there is no model, or another version's.
-    """
+    """The graph that a plain model describes."""
     try:
         return None if model is None else _PLAIN.validate_python(model)
     except ValidationError:

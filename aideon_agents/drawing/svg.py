@@ -55,19 +55,7 @@ aria-labelledby="title-{mark}" aria-describedby="about-{mark}">
 def svg(
     topology: Topology, annotations: Annotations | None = None, *, theme: Theme = "auto"
 ) -> str:
-    """Draw a graph as SVG.
-
-    Args:
-        topology: The graph.
-        annotations: What is said of it beside its shape; None: nothing.
-        theme: `auto` follows what the reader prefers.
-
-    Returns:
-        A document that ends in a newline, the same for the same graph.
-
-    Raises:
-        UserError: The extra for pictures is not installed.
-    """
+    """Draw a graph as SVG."""
     picture, body = _drawn(topology, annotations)
     mark = hashlib.sha256(f"{theme} {body}".encode()).hexdigest()[:8]
     sheet = f"<style>\n{style(theme, f'.aideon-{mark}')}\n</style>\n"
@@ -75,18 +63,7 @@ def svg(
 
 
 def unstyled(topology: Topology, annotations: Annotations | None = None) -> str:
-    """Draw a graph as SVG for a page whose own style sheet speaks of the class `aideon-page`.
-
-    Args:
-        topology: The graph.
-        annotations: What is said of it beside its shape; None: nothing.
-
-    Returns:
-        As `svg`, without a style sheet.
-
-    Raises:
-        UserError: The extra for pictures is not installed.
-    """
+    """Draw a graph as SVG for a page whose own style sheet speaks of the class `aideon-page`."""
     picture, body = _drawn(topology, annotations)
     return _whole(topology, picture, "page", body)
 

@@ -86,14 +86,7 @@ class Tally:
 
 
 def busy(calls: Iterable[CallTrace]) -> int:
-    """How long at least one of some calls was under way.
-
-    Args:
-        calls: In the order in which they started.
-
-    Returns:
-        Milliseconds; calls at the same time count once.
-    """
+    """How long at least one of some calls was under way."""
     whole, until = 0, 0
     for call in calls:
         end = call.started_ms + (call.duration_ms or 0)
@@ -103,15 +96,7 @@ def busy(calls: Iterable[CallTrace]) -> int:
 
 
 def badges(calls: Sequence[CallTrace], status: RunStatus) -> set[BadgeWord]:
-    """What is remarkable about a node's calls in one run.
-
-    Args:
-        calls: In the order in which they started.
-        status: The run's.
-
-    Returns:
-        What is to be said of it.
-    """
+    """What is remarkable about a node's calls in one run."""
     found: set[BadgeWord] = set()
     for call in calls:
         # A cheaper model that was preferred to fit a budget stepped in for nobody.

@@ -15,11 +15,7 @@ _MOST = 40
 
 
 class Teller:
-    """Puts a graph into words.
-
-    Args:
-        topology: The graph.
-    """
+    """Puts a graph into words."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology

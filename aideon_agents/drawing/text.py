@@ -22,16 +22,7 @@ WIDTH = 80
 
 
 def text(topology: Topology, annotations: Annotations | None = None, *, width: int = WIDTH) -> str:
-    """Draw a graph as an outline.
-
-    Args:
-        topology: The graph.
-        annotations: What is said of it beside its shape; None: nothing.
-        width: How many cells a line may take; names take at most half of that.
-
-    Returns:
-        Lines, the graph's name first, ending in a newline.
-    """
+    """Draw a graph as an outline."""
     said = annotations or Annotations()
     # How a run ended stands at the end of a title, and is not to be cut off.
     title = textwrap.wrap(said.title or topology.name, width, break_long_words=False)

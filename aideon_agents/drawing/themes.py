@@ -107,15 +107,7 @@ DARK = Palette(
 
 
 def style(theme: Theme, scope: str) -> str:
-    """The style sheet of a picture.
-
-    Args:
-        theme: `auto` follows what the reader prefers, and is light where that is not known.
-        scope: A selector that begins every rule, so that pictures on one page do not meddle.
-
-    Returns:
-        CSS, one rule per line.
-    """
+    """The style sheet of a picture."""
     lines = [*_FIXED, *_coloured(DARK if theme == "dark" else LIGHT)]
     if theme == "auto":
         lines += ["@media (prefers-color-scheme:dark){", *_coloured(DARK), "}"]

@@ -77,17 +77,7 @@ class Topology:
 
 
 def read(graph: AnyGraph, depth: int | None = None) -> Topology:
-    """Read a compiled graph, ours or anybody's.
-
-    Args:
-        graph: The compiled graph. One of the functional API has no nodes to show and is drawn as
-            a single one.
-        depth: How many levels of subgraphs to open, 0 for none. A deeper one becomes one node of
-            kind `graph`. None opens all.
-
-    Returns:
-        Its nodes, groups and edges, the same in every process.
-    """
+    """Read a compiled graph, ours or anybody's."""
     root = Place(graph)
     name = one_line(graph.get_name())
     reading = _Reading(depth)

@@ -51,11 +51,7 @@ class Found:
 
 
 class Ways:
-    """Finds ways through one graph.
-
-    Args:
-        topology: The graph, with all its groups open.
-    """
+    """Finds ways through one graph."""
 
     def __init__(self, topology: Topology) -> None:
         self.certain: dict[Way, bool] = {}
@@ -74,14 +70,7 @@ class Ways:
         self._known: dict[Seen, Found] = {}
 
     def of(self, seen: Seen) -> Found:
-        """The way of a run.
-
-        Args:
-            seen: What is known of it.
-
-        Returns:
-            As much of its way as follows from that.
-        """
+        """The way of a run."""
         if seen not in self._known:  # the runs of a batch went few different ways
             self._known[seen] = _Finding(self, seen).found()
         return self._known[seen]

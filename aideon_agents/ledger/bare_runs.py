@@ -43,15 +43,7 @@ class Ended:
 
 
 class BareRuns:
-    """Which run each chain, tool and model call belongs to.
-
-    Args:
-        ledger: Where runs are written.
-        workflow: Their name; None: the outermost chain's.
-        user: Who they are for.
-        tier: The tier they count for.
-        budget: What each may cost; None: nothing of its own limits it.
-    """
+    """Which run each chain, tool and model call belongs to."""
 
     def __init__(
         self,
@@ -75,21 +67,7 @@ class BareRuns:
         """What went on inside a run when it ended: graphs nested in a cancelled branch, say."""
 
     def enter(self, member: UUID, parent: UUID | None, *, name: str, thread: str | None) -> str:
-        """Take something in, starting a run when its parent is in none.
-
-        Args:
-            member: LangChain's id of the chain, tool or call.
-            parent: The id of what it runs in, None when outermost.
-            name: What a run that starts here is called, unless the handler says otherwise.
-            thread: The thread that such a run belongs to, if any.
-
-        Returns:
-            The id of its run.
-
-        Raises:
-            LedgerError: The run cannot be written.
-            RunError: Its run has ended: nothing more may be spent on it.
-        """
+        """Take something in, starting a run when its parent is in none."""
         with self._lock:
             if parent in self._left_over:
                 raise RunError("the run has ended: nothing more is asked for it")
@@ -129,15 +107,7 @@ class BareRuns:
                 root.asked = True
 
     def leave(self, member: UUID, error: BaseException | None = None) -> Ended | None:
-        """Forget something that has ended.
-
-        Args:
-            member: Its id.
-            error: What it raised, None when nothing.
-
-        Returns:
-            The run, when it was the run's outermost; else None.
-        """
+        """Forget something that has ended."""
         with self._lock:
             self._left_over.discard(member)
             root = self._roots.pop(member, None)

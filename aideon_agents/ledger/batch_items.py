@@ -91,16 +91,7 @@ class ItemStart:
 
 
 def begin(tx: Statements, start: ItemStart) -> None:
-    """Write down that an item is run, in the transaction that starts or resumes its run.
-
-    Args:
-        tx: The transaction.
-        start: What is known of it.
-
-    Raises:
-        SameId: There was one with its id before.
-        Overtaken: Somebody else has begun it since.
-    """
+    """Write down that an item is run, in the transaction that starts or resumes its run."""
     item_turns.refuse_overtaken(tx, start)
     names = {name: getattr(start, name) for name in ("batch_id", "position", "item_id")}
     if tx.select(_SAME_ID, names):
@@ -114,15 +105,7 @@ def begin(tx: Statements, start: ItemStart) -> None:
 
 
 def refuse(tx: Statements, batch_id: str, position: int, item_id: str, problem: str) -> None:
-    """Write down that an item cannot be run, with the line that OUT will have of it.
-
-    Args:
-        tx: A transaction.
-        batch_id: Its batch.
-        position: Its place in ITEMS.
-        item_id: Its id, or its line number.
-        problem: One line that says why.
-    """
+    """Write down that an item cannot be run, with the line that OUT will have of it."""
     names = {"batch_id": batch_id, "position": position}
     line = stored_line(problem)
     tx.write(_REFUSE, {**names, "item_id": item_id, "error": line})
@@ -142,22 +125,7 @@ def end(
     error: str | None,
     error_type: str | None,
 ) -> ItemEnd:
-    """Write down how an item's run ended, in the transaction that completes the run's row.
-
-    Args:
-        tx: The transaction.
-        run_id: The run. Of an item that has had another since, nothing is changed.
-        status: Where the item stands now.
-        batch_id: Its batch.
-        item_id: Its id.
-        output: The last result's text.
-        results: Every node's result as JSON values.
-        error: What went wrong.
-        error_type: The name of the error's class.
-
-    Returns:
-        The same status, and what the item has cost.
-    """
+    """Write down how an item's run ended, in the transaction that completes the run's row."""
     names = {"batch_id": batch_id, "item_id": item_id}
     nodes = spent(tx, batch_id, item_id)
     failed = status == "failed"
@@ -185,16 +153,7 @@ def end(
 
 
 def spent(tx: Statements, batch_id: str, item_id: str) -> list[NodeSpent]:
-    """What an item has cost so far, in all of its runs.
-
-    Args:
-        tx: Where to read.
-        batch_id: Its batch.
-        item_id: Its id.
-
-    Returns:
-        Its nodes that called a model.
-    """
+    """What an item has cost so far, in all of its runs."""
     names = {"batch_id": batch_id, "item_id": item_id}
     return [
         NodeSpent(
@@ -208,59 +167,25 @@ def spent(tx: Statements, batch_id: str, item_id: str) -> list[NodeSpent]:
 
 
 def rows(ledger: Ledger, batch_id: str, first: int, end_: int) -> list[ItemRow]:
-    """The rows of the items at some positions, in order.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-        first: The first position.
-        end_: The one after the last.
-
-    Returns:
-        Those there are.
-    """
+    """The rows of the items at some positions, in order."""
     between = {"batch_id": batch_id, "first": first, "end": end_}
     return [_row(row) for row in ledger.select(_BETWEEN, between)]
 
 
 def counts(ledger: Ledger, batch_id: str) -> dict[ItemStatus, int]:
-    """How many items stand where; those without a row are not counted.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-
-    Returns:
-        Each status that there is.
-    """
+    """How many items stand where; those without a row are not counted."""
     found = ledger.select(_COUNTS, {"batch_id": batch_id})
     return {row["status"]: int(row["items"]) for row in found}
 
 
 def with_status(ledger: Ledger, batch_id: str, status: ItemStatus, limit: int) -> list[ItemRow]:
-    """Some of the items that stand somewhere, in the order of ITEMS.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-        status: Where.
-        limit: How many at most.
-
-    Returns:
-        Their rows.
-    """
+    """Some of the items that stand somewhere, in the order of ITEMS."""
     wanted = {"batch_id": batch_id, "status": status, "most": limit}
     return [_row(row) for row in ledger.select(_WITH_STATUS, wanted)]
 
 
 def again(ledger: Ledger, batch_id: str, error_type: str | None) -> None:
-    """Have failed items run once more.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-        error_type: Only those that failed for this; None: all.
-    """
+    """Have failed items run once more."""
     wanted = {"batch_id": batch_id, "error_type": error_type}
     with ledger.database.transaction() as tx:
         tx.write(_AGAIN_OUTPUTS, wanted)
@@ -268,13 +193,7 @@ def again(ledger: Ledger, batch_id: str, error_type: str | None) -> None:
 
 
 def first_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> int | None:
-    """The first position at which an item failed; None: none did.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-        error_type: Only those that failed for this; None: any.
-    """
+    """The first position at which an item failed; None: none did."""
     (row,) = ledger.select(_FIRST_FAILED, {"batch_id": batch_id, "error_type": error_type})
     return None if row["first"] is None else int(row["first"])
 

@@ -17,29 +17,12 @@ if TYPE_CHECKING:
 
 
 def keep(tx: Statements, batch_id: str, position: int, document: str) -> None:
-    """Keep an item's line until its turn comes.
-
-    Args:
-        tx: A transaction.
-        batch_id: Its batch.
-        position: Its place in ITEMS.
-        document: JSON in one line.
-    """
+    """Keep an item's line until its turn comes."""
     tx.write(_KEEP, {"batch_id": batch_id, "position": position, "document": document})
 
 
 def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
-    """What OUT takes next: the documents from a position on, up to the first that is not there.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-        first: The position of OUT's next line.
-        most: How many at most.
-
-    Returns:
-        JSON documents, one for each line.
-    """
+    """What OUT takes next: the documents from a position on, up to the first that is not there."""
     if not ledger.select(_HAS_OUTPUT, {"batch_id": batch_id, "position": first}):
         return []  # the usual answer while one item is slow: read nothing of those behind it
     wanted = {"batch_id": batch_id, "first": first, "end": first + most}
@@ -52,38 +35,20 @@ def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
 
 
 def written(ledger: Ledger, batch_id: str, lines: int) -> None:
-    """Remove what OUT holds by now, unless the batch is another process's, whose OUT is another.
-
-    Args:
-        ledger: Where it is.
-        batch_id: The batch.
-        lines: How many lines OUT has, safe on the disk.
-    """
+    """Remove what OUT holds by now, unless the batch is another process's, whose OUT is another."""
     ours = {"batch_id": batch_id, **batches.owner()}
     ledger.database.write(_WRITTEN, {**ours, "lines": lines})
 
 
 def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:
-    """Keep again what OUT held and is going to lose: lines behind an item that is run once more.
-
-    Args:
-        ledger: Where.
-        batch_id: The batch.
-        documents: Positions, and their lines.
-    """
+    """Keep again what OUT held and is going to lose: lines behind an item that is run once more."""
     with ledger.database.transaction() as tx:
         for position, document in documents:
             keep(tx, batch_id, position, document)
 
 
 def first_lost(ledger: Ledger, batch_id: str, lines: int) -> int | None:
-    """The first finished item of which neither OUT nor the ledger holds the result; None: none.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-        lines: How many lines OUT has.
-    """
+    """The first finished item of which neither OUT nor the ledger holds the result; None: none."""
     (row,) = ledger.select(_FIRST_LOST, {"batch_id": batch_id, "lines": lines})
     return None if row["first"] is None else int(row["first"])
 

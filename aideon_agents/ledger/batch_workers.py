@@ -30,50 +30,25 @@ class Refusal:
 
 
 def running(ledger: Ledger) -> list[Batch]:
-    """The batches that workers are to run, the oldest first.
-
-    Args:
-        ledger: Where they are.
-
-    Returns:
-        Also those that are to end, of which nothing is started any more.
-    """
+    """The batches that workers are to run, the oldest first."""
     return [batches.read(row) for row in ledger.select(_RUNNING)]
 
 
 def halt(ledger: Ledger, batch_id: str, reason: str, *, cut_off: bool = False) -> None:
-    """Have nothing of a batch start any more, on any worker.
-
-    Args:
-        ledger: Where it is.
-        batch_id: The batch.
-        reason: Why; the first one stands.
-        cut_off: Do not wait for what is in flight.
-    """
+    """Have nothing of a batch start any more, on any worker."""
     level = batches.CUT_OFF if cut_off else 1
     told = {"batch_id": batch_id, "reason": reason, "level": level}
     ledger.database.write(_HALT, told)
 
 
 def end_abandoned(ledger: Ledger, seen: Batch) -> None:
-    """Write down that a batch has been cancelled that nobody follows.
-
-    Args:
-        ledger: Where it is.
-        seen: Its row. If somebody follows it again by now, nothing is changed.
-    """
+    """Write down that a batch has been cancelled that nobody follows."""
     names = {"batch_id": seen.batch_id, "seen_at": seen.seen_at, "at": utc_text(now())}
     ledger.database.write(_END_ABANDONED, names)
 
 
 def refuse(ledger: Ledger, batch_id: str, reason: str) -> None:
-    """Write down that this process does not run a batch.
-
-    Args:
-        ledger: Where it is.
-        batch_id: The batch.
-        reason: One line.
-    """
+    """Write down that this process does not run a batch."""
     process = this_process()
     who = {"host": process.host, "pid": process.pid, "at": utc_text(now())}
     line = stored_line(reason)
@@ -81,15 +56,7 @@ def refuse(ledger: Ledger, batch_id: str, reason: str) -> None:
 
 
 def refusals(ledger: Ledger, batch_id: str) -> list[Refusal]:
-    """The workers that do not run a batch, since it was last started.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-
-    Returns:
-        Them, with their reasons.
-    """
+    """The workers that do not run a batch, since it was last started."""
     found = ledger.select(_REFUSALS, {"batch_id": batch_id})
     return [Refusal(host=row["host"], pid=row["pid"], reason=row["reason"]) for row in found]
 

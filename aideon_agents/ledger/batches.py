@@ -95,33 +95,14 @@ class NodeTotals(Totals):
 
 
 def find_same(ledger: Ledger, identity: str) -> Batch | None:
-    """The batch that a command goes on with.
-
-    Args:
-        ledger: Where it is.
-        identity: What makes it the same.
-
-    Returns:
-        Its row; None: there is none yet.
-    """
+    """The batch that a command goes on with."""
     for row in ledger.select(_SAME, {"identity": identity}):
         return read(row)
     return None
 
 
 def find_batch(ledger: Ledger, ref: str) -> Batch:
-    """The batch that a reference means.
-
-    Args:
-        ledger: Where it is.
-        ref: A batch id, the unique beginning of one in either case, or `last`.
-
-    Returns:
-        Its row.
-
-    Raises:
-        BatchNotFound: None or several answer to it; the message says what to write.
-    """
+    """The batch that a reference means."""
     if ref == "last":
         if newest := batches(ledger, limit=1):
             return newest[0]
@@ -140,32 +121,14 @@ def find_batch(ledger: Ledger, ref: str) -> Batch:
 
 
 def batches(ledger: Ledger, limit: int) -> list[Batch]:
-    """Batches, the newest first.
-
-    Args:
-        ledger: Where they are.
-        limit: How many at most.
-
-    Returns:
-        Their rows. A batch whose process is gone reads `crashed`.
-    """
+    """Batches, the newest first."""
     return [read(row) for row in ledger.select(_NEWEST, {"most": limit})]
 
 
 def take(
     ledger: Ledger, start: BatchStart, limit: int | None, graph: Mapping[str, Any] | None = None
 ) -> None:
-    """Start a batch in this process, or go on with it, under the limits of this time.
-
-    Args:
-        ledger: Where it is written.
-        start: What is known of it; the id of the batch that has its identity, if there is one.
-        limit: What all of it may cost, in nano-dollars; None: nothing of its own limits it.
-        graph: The plain model of what its items run; None: it is not kept.
-
-    Raises:
-        UserError: Another process runs it.
-    """
+    """Start a batch in this process, or go on with it, under the limits of this time."""
     texts = {"work": _json(start.work), "graph": _json(graph), "at": utc_text(now())}
     values = {**vars(start), "rehearsed": int(start.rehearsed), **owner(), **texts}
     with ledger.database.transaction() as tx:
@@ -180,14 +143,7 @@ def take(
 
 
 def refuse_if_running(seen: Batch) -> None:
-    """Refuse to touch a batch that some process runs.
-
-    Args:
-        seen: Its row.
-
-    Raises:
-        UserError: One does.
-    """
+    """Refuse to touch a batch that some process runs."""
     if seen.status == "running" and not seen.is_abandoned:
         raise UserError(
             f"batch {seen.batch_id} is running in process {seen.owner.pid} on {seen.owner.host}: "
@@ -196,14 +152,7 @@ def refuse_if_running(seen: Batch) -> None:
 
 
 def refuse_if_with_workers(seen: Batch) -> None:
-    """Refuse to run a batch here, or forget it, while workers run it.
-
-    Args:
-        seen: Its row.
-
-    Raises:
-        UserError: They do, be it followed or not.
-    """
+    """Refuse to run a batch here, or forget it, while workers run it."""
     if seen.status == "running" and seen.engine == DISTRIBUTED:
         raise UserError(
             f"batch {seen.batch_id} is run by workers: go on with --engine distributed, or end it "
@@ -212,18 +161,7 @@ def refuse_if_with_workers(seen: Batch) -> None:
 
 
 def is_to_end(ledger: Ledger, batch_id: str) -> bool:
-    """Say that this process still runs a batch, and find out whether it is to end.
-
-    Args:
-        ledger: Where it is.
-        batch_id: The batch.
-
-    Returns:
-        Whether somebody cancelled it.
-
-    Raises:
-        RunError: Another process has taken this one for dead, and the batch is its own now.
-    """
+    """Say that this process still runs a batch, and find out whether it is to end."""
     owned = {"batch_id": batch_id, **owner(), "at": utc_text(now())}
     with ledger.database.transaction() as tx:
         is_ours = tx.write(_SEEN, owned) == 1
@@ -256,29 +194,13 @@ def forget(ledger: Ledger, batch_id: str) -> None:
 
 
 def money(ledger: Ledger, batch_id: str) -> Totals:
-    """What all calls of a batch have cost so far, those of runs that were lost included.
-
-    Args:
-        ledger: Where they are.
-        batch_id: The batch.
-
-    Returns:
-        Their sums.
-    """
+    """What all calls of a batch have cost so far, those of runs that were lost included."""
     (row,) = ledger.select(_MONEY.format(keys="'' AS node_path"), {"batch_id": batch_id})
     return _totals(row)
 
 
 def node_money(ledger: Ledger, batch_id: str) -> list[NodeTotals]:
-    """What each node has cost over a whole batch.
-
-    Args:
-        ledger: Where the calls are.
-        batch_id: The batch.
-
-    Returns:
-        The nodes that called a model, the dearest first.
-    """
+    """What each node has cost over a whole batch."""
     by_node = _MONEY.format(keys="calls.node_path AS node_path") + " GROUP BY calls.node_path"
     nodes = [
         NodeTotals(node_path=row["node_path"], **vars(_totals(row)))
@@ -312,11 +234,7 @@ def _totals(row: Row) -> Totals:
 
 
 def read(row: Row) -> Batch:
-    """A batch from its row.
-
-    Args:
-        row: Its columns.
-    """
+    """A batch from its row."""
     fields: dict[str, Any] = dict(row)
     fields["owner"] = Process(fields.pop("host"), fields.pop("pid"), fields.pop("process_start"))
     is_running = fields["status"] == "running"

@@ -13,37 +13,18 @@ if TYPE_CHECKING:
 
 
 def begin(tx: Statements, start: CallStart) -> None:
-    """Write a call's row, `started`: from here on money may be spent.
-
-    Args:
-        tx: Where to write. A call that is there already stays as it is.
-        start: What is known of it.
-    """
+    """Write a call's row, `started`: from here on money may be spent."""
     values = {**statements.fields(start, statements.CALL_START), "status": "started"}
     tx.later(statements.START_CALL, values)
 
 
 def unmake(tx: Statements, call_id: str) -> None:
-    """Take away the row of a call that was never made.
-
-    Args:
-        tx: Where to write.
-        call_id: The call.
-    """
+    """Take away the row of a call that was never made."""
     tx.later(statements.UNMAKE_CALL, {"call_id": call_id})
 
 
 def end(tx: Statements, call_id: str, end: CallEnd) -> bool:
-    """Complete a call's row, its error as one line without keys.
-
-    Args:
-        tx: Where to write.
-        call_id: The call.
-        end: How it ended.
-
-    Returns:
-        Whether this was the first end heard of the call.
-    """
+    """Complete a call's row, its error as one line without keys."""
     usage = statements.fields(end.usage, statements.USAGE) if end.usage else statements.NO_USAGE
     values = {
         **statements.fields(end, statements.END_COLUMNS),

@@ -90,12 +90,7 @@ class _AtOnce(SqliteSaver):
 
 
 class FileCheckpoints(Checkpoints, _AtOnce):
-    """Checkpoints in one file.
-
-    Args:
-        connection: The file, open.
-        path: Where it is, for what is said of it.
-    """
+    """Checkpoints in one file."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         _AtOnce.__init__(self, connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
@@ -121,18 +116,7 @@ class FileCheckpoints(Checkpoints, _AtOnce):
 
 
 async def opened(path: Path, busy_seconds: float) -> FileCheckpoints:
-    """Open a file, making it where it is missing.
-
-    Args:
-        path: Where it is.
-        busy_seconds: How long to wait for another process's lock.
-
-    Returns:
-        Its checkpoints.
-
-    Raises:
-        LedgerError: It cannot be opened or written; one line that says why and what to do.
-    """
+    """Open a file, making it where it is missing."""
     with contextlib.ExitStack() as on_failure:
         try:
             connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)

@@ -53,20 +53,7 @@ def graph_name(workflow: str, thread: str, *, rehearsed: bool) -> str:
 async def open_checkpoints(
     ledger: Ledger, types: Iterable[type], *, busy_seconds: float = 5.0
 ) -> AsyncGenerator[Checkpoints]:
-    """Open the checkpoints beside a ledger, making the file or the tables where they are missing.
-
-    Args:
-        ledger: The ledger.
-        types: The classes whose instances may be read back, besides messages and plain values.
-            LangGraph makes nothing else of what it reads.
-        busy_seconds: How long to wait for another process's lock on the file.
-
-    Yields:
-        A checkpointer.
-
-    Raises:
-        LedgerError: They cannot be opened or written; one line that says why and what to do.
-    """
+    """Open the checkpoints beside a ledger, making the file or the tables where they are missing."""
     places = _PLACES.setdefault(asyncio.get_running_loop(), {})
     key, opening = _place(ledger, busy_seconds)
     place = places.setdefault(key, _Place())
@@ -120,18 +107,7 @@ _PLACES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _Place]] = 
 
 
 async def remove(ledger: Ledger, names: Iterable[str]) -> int:
-    """Remove what is kept under some names.
-
-    Args:
-        ledger: The ledger whose checkpoints they are.
-        names: Of threads; those under which nothing is kept are passed over.
-
-    Returns:
-        Under how many there was something.
-
-    Raises:
-        LedgerError: They cannot be opened or written.
-    """
+    """Remove what is kept under some names."""
     wanted = set(names)
     if not wanted or not are_there(ledger):
         return 0

@@ -15,13 +15,6 @@ def now() -> datetime:
 
 
 def utc_text(moment: datetime) -> str:
-    """The text that a row holds for a time.
-
-    Args:
-        moment: Any time; one without a zone is taken as UTC.
-
-    Returns:
-        Such as `2026-11-20T09:30:00.125Z`.
-    """
+    """The text that a row holds for a time."""
     known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return known.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

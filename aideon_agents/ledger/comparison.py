@@ -39,11 +39,7 @@ class Against:
 
 
 class Compared:
-    """Calls priced again, added up by key.
-
-    Args:
-        model: The model at whose price.
-    """
+    """Calls priced again, added up by key."""
 
     def __init__(self, model: PricedModel) -> None:
         self._model = model
@@ -72,17 +68,7 @@ class Compared:
 def compared(
     ledger: Ledger, dimensions: Sequence[ReportBy], selection: Selection, model: PricedModel
 ) -> dict[ReportBy, Compared]:
-    """Price the calls that are asked for once more, each once however many the dimensions.
-
-    Args:
-        ledger: Where the calls are.
-        dimensions: By what to add them up.
-        selection: Which calls.
-        model: The model at whose price.
-
-    Returns:
-        The sums by dimension and by key.
-    """
+    """Price the calls that are asked for once more, each once however many the dimensions."""
     keys = ", ".join(f"COALESCE({CALL_KEYS[by]}, '') AS by_{by}" for by in dimensions)
     found = ledger.select(
         f"""
@@ -109,17 +95,7 @@ PRICED_COLUMNS = (
 
 
 def again(call: Row, model: PricedModel) -> int | None:
-    """What one call's tokens cost at another model's price.
-
-    Args:
-        call: Its `PRICED_COLUMNS`.
-        model: The model at whose price.
-
-    Returns:
-        Nano-dollars. 0 when nobody was asked or nothing was charged, as for an answer from the
-        cache and for an error status: there are no tokens. None when there were, or may have been,
-        and nobody knows how many.
-    """
+    """What one call's tokens cost at another model's price."""
     if call["input_tokens"] is None or call["output_tokens"] is None:
         used_nothing = call["nanousd"] == 0 and call["provider"] != OWN_SERVER
         return 0 if used_nothing else None

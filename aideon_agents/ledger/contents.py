@@ -14,29 +14,14 @@ if TYPE_CHECKING:
 
 
 def prompt_text(messages: Any) -> str:
-    """The JSON of what a start event says was asked.
-
-    Args:
-        messages: One list of chat messages per prompt, of which LangChain asks one at a time; or
-            the texts that a model is to complete.
-
-    Returns:
-        JSON without anything that looks like a key.
-    """
+    """The JSON of what a start event says was asked."""
     first = messages[0] if messages else []
     is_chat = isinstance(first, list)
     return _json([_plain(one) for one in (cast("list[Any]", first) if is_chat else messages)])
 
 
 def answer_text(response: LLMResult) -> str | None:
-    """The JSON of what was answered.
-
-    Args:
-        response: LangChain's result, as `on_llm_end` carries it.
-
-    Returns:
-        JSON without anything that looks like a key; None: there is no answer in it.
-    """
+    """The JSON of what was answered."""
     answers = response.generations[0] if response.generations else []
     if not answers:
         return None
@@ -52,14 +37,7 @@ def _json(values: Any) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """The same values with `[key]` for keys: in the texts, because in JSON quotes are escaped.
-
-    Args:
-        value: JSON values, what was said among them.
-
-    Returns:
-        A copy.
-    """
+    """The same values with `[key]` for keys: in the texts, because in JSON quotes are escaped."""
     if isinstance(value, str):
         return without_keys(value)
     if isinstance(value, list):

@@ -92,24 +92,10 @@ class Selection:
 
 
 def first_moment(since: date | datetime) -> str:
-    """Where a period begins, as it compares with a row's time.
-
-    Args:
-        since: A UTC day or a time.
-
-    Returns:
-        A text as `clock.utc_text` writes it.
-    """
+    """Where a period begins, as it compares with a row's time."""
     return utc_text(since) if isinstance(since, datetime) else f"{since}T00:00:00.000Z"
 
 
 def moment_after(until: date | datetime) -> str:
-    """The first moment that is past a period's end: a day named as the end is part of it.
-
-    Args:
-        until: A UTC day or a time.
-
-    Returns:
-        A text of the same form; a day's end is its hour 24, which the last of all days has too.
-    """
+    """The first moment that is past a period's end: a day named as the end is part of it."""
     return utc_text(until) if isinstance(until, datetime) else f"{until}T24:00:00.000Z"

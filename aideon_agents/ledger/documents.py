@@ -64,14 +64,7 @@ _SPEED_PLACES = 3
 
 
 def cost_document(cost: Cost) -> dict[str, Any]:
-    """The `cost` of a run.
-
-    Args:
-        cost: What the run cost.
-
-    Returns:
-        JSON values.
-    """
+    """The `cost` of a run."""
     return {
         "usd": usd_text(cost.usd),
         "complete": cost.complete,
@@ -83,14 +76,7 @@ def cost_document(cost: Cost) -> dict[str, Any]:
 
 
 def node_document(node: NodeCost) -> dict[str, Any]:
-    """One of the `nodes` of a run.
-
-    Args:
-        node: What the node cost.
-
-    Returns:
-        JSON values.
-    """
+    """One of the `nodes` of a run."""
     return {
         "node_path": node.node_path,
         "role": node.role,
@@ -101,14 +87,7 @@ def node_document(node: NodeCost) -> dict[str, Any]:
 
 
 def call_document(call: Call) -> dict[str, Any]:
-    """One of the `calls` of a run.
-
-    Args:
-        call: The call's row.
-
-    Returns:
-        JSON values; `usd` is null where the cost is unknown.
-    """
+    """One of the `calls` of a run."""
     return {
         **{name: getattr(call, name) for name in _BEFORE_MONEY},
         "usd": None if call.usd is None else usd_text(call.usd),
@@ -117,14 +96,7 @@ def call_document(call: Call) -> dict[str, Any]:
 
 
 def report_document(report: Report) -> dict[str, Any]:
-    """A costs report.
-
-    Args:
-        report: What was spent.
-
-    Returns:
-        JSON values.
-    """
+    """A costs report."""
     return {
         "by": report.by,
         "since": _moment(report.since),
@@ -139,14 +111,7 @@ def report_document(report: Report) -> dict[str, Any]:
 
 
 def figures_document(figures: ReportRow | ReportTotal) -> dict[str, Any]:
-    """The figures of a report's row, or of its total.
-
-    Args:
-        figures: The row or the total.
-
-    Returns:
-        JSON values; what nobody measured is null. `against` is there where it was asked for.
-    """
+    """The figures of a report's row, or of its total."""
     measures = figures.measures
     return {
         **_sums(figures),
@@ -161,14 +126,7 @@ def figures_document(figures: ReportRow | ReportTotal) -> dict[str, Any]:
 
 
 def advice_document(found: Sequence[Advice]) -> dict[str, Any]:
-    """What `aideon costs --advice` recommends.
-
-    Args:
-        found: The recommendations.
-
-    Returns:
-        JSON values.
-    """
+    """What `aideon costs --advice` recommends."""
     return {
         "advice": [
             {"kind": one.kind, "where": one.where, "text": one.text, "figures": _json(one.figures)}

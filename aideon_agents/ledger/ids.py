@@ -33,13 +33,5 @@ new_run_id = _RunIds().mint
 
 
 def those_from(start: str) -> dict[str, str]:
-    """The first and the last id that may begin with some characters, as a statement's values.
-
-    Args:
-        start: The characters, all of them from the alphabet of ids where anything is to be found.
-
-    Returns:
-        `first` and `last`; between them, both included, lies every such id. Digits and capitals
-        have the same order in every collation that a server may have.
-    """
+    """The first and the last id that may begin with some characters, as a statement's values."""
     return {"first": start, "last": start.ljust(_LENGTH, _ALPHABET[-1])}

@@ -34,16 +34,7 @@ class Turn:
 
 
 def refuse_overtaken(tx: Statements, start: ItemStart) -> None:
-    """Refuse to begin an item that is no longer as it was seen, or whose batch is to end.
-
-    Args:
-        tx: The transaction that begins it.
-        start: What is known of it.
-
-    Raises:
-        Overtaken: Somebody else has begun it.
-        Halted: Nothing of its batch starts any more.
-    """
+    """Refuse to begin an item that is no longer as it was seen, or whose batch is to end."""
     if start.seen_attempts is None:
         return
     if _turn(tx, start).attempts != start.seen_attempts:
@@ -53,15 +44,7 @@ def refuse_overtaken(tx: Statements, start: ItemStart) -> None:
 
 
 def overtaken(tx: Statements, start: ItemStart) -> Turn | None:
-    """Whether somebody else has begun an item since it was begun here.
-
-    Args:
-        tx: The transaction that is to write down its end.
-        start: What was known of it when it was begun.
-
-    Returns:
-        Who it is with now; None: it is still ours.
-    """
+    """Whether somebody else has begun an item since it was begun here."""
     if start.seen_attempts is None:
         return None
     now = _turn(tx, start)

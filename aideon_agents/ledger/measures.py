@@ -35,16 +35,7 @@ class Measures:
 
 
 def measured(sums: Sums) -> Measures:
-    """Work out the measures of some calls.
-
-    Args:
-        sums: What they add up to.
-
-    Returns:
-        Their measures. Latencies are those of calls with status `ok`: what failed, broke off or
-        came from the cache is no answer of a model. Percentiles are by nearest rank, so each is a
-        time that was measured.
-    """
+    """Work out the measures of some calls."""
     return Measures(
         failed_share=_per(sums.failed, sums.calls),
         success_rate=_per(sums.answered, sums.answered + sums.failed),
@@ -56,15 +47,7 @@ def measured(sums: Sums) -> Measures:
 
 
 def percentile(counts: Mapping[int, int], percent: int) -> int | None:
-    """The smallest value that at least so many percent of all values do not exceed: nearest rank.
-
-    Args:
-        counts: How often each value occurs.
-        percent: 1 to 100.
-
-    Returns:
-        One of the values; None: there are none.
-    """
+    """The smallest value that at least so many percent of all values do not exceed: nearest rank."""
     rank = -(-sum(counts.values()) * percent // 100)  # rounded up, without floats
     for value in sorted(counts):
         rank -= counts[value]

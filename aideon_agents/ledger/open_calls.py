@@ -28,17 +28,7 @@ _NOBODY_SAID = "unknown"
 def call_start(
     call_id: str, run_id: str, metadata: Mapping[str, Any], params: Mapping[str, Any] | None = None
 ) -> CallStart:
-    """What a call's row says before the model is asked.
-
-    Args:
-        call_id: LangChain's run id of the attempt.
-        run_id: The ledger's run that it belongs to.
-        metadata: The attempt's, as the start event carries it.
-        params: The start event's invocation parameters, for a model that our chains did not make.
-
-    Returns:
-        The row.
-    """
+    """What a call's row says before the model is asked."""
     provider = metadata.get(tags.PROVIDER) or metadata.get("ls_provider")
     model = metadata.get(tags.MODEL) or metadata.get("ls_model_name") or (params or {}).get("model")
     return CallStart(
@@ -61,11 +51,7 @@ def call_start(
 
 
 class OpenCall:
-    """One attempt at a model that is on its way.
-
-    Args:
-        start: Its row.
-    """
+    """One attempt at a model that is on its way."""
 
     def __init__(self, start: CallStart) -> None:
         self.start = start

@@ -61,17 +61,7 @@ _RETRY_SECONDS = 0.01
 
 
 def ledger_path(url: str) -> Path:
-    """The file that a ledger's address names.
-
-    Args:
-        url: `sqlite:///relative/path`, `sqlite:////absolute/path`, or a bare path.
-
-    Returns:
-        The path as given.
-
-    Raises:
-        LedgerError: The address is of another kind.
-    """
+    """The file that a ledger's address names."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         rest, scheme = f"/{url}", "sqlite"
@@ -85,18 +75,7 @@ def ledger_path(url: str) -> Path:
 
 
 def open_ledger(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Open a ledger, making its folder, its file and its tables where they are missing.
-
-    Args:
-        path: The file.
-        busy_seconds: How long to wait for another process's lock.
-
-    Returns:
-        A connection that commits each statement and may be used from every thread, one at a time.
-
-    Raises:
-        LedgerError: One line that says why not and what to do.
-    """
+    """Open a ledger, making its folder, its file and its tables where they are missing."""
     try:
         if path.is_dir():
             inside = path / "ledger.db"
@@ -133,12 +112,6 @@ def obstacle(path: Path) -> OSError | None:
     """What the system says of a ledger's place, which SQLite does not tell.
 
     The file itself is not opened: closing it would drop the locks that this process holds on it.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Why it cannot be read and written, or cannot grow; None: the system has no complaint.
     """
     parts = (path, path.with_name(f"{path.name}-wal"))
     try:

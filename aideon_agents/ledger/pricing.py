@@ -43,17 +43,7 @@ UNKNOWN = Price(None, None)
 
 
 def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price:
-    """Price one call.
-
-    Args:
-        provider: Our name of the provider, or LangChain's `ls_provider`.
-        model: The model that answered, as `billed_model` gives it.
-        usage: Its tokens; None when nobody reported any.
-        at: When the call began: prices change by date, and for some models by the hour.
-
-    Returns:
-        The price rounded half to even, or `UNKNOWN`.
-    """
+    """Price one call."""
     if provider == OWN_SERVER:
         return Price(0, "own server")
     if usage is None:
@@ -92,17 +82,7 @@ def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
 
 
 def billed_model(provider: str, requested: str, response: str | None) -> str:
-    """The model whose price applies: the one that answered, because aliases redirect silently.
-
-    Args:
-        provider: Our name of the provider.
-        requested: The model that was asked for.
-        response: The model that the answer names; None when it names none.
-
-    Returns:
-        A model for `price`. Hugging Face's answers leave out which provider they came from, so
-        that part is taken from the request.
-    """
+    """The model whose price applies: the one that answered, because aliases redirect silently."""
     if response is None:
         return requested
     seller = requested.partition(":")[2]
@@ -113,15 +93,7 @@ def billed_model(provider: str, requested: str, response: str | None) -> str:
 
 @functools.lru_cache(maxsize=256)
 def context_window(provider: str, model: str) -> int | None:
-    """How many tokens a model can take, prompt and answer together.
-
-    Args:
-        provider: Our name of the provider.
-        model: The model that is asked for.
-
-    Returns:
-        Tokens as the price list has them; None: it does not say, or does not know the model.
-    """
+    """How many tokens a model can take, prompt and answer together."""
     import genai_prices  # noqa: PLC0415 - as above
 
     seller, sold = sold_as(provider, model)
@@ -138,28 +110,13 @@ def usd(nanousd: int) -> Decimal:
 
 
 def usd_text(amount: Decimal) -> str:
-    """An amount for JSON: exact, without exponent, at least six decimal places.
-
-    Args:
-        amount: US dollars.
-
-    Returns:
-        Such as `0.001234` or `0.0012345`.
-    """
+    """An amount for JSON: exact, without exponent, at least six decimal places."""
     whole, _, places = f"{amount:f}".partition(".")
     return f"{whole}.{places.rstrip('0').ljust(6, '0')}"
 
 
 def sold_as(provider: str, model: str) -> tuple[str, str]:
-    """Who sells a model: Hugging Face routes `org/name:seller`, at that seller's price.
-
-    Args:
-        provider: Our name of the provider.
-        model: The model as it is asked for.
-
-    Returns:
-        The seller and the model as the price list knows them.
-    """
+    """Who sells a model: Hugging Face routes `org/name:seller`, at that seller's price."""
     if provider != HUGGING_FACE:
         return provider, model
     name, _, seller = model.partition(":")

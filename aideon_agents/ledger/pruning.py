@@ -39,19 +39,7 @@ class Pruned:
 
 
 async def prune(ledger: Ledger, before: str) -> Pruned:
-    """Remove what runs have left that ended before some time.
-
-    Args:
-        ledger: Theirs.
-        before: A UTC time, as `clock.utc_text` writes it. A run that was killed counts by its
-            start, because nobody knows its end; one that still runs is never touched.
-
-    Returns:
-        How much was removed.
-
-    Raises:
-        LedgerError: The ledger, or what lies beside it, cannot be read or written.
-    """
+    """Remove what runs have left that ended before some time."""
     rows = ledger.select(_RUNS)
     ended = [row for row in rows if (row["ended_at"] or row["started_at"]) < before]
     ended = [row for row in ended if _is_over(ledger, row)]

@@ -50,14 +50,7 @@ class _Rates:
 
 
 class PricedModel:
-    """A model whose price is known.
-
-    Args:
-        name: `provider:model`.
-
-    Raises:
-        ModelNameError: Nobody knows its price.
-    """
+    """A model whose price is known."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -69,15 +62,7 @@ class PricedModel:
         self._listed = None if self._provider == OWN_SERVER else self._find()
 
     def nanousd(self, usage: Usage, at: datetime) -> int | None:
-        """What a call with these tokens costs at this model's price.
-
-        Args:
-            usage: The call's tokens.
-            at: When the call began: prices change by date, and for some models by the hour.
-
-        Returns:
-            Nano-dollars, the same as `pricing.price` gives; None: the tokens cannot be priced.
-        """
+        """What a call with these tokens costs at this model's price."""
         rates = self._rates_at(at)
         quick = rates.nanousd(usage) if rates else None
         return price(self._provider, self._model, usage, at).nanousd if quick is None else quick

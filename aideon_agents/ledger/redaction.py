@@ -27,11 +27,7 @@ _given: set[str] = set()
 
 
 def keep_out(key: str) -> None:
-    """Make a key known, so that it is recognised whatever it looks like.
-
-    Args:
-        key: As providers are sent it.
-    """
+    """Make a key known, so that it is recognised whatever it looks like."""
     if len(key.strip()) >= _SHORTEST:
         _given.add(key.strip())
 
@@ -59,14 +55,7 @@ _QUOTED_ANSWER = re.compile(
 
 
 def safe_text(said: object) -> str:
-    """What somebody's object says of itself, as text that can be written anywhere.
-
-    Args:
-        said: An exception, say, whose `__str__` may raise, or hold half a character.
-
-    Returns:
-        Its text; its class where it has none to give.
-    """
+    """What somebody's object says of itself, as text that can be written anywhere."""
     try:
         text = str(said)
     except Exception:  # noqa: BLE001 - whatever somebody's __str__ raises
@@ -78,36 +67,16 @@ def stored_line(text: str) -> str:
     """An error's text for a row: as `one_line`, and without a quoted answer.
 
     Answers are stored only where that was asked for, and then in a table of their own.
-
-    Args:
-        text: What the error said.
-
-    Returns:
-        One line without keys and without answers.
     """
     return one_line(_QUOTED_ANSWER.sub("", text))
 
 
 def quoted(said: str) -> str:
-    """Words of a model or a graph in an error: shown to the caller, never stored.
-
-    Args:
-        said: The words.
-
-    Returns:
-        What to put behind the error's own sentence.
-    """
+    """Words of a model or a graph in an error: shown to the caller, never stored."""
     return IT_SAYS + json.dumps(said, ensure_ascii=False)
 
 
 def one_line(text: str) -> str:
-    """An error's text: one line, at most 2,000 characters, every key as `[key]`.
-
-    Args:
-        text: What the error said.
-
-    Returns:
-        The text without line breaks and without anything that is or looks like a key.
-    """
+    """An error's text: one line, at most 2,000 characters, every key as `[key]`."""
     line = " ".join(without_keys(text).split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

@@ -107,35 +107,13 @@ class Report:
 
 
 def run_cost(ledger: Ledger, run_id: str) -> Cost:
-    """What a run has cost so far.
-
-    Args:
-        ledger: Where its calls are.
-        run_id: The run, or a reference to it as `Ledger.find_run` takes it.
-
-    Returns:
-        Its totals and its nodes'. A rehearsed run counts its rehearsed calls.
-
-    Raises:
-        RunNotFound: There is no such run.
-    """
+    """What a run has cost so far."""
     nodes = node_costs(ledger, run_id)
     return Cost(by_node={node.node_path: node for node in nodes}, **vars(_total(nodes)))
 
 
 def node_costs(ledger: Ledger, run_id: str) -> list[NodeCost]:
-    """What each node of a run has cost so far.
-
-    Args:
-        ledger: Where the calls are.
-        run_id: The run, or a reference to it as `Ledger.find_run` takes it.
-
-    Returns:
-        The nodes that called a model, in order of their first call.
-
-    Raises:
-        RunNotFound: There is no such run.
-    """
+    """What each node of a run has cost so far."""
     run = ledger.find_run(run_id)
     by_node: dict[str, list[Call]] = {}
     for call in ledger.calls(run.run_id):
@@ -184,21 +162,7 @@ def report(
     against: PricedModel | None = None,
     top: int | None = None,
 ) -> Report:
-    """What was spent, by one dimension.
-
-    Args:
-        ledger: Where the calls are.
-        by: The dimension. A model is `provider:model` as it was asked for.
-        run_id: Only this run's calls, by its whole id; None: every run's.
-        since: Only calls that started at this UTC day or time, or later.
-        until: Only calls that started before this time, or on this UTC day and before.
-        rehearsed: Count rehearsed calls too.
-        against: At whose price to show the same tokens as well; None: at nobody's.
-        top: How many of the dearest rows to give; None: all.
-
-    Returns:
-        Rows by cost, the dearest first; days and months in their order.
-    """
+    """What was spent, by one dimension."""
     selection = Selection(run_id=run_id, since=since, until=until, rehearsed=rehearsed)
     return reports(ledger, (by,), selection, against=against, top=top)[0]
 
@@ -211,18 +175,7 @@ def reports(
     against: PricedModel | None = None,
     top: int | None = None,
 ) -> tuple[Report, ...]:
-    """What was spent, by several dimensions.
-
-    Args:
-        ledger: Where the calls are.
-        dimensions: The dimensions.
-        selection: Which calls.
-        against: As for `report`.
-        top: As for `report`.
-
-    Returns:
-        A report each, as `report` gives it.
-    """
+    """What was spent, by several dimensions."""
     again = compared(ledger, dimensions, selection, against) if against else {}
     return tuple(_report(ledger, by, selection, again.get(by), top) for by in dimensions)
 

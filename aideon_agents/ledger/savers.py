@@ -46,14 +46,7 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
     """Why nothing is kept any more; empty while everything is."""
 
     def reading(self, types: Iterable[type]) -> Self:
-        """The same, for one run.
-
-        Args:
-            types: The classes whose instances may be read back.
-
-        Returns:
-            Another view of it.
-        """
+        """The same, for one run."""
         view = copy.copy(self)
         view.serde = JsonPlusSerializer(allowed_msgpack_modules=list(types))
         view._told = []  # noqa: SLF001 - it is one of these itself

@@ -32,17 +32,7 @@ _NOT_BILLED = Price(0, "not billed")
 
 
 def answered(call: OpenCall, response: LLMResult) -> CallEnd:
-    """The end of a call that was answered.
-
-    Args:
-        call: The call.
-        response: LangChain's result, as `on_llm_end` carries it.
-
-    Returns:
-        Status `ok` at the price of the model that answered; `cached`, at no cost and without
-        tokens, when LangChain's cache answered: no provider was asked, and the usage in the
-        answer is that of the first time.
-    """
+    """The end of a call that was answered."""
     answers = response.generations[0] if response.generations else []
     answer = answers[0] if answers else None
     message = getattr(answer, "message", None)
@@ -74,17 +64,7 @@ def answered(call: OpenCall, response: LLMResult) -> CallEnd:
 
 
 def failed(call: OpenCall, error: BaseException) -> CallEnd:
-    """The end of a call that raised.
-
-    Args:
-        call: The call.
-        error: What it raised. `billed` False, or an HTTP `status_code`, says that it cost
-            nothing; `usage` (a `Usage`) and `response_model` say what it did cost. A stream
-            that broke off after its usage was heard cost that.
-
-    Returns:
-        Status `cancelled`, `truncated` or `error`, and the cost where it is known.
-    """
+    """The end of a call that raised."""
     usage: Any = getattr(error, "usage", None)
     usage = usage if isinstance(usage, Usage) else call.final
     model: str | None = getattr(error, "response_model", None)

@@ -30,15 +30,7 @@ _WRONG = (sqlite3.Error, OverflowError, UnicodeError)
 
 
 class SqliteDatabase:
-    """One file; see `Database`.
-
-    Args:
-        path: The file; it, its folder and its tables are made when missing.
-        busy_seconds: How long to wait for another process that is writing.
-
-    Raises:
-        LedgerError: It cannot be opened.
-    """
+    """One file; see `Database`."""
 
     def __init__(self, path: Path, busy_seconds: float) -> None:
         self.path = path

@@ -28,15 +28,7 @@ def _update(table: str, columns: Sequence[str], where: str) -> str:
 
 
 def fields(shape: object, names: Sequence[str]) -> dict[str, Any]:
-    """A row's values. dataclasses.asdict copies deeply and takes longer than the insert.
-
-    Args:
-        shape: What holds them.
-        names: Of the fields, which are the columns.
-
-    Returns:
-        By column.
-    """
+    """A row's values. dataclasses.asdict copies deeply and takes longer than the insert."""
     return {name: getattr(shape, name) for name in names}
 
 

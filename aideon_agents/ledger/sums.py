@@ -61,17 +61,7 @@ class Sums:
 
 
 def sums_by(ledger: Ledger, by: ReportBy, selection: Selection) -> tuple[dict[str, Sums], Sums]:
-    """Add up the calls that are asked for, and the ends of their runs.
-
-    Args:
-        ledger: Where they are.
-        by: The dimension.
-        selection: Which calls; runs are those that started in the same time.
-
-    Returns:
-        The sums of every row that has a call, and those of all. Runs are in the rows of the
-        dimensions to which a run belongs as a whole, and in the total always.
-    """
+    """Add up the calls that are asked for, and the ends of their runs."""
     rows = {key: Sums(**counts) for key, counts in _counts(ledger, by, selection).items()}
     for key, duration, calls in _latencies(ledger, by, selection):
         rows[key].latencies[duration] += calls

@@ -66,15 +66,7 @@ class RunTrace:
 
 
 def traces(ledger: Ledger, run_ids: Sequence[str]) -> Iterator[RunTrace]:
-    """What runs left.
-
-    Args:
-        ledger: Where they are written.
-        run_ids: Whole ids.
-
-    Yields:
-        A trace each, in the order of the ids; none for an id that is not there.
-    """
+    """What runs left."""
     for first in range(0, len(run_ids), _AT_ONCE):
         some = run_ids[first : first + _AT_ONCE]
         values = {f"r{index}": run_id for index, run_id in enumerate(some)}
@@ -88,15 +80,7 @@ def traces(ledger: Ledger, run_ids: Sequence[str]) -> Iterator[RunTrace]:
 
 
 def runs_of_batch(ledger: Ledger, batch_id: str) -> list[str]:
-    """The runs of a batch, lost ones included, in the order in which they started.
-
-    Args:
-        ledger: Where they are written.
-        batch_id: The batch, by its whole id.
-
-    Returns:
-        Their ids.
-    """
+    """The runs of a batch, lost ones included, in the order in which they started."""
     return [row["run_id"] for row in ledger.select(_OF_BATCH, {"batch_id": batch_id})]
 
 

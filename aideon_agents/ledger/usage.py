@@ -31,14 +31,7 @@ class Usage:
 
 
 def usage_of(message: object) -> Usage | None:
-    """The usage that an answer reports.
-
-    Args:
-        message: An AIMessage, or a chunk of one.
-
-    Returns:
-        Its counts, None when it reports none or leaves one of the two parents out.
-    """
+    """The usage that an answer reports."""
     reported: Any = getattr(message, "usage_metadata", None)
     if not isinstance(reported, Mapping):
         return None

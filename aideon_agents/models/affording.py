@@ -153,19 +153,7 @@ class Affording:
     """Who can be asked, in order."""
 
     def hold(self, candidate: Candidate) -> Held | Refusal:
-        """Hold what an attempt at a candidate can cost.
-
-        Args:
-            candidate: Who is to be asked.
-
-        Returns:
-            What it may do, or why it has to wait until something else is settled.
-
-        Raises:
-            TooDear: A candidate further down the line fits, and this one does not.
-            OutOfBudget: Nothing fits.
-            LedgerError: The ledger cannot be written.
-        """
+        """Hold what an attempt at a candidate can cost."""
         at = now()
         refused = self._take(candidate, at)
         if refused is None:
@@ -183,15 +171,7 @@ class Affording:
         raise exceeded(refused, candidate)
 
     def behind(self, candidate: Candidate, is_waited_for: Callable[[str], bool]) -> Refusal | None:
-        """Whether an attempt has to stand behind those who wait already.
-
-        Args:
-            candidate: Who is to be asked.
-            is_waited_for: Whether anybody waits for room in an account, given its key.
-
-        Returns:
-            What it waits for; None: nothing, or it does not fit whoever is served first.
-        """
+        """Whether an attempt has to stand behind those who wait already."""
         at = now()
         needed = self.asked.worst(candidate, at)
         limits = self.purse.budgets.seen(self._place(candidate, at))
@@ -246,18 +226,7 @@ def affording_for(
     question: LanguageModelInput,
     told: Mapping[str, Any],
 ) -> Affording | None:
-    """What decides whether an attempt can be paid for.
-
-    Args:
-        model: A client of a real provider.
-        line: Who can be asked, in order.
-        attempt: The attempt's config.
-        question: The prompt.
-        told: What else the model is told.
-
-    Returns:
-        None: nobody counts it.
-    """
+    """What decides whether an attempt can be paid for."""
     purse = purse_of(attempt)
     if purse is None:
         return None
@@ -281,11 +250,7 @@ def _metadata(attempt: RunnableConfig) -> dict[str, Any]:
 
 
 def purse_of(config: RunnableConfig) -> Purse | None:
-    """The purse of whoever records a call; None: nobody does, and nothing limits it.
-
-    Args:
-        config: The call's, with its callbacks.
-    """
+    """The purse of whoever records a call; None: nobody does, and nothing limits it."""
     callbacks: Any = config.get("callbacks")
     handlers = callbacks if isinstance(callbacks, list) else getattr(callbacks, "handlers", ())
     parent = getattr(callbacks, "parent_run_id", None)

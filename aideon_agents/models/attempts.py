@@ -57,14 +57,7 @@ class Candidate:
         return (self.key_breaker if of_key else self.model_breaker).why
 
     def admit(self, *, early: bool) -> Admission | None:
-        """Ask its breakers for leave.
-
-        Args:
-            early: Before its rest is over, because everybody else rests for longer.
-
-        Returns:
-            Leave for one call, which must be told how it ended; None: it may not be asked.
-        """
+        """Ask its breakers for leave."""
         of_key = self.key_breaker.admit()
         if of_key is None:
             return None

@@ -33,11 +33,7 @@ _AT_ONCE = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
 
 
 class Breaker:
-    """The state of one model at one address with one key. Safe to use from many threads.
-
-    Args:
-        clock: Monotonic seconds.
-    """
+    """The state of one model at one address with one key. Safe to use from many threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -69,14 +65,7 @@ class Breaker:
             return max(_MOMENT if self._is_probed else 0.0, self._open_until - self._clock())
 
     def admit(self, *, early: bool = False) -> Leave | None:
-        """Ask whether a call may go through.
-
-        Args:
-            early: Probe before the rest is over, because everything else rests for longer.
-
-        Returns:
-            Leave for one call, which must be settled; None: it may not.
-        """
+        """Ask whether a call may go through."""
         with self._lock:
             if not self._is_open:
                 return Leave(self, is_probe=False)
@@ -87,12 +76,7 @@ class Breaker:
             return Leave(self, is_probe=True)
 
     def heard(self, error: BaseException | None, *, of_probe: bool) -> None:
-        """Note how a call ended that had leave.
-
-        Args:
-            error: Why it failed; None: it did not.
-            of_probe: Whether it was the one that finds out.
-        """
+        """Note how a call ended that had leave."""
         with self._lock:
             if of_probe:
                 self._is_probed = False

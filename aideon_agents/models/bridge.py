@@ -56,12 +56,6 @@ def blocking(work: Coroutine[Any, Any, T]) -> T:
     Works with and without an event loop running in the calling thread; context variables are
     seen by the coroutine. An interrupt of the waiting thread cancels the work and waits until it
     has cleaned up.
-
-    Args:
-        work: The coroutine.
-
-    Returns:
-        Its result.
     """
     loop = _background_loop()
     if _is_this_threads(loop):  # synchronous code inside a node: the loop cannot wait for itself
@@ -103,14 +97,7 @@ def _elsewhere(work: Coroutine[Any, Any, T]) -> T:
 
 
 def blocking_stream(source: AsyncGenerator[T]) -> Iterator[T]:
-    """Iterate from synchronous code over what a coroutine yields.
-
-    Args:
-        source: An asynchronous generator that has not been started; closed when nobody wants more.
-
-    Yields:
-        Its items, as they come.
-    """
+    """Iterate from synchronous code over what a coroutine yields."""
 
     async def advance() -> tuple[bool, Any]:
         try:

@@ -32,17 +32,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName:
-        """Read a name.
-
-        Args:
-            text: `provider:model`.
-
-        Returns:
-            The name. Its model need not be known to any catalog.
-
-        Raises:
-            ModelNameError: There is no colon, no model, or no such provider.
-        """
+        """Read a name."""
         provider, _, model = text.strip().partition(":")
         if provider not in PROVIDERS:
             near = difflib.get_close_matches(provider, PROVIDERS, n=1)
@@ -76,17 +66,7 @@ class Catalog:
     """`provider:model` of models that refuse `temperature`."""
 
     def checked(self, text: str) -> ModelName:
-        """Read a model name that somebody wrote, and refuse one that is gone.
-
-        Args:
-            text: `provider:model`.
-
-        Returns:
-            The name.
-
-        Raises:
-            ModelNameError: Unknown provider or retired model.
-        """
+        """Read a model name that somebody wrote, and refuse one that is gone."""
         name = ModelName.parse(text)
         gone = self.retired.get(str(name))
         on_a_rung = any(name in rung for rung in self.rungs.values())
@@ -98,18 +78,7 @@ class Catalog:
 
 @functools.lru_cache(maxsize=8)
 def load(path: Path | None = None, profile: str = "current") -> Catalog:
-    """Read a catalog.
-
-    Args:
-        path: A TOML file of one's own, None for the one in the wheel.
-        profile: Which of its profiles.
-
-    Returns:
-        The catalog.
-
-    Raises:
-        ModelNameError: The file cannot be read, or lacks the profile or one of its rungs.
-    """
+    """Read a catalog."""
     try:
         text = (path or resources.files("aideon_agents.models") / "catalog.toml").read_text("utf-8")
         raw = tomllib.loads(text)

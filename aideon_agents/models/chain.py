@@ -69,11 +69,7 @@ _CLIENTS: Mapping[str, type[BaseChatModel]] = {
 
 
 class Models:
-    """Where nodes get their models from: a `ModelSource` over Settings.
-
-    Args:
-        settings: Keys, addresses, tier and catalog.
-    """
+    """Where nodes get their models from: a `ModelSource` over Settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -84,19 +80,7 @@ class Models:
     def chat(
         self, request: ModelRequest, context: Context
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The chain of chat models that answers `request`.
-
-        Args:
-            request: What the node asks for.
-            context: What the run is given.
-
-        Returns:
-            `primary.with_fallbacks(...)`; it takes tools and structured output like one model.
-
-        Raises:
-            ModelNameError: A name is unknown or retired.
-            NoModel: Nobody can be asked.
-        """
+        """The chain of chat models that answers `request`."""
         names, known = self._names(request, context)
         attempts = Attempts(request.timeout or _CHAIN_SECONDS, self._slots, self._said)
         chain = list(enumerate(self._served(names, known)))
@@ -118,35 +102,11 @@ class Models:
         return first.with_fallbacks(others, exceptions_to_handle=HANDLED)
 
     def window(self, request: ModelRequest, context: Context) -> int | None:
-        """Tokens that every model of the chain for `request` can take.
-
-        Args:
-            request: What the node asks for.
-            context: What the run is given.
-
-        Returns:
-            Prompt and answer together, by the smallest model whose size is known; None: none is.
-
-        Raises:
-            ModelNameError: A name is unknown or retired.
-            NoModel: Nobody can be asked.
-        """
+        """Tokens that every model of the chain for `request` can take."""
         return min((size for size in self._sizes(request, context) if size), default=None)
 
     def roomiest(self, request: ModelRequest, context: Context) -> int | None:
-        """Tokens that the largest model of the chain for `request` can take.
-
-        Args:
-            request: What the node asks for.
-            context: What the run is given.
-
-        Returns:
-            Prompt and answer together; None: the size of one of them is unknown.
-
-        Raises:
-            ModelNameError: A name is unknown or retired.
-            NoModel: Nobody can be asked.
-        """
+        """Tokens that the largest model of the chain for `request` can take."""
         sizes = self._sizes(request, context)
         return None if None in sizes else max(size or 0 for size in sizes)
 

@@ -50,15 +50,7 @@ class Counted(BaseChatOpenAI):
 
 
 def counted(reported: object) -> dict[str, Any] | None:
-    """A body's `usage` in OpenAI's words.
-
-    Args:
-        reported: As the provider sent it.
-
-    Returns:
-        The same with its counts where LangChain looks for them; None when the tokens in or out are
-        missing or no counts: then nothing is known.
-    """
+    """A body's `usage` in OpenAI's words."""
     if not isinstance(reported, dict):
         return None
     usage = cast("dict[str, Any]", reported)

@@ -61,17 +61,7 @@ _WHAT: Mapping[type[errors.ProviderError], str] = {
 
 
 def translate(error: BaseException, *, asked: str, key_variable: str | None) -> BaseException:
-    """Turn what a model class raised into one of our provider errors.
-
-    Args:
-        error: What came out of one attempt.
-        asked: `provider:model`, for the message.
-        key_variable: The environment variable that holds the key, None when there is none.
-
-    Returns:
-        A `ProviderError`, or `error` itself when it is not a provider's doing: a bug, a closed
-        event loop, a refusal of ours.
-    """
+    """Turn what a model class raised into one of our provider errors."""
     if isinstance(error, errors.AideonError):
         return error
     if isinstance(error, openai.APIStatusError):
@@ -147,14 +137,7 @@ _BY_STATUS: Mapping[int, type[errors.ProviderError]] = {
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks to wait: a number, or a date.
-
-    Args:
-        headers: The response's headers, case-insensitive.
-
-    Returns:
-        Seconds from now, at least 0; None when the header is missing or says nothing sensible.
-    """
+    """Seconds that a Retry-After header asks to wait: a number, or a date."""
     value = headers.get("retry-after")
     if value is None:
         return None

@@ -157,16 +157,7 @@ class Guard(BaseChatModel):
     def with_structured_output(
         self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """Ask for an answer of a shape; a wrong one is complained about once.
-
-        Args:
-            schema: A pydantic model.
-            include_raw: Not supported: it would hide a wrong shape from the chain.
-            **kwargs: Bound to each call.
-
-        Returns:
-            A runnable whose answer is an instance of `schema`.
-        """
+        """Ask for an answer of a shape; a wrong one is complained about once."""
         if include_raw:
             raise errors.UserError("include_raw hides a wrong answer from the chain: leave it out")
         return shaped(self, schema, self._complain, **kwargs)

@@ -39,15 +39,7 @@ class InProcessChatModel(BaseChatModel):
 
     @abstractmethod
     def answer_to(self, messages: list[BaseMessage], options: dict[str, Any]) -> AIMessage:
-        """The whole answer to the messages.
-
-        Args:
-            messages: The conversation.
-            options: What was bound or passed beside it: tools, response_format, stop.
-
-        Returns:
-            The message with its usage and finish reason.
-        """
+        """The whole answer to the messages."""
 
     def _generate(
         self,

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def nested(config: RunnableConfig | None) -> RunnableConfig:
-    """A call's config, with the callbacks of the chain around it where those are the same.
-
-    Args:
-        config: As the call was given it.
-    """
+    """A call's config, with the callbacks of the chain around it where those are the same."""
     given = ensure_config(config)
     listed: Any = given.get("callbacks")
     around: Any = (var_child_runnable_config.get() or {}).get("callbacks")

@@ -27,12 +27,7 @@ _KEPT_FOR = 30.0
 
 
 class Pace:
-    """What one provider is asked for at once with one key. Safe to use from many threads and loops.
-
-    Args:
-        most: The process's limit.
-        clock: Monotonic seconds.
-    """
+    """What one provider is asked for at once with one key. Safe to use from many threads and loops."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most

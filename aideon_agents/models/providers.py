@@ -47,15 +47,7 @@ class Provider:
 
 
 def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provider]:
-    """Every provider we know, configured or not.
-
-    Args:
-        settings: Keys and addresses.
-        pretend: Take every one for available, as a rehearsal does.
-
-    Returns:
-        Providers by name.
-    """
+    """Every provider we know, configured or not."""
     by_other_name = settings.together_ai_api_key and not settings.together_api_key
     known = (
         Provider(
@@ -86,18 +78,7 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
 
 
 def resolve(name: ModelName, provider: Provider) -> ModelName:
-    """Replace `local:any` by the model that the local server serves first.
-
-    Args:
-        name: What was asked for.
-        provider: Its provider.
-
-    Returns:
-        A name that the provider answers to.
-
-    Raises:
-        ModelNameError: The local server cannot be asked, or serves nothing.
-    """
+    """Replace `local:any` by the model that the local server serves first."""
     if (name.provider, name.model) != ("local", ANY_MODEL):
         return name
     key = provider.key.get_secret_value() if provider.key else ""

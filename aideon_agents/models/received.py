@@ -21,19 +21,7 @@ _MAY_BE_EMPTY = ("length", "content_filter")
 
 
 def checked(result: ChatResult, asked: str) -> ChatResult:
-    """Pass an answer on if it is one.
-
-    Args:
-        result: What the client made of the body.
-        asked: `provider:model`, for the message.
-
-    Returns:
-        The same.
-
-    Raises:
-        Transient: There is no choice, or neither text nor a tool call in it.
-        Refused: The model refused.
-    """
+    """Pass an answer on if it is one."""
     if not result.generations:
         raise _paid(errors.Transient(f"{asked} sent no answer"), result, _usage_beside(result))
     message: Any = result.generations[0].message

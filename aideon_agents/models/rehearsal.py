@@ -57,19 +57,7 @@ class RehearsalChatModel(InProcessChatModel):
         return {**params, "ls_provider": self.provider, "ls_model_name": self.model}
 
     def answer_to(self, messages: list[BaseMessage], options: dict[str, Any]) -> AIMessage:
-        """Answer by rule.
-
-        Args:
-            messages: The conversation; the last human message is the material.
-            options: `tools`, `tool_choice`, `response_format` (itself or in `extra_body`),
-                `max_tokens` or `max_completion_tokens`, `stop`.
-
-        Returns:
-            The answer, its usage marked as estimated.
-
-        Raises:
-            Malformed: No valid answer to the schema can be made by simple means.
-        """
+        """Answer by rule."""
         asked = ask_of(messages, {"max_tokens": self.max_tokens, **options})
         ask = dataclasses.replace(asked, longest=self.longest)
         try:
@@ -84,15 +72,7 @@ class RehearsalChatModel(InProcessChatModel):
 
 
 def ask_of(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Ask:
-    """Read what LangChain passes to a chat model.
-
-    Args:
-        messages: The conversation.
-        options: What was bound or passed beside it.
-
-    Returns:
-        The same in the words of `answers`.
-    """
+    """Read what LangChain passes to a chat model."""
     extra = options.get("extra_body") or {}
     stop = options.get("stop") or ()
     return Ask(
@@ -113,16 +93,7 @@ def _turn(message: BaseMessage) -> Turn:
 
 
 def message_of(answer: Answer, ask: Ask, model: str) -> AIMessage:
-    """Put an answer into LangChain's form.
-
-    Args:
-        answer: What is answered.
-        ask: What was asked, for the count of input tokens and the number of the tool call.
-        model: The name the answer is given in.
-
-    Returns:
-        The message; arguments that broke off become an invalid tool call.
-    """
+    """Put an answer into LangChain's form."""
     given = max(answer.output_tokens, ask.max_tokens or 0) if ask.longest else answer.output_tokens
     message = AIMessage(
         content=answer.text,

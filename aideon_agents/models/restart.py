@@ -16,11 +16,7 @@ RESTART = "aideon_restart"
 
 
 def announce_restart(config: RunnableConfig | None) -> None:
-    """Write a `restart` event into the graph's stream; outside any graph nobody listens.
-
-    Args:
-        config: Of the call that is about to be repeated.
-    """
+    """Write a `restart` event into the graph's stream; outside any graph nobody listens."""
     try:
         write = get_stream_writer()
     except (RuntimeError, KeyError):  # not inside a graph

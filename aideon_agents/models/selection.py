@@ -34,13 +34,6 @@ def rung_for(request: ModelRequest, tier: Tier) -> Rung:
     """The size of model that a request gets.
 
     The complexity decides where one is given, else the role; never dearer than the tier allows.
-
-    Args:
-        request: What the node asks for.
-        tier: What the run may spend on.
-
-    Returns:
-        The rung.
     """
     complexity = request.complexity
     wanted = _BY_COMPLEXITY[complexity] if complexity else _BY_ROLE[request.role]
@@ -52,21 +45,7 @@ def rung_for(request: ModelRequest, tier: Tier) -> Rung:
 def choose(
     request: ModelRequest, tier: Tier, catalog: Catalog, providers: Mapping[str, Provider]
 ) -> tuple[ModelName, ...]:
-    """The candidates for a request, primary first.
-
-    Args:
-        request: What the node asks for.
-        tier: What the run may spend on.
-        catalog: Which models stand on which rung.
-        providers: Which of them can be asked.
-
-    Returns:
-        At least one name.
-
-    Raises:
-        ModelNameError: The request names an unknown provider or a retired model.
-        NoModel: None of the candidates' providers can be asked.
-    """
+    """The candidates for a request, primary first."""
     if request.model:
         wanted = tuple(catalog.checked(name) for name in request.model)
     else:
@@ -84,16 +63,7 @@ def choose(
 def cheapest_first(
     chain: Sequence[tuple[int, ModelName]], request: ModelRequest
 ) -> list[tuple[int, ModelName]]:
-    """A chain with its cheaper models first, for when a budget is nearly used up.
-
-    Args:
-        chain: Each candidate's place and name, primary first.
-        request: What the node asks for; every candidate of its chain can answer it.
-
-    Returns:
-        The same by what a prompt as long as the longest answer would cost; those whose price is
-        unknown come last.
-    """
+    """A chain with its cheaper models first, for when a budget is nearly used up."""
     tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
 
     def worst(candidate: tuple[int, ModelName]) -> float:

@@ -43,14 +43,7 @@ _SHOWN = 120  # characters of a wrong answer that an error shows
 
 
 def response_format(schema: type[BaseModel]) -> dict[str, Any]:
-    """The request's `response_format` for a pydantic model.
-
-    Args:
-        schema: The shape.
-
-    Returns:
-        OpenAI's `json_schema` format, which Together, vLLM, llama.cpp and Ollama take as well.
-    """
+    """The request's `response_format` for a pydantic model."""
     return {
         "type": "json_schema",
         "json_schema": {"name": schema.__name__, "schema": _closed(schema.model_json_schema())},
@@ -58,19 +51,7 @@ def response_format(schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def parse(answer: AIMessage, schema: type[Model]) -> Model:
-    """Read an answer.
-
-    Args:
-        answer: What the model said; a code fence, thoughts before the JSON and words around it
-            are forgiven.
-        schema: The shape it should have.
-
-    Returns:
-        The typed answer.
-
-    Raises:
-        Malformed: It has another shape; the message says how, and shows how the answer begins.
-    """
+    """Read an answer."""
     said = answer.text.strip()
     try:
         return schema.model_validate_json(_json_in(said))
@@ -107,17 +88,7 @@ def shaped(
     complain: Complain,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Model]:
-    """A runnable that asks `model` for an instance of `schema`.
-
-    Args:
-        model: Whom to ask.
-        schema: The shape of the answer.
-        complain: Called with what is wrong with an answer; of the second one it raises.
-        **kwargs: Bound to each call.
-
-    Returns:
-        The runnable; each of its at most two questions is a call of its own.
-    """
+    """A runnable that asks `model` for an instance of `schema`."""
     form = response_format(schema)
     bound = model.bind(extra_body={"response_format": form}, **kwargs)
     # A server that takes no notice of the format has to be told in words.

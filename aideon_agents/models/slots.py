@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """A counting semaphore across threads and event loops, first come first served.
-
-    Args:
-        limit: How many may hold a slot at once.
-    """
+    """A counting semaphore across threads and event loops, first come first served."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -38,11 +34,7 @@ class Slots:
         return self._held
 
     def resize(self, limit: int) -> None:
-        """Let more or fewer hold a slot at once. Those who hold one too many keep it.
-
-        Args:
-            limit: How many may.
-        """
+        """Let more or fewer hold a slot at once. Those who hold one too many keep it."""
         with self._lock:
             more = min(limit - self._held, len(self._waiting))
             self.limit = limit

@@ -20,15 +20,7 @@ T = TypeVar("T")
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:
-    """Run a function without blocking the event loop.
-
-    Args:
-        work: Sees the caller's context variables. A cancelled caller leaves it to its end, and
-            what it gives back then is dropped.
-
-    Returns:
-        Its result.
-    """
+    """Run a function without blocking the event loop."""
     done: Future[T] = Future()
     done.set_running_or_notify_cancel()
     context = contextvars.copy_context()

@@ -39,22 +39,7 @@ _ELSEWHERE = 0.25
 async def turn(
     attempts: Attempts, candidate: Candidate, leave: Admission, affording: Affording | None
 ) -> AsyncGenerator[Held]:
-    """Hold a place and the money for the length of an attempt.
-
-    Args:
-        attempts: The chain's.
-        candidate: Who is asked.
-        leave: The breakers', given back when nobody is asked.
-        affording: What decides whether it can be paid for; None: nobody counts it.
-
-    Yields:
-        What the attempt may do.
-
-    Raises:
-        OutOfBudget: It cannot be paid for.
-        TooDear: It cannot, and somebody further down the line can.
-        Transient: The chain's time was up before its turn came.
-    """
+    """Hold a place and the money for the length of an attempt."""
     line = _Line(attempts, candidate)
     async with contextlib.aclosing(line):
         if affording and (ahead := line.ahead(affording)):

@@ -69,14 +69,7 @@ class Approvable(Protocol):
 
 
 def alone(node: Node) -> Node:
-    """A node for whoever sees to its approval.
-
-    Args:
-        node: Any.
-
-    Returns:
-        The same node where nobody must agree to its result; else one that can run by itself.
-    """
+    """A node for whoever sees to its approval."""
     if isinstance(node, Approvable) and node.approve:
         return node.without_approval()
     return cast("Node", node)
@@ -85,18 +78,7 @@ def alone(node: Node) -> Node:
 def followed(
     node: Runnable[Any, Any], name: str, metadata: Mapping[str, Any], rounds: int
 ) -> CompiledStateGraph[Any, Context, Any, Any]:
-    """A node and the approval after it, as one graph that adds `approval` alone to the path.
-
-    Args:
-        node: Whose result is shown; one that can run by itself.
-        name: What it is called.
-        metadata: What marks it as ours.
-        rounds: How many rounds there are; before the last one, a no with feedback is given back as
-            `declined`. 1: there is no other.
-
-    Returns:
-        A compiled graph of the same name.
-    """
+    """A node and the approval after it, as one graph that adds `approval` alone to the path."""
     gives = Judged if rounds > 1 else Results
     graph = StateGraph(Shown, context_schema=Context, input_schema=State, output_schema=gives)
     inner = f"{name}/"  # a name that no node of a user's can have
@@ -110,21 +92,7 @@ def followed(
 
 
 def agreed(state: State, place: str, *, number: int, most: int) -> str | None:
-    """Ask a person whether a result is right.
-
-    Args:
-        state: Where the result is.
-        place: Its node path.
-        number: The how-manieth version it is, from 1.
-        most: How many there may be.
-
-    Returns:
-        None for a yes; the feedback of a no that sends the work back.
-
-    Raises:
-        GraphInterrupt: The run waits for the answer.
-        DeclinedResult: A no without feedback, or to the last version.
-    """
+    """Ask a person whether a result is right."""
     version = f", version {number}," if number > 1 else ""
     may_return = number < most
     returns = " with feedback has it done again, any other no" if may_return else ""

@@ -39,11 +39,7 @@ _NEVER_KEPT = (
 
 
 class Gates:
-    """How many branches run at once, counted for each run of a graph by itself.
-
-    Args:
-        limit: How many.
-    """
+    """How many branches run at once, counted for each run of a graph by itself."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -98,17 +94,7 @@ class Branch:
 async def require_one(
     state: State, config: RunnableConfig, *, names: Sequence[str], pattern: str
 ) -> None:
-    """Fail when every branch did.
-
-    Args:
-        state: What the branches left.
-        config: That of a node beside them.
-        names: The branches'.
-        pattern: What they are branches of, for the error.
-
-    Raises:
-        StepFailed: With each branch's failure.
-    """
+    """Fail when every branch did."""
     results = state.get("results") or {}
     given = {name: results.get(beside(config, name)) for name in names}
     failures = [

@@ -38,15 +38,7 @@ class PatternGraph(CompiledStateGraph[Any, Context, Any, Any]):
 
 
 def compiled(builder: StateGraph[Any, Context, Any, Any], name: str) -> PatternGraph:
-    """Compile a pattern's graph.
-
-    Args:
-        builder: Its nodes and edges.
-        name: What it is called where it is a node itself, and in reports.
-
-    Returns:
-        The graph.
-    """
+    """Compile a pattern's graph."""
     graph = builder.compile(name=name)
     # LangGraph names the class it makes, and a copy of it would lack what compiling has attached.
     graph.__class__ = PatternGraph

@@ -51,16 +51,7 @@ _SYNCHRONOUS = Door(_on_this_thread, threading.Semaphore)
 
 
 class Enclosing(RunnableLambda[Any, Any]):
-    """A node with nodes inside that LangGraph does not run, but this one.
-
-    Args:
-        work: What it does.
-        inside: The nodes that it may call.
-        name: Its name.
-        opens: Whether a graph inside takes this node's place in a drawing. LangGraph looks for it
-            in `deps`, and takes the first.
-        needs: Keys of inputs that it cannot do without.
-    """
+    """A node with nodes inside that LangGraph does not run, but this one."""
 
     def __init__(
         self,

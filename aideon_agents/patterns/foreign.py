@@ -29,15 +29,7 @@ if TYPE_CHECKING:
 
 
 def adapted(graph: AnyGraph) -> Runnable[Any, Any]:
-    """A compiled graph as a node among ours.
-
-    Args:
-        graph: Ours or anybody's.
-
-    Returns:
-        The graph itself where it writes `results`, or has one unnamed channel; else a node that
-        translates for it.
-    """
+    """A compiled graph as a node among ours."""
     gives = graph.output_channels
     if isinstance(gives, str) or "results" in gives:
         return graph

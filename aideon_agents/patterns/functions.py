@@ -17,14 +17,7 @@ from aideon_agents.state import State, StepResult, next_order
 
 
 def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
-    """A plain function as a node: what it returns is an update of the state, or a result.
-
-    Args:
-        function: Of the state, synchronous or not.
-
-    Returns:
-        The node, called like the function.
-    """
+    """A plain function as a node: what it returns is an update of the state, or a result."""
     return node(Answering(function).work, name_of(function))
 
 
@@ -54,15 +47,7 @@ class Answering:
 def node(
     work: Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]], name: str
 ) -> Runnable[Any, Any]:
-    """A coroutine function as a node of synchronous and asynchronous runs.
-
-    Args:
-        work: From state and config to an update.
-        name: The node's name.
-
-    Returns:
-        The node.
-    """
+    """A coroutine function as a node of synchronous and asynchronous runs."""
 
     def work_blocking(state: State, config: RunnableConfig) -> Any:
         return blocking(work(state, config))
@@ -71,15 +56,7 @@ def node(
 
 
 async def answer(function: Callable[..., Any], state: State) -> Any:
-    """What a function says of a state; one that is not asynchronous runs in a thread.
-
-    Args:
-        function: Of the state, synchronous or not.
-        state: What it reads.
-
-    Returns:
-        Its return value.
-    """
+    """What a function says of a state; one that is not asynchronous runs in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(state)
     returned = await in_own_thread(functools.partial(function, state))

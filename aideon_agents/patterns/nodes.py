@@ -96,22 +96,7 @@ class Named:
 def named(
     nodes: Sequence[Node], pattern: str, *, reserved: Iterable[str] = (), rounds: int = 1
 ) -> list[Named]:
-    """Give each node of a pattern its name.
-
-    Args:
-        nodes: Agents, graphs or functions.
-        pattern: The pattern's name, for the error.
-        reserved: Names that the pattern's other nodes have.
-        rounds: How many rounds the pattern has for a node whose result a person sends back; 0: it
-            sees to all approvals itself.
-
-    Returns:
-        The nodes in the same order, each name once.
-
-    Raises:
-        UserError: There is none, one cannot be a node or have its name, or two were given the
-            same.
-    """
+    """Give each node of a pattern its name."""
     if not nodes:
         raise UserError(f"{pattern} needs at least one node")
     taken = dict.fromkeys(reserved, 0)
@@ -136,15 +121,7 @@ def named(
 
 
 def approved(node: Named, rounds: int = 1) -> Named:
-    """A node, followed by the approval if it asks for one.
-
-    Args:
-        node: The node.
-        rounds: How many rounds there are for a result that a person sends back.
-
-    Returns:
-        The node, or a graph of the same name.
-    """
+    """A node, followed by the approval if it asks for one."""
     alone = approval.alone(node.runnable)
     if alone is node.runnable:
         return node
@@ -160,16 +137,7 @@ def can_name(name: str) -> bool:
 def builder(
     schema: type[Any] = State, *, entry: type[Any] = Entry, gives: type[Any] = Results
 ) -> StateGraph[Any, Context, Any, Any]:
-    """The start of every pattern's graph.
-
-    Args:
-        schema: What its nodes read.
-        entry: What it takes in.
-        gives: What it gives back: the keys of `Results`.
-
-    Returns:
-        An empty builder.
-    """
+    """The start of every pattern's graph."""
     return StateGraph(schema, context_schema=Context, input_schema=entry, output_schema=gives)
 
 
@@ -178,13 +146,7 @@ def add(
     node: Named,
     runs: Runnable[Any, Any] | None = None,
 ) -> None:
-    """Add a named node to a builder.
-
-    Args:
-        graph: The builder.
-        node: Its name and role.
-        runs: What runs there in its stead; None: it does.
-    """
+    """Add a named node to a builder."""
     graph.add_node(node.name, runs or node.runnable, metadata=node.metadata)
 
 

@@ -11,40 +11,17 @@ if TYPE_CHECKING:
 
 
 def here(config: RunnableConfig) -> str:
-    """The place of the node that runs.
-
-    Args:
-        config: The node's.
-
-    Returns:
-        Its path; empty outside any graph.
-    """
+    """The place of the node that runs."""
     return node_path(config.get("metadata") or {})
 
 
 def own_path(config: RunnableConfig, name: str) -> str:
-    """The place of a pattern, asked from one of its own nodes.
-
-    Args:
-        config: The node's.
-        name: The pattern's name.
-
-    Returns:
-        The node's path without its last part; the pattern's name where it is the root.
-    """
+    """The place of a pattern, asked from one of its own nodes."""
     return here(config).rpartition("/")[0] or name
 
 
 def beside(config: RunnableConfig, name: str) -> str:
-    """The place of another node of the same pattern.
-
-    Args:
-        config: Of one of its nodes.
-        name: The other node's name.
-
-    Returns:
-        The other node's path.
-    """
+    """The place of another node of the same pattern."""
     around, slash, _ = here(config).rpartition("/")
     return f"{around}{slash}{name}"
 

@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 
 def tidied(plan: Plan) -> Plan:
-    """A plan whose step ids can stand in a node path.
-
-    Args:
-        plan: As the planner wrote it.
-
-    Returns:
-        The plan with a dash for each `/`, `|` and `:` in an id, wherever the id is named.
-    """
+    """A plan whose step ids can stand in a node path."""
 
     def tidy(name: str) -> str:
         return re.sub(r"[/|:]", "-", name.strip())
@@ -36,16 +29,7 @@ def tidied(plan: Plan) -> Plan:
 
 
 def complaint(plan: Plan, agents: Collection[str], max_steps: int) -> str | None:
-    """What keeps a plan from being followed.
-
-    Args:
-        plan: With tidied ids.
-        agents: Who can do a step.
-        max_steps: The most steps it may have.
-
-    Returns:
-        Everything that is wrong, for a planner to read; None when nothing is.
-    """
+    """What keeps a plan from being followed."""
     wrong = [*_wrong_size(plan, max_steps), *_wrong_names(plan, agents)]
     if not wrong:
         wrong = _wrong_order(plan)
@@ -53,14 +37,7 @@ def complaint(plan: Plan, agents: Collection[str], max_steps: int) -> str | None
 
 
 def waves(plan: Plan) -> list[list[PlanStep]]:
-    """The steps in the order in which they can run.
-
-    Args:
-        plan: One without a complaint.
-
-    Returns:
-        Groups of steps; those of one group need only steps of groups before it.
-    """
+    """The steps in the order in which they can run."""
     by_id = {step.id: step for step in plan.steps}
     sorter = _sorter(plan)
     sorter.prepare()
@@ -73,14 +50,7 @@ def waves(plan: Plan) -> list[list[PlanStep]]:
 
 
 def last_steps(plan: Plan) -> list[PlanStep]:
-    """The steps that no other step depends on, in the plan's order.
-
-    Args:
-        plan: Any.
-
-    Returns:
-        Those whose results are the plan's.
-    """
+    """The steps that no other step depends on, in the plan's order."""
     needed = {name for step in plan.steps for name in step.depends_on}
     return [step for step in plan.steps if step.id not in needed]
 

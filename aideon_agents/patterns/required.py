@@ -18,14 +18,7 @@ _NAMED = re.compile(r"\{([^\W\d]\w*)\}")
 
 
 def required_keys(graph: Graph) -> list[str]:
-    """The keys of inputs that a graph's agents name in their texts, or that choose a route.
-
-    Args:
-        graph: Any compiled graph, from a task file or made in Python.
-
-    Returns:
-        Names, in the order of the graph's nodes, each once, without `task`.
-    """
+    """The keys of inputs that a graph's agents name in their texts, or that choose a route."""
     return [key for key in dict.fromkeys(_keys(graph)) if key != "task"]
 
 

@@ -19,41 +19,20 @@ _PACKAGE = f"{__name__.partition('.')[0]}."
 
 
 def requests(graph: Graph) -> Iterator[ModelRequest]:
-    """What the agents in a graph will ask of models.
-
-    Args:
-        graph: Any compiled graph.
-
-    Yields:
-        One request per agent, as it was made.
-    """
+    """What the agents in a graph will ask of models."""
     for spec in specs(graph):
         yield spec.request
 
 
 def specs(graph: Graph) -> Iterator[Any]:
-    """What the agents in a graph were told.
-
-    Args:
-        graph: Any compiled graph.
-
-    Yields:
-        One `agents.node.Spec` per agent.
-    """
+    """What the agents in a graph were told."""
     for node in nodes(graph):
         if (spec := getattr(node, "spec", None)) is not None:
             yield spec
 
 
 def functions(graph: Graph) -> Iterator[Callable[..., Any]]:
-    """The plain functions that are nodes of a graph.
-
-    Args:
-        graph: Any compiled graph.
-
-    Yields:
-        Each as it was written, in a graph made elsewhere as well; none of ours.
-    """
+    """The plain functions that are nodes of a graph."""
     for node in nodes(graph):
         for given in (getattr(node, "func", None), getattr(node, "afunc", None)):
             doing = getattr(given, "__self__", None)
@@ -64,14 +43,7 @@ def functions(graph: Graph) -> Iterator[Callable[..., Any]]:
 
 
 def nodes(graph: Graph) -> Iterator[object]:
-    """Every node of a graph, those of the graphs in it and those that nodes enclose.
-
-    Args:
-        graph: Any compiled graph.
-
-    Yields:
-        Runnables, each before what it encloses.
-    """
+    """Every node of a graph, those of the graphs in it and those that nodes enclose."""
     for node in graph.builder.nodes.values():
         yield from _within(node.runnable)
 

@@ -30,20 +30,7 @@ NOTHING: Final = Nothing.NOTHING
 
 
 def checked(answer: object, questions: Sequence[Question], run_id: str) -> dict[str, Any]:
-    """The answers by the ids of their questions.
-
-    Args:
-        answer: To one question the answer itself; to several `{id: answer}`, and some may be left
-            unanswered. JSON values, or what has an equal in JSON: a model, say.
-        questions: What the run waits with.
-        run_id: The run's, for the error.
-
-    Returns:
-        What LangGraph is to go on with.
-
-    Raises:
-        InputError: There is no answer, it fits no question, or not what its schema says.
-    """
+    """The answers by the ids of their questions."""
     shown = f"`aideon runs show {run_id}` shows what it asks"
     if answer is NOTHING:
         raise InputError(f"run {run_id} waits for an answer, and none was given: {shown}")

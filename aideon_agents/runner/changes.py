@@ -21,28 +21,13 @@ _SHOWN = 5
 
 
 def model(graph: Graph) -> dict[str, Any]:
-    """The plain model of a graph, as `aideon graph -f json` gives it.
-
-    Args:
-        graph: Any compiled graph.
-
-    Returns:
-        JSON values.
-    """
+    """The plain model of a graph, as `aideon graph -f json` gives it."""
     topology = dataclasses.asdict(read(graph))
     return {key: list(one) if isinstance(one, tuple) else one for key, one in topology.items()}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """What has been added to a graph and removed from it.
-
-    Args:
-        before: Its plain model at one time.
-        now: At a later one.
-
-    Returns:
-        The names of nodes, or of edges where the nodes are the same; None: nothing has changed.
-    """
+    """What has been added to a graph and removed from it."""
     for parts in ("nodes", "groups", "edges"):
         old, new = ([_name(part) for part in one.get(parts, ())] for one in (before, now))
         told = [f"+ {name}" for name in new if name not in old]

@@ -48,30 +48,11 @@ class Demands:
 
     @classmethod
     def of(cls, graph: Graph, context: Context) -> Demands:
-        """Find out what a graph demands.
-
-        Args:
-            graph: The runs'.
-            context: What they are given.
-
-        Returns:
-            The demands.
-
-        Raises:
-            UserError: No model can answer one of its agents.
-        """
+        """Find out what a graph demands."""
         return cls(required_keys(graph), check_models(graph, context))
 
     def check(self, task: str, inputs: Mapping[str, Any]) -> None:
-        """Find a mistake in what one run is given.
-
-        Args:
-            task: Its task.
-            inputs: Its inputs.
-
-        Raises:
-            InputError: There is one.
-        """
+        """Find a mistake in what one run is given."""
         _check_words(task, inputs)
         require(self.keys, {"inputs": dict(inputs)})
         _check_length(task, self.rooms)
@@ -91,14 +72,7 @@ def _check_words(task: str, inputs: Mapping[str, Any]) -> None:
 
 
 def check_time(timeout: float | None) -> None:
-    """Refuse a time limit that leaves no time.
-
-    Args:
-        timeout: Seconds; None: there is no limit.
-
-    Raises:
-        InputError: It leaves none.
-    """
+    """Refuse a time limit that leaves no time."""
     if timeout is not None and not timeout > 0:  # nan is no time either
         raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
 
@@ -114,18 +88,7 @@ def _check_length(task: str, rooms: Sequence[Room]) -> None:
 
 
 def check_models(graph: Graph, context: Context) -> list[Room]:
-    """Find an agent that no model can answer.
-
-    Args:
-        graph: The run's.
-        context: What it is given.
-
-    Returns:
-        What the models of each agent can take, where that is known.
-
-    Raises:
-        UserError: There is one; the message says which and what to do.
-    """
+    """Find an agent that no model can answer."""
     rooms: list[Room] = []
     models = cast("Models", context.models)
     for request in requests(graph):

@@ -67,12 +67,7 @@ class Thread:
     memory_config: RunnableConfig | None = None
 
     async def remember(self, task: str, results: Mapping[str, StepResult]) -> None:
-        """Add a run that has come to its end to what was said.
-
-        Args:
-            task: What was asked.
-            results: What came of it. Their typed data is not kept: the next run reads text.
-        """
+        """Add a run that has come to its end to what was said."""
         if self.memory is None:
             return
         plain = {path: dataclasses.replace(one, data=None) for path, one in results.items()}
@@ -87,21 +82,7 @@ class Thread:
 async def joined(
     root: Root, start: RunStart, book: Ledger, *, keeps: bool, saver: Checkpoints | None = None
 ) -> AsyncGenerator[Thread]:
-    """Go on with a run's state, and with its thread, while a block lasts.
-
-    Args:
-        root: The graph to run.
-        start: The run, which names its thread if it has one.
-        book: The ledger; what runs and threads keep lies beside it.
-        keeps: Whether the run's own state is kept.
-        saver: What keeps it, where many runs share one; None: it is opened for this run.
-
-    Yields:
-        The graph to run, and what was said before.
-
-    Raises:
-        LedgerError: The file beside the ledger cannot be opened.
-    """
+    """Go on with a run's state, and with its thread, while a block lasts."""
     outlives = start.thread is not None and not root.is_ours
     name = start.run_id
     if start.thread is not None and outlives:
@@ -132,32 +113,14 @@ async def joined(
 
 
 def checked(thread: str | None) -> str | None:
-    """A thread's name as it was given.
-
-    Args:
-        thread: None: there is none.
-
-    Returns:
-        The same.
-
-    Raises:
-        InputError: It is empty.
-    """
+    """A thread's name as it was given."""
     if thread is not None and not thread.strip():
         raise InputError("a thread needs a name, and it is empty")
     return thread
 
 
 def kept_as(name: str, run_id: str | None = None) -> RunnableConfig:
-    """Where something is kept.
-
-    Args:
-        name: Of the thread, or a run's id.
-        run_id: By which run; None: it does not matter.
-
-    Returns:
-        LangGraph's config for it.
-    """
+    """Where something is kept."""
     made = cast("RunnableConfig", {"configurable": {"thread_id": name}})
     return made if run_id is None else {**made, "metadata": {RUN: run_id}}
 

@@ -21,12 +21,6 @@ async def most(running: Running) -> Cost:
     """Rehearse a run once more, at its dearest.
 
     The graph's plain functions run once more as well. Nothing is written to the run's ledger.
-
-    Args:
-        running: A rehearsal, as `prepare` gives it.
-
-    Returns:
-        What it costs; not complete where a model's price is unknown or it came to no end.
     """
     with tempfile.TemporaryDirectory() as folder:
         dearest = dataclasses.replace(

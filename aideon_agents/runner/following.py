@@ -22,14 +22,7 @@ WATCHED = (*ALWAYS, "messages", "custom")
 
 
 class Following:
-    """Listens to one graph from its start to its end.
-
-    Args:
-        outcome: Takes in what the graph gives.
-        watcher: Makes events of it; None: nobody watches.
-        watch: Is told each event.
-        is_flat: Whether nothing happens in it but at its own level.
-    """
+    """Listens to one graph from its start to its end."""
 
     def __init__(
         self,
@@ -64,12 +57,7 @@ class Following:
         return list(self._heard.asked.values())
 
     def hear(self, part: tuple[Any, ...]) -> None:
-        """Take in one part of LangGraph's stream.
-
-        Args:
-            part: The names of the graph that it comes from, where those inside are listened to;
-                the stream mode that it belongs to; and what it carries.
-        """
+        """Take in one part of LangGraph's stream."""
         *names, mode, said = part
         namespace: Names = names[0] if names else ()
         if mode == "values" and not namespace:

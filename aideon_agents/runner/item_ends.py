@@ -24,17 +24,7 @@ _OF_ONE_ITEM = ("item", "run")
 
 
 def end_item(tx: Statements, start: RunStart, outcome: Outcome, output: str | None) -> ItemEnd:
-    """Write down how an item's run ended, beside the run's own row.
-
-    Args:
-        tx: The transaction that completes that row.
-        start: The run.
-        outcome: How it ended.
-        output: The text of its last result.
-
-    Returns:
-        Where the item stands now.
-    """
+    """Write down how an item's run ended, beside the run's own row."""
     error = outcome.error
     if error is None and outcome.exception is not None:
         error = one_line(safe_text(outcome.exception))
@@ -61,13 +51,6 @@ def _status(outcome: Outcome) -> ItemStatus:
 
 
 def is_out_of_budget(outcome: Outcome) -> bool:
-    """Whether a budget ended a run that others have a part in, so that they have to stop as well.
-
-    Args:
-        outcome: How the run ended.
-
-    Returns:
-        False for a budget that is the item's own.
-    """
+    """Whether a budget ended a run that others have a part in, so that they have to stop as well."""
     error = outcome.exception
     return isinstance(error, BudgetExceeded) and Scope.parse(error.scope).kind not in _OF_ONE_ITEM

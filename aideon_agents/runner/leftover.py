@@ -59,22 +59,7 @@ async def left_by(
     *,
     saver: Checkpoints | None = None,
 ) -> Leftover:
-    """Read what a run has left, and check the answer to what it asks.
-
-    Args:
-        root: Its graph.
-        start: What is known of it.
-        book: The ledger; what it has left lies beside it.
-        seen: Its row.
-        answer: What it is told; NOTHING: no answer was given.
-        saver: What keeps it, where many runs share one; None: it is opened for this run.
-
-    Returns:
-        What it goes on with.
-
-    Raises:
-        UserError: There is nothing to go on from, or the answer does not fit.
-    """
+    """Read what a run has left, and check the answer to what it asks."""
     async with conversation.joined(root, start, book, keeps=True, saver=saver) as thread:
         saver = _saver(thread)
         kept = await saver.aget_tuple(thread.config)
@@ -94,16 +79,7 @@ async def left_by(
 
 
 async def still_open(thread: Thread, run_id: str, known: Iterable[Question]) -> list[Question]:
-    """What a run waits for that has taken some answers and refused another.
-
-    Args:
-        thread: The run's.
-        run_id: Its id.
-        known: What it has asked so far, answered or not.
-
-    Returns:
-        The questions that are open.
-    """
+    """What a run waits for that has taken some answers and refused another."""
     return (await _read(thread, run_id)).questions(known)
 
 

@@ -53,14 +53,7 @@ class RunOptions(TypedDict, total=False):
 
 
 def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Refuse a word that no option has, as a function with these parameters would.
-
-    Args:
-        options: What was said.
-
-    Raises:
-        TypeError: An option does not exist.
-    """
+    """Refuse a word that no option has, as a function with these parameters would."""
     unknown = [word for word in options if word not in RunOptions.__annotations__]
     if unknown:
         raise TypeError(

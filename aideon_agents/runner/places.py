@@ -36,25 +36,13 @@ class Place:
 
 
 class Places:
-    """The nodes of one graph.
-
-    Args:
-        graph: The root of a run; somebody else's as well.
-    """
+    """The nodes of one graph."""
 
     def __init__(self, graph: Graph) -> None:
         self._patterns = frozenset(_patterns(graph, ()))
 
     def of_task(self, namespace: Names, task: Mapping[str, Any]) -> Place | None:
-        """The node that a task is.
-
-        Args:
-            namespace: Of the graph that it runs in, as LangGraph streams it.
-            task: As LangGraph announces it.
-
-        Returns:
-            Its place; None: it is a pattern, or lies inside a node.
-        """
+        """The node that a task is."""
         metadata = cast("Mapping[str, Any]", task.get("metadata") or {})
         whole = "|".join((*namespace, f"{task['name']}:{task['id']}"))
         names = tuple(segment.partition(":")[0] for segment in whole.split("|"))
@@ -69,14 +57,7 @@ class Places:
 
 
 def graphs(graph: Graph) -> Iterator[Graph]:
-    """A graph and every graph inside it, all levels down.
-
-    Args:
-        graph: Any compiled graph.
-
-    Yields:
-        The graph itself first.
-    """
+    """A graph and every graph inside it, all levels down."""
     yield graph
     for node in graph.builder.nodes.values():
         for inside in _graphs_in(node.runnable):
@@ -84,14 +65,7 @@ def graphs(graph: Graph) -> Iterator[Graph]:
 
 
 def holds_agents_alone(graph: Graph) -> bool:
-    """Whether every node of a graph is an agent of ours that runs nothing inside it.
-
-    Args:
-        graph: Any compiled graph.
-
-    Returns:
-        If so, whatever happens in it happens at its own level.
-    """
+    """Whether every node of a graph is an agent of ours that runs nothing inside it."""
     nodes = [node.runnable for node in graph.builder.nodes.values()]
     return all(isinstance(node, Agent) and node.is_alone for node in nodes)
 

@@ -29,20 +29,7 @@ if TYPE_CHECKING:
 def prepare(
     graph: Graph | Node, task: str, *, stream: bool = False, **options: Unpack[RunOptions]
 ) -> Running:
-    """Check everything that can be checked before a run begins.
-
-    Args:
-        graph: A compiled graph, or a node.
-        task: What the user wants, in words.
-        stream: Whether model calls stream.
-        **options: See `RunOptions`.
-
-    Returns:
-        A run that is about to begin.
-
-    Raises:
-        UserError: The caller's mistake.
-    """
+    """Check everything that can be checked before a run begins."""
     made = common(graph, stream=stream, **options)
     inputs = options.get("inputs") or {}
     check(made.root.graph, task, inputs, made.context, made.seconds)
@@ -51,19 +38,7 @@ def prepare(
 
 
 def common(graph: Graph | Node, *, stream: bool = False, **options: Unpack[RunOptions]) -> Common:
-    """Work out what a run is given besides its task.
-
-    Args:
-        graph: A compiled graph, or a node.
-        stream: Whether model calls stream.
-        **options: See `RunOptions`.
-
-    Returns:
-        What all runs have in common that are told the same.
-
-    Raises:
-        UserError: The caller's mistake.
-    """
+    """Work out what a run is given besides its task."""
     refuse_unknown(options)
     settings = options.get("settings") or environment.load()
     root = Root(compiled(graph))

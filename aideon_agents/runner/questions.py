@@ -36,15 +36,7 @@ class Heard:
         self._begun: dict[str, tuple[Names, Mapping[str, Any]]] = {}
 
     def of_task(self, namespace: Names, task: Mapping[str, Any]) -> list[Question]:
-        """What a task has asked.
-
-        Args:
-            namespace: Of the graph that it runs in, as LangGraph streams it.
-            task: As LangGraph announces its start or its end.
-
-        Returns:
-            Questions that are new: those of a graph inside have been told by its own tasks.
-        """
+        """What a task has asked."""
         if "result" not in task:
             self._begun[task["id"]] = (namespace, task)
             return []
@@ -61,71 +53,29 @@ class Heard:
 
 
 def question(identity: str, path: str, value: object, schema: object) -> Question:
-    """A question in JSON values.
-
-    Args:
-        identity: LangGraph's id of the interrupt.
-        path: Where it was asked.
-        value: What was asked, anything.
-        schema: What an answer must be like; None: nothing was said.
-
-    Returns:
-        The question; what JSON has no word for is its Python representation.
-    """
+    """A question in JSON values."""
     return Question(node_path=path, id=identity, question=_plain(value), schema=_plain(schema))
 
 
 def by_place(questions: Iterable[Question]) -> list[Question]:
-    """The questions in an order that does not depend on which branch was the quicker one.
-
-    Args:
-        questions: In any order; those of one node stay in theirs.
-
-    Returns:
-        All of them, by node path.
-    """
+    """The questions in an order that does not depend on which branch was the quicker one."""
     return sorted(questions, key=lambda one: one.node_path)
 
 
 async def keep(saver: Checkpoints, run_id: str, questions: Iterable[Question]) -> None:
-    """Keep what a run asks, in place of what it asked before.
-
-    Args:
-        saver: Where.
-        run_id: The run's id.
-        questions: What it asks.
-    """
+    """Keep what a run asks, in place of what it asked before."""
     text = json.dumps([one.document() for one in questions])
     await _keeping(saver).ainvoke(_Kept(text=text), _config(run_id), durability="exit")
 
 
 async def kept(saver: Checkpoints, run_id: str) -> list[Question]:
-    """What a run has asked.
-
-    Args:
-        saver: Where it is kept.
-        run_id: The run's id.
-
-    Returns:
-        Its questions; none when it has asked nothing.
-    """
+    """What a run has asked."""
     state = await _keeping(saver).aget_state(_config(run_id))
     return [Question(**one) for one in json.loads(state.values.get("text", "[]"))]
 
 
 async def recalled(ledger: Ledger, run_id: str) -> list[Question]:
-    """What a run that waits has asked, for whoever has the ledger alone.
-
-    Args:
-        ledger: The run's.
-        run_id: Its id.
-
-    Returns:
-        Its questions; none where they were removed.
-
-    Raises:
-        LedgerError: What is kept beside the ledger cannot be opened.
-    """
+    """What a run that waits has asked, for whoever has the ledger alone."""
     if not are_there(ledger):
         return []
     async with open_checkpoints(ledger, []) as saver:

@@ -85,15 +85,7 @@ class RunResult:
 
 
 def recall(ledger: Ledger, found: Run) -> RunResult:
-    """A run as the ledger remembers it; prompts and answers only where they were recorded.
-
-    Args:
-        ledger: Where it is written.
-        found: Its row.
-
-    Returns:
-        The result as it stands now.
-    """
+    """A run as the ledger remembers it; prompts and answers only where they were recorded."""
     kept = cast("dict[str, dict[str, Any]]", found.results or {})
     return RunResult(
         run_id=found.run_id,
@@ -124,15 +116,7 @@ def _asked(ledger: Ledger, found: Run) -> tuple[Mapping[str, Any], ...]:
 
 
 def document(result: RunResult) -> dict[str, Any]:
-    """A run as the JSON document of `aideon run --json`.
-
-    Args:
-        result: What came of it.
-
-    Returns:
-        JSON values; money is a decimal string in US dollars, what is unknown is null. Data that
-        JSON has no word for is its Python representation.
-    """
+    """A run as the JSON document of `aideon run --json`."""
     return {
         "run_id": result.run_id,
         "workflow": result.workflow,
@@ -149,14 +133,7 @@ def document(result: RunResult) -> dict[str, Any]:
 
 
 def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
-    """Results as JSON values, as they stand in a document and in a row.
-
-    Args:
-        results: By node path.
-
-    Returns:
-        By node path; data that JSON has no word for is its Python representation.
-    """
+    """Results as JSON values, as they stand in a document and in a row."""
     return {
         path: _RESULT.dump_python(
             one, mode="json", include={"role", "content", "data", "round"}, fallback=repr

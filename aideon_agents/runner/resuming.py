@@ -108,23 +108,7 @@ def prepare_resume(
     ledger: Ledger | str | Path | None = None,
     settings: Settings | None = None,
 ) -> Running:
-    """Check everything that can be checked before a run goes on.
-
-    Args:
-        graph: What was run.
-        run: A run id, the unique beginning of one, or `last`.
-        answer: What a waiting run is told.
-        budget: What it may cost in all, in US dollars; None: as before.
-        stream: Whether model calls stream though they did not before.
-        ledger: Where it is written: a ledger, or a path; None: the Settings'.
-        settings: The environment; None: read now.
-
-    Returns:
-        A run that is about to go on.
-
-    Raises:
-        UserError: It cannot.
-    """
+    """Check everything that can be checked before a run goes on."""
     settings = settings or environment.load()
     where = ledger or settings.ledger
     with opened(where) as book:
@@ -179,14 +163,7 @@ def _start(seen: Run) -> RunStart:
 
 
 def refuse_unless_resumable(seen: Run) -> None:
-    """Refuse to go on with a run that is done or on its way.
-
-    Args:
-        seen: Its row.
-
-    Raises:
-        UserError: It is.
-    """
+    """Refuse to go on with a run that is done or on its way."""
     if seen.status == "running":
         raise UserError(f"run {seen.run_id} is still running: interrupt it, or wait for its end")
     if seen.status == "completed":

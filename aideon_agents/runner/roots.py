@@ -49,18 +49,7 @@ class Root:
         return "task" in self.takes
 
     def entry(self, task: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """What it is given.
-
-        Args:
-            task: What the user wants.
-            inputs: Whatever else, by key.
-
-        Returns:
-            Its input.
-
-        Raises:
-            InputError: It takes no task, or not all of the inputs; the message names its keys.
-        """
+        """What it is given."""
         takes = self.takes
         if not set(takes) & set(_PUTS_TASK):
             raise InputError(
@@ -81,17 +70,7 @@ class Root:
     def output(
         self, values: Mapping[str, Any], results: Mapping[str, StepResult], *, completed: bool
     ) -> str | None:
-        """What came out, as text.
-
-        Args:
-            values: The last state of the graph.
-            results: Every result there is.
-            completed: Whether the graph came to its end.
-
-        Returns:
-            The text of the last message that is no person's, else of the last result, else what a
-            graph without results gives, as JSON; None: nothing came out.
-        """
+        """What came out, as text."""
         if said := _last_said(values.get("messages")):
             return said
         if last := self._last(dict(results)):
@@ -123,14 +102,7 @@ class Root:
 
 
 def results_in(values: object) -> dict[str, StepResult]:
-    """The results that a state or an update holds.
-
-    Args:
-        values: What a node or graph gave; somebody else's may mean something else by `results`.
-
-    Returns:
-        By node path; empty where there are none.
-    """
+    """The results that a state or an update holds."""
     held = cast("Mapping[str, Any]", values).get("results") if isinstance(values, Mapping) else None
     if not isinstance(held, Mapping):
         return {}

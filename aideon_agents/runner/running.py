@@ -101,19 +101,7 @@ class Running:
             self._limit.reschedule(0)  # any moment that has passed
 
     async def to_end(self, watch: Callable[[Event], None] | None = None) -> RunResult:
-        """Run the graph and write down what comes of it.
-
-        Args:
-            watch: Is told each event at once, the result last; None: nobody watches.
-
-        Returns:
-            What came of it.
-
-        Raises:
-            UserError: It cannot go on, or a node found a mistake of the caller's before anything
-                was called.
-            CancelledError: The task that awaits it was cancelled.
-        """
+        """Run the graph and write down what comes of it."""
         with opened(self.ledger) as book:
             outcome = await self.through(book, watch)
             result = self._result(book, outcome)
@@ -122,19 +110,7 @@ class Running:
         return result
 
     async def through(self, book: Ledger, watch: Callable[[Event], None] | None = None) -> Outcome:
-        """Run the graph and complete the run's row; what it cost is left to whoever asks.
-
-        Args:
-            book: The ledger, open.
-            watch: Is told each event at once; None: nobody watches.
-
-        Returns:
-            How it ended.
-
-        Raises:
-            UserError: As for `to_end`.
-            CancelledError: The task that awaits it was cancelled.
-        """
+        """Run the graph and complete the run's row; what it cost is left to whoever asks."""
         left = await self._begun(book)
         outcome = Outcome(done=left.done)
         handler = CostHandler(book, run_id=self.start.run_id, record_content=self.records)

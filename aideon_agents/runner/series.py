@@ -43,18 +43,7 @@ class Common:
         earlier: Earlier | None = None,
         item: ItemStart | None = None,
     ) -> Running:
-        """One run, about to begin.
-
-        Args:
-            start: What is known of it.
-            task: Its task.
-            entry: What its graph is given.
-            earlier: What there is of it already; None: nothing.
-            item: The item that it is run for; None: none.
-
-        Returns:
-            The run.
-        """
+        """One run, about to begin."""
         return Running(
             root=self.root,
             task=task,

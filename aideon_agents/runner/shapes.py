@@ -23,15 +23,7 @@ _OURS = (StepResult, Plan, PlanStep, Verdict, Decision, Approval, Round, Rounds,
 
 
 def shapes(graph: Graph) -> set[type]:
-    """The classes that may stand in a graph's state.
-
-    Args:
-        graph: Any compiled graph.
-
-    Returns:
-        Ours, those that the schemas of it and of all graphs inside name, those in which its agents
-        answer, and those that its functions say they return or that are written beside them.
-    """
+    """The classes that may stand in a graph's state."""
     found: set[type] = set(_OURS)
     for one in graphs(graph):
         for schema in one.builder.schemas:

@@ -34,26 +34,12 @@ _FIGURES = 4
 
 
 def place_of(ledger: Ledger) -> Ledger | Path:
-    """Where a ledger can be found again when this one may have been closed.
-
-    Args:
-        ledger: One that is open.
-
-    Returns:
-        Its file; the ledger itself where it is on a server.
-    """
+    """Where a ledger can be found again when this one may have been closed."""
     return ledger if ledger.path is None else Path(ledger.path).absolute()
 
 
 def run_shown(result: RunResult) -> dict[str, str]:
-    """What there is to see of a run.
-
-    Args:
-        result: What came of it.
-
-    Returns:
-        Its picture by MIME type.
-    """
+    """What there is to see of a run."""
     drawn = _drawn(result)
     outline = drawn.get("text/plain", "").rstrip()
     picture = drawn.get("text/html") or (f"<pre>{escape(outline)}</pre>" if outline else "")

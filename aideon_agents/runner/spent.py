@@ -19,16 +19,7 @@ _log = logging.getLogger("aideon_agents.runner")
 
 
 def spent_on(ledger: Ledger, run_id: str, *, told: bool = False) -> Cost:
-    """What a run has cost so far.
-
-    Args:
-        ledger: Where its calls are.
-        run_id: The run.
-        told: The caller tells already what is wrong with the ledger.
-
-    Returns:
-        Its cost; where the ledger cannot be read, a lower bound of nothing.
-    """
+    """What a run has cost so far."""
     try:
         return run_cost(ledger, run_id)
     except (LedgerError, RunNotFound) as refused:
@@ -46,13 +37,7 @@ def spent_on(ledger: Ledger, run_id: str, *, told: bool = False) -> Cost:
 
 
 def has_called(ledger: Ledger, run_id: str, *, otherwise: bool) -> bool:
-    """Whether a model was called for a run.
-
-    Args:
-        ledger: Where its calls are.
-        run_id: The run.
-        otherwise: What is said where the ledger cannot be read.
-    """
+    """Whether a model was called for a run."""
     try:
         return bool(ledger.calls(run_id))
     except LedgerError:

@@ -25,14 +25,7 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Tells the story of one run.
-
-    Args:
-        graph: The root of the run.
-        spent: What a node has cost so far, by its path; None: it called no model.
-        done: Ids of tasks that came to their end before the run was resumed: LangGraph announces
-            them once more, and does not run them.
-    """
+    """Tells the story of one run."""
 
     def __init__(
         self,
@@ -46,16 +39,7 @@ class Watcher:
         self._tasks: dict[str, Place] = {}
 
     def heard(self, namespace: Names, mode: str, said: Any) -> Iterator[Event]:
-        """Translate one part of LangGraph's stream.
-
-        Args:
-            namespace: The graph that it comes from.
-            mode: The stream mode that it belongs to.
-            said: What it carries.
-
-        Yields:
-            The events that it stands for; most parts stand for none.
-        """
+        """Translate one part of LangGraph's stream."""
         if mode == "messages":
             yield from _token(*said)
         elif mode == "custom":

@@ -60,19 +60,7 @@ class Site:
 
 
 def root(step: AnyStep, site: Site, name: str) -> Graph:
-    """Build a task file's graph.
-
-    Args:
-        step: What stands at its root.
-        site: The root's.
-        name: What the graph is called.
-
-    Returns:
-        A compiled graph.
-
-    Raises:
-        TargetError: A builder refused a step; the message names the step and its line.
-    """
+    """Build a task file's graph."""
     if isinstance(step, AgentStep):
         return sequential(_node(step, site), name=name)
     return _pattern(step, site, name)

@@ -36,15 +36,7 @@ class Document:
     """Whether numbers and booleans are such already, as in JSON, or text, as in YAML."""
 
     def error(self, place: Place, what: str) -> TargetError:
-        """The one line about a field.
-
-        Args:
-            place: The field.
-            what: What is wrong with it, and what to write instead.
-
-        Returns:
-            The error, to be raised.
-        """
+        """The one line about a field."""
         return complaint(self.path, self.line(place), place, what)
 
     def line(self, place: Place) -> int:
@@ -62,26 +54,14 @@ def complaint(path: Path, line: int, place: Place, what: str) -> TargetError:
 
 
 class Fields:
-    """The lines of a file's fields, as they are found, within bounds.
-
-    Args:
-        path: The file.
-    """
+    """The lines of a file's fields, as they are found, within bounds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: dict[Place, int] = {}
 
     def found(self, place: Place, line: int) -> None:
-        """Take a field down.
-
-        Args:
-            place: The field.
-            line: Where it is, from 1.
-
-        Raises:
-            TargetError: The file has it twice, is nested too deeply, or too large.
-        """
+        """Take a field down."""
         if place in self.lines:
             first = self.lines[place]
             raise complaint(

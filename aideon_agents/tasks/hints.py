@@ -12,16 +12,7 @@ _SHOWN = 60
 
 
 def nearest(word: str, known: Iterable[str], *, of: str = "there are") -> str:
-    """Name what was probably meant, or all there is.
-
-    Args:
-        word: What was written.
-        known: What may be written.
-        of: What introduces the list of all.
-
-    Returns:
-        `did you mean agent?`, or `there are a, b, c`.
-    """
+    """Name what was probably meant, or all there is."""
     words = sorted(known)
     near = difflib.get_close_matches(word[:_SHOWN], words, n=3)
     if near:

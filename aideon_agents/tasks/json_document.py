@@ -17,18 +17,7 @@ _DECODER = json.JSONDecoder()
 
 
 def read(path: Path, text: str) -> Document:
-    """Read a JSON file.
-
-    Args:
-        path: The file, for errors.
-        text: What it contains.
-
-    Returns:
-        Its values and lines. An empty file's value is None.
-
-    Raises:
-        TargetError: It is not JSON, or has a key twice, or far too much.
-    """
+    """Read a JSON file."""
     if not text.strip():
         return Document(path, None, {}, typed=True)
     try:

@@ -29,19 +29,7 @@ if TYPE_CHECKING:
 
 
 def graph(path: Path, content: bytes, name: str) -> Graph:
-    """The graph that a file holds under a name.
-
-    Args:
-        path: The file.
-        content: What it contains.
-        name: Of a graph, a node, or a function without arguments that returns one.
-
-    Returns:
-        A compiled graph.
-
-    Raises:
-        TargetError: The file cannot be run, or has nothing of the kind; the message says where.
-    """
+    """The graph that a file holds under a name."""
     module = execute(path, content)
     if not hasattr(module, name):
         graphs = [key for key, value in vars(module).items() if isinstance(value, Runnable)]
@@ -70,18 +58,7 @@ def _called(maker: FunctionType, path: Path) -> Any:
 
 
 def execute(path: Path, content: bytes) -> ModuleType:
-    """Run a file as a module of its own.
-
-    Args:
-        path: The file; its folder is importable while it runs.
-        content: What it contains.
-
-    Returns:
-        The module, which nothing else can import.
-
-    Raises:
-        TargetError: It raises or exits; the message names the line.
-    """
+    """Run a file as a module of its own."""
     name = f"aideon_workflow_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = ModuleSpec(name, SourceFileLoader(name, str(path)), origin=str(path))
     spec.has_location = True

@@ -30,18 +30,7 @@ _MAX_BYTES = 262_144
 
 
 def read(path: Path, content: bytes) -> Document:
-    """Read a task file's values.
-
-    Args:
-        path: The file; its ending says whether it is JSON.
-        content: What it contains, text in UTF-8.
-
-    Returns:
-        The values, not yet checked, and their lines.
-
-    Raises:
-        TargetError: It is neither YAML nor JSON, empty, or no task file at all.
-    """
+    """Read a task file's values."""
     if len(content) > _MAX_BYTES:
         raise complaint(path, 1, (), f"{len(content):,} bytes are too many: at most {_MAX_BYTES:,}")
     text = content.decode("utf-8-sig")
@@ -60,17 +49,7 @@ def read(path: Path, content: bytes) -> Document:
 
 
 def check(document: Document) -> AnyStep:
-    """Check a task file's values.
-
-    Args:
-        document: What the file says.
-
-    Returns:
-        The step at its root.
-
-    Raises:
-        TargetError: Naming the first field that is wrong, its line, and what it can be.
-    """
+    """Check a task file's values."""
     try:
         return _STEP.validate_python(document.values, strict=document.typed)
     except ValidationError as error:

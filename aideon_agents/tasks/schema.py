@@ -12,11 +12,7 @@ _ID = "https://github.com/AllienNova/aideon-agents/task-file.schema.json"
 
 
 def json_schema() -> dict[str, Any]:
-    """What an editor needs to check task files.
-
-    Returns:
-        A JSON Schema, draft 2020-12, for the values of a JSON or YAML 1.2 reader.
-    """
+    """What an editor needs to check task files."""
     made = TypeAdapter[Any](Step).json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

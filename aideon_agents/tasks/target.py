@@ -41,20 +41,7 @@ class Target:
 
 
 def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
-    """Find a workflow and build its graph.
-
-    Args:
-        address: `file.py:name`, `file.py`, a task file, or the name of a ready-made workflow.
-        check_model: Is given the role and the model of each step in a task file that names one,
-            and raises a UserError about a wrong one: the message then says where it stands. None:
-            models are checked where the graph is run.
-
-    Returns:
-        The target.
-
-    Raises:
-        TargetError: There is none, or its file does not give a graph; the message says where.
-    """
+    """Find a workflow and build its graph."""
     path, attribute = _split(address)
     name = None
     if "/" not in address and not attribute and path.suffix not in _SUFFIXES:
@@ -72,11 +59,7 @@ def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
 
 
 def ready_made() -> dict[str, Path]:
-    """The workflows that can be named without a path.
-
-    Returns:
-        Files by name; those of the working directory hide those of the wheel.
-    """
+    """The workflows that can be named without a path."""
     folders = (_gallery(), Path("workflows"))
     suffixes = reversed(_SUFFIXES)  # of two files with one name, the Python one is meant
     patterns = [f"[!_]*{suffix}" for suffix in suffixes]

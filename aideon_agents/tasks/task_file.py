@@ -31,19 +31,7 @@ class Made:
 
 
 def load(path: Path, content: bytes, check_model: ModelCheck | None = None) -> Made:
-    """Build the graph that a task file describes.
-
-    Args:
-        path: The file; tools are looked up beside it.
-        content: What it contains, text in UTF-8.
-        check_model: Refuses a model that a step names; None: none is refused here.
-
-    Returns:
-        The graph and what belongs to it.
-
-    Raises:
-        TargetError: One line with the file, the line, the field, and what to write instead.
-    """
+    """Build the graph that a task file describes."""
     document = reading.read(path, content)
     step = reading.check(document)
     files = ToolFiles(path.parent)

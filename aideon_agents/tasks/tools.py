@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class ToolFiles:
-    """Loads each file once, however many tools come from it.
-
-    Args:
-        folder: What addresses are relative to.
-    """
+    """Loads each file once, however many tools come from it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -32,17 +28,7 @@ class ToolFiles:
         return tuple(content for _, content in self._loaded.values())
 
     def tool(self, address: str) -> Any:
-        """Find a tool.
-
-        Args:
-            address: `file.py:function`.
-
-        Returns:
-            The function, or the LangChain tool.
-
-        Raises:
-            TargetError: There is no such file, it cannot be loaded, or it has no such tool.
-        """
+        """Find a tool."""
         file, _, name = address.rpartition(":")
         path = self._folder / file
         module = self._module(path)

@@ -16,18 +16,7 @@ _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 
 
 def read(path: Path, text: str) -> Document:
-    """Read a YAML file.
-
-    Args:
-        path: The file, for errors.
-        text: What it contains.
-
-    Returns:
-        Its values and lines. An empty file's value is None.
-
-    Raises:
-        TargetError: It is not YAML, or has a key twice, tags, or far too much.
-    """
+    """Read a YAML file."""
     reader = _Reader(path)
     try:
         root = yaml.compose(text, yaml.BaseLoader)

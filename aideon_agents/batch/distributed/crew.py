@@ -33,18 +33,7 @@ if TYPE_CHECKING:
 
 
 class Crew:
-    """What runs the items of one batch in this process.
-
-    Args:
-        book: The ledger.
-        batch: The batch.
-        settings: This worker's own: keys come from nowhere else.
-        saver: What keeps items' states.
-        in_flight: The worker's, where what is run stands for as long as it is.
-
-    Raises:
-        UserError: It cannot be run here; the message says why.
-    """
+    """What runs the items of one batch in this process."""
 
     def __init__(
         self,
@@ -94,15 +83,7 @@ class Crew:
         return told == (self.batch.work, self.batch.item_limit_nanousd)
 
     async def run(self, item: Item) -> None:
-        """Run an item, unless it has ended, is somebody else's, or waits for an answer.
-
-        Args:
-            item: What it is.
-
-        Raises:
-            PutBack: It was cut off, and somebody else is to go on with it.
-            LedgerError: The ledger cannot be written.
-        """
+        """Run an item, unless it has ended, is somebody else's, or waits for an answer."""
         row = self._row(item)
         if row is not None and row.status in batch_items.DONE:
             return

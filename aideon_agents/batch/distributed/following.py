@@ -62,11 +62,7 @@ class Following:
     _said: set[str] = dataclasses.field(default_factory=set[str], init=False)
 
     async def run(self) -> None:
-        """Queue what is not finished, and follow until nothing more is done.
-
-        Raises:
-            RunError: OUT or the ledger cannot be written any more, or ITEMS has changed.
-        """
+        """Queue what is not finished, and follow until nothing more is done."""
         database = queue.needs_server(self.book)
         app = queue.app_for(database)
         async with queue.opened(app, database):

@@ -33,11 +33,7 @@ class Lease:
         return _now() > self._until
 
     def renewed(self, asked_at: float) -> None:
-        """Count from when the sign of life was sent, not from when it was received.
-
-        Args:
-            asked_at: As `clock` gives it.
-        """
+        """Count from when the sign of life was sent, not from when it was received."""
         self._until = asked_at + queue.GONE - queue.BEAT
 
     @staticmethod
@@ -62,12 +58,7 @@ class Away(LimitError):  # noqa: N818 - it says what happened
 
 
 class WorkersLedger(Ledger):
-    """A ledger in which no call begins once the lease is over.
-
-    Args:
-        place: The database.
-        **more: As for `Ledger`.
-    """
+    """A ledger in which no call begins once the lease is over."""
 
     def __init__(self, place: Any, **more: Any) -> None:
         super().__init__(place, **more)

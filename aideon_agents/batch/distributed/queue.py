@@ -48,31 +48,14 @@ class PutBack(Exception):  # noqa: N818 - it says what becomes of the job
 
 
 def needs_server(ledger: Ledger) -> PostgresDatabase:
-    """The database of a ledger that can hold a queue.
-
-    Args:
-        ledger: The ledger.
-
-    Returns:
-        Its database.
-
-    Raises:
-        UserError: It is a file.
-    """
+    """The database of a ledger that can hold a queue."""
     if not isinstance(ledger.database, PostgresDatabase):
         refuse_file(ledger.database.name)
     return ledger.database
 
 
 def refuse_file(name: object) -> NoReturn:
-    """Refuse a ledger that can hold no queue.
-
-    Args:
-        name: Of the file.
-
-    Raises:
-        UserError: Always.
-    """
+    """Refuse a ledger that can hold no queue."""
     raise UserError(
         f"the distributed engine needs a ledger on Postgres, and {name} is a file: set "
         "AIDEON_LEDGER=postgresql://user:password@host:5432/database"
@@ -116,18 +99,7 @@ class Jobs(manager.JobManager):
 def app_for(
     database: PostgresDatabase, run: Callable[[jobs.Job], Awaitable[None]] | None = None
 ) -> procrastinate.App:
-    """Procrastinate's entrance to the queues beside a ledger. Their tables are made when missing.
-
-    Args:
-        database: The ledger's.
-        run: What a worker does with a job; None: it is nobody's worker.
-
-    Returns:
-        The app, not yet open.
-
-    Raises:
-        LedgerError: The tables cannot be made.
-    """
+    """Procrastinate's entrance to the queues beside a ledger. Their tables are made when missing."""
     _make_tables(database)
     connector = procrastinate.PsycopgConnector(
         kwargs=dict(database.address.parameters), min_size=1, max_size=_POOL
@@ -157,17 +129,7 @@ class _Again(procrastinate.BaseRetryStrategy):
 async def enqueue(
     app: procrastinate.App, batch_id: str, items: Sequence[Item], inputs: Mapping[str, Any]
 ) -> int:
-    """Queue items, except for those that are queued.
-
-    Args:
-        app: Open.
-        batch_id: Their batch.
-        items: What can be run.
-        inputs: Of all of them; their own come first.
-
-    Returns:
-        How many were added.
-    """
+    """Queue items, except for those that are queued."""
     locks = {_lock(batch_id, item.position): item for item in items}
     rows = await app.connector.execute_query_all_async(_THERE, locks=list(locks))
     there = {row["lock"] for row in rows}
@@ -215,14 +177,7 @@ def remove_waiting(ledger: Ledger, batch_id: str) -> None:
 
 
 def rescue(ledger: Ledger) -> int:
-    """Give the items of workers that are gone to others.
-
-    Args:
-        ledger: Beside which the queues are.
-
-    Returns:
-        How many.
-    """
+    """Give the items of workers that are gone to others."""
     return ledger.database.write(_RESCUE, {"prefix": _PREFIX, "gone": GONE})
 
 

@@ -24,18 +24,7 @@ _PYTHON = ".py"
 
 
 def sendable(address: str | None, content_hash: str | None) -> tuple[str, str]:
-    """Refuse a workflow that no worker could find.
-
-    Args:
-        address: Of its file; None: it is a graph that was at hand.
-        content_hash: Of the file.
-
-    Returns:
-        The same.
-
-    Raises:
-        UserError: It has no address, or one that leads out of the working directory.
-    """
+    """Refuse a workflow that no worker could find."""
     if address is None or content_hash is None:
         raise UserError(
             "workers load a workflow by its address, and this graph has none: put it into a file, "
@@ -47,20 +36,7 @@ def sendable(address: str | None, content_hash: str | None) -> tuple[str, str]:
 def found(
     address: str, content_hash: str, settings: Settings, chosen: Collection[str]
 ) -> tasks.Target:
-    """Load a batch's workflow from this worker's folder.
-
-    Args:
-        address: As it was sent.
-        content_hash: Of the file that the batch was started with.
-        settings: Say which models are known here.
-        chosen: Roles whose models the batch replaces.
-
-    Returns:
-        The workflow.
-
-    Raises:
-        UserError: It is not there, is another version, or cannot be loaded.
-    """
+    """Load a batch's workflow from this worker's folder."""
     path = _file(_inside(address))
     if path is not None:
         _refuse_other(path, hashlib.sha256(path.read_bytes()).hexdigest(), content_hash)

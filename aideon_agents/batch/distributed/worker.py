@@ -50,16 +50,7 @@ _NEVER = 1e6
 
 
 class Worker:
-    """Runs items, many at once.
-
-    Args:
-        settings: Its environment: the ledger that it works for, and its own keys.
-        at_once: How many items.
-        tell: Is given one line about whatever a person should know.
-
-    Raises:
-        UserError: There is no ledger on Postgres, or it cannot be used.
-    """
+    """Runs items, many at once."""
 
     def __init__(self, settings: Settings, at_once: int, tell: Callable[[str], object]) -> None:
         self._settings = settings
@@ -102,11 +93,7 @@ class Worker:
         self._interrupt()
 
     async def work(self) -> None:
-        """Run items until it is to leave.
-
-        Raises:
-            LedgerError: The server cannot be reached at the start.
-        """
+        """Run items until it is to leave."""
         loop = asyncio.get_running_loop()
         beating = threading.Thread(
             target=self._beat, args=[loop], name="aideon-worker-beat", daemon=True

@@ -52,21 +52,7 @@ def page(
     theme: Theme = "auto",
     depth: int | None = None,
 ) -> str:
-    """A run, or a graph alone, as a page that needs nothing else.
-
-    Args:
-        topology: The graph, all levels of it; None: it is not known, and none is drawn.
-        record: What is known of the run; None: the page is about the graph alone.
-        annotate: What is said of the graph, or of the graph with some groups folded.
-        theme: What the page begins with; a reader may change it.
-        depth: How many levels of groups it opens with; None: all.
-
-    Returns:
-        HTML.
-
-    Raises:
-        UserError: The extra for pictures is not installed.
-    """
+    """A run, or a graph alone, as a page that needs nothing else."""
     shown = views(topology) if topology else []
     told = summary(record) if record else without_run(topology.name if topology else "")
     values = {
@@ -87,16 +73,7 @@ def contents(record: Record) -> Iterable[str]:
 
 
 def written(values: dict[str, Any], contents: Iterable[str], *, live: bool = False) -> str:
-    """A page of what its script is given.
-
-    Args:
-        values: JSON values: a `summary`, `fields`, `calls` and `views`.
-        contents: As `contents` makes them.
-        live: Whether the page is to ask its server what has changed since.
-
-    Returns:
-        HTML.
-    """
+    """A page of what its script is given."""
     script, sheet = _script(), _sheet()
     return _read("template.html").substitute(
         policy=policy(live=live),

@@ -52,13 +52,7 @@ class _Part:
 
 
 class Live:
-    """A run on its way.
-
-    Args:
-        ledger: Where it is written.
-        run_id: The run, which need not have begun.
-        topology: Its graph; None: none is drawn.
-    """
+    """A run on its way."""
 
     def __init__(self, ledger: str, run_id: str, topology: Topology | None) -> None:
         self._url = ledger
@@ -114,15 +108,7 @@ class Live:
         self._news.notify_all()
 
     def page(self, viewer: int, *, patience: float = 5.0) -> str | None:
-        """A page of what is known now, which asks for the changes.
-
-        Args:
-            viewer: The page's number, which it names when it asks.
-            patience: Seconds to wait for the run to begin.
-
-        Returns:
-            HTML; None: there is no such run.
-        """
+        """A page of what is known now, which asks for the changes."""
         until = time.monotonic() + patience
         while not self._refresh(at_once=True):
             if self._over or time.monotonic() > until:
@@ -135,15 +121,7 @@ class Live:
             return written(values, contents, live=True)
 
     def changes(self, seen: int, patience: float) -> Change | None:
-        """What has changed since.
-
-        Args:
-            seen: What a page has seen.
-            patience: Seconds to wait for something to happen; then the ledger is read anyway.
-
-        Returns:
-            The changes; None: there are none yet.
-        """
+        """What has changed since."""
         with self._news:
             self._news.wait_for(lambda: self._over or self._heard > self._read, patience)
         self._refresh()

@@ -100,15 +100,7 @@ class Record:
 
 
 def recorded(ledger: Ledger, run: Run) -> Record:
-    """Everything that the ledger knows of a run.
-
-    Args:
-        ledger: Where it is written.
-        run: Its row.
-
-    Returns:
-        The run, its calls, and what was recorded of them.
-    """
+    """Everything that the ledger knows of a run."""
     return Record(
         run=run,
         cost=run_cost(ledger, run.run_id),
@@ -118,14 +110,7 @@ def recorded(ledger: Ledger, run: Run) -> Record:
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """What is said of the run as a whole, and of its nodes.
-
-    Args:
-        record: The run.
-
-    Returns:
-        JSON values: `run`, `totals`, `nodes`, `results` and `spans`.
-    """
+    """What is said of the run as a whole, and of its nodes."""
     results = record.run.results or {}
     ended = record.run.ended_at
     return {
@@ -139,14 +124,7 @@ def summary(record: Record) -> dict[str, Any]:
 
 
 def without_run(name: str) -> dict[str, Any]:
-    """What is said where there is a graph and no run.
-
-    Args:
-        name: The graph's.
-
-    Returns:
-        As `summary` gives it.
-    """
+    """What is said where there is a graph and no run."""
     unknown = dict.fromkeys((*_OF_THE_RUN, "duration_ms"))
     return {
         "run": unknown | {"workflow": name, "rehearsed": False},
@@ -158,14 +136,7 @@ def without_run(name: str) -> dict[str, Any]:
 
 
 def rows(record: Record) -> list[list[Any]]:
-    """The calls of a run.
-
-    Args:
-        record: The run.
-
-    Returns:
-        A list for each, as `FIELDS` has it.
-    """
+    """The calls of a run."""
     began = datetime.fromisoformat(record.run.started_at)
     return [
         [
@@ -178,14 +149,7 @@ def rows(record: Record) -> list[list[Any]]:
 
 
 def said(content: Content) -> str:
-    """What one call asked and was answered, as a line of JSON.
-
-    Args:
-        content: The recorded content.
-
-    Returns:
-        One line: a page reads only those that somebody looks at.
-    """
+    """What one call asked and was answered, as a line of JSON."""
     return json.dumps([content.call_id, content.prompt, content.answer], ensure_ascii=False)
 
 

@@ -42,15 +42,7 @@ class View:
 
 
 def views(topology: Topology, *, by_level: bool = False) -> list[View]:
-    """The states that a reader can choose from.
-
-    Args:
-        topology: The graph, all of it open.
-        by_level: Fold whole levels alone, however few groups there are.
-
-    Returns:
-        The open graph first. Every way to fold its groups where there are few.
-    """
+    """The states that a reader can choose from."""
     inside = _inside(topology)
     most = 1 if by_level else min(MOST, _NODES // len(topology.nodes))
     states = _ways(inside, None, most)
@@ -61,15 +53,7 @@ def views(topology: Topology, *, by_level: bool = False) -> list[View]:
 
 
 def outermost(topology: Topology, depth: int) -> set[str]:
-    """The groups to fold so that no more than some levels are open.
-
-    Args:
-        topology: The graph.
-        depth: How many levels stay open, 0 for none.
-
-    Returns:
-        Their ids.
-    """
+    """The groups to fold so that no more than some levels are open."""
     levels: dict[str | None, int] = {None: 0}
     for group in topology.groups:
         levels[group.id] = levels[group.parent] + 1

@@ -33,14 +33,7 @@ NOTABLE_SHARE = 0.05
 
 
 def retries(cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find models whose second tries cost much.
-
-    Args:
-        cells: The calls, added up.
-
-    Yields:
-        A recommendation for every model whose retries are a notable share of the cost.
-    """
+    """Find models whose second tries cost much."""
     whole = nanousd_in(cells)
     for model, own in grouped(cells, lambda cell: cell.model).items():
         again = [cell for cell in own if cell.retry]
@@ -68,16 +61,7 @@ def retries(cells: Sequence[Cell]) -> Iterator[Advice]:
 
 
 def fallbacks(ledger: Ledger, selection: Selection, cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find nodes that are often answered by another model than their first.
-
-    Args:
-        ledger: Where the calls are.
-        selection: Which calls.
-        cells: The same calls, added up.
-
-    Yields:
-        A recommendation for every node whose fallbacks are a notable share of the cost.
-    """
+    """Find nodes that are often answered by another model than their first."""
     whole = nanousd_in(cells)
     for node, own in grouped(cells, lambda cell: cell.node).items():
         second = [cell for cell in own if cell.fallback]

@@ -85,15 +85,7 @@ class Cell:
 
 
 def cells(ledger: Ledger, selection: Selection) -> list[Cell]:
-    """Add up the calls that advice is asked about.
-
-    Args:
-        ledger: Where they are.
-        selection: Which calls.
-
-    Returns:
-        Their cells, in an order that does not depend on the database.
-    """
+    """Add up the calls that advice is asked about."""
     found = ledger.select(
         f"""
         SELECT calls.node_path AS node, calls.role AS role, {MODEL} AS model,

@@ -36,18 +36,7 @@ def cheaper_models(
     cells: Sequence[Cell],
     rungs: Mapping[str, Sequence[str]],
 ) -> Iterator[Advice]:
-    """Find dear nodes that a cheaper model of the catalog may do as well for.
-
-    Args:
-        ledger: Where the calls are.
-        selection: Which calls.
-        cells: The same calls, added up.
-        rungs: The catalog's models by rung, the cheapest rung first.
-
-    Yields:
-        A recommendation for every node with a large share of the cost whose calls all went to a
-        dearer rung than one whose model answered the same role often and without a failure.
-    """
+    """Find dear nodes that a cheaper model of the catalog may do as well for."""
     rung_of = {name: rung for rung, names in rungs.items() for name in names}
     steps = list(rungs)
     whole = nanousd_in(cells)

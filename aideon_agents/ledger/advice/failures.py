@@ -47,14 +47,7 @@ _REMEDY = "put another model first with --model ROLE=provider:model"
 
 
 def failing_models(cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find models that fail often.
-
-    Args:
-        cells: The calls, added up.
-
-    Yields:
-        A recommendation for every model of whose calls many failed.
-    """
+    """Find models that fail often."""
     for model, own in grouped(cells, lambda cell: cell.model).items():
         calls, failed = calls_in(own), [cell for cell in own if cell.failed]
         count = calls_in(failed)
@@ -83,15 +76,7 @@ def failing_models(cells: Sequence[Cell]) -> Iterator[Advice]:
 
 
 def cut_short(cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find nodes whose answers meet their limit.
-
-    Args:
-        cells: The calls, added up.
-
-    Yields:
-        A recommendation for every node of whose answers many ended at `max_tokens`. Answers that
-        were given less room to fit a budget are left out: that limit is the budget's.
-    """
+    """Find nodes whose answers meet their limit."""
     for node, own in grouped(cells, lambda cell: cell.node).items():
         answered = [cell for cell in own if cell.status == "ok" and not cell.shortened]
         cut = [cell for cell in answered if cell.finish_reason.lower() in _CUT]
@@ -118,14 +103,7 @@ def cut_short(cells: Sequence[Cell]) -> Iterator[Advice]:
 
 
 def unknown_costs(cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find calls whose cost nobody knows. One is enough: it makes every total a lower bound.
-
-    Args:
-        cells: The calls, added up.
-
-    Yields:
-        A recommendation for every model with such calls.
-    """
+    """Find calls whose cost nobody knows. One is enough: it makes every total a lower bound."""
     whole = calls_in(cells)
     for model, own in grouped(cells, lambda cell: cell.model).items():
         unknown = [cell for cell in own if cell.known < cell.calls]

@@ -22,17 +22,7 @@ if TYPE_CHECKING:
 def advice(
     ledger: Ledger, selection: Selection, rungs: Mapping[str, Sequence[str]]
 ) -> tuple[Advice, ...]:
-    """What the figures of some calls advise.
-
-    Args:
-        ledger: Where the calls are.
-        selection: Which calls.
-        rungs: The catalog's models, `provider:model`, by rung, the cheapest rung first.
-
-    Returns:
-        Recommendations by the money they are about, the most first; ahead of them what makes all
-        other figures lower bounds. Empty: nothing is beyond its threshold.
-    """
+    """What the figures of some calls advise."""
     known = cells(ledger, selection)
     weighed = [
         *cheaper_models(ledger, selection, known, rungs),

@@ -20,18 +20,7 @@ if TYPE_CHECKING:
 def at_price_of(
     ledger: Ledger, selection: Selection, name: str, node: str, *, fallbacks: bool = False
 ) -> Against | None:
-    """The same tokens at another model's price.
-
-    Args:
-        ledger: Where the calls are.
-        selection: Which calls.
-        name: The other model, `provider:model`.
-        node: The node path whose calls.
-        fallbacks: Only those that went to a fallback.
-
-    Returns:
-        What they come to; None: the model has no known price.
-    """
+    """The same tokens at another model's price."""
     try:
         model = PricedModel(name)
     except ModelNameError:
@@ -51,17 +40,7 @@ def at_price_of(
 
 
 def saved_by_cache(provider: str, model: str, tokens: int, at: str) -> int:
-    """How much less a prompt costs when it is read from the provider's cache.
-
-    Args:
-        provider: Our name of the provider.
-        model: The model.
-        tokens: The prompt's.
-        at: When, as a row has it.
-
-    Returns:
-        Nano-dollars; 0 where the price list has no price for cached tokens, or none at all.
-    """
+    """How much less a prompt costs when it is read from the provider's cache."""
     moment = datetime.fromisoformat(at)
     fresh = price(provider, model, Usage(input_tokens=tokens, output_tokens=0), moment)
     usage = Usage(input_tokens=tokens, output_tokens=0, cache_read_tokens=tokens)

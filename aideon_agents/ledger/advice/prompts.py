@@ -28,17 +28,7 @@ NOTABLE_SHARE = 0.05
 
 
 def repeated_input(ledger: Ledger, selection: Selection, whole: int) -> Iterator[Advice]:
-    """Find nodes that send the same again without the provider's cache.
-
-    Args:
-        ledger: Where the calls are.
-        selection: Which calls.
-        whole: What all of them cost, in nano-dollars.
-
-    Yields:
-        A recommendation for every node and model where reading the repetition from the cache, at
-        that model's price for it, would be a notable share of the cost.
-    """
+    """Find nodes that send the same again without the provider's cache."""
     found = ledger.select(
         f"""
         SELECT node, provider, model, COUNT(*) AS runs, SUM(calls) AS calls,

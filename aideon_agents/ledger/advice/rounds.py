@@ -43,13 +43,6 @@ def last_rounds(ledger: Ledger, selection: Selection) -> Iterator[Advice]:
 
     A row does not hold how many rounds a loop may take, so the last one is the highest that any
     of the workflow's runs went to.
-
-    Args:
-        ledger: Where the runs are.
-        selection: Which calls.
-
-    Yields:
-        A recommendation for every such workflow.
     """
     found = ledger.select(
         f"""

@@ -54,16 +54,7 @@ class Standing:
 
 
 def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Standing]:
-    """Every limit that holds for a call.
-
-    Args:
-        tx: A transaction, where accounts are to be opened; else anything that reads.
-        place: What the call is counted by.
-        opens: Open the accounts that are missing; if not, leave their limits out.
-
-    Returns:
-        The run's own limits, and the standing ones.
-    """
+    """Every limit that holds for a call."""
     own = _own(place)
     limits = [
         (scope, account, row["limit_nanousd"], bool(row["warns"]))
@@ -95,16 +86,7 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
 
 
 def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
-    """Open an account with what counts in it already; one that is open only takes the limit.
-
-    Args:
-        tx: A transaction.
-        account: The account.
-        limit: A limit of its own, in nano-dollars; None: it has none, or keeps the one it has.
-
-    Returns:
-        Its row.
-    """
+    """Open an account with what counts in it already; one that is open only takes the limit."""
     for row in _rows(tx, {account.key}).values():
         if limit is not None:
             tx.later(_LIMIT, {"account": account.key, "limit": limit})
@@ -127,25 +109,13 @@ def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
 
 
 def begun(tx: Statements, account: Account, limit: int) -> None:
-    """Open the account of something that begins now: there is nothing to add up.
-
-    Args:
-        tx: A transaction.
-        account: The account.
-        limit: Its limit, in nano-dollars.
-    """
+    """Open the account of something that begins now: there is nothing to add up."""
     row = {"account": account.key, "limit_nanousd": limit, "spent_nanousd": 0, "held_nanousd": 0}
     tx.later(_OPEN, row)
 
 
 def limited(tx: Statements, account: Account, limit: int | None) -> None:
-    """Give an account another limit of its own, or none.
-
-    Args:
-        tx: A transaction.
-        account: The account.
-        limit: In nano-dollars; None: nothing of its own limits it any more.
-    """
+    """Give an account another limit of its own, or none."""
     if limit is None:
         tx.later("DELETE FROM accounts WHERE account = :account", {"account": account.key})
     else:
@@ -165,16 +135,7 @@ def add(tx: Statements, keys: Iterable[str], *, spent: int = 0, held: int = 0) -
 
 
 def crossed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> list[Alert]:
-    """Those of some limits that have passed a threshold since anybody was told.
-
-    Args:
-        tx: The transaction that settles a call: of several processes one finds each crossing.
-        limits: Those that hold for the call, as they stand now.
-        run_id: Its run; None: it has none.
-
-    Returns:
-        One alert for each limit, with the highest threshold that it has passed.
-    """
+    """Those of some limits that have passed a threshold since anybody was told."""
     found: list[Alert] = []
     for one in limits:
         percent = reached(one.spent, one.limit)
@@ -195,15 +156,7 @@ def crossed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> l
 
 
 def are_near(limits: Iterable[Standing], percent: int) -> bool:
-    """Whether so much of an enforced limit of the run, the day or the month is spent.
-
-    Args:
-        limits: How they stand.
-        percent: Of the limit.
-
-    Returns:
-        Whether any of them is.
-    """
+    """Whether so much of an enforced limit of the run, the day or the month is spent."""
     return any(
         one.spent * 100 >= one.limit * percent and one.name in {"run", "day", "month"}
         for one in limits

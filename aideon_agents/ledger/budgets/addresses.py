@@ -44,14 +44,7 @@ class Channel:
     """Holds the address."""
 
     def take(self, alert: Alert) -> str | None:
-        """Deliver an alert, waiting for the answer.
-
-        Args:
-            alert: What to say.
-
-        Returns:
-            None when it was taken; else why not, without the address.
-        """
+        """Deliver an alert, waiting for the answer."""
         from apprise import Apprise  # noqa: PLC0415 - optional, and slow to import
 
         with _HUSH.listening() as heard:
@@ -88,14 +81,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> Channels:
-    """Read the addresses of a folder. Nobody is contacted.
-
-    Args:
-        folder: The ledger's.
-
-    Returns:
-        The channels, and what is wrong with their files.
-    """
+    """Read the addresses of a folder. Nobody is contacted."""
     found = files(folder)
     if not found:
         return Channels()
@@ -112,11 +98,7 @@ class _Hush(logging.Filter):
 
     @contextlib.contextmanager
     def listening(self) -> Generator[list[str]]:
-        """Hear the warnings and errors of apprise and its clients instead of having them logged.
-
-        Yields:
-            What was said. It may hold addresses.
-        """
+        """Hear the warnings and errors of apprise and its clients instead of having them logged."""
         logging.getLogger("apprise")  # what it says while it is imported as well
         for name, logger in dict(logging.root.manager.loggerDict).items():
             if name.partition(".")[0] in _TALKERS and isinstance(logger, logging.Logger):

@@ -21,17 +21,7 @@ _MOST = Decimal(10**9)
 
 
 def nanousd(amount: Amount) -> int:
-    """An amount of US dollars in whole nano-dollars.
-
-    Args:
-        amount: At least 0, with at most nine decimal places; text may begin with `$`.
-
-    Returns:
-        Billionths of a dollar.
-
-    Raises:
-        UserError: It is no such amount.
-    """
+    """An amount of US dollars in whole nano-dollars."""
     text = str(amount).strip().removeprefix("$")
     try:
         value = Decimal(text)

@@ -38,10 +38,6 @@ def tell(alerts: Iterable[Alert], folder: Path | None) -> None:
     """Log alerts, and hand them to the channels whose addresses stand in a folder.
 
     Nothing is waited for, and nothing is raised.
-
-    Args:
-        alerts: What to tell, in this order.
-        folder: The ledger's; None: there is only the log.
     """
     with contextlib.suppress(Exception):  # of a log handler, say: the call is paid, and must end
         told = list(alerts)
@@ -52,15 +48,7 @@ def tell(alerts: Iterable[Alert], folder: Path | None) -> None:
 
 
 def channels(folder: Path | None) -> tuple[tuple[str, ...], str | None]:
-    """What alerts can be delivered by, without contacting anyone.
-
-    Args:
-        folder: The ledger's; None: there is only the log.
-
-    Returns:
-        Where each channel's address stands and whose service it is of, without the address; and
-        one line on what is wrong with their files; None: nothing.
-    """
+    """What alerts can be delivered by, without contacting anyone."""
     found = addresses.read(folder) if folder is not None else addresses.Channels()
     return tuple(one.place for one in found.usable), "; ".join(found.problems) or None
 

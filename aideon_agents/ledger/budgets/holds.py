@@ -64,17 +64,7 @@ class Settled:
 
 
 def take(tx: Statements, call_id: str, place: Place, amount: int | None) -> Refusal | Taken:
-    """Hold a call's worst case on every account that it counts in.
-
-    Args:
-        tx: A transaction. One that took nothing has changed nothing but opened accounts.
-        call_id: The call.
-        place: What it is counted by.
-        amount: Its worst case in nano-dollars; None: it has no known price.
-
-    Returns:
-        What is held; else why nothing is.
-    """
+    """Hold a call's worst case on every account that it counts in."""
     limits = accounts.standings(tx, place)
     if refused := refusal(limits, amount):
         return refused
@@ -123,17 +113,7 @@ def refusal(limits: Iterable[Standing], amount: int | None) -> Refusal | None:
 
 
 def settle(tx: Statements, call_id: str, cost: int | None, taken: Taken | None = None) -> Settled:
-    """Count a call's end. The first end counts, and corrects a hold that was given up as lost.
-
-    Args:
-        tx: The transaction that has completed its row.
-        call_id: The call.
-        cost: In nano-dollars; None: unknown, and what was held counts as spent.
-        taken: Its hold, where this process took it.
-
-    Returns:
-        What comes of it.
-    """
+    """Count a call's end. The first end counts, and corrects a hold that was given up as lost."""
     status = "unknown" if cost is None else "settled"
     if taken and tx.write(
         _END_AS_TAKEN, {"call_id": call_id, "status": status, "accounts": taken.accounts}
@@ -178,14 +158,7 @@ def renew(tx: Statements, call_ids: Iterable[str]) -> None:
 
 
 def forfeit_dead(tx: Statements) -> list[Alert]:
-    """Count the holds of processes that are gone, or silent for too long, as spent.
-
-    Args:
-        tx: A transaction.
-
-    Returns:
-        The alerts that are due.
-    """
+    """Count the holds of processes that are gone, or silent for too long, as spent."""
     now = time.time()
     is_lost = functools.lru_cache(maxsize=None)(is_gone)
     lost = [
@@ -215,16 +188,7 @@ def _end(tx: Statements, call_id: str, status: str) -> None:
 
 
 def place_of_run(tx: Statements, run_id: str | None, **of_call: Any) -> Place:
-    """What a call is counted by, as far as its run says.
-
-    Args:
-        tx: Where to read.
-        run_id: Its run; None: it has none.
-        **of_call: The other fields of `Place`.
-
-    Returns:
-        The place.
-    """
+    """What a call is counted by, as far as its run says."""
     for run in tx.select(_RUN, {"run_id": run_id}):
         return Place(run=run_id, **_of_run(run), **of_call)
     return Place(run=run_id, **of_call)

@@ -19,12 +19,7 @@ _log = logging.getLogger("aideon_agents.budgets")
 
 
 class Leases:
-    """The holds of calls that are under way here.
-
-    Args:
-        database: Where they are.
-        seconds: Between renewals.
-    """
+    """The holds of calls that are under way here."""
 
     def __init__(self, database: Database, *, seconds: float = holds.LEASE / 3) -> None:
         self._database = database

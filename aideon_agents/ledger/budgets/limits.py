@@ -31,32 +31,14 @@ class Limit:
 
 
 def set_limit(database: Database, scope: str, limit: int, *, warns: bool = False) -> None:
-    """Set a standing limit, in place of one on the same scope.
-
-    Args:
-        database: The ledger's.
-        scope: As `Scope.parse` reads it.
-        limit: In nano-dollars.
-        warns: Only warn, and refuse nothing.
-
-    Raises:
-        UserError: The scope is none.
-    """
+    """Set a standing limit, in place of one on the same scope."""
     parsed = Scope.parse(scope)
     with database.transaction() as tx:
         tx.write(_SET, {"scope": str(parsed), "limit": limit, "warns": int(warns)})
 
 
 def remove_limit(database: Database, scope: str) -> None:
-    """Remove a standing limit.
-
-    Args:
-        database: The ledger's.
-        scope: Its scope.
-
-    Raises:
-        UserError: There is none on that scope.
-    """
+    """Remove a standing limit."""
     named = str(Scope.parse(scope))
     with database.transaction() as tx:
         gone = tx.write("DELETE FROM budgets WHERE scope = :scope", {"scope": named})
@@ -66,14 +48,7 @@ def remove_limit(database: Database, scope: str) -> None:
 
 
 def limits(database: Database) -> list[Limit]:
-    """The standing limits, by scope, as they stand now.
-
-    Args:
-        database: The ledger's.
-
-    Returns:
-        Those that only warn as well.
-    """
+    """The standing limits, by scope, as they stand now."""
     found: list[Limit] = []
     with database.transaction() as tx:
         for row in tx.select("SELECT * FROM budgets ORDER BY scope", {}):

@@ -15,16 +15,7 @@ if TYPE_CHECKING:
 
 
 def losses(ledger: Ledger, run_id: str) -> dict[str, int]:
-    """The worst cases of a run's calls whose cost nobody knows.
-
-    Args:
-        ledger: Where they were held.
-        run_id: The run, by its whole id.
-
-    Returns:
-        Nano-dollars by call id, also of calls that have no row. What a dead
-        process still holds is among them: whoever looks at the budgets next counts it as spent.
-    """
+    """The worst cases of a run's calls whose cost nobody knows."""
     return {
         hold["call_id"]: hold["amount_nanousd"]
         for hold in ledger.select(_UNSETTLED, {"run_id": run_id})

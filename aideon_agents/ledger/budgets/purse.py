@@ -36,12 +36,7 @@ _NEAR = 80
 
 
 class Budgets:
-    """The budgets of one ledger, as the calls of this process meet them.
-
-    Args:
-        database: The ledger's.
-        folder: Where alert channels are written down.
-    """
+    """The budgets of one ledger, as the calls of this process meet them."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.folder = folder
@@ -63,18 +58,7 @@ class Budgets:
     def take(
         self, call_id: str, place: Place, amount: int | None, *, row: CallStart | None = None
     ) -> Refusal | None:
-        """Hold a call's worst case; see `holds.take`.
-
-        Args:
-            call_id: The call.
-            place: What it is counted by.
-            amount: Its worst case in nano-dollars; None: it has no known price.
-            row: Its row, to be begun in the same transaction: a commit less for each call. None: it
-                is begun by whoever makes it.
-
-        Returns:
-            None when it is held; else why not.
-        """
+        """Hold a call's worst case; see `holds.take`."""
         taken = self._take(call_id, place, amount, row)
         if isinstance(taken, Refusal) and taken.waits and self._is_due():
             self.forfeit_dead()
@@ -197,14 +181,7 @@ class Purse:
         return dataclasses.replace(self.of_run, at=utc_text(at), node=node_path, provider=provider)
 
     def around(self, inner: Iterable[Purse]) -> Purse:
-        """The purse of a call that runs make which were begun inside this one.
-
-        Args:
-            inner: Theirs. Of those who keep another ledger nothing is known here.
-
-        Returns:
-            One in which all their limits hold.
-        """
+        """The purse of a call that runs make which were begun inside this one."""
         places = tuple(one.of_run for one in inner if one.budgets.ledger == self.budgets.ledger)
         if not places:
             return self

@@ -90,17 +90,7 @@ class Scope:
 
     @classmethod
     def parse(cls, text: str) -> Scope:
-        """Read a scope as people write it.
-
-        Args:
-            text: Such as `day`, `run`, `user:alice` or `month:provider:openai`.
-
-        Returns:
-            The scope.
-
-        Raises:
-            UserError: It is none.
-        """
+        """Read a scope as people write it."""
         first, colon, rest = text.strip().partition(":")
         window = cast("Window", first) if first in _WINDOWS else None
         if window and not colon:
@@ -134,14 +124,7 @@ class Scope:
 
 
 def own_accounts(place: Place) -> Iterator[tuple[Scope, Account]]:
-    """The accounts of a call that may have a limit of their own, with how their scope is called.
-
-    Args:
-        place: The call's.
-
-    Yields:
-        Its runs, batches and items; and its node, those around it, and its provider in each run.
-    """
+    """The accounts of a call that may have a limit of their own, with how their scope is called."""
     for kind in cast("tuple[Kind, ...]", ("run", "batch", "item")):
         for name in place.names(kind):
             yield Scope(kind=kind), Account(((kind, name),))

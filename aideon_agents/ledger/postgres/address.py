@@ -53,18 +53,7 @@ class Address:
 
     @classmethod
     def read(cls, url: str) -> Address:
-        """Read an address.
-
-        Args:
-            url: `postgresql://user:password@host:port/database?parameter=value`, as libpq has it:
-                what is left out comes from the `PG*` variables and files.
-
-        Returns:
-            The address.
-
-        Raises:
-            LedgerError: It is none, or the libraries for it are not installed.
-        """
+        """Read an address."""
         try:
             from psycopg import Error  # noqa: PLC0415 - an extra
             from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - as above

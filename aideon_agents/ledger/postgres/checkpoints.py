@@ -51,11 +51,7 @@ _TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
 
 class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
-    """Checkpoints in one database.
-
-    Args:
-        line: The connection to it.
-    """
+    """Checkpoints in one database."""
 
     def __init__(self, line: _Line) -> None:
         serde = JsonPlusSerializer(allowed_msgpack_modules=None)
@@ -157,11 +153,7 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
 
 
 class _Line:
-    """The connection, made again when it was lost.
-
-    Args:
-        address: Where to.
-    """
+    """The connection, made again when it was lost."""
 
     connection: psycopg.AsyncConnection[DictRow]
 
@@ -189,17 +181,7 @@ class _Line:
 
 
 async def opened(address: Address) -> ServerCheckpoints:
-    """Open the checkpoints in a database, making their tables where they are missing.
-
-    Args:
-        address: The database.
-
-    Returns:
-        Its checkpoints.
-
-    Raises:
-        LedgerError: It cannot be reached or written; one line that says why and what to do.
-    """
+    """Open the checkpoints in a database, making their tables where they are missing."""
     line = _Line(address)
     await line.connect()
     async with contextlib.AsyncExitStack() as on_failure:

@@ -43,11 +43,7 @@ _ENCODING = {"client_encoding": "UTF8"}
 
 
 class Connections:
-    """The connections to one database, as long as somebody uses them.
-
-    Args:
-        address: Where it is.
-    """
+    """The connections to one database, as long as somebody uses them."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -145,12 +141,6 @@ def is_dead(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) 
     """Whether a connection that nobody uses now was ended, as far as can be seen from here.
 
     Looking costs next to nothing, where asking the server takes as long as a statement.
-
-    Args:
-        connection: The connection.
-
-    Returns:
-        False also where the network is gone and nobody said so.
     """
     try:
         for _look in range(2):  # the first may find only the server's farewell

@@ -51,16 +51,7 @@ _LITERAL = re.compile(r"'[^']*'")
 
 
 class PostgresDatabase:
-    """One database; see `Database`.
-
-    Args:
-        address: Where it is. Its tables are made when missing.
-        busy_seconds: How long to wait for other processes' transactions.
-        stalled_seconds: How long a transaction may do nothing before the server undoes it.
-
-    Raises:
-        LedgerError: It cannot be reached, or cannot be used as it is.
-    """
+    """One database; see `Database`."""
 
     def __init__(
         self, address: Address, *, busy_seconds: float = 15.0, stalled_seconds: float = 5.0
@@ -196,12 +187,7 @@ class PostgresDatabase:
 
 
 class _Transaction:
-    """What a thread is in the middle of.
-
-    Args:
-        connection: Its connection.
-        begin: The statements that begin it.
-    """
+    """What a thread is in the middle of."""
 
     def __init__(self, connection: Connection, begin: list[Statement]) -> None:
         self.connection = connection

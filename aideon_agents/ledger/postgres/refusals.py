@@ -61,15 +61,7 @@ _WORDS = {
 
 
 def explained(shown: str, error: Exception) -> LedgerError:
-    """What went wrong with a ledger, in one line that says what to do.
-
-    Args:
-        shown: Its address without the password.
-        error: What psycopg raised, or Python for a value that no database takes.
-
-    Returns:
-        The error to raise.
-    """
+    """What went wrong with a ledger, in one line that says what to do."""
     code = getattr(error, "sqlstate", None) or ""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     words = one_line(primary or safe_text(error))

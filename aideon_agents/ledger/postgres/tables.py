@@ -37,11 +37,7 @@ _TAKE = "INSERT INTO aideon_steps (name, taken_at) VALUES (:name, :taken_at)"
 
 
 class _InPostgres:
-    """What a step runs its statements on.
-
-    Args:
-        tx: The transaction that they are part of.
-    """
+    """What a step runs its statements on."""
 
     def __init__(self, tx: Statements) -> None:
         self._tx = tx
@@ -52,14 +48,7 @@ class _InPostgres:
 
 
 def bring_up_to_date(database: Database) -> None:
-    """Take the steps that a ledger lacks, all of them or none.
-
-    Args:
-        database: The ledger's.
-
-    Raises:
-        LedgerError: It was made by a newer version, or its tables cannot be made.
-    """
+    """Take the steps that a ledger lacks, all of them or none."""
     if _lacking(database, database.name):
         with database.transaction() as tx:
             if not _is_made(tx):

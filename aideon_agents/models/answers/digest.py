@@ -35,16 +35,7 @@ _CHARACTERS_PER_WORD = 12
 
 
 def digest(text: str, max_words: int = 120) -> str:
-    """Pick the most central sentences of a text.
-
-    Args:
-        text: The material: prose, Markdown, any language.
-        max_words: How long the digest may be. An ideograph counts as a word.
-
-    Returns:
-        Whole sentences in their original order, one sentence cut short where even the most
-        central one is too long, and nothing for a text without content.
-    """
+    """Pick the most central sentences of a text."""
     chosen: list[int] = []
     room = max_words
     units, ranking = _ranked(text)
@@ -66,16 +57,7 @@ def _says_the_same(one: str, other: str) -> bool:
 
 
 def central(text: str, count: int, max_words: int) -> tuple[str, ...]:
-    """Pick the most central sentences, one by one.
-
-    Args:
-        text: The material.
-        count: How many sentences at most.
-        max_words: How long each may be; a longer one is cut.
-
-    Returns:
-        Distinct sentences in their original order.
-    """
+    """Pick the most central sentences, one by one."""
     units, ranking = _ranked(text)
     return tuple(shortened(units[index], max_words) for index in sorted(ranking[:count]))
 

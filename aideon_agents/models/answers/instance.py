@@ -48,18 +48,6 @@ def instance(schema: Schema, material: str, *, max_words: int = 24) -> Any:
     tuples, maps. Strings are sentences of the material, distinct as long as there are some left;
     booleans are true; a number between two bounds lies near the upper one; an enum gives its
     first value; a field `id` counts s1, s2; lists named like `depends_on` stay empty.
-
-    Args:
-        schema: The JSON Schema, with its own `$defs`.
-        material: What the strings are taken from.
-        max_words: The longest string, in words, where the schema does not demand a longer one.
-
-    Returns:
-        The same value for the same arguments.
-
-    Raises:
-        ValueError: No value can be found by simple means: a pattern that is too involved, bounds
-            that exclude one another, a recursion without an end.
     """
     return _Composer(schema, central(material, _SENTENCES, max_words)).value(schema, _Place())
 

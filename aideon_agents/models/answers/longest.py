@@ -12,30 +12,13 @@ _A_SENTENCE = 3
 
 
 def filled(text: str, tokens: int) -> str:
-    """A text said again and again until it is as long as it may be.
-
-    Args:
-        text: What to say.
-        tokens: How long it is to be, by estimate, at least.
-
-    Returns:
-        The text.
-    """
+    """A text said again and again until it is as long as it may be."""
     size = len(text.encode("utf-8", "surrogatepass")) + 1
     return " ".join([text] * (1 + tokens * BYTES_PER_TOKEN // size))
 
 
 def stretched(text: str, max_tokens: int, may_grow: bool) -> str:  # noqa: FBT001 - a fact of the schema
-    """An instance of a schema as it costs the most: no verdict passes, and its prose is long.
-
-    Args:
-        text: The instance, as JSON.
-        max_tokens: The most estimated tokens that it may have.
-        may_grow: Whether no string of the schema has a greatest length.
-
-    Returns:
-        The same, as JSON.
-    """
+    """An instance of a schema as it costs the most: no verdict passes, and its prose is long."""
     value = json.loads(text)
     if isinstance(value, dict) and value.get("passed") is True:
         value |= {"passed": False, "score": 0}

@@ -23,20 +23,7 @@ _ONE = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|[^()|]", re.DOTALL)
 
 
 def matching(pattern: str, *, shortest: int, longest: int | None, variant: int) -> str:
-    """Work out a text that a pattern accepts.
-
-    Args:
-        pattern: A regular expression, searched for as JSON Schema does, not anchored.
-        shortest: The least number of characters.
-        longest: The most characters, None for any number.
-        variant: Another number gives another text where the pattern leaves a choice.
-
-    Returns:
-        A text that matches.
-
-    Raises:
-        ValueError: The pattern is beyond this reader.
-    """
+    """Work out a text that a pattern accepts."""
     for repetitions in _REPETITIONS:
         try:
             text = _Reader(pattern, repetitions, variant).alternatives()

@@ -87,14 +87,7 @@ class Answer:
 
 
 def text_of(content: object) -> str:
-    """Read a message's content.
-
-    Args:
-        content: A string, or a list of strings and blocks of which those with text count.
-
-    Returns:
-        The text.
-    """
+    """Read a message's content."""
     if isinstance(content, str):
         return content
     if not isinstance(content, Sequence):
@@ -110,31 +103,14 @@ def _block_text(block: object) -> str:
 
 
 def material(turns: Sequence[Turn]) -> str:
-    """Find what an answer is worked out from.
-
-    Args:
-        turns: The conversation.
-
-    Returns:
-        The last thing a person said, without what an agent was told to do with it; where nobody
-        said anything, the last text there is.
-    """
+    """Find what an answer is worked out from."""
     said = [turn.text for turn in turns if turn.text.strip()]
     by_people = [turn.text for turn in turns if turn.role in _PEOPLE and turn.text.strip()]
     return (by_people or said or [""])[-1].partition(f"\n\n# {TO_DO}\n")[0]
 
 
 def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) -> dict[str, Any]:
-    """Call the first tool.
-
-    Args:
-        tools: In OpenAI's format, at least one.
-        material: What the arguments' strings are taken from.
-        max_words: The longest string of the arguments.
-
-    Returns:
-        The tool's `name` and its `args`, valid for its parameters.
-    """
+    """Call the first tool."""
     function = tools[0]["function"]
     parameters = function.get("parameters") or {"type": "object"}
     return {
@@ -149,15 +125,6 @@ def reply(ask: Ask) -> Answer:
     A tool is called when tools are offered and none has answered since a person last spoke, or
     when the choice is forced. Otherwise a response format gets an instance of its schema as JSON,
     and a plain question the digest of its material.
-
-    Args:
-        ask: The conversation and what is asked for.
-
-    Returns:
-        The same answer for the same ask.
-
-    Raises:
-        ValueError: A schema has no instance that simple means can find.
     """
     given = material(ask.turns)
     tool = _tool_to_call(ask)

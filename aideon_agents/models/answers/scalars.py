@@ -22,19 +22,7 @@ _FIRST_DAY = date(2026, 1, 1)
 
 
 def number(schema: Mapping[str, Any], *, whole: bool, variant: int) -> int | float:
-    """Work out a number within a schema's bounds.
-
-    Args:
-        schema: May hold minimum, maximum, exclusiveMinimum, exclusiveMaximum and multipleOf.
-        whole: Whether it has to be an integer.
-        variant: Which of the possible values.
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: No number lies within the bounds.
-    """
+    """Work out a number within a schema's bounds."""
     for value in _candidates(schema, whole=whole, variant=variant):
         if _fits(schema, value):
             return value

@@ -29,11 +29,7 @@ _HINTS = (
 
 
 def as_schema(schema: object) -> Schema:
-    """Read `true` and `false`, which are schemas too.
-
-    Raises:
-        ValueError: The schema accepts nothing.
-    """
+    """Read `true` and `false`, which are schemas too."""
     if schema is True:
         return {}
     if isinstance(schema, dict):
@@ -51,18 +47,7 @@ def kind_of(schema: Schema) -> str:
 
 
 def resolved(root: Schema, reference: str) -> Schema:
-    """Follow a reference inside the document.
-
-    Args:
-        root: The whole document.
-        reference: `#` or a pointer such as `#/$defs/Step`.
-
-    Returns:
-        The schema it points at.
-
-    Raises:
-        ValueError: It points nowhere, or outside the document.
-    """
+    """Follow a reference inside the document."""
     if not reference.startswith("#"):
         raise ValueError(f"the reference {reference!r} leaves the schema")
     target: Any = root
@@ -76,15 +61,7 @@ def resolved(root: Schema, reference: str) -> Schema:
 
 
 def merged(left: Schema, right: Schema) -> Schema:
-    """The schema that accepts what both accept, for the keywords that can be told together.
-
-    Args:
-        left: One schema.
-        right: The other; where keywords cannot be combined, it wins.
-
-    Returns:
-        A new schema.
-    """
+    """The schema that accepts what both accept, for the keywords that can be told together."""
     both: Schema = {**left, **right}
     for key in left.keys() & right.keys():
         one, other = left[key], right[key]

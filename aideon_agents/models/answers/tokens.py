@@ -10,27 +10,12 @@ BYTES_PER_TOKEN = 4
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate a text's tokens.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        Its UTF-8 bytes divided by four, rounded up. An estimate, not a tokenizer's count.
-    """
+    """Estimate a text's tokens."""
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
 
 
 def cut(text: str, max_tokens: int | None) -> tuple[str, bool]:
-    """Cut a text after so many estimated tokens.
-
-    Args:
-        text: Any text.
-        max_tokens: None leaves it whole.
-
-    Returns:
-        The beginning that fits, and whether anything was cut off.
-    """
+    """Cut a text after so many estimated tokens."""
     if max_tokens is None or estimate_tokens(text) <= max_tokens:
         return text, False
     head = text.encode("utf-8", "surrogatepass")[: max(0, max_tokens) * BYTES_PER_TOKEN]

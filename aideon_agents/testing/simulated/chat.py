@@ -32,19 +32,7 @@ class ChatRequest:
 
 
 def read_chat(raw: bytes, *, request_id: str, key: str) -> ChatRequest:
-    """Read a request's body.
-
-    Args:
-        raw: The body as it came.
-        request_id: Ours.
-        key: The caller's key.
-
-    Returns:
-        The request.
-
-    Raises:
-        Refused: It is not a chat completion request that can be answered.
-    """
+    """Read a request's body."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -50,11 +50,7 @@ class Delivery:
         return slow.seconds or 0 if slow else 0
 
     async def run(self) -> None:
-        """Deliver the answer as the fault lets it.
-
-        Raises:
-            CallerGone: The caller left; what was generated until then is on the bill.
-        """
+        """Deliver the answer as the fault lets it."""
         # Until more is known: the work is done and nothing has arrived.
         self.amend(output_tokens=self.reply.output_tokens)
         if self.fault and self._kind in {"hang", "delay"}:

@@ -77,14 +77,7 @@ Plan: TypeAlias = (
 
 
 def draw(plan: Plan) -> Draw:
-    """Make any plan a function from a request to what goes wrong with it.
-
-    Args:
-        plan: As described above.
-
-    Returns:
-        A function that may be called from any thread.
-    """
+    """Make any plan a function from a request to what goes wrong with it."""
     if isinstance(plan, Fault):
         return lambda _request: plan
     if isinstance(plan, Mapping):

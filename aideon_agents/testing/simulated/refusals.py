@@ -35,11 +35,7 @@ class Refusal:
 
 
 class Refused(Exception):  # noqa: N818 - reads as what happened
-    """A request is answered with an error status.
-
-    Args:
-        refusal: Which, and why.
-    """
+    """A request is answered with an error status."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -90,14 +86,7 @@ _REFUSALS: Mapping[Kind, Refusal] = {
 
 
 def refusal_of(fault: Fault) -> Refusal | None:
-    """The error answer that a fault means, None when it means something else.
-
-    Args:
-        fault: What goes wrong.
-
-    Returns:
-        The answer with the fault's own message and Retry-After.
-    """
+    """The error answer that a fault means, None when it means something else."""
     usual = _REFUSALS.get(fault.kind)
     if usual is None:
         return None

@@ -57,12 +57,7 @@ class Service:
     details: UsageDetails
 
     async def handle(self, wire: Wire, http: HttpRequest) -> None:
-        """Answer one request.
-
-        Args:
-            wire: The connection.
-            http: What came on it.
-        """
+        """Answer one request."""
         request_id = self.log.next_id()
         self.log.add(_seen(http, request_id))
         try:

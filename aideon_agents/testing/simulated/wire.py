@@ -38,12 +38,7 @@ class HttpRequest:
 
 
 class Wire:
-    """A connection, from the first request to the last.
-
-    Args:
-        reader: What the caller sends.
-        writer: What the caller gets.
-    """
+    """A connection, from the first request to the last."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -51,15 +46,7 @@ class Wire:
         self._http = h11.Connection(h11.SERVER)
 
     async def request(self) -> HttpRequest | None:
-        """Wait for the next request.
-
-        Returns:
-            The request; None when there will be no other.
-
-        Raises:
-            h11.RemoteProtocolError: What came is not HTTP.
-            CallerGone: The connection broke.
-        """
+        """Wait for the next request."""
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
         if self._http.our_state is not h11.IDLE:
@@ -119,14 +106,7 @@ class Wire:
         self._writer.transport.abort()
 
     async def pause(self, seconds: float | None) -> None:
-        """Let time pass, but not for a caller who has left.
-
-        Args:
-            seconds: How long; None: until the caller leaves.
-
-        Raises:
-            CallerGone: The caller left.
-        """
+        """Let time pass, but not for a caller who has left."""
         await self._drain()
         try:
             async with asyncio.timeout(seconds):
