@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aideon_agents.agents import creative, executor, mcp_server, planner, validator
     from aideon_agents.batch import abatch
-    from aideon_agents.ledger.budgets.budget import Budget
+    from aideon_agents.ledger.budgets.limits import Budget
     from aideon_agents.ledger.handler import CostHandler
     from aideon_agents.ledger.store import Ledger
-    from aideon_agents.patterns import (
-        conditional,
-        iterative,
-        orchestrated,
-        parallel,
-        sequential,
-    )
+    from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
     from aideon_agents.runner import (
         NodeEnded,
         NodeStarted,
@@ -70,7 +65,7 @@ __all__ = [
 _ROOMS = {
     "agents": ("creative", "executor", "mcp_server", "planner", "validator"),
     "batch": ("abatch",),
-    "ledger.budgets.budget": ("Budget",),
+    "ledger.budgets.limits": ("Budget",),
     "ledger.handler": ("CostHandler",),
     "ledger.store": ("Ledger",),
     "patterns": ("conditional", "iterative", "orchestrated", "parallel", "sequential"),
@@ -97,20 +92,26 @@ def __getattr__(name: str) -> Any:
     """Import a public name at its first use: LangChain takes a second, and most doors need less."""
     for room, names in _ROOMS.items():
         if name in names:
-            if room == "patterns":
-                _let_graphs_be_drawn()
-            return getattr(importlib.import_module(f"{__name__}.{room}"), name)
+            module = importlib.import_module(f"{__name__}.{room}")
+            if room in {"patterns", "runner"}:
+                _connect_drawing()
+            return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _let_graphs_be_drawn() -> None:
-    """Tell patterns who draws them in a notebook: the two rooms do not know one another."""
-    displaying = importlib.import_module(f"{__name__}.patterns.displaying")
-    displaying.PatternGraph.drawn_by = _drawn
+def _connect_drawing() -> None:
+    """Set what draws graphs and results in a notebook: patterns and runner do not import drawing."""
+    importlib.import_module(f"{__name__}.patterns.nodes").PatternGraph.drawn_by = _graph_shown
+    if result := sys.modules.get(f"{__name__}.runner.result"):
+        result.RunResult.drawn_by = _run_shown
 
 
-def _drawn(graph: Any) -> Any:
+def _graph_shown(graph: Any) -> dict[str, str]:
     return importlib.import_module(f"{__name__}.drawing.notebook").graph_shown(graph)
+
+
+def _run_shown(result: Any) -> dict[str, str]:
+    return importlib.import_module(f"{__name__}.drawing.notebook").run_shown(result)
 
 
 def __dir__() -> list[str]:

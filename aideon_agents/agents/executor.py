@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from aideon_agents.agents.agent import Options, make
+from aideon_agents.agents.node import Agent, Options, make
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from aideon_agents.agents.node import Agent
 
 
 def executor(

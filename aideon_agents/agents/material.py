@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from aideon_agents.errors import InputError
-from aideon_agents.models.answers.reply import TO_DO
-from aideon_agents.models.answers.tokens import estimate_tokens
-from aideon_agents.state import standing
+from aideon_agents.models.answers.reply import TO_DO, estimate_tokens
+from aideon_agents.state import Exchange, State, StepResult, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aideon_agents.state import Exchange, State, StepResult
 
 _KEPT = 400
 """Characters that a shortened result keeps: its beginning, where an answer says what it is."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
-from aideon_agents.agents.agent import Options, make
+from aideon_agents.agents.node import Agent, Options, make
 from aideon_agents.state import Plan, Results
-
-if TYPE_CHECKING:
-    from aideon_agents.agents.node import Agent
 
 
 def planner(name: str | None = None, **options: Unpack[Options]) -> Agent:

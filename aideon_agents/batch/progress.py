@@ -7,6 +7,8 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
+from aideon_agents.ledger.batch_items import ItemStatus, NodeSpent
+from aideon_agents.ledger.batches import NodeTotals
 from aideon_agents.ledger.pricing import usd, usd_text
 
 if TYPE_CHECKING:
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from typing import Any
 
-    from aideon_agents.ledger.batch_items import ItemStatus, NodeSpent
-    from aideon_agents.ledger.batches import NodeTotals
 
 DEAREST = 5
 """Nodes that are named."""

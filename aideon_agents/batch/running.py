@@ -1,4 +1,7 @@
-"""One batch on its way: what is checked before anything is called, what runs it, what came of it."""
+"""One batch on its way: what is checked before anything is called, what runs it, what came of it.
+
+The way to run a batch from Python.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +13,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from aideon_agents.batch import options as known
-from aideon_agents.batch import output, source
-from aideon_agents.batch.catching_up import OUT_OF_BUDGET, catch_up, held
-from aideon_agents.batch.control import Control
-from aideon_agents.batch.identity import identity_of
-from aideon_agents.batch.item_runs import ItemRuns
-from aideon_agents.batch.local import Local
+from aideon_agents.batch import output
+from aideon_agents.batch.engine import ItemRuns, Local
+from aideon_agents.batch.items import Items, Source
+from aideon_agents.batch.items import opened as item_source
+from aideon_agents.batch.options import BatchOptions, BatchResult, Control, StopReason, identity_of
+from aideon_agents.batch.output import OUT_OF_BUDGET, Held, Out, catch_up, held
 from aideon_agents.batch.progress import Tally
-from aideon_agents.batch.result import BatchResult
 from aideon_agents.errors import LedgerError, NoModel
+from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs.topology import model
+from aideon_agents.graphs.walk import required_keys
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batches import DISTRIBUTED, BatchStart
-from aideon_agents.ledger.budgets.budget import nanousd
-from aideon_agents.ledger.budgets.limits import limits
+from aideon_agents.ledger.batches import DISTRIBUTED, Batch, BatchStart
+from aideon_agents.ledger.budgets.accounts import limits
+from aideon_agents.ledger.budgets.limits import nanousd
+from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.checkpoints import open_checkpoints
-from aideon_agents.ledger.ids import new_run_id
-from aideon_agents.patterns.required import required_keys
-from aideon_agents.runner.changes import model
+from aideon_agents.ledger.identity import new_run_id
+from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.checks import Demands, check_time
-from aideon_agents.runner.preparing import common
 from aideon_agents.runner.running import opened as opened_ledger
-from aideon_agents.runner.shapes import shapes
+from aideon_agents.runner.start import common
+from aideon_agents.runner.state import shapes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from aideon_agents.batch.catching_up import Held
-    from aideon_agents.batch.options import BatchOptions
-    from aideon_agents.batch.output import Out
-    from aideon_agents.batch.result import StopReason
-    from aideon_agents.batch.source import Items, Source
-    from aideon_agents.ledger.batches import Batch
-    from aideon_agents.ledger.savers import Checkpoints
-    from aideon_agents.ledger.store import Ledger
-    from aideon_agents.patterns.nodes import Graph, Node
 
 _SHOWN = 5
 """Runs that wait for an answer and are named."""
@@ -123,7 +119,7 @@ class BatchRunning:
 
     async def _checked(self, open_while_used: contextlib.ExitStack) -> _Ready:
         """Open what is read and written, and refuse what cannot go well, before anything is paid."""
-        items = await asyncio.to_thread(open_while_used.enter_context, source.opened(self._items))
+        items = await asyncio.to_thread(open_while_used.enter_context, item_source(self._items))
         most = known.most_failures(self._given.get("max_failures"), items.count)
         output.refuse_unusable(self._out, items)
         book = open_while_used.enter_context(opened_ledger(self._common.ledger))
@@ -195,9 +191,9 @@ class BatchRunning:
             if before is not None:
                 batches.refuse_if_with_workers(before)
             return None
-        from aideon_agents.batch.distributed import queue, targets  # noqa: PLC0415 - an extra
+        from aideon_agents.batch.distributed import claims, targets  # noqa: PLC0415 - an extra
 
-        queue.needs_server(book)
+        claims.needs_server(book)
         run = self._common.start
         address, content_hash = targets.sendable(run.target, run.target_hash)
         failed = 0
@@ -304,3 +300,25 @@ def _finish(ready: _Ready, reason: StopReason | None) -> None:
     """Write down that this process runs the batch no longer."""
     status = "completed" if reason is None else "stopped"
     batches.finish(ready.book, ready.start.batch_id, status, reason)
+
+
+async def abatch(
+    graph: Graph | Node, items: Items, out: str | Path, **options: Unpack[BatchOptions]
+) -> BatchResult:
+    """Run many items through a workflow. The same call again goes on where it stopped.
+
+    Args:
+        graph: A compiled graph, or a node.
+        items: A file of JSON lines or CSV, `-` for stdin, or the items themselves: tasks, or
+            mappings with a `task`, perhaps an `id`, and inputs.
+        out: The file that results go to, in the order of the items.
+        **options: See `BatchOptions`.
+
+    Returns:
+        What came of it, also when items failed or it stopped at a limit.
+
+    Raises:
+        UserError: The caller's mistake; nothing was called.
+        RunError: OUT cannot be written any more. What is done is kept.
+    """
+    return await BatchRunning(graph, items, out, **options).to_end()

@@ -22,7 +22,6 @@ from aideon_agents.cli import (
     new,
     run,
     runs,
-    schema,
     simulate,
     worker,
 )
@@ -50,7 +49,7 @@ app.command("worker")(worker.worker)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")
-app.command("schema")(schema.schema)
+app.command("schema")(new.schema)
 app.command("new")(new.new)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)

@@ -1,4 +1,9 @@
-"""`aideon batch`: many items through one workflow."""
+"""`aideon batch`: many items through one workflow.
+
+How far a batch has come, on stderr: drawn on a terminal, or a JSON line a second.
+
+What came of a batch, for people: its counts, and what each node cost over all items.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +17,150 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import opening, options, output
-from aideon_agents.cli.batch_progress import watching
-from aideon_agents.cli.batch_summary import show
-from aideon_agents.cli.execution import load
-from aideon_agents.cli.interrupting import interruptible
-from aideon_agents.cli.words import chains, pairs, rehearsing, why_rehearsed
+from aideon_agents.cli import options, output
+from aideon_agents.cli.execution import interruptible, load
+from aideon_agents.cli.options import chains, pairs, rehearsing, why_rehearsed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from decimal import Decimal
+
+    from rich.console import RenderableType
+
     from aideon_agents.batch import BatchResult
+    from aideon_agents.batch.progress import Progress
     from aideon_agents.batch.running import BatchRunning
+    from aideon_agents.ledger.batches import NodeTotals
+
+
+_MINUTE, _HOUR = 60, 3600
+
+
+@contextlib.contextmanager
+def watching(form: str) -> Generator[Callable[[Progress], None] | None]:
+    """Show progress while a block lasts."""
+    if form == "json":
+        yield lambda progress: output.note(json.dumps(progress.document()))
+    elif form == "auto" and sys.stderr.isatty():
+        with _drawn() as draw:
+            yield draw
+    else:
+        yield None
+
+
+@contextlib.contextmanager
+def _drawn() -> Generator[Callable[[Progress], None]]:
+    from rich.console import Console  # noqa: PLC0415 - help must not wait for it
+    from rich.live import Live  # noqa: PLC0415 - as above
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda progress: live.update(_picture(progress), refresh=True)
+
+
+def _picture(progress: Progress) -> RenderableType:
+    from rich.console import Group  # noqa: PLC0415 - as above
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    bar = Table.grid(padding=(0, 1))
+    share = 100 * progress.done // progress.items
+    counts = f"{progress.done:,} of {progress.items:,} ({share} %)"
+    bar.add_row(ProgressBar(progress.items, progress.done, width=40), Text(counts))
+    dearest = Table.grid(padding=(0, 2))
+    for path, usd in progress.dearest:
+        dearest.add_row(Text(f"  {path}"), Text(output.money(usd), justify="right"))
+    return Group(bar, *(Text(line) for line in lines(progress)), dearest)
+
+
+def lines(progress: Progress) -> list[str]:
+    """How far a batch has come, in words."""
+    troubles = [
+        f"{count:,} {word}"
+        for count, word in ((progress.failed, "failed"), (progress.invalid, "invalid"))
+        if count
+    ]
+    left = "" if progress.seconds_left is None else f", {_time(progress.seconds_left)} left"
+    items = [f"{progress.completed:,} completed", *troubles, f"{progress.in_flight:,} in flight"]
+    spent = output.money(progress.spent, complete=progress.complete)
+    of = "" if progress.budget is None else f" of {output.money(progress.budget)}"
+    return [f"{', '.join(items)}; {progress.items_per_s:,.1f} items/s{left}", f"{spent}{of} spent"]
+
+
+def _time(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    hours, rest = divmod(whole, _HOUR)
+    minutes, second = divmod(rest, _MINUTE)
+    return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
+
+
+_GO_ON = {
+    "budget": (
+        "the same command with a higher --budget goes on (or once a standing limit that refused "
+        "is raised: aideon budget list)"
+    ),
+    "interrupted": "the same command goes on",
+    "cancelled": "the same command goes on",
+    "max_failures": "too many items failed; the same command goes on",
+    "waiting": "answer what they ask, then the same command takes their results",
+}
+
+
+def show(result: BatchResult, out: Path) -> None:
+    """Print a batch on stderr."""
+    nodes(result.nodes, result.usd, complete=result.complete, to_stderr=True)
+    pending = f", {result.pending:,} pending" if result.pending else ""
+    output.note(
+        f"batch {result.batch_id}: {result.items:,} items, {result.completed:,} completed, "
+        f"{result.failed:,} failed, {result.invalid:,} invalid{pending}, in {result.wall_s:.1f} s; "
+        f"results in {out}"
+    )
+    if result.failed:
+        output.note(
+            f"what failed: `aideon batches show {result.batch_id}`; --retry-failed tries it again"
+        )
+    for run_id in result.waiting:
+        output.note(
+            f"run {run_id} waits for an answer: `aideon runs resume {run_id} --answer JSON`"
+        )
+    if result.stop_reason is not None:
+        output.note(f"stopped ({result.stop_reason}): {_GO_ON[result.stop_reason]}")
+
+
+def nodes(
+    found: Sequence[NodeTotals], usd: Decimal, *, complete: bool, to_stderr: bool = False
+) -> None:
+    """Print what nodes cost over a whole batch."""
+    output.table(
+        ("node", "calls", "in", "out", "cost"),
+        [
+            (
+                node.node_path,
+                _calls(node.calls, node.failed_calls),
+                f"{node.input_tokens:,}",
+                f"{node.output_tokens:,}",
+                output.money(node.usd, complete=node.complete),
+            )
+            for node in found
+        ],
+        total=(
+            "total",
+            _calls(sum(node.calls for node in found), sum(node.failed_calls for node in found)),
+            f"{sum(node.input_tokens for node in found):,}",
+            f"{sum(node.output_tokens for node in found):,}",
+            output.money(usd, complete=complete),
+        ),
+        numbers=4,
+        to_stderr=to_stderr,
+    )
+
+
+def _calls(calls: int, failed: int) -> str:
+    return f"{calls:,} ({failed:,} failed)" if failed else f"{calls:,}"
+
 
 _FAILED, _STOPPED, _WAITING, _INTERRUPTED = 1, 3, 4, 130
 
@@ -93,7 +232,7 @@ def batch(
     """Run many items through a workflow. The same command again goes on where it stopped."""
     from aideon_agents.batch.running import BatchRunning  # noqa: PLC0415 - help must not wait
 
-    settings = opening.settings()
+    settings = options.settings()
     why = why_rehearsed(settings, asked=rehearse, elsewhere=engine is Engine.distributed)
     chosen = chains(model)
     found = load(target, settings, chosen)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import opening, output
-from aideon_agents.cli.batch_summary import nodes
+from aideon_agents.cli import options, output
+from aideon_agents.cli.batch import nodes
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.batch_items import ItemRow
@@ -28,7 +28,7 @@ def list_batches(
     """List batches, newest first."""
     from aideon_agents.ledger.batches import batches  # noqa: PLC0415 - help must not wait
 
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         found = [_document(ledger, one) for one in batches(ledger, limit)]
     if as_json:
         output.document(found)
@@ -61,10 +61,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show one batch: where its items stand, what failed, and what each node cost."""
-    from aideon_agents.ledger import batch_items, batch_workers, batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger import batch_items, batches  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pricing import usd_text  # noqa: PLC0415 - as above
 
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
         document = _document(ledger, found)
         money = batches.money(ledger, found.batch_id)
@@ -73,7 +73,7 @@ def show(
             word: batch_items.with_status(ledger, found.batch_id, word, limit)
             for word in ("failed", "invalid", "waiting")
         }
-        refused = batch_workers.refusals(ledger, found.batch_id)
+        refused = batches.refusals(ledger, found.batch_id)
     if as_json:
         costs = [{**vars(node), "usd": usd_text(node.usd)} for node in by_node]
         items = {f"{word}_items": [_item(row) for row in rows] for word, rows in named.items()}
@@ -109,7 +109,7 @@ def cancel(
     """End a batch: its items in flight come to their end, and no other starts."""
     from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
         if found.status == "running":
             batches.cancel(ledger, found.batch_id)
@@ -130,7 +130,7 @@ def forget(
     """Have the same command begin another batch. What this one has spent stays."""
     from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
         batches.refuse_if_running(found)
         batches.refuse_if_with_workers(found)
@@ -142,16 +142,16 @@ def forget(
 
 def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
     """What no worker has begun is not begun any more, also when nobody follows."""
-    from aideon_agents.ledger import batch_workers, batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
     if batch.engine != batches.DISTRIBUTED:
         return
-    from aideon_agents.batch.distributed import queue  # noqa: PLC0415 - an extra
+    from aideon_agents.batch.distributed import claims  # noqa: PLC0415 - an extra
 
-    if queue.is_made(ledger):
-        queue.remove_waiting(ledger, batch.batch_id)
+    if claims.is_made(ledger):
+        claims.remove_waiting(ledger, batch.batch_id)
     if batch.is_abandoned:
-        batch_workers.end_abandoned(ledger, batch)
+        batches.end_abandoned(ledger, batch)
 
 
 def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:

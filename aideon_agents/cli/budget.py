@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aideon_agents.cli import opening, output
+from aideon_agents.cli import options, output
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from aideon_agents.ledger.budgets.limits import Limit
+    from aideon_agents.ledger.budgets.accounts import Limit
     from aideon_agents.ledger.store import Ledger
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ def list_limits(
     as_json: _Json = False,
 ) -> None:
     """List the limits, and how they stand."""
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         found, channels, problem = _standing(ledger)
     if as_json:
         _show(found, channels)
@@ -69,7 +69,7 @@ def set_limit(
     as_json: _Json = False,
 ) -> None:
     """Set a limit, in place of one on the same scope."""
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         ledger.set_budget(scope, usd, warns=warn)
         found, channels, _ = _standing(ledger)
     if as_json:
@@ -84,9 +84,9 @@ def remove(
     as_json: _Json = False,
 ) -> None:
     """Remove a limit."""
-    from aideon_agents.ledger.budgets.limits import remove_limit  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.accounts import remove_limit  # noqa: PLC0415 - help must not wait
 
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         remove_limit(ledger.database, scope)
         found, channels, _ = _standing(ledger)
     if as_json:
@@ -97,8 +97,8 @@ def remove(
 
 def _standing(ledger: Ledger) -> tuple[list[Limit], int, str | None]:
     """The limits as they stand now, how many channels alerts have, and what is wrong with those."""
-    from aideon_agents.ledger.budgets.channels import channels  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.budgets.limits import limits  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.budgets.accounts import limits  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.budgets.alerts import channels  # noqa: PLC0415 - help must not wait
 
     ledger.budgets.forfeit_dead()
     places, problem = channels(ledger.budgets.folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from aideon_agents.cli import opening, output
+from aideon_agents.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> int:
     """Check versions, the ledger, alert channels, keys and endpoints."""
-    settings = opening.settings()
+    settings = options.settings()
     findings = [*_versions(), *_ledger(settings), *_providers(settings)]
     if live:
         findings += _calls(settings)
@@ -81,7 +81,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 def _alerts(folder: Path) -> Iterator[Finding]:
     """Where alerts go. An address holds a secret, so its place and its service stand for it."""
-    from aideon_agents.ledger.budgets.channels import channels  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.alerts import channels  # noqa: PLC0415 - help must not wait
 
     places, problem = channels(folder)
     yield Finding("alerts", "ok", f"to {', '.join(('the log', *places))}")
@@ -90,7 +90,7 @@ def _alerts(folder: Path) -> Iterator[Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
-    from aideon_agents.models.providers import providers  # noqa: PLC0415 - help must not wait
+    from aideon_agents.models.catalog import providers  # noqa: PLC0415 - help must not wait
 
     for provider in providers(settings).values():
         if provider.available:
@@ -108,8 +108,11 @@ def _without_login(address: str) -> str:
 
 def _calls(settings: Settings) -> Iterator[Finding]:
     """Ask each provider for one word. Paid, and in the ledger like any other call."""
-    from aideon_agents.models.catalog import load  # noqa: PLC0415 - help must not wait
-    from aideon_agents.models.providers import ANY_MODEL, providers  # noqa: PLC0415 - as above
+    from aideon_agents.models.catalog import (  # noqa: PLC0415 - as above
+        ANY_MODEL,
+        load,
+        providers,
+    )
 
     if settings.offline:
         yield Finding("live", "missing", "AIDEON_OFFLINE is set: nothing was called")

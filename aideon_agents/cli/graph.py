@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aideon_agents.cli import files, output
+from aideon_agents.cli import output
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def graph(
     with contextlib.redirect_stdout(sys.stderr):  # what a workflow prints is no result
         made = drawn(asked)
     if out is not None:
-        files.write(out, made)
+        output.write(out, made)
     elif wanted == "png":
         sys.stdout.buffer.write(made)
     else:

@@ -1,4 +1,7 @@
-"""`aideon new`: a folder to start from."""
+"""`aideon new`: a folder to start from.
+
+`aideon schema`: what a task file can say, for editors and other programs.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +45,12 @@ def _fill(folder: Path) -> None:
     template = resources.files("aideon_agents.cli") / "template"
     for name in FILES:
         (folder / name).write_bytes((template / name).read_bytes())
+
+
+def schema(
+    as_json: Annotated[bool, typer.Option("--json", help="It is JSON in any case.")] = False,  # noqa: ARG001 - every command takes it
+) -> None:
+    """Print the task files' JSON Schema."""
+    from aideon_agents.tasks import json_schema  # noqa: PLC0415 - help must not wait for LangGraph
+
+    output.document(json_schema())

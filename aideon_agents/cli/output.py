@@ -1,14 +1,30 @@
-"""What the commands print: documents, tables, money, one-line complaints."""
+"""What the commands print: documents, tables, money, one-line complaints.
+
+Writing what `-o` asks for: whole or not at all.
+
+An error of the ledger is told once, by us.
+
+It is raised inside a callback, which LangChain logs before it raises it on; and whatever else was
+to hear of the same event is left as a coroutine that nobody awaits. What is wrong with a ledger
+keeps every row from being written, and need not be told of each.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import logging
 import os
+import secrets
 import sys
 import traceback
 import unicodedata
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from aideon_agents.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -148,3 +164,63 @@ def _table(columns: Sequence[str], numbers: int, *, whole: bool) -> Table:
             overflow="fold",
         )
     return made
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file at once: whoever reads it finds the old one or the new one, never a part.
+
+    It is written beside its place and put there when it is whole. What is no file, `/dev/stdout`
+    say, is written to directly; a link keeps pointing where it points.
+    """
+    try:
+        place = Path(os.path.realpath(path))
+        if place.exists() and not place.is_file():
+            place.write_bytes(content)
+        else:
+            _replace(place, content)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _replace(place: Path, content: bytes) -> None:
+    known = place.stat().st_mode if place.exists() else None
+    if known is not None:
+        with place.open("ab"):  # a file that may not be written is not replaced either
+            pass
+    beside = place.with_name(f".{secrets.token_hex(4)}.part")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if known is not None:
+            beside.chmod(known & 0o7777)
+        beside.replace(place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def tell_ledger_errors_once() -> None:
+    """Leave out what LangChain says of an error that ends the run anyway, in this process."""
+    logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_news)
+    warnings.filterwarnings("ignore", "coroutine 'ahandle_event' was never awaited", RuntimeWarning)
+    _told.clear()
+    (logging.lastResort or logging.NullHandler()).addFilter(_is_first)
+
+
+_told: set[str] = set()
+"""What was said to be wrong with a ledger, in this run."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "CostHandler" not in record.getMessage()
+
+
+def _is_first(record: logging.LogRecord) -> bool:
+    said = record.args if isinstance(record.args, tuple) else ()
+    faults = {str(one) for one in said if isinstance(one, LedgerError)}
+    is_first = not faults or not faults <= _told
+    _told.update(faults)
+    return is_first

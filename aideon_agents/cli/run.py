@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import opening, options
+from aideon_agents.cli import options
 from aideon_agents.cli.execution import Showing, carry_out, load
-from aideon_agents.cli.words import chains, pairs, why_rehearsed
+from aideon_agents.cli.options import chains, pairs, why_rehearsed
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> int:
     """Run a workflow once; its result goes to stdout."""
-    settings = opening.settings()
+    settings = options.settings()
     text = _task(source, task, file)
     why = why_rehearsed(settings, asked=rehearse)
     given: dict[str, Any] = {

@@ -1,22 +1,145 @@
-"""`aideon runs`: what ran, going on with it, and removing what it left."""
+"""`aideon runs`: what ran, going on with it, and removing what it left.
+
+The calls of a run, for people: a line of figures each, and below it whatever else is known.
+
+Where the lines are too long for the terminal, node and model stand in lines of their own.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import going_on, opening, output, periods, questions
-from aideon_agents.cli.calls import show as show_calls
+from aideon_agents.cli import execution, options, output, spending
 from aideon_agents.cli.execution import Showing, carry_out, load
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
-    from aideon_agents.ledger.rows import Run
+    from collections.abc import Iterator, Mapping, Sequence
+    from decimal import Decimal
+
+    from aideon_agents.ledger.rows import Call, Content, Run
     from aideon_agents.settings import Settings
     from aideon_agents.tasks.target import Target
+
+
+_TITLES = ("node", "model", "status", "try", "in", "out", "cost", "time")
+_NAMES = 2
+"""Columns that are as long as somebody's names."""
+_WORDS = 3
+"""Columns before the figures."""
+_GAP, _INDENT = "  ", "    "
+
+
+def show_calls(
+    calls: Sequence[Call],
+    contents: Sequence[Content] = (),
+    worst: Mapping[str, Decimal] | None = None,
+) -> None:
+    """Print calls on stdout, in their order."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    rows = [_TITLES, *(_cells(call) for call in calls)]
+    title, *lines = _aligned(rows, _WORDS)
+    narrow = width is not None and max(map(len, (title, *lines))) > width
+    if narrow:
+        title, *lines = (_INDENT + line for line in _aligned([row[_NAMES:] for row in rows], 1))
+    said = {content.call_id: content for content in contents}
+    output.line(title)
+    for call, cells, line in zip(calls, rows[1:], lines, strict=True):
+        if narrow:
+            output.line(cells[0])
+        output.line(line)
+        for more in _details(call, (worst or {}).get(call.call_id), with_model=narrow):
+            _show_wrapped(more, width)
+        if content := said.get(call.call_id):
+            _show_content(content)
+
+
+def _show_wrapped(text: str, width: int | None) -> None:
+    """Print an indented text; what reads a pipe wraps lines as it likes."""
+    room = len(text) if width is None else width - len(_INDENT)
+    for line in textwrap.wrap(text, room, break_on_hyphens=False):
+        output.line(_INDENT + line)
+
+
+def _cells(call: Call) -> tuple[str, ...]:
+    return (
+        call.node_path + (f" (round {call.round})" if call.round > 1 else ""),
+        call.response_model or call.requested_model,
+        call.status if not call.error_type else f"{call.status}: {call.error_type}",
+        f"{call.candidate + 1}.{call.attempt}",
+        "-" if call.input_tokens is None else f"{call.input_tokens:,}",
+        "-" if call.output_tokens is None else f"{call.output_tokens:,}",
+        output.money(call.usd),
+        output.duration(call.duration_ms),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
+    """Rows as lines of columns of the same width; those after the words are figures."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if index < words else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield _GAP.join(cells).rstrip()
+
+
+def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator[str]:
+    """What the figures leave out: one line of facts, and the error."""
+    asked = f"{call.provider}:{call.requested_model}"
+    is_other = call.response_model not in {None, call.requested_model}
+    facts = {
+        asked: with_model or is_other,
+        f"answered by {call.response_model}": is_other,
+        f"finished: {call.finish_reason}": call.finish_reason,
+        f"{call.cache_read_tokens or 0:,} of the input cached": call.cache_read_tokens,
+        f"{call.cache_creation_tokens or 0:,} of the input put into the cache": (
+            call.cache_creation_tokens
+        ),
+        f"{call.reasoning_tokens or 0:,} of the output reasoning": call.reasoning_tokens,
+        f"first token after {output.duration(call.time_to_first_token_ms)}": (
+            call.time_to_first_token_ms is not None
+        ),
+        "tokens estimated": call.usage_source == "estimated",
+        "no usage reported": call.usage_source == "none" and call.status in {"ok", "truncated"},
+        "shortened to fit a budget": call.shortened,
+        "a cheaper model, because a budget was nearly used up": call.economized,
+        f"counts in budgets as its worst case, {output.money(worst)}": worst is not None,
+    }
+    if known := [fact for fact, is_known in facts.items() if is_known]:
+        yield ", ".join(known)
+    if call.error and call.error != call.error_type:
+        yield call.error
+
+
+def _show_content(content: Content) -> None:
+    asked = content.prompt if isinstance(content.prompt, list) else [content.prompt]
+    said = [] if content.answer is None else [content.answer]
+    for message in [*asked, *said]:
+        role, text = _read(message)
+        output.line(f"{_INDENT}[{role}]")
+        output.line(textwrap.indent(text, _INDENT))
+
+
+def _read(message: Any) -> tuple[str, str]:
+    """Who says what in a chat message; a plain text is a completion's."""
+    if not isinstance(message, dict):
+        return "text", str(message)
+    text = str(message.get("content") or "")
+    made = [
+        f"calls {call['function']['name']}({call['function']['arguments']})"
+        for call in message.get("tool_calls") or ()
+    ]
+    return str(message.get("role", "?")), "\n".join(filter(None, [text, *made]))
+
 
 app = typer.Typer(help="What ran: every run, and every call of one.", no_args_is_help=True)
 
@@ -30,7 +153,7 @@ def list_runs(
     from aideon_agents.ledger.documents import cost_document  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.reports import run_cost  # noqa: PLC0415 - help must not wait
 
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         found = [(run, run_cost(ledger, run.run_id)) for run in ledger.runs(limit)]
     if as_json:
         output.document(
@@ -85,11 +208,11 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show one run: its nodes and every call, failed ones included."""
-    from aideon_agents.ledger.budgets.losses import losses  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.documents import losses  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pricing import usd  # noqa: PLC0415 - as above
     from aideon_agents.runner import document, recall  # noqa: PLC0415 - as above
 
-    with opening.ledger() as ledger:
+    with options.ledger() as ledger:
         found = ledger.find_run(run)
         result = recall(ledger, found)
         calls = ledger.calls(found.run_id)
@@ -120,8 +243,8 @@ def show(
         show_calls(calls, contents, {one: usd(amount) for one, amount in lost.items()})
     if result.status == "waiting":
         output.line("")
-        questions.show(result.questions, result.run_id, output.line)
-    elif found.target and (how := going_on.command(result, of_batch=bool(found.batch_id))):
+        execution.show_questions(result.questions, result.run_id, output.line)
+    elif found.target and (how := execution.command(result, of_batch=bool(found.batch_id))):
         output.note(f"go on with: {how}")
     if content and calls and not contents:
         output.note("no content was recorded: run with --record-content to keep it")
@@ -148,8 +271,8 @@ def resume(
     from aideon_agents import runner  # noqa: PLC0415 - help must not wait
 
     said = runner.NOTHING if answer is None else _json(answer)
-    settings = opening.settings()
-    with opening.ledger() as ledger:
+    settings = options.settings()
+    with options.ledger() as ledger:
         found = ledger.find_run(run)
     runner.refuse_unless_resumable(found)
     target = _target(found, settings)
@@ -180,19 +303,19 @@ def resume(
 @app.command()
 def prune(
     before: Annotated[
-        str, typer.Option(metavar="D", help=f"A UTC day or time, or {periods.WORDS} ago.")
+        str, typer.Option(metavar="D", help=f"A UTC day or time, or {spending.WORDS} ago.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Remove what runs left that ended before a day: states, questions, recorded content."""
     import asyncio  # noqa: PLC0415 - help must not wait
 
-    from aideon_agents.ledger.clock import now  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.dimensions import first_moment  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.identity import now  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pruning import prune as remove  # noqa: PLC0415 - as above
 
-    moment = first_moment(periods.beginning("--before", before, now()))
-    with opening.ledger() as ledger:
+    moment = first_moment(spending.beginning("--before", before, now()))
+    with options.ledger() as ledger:
         done = asyncio.run(remove(ledger, moment))
     if as_json:
         output.document({"before": moment, **dataclasses.asdict(done)})

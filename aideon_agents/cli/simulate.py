@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aideon_agents.testing import Bill, Fault, SeenRequest, SimulatedProvider
-    from aideon_agents.testing.simulated.chat import ChatRequest
+    from aideon_agents.testing.simulated.faults import ChatRequest
 
 _LOOK = 0.1  # seconds between two looks at what came in
 _SLOW = 0.05  # seconds a word, for the fault `slow` without --latency

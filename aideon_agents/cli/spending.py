@@ -1,29 +1,107 @@
 """What `aideon costs` was asked for, made and written; imported when it runs, help must not wait.
 
 Everything that can be wrong with the asking is found before the ledger is opened.
+
+Periods as people write them: UTC days, UTC times, `today`, `last-month`, `7d`.
+
+A day or a month named as an end is part of the period; a time is not.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import re
 from typing import TYPE_CHECKING
 
-from aideon_agents.cli import files, opening, output, periods
+from aideon_agents.cli import options, output
 from aideon_agents.cli.cost_forms import advice_text, csv_text, json_text, table
 from aideon_agents.errors import InputError, ModelNameError
 from aideon_agents.ledger.advice.given import advice
-from aideon_agents.ledger.clock import now
 from aideon_agents.ledger.dimensions import DIMENSIONS, Selection
 from aideon_agents.ledger.documents import advice_document
-from aideon_agents.ledger.rates import PricedModel
+from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.pricing import PricedModel
 from aideon_agents.ledger.reports import reports
 from aideon_agents.models import catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from aideon_agents.ledger.dimensions import ReportBy
     from aideon_agents.ledger.store import Ledger
+
+
+Moment = dt.date | dt.datetime
+
+WORDS = "today, yesterday, this-month, last-month, 7d or 24h"
+"""What can be written besides a day and a time; the figures may be any."""
+
+
+def period(
+    since: str | None, until: str | None, now: dt.datetime
+) -> tuple[Moment | None, Moment | None]:
+    """Read the two ends of a period."""
+    from aideon_agents.ledger.dimensions import (  # noqa: PLC0415 - help must not wait
+        first_moment,
+        moment_after,
+    )
+
+    first = None if since is None else _moment("--since", since, now)[0]
+    last = None if until is None else _moment("--until", until, now)[1]
+    if first is not None and last is not None and first_moment(first) >= moment_after(last):
+        raise InputError(
+            f"--since {since} --until {until}: the period ends before it begins, turn them round"
+        )
+    return first, last
+
+
+def beginning(flag: str, text: str, now: dt.datetime) -> Moment:
+    """Read a time as the beginning of something."""
+    return _moment(flag, text, now)[0]
+
+
+def _moment(flag: str, text: str, now: dt.datetime) -> tuple[Moment, Moment]:
+    """What a text means as a beginning, and as an end."""
+    named = _NAMED.get(text)
+    if named:
+        return named(now.date())
+    try:
+        if back := re.fullmatch(r"(\d+)([dh])", text):
+            unit = "days" if back[2] == "d" else "hours"
+            moment = now - dt.timedelta(**{unit: int(back[1])})
+        elif "T" not in text and " " not in text:
+            moment = dt.date.fromisoformat(text)
+        else:
+            written = dt.datetime.fromisoformat(text)
+            moment = (written if written.tzinfo else written.replace(tzinfo=dt.UTC)).astimezone(
+                dt.UTC
+            )
+    except (ValueError, OverflowError):
+        raise InputError(
+            f"{flag} {text}: write 2026-11-20, 2026-11-20T08:00, {WORDS} (all UTC)"
+        ) from None
+    return moment, moment
+
+
+def _month(day: dt.date) -> tuple[dt.date, dt.date]:
+    """The first and the last day of the month that a day lies in."""
+    first = day.replace(day=1)
+    return first, (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1)
+
+
+def _day(day: dt.date) -> tuple[dt.date, dt.date]:
+    return day, day
+
+
+_NAMED: dict[str, Callable[[dt.date], tuple[dt.date, dt.date]]] = {
+    "today": _day,
+    "yesterday": lambda day: _day(day - dt.timedelta(days=1)),
+    "this-month": _month,
+    "last-month": lambda day: _month(day.replace(day=1) - dt.timedelta(days=1)),
+}
+
 
 _FORMS = ("table", "json", "csv", "xlsx")
 _ADVICE_FORMS = ("table", "json")
@@ -50,8 +128,8 @@ def show(asked: Asked) -> None:
     _check_form(asked)
     by = _dimension(asked.by)
     against = None if asked.against is None else _priced(asked.against)
-    since, until = periods.period(asked.since, asked.until, now())
-    with opening.ledger() as ledger:
+    since, until = period(asked.since, asked.until, now())
+    with options.ledger() as ledger:
         run_id = ledger.find_run(asked.run).run_id if asked.run else None
         calls = Selection(run_id=run_id, since=since, until=until, rehearsed=asked.rehearsed)
         if asked.advice:
@@ -59,7 +137,7 @@ def show(asked: Asked) -> None:
         else:
             made = _report(asked, ledger, calls, by, against)
     if asked.out is not None:
-        files.write(asked.out, made)
+        output.write(asked.out, made)
     elif made:
         output.line(made.decode().removesuffix("\n"))
     else:
@@ -95,7 +173,7 @@ def _priced(name: str) -> PricedModel:
 
 
 def _catalog() -> catalog.Catalog:
-    settings = opening.settings()
+    settings = options.settings()
     return catalog.load(settings.catalog, settings.profile)
 
 
@@ -104,7 +182,7 @@ def _report(
 ) -> bytes:
     """The report as it is written; empty when there is nothing to show to a person."""
     if asked.form == "xlsx":
-        from aideon_agents.cli.cost_sheets import workbook  # noqa: PLC0415 - tables do not need it
+        from aideon_agents.cli.cost_forms import workbook  # noqa: PLC0415 - tables do not need it
 
         return workbook(reports(ledger, DIMENSIONS, calls, against=against, top=asked.top))
     (made,) = reports(ledger, (by,), calls, against=against, top=asked.top)

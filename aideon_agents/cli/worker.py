@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aideon_agents.cli import opening, output
-from aideon_agents.cli.interrupting import interruptible
-from aideon_agents.cli.quiet import tell_ledger_errors_once
+from aideon_agents.cli import options, output
+from aideon_agents.cli.execution import interruptible
+from aideon_agents.cli.output import tell_ledger_errors_once
 
 if TYPE_CHECKING:
     from aideon_agents.batch.distributed.worker import Worker
@@ -31,7 +31,7 @@ def worker(
     from aideon_agents.batch.distributed.worker import Worker  # noqa: PLC0415 - an extra, and slow
 
     tell_ledger_errors_once()
-    settings = opening.settings()
+    settings = options.settings()
     made = Worker(settings, max_concurrency, output.note)
     output.note(
         f"worker {os.getpid()} on {socket.gethostname()}: up to {max_concurrency} items at once; "

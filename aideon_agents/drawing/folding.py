@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aideon_agents.drawing.edges import without
-from aideon_agents.drawing.topology import Node, Topology
+from aideon_agents.graphs.topology import Group, Node, Topology, without
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-    from aideon_agents.drawing.topology import Group
 
 
 def folded(topology: Topology, depth: int | None) -> Topology:

@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from aideon_agents.drawing.picture import Line
-from aideon_agents.drawing.pills import PAD, written
+from aideon_agents.drawing.picture import PAD, Line, Point, Written, written
+from aideon_agents.drawing.ranks import Way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from aideon_agents.drawing.picture import Point
-    from aideon_agents.drawing.pills import Written
-    from aideon_agents.drawing.ranks import Way
 
 STRIP = 42
 """Pixels that a node's way to itself takes below it."""

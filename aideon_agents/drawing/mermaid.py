@@ -13,15 +13,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from aideon_agents.drawing.annotations import Annotations, Note, taken_legs
-from aideon_agents.drawing.edges import without
-from aideon_agents.drawing.lettering import fitted
+from aideon_agents.drawing.cards import fitted
 from aideon_agents.drawing.themes import LIGHT
+from aideon_agents.graphs.topology import Edge, Kind, Node, Topology, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aideon_agents.drawing.edges import Edge
-    from aideon_agents.drawing.topology import Kind, Node, Topology
 
 SHAPES: dict[Kind, tuple[str, str]] = {
     "start": ("([", "])"),

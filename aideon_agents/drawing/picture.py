@@ -2,6 +2,8 @@
 
 Between the layout and the renderers, so that what is true of a picture (nothing overlaps, every
 edge is there) can be asked of it before it is SVG.
+
+The conditions of a way as they are written on it: one below the other, in one rounded box.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from aideon_agents.drawing.cards import Card, Title, fitted, width
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aideon_agents.drawing.cards import Card, Title
 
 Point: TypeAlias = tuple[float, float]
 
@@ -112,3 +115,43 @@ def moved(line: Line, x: float, y: float) -> Line:
     """A line elsewhere."""
     pill = line.pill and replace(line.pill, x=line.pill.x + x, y=line.pill.y + y)
     return replace(line, points=tuple((at + x, down + y) for at, down in line.points), pill=pill)
+
+
+SIZE = 12
+ROW = 16
+PAD = 10
+"""Pixels at each side of the text."""
+
+ROOM = 170
+"""Pixels that a condition may take."""
+
+_MOST = 5
+"""Rows; beyond that the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Conditions, measured."""
+
+    texts: tuple[str, ...]
+    width: int
+    height: int
+    """Pixels, both even; 0 when there are none."""
+
+    def at(self, x: float, y: float) -> Pill | None:
+        """The box around a centre; None when nothing is written."""
+        if not self.texts:
+            return None
+        return Pill(self.texts, x - self.width / 2, y - self.height / 2, self.width, self.height)
+
+
+def written(conditions: tuple[str, ...], room: float = ROOM) -> Written:
+    """Measure conditions."""
+    if not conditions:
+        return Written((), 0, 0)
+    shown = conditions
+    if len(conditions) > _MOST:
+        shown = (*conditions[: _MOST - 1], f"+{len(conditions) - _MOST + 1} more")
+    texts = tuple(fitted(text, SIZE, room) or " " for text in shown)
+    taken = max(width(text, SIZE) for text in texts) + 2 * PAD
+    return Written(texts, 2 * -int(-taken // 2), ROW * len(texts) + 4)

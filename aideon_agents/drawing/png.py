@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import re
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from aideon_agents.drawing.dot import missing_extra
+from aideon_agents.drawing.annotations import Annotations
+from aideon_agents.drawing.ranks import missing_extra
 from aideon_agents.drawing.svg import svg
-
-if TYPE_CHECKING:
-    from aideon_agents.drawing.annotations import Annotations
-    from aideon_agents.drawing.themes import Theme
-    from aideon_agents.drawing.topology import Topology
+from aideon_agents.drawing.themes import Theme
+from aideon_agents.graphs.topology import Topology
 
 Scale = Literal[1, 2]
 

@@ -2,6 +2,16 @@
 
 The breadth comes later (`arrangement`): how far apart columns are depends on how steeply lines lead
 from one to the next.
+
+The columns of a level from left to right, and in rows where they would grow too wide.
+
+A workflow of 300 steps in one line is a picture that nobody can look at. So a level that is wider
+than a page is broken like text, where a single line leads on and nothing turns back.
+
+Lines that lead on: level through the columns, climbing between them, and down to the next row.
+
+A line climbs only between columns, where nothing stands, and passes a column at a height that was
+kept free for it. That is what keeps lines off boxes and labels.
 """
 
 from __future__ import annotations
@@ -9,25 +19,24 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from aideon_agents.drawing import dot
-from aideon_agents.drawing.lanes import STRIP, room_below
-from aideon_agents.drawing.pills import written
-from aideon_agents.drawing.ranks import ranked
+from aideon_agents.drawing import ranks
+from aideon_agents.drawing.flow import Flow
+from aideon_agents.drawing.lanes import STRIP, Spot, room_below
+from aideon_agents.drawing.picture import Line, Point, written
+from aideon_agents.drawing.ranks import Ranked, Stop, Way, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from aideon_agents.drawing.flow import Flow
-    from aideon_agents.drawing.ranks import Ranked, Stop, Way
 
 _LABEL_ROUND = 8
 """Kept free above and below a label, both together."""
 _THIN = 2
 """The height of a line that passes a column."""
-_HALF = dot.APART // 2
+_HALF = ranks.APART // 2
 _STRAIGHT, _DIRECT, _BENT = 8, 2, 1
 """How much it counts that a piece is straight: where it must be, where it joins others on a line
 that passes nothing, and where it joins others."""
@@ -56,7 +65,7 @@ class Stacks:
     items: Mapping[str, Item]
     widths: list[int]
     """Of each stop."""
-    talls: list[dot.Tall]
+    talls: list[ranks.Tall]
     tops: list[int]
     """Of each stop, with half of what is kept free around it."""
 
@@ -111,27 +120,27 @@ def stacked(flow: Flow, items: Mapping[str, Item], ends: Collection[str] = ()) -
     level = ranked(flow, ends=ends)
     measured = [_measured(stop, items, level.back) for stop in level.stops]
     talls = [tall for _, tall in measured]
-    tops = dot.tops(talls, _pieces(level))
+    tops = ranks.tops(talls, _pieces(level))
     return Stacks(level, items, [width for width, _ in measured], talls, tops)
 
 
-def _measured(stop: Stop, items: Mapping[str, Item], back: Sequence[Way]) -> tuple[int, dot.Tall]:
+def _measured(stop: Stop, items: Mapping[str, Item], back: Sequence[Way]) -> tuple[int, ranks.Tall]:
     """The width of a stop, and its height with what is kept free around it."""
     if stop.labels is not None:
         label = written(stop.labels.conditions)
         height = label.height + _LABEL_ROUND
-        return label.width, dot.Tall(height, height // 2, height // 2)
+        return label.width, ranks.Tall(height, height // 2, height // 2)
     if stop.item is None or stop.item not in items:
-        return 0, dot.Tall(_THIN, _THIN // 2, _THIN // 2)
+        return 0, ranks.Tall(_THIN, _THIN // 2, _THIN // 2)
     item = items[stop.item]
     here = [way for way in back if stop.item in {way.source, way.target}]
     width = max(item.width, room_below(stop.item, here))
     strip = STRIP if any(way.source == way.target for way in here) else 0
-    height = item.height + dot.APART + strip
-    return width, dot.Tall(height, item.entry + _HALF, item.exit + _HALF)
+    height = item.height + ranks.APART + strip
+    return width, ranks.Tall(height, item.entry + _HALF, item.exit + _HALF)
 
 
-def _pieces(level: Ranked) -> Iterator[dot.Piece]:
+def _pieces(level: Ranked) -> Iterator[ranks.Piece]:
     """The pieces of all lines. A line bends where it parts from others or joins them, if it must."""
     pairs = dict.fromkeys(pair for _, chain in level.chains for pair in pairwise(chain))
     begin = Counter(source for source, _ in pairs)
@@ -142,4 +151,166 @@ def _pieces(level: Ranked) -> Iterator[dot.Piece]:
         else:
             is_direct = level.stops[source].item and level.stops[target].item
             weight = _DIRECT if is_direct else _BENT
-        yield dot.Piece(source, target, weight)
+        yield ranks.Piece(source, target, weight)
+
+
+PAGE = 1680
+"""Pixels that a row may be wide, where there is a place to break it."""
+
+INDENT = 44
+"""Of the rows after the first, for the line that leads into them."""
+
+_LEAST = 0.3
+"""Of the row that is aimed at: no row is begun or left for less."""
+
+_NEAR, _FAR = 26, 84
+"""Pixels between two columns, where lines run straight and where they climb."""
+
+
+@dataclass(frozen=True)
+class Climb:
+    """A piece of a line from one column to the next."""
+
+    column: int
+    """The one on the left."""
+    height: int
+    """How far up or down it leads, in pixels."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the columns are."""
+
+    lefts: list[int]
+    """The left edge of each, in pixels."""
+    widths: list[int]
+    rows: list[int]
+    """The row that each stands in, from 0."""
+
+    def right(self, column: int) -> int:
+        """The right edge of a column."""
+        return self.lefts[column] + self.widths[column]
+
+
+def spaced(
+    widths: Sequence[int],
+    climbs: Iterable[Climb],
+    extra: Mapping[int, int],
+    spans: Iterable[tuple[int, int]],
+) -> Columns:
+    """Place columns."""
+    pieces = list(climbs)
+    steepest = [0] * len(widths)
+    for piece in pieces:
+        steepest[piece.column] = max(steepest[piece.column], abs(piece.height))
+    gaps = [
+        _NEAR + extra.get(column, 0) + (14 if steep else 0) + min(_FAR - _NEAR - 14, steep // 5)
+        for column, steep in enumerate(steepest)
+    ]
+    crossing = Counter(piece.column for piece in pieces)
+    blocked = {column for first, last in spans for column in range(first, last)}
+    cuts = [
+        column for column in range(len(widths) - 1)
+        if crossing[column] == 1 and column not in blocked
+    ]  # fmt: skip
+    return _in_rows(list(widths), gaps, set(_chosen(widths, gaps, cuts)))
+
+
+def _chosen(widths: Sequence[int], gaps: Sequence[int], cuts: Sequence[int]) -> Iterable[int]:
+    """Where to begin a new row: so that none is too wide and all are about as wide."""
+    ends = [0]
+    for width, gap in zip(widths, gaps, strict=True):
+        ends.append(ends[-1] + width + gap)
+    whole = ends[-1]
+    wanted = whole / max(1, -(-whole // PAGE))
+    begun, last = 0, None
+    for cut in cuts:
+        here = ends[cut + 1]
+        if last is not None and here - begun > PAGE:
+            yield last
+            begun, last = ends[last + 1], None
+        if here - begun < wanted * _LEAST or whole - here < wanted * _LEAST:
+            continue
+        if here - begun >= wanted:
+            yield cut
+            begun, last = here, None
+        else:
+            last = cut
+    if last is not None and whole - begun > PAGE:
+        yield last
+
+
+def _in_rows(widths: list[int], gaps: Sequence[int], cuts: set[int]) -> Columns:
+    lefts: list[int] = []
+    rows: list[int] = []
+    left = row = 0
+    for column, width in enumerate(widths):
+        lefts.append(left)
+        rows.append(row)
+        left += width + gaps[column]
+        if column in cuts:
+            left, row = INDENT, row + 1
+    return Columns(lefts, widths, rows)
+
+
+OUT = 24
+"""Pixels from a row's end to the line that leads to the next row."""
+
+_STUB = 10
+"""Pixels of a line that are straight before an arrow."""
+
+
+def forward(way: Way, stops: Sequence[Spot], columns: Columns, bottoms: Sequence[float]) -> Line:
+    """Draw a way from one item to one after it."""
+    points: list[Point] = [(stops[0].right, stops[0].exit)]
+    for source, target in pairwise(stops):
+        if columns.rows[source.column] == columns.rows[target.column]:
+            points += _climb(source, target)
+        else:
+            points += _down(source, target, columns, bottoms)
+        if target is not stops[-1]:
+            points.append((target.edge, target.exit))
+    points.append((stops[-1].left, stops[-1].entry))
+    labelled = next((stop for stop in stops if stop.is_label), None)
+    pill = None
+    if labelled:
+        middle = (labelled.rim + labelled.edge) / 2
+        pill = written(way.conditions).at(middle, labelled.entry)
+    first = way.edges[0]
+    return Line(
+        first.source, first.target, way.conditions, way.conditional,
+        tuple(_straightened(points)), pill, ends_in_arrow=stops[-1].gets_arrow,
+    )  # fmt: skip
+
+
+def _climb(source: Spot, target: Spot) -> Iterator[Point]:
+    if source.exit != target.entry:
+        stub = _STUB if target.gets_arrow else 0
+        yield source.edge, source.exit
+        yield target.rim - stub, target.entry
+
+
+def _down(
+    source: Spot, target: Spot, columns: Columns, bottoms: Sequence[float]
+) -> Iterator[Point]:
+    right, left = source.edge + OUT, target.rim - OUT
+    # Half way between the rows.
+    down = bottoms[columns.rows[source.column]] + OUT
+    yield right, source.exit
+    yield right, down
+    yield left, down
+    yield left, target.entry
+
+
+def _straightened(points: Sequence[Point]) -> Iterator[Point]:
+    """Points without those between others on one straight line."""
+    apart = [at for at, _ in groupby(points)]
+    for number, (x, y) in enumerate(apart):
+        around = apart[number - 1 : number + 2] if number else []
+        if len(around) == 3 and (_same(around, 0) or _same(around, 1)):  # noqa: PLR2004 - before, here, after
+            continue
+        yield x, y
+
+
+def _same(points: Sequence[Point], axis: int) -> bool:
+    return len({point[axis] for point in points}) == 1

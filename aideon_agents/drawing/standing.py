@@ -7,12 +7,10 @@ and what goes on inside somebody else's agent has one path for several nodes.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from langgraph.graph import END, START
 
-if TYPE_CHECKING:
-    from aideon_agents.drawing.topology import Topology
+from aideon_agents.graphs.topology import Topology
 
 
 class Standing:

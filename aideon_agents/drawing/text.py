@@ -9,13 +9,11 @@ from rich.cells import cell_len, set_cell_size
 
 from aideon_agents.drawing.annotations import Annotations, Note
 from aideon_agents.drawing.flow import ENTRY, EXIT, Flow, levels
-from aideon_agents.drawing.topology import Node
+from aideon_agents.graphs.topology import Edge, Node, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from aideon_agents.drawing.edges import Edge
-    from aideon_agents.drawing.topology import Topology
 
 WIDTH = 80
 """Cells: a terminal's, unless its width is known."""

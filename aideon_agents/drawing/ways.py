@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, TypeAlias, get_args
 
 from langgraph.graph import END, START
 
+from aideon_agents.drawing.annotations import Way
+from aideon_agents.graphs.topology import Topology
 from aideon_agents.state import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aideon_agents.drawing.annotations import Way
-    from aideon_agents.drawing.topology import Topology
 
 Verdicts: TypeAlias = dict["Way", bool]
 """Whether an edge was taken; one that is not in it may have been, or not."""

@@ -2,6 +2,13 @@
 
 An item's end, its run's end and what came of it are one transaction: a process that is killed
 leaves an item that is done, with its result, or one that is not.
+
+Whose an item is, where several workers run a batch.
+
+A worker that was stopped for a while, or cut off from the server, does not know that its items were
+given to others meanwhile. So each start of an item counts: of those who saw the same number one
+begins, and whoever comes to an end under an older number writes down nothing. What its calls have
+cost stands in their own rows all the same.
 """
 
 from __future__ import annotations
@@ -12,17 +19,65 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import to_json
 
-from aideon_agents.ledger import batch_outputs, item_turns
+from aideon_agents.ledger import batch_outputs
 from aideon_agents.ledger.budgets import accounts
-from aideon_agents.ledger.budgets.scopes import Account
+from aideon_agents.ledger.budgets.limits import Account
+from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.pricing import usd, usd_text
 from aideon_agents.ledger.redaction import stored_line
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aideon_agents.ledger.database import Row, Statements
-    from aideon_agents.ledger.store import Ledger
+
+class Overtaken(Exception):  # noqa: N818 - it says what was found
+    """Somebody else has begun an item since it was looked at."""
+
+
+class Halted(Exception):  # noqa: N818 - as above
+    """Nothing of the batch starts any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """Who an item is with."""
+
+    run_id: str | None
+    """Its last run; None: it had none."""
+    attempts: int
+
+
+def refuse_overtaken(tx: Statements, start: ItemStart) -> None:
+    """Refuse to begin an item that is no longer as it was seen, or whose batch is to end."""
+    if start.seen_attempts is None:
+        return
+    if _turn(tx, start).attempts != start.seen_attempts:
+        raise Overtaken
+    if not tx.select(_GOES_ON, {"batch_id": start.batch_id}):
+        raise Halted
+
+
+def overtaken(tx: Statements, start: ItemStart) -> Turn | None:
+    """Whether somebody else has begun an item since it was begun here."""
+    if start.seen_attempts is None:
+        return None
+    now = _turn(tx, start)
+    return None if now == Turn(start.run_id, start.seen_attempts + 1) else now
+
+
+def _turn(tx: Statements, start: ItemStart) -> Turn:
+    for row in tx.select(_TURN, {"batch_id": start.batch_id, "position": start.position}):
+        return Turn(row["run_id"], int(row["attempts"]))
+    return Turn(None, 0)
+
+
+_GOES_ON = (
+    "SELECT 1 AS one FROM batches"
+    " WHERE batch_id = :batch_id AND status = 'running' AND is_cancelled = 0"
+)
+_TURN = "SELECT run_id, attempts FROM items WHERE batch_id = :batch_id AND position = :position"
+
 
 ItemStatus = Literal["pending", "running", "waiting", "completed", "failed", "invalid"]
 """One without a row is pending too. `running` of a process that is gone is as good as pending.
@@ -92,7 +147,7 @@ class ItemStart:
 
 def begin(tx: Statements, start: ItemStart) -> None:
     """Write down that an item is run, in the transaction that starts or resumes its run."""
-    item_turns.refuse_overtaken(tx, start)
+    refuse_overtaken(tx, start)
     names = {name: getattr(start, name) for name in ("batch_id", "position", "item_id")}
     if tx.select(_SAME_ID, names):
         raise SameId

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aideon_agents.ledger import batches
+from aideon_agents.ledger.database import Statements
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from aideon_agents.ledger.database import Statements
-    from aideon_agents.ledger.store import Ledger
 
 
 def keep(tx: Statements, batch_id: str, position: int, document: str) -> None:

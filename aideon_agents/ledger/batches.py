@@ -3,6 +3,11 @@
 A batch is found again by its identity, so that the same command goes on where it stopped. One
 process runs it at a time, and says every few seconds that it still does. Where workers run it
 (`batch_workers`), that process follows it, and the batch goes on when it is gone.
+
+Batches that workers run: which there are, how one is ended, and which workers cannot run one.
+
+Any worker may end a batch, where a budget or a number of failures is reached: the process that
+started it may be gone.
 """
 
 from __future__ import annotations
@@ -14,18 +19,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aideon_agents.errors import BatchNotFound, RunError, UserError
 from aideon_agents.ledger.budgets import accounts
-from aideon_agents.ledger.budgets.scopes import Account
-from aideon_agents.ledger.clock import now, utc_text
-from aideon_agents.ledger.ids import those_from
+from aideon_agents.ledger.budgets.limits import Account
+from aideon_agents.ledger.database import Row
+from aideon_agents.ledger.identity import Process, is_gone, now, this_process, those_from, utc_text
 from aideon_agents.ledger.pricing import usd
-from aideon_agents.ledger.processes import Process, is_gone, this_process
+from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.reports import Totals
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aideon_agents.ledger.database import Row
-    from aideon_agents.ledger.store import Ledger
 
 BatchStatus = Literal["running", "completed", "stopped", "crashed"]
 """`crashed` is worked out on reading, as for a run. A batch that waits for answers is stopped, and
@@ -315,3 +319,63 @@ _MONEY = """
     FROM runs JOIN calls ON calls.run_id = runs.run_id
     WHERE runs.batch_id = :batch_id AND (calls.rehearsed = 0 OR runs.rehearsed = 1)
 """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """That a worker does not run a batch."""
+
+    host: str
+    pid: int
+    reason: str
+    """One line."""
+
+
+def running(ledger: Ledger) -> list[Batch]:
+    """The batches that workers are to run, the oldest first."""
+    return [read(row) for row in ledger.select(_RUNNING)]
+
+
+def halt(ledger: Ledger, batch_id: str, reason: str, *, cut_off: bool = False) -> None:
+    """Have nothing of a batch start any more, on any worker."""
+    level = CUT_OFF if cut_off else 1
+    told = {"batch_id": batch_id, "reason": reason, "level": level}
+    ledger.database.write(_HALT, told)
+
+
+def end_abandoned(ledger: Ledger, seen: Batch) -> None:
+    """Write down that a batch has been cancelled that nobody follows."""
+    names = {"batch_id": seen.batch_id, "seen_at": seen.seen_at, "at": utc_text(now())}
+    ledger.database.write(_END_ABANDONED, names)
+
+
+def refuse(ledger: Ledger, batch_id: str, reason: str) -> None:
+    """Write down that this process does not run a batch."""
+    process = this_process()
+    who = {"host": process.host, "pid": process.pid, "at": utc_text(now())}
+    line = stored_line(reason)
+    ledger.database.write(_REFUSE, {"batch_id": batch_id, "reason": line, **who})
+
+
+def refusals(ledger: Ledger, batch_id: str) -> list[Refusal]:
+    """The workers that do not run a batch, since it was last started."""
+    found = ledger.select(_REFUSALS, {"batch_id": batch_id})
+    return [Refusal(host=row["host"], pid=row["pid"], reason=row["reason"]) for row in found]
+
+
+_RUNNING = f"{ROWS} WHERE status = 'running' AND engine = 'distributed' ORDER BY started_at"
+_HALT = (
+    "UPDATE batches SET stop_reason = COALESCE(stop_reason, :reason),"
+    " is_cancelled = CASE WHEN is_cancelled > :level THEN is_cancelled ELSE :level END"
+    " WHERE batch_id = :batch_id AND status = 'running'"
+)
+_END_ABANDONED = (
+    "UPDATE batches SET status = 'stopped', stop_reason = COALESCE(stop_reason, 'cancelled'),"
+    " ended_at = :at WHERE batch_id = :batch_id AND status = 'running' AND seen_at = :seen_at"
+)
+_REFUSE = (
+    "INSERT INTO refusals (batch_id, host, pid, reason, refused_at)"
+    " VALUES (:batch_id, :host, :pid, :reason, :at)"
+    " ON CONFLICT (batch_id, host, pid) DO UPDATE SET reason = :reason, refused_at = :at"
+)
+_REFUSALS = "SELECT host, pid, reason FROM refusals WHERE batch_id = :batch_id ORDER BY refused_at, host, pid"

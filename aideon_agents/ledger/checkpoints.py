@@ -10,14 +10,14 @@ import contextlib
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from aideon_agents.ledger import checkpoint_file
+from aideon_agents.ledger import checkpointer
+from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
     from pathlib import Path
 
-    from aideon_agents.ledger.savers import Checkpoints
-    from aideon_agents.ledger.store import Ledger
 
 _REHEARSED = " (rehearsed)"  # rehearsals and paid runs do not mix
 
@@ -67,7 +67,7 @@ def _place(
     """What tells a ledger's checkpoints from any others, and what opens them."""
     if ledger.path is not None:
         path = checkpoints_path(ledger).absolute()
-        return path, lambda: checkpoint_file.opened(path, busy_seconds)
+        return path, lambda: checkpointer.opened(path, busy_seconds)
     from aideon_agents.ledger.postgres import checkpoints as on_server  # noqa: PLC0415 - an extra, and slow
 
     address = on_server.address_of(ledger.database)

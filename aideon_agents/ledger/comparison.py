@@ -12,18 +12,15 @@ import dataclasses
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from aideon_agents.ledger.dimensions import CALL_KEYS, CALLS
-from aideon_agents.ledger.pricing import OWN_SERVER, usd
+from aideon_agents.ledger.database import Row
+from aideon_agents.ledger.dimensions import CALL_KEYS, CALLS, ReportBy, Selection
+from aideon_agents.ledger.pricing import OWN_SERVER, PricedModel, usd
+from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
-
-    from aideon_agents.ledger.database import Row
-    from aideon_agents.ledger.dimensions import ReportBy, Selection
-    from aideon_agents.ledger.rates import PricedModel
-    from aideon_agents.ledger.store import Ledger
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import dataclasses
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Literal, get_args
 
-from aideon_agents.ledger.clock import utc_text
+from aideon_agents.ledger.identity import utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

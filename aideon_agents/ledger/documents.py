@@ -2,6 +2,11 @@
 
 Money is an exact decimal string; what is unknown is null. The names and their order are the
 project's contract: changing one is a new major version.
+
+What budgets count as spent though nobody knows whether it was: the worst cases of lost calls.
+
+A report adds up what is known, so it says less than a budget that a lost call was held against.
+Whoever compares the two is told by how much.
 """
 
 from __future__ import annotations
@@ -11,23 +16,17 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.ledger.clock import utc_text
+from aideon_agents.ledger.advice.cells import Advice
+from aideon_agents.ledger.comparison import Against
+from aideon_agents.ledger.identity import Process, is_gone, utc_text
 from aideon_agents.ledger.pricing import usd_text
+from aideon_agents.ledger.reports import Cost, NodeCost, Report, ReportRow, ReportTotal, Totals
+from aideon_agents.ledger.rows import Call
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aideon_agents.ledger.advice.cells import Advice
-    from aideon_agents.ledger.comparison import Against
-    from aideon_agents.ledger.reports import (
-        Cost,
-        NodeCost,
-        Report,
-        ReportRow,
-        ReportTotal,
-        Totals,
-    )
-    from aideon_agents.ledger.rows import Call
 
 _BEFORE_MONEY = (
     "call_id",
@@ -172,3 +171,19 @@ def _moment(moment: date | datetime | None) -> str | None:
     if moment is None:
         return None
     return utc_text(moment) if isinstance(moment, datetime) else moment.isoformat()
+
+
+def losses(ledger: Ledger, run_id: str) -> dict[str, int]:
+    """The worst cases of a run's calls whose cost nobody knows."""
+    return {
+        hold["call_id"]: hold["amount_nanousd"]
+        for hold in ledger.select(_UNSETTLED, {"run_id": run_id})
+        if hold["status"] != "held"
+        or is_gone(Process(hold["host"], hold["pid"], hold["process_start"]))
+    }
+
+
+_UNSETTLED = (
+    "SELECT * FROM holds WHERE run_id = :run_id AND amount_nanousd > 0"
+    " AND status IN ('held', 'unknown', 'forfeited') ORDER BY taken_at, call_id"
+)

@@ -19,21 +19,18 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
 from aideon_agents.errors import LedgerError, RunError
-from aideon_agents.ledger.bare_runs import BareRuns
-from aideon_agents.ledger.budgets.budget import Budget
-from aideon_agents.ledger.contents import answer_text, prompt_text
-from aideon_agents.ledger.open_calls import OpenCall, call_start
-from aideon_agents.ledger.settlement import answered, failed
+from aideon_agents.ledger.budgets.limits import Amount, Budget
+from aideon_agents.ledger.budgets.purse import Purse
+from aideon_agents.ledger.calls import OpenCall, answered, call_start, failed
+from aideon_agents.ledger.implicit_runs import BareRuns
+from aideon_agents.ledger.rows import CallEnd, answer_text, prompt_text
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
 
-    from aideon_agents.ledger.budgets.budget import Amount
-    from aideon_agents.ledger.budgets.purse import Purse
-    from aideon_agents.ledger.rows import CallEnd
-    from aideon_agents.ledger.store import Ledger
 
 _log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from aideon_agents.ledger.sums import Sums
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from aideon_agents.ledger.sums import Sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from aideon_agents.ledger.checkpoints import (
-    conversation_name,
-    graph_name,
-    questions_name,
-    remove,
-)
+from aideon_agents.ledger.checkpoints import conversation_name, graph_name, questions_name, remove
+from aideon_agents.ledger.database import Row
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from aideon_agents.ledger.database import Row
-    from aideon_agents.ledger.store import Ledger
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

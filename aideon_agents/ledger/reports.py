@@ -10,23 +10,19 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from aideon_agents.ledger.comparison import compared
+from aideon_agents.ledger.comparison import Against, Compared, compared
 from aideon_agents.ledger.dimensions import BY_TIME, ReportBy, Selection
-from aideon_agents.ledger.measures import measured
-from aideon_agents.ledger.pricing import usd
-from aideon_agents.ledger.sums import sums_by
+from aideon_agents.ledger.measures import Measures, measured
+from aideon_agents.ledger.pricing import PricedModel, usd
+from aideon_agents.ledger.rows import Call
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.sums import Sums, sums_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date, datetime
     from decimal import Decimal
 
-    from aideon_agents.ledger.comparison import Against, Compared
-    from aideon_agents.ledger.measures import Measures
-    from aideon_agents.ledger.rates import PricedModel
-    from aideon_agents.ledger.rows import Call
-    from aideon_agents.ledger.store import Ledger
-    from aideon_agents.ledger.sums import Sums
 
 _FAILED = ("error", "truncated")
 

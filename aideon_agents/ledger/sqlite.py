@@ -1,25 +1,199 @@
 """The ledger's tables in one SQLite file that many threads and processes write to.
 
 Callbacks arrive from many threads, so one connection stands behind one lock.
+
+How a ledger's file is found, opened and brought up to date, and what is said when it is not.
+
+WAL lets readers and several processes work beside one writer; with synchronous=NORMAL each row is
+safe from a killed process at a tenth of the time (only a power cut can lose the last ones).
+Nothing is written to a file before it is known to be a ledger, or empty.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from sqlite_utils import Database
+
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.opening import explained, is_busy, obstacle, open_ledger
+from aideon_agents.ledger.database import Row, Statements
+from aideon_agents.ledger.schema import MIGRATIONS, from_newer_version
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
-    from pathlib import Path
 
-    from aideon_agents.ledger.database import Row, Statements
+
+_ANOTHER = "name another file with AIDEON_LEDGER"
+_MOVE = f"move the file away, or {_ANOTHER}"
+_BUSY = f"is locked by another process: wait for it or stop it, or {_ANOTHER}"
+_FULL = f"cannot grow, its disk is full: free some space, or {_ANOTHER}"
+_READ_ONLY = f"is read-only: make it and its folder writable, or {_ANOTHER}"
+_IN_THE_WAY = f"cannot be made, there is a file where its folder should be: {_ANOTHER}"
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_PROTOCOL: _BUSY,
+    sqlite3.SQLITE_NOTADB: f"is not a ledger: {_MOVE}",
+    sqlite3.SQLITE_CORRUPT: f"is damaged (`sqlite3 FILE .recover` may save its rows): {_MOVE}",
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_PERM: _READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: f"cannot be opened: make it and its folder writable, or {_ANOTHER}",
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: f"cannot be written, its disk fails: check the disk, or {_ANOTHER}",
+}
+_ADVICE_BY_ERRNO = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: f"cannot grow, files may not be so large: raise that limit, or {_ANOTHER}",
+    errno.EACCES: _READ_ONLY,
+    errno.EPERM: _READ_ONLY,
+    errno.EROFS: _READ_ONLY,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+}
+_UNCLEAR = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+"""What SQLite says of a full disk, of a folder without permissions and of broken hardware alike."""
+
+_PRIMARY = 0xFF
+"""SQLite's extended error codes carry the plain one in their low byte."""
+
+_ROOM = 64 * 1024
+"""Bytes: more than SQLite needs beside a file to open it."""
+
+_RETRY_SECONDS = 0.01
+
+
+def ledger_path(url: str) -> Path:
+    """The file that a ledger's address names."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        rest, scheme = f"/{url}", "sqlite"
+    path = rest.removeprefix("/")
+    if scheme != "sqlite" or not rest.startswith("/") or not path:
+        raise LedgerError(
+            f"the ledger cannot be at {scheme}://: write sqlite:///path/to/ledger.db, or"
+            " postgresql://user:password@host:5432/database"
+        )
+    return Path(path)
+
+
+def open_ledger(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """Open a ledger, making its folder, its file and its tables where they are missing."""
+    try:
+        if path.is_dir():
+            inside = path / "ledger.db"
+            raise LedgerError(f"the ledger {path} is a folder: name a file in it, {inside}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _connected(path, busy_seconds)
+    except (OSError, sqlite3.Error) as error:
+        raise explained(path, error) from error
+
+
+def explained(path: Path, error: Exception) -> LedgerError:
+    """What went wrong with a ledger, in one line that says what to do."""
+    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+        return LedgerError(f"the ledger {path} was closed: open it again")
+    if isinstance(error, OverflowError | UnicodeError):
+        return LedgerError(f"the ledger {path} cannot hold a value: {error}")
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+    cause = (obstacle(path) if code in _UNCLEAR else None) or error
+    reason = " ".join(str(getattr(cause, "strerror", None) or cause).split())
+    advice = (
+        _ADVICE_BY_ERRNO.get(getattr(cause, "errno", 0))
+        or _ADVICE.get(code)
+        or f"cannot be used ({reason}): {_MOVE if isinstance(cause, sqlite3.Error) else _ANOTHER}"
+    )
+    return LedgerError(f"the ledger {path} {advice}")
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether a statement failed because another process has the file locked."""
+    return error.sqlite_errorcode & _PRIMARY == sqlite3.SQLITE_BUSY
+
+
+def obstacle(path: Path) -> OSError | None:
+    """What the system says of a ledger's place, which SQLite does not tell.
+
+    The file itself is not opened: closing it would drop the locks that this process holds on it.
+    """
+    parts = (path, path.with_name(f"{path.name}-wal"))
+    try:
+        sizes = [part.stat().st_size for part in parts if part.exists()]
+        if not all(os.access(part, os.R_OK | os.W_OK) for part in parts if part.exists()):
+            return PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with tempfile.TemporaryFile(dir=path.parent) as trial:
+            trial.seek(max(sizes, default=0))  # a limit on the size of files counts from there
+            trial.write(bytes(_ROOM))
+            trial.flush()
+    except OSError as found:
+        return found
+    return None
+
+
+def _connected(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+    )
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(connection.close)
+        connection.row_factory = sqlite3.Row
+        db = Database(connection, recursive_triggers=False, execute_plugins=False)
+        _refuse_what_is_not_ours(path, db)
+        _switch_to_wal(path, connection, busy_seconds)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if MIGRATIONS.pending(db):
+            # The write lock first: of two processes that find steps pending, one takes them; and
+            # all in one transaction, so that a ledger has every step of a version or none.
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                MIGRATIONS.apply(db)
+        on_failure.pop_all()
+    return connection
+
+
+def _refuse_what_is_not_ours(path: Path, db: Database) -> None:
+    """Refuse a newer version's ledger, and any file with tables that is no ledger at all."""
+    if unknown := from_newer_version(db):
+        raise LedgerError(
+            f"the ledger {path} was made by a newer version ({unknown[-1]}):"
+            f" upgrade aideon-agents, or {_ANOTHER}"
+        )
+    found = db.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchone()
+    if found and not MIGRATIONS.applied(db):
+        kind, name = found
+        raise LedgerError(
+            f"the ledger {path} is the database of something else (it has a {kind} {name}):"
+            f" {_ANOTHER}"
+        )
+
+
+def _switch_to_wal(path: Path, connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Switch on the write-ahead log, once in a file's life.
+
+    SQLite does not wait for a lock here, so two processes that make the same file would fail.
+    """
+    deadline = time.monotonic() + busy_seconds
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":  # in memory, or on a file system without shared memory
+                raise LedgerError(
+                    f"the ledger {path} cannot be shared by processes where it is, as in memory"
+                    " and on some network drives: name a file on a local disk with AIDEON_LEDGER"
+                )
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
 
 _LOOK_MS = 3
 """How long SQLite itself waits for a lock. Its waits grow to 100 ms, so that of many writers those

@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import RunNotFound, UserError
-from aideon_agents.ledger import call_rows, statements
-from aideon_agents.ledger.budgets.accounts import opened
-from aideon_agents.ledger.budgets.budget import nanousd
+from aideon_agents.ledger import rows
+from aideon_agents.ledger.budgets.accounts import opened, set_limit
 from aideon_agents.ledger.budgets.holds import Settled, place_of_run
-from aideon_agents.ledger.budgets.limits import set_limit
+from aideon_agents.ledger.budgets.limits import Amount, Budget, nanousd
 from aideon_agents.ledger.budgets.purse import Budgets, Purse
-from aideon_agents.ledger.clock import now, utc_text
-from aideon_agents.ledger.ids import those_from
-from aideon_agents.ledger.opening import ledger_path
+from aideon_agents.ledger.database import Database, Row, Statements
+from aideon_agents.ledger.identity import now, this_process, those_from, utc_text
 from aideon_agents.ledger.postgres.address import Address, names_a_server
-from aideon_agents.ledger.processes import this_process
-from aideon_agents.ledger.reading import call_in, run_in
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.rows import (
     Call,
@@ -32,16 +28,16 @@ from aideon_agents.ledger.rows import (
     Run,
     RunStart,
     RunStatus,
+    call_in,
+    run_in,
 )
-from aideon_agents.ledger.sqlite import SqliteDatabase
+from aideon_agents.ledger.sqlite import SqliteDatabase, ledger_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from typing import Self
 
-    from aideon_agents.ledger.budgets.budget import Amount, Budget
-    from aideon_agents.ledger.database import Database, Row, Statements
 
 _NAMED_AT_MOST = 5
 """How many runs an error lists when a reference fits several."""
@@ -102,16 +98,14 @@ class Ledger:
             Its id.
         """
         values: dict[str, Any] = (
-            statements.fields(start, statements.RUN_START)
-            | _owner()
-            | {"started_at": utc_text(now())}
+            rows.fields(start, rows.RUN_START) | _owner() | {"started_at": utc_text(now())}
         )
-        for name in statements.JSON:
+        for name in rows.JSON:
             values[name] = _json(values[name])
-        with self._within(tx) as rows:
-            rows.write(statements.START_RUN, {**values, "status": "running"})
+        with self._within(tx) as inside:
+            inside.write(rows.START_RUN, {**values, "status": "running"})
             if budget:
-                _limit(rows, start.run_id, budget)
+                _limit(inside, start.run_id, budget)
         return start.run_id
 
     def set_run_budget(self, run_id: str, budget: Budget) -> None:
@@ -149,15 +143,15 @@ class Ledger:
             UserError: It has gone on since.
         """
         which = {"run_id": seen.run_id}
-        with self._within(tx) as rows:
-            (row,) = rows.select(statements.ONE_RUN, which)
+        with self._within(tx) as inside:
+            (row,) = inside.select(rows.ONE_RUN, which)
             is_now = run_in(row)
             if (is_now.status, is_now.ended_at) != (seen.status, seen.ended_at):
                 raise UserError(
                     f"run {seen.run_id} has gone on meanwhile and is {is_now.status}: "
                     f"`aideon runs show {seen.run_id}` shows it"
                 )
-            rows.write(statements.RESUME_RUN, {**_owner(), **which})
+            inside.write(rows.RESUME_RUN, {**_owner(), **which})
 
     def mark_rehearsed(self, run_id: str) -> None:
         """Say of a run that its answers are rehearsed, which only its first call can tell."""
@@ -200,8 +194,8 @@ class Ledger:
             "results": _json(results),
             "ended_at": utc_text(now()),
         }
-        with self._within(tx) as rows:
-            return rows.write(statements.FINISH_RUN, values) == 1
+        with self._within(tx) as inside:
+            return inside.write(rows.FINISH_RUN, values) == 1
 
     def start_call(self, start: CallStart, *, prompt: str | None = None) -> None:
         """Write a call's row, `started`: from here on money may be spent.
@@ -212,11 +206,11 @@ class Ledger:
                 kept there is no row either, since the call is not made then.
         """
         if prompt is None:
-            call_rows.begin(self.database, start)
+            rows.begin(self.database, start)
             return
         with self.database.transaction() as tx:
-            call_rows.begin(tx, start)
-            tx.later(statements.RECORD_PROMPT, {"call_id": start.call_id, "prompt": prompt})
+            rows.begin(tx, start)
+            tx.later(rows.RECORD_PROMPT, {"call_id": start.call_id, "prompt": prompt})
 
     def finish_call(self, call_id: str, end: CallEnd) -> bool:
         """Complete a call's row, its error as one line without keys.
@@ -231,7 +225,7 @@ class Ledger:
         """
         settled = Settled()
         with self.database.transaction() as tx:
-            is_first = call_rows.end(tx, call_id, end)
+            is_first = rows.end(tx, call_id, end)
             if is_first:
                 settled = self.budgets.settle(tx, call_id, end.cost_nanousd)
         self.budgets.settled(call_id, settled)
@@ -239,7 +233,7 @@ class Ledger:
 
     def record_answer(self, call_id: str, answer: str) -> None:
         """Keep what a call was answered, as JSON, beside its prompt."""
-        self._write(statements.RECORD_ANSWER, {"call_id": call_id, "answer": answer})
+        self._write(rows.RECORD_ANSWER, {"call_id": call_id, "answer": answer})
 
     def contents(self, run_id: str) -> list[Content]:
         """What was asked and answered in a run, by its whole id, in the order of its calls.
@@ -252,7 +246,7 @@ class Ledger:
                 prompt=json.loads(row["prompt"]),
                 answer=None if row["answer"] is None else json.loads(row["answer"]),
             )
-            for row in self.select(statements.CONTENTS_OF_RUN, {"run_id": run_id})
+            for row in self.select(rows.CONTENTS_OF_RUN, {"run_id": run_id})
         ]
 
     def find_run(self, ref: str) -> Run:
@@ -272,18 +266,18 @@ class Ledger:
                 return newest[0]
             raise RunNotFound(f"no run in {self.database.name} yet: start one with `aideon run`")
         start = ref.strip().upper()
-        rows = self.select(statements.RUNS_FROM, those_from(start)) if start else []
-        found = [row for row in rows if row["run_id"].startswith(start)]
+        near = self.select(rows.RUNS_FROM, those_from(start)) if start else []
+        found = [row for row in near if row["run_id"].startswith(start)]
         exact = [row for row in found if row["run_id"] == start]
-        rows = exact or found
-        if len(rows) == 1:
-            return run_in(rows[0])
-        if not rows:
+        matches = exact or found
+        if len(matches) == 1:
+            return run_in(matches[0])
+        if not matches:
             raise RunNotFound(
                 f"no run {ref!r} in {self.database.name}: `aideon runs list` shows them"
             )
-        named = ", ".join(row["run_id"] for row in rows[:_NAMED_AT_MOST])
-        more = ", ..." if len(rows) > _NAMED_AT_MOST else ""
+        named = ", ".join(row["run_id"] for row in matches[:_NAMED_AT_MOST])
+        more = ", ..." if len(matches) > _NAMED_AT_MOST else ""
         raise RunNotFound(f"several runs begin with {ref!r}, write more of one: {named}{more}")
 
     def runs(self, limit: int | None = None) -> list[Run]:
@@ -295,12 +289,12 @@ class Ledger:
         Returns:
             Their rows. A run whose process is gone reads `crashed`.
         """
-        most = statements.MOST_ROWS if limit is None else limit
-        return [run_in(row) for row in self.select(statements.NEWEST_RUNS, {"most": most})]
+        most = rows.MOST_ROWS if limit is None else limit
+        return [run_in(row) for row in self.select(rows.NEWEST_RUNS, {"most": most})]
 
     def calls(self, run_id: str) -> list[Call]:
         """A run's calls, by its whole id, in the order in which they started."""
-        return [call_in(row) for row in self.select(statements.CALLS_OF_RUN, {"run_id": run_id})]
+        return [call_in(row) for row in self.select(rows.CALLS_OF_RUN, {"run_id": run_id})]
 
     def select(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         """Read rows; the way in for the reports of this room."""

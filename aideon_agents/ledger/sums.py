@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aideon_agents.ledger.dimensions import CALL_KEYS, CALLS, RUN_KEYS
-from aideon_agents.ledger.processes import Process, is_gone
-
-if TYPE_CHECKING:
-    from aideon_agents.ledger.database import Row
-    from aideon_agents.ledger.dimensions import ReportBy, Selection
-    from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.database import Row
+from aideon_agents.ledger.dimensions import CALL_KEYS, CALLS, RUN_KEYS, ReportBy, Selection
+from aideon_agents.ledger.identity import Process, is_gone
+from aideon_agents.ledger.store import Ledger
 
 _ENDED = ("completed", "failed", "stopped", "cancelled", "crashed")
 """How a run that is over ended; one that waits for an answer is not over."""

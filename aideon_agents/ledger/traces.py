@@ -11,14 +11,14 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.ledger.processes import Process, is_gone
+from aideon_agents.ledger.database import Row
+from aideon_agents.ledger.identity import Process, is_gone
+from aideon_agents.ledger.rows import CallStatus, RunStatus
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from aideon_agents.ledger.database import Row
-    from aideon_agents.ledger.rows import CallStatus, RunStatus
-    from aideon_agents.ledger.store import Ledger
 
 _AT_ONCE = 500
 """Runs to a question: fewer than any database takes parameters."""

@@ -3,6 +3,17 @@
 Everything that waits is written once, as a coroutine. Called from synchronous code, it runs on a
 single background event loop that lives as long as the process, so that HTTP connections are kept
 between calls instead of being torn down with a loop per call.
+
+Blocking functions beside the event loop, each in a thread of its own.
+
+A pool would have a bound: tools that run workflows whose agents have tools would wait for one
+another's threads for ever. And it is joined when the process ends, so that one tool which hangs
+would keep a run alive that was stopped long ago; these threads are daemons.
+
+What a call's callbacks leave out: that it is made inside a chain.
+
+LangChain's fallbacks give a model the callbacks that they were given themselves. Outside any graph
+that is a plain list, and each attempt would count as a run of its own, with a budget of its own.
 """
 
 from __future__ import annotations
@@ -14,10 +25,16 @@ import contextvars
 import functools
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from langchain_core.runnables import ensure_config
+from langchain_core.runnables.config import var_child_runnable_config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+
+    from langchain_core.runnables import RunnableConfig
+
 
 T = TypeVar("T")
 
@@ -112,3 +129,35 @@ def blocking_stream(source: AsyncGenerator[T]) -> Iterator[T]:
             more, item = blocking(advance())
     finally:
         blocking(source.aclose())
+
+
+ThreadT = TypeVar("ThreadT")
+
+
+async def in_own_thread(work: Callable[[], ThreadT]) -> ThreadT:
+    """Run a function without blocking the event loop."""
+    done: Future[ThreadT] = Future()
+    done.set_running_or_notify_cancel()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(work))
+        except StopIteration as error:  # asyncio refuses it, and the caller would wait for ever
+            done.set_exception(RuntimeError(f"StopIteration: {error}"))
+        except BaseException as error:  # noqa: BLE001 - it is the caller's to raise
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="aideon-tool", daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def nested(config: RunnableConfig | None) -> RunnableConfig:
+    """A call's config, with the callbacks of the chain around it where those are the same."""
+    given = ensure_config(config)
+    listed: Any = given.get("callbacks")
+    around: Any = (var_child_runnable_config.get() or {}).get("callbacks")
+    known: list[Any] = getattr(around, "handlers", [])
+    if isinstance(listed, list) and listed and all(one in known for one in listed):
+        return cast("RunnableConfig", {**given, "callbacks": around})
+    return given

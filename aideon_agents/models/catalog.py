@@ -1,20 +1,37 @@
-"""Which models there are to choose from: rungs by size, and names that are gone."""
+"""Which models there are to choose from: rungs by size, and names that are gone.
+
+From a request to the names of the models that may answer it, in order.
+
+The providers: where they are, which key they take, and which client speaks to them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import functools
+import json
+import math
 import tomllib
+import urllib.request
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from aideon_agents.errors import ModelNameError
+from pydantic import SecretStr
+
+from aideon_agents.errors import ModelNameError, NoModel
+from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.pricing import price
+from aideon_agents.ledger.redaction import keep_out
+from aideon_agents.ledger.usage import Usage
+from aideon_agents.settings import Settings
+from aideon_agents.state import ModelRequest, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
     from pathlib import Path
+
 
 Rung = Literal["small", "medium", "large"]
 PROVIDERS = ("together", "openai", "huggingface", "local")
@@ -100,3 +117,142 @@ def load(path: Path | None = None, profile: str = "current") -> Catalog:
         for model in models
     )
     return Catalog(rungs, retired, reasoning)
+
+
+_ASK_LOCAL_TIMEOUT = 2.0  # seconds
+ANY_MODEL = "any"
+"""`local:any` is whatever model the local server serves first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Provider:
+    """One provider as it is configured."""
+
+    name: str
+    base_url: str | None
+    """None: not configured (a local server without an address)."""
+    key: SecretStr | None
+    key_variable: str | None
+    """The variable that holds the key; None when none is needed."""
+    pretend: bool = False
+    """Rehearsal assumes every key."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be asked at all."""
+        return self.pretend or bool(self.base_url and (self.key or self.key_variable is None))
+
+    @property
+    def missing(self) -> str:
+        """The variable that would make it available."""
+        return self.key_variable or "AIDEON_LOCAL_BASE_URL"
+
+
+def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provider]:
+    """Every provider we know, configured or not."""
+    by_other_name = settings.together_ai_api_key and not settings.together_api_key
+    known = (
+        Provider(
+            "together",
+            settings.together_base_url or "https://api.together.xyz/v1",
+            settings.together_api_key or settings.together_ai_api_key,
+            "TOGETHER_AI_API_KEY" if by_other_name else "TOGETHER_API_KEY",
+        ),
+        Provider(
+            "openai",
+            settings.openai_base_url or "https://api.openai.com/v1",
+            settings.openai_api_key,
+            "OPENAI_API_KEY",
+        ),
+        Provider(
+            "huggingface",
+            settings.hf_base_url or "https://router.huggingface.co/v1",
+            settings.hf_token,
+            "HF_TOKEN",
+        ),
+        # A key of any kind keeps the client content; local servers ignore it.
+        Provider("local", settings.local_base_url, SecretStr("none-needed"), None),
+    )
+    for provider in known:
+        if provider.key and provider.key_variable:
+            keep_out(provider.key.get_secret_value())
+    return {provider.name: dataclasses.replace(provider, pretend=pretend) for provider in known}
+
+
+def resolve(name: ModelName, provider: Provider) -> ModelName:
+    """Replace `local:any` by the model that the local server serves first."""
+    if (name.provider, name.model) != ("local", ANY_MODEL):
+        return name
+    key = provider.key.get_secret_value() if provider.key else ""
+    return dataclasses.replace(name, model=_first_model(str(provider.base_url), key))
+
+
+@functools.lru_cache(maxsize=8)
+def _first_model(base_url: str, key: str) -> str:
+    try:
+        asked = urllib.request.Request(  # noqa: S310 - the user's own address
+            base_url.rstrip("/") + "/models", headers={"Authorization": f"Bearer {key}"}
+        )
+        with urllib.request.urlopen(asked, timeout=_ASK_LOCAL_TIMEOUT) as answer:  # noqa: S310 - as above
+            listed = cast("dict[str, Any]", json.load(answer))["data"]
+        return str(listed[0]["id"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ModelNameError(
+            f"the local server at {base_url} does not list its models ({error}): "
+            f"start it, or name one with --model ROLE=local:MODEL"
+        ) from None
+
+
+_LADDER: tuple[Rung, ...] = ("small", "medium", "large")
+_BY_ROLE: Mapping[str, Rung] = {
+    "planner": "medium",
+    "executor": "small",
+    "validator": "small",
+    "creative": "large",
+}
+_BY_COMPLEXITY: Mapping[str, Rung] = {"low": "small", "medium": "medium", "high": "large"}
+_CEILING: Mapping[Tier, Rung] = {"free": "small", "premium": "medium", "enterprise": "large"}
+
+
+def rung_for(request: ModelRequest, tier: Tier) -> Rung:
+    """The size of model that a request gets.
+
+    The complexity decides where one is given, else the role; never dearer than the tier allows.
+    """
+    complexity = request.complexity
+    wanted = _BY_COMPLEXITY[complexity] if complexity else _BY_ROLE[request.role]
+    # Premium stops at medium, except for work that is marked as complex.
+    ceiling: Rung = "large" if tier == "premium" and complexity == "high" else _CEILING[tier]
+    return _LADDER[min(_LADDER.index(wanted), _LADDER.index(ceiling))]
+
+
+def choose(
+    request: ModelRequest, tier: Tier, catalog: Catalog, providers: Mapping[str, Provider]
+) -> tuple[ModelName, ...]:
+    """The candidates for a request, primary first."""
+    if request.model:
+        wanted = tuple(catalog.checked(name) for name in request.model)
+    else:
+        wanted = (*catalog.rungs[rung_for(request, tier)], ModelName("local", ANY_MODEL))
+    able = tuple(name for name in wanted if providers[name.provider].available)
+    if not able:
+        missing = dict.fromkeys(providers[name.provider].missing for name in wanted)
+        raise NoModel(
+            f"no model can be asked for the {request.role}: set {' or '.join(missing)}, "
+            "or AIDEON_OFFLINE=1 to rehearse without one"
+        )
+    return able
+
+
+def cheapest_first(
+    chain: Sequence[tuple[int, ModelName]], request: ModelRequest
+) -> list[tuple[int, ModelName]]:
+    """A chain with its cheaper models first, for when a budget is nearly used up."""
+    tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
+
+    def worst(candidate: tuple[int, ModelName]) -> float:
+        _, name = candidate
+        known = price(name.provider, name.model, tokens, now()).nanousd
+        return math.inf if known is None else known
+
+    return sorted(chain, key=worst)

@@ -15,17 +15,22 @@ from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import catalog
-from aideon_agents.models.affording import purse_of
-from aideon_agents.models.attempts import Attempts, Candidate
-from aideon_agents.models.breaker import Breakers
-from aideon_agents.models.clients import shared_client, timeouts, unused_client
-from aideon_agents.models.counted import Counted
+from aideon_agents.models.admission import purse_of
+from aideon_agents.models.candidates import Attempts, Candidate
+from aideon_agents.models.catalog import (
+    ModelName,
+    Provider,
+    cheapest_first,
+    choose,
+    providers,
+    resolve,
+)
+from aideon_agents.models.clients import Counted, shared_client, timeouts, unused_client
 from aideon_agents.models.guard import HANDLED, LONGEST_ATTEMPT, Guard
-from aideon_agents.models.pace import Paces
-from aideon_agents.models.providers import Provider, providers, resolve
+from aideon_agents.models.health import Breakers, Paces, process_slots
 from aideon_agents.models.rehearsal import RehearsalChatModel
-from aideon_agents.models.selection import cheapest_first, choose
-from aideon_agents.models.slots import process_slots
+from aideon_agents.settings import Settings
+from aideon_agents.state import Context, ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +39,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import Runnable
 
-    from aideon_agents.models.catalog import ModelName
-    from aideon_agents.settings import Settings
-    from aideon_agents.state import Context, ModelRequest
 
 _log = logging.getLogger("aideon_agents.models")
 

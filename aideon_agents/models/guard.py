@@ -23,16 +23,12 @@ from pydantic import Field, InstanceOf
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.models.affording import Held, affording_for
-from aideon_agents.models.answers.tokens import estimate_tokens
-from aideon_agents.models.attempts import Admission, Attempts, Candidate
-from aideon_agents.models.bridge import blocking, blocking_stream
-from aideon_agents.models.faults import translate
-from aideon_agents.models.nesting import nested
-from aideon_agents.models.received import checked, is_empty, may_be_empty
-from aideon_agents.models.restart import announce_restart
+from aideon_agents.models.admission import Held, affording_for, turn
+from aideon_agents.models.answers.reply import estimate_tokens
+from aideon_agents.models.bridge import blocking, blocking_stream, nested
+from aideon_agents.models.candidates import Admission, Attempts, Candidate, announce_restart
+from aideon_agents.models.faults import checked, is_empty, may_be_empty, translate
 from aideon_agents.models.shape import REPAIR, shaped
-from aideon_agents.models.turns import turn
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun

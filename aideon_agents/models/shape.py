@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from aideon_agents.errors import Malformed
 from aideon_agents.ledger.redaction import ANSWER_BEGINS
 from aideon_agents.models.bridge import blocking
-from aideon_agents.models.restart import announce_restart
+from aideon_agents.models.candidates import announce_restart
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, LanguageModelInput

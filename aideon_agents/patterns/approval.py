@@ -16,8 +16,9 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
 from aideon_agents.errors import Declined
+from aideon_agents.graphs import Node
 from aideon_agents.patterns import functions
-from aideon_agents.patterns.places import here
+from aideon_agents.patterns.functions import here
 from aideon_agents.state import Approval, Context, Results, State, last, part
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
-    from aideon_agents.patterns.nodes import Node
 
 NODE = "approval"
 """The name of the node that asks."""

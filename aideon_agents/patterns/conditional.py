@@ -10,19 +10,17 @@ from langchain_core.runnables import Runnable
 from langgraph.graph import END, START
 
 from aideon_agents.errors import InputError, StepFailed, UserError
+from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.patterns import functions
 from aideon_agents.patterns import nodes as making
-from aideon_agents.patterns.displaying import compiled
-from aideon_agents.patterns.enclosing import Enclosing
+from aideon_agents.patterns.nodes import compiled
 from aideon_agents.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
-
-    from aideon_agents.patterns.enclosing import Door
-    from aideon_agents.patterns.nodes import Graph, Node
 
 
 def conditional(

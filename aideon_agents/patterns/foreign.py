@@ -13,8 +13,8 @@ from langchain_core.messages import HumanMessage, convert_to_messages
 from pydantic_core import to_json
 
 from aideon_agents.errors import InputError
-from aideon_agents.patterns.enclosing import Enclosing
-from aideon_agents.patterns.places import here
+from aideon_agents.graphs.enclosing import Door, Enclosing
+from aideon_agents.patterns.functions import here
 from aideon_agents.state import State, StepResult, next_order, standing
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import Runnable, RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
-
-    from aideon_agents.patterns.enclosing import Door
 
     AnyGraph = CompiledStateGraph[Any, Any, Any, Any]
 

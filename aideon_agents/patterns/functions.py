@@ -1,4 +1,7 @@
-"""Plain functions of the state, as nodes."""
+"""Plain functions of the state, as nodes.
+
+Where the nodes of a pattern stand, asked while one of them runs.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,36 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
-from aideon_agents.models.bridge import blocking
-from aideon_agents.models.threads import in_own_thread
-from aideon_agents.patterns.places import here
-from aideon_agents.state import State, StepResult, next_order
+from aideon_agents.models.bridge import blocking, in_own_thread
+from aideon_agents.state import State, StepResult, next_order, node_path
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+
+def here(config: RunnableConfig) -> str:
+    """The place of the node that runs."""
+    return node_path(config.get("metadata") or {})
+
+
+def own_path(config: RunnableConfig, name: str) -> str:
+    """The place of a pattern, asked from one of its own nodes."""
+    return here(config).rpartition("/")[0] or name
+
+
+def beside(config: RunnableConfig, name: str) -> str:
+    """The place of another node of the same pattern."""
+    around, slash, _ = here(config).rpartition("/")
+    return f"{around}{slash}{name}"
+
+
+def is_in(path: str, place: str) -> bool:
+    """Whether a path is a place itself, or lies inside."""
+    return f"{path}/".startswith(f"{place}/")
 
 
 def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:

@@ -13,26 +13,17 @@ from langgraph.graph import END, START
 from pydantic import BaseModel, ConfigDict
 
 from aideon_agents.errors import StepFailed, UserError
+from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.patterns import nodes as making
 from aideon_agents.patterns.approval import Judged, Shown
-from aideon_agents.patterns.displaying import compiled
-from aideon_agents.patterns.enclosing import Enclosing
-from aideon_agents.patterns.places import own_path
-from aideon_agents.state import (
-    Entry,
-    StepResult,
-    Verdict,
-    last,
-    latest,
-    merge,
-    next_order,
-)
+from aideon_agents.patterns.functions import own_path
+from aideon_agents.patterns.nodes import compiled
+from aideon_agents.state import Entry, StepResult, Verdict, last, latest, merge, next_order
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
 
-    from aideon_agents.patterns.enclosing import Door
-    from aideon_agents.patterns.nodes import Graph, Node
 
 StopReason = Literal["passed", "max_rounds"]
 

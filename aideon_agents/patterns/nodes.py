@@ -3,35 +3,34 @@
 A node is an agent, a compiled graph (one of ours or anybody's), or a function of the state. Names
 come from the node itself and are made unique; two that somebody gave by hand and that are the same
 are a mistake, and are told so. A node that a person must agree to is followed by the approval.
+
+How a graph from our patterns shows itself in a notebook.
+
+LangGraph's compiled graph asks a public web service for its picture there. Ours asks whoever draws:
+patterns and drawing do not know one another, so the package, which knows both, says who that is.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, cast, runtime_checkable
 
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents.errors import UserError
+from aideon_agents.graphs import Graph, Node
 from aideon_agents.ledger import tags
 from aideon_agents.patterns import approval
 from aideon_agents.patterns.foreign import adapted
 from aideon_agents.patterns.functions import function_node
-from aideon_agents.state import Context, Entry, Results, State, part
+from aideon_agents.state import Context, Entry, PlanStep, Results, State, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aideon_agents.state import PlanStep
-
-Graph: TypeAlias = CompiledStateGraph[Any, Context, Any, Any]
-"""A compiled graph, as every pattern returns it."""
-
-Node: TypeAlias = Runnable[Any, Any] | Callable[..., Any]
-"""Anything that can be a node."""
 
 _DEFAULT_NAMES = frozenset(
     [
@@ -172,3 +171,32 @@ def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
     raise UserError(
         f"{pattern} was given {node!r}: a node is an agent, a compiled graph or a function"
     )
+
+
+Drawer: TypeAlias = Callable[[Any], Mapping[str, str]]
+"""From a graph to what a notebook can show of it, by MIME type."""
+
+
+class PatternGraph(CompiledStateGraph[Any, Context, Any, Any]):
+    """A compiled graph that is drawn on this machine."""
+
+    drawn_by: ClassVar[Drawer | None] = None
+    """None: nobody draws it, it is shown as text."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        drawer = type(self).drawn_by
+        return {"text/plain": repr(self)} if drawer is None else dict(drawer(self))
+
+    def _repr_html_(self) -> str | None:
+        return self._repr_mimebundle_().get("text/html")
+
+    def _repr_svg_(self) -> str | None:
+        return self._repr_mimebundle_().get("image/svg+xml")
+
+
+def compiled(builder: StateGraph[Any, Context, Any, Any], name: str) -> PatternGraph:
+    """Compile a pattern's graph."""
+    graph = builder.compile(name=name)
+    # LangGraph names the class it makes, and a copy of it would lack what compiling has attached.
+    graph.__class__ = PatternGraph
+    return cast("PatternGraph", graph)

@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from aideon_agents.state import Plan, PlanStep
+
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from aideon_agents.state import Plan, PlanStep
 
 
 def tidied(plan: Plan) -> Plan:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from langgraph.graph import END, START
 
+from aideon_agents.graphs import Graph, Node
 from aideon_agents.patterns import nodes as making
-from aideon_agents.patterns.displaying import compiled
+from aideon_agents.patterns.nodes import compiled
 from aideon_agents.state import State
-
-if TYPE_CHECKING:
-    from aideon_agents.patterns.nodes import Graph, Node
 
 
 def sequential(*nodes: Node, name: str = "sequential") -> Graph:

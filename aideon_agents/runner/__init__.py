@@ -1,26 +1,10 @@
 """One run of a workflow, and what came of it."""
 
-from aideon_agents.runner.answers import NOTHING
-from aideon_agents.runner.estimate import most
-from aideon_agents.runner.events import (
-    Event,
-    NodeEnded,
-    NodeStarted,
-    Question,
-    Restart,
-    RunEnded,
-    Token,
-)
-from aideon_agents.runner.options import RunOptions
-from aideon_agents.runner.preparing import prepare
-from aideon_agents.runner.result import RunResult, document, recall
-from aideon_agents.runner.resuming import (
-    aresume,
-    prepare_resume,
-    refuse_unless_resumable,
-    resume,
-)
-from aideon_agents.runner.starting import arun, astream, run
+from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
+from aideon_agents.runner.result import Event, RunEnded, RunResult, document, recall
+from aideon_agents.runner.resume import aresume, prepare_resume, refuse_unless_resumable, resume
+from aideon_agents.runner.resume_state import NOTHING
+from aideon_agents.runner.start import RunOptions, arun, astream, most, prepare, run
 
 __all__ = [
     "NOTHING",

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 from aideon_agents.agents.material import require
 from aideon_agents.errors import InputError
-from aideon_agents.models.answers.tokens import estimate_tokens
-from aideon_agents.patterns.required import required_keys
-from aideon_agents.patterns.walk import requests
-from aideon_agents.state import Role, Tier
+from aideon_agents.graphs import Graph
+from aideon_agents.graphs.walk import requests, required_keys
+from aideon_agents.models import Models
+from aideon_agents.models.answers.reply import estimate_tokens
+from aideon_agents.state import Context, Role, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aideon_agents.models import Models
-    from aideon_agents.patterns.nodes import Graph
-    from aideon_agents.state import Context
 
 Room: TypeAlias = "tuple[Role, int]"
 """A role, and the tokens that the roomiest of its models takes, prompt and answer together."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
-if TYPE_CHECKING:
-    from aideon_agents.ledger.reports import NodeCost
-    from aideon_agents.runner.result import RunResult
-    from aideon_agents.state import StepResult
+from aideon_agents.ledger.reports import NodeCost
+from aideon_agents.state import StepResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,13 +66,3 @@ class Question:
     def document(self) -> dict[str, Any]:
         """The question as it stands in the JSON document of a run."""
         return {name: getattr(self, name) for name in ("id", "node_path", "question", "schema")}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunEnded:
-    """The last event of a run."""
-
-    result: RunResult
-
-
-Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | Question | RunEnded

@@ -1,23 +1,48 @@
-"""How a run's graph ended, and what it had given until then."""
+"""How a run's graph ended, and what it had given until then.
+
+What the end of a run means for the item of a batch that it was run for.
+
+Whoever runs it: the batch, or somebody who answers what the item asks with `aideon runs resume`.
+
+What a run has cost, as far as its ledger can tell when the run is over.
+
+An answer is paid for by then: it is not lost because its price cannot be read any more.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import GraphDrained
 
-from aideon_agents.errors import AideonError, LimitError, TimeLimit
+from aideon_agents.errors import (
+    AideonError,
+    BudgetExceeded,
+    LedgerError,
+    LimitError,
+    RunNotFound,
+    TimeLimit,
+)
+from aideon_agents.ledger import batch_items
+from aideon_agents.ledger.batch_items import ItemEnd, ItemStatus
+from aideon_agents.ledger.budgets.limits import Scope
+from aideon_agents.ledger.database import Statements
+from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.redaction import one_line, safe_text
+from aideon_agents.ledger.reports import Cost, run_cost
+from aideon_agents.ledger.rows import RunStart, RunStatus
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.runner.events import Question
+from aideon_agents.runner.result import recorded
 from aideon_agents.runner.roots import results_in
 from aideon_agents.state import StepResult, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aideon_agents.ledger.rows import RunStatus
-    from aideon_agents.runner.events import Question
 
 DECLINED = "declined"
 """The kind of limit that a person's no is: nothing can go on from there."""
@@ -82,3 +107,69 @@ class Outcome:
             self.status, self.stop_reason = "stopped", error.kind
         elif isinstance(error, GraphDrained):  # somebody asked LangGraph itself for the end
             self.status, self.stop_reason = "stopped", "interrupted"
+
+
+_OF_ONE_ITEM = ("item", "run")
+"""Kinds of budget that others have no part in: only this item has to stop at them."""
+
+
+def end_item(tx: Statements, start: RunStart, outcome: Outcome, output: str | None) -> ItemEnd:
+    """Write down how an item's run ended, beside the run's own row."""
+    error = outcome.error
+    if error is None and outcome.exception is not None:
+        error = one_line(safe_text(outcome.exception))
+    return batch_items.end(
+        tx,
+        start.run_id,
+        _status(outcome),
+        batch_id=str(start.batch_id),
+        item_id=str(start.item_id),
+        output=output,
+        results=recorded(outcome.results),
+        error=error,
+        error_type=outcome.error_type,
+    )
+
+
+def _status(outcome: Outcome) -> ItemStatus:
+    if outcome.status in ("completed", "waiting"):
+        return "completed" if outcome.status == "completed" else "waiting"
+    if outcome.status == "cancelled" or is_out_of_budget(outcome):
+        return "pending"
+    is_drained = outcome.status == "stopped" and outcome.stop_reason == "interrupted"
+    return "pending" if is_drained else "failed"
+
+
+def is_out_of_budget(outcome: Outcome) -> bool:
+    """Whether a budget ended a run that others have a part in, so that they have to stop as well."""
+    error = outcome.exception
+    return isinstance(error, BudgetExceeded) and Scope.parse(error.scope).kind not in _OF_ONE_ITEM
+
+
+_log = logging.getLogger("aideon_agents.runner")
+
+
+def spent_on(ledger: Ledger, run_id: str, *, told: bool = False) -> Cost:
+    """What a run has cost so far."""
+    try:
+        return run_cost(ledger, run_id)
+    except (LedgerError, RunNotFound) as refused:
+        if not told:
+            _log.warning("what run %s cost is unknown: %s", run_id, refused)
+    return Cost(
+        calls=0,
+        failed_calls=0,
+        input_tokens=0,
+        output_tokens=0,
+        usd=usd(0),
+        complete=False,
+        by_node={},
+    )
+
+
+def has_called(ledger: Ledger, run_id: str, *, otherwise: bool) -> bool:
+    """Whether a model was called for a run."""
+    try:
+        return bool(ledger.calls(run_id))
+    except LedgerError:
+        return otherwise

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from pydantic import TypeAdapter
 
 from aideon_agents.errors import LedgerError, LimitError, RunError
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.reports import Cost, NodeCost, node_costs, run_cost
+from aideon_agents.ledger.rows import Run, RunStatus
+from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.bridge import blocking
-from aideon_agents.runner.questions import recalled
-from aideon_agents.runner.showing import place_of, run_shown
+from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
+from aideon_agents.runner.state import recalled
 from aideon_agents.state import StepResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
-    from aideon_agents.ledger.rows import Run, RunStatus
-    from aideon_agents.ledger.store import Ledger
-
+from pathlib import Path
 
 _log = logging.getLogger("aideon_agents.runner")
 
@@ -57,11 +56,16 @@ class RunResult:
     kept_in: Ledger | Path | None = dataclasses.field(default=None, repr=False, compare=False)
     """The ledger that tells a notebook of its graph and its calls; None: it is shown without."""
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return run_shown(self)
+    drawn_by: ClassVar[Callable[[RunResult], dict[str, str]] | None] = None
+    """What a notebook shows of a result, by MIME type. The package sets it, because the runner does
+    not import the drawing room; None: the result is shown as text."""
 
-    def _repr_html_(self) -> str:
-        return run_shown(self)["text/html"]
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        drawer = type(self).drawn_by
+        return {"text/plain": repr(self)} if drawer is None else drawer(self)
+
+    def _repr_html_(self) -> str | None:
+        return self._repr_mimebundle_().get("text/html")
 
     def raise_for_status(self) -> RunResult:
         """Raise what made the run fail or stop; return the result itself when nothing did.
@@ -82,6 +86,16 @@ class RunResult:
         failed = RunError(self.error or self.status)
         failed.run_id = self.run_id
         raise failed from self.exception
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunEnded:
+    """The last event of a run."""
+
+    result: RunResult
+
+
+Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | Question | RunEnded
 
 
 def recall(ledger: Ledger, found: Run) -> RunResult:
@@ -140,3 +154,8 @@ def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
         )
         for path, one in results.items()
     }
+
+
+def place_of(ledger: Ledger) -> Ledger | Path:
+    """Where a ledger can be found again when this one may have been closed."""
+    return ledger if ledger.path is None else Path(ledger.path).absolute()

@@ -9,18 +9,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from pydantic_core import to_json
 
-from aideon_agents.drawing.topology import read
+from aideon_agents.agents.node import Agent
 from aideon_agents.errors import InputError
-from aideon_agents.runner.places import holds_agents_alone
+from aideon_agents.graphs import Graph
+from aideon_agents.graphs.topology import read
 from aideon_agents.state import StepResult, latest
-
-if TYPE_CHECKING:
-    from aideon_agents.patterns.nodes import Graph
 
 _PUTS_TASK = ("task", "messages")
 """The keys that a task can be put into."""
@@ -118,3 +116,9 @@ def _last_said(messages: object) -> str | None:
         return None
     (message,) = convert_to_messages([last])
     return None if isinstance(message, HumanMessage) else str(message.text)
+
+
+def holds_agents_alone(graph: Graph) -> bool:
+    """Whether every node of a graph is an agent of ours that runs nothing inside it."""
+    nodes = [node.runnable for node in graph.builder.nodes.values()]
+    return all(isinstance(node, Agent) and node.is_alone for node in nodes)

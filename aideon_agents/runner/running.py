@@ -12,36 +12,31 @@ from langgraph.errors import is_invalid_resume
 from pydantic import ValidationError
 
 from aideon_agents.errors import InputError, LedgerError, StepFailed, UserError
-from aideon_agents.ledger import batch_items, contents, item_turns
+from aideon_agents.graphs.walk import graphs
+from aideon_agents.ledger import batch_items, rows
+from aideon_agents.ledger.batch_items import ItemEnd, ItemStart
+from aideon_agents.ledger.budgets.limits import Budget
+from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.checkpoints import questions_name
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.redaction import one_line, quoted, safe_text
+from aideon_agents.ledger.reports import NodeCost
+from aideon_agents.ledger.rows import Run, RunStart
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.runner import conversation, questions
-from aideon_agents.runner.events import RunEnded
-from aideon_agents.runner.following import Following
-from aideon_agents.runner.item_ends import end_item
-from aideon_agents.runner.leftover import Leftover, left_by, still_open
-from aideon_agents.runner.outcome import Outcome
-from aideon_agents.runner.places import graphs
-from aideon_agents.runner.result import RunResult, recorded
-from aideon_agents.runner.showing import place_of
-from aideon_agents.runner.spent import has_called, spent_on
-from aideon_agents.runner.watching import Watcher
+from aideon_agents.runner import state
+from aideon_agents.runner.events import Question
+from aideon_agents.runner.listening import Following, Watcher
+from aideon_agents.runner.outcome import Outcome, end_item, has_called, spent_on
+from aideon_agents.runner.result import Event, RunEnded, RunResult, place_of, recorded
+from aideon_agents.runner.resume_state import Leftover, left_by, still_open
+from aideon_agents.runner.roots import Root
+from aideon_agents.runner.state import Thread
+from aideon_agents.state import Context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from aideon_agents.ledger.batch_items import ItemEnd, ItemStart
-    from aideon_agents.ledger.budgets.budget import Budget
-    from aideon_agents.ledger.reports import NodeCost
-    from aideon_agents.ledger.rows import Run, RunStart
-    from aideon_agents.ledger.savers import Checkpoints
-    from aideon_agents.runner.conversation import Thread
-    from aideon_agents.runner.events import Event, Question
-    from aideon_agents.runner.roots import Root
-    from aideon_agents.state import Context
 
 _log = logging.getLogger("aideon_agents.runner")
 
@@ -116,7 +111,7 @@ class Running:
         handler = CostHandler(book, run_id=self.start.run_id, record_content=self.records)
         async with contextlib.AsyncExitStack() as meanwhile:
             try:
-                joining = conversation.joined(
+                joining = state.joined(
                     self.root, self.start, book, keeps=self.keeps, saver=self.saver
                 )
                 thread = await meanwhile.enter_async_context(joining)
@@ -222,7 +217,7 @@ class Running:
                 f"checkpoint=False{quoted(first)}"
             )
         outcome.waits(asked)
-        await questions.keep(thread.saver, self.start.run_id, asked)
+        await state.keep(thread.saver, self.start.run_id, asked)
 
     async def _follow(
         self, parts: AsyncGenerator[Any], following: Following, outcome: Outcome
@@ -249,10 +244,10 @@ class Running:
         kept: dict[str, Any] = {}
         if self.records:
             said = {"output": self._output(outcome), "results": recorded(outcome.results)}
-            kept = contents.redacted(said)
+            kept = rows.redacted(said)
         try:
             with book.database.transaction() as tx:
-                overtaken = item_turns.overtaken(tx, self.item) if self.item else None
+                overtaken = batch_items.overtaken(tx, self.item) if self.item else None
                 if overtaken and overtaken.run_id == self.start.run_id:
                     return  # somebody else runs it, and tells how it ends
                 book.finish_run(

@@ -1,25 +1,30 @@
-"""From a task file's steps to nodes, through the builders that everybody uses."""
+"""From a task file's steps to nodes, through the builders that everybody uses.
+
+The functions that a task file names as tools, from the Python files beside it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_core.tools import BaseTool
+
 from aideon_agents.agents import creative, executor, planner, validator
 from aideon_agents.errors import TargetError, UserError
+from aideon_agents.graphs import Graph, Node
 from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
-from aideon_agents.tasks import steps
-from aideon_agents.tasks.agent_step import AgentStep
-from aideon_agents.tasks.older import OlderConditional, OlderIterative, OlderParallel
+from aideon_agents.state import Complexity, Role
+from aideon_agents.tasks import python_file, steps
+from aideon_agents.tasks.document import Document, Place, nearest
+from aideon_agents.tasks.reading import AnyStep
+from aideon_agents.tasks.steps import AgentStep, OlderConditional, OlderIterative, OlderParallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from types import ModuleType
 
-    from aideon_agents.patterns.nodes import Graph, Node
-    from aideon_agents.state import Complexity, Role
-    from aideon_agents.tasks.document import Document, Place
-    from aideon_agents.tasks.reading import AnyStep
-    from aideon_agents.tasks.tools import ToolFiles
 
 ModelCheck: TypeAlias = "Callable[[Role, str], object]"
 """Takes a role and a model that a step names for it, and raises a UserError about a wrong one."""
@@ -199,3 +204,44 @@ _BUILDERS: dict[type[Any], Any] = {
     OlderConditional: _older_conditional,
     OlderIterative: _older_iterative,
 }
+
+
+class ToolFiles:
+    """Loads each file once, however many tools come from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loaded: dict[Path, tuple[ModuleType, bytes]] = {}
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """What the files contain, in the order in which they were first named."""
+        return tuple(content for _, content in self._loaded.values())
+
+    def tool(self, address: str) -> Any:
+        """Find a tool."""
+        file, _, name = address.rpartition(":")
+        path = self._folder / file
+        module = self._module(path)
+        found = vars(module).get(name)
+        if _is_tool(found):
+            return found
+        tools = [key for key, value in vars(module).items() if _is_tool(value) and key[0] != "_"]
+        wrong = (
+            "has no function" if found is None else f"has a {type(found).__name__}, no function,"
+        )
+        raise TargetError(f"{path} {wrong} {name!r}: {nearest(name, tools)}")
+
+    def _module(self, path: Path) -> ModuleType:
+        if path not in self._loaded:
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise TargetError(f"{path} cannot be read: {why}") from None
+            self._loaded[path] = python_file.execute(path, content), content
+        return self._loaded[path][0]
+
+
+def _is_tool(value: Any) -> bool:
+    return isinstance(value, BaseTool) or (callable(value) and not isinstance(value, type))

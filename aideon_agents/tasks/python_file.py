@@ -19,13 +19,12 @@ from langchain_core.runnables import Runnable
 from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents.errors import TargetError
+from aideon_agents.graphs import Graph
 from aideon_agents.patterns import sequential
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FunctionType, ModuleType
-
-    from aideon_agents.patterns.nodes import Graph
 
 
 def graph(path: Path, content: bytes, name: str) -> Graph:

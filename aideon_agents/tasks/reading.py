@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from aideon_agents.tasks import json_document, yaml_document
-from aideon_agents.tasks.agent_step import LONGEST_NAME, PATTERNS
-from aideon_agents.tasks.document import complaint
-from aideon_agents.tasks.hints import nearest, shown
-from aideon_agents.tasks.steps import TYPES, Step
+from aideon_agents.tasks.document import (
+    Document,
+    Place,
+    complaint,
+    nearest,
+    read_json,
+    read_yaml,
+    shown,
+)
+from aideon_agents.tasks.steps import LONGEST_NAME, PATTERNS, TYPES, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
-    from aideon_agents.tasks.document import Document, Place
 
 AnyStep: TypeAlias = Any
 """One of the models of the union `Step`."""
@@ -34,7 +38,7 @@ def read(path: Path, content: bytes) -> Document:
     if len(content) > _MAX_BYTES:
         raise complaint(path, 1, (), f"{len(content):,} bytes are too many: at most {_MAX_BYTES:,}")
     text = content.decode("utf-8-sig")
-    document = (json_document if path.suffix == ".json" else yaml_document).read(path, text)
+    document = (read_json if path.suffix == ".json" else read_yaml)(path, text)
     try:
         json.dumps(document.values, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # nothing further down could print it

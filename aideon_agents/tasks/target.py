@@ -3,6 +3,8 @@
 An address is `path/to/file.py:name`, a task file, or the bare name of a ready-made workflow, looked
 up in `./workflows` and then among those in the wheel. Files are loaded by path and never become
 part of an importable package.
+
+A task file, from its bytes to a graph.
 """
 
 from __future__ import annotations
@@ -10,19 +12,41 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aideon_agents.errors import TargetError
-from aideon_agents.tasks import python_file, task_file
-from aideon_agents.tasks.hints import nearest
+from aideon_agents.graphs import Graph
+from aideon_agents.tasks import python_file, reading
+from aideon_agents.tasks.building import ModelCheck, Site, ToolFiles, root
+from aideon_agents.tasks.document import nearest
 
-if TYPE_CHECKING:
-    from aideon_agents.patterns.nodes import Graph
-    from aideon_agents.tasks.building import ModelCheck
+SUFFIXES = (".yaml", ".yml", ".json")
+"""How the names of task files end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a task file makes."""
+
+    name: str
+    """Its own name, or that of the file."""
+    graph: Graph
+    tool_files: tuple[bytes, ...]
+    """What the files contain that its tools came from."""
+
+
+def load_file(path: Path, content: bytes, check_model: ModelCheck | None = None) -> Made:
+    """Build the graph that a task file describes."""
+    document = reading.read(path, content)
+    step = reading.check(document)
+    files = ToolFiles(path.parent)
+    name = step.name or path.stem
+    graph = root(step, Site(document, files, check_model=check_model), name)
+    return Made(name, graph, files.contents)
+
 
 _PACKAGE = Path(__file__).parents[1]
 
-_SUFFIXES = (".py", *task_file.SUFFIXES)
+_SUFFIXES = (".py", *SUFFIXES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +71,8 @@ def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
     if "/" not in address and not attribute and path.suffix not in _SUFFIXES:
         path, name = _ready_made(address), address
     content = _read(path, address)
-    if path.suffix in task_file.SUFFIXES:
-        made = task_file.load(path, content, check_model)
+    if path.suffix in SUFFIXES:
+        made = load_file(path, content, check_model)
         read = hashlib.sha256(content)
         for tools in made.tool_files:
             read.update(tools)
@@ -79,7 +103,7 @@ def _split(address: str) -> tuple[Path, str]:
     if separator:
         return Path(file + ".py"), attribute
     file, _, attribute = address.rpartition(":")
-    if file.endswith(task_file.SUFFIXES):
+    if file.endswith(SUFFIXES):
         raise TargetError(f"{file} is a task file and holds one workflow: leave out :{attribute}")
     return Path(address), ""
 
@@ -122,7 +146,7 @@ def _read(path: Path, address: str) -> bytes:
     if path.suffix not in _SUFFIXES:
         raise TargetError(
             f"{path} is no Python file: a workflow's name ends in .py, "
-            f"a task file's in {', '.join(task_file.SUFFIXES)}"
+            f"a task file's in {', '.join(SUFFIXES)}"
         )
     return content
 

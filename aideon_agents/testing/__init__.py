@@ -11,14 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aideon_agents.testing.asked import Asked
-    from aideon_agents.testing.models import GivenModels
-    from aideon_agents.testing.schema import SchemaChatModel
-    from aideon_agents.testing.scripted import OutOfAnswers, ScriptedChatModel
-    from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, Total
-    from aideon_agents.testing.simulated.chat import ChatRequest
-    from aideon_agents.testing.simulated.faults import Fault, RandomFaults
-    from aideon_agents.testing.simulated.log import SeenRequest
+    from aideon_agents.testing.scripted import (
+        Asked,
+        GivenModels,
+        OutOfAnswers,
+        SchemaChatModel,
+        ScriptedChatModel,
+    )
+    from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, SeenRequest, Total
+    from aideon_agents.testing.simulated.faults import ChatRequest, Fault, RandomFaults
     from aideon_agents.testing.simulated.reply import UsageDetails
     from aideon_agents.testing.simulated.server import SimulatedProvider
 
@@ -41,18 +42,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Asked": "asked",
+    "Asked": "scripted",
     "Bill": "simulated.bill",
     "BilledCall": "simulated.bill",
-    "ChatRequest": "simulated.chat",
+    "ChatRequest": "simulated.faults",
     "Fault": "simulated.faults",
-    "GivenModels": "models",
+    "GivenModels": "scripted",
     "OutOfAnswers": "scripted",
     "RandomFaults": "simulated.faults",
     "Rate": "simulated.bill",
-    "SchemaChatModel": "schema",
+    "SchemaChatModel": "scripted",
     "ScriptedChatModel": "scripted",
-    "SeenRequest": "simulated.log",
+    "SeenRequest": "simulated.bill",
     "SimulatedProvider": "simulated.server",
     "Total": "simulated.bill",
     "UsageDetails": "simulated.reply",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.testing.simulated.server import SimulatedProvider
 
+
 OPTIONS = "simulated_provider"
 """The marker whose arguments are those of `SimulatedProvider`."""
 

@@ -22,7 +22,7 @@ from crashes import CALLS, MODELS
 from workers import Starting, serving
 
 from aideon_agents import Ledger
-from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.testing import SimulatedProvider
 

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.rows import CallEnd, CallStart
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ from sizes import show_sizes
 from aideon_agents.drawing.layout import laid_out
 from aideon_agents.drawing.mermaid import mermaid
 from aideon_agents.drawing.svg import svg
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 from workflows import workflows
 
 if TYPE_CHECKING:
-    from aideon_agents.drawing.topology import Topology
+    from aideon_agents.graphs.topology import Topology
     from workflows import Workflow
 
 Way = tuple[str, str]

@@ -10,7 +10,7 @@ from aideon_agents.drawing.mermaid import ids
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aideon_agents.drawing.topology import Topology
+    from aideon_agents.graphs.topology import Topology
 
 Way = tuple[str, str]
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from sizes import timed
 
 from aideon_agents import creative, executor, iterative, parallel, planner, sequential, validator
+from aideon_agents.drawing.figures import figures
+from aideon_agents.drawing.notes import annotated
 from aideon_agents.drawing.page.document import page
 from aideon_agents.drawing.page.record import recorded
-from aideon_agents.drawing.spending import figures
-from aideon_agents.drawing.spent_notes import annotated
-from aideon_agents.drawing.topology import read
-from aideon_agents.ledger.clock import utc_text
+from aideon_agents.graphs.topology import read
+from aideon_agents.ledger.identity import utc_text
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
 

@@ -14,7 +14,7 @@ from aideon_agents.drawing.mermaid import mermaid
 from aideon_agents.drawing.png import png
 from aideon_agents.drawing.svg import svg
 from aideon_agents.drawing.text import text
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 from aideon_agents.state import State
 
 if TYPE_CHECKING:

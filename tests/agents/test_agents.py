@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
 from aideon_agents import Context, creative, executor, planner, sequential, validator
-from aideon_agents.agents.agent import prompt
+from aideon_agents.agents.node import prompt
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel
 

@@ -17,7 +17,7 @@ from langgraph.types import Command, interrupt
 
 from aideon_agents import Context, CostHandler, Ledger, executor, sequential
 from aideon_agents.errors import UserError
-from aideon_agents.runner.places import Places
+from aideon_agents.runner.listening import Places
 from aideon_agents.state import State
 from aideon_agents.testing import GivenModels, ScriptedChatModel
 

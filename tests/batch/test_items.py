@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aideon_agents.batch import items, source
+from aideon_agents.batch import items
 from aideon_agents.batch.items import form_of, read, refuse_binary
 from aideon_agents.errors import InputError
 
@@ -151,18 +151,18 @@ def test_the_digest_is_of_the_items_and_not_of_how_they_are_written(tmp_path):
     one, two = tmp_path / "one.jsonl", tmp_path / "two.csv"
     one.write_text('{"task": "a", "city": "Ulm", "id": "x"}\n')
     two.write_text("id,city,task\nx,Ulm,a\n")
-    with source.opened(one) as first, source.opened(two) as second:
+    with items.opened(one) as first, items.opened(two) as second:
         assert first.digest == second.digest
         assert (first.form, second.form) == ("jsonl", "csv")
     two.write_text("id,city,task\ny,Ulm,a\n")
-    with source.opened(two) as other:
+    with items.opened(two) as other:
         assert other.digest != first.digest
 
 
 def test_items_can_be_read_again_and_again(tmp_path):
     path = tmp_path / "items.csv"
     path.write_text("task\n" + "x\n" * 3000)
-    with source.opened(path) as opened:
+    with items.opened(path) as opened:
         assert opened.count == 3000
         assert len(list(opened.items())) == len(list(opened.items())) == 3000
 
@@ -170,7 +170,7 @@ def test_items_can_be_read_again_and_again(tmp_path):
 def test_a_file_that_changes_meanwhile_is_told_of(tmp_path):
     path = tmp_path / "items.jsonl"
     path.write_text('"x"\n' * 3)
-    with source.opened(path) as opened:
+    with items.opened(path) as opened:
         reading = opened.items()
         next(reading)
         path.write_text('"x"\n' * 4)
@@ -183,7 +183,7 @@ def test_a_pipe_is_read_once_and_kept(tmp_path):
     os.mkfifo(path)
     writing = threading.Thread(target=lambda: path.write_bytes(b'"a"\n"b"\n'))
     writing.start()
-    with source.opened(path) as opened:
+    with items.opened(path) as opened:
         assert [one.task for one in opened.items()] == ["a", "b"]
         assert [one.task for one in opened.items()] == ["a", "b"]
     writing.join()
@@ -191,7 +191,7 @@ def test_a_pipe_is_read_once_and_kept(tmp_path):
 
 def test_stdin_is_read_once_and_kept(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"task\na\nb\n")))
-    with source.opened("-") as opened:
+    with items.opened("-") as opened:
         assert (opened.name, opened.form, opened.count) == ("stdin", "csv", 2)
         assert [one.task for one in opened.items()] == ["a", "b"]
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch):
         ("empty", "empty holds no items"),
         ("blank", "blank holds no items"),
     ):
-        with pytest.raises(InputError, match=message), source.opened(name):
+        with pytest.raises(InputError, match=message), items.opened(name):
             pass
-    with pytest.raises(InputError, match="the items holds no items"), source.opened([]):
+    with pytest.raises(InputError, match="the items holds no items"), items.opened([]):
         pass

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from aideon_agents.batch import output, source
+from aideon_agents.batch import items as item_files
+from aideon_agents.batch import output
 from aideon_agents.errors import InputError, RunError
 
 
 @pytest.fixture
 def items(folder):
     Path("items.jsonl").write_text('"x"\n')
-    with source.opened("items.jsonl") as opened:
+    with item_files.opened("items.jsonl") as opened:
         yield opened
 
 

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from aideon_agents import sequential
-from aideon_agents.batch.sparing import spared
+from aideon_agents.batch.engine import spared
 
 TWO = [{"id": "a", "task": "A."}, {"id": "b", "task": "B."}]
 

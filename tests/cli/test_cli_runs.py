@@ -8,7 +8,7 @@ import re
 import pytest
 
 from aideon_agents import Ledger
-from aideon_agents.ledger.clock import now
+from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.usage import Usage
 

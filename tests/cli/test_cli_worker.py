@@ -12,8 +12,8 @@ import time
 import pytest
 
 from aideon_agents import Ledger, Settings
-from aideon_agents.cli.words import why_rehearsed
-from aideon_agents.ledger import batch_items, batch_workers, batches
+from aideon_agents.cli.options import why_rehearsed
+from aideon_agents.ledger import batch_items, batches
 
 BATCH = ("two.py", "items.jsonl", "-o", "out.jsonl", "--engine", "distributed", "--rehearse")
 WAITS = (
@@ -54,7 +54,7 @@ def unfollowed(server, items):
         ledger.database.write("UPDATE batches SET pid = 1, process_start = 'long ago'", {})
         with ledger.database.transaction() as tx:
             batch_items.refuse(tx, start.batch_id, 0, "1", "no task")
-        batch_workers.refuse(ledger, start.batch_id, "two.py here is another version")
+        batches.refuse(ledger, start.batch_id, "two.py here is another version")
     return start.batch_id
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from aideon_agents import Ledger
-from aideon_agents.cli.cost_sheets import ROWS_AT_MOST, workbook
+from aideon_agents.cli.cost_forms import ROWS_AT_MOST, workbook
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.dimensions import DIMENSIONS
 from aideon_agents.ledger.reports import Report, report

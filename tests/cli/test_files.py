@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aideon_agents.cli.files import write
+from aideon_agents.cli.output import write
 from aideon_agents.errors import InputError
 
 

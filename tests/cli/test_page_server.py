@@ -7,9 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from aideon_agents.cli import page_server
-from aideon_agents.cli.page_server import PageServer
-from aideon_agents.cli.watch import Watched
+from aideon_agents.cli import watch
+from aideon_agents.cli.watch import PageServer, Watched
 from aideon_agents.drawing.page.live import Live
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
@@ -36,7 +35,7 @@ def asked(server, path=""):
 
 
 def test_while_nothing_happens_a_comment_keeps_the_connection(place, begun, monkeypatch):
-    monkeypatch.setattr(page_server, "_PATIENCE", 0.001)
+    monkeypatch.setattr(watch, "_PATIENCE", 0.001)
     live = Live(place, begun, None)
     with PageServer(live) as server:
         assert asked(server).status == 200

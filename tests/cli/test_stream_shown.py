@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aideon_agents.cli.watching import Watching
+from aideon_agents.cli.stream import Watching
 from aideon_agents.runner import NodeEnded, NodeStarted, Restart, Token
 from aideon_agents.testing import Fault, SimulatedProvider
 

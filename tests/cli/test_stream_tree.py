@@ -14,7 +14,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from aideon_agents.cli.live_tree import LiveTree
+from aideon_agents.cli.stream import LiveTree
 from aideon_agents.ledger.reports import NodeCost
 from aideon_agents.runner import NodeEnded, NodeStarted, Question, Restart, RunEnded, Token
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aideon_agents.drawing.annotations import taken_legs
-from aideon_agents.drawing.edges import Edge
+from aideon_agents.graphs.topology import Edge
 
 
 def legs(*ways):

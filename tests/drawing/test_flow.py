@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aideon_agents.drawing.acyclic import Order
-from aideon_agents.drawing.edges import Edge
-from aideon_agents.drawing.flow import Flow
+from aideon_agents.drawing.flow import Flow, Order
+from aideon_agents.graphs.topology import Edge
 
 
 def flow(*ways):

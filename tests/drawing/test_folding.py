@@ -8,8 +8,7 @@ import json
 import pytest
 
 from aideon_agents.drawing.folding import folded, holders
-from aideon_agents.drawing.stored import topology_in
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read, topology_in
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, None])

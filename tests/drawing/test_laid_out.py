@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START
 
-from aideon_agents.drawing.columns import PAGE
-from aideon_agents.drawing.edges import Edge, runnable, without
 from aideon_agents.drawing.layout import laid_out
-from aideon_agents.drawing.topology import Group, Node, Topology, read
+from aideon_agents.drawing.stacks import PAGE
+from aideon_agents.graphs.topology import Edge, Group, Node, Topology, read, runnable, without
 
 KINDS = ("planner", "executor", "validator", "creative", "function", "graph", "approval")
 CONDITIONS = (None, None, "yes", "a long condition", "x" * 40)

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.graph import START, StateGraph
 
-from aideon_agents.drawing.edges import Edge
-from aideon_agents.drawing.lettering import fitted
+from aideon_agents.drawing.cards import fitted
 from aideon_agents.drawing.mermaid import ROOM, SIZE, mermaid, too_much
-from aideon_agents.drawing.topology import Node, Topology, read
+from aideon_agents.graphs.topology import Edge, Node, Topology, read
 
 STATEMENTS = (
     r"n_\w*(\(\[|\(\(|\(|\[\[|\[/|\[|\{\{)\"[^\"]+\"(\]\)|\)\)|\)|\]\]|\\\]|\]|\}\})",

@@ -9,9 +9,9 @@ from typing import TypedDict
 import pytest
 from langgraph.graph import START, StateGraph
 
-from aideon_agents.drawing.lettering import fitted
+from aideon_agents.drawing.cards import fitted
 from aideon_agents.drawing.mermaid import ROOM, SIZE, mermaid
-from aideon_agents.drawing.topology import Node, Topology, read
+from aideon_agents.graphs.topology import Node, Topology, read
 
 ODD = [
     "end", "graph", "subgraph", "flowchart", "class", "style", "click", "direction", "default",

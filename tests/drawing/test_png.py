@@ -11,10 +11,9 @@ import pytest
 import resvg_py
 
 from aideon_agents.drawing import png as painting
-from aideon_agents.drawing.edges import Edge
-from aideon_agents.drawing.lettering import width
+from aideon_agents.drawing.cards import width
 from aideon_agents.drawing.png import COVERED, png
-from aideon_agents.drawing.topology import Node, Topology, read
+from aideon_agents.graphs.topology import Edge, Node, Topology, read
 
 FONTS = resources.files("aideon_agents.drawing") / "fonts"
 INTER = [str(FONTS / name) for name in ("Inter-Regular.ttf", "Inter-SemiBold.ttf")]

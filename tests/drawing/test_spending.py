@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 from langchain.agents import create_agent
 
-from aideon_agents.drawing.spending import figures
-from aideon_agents.drawing.topology import read
+from aideon_agents.drawing.figures import figures
+from aideon_agents.graphs.topology import read
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage

@@ -8,15 +8,21 @@ from xml.etree import ElementTree as ET
 import pytest
 from langgraph.graph import END, START, StateGraph
 
-from aideon_agents.drawing.amounts import counted, money, percent, time, tokens
+from aideon_agents.drawing.figures import NodeFigures, RunFigures
 from aideon_agents.drawing.folding import folded
 from aideon_agents.drawing.mermaid import mermaid
-from aideon_agents.drawing.spending import NodeFigures, RunFigures
-from aideon_agents.drawing.spent_document import spent_document
-from aideon_agents.drawing.spent_notes import annotated
+from aideon_agents.drawing.notes import (
+    annotated,
+    counted,
+    money,
+    percent,
+    spent_document,
+    time,
+    tokens,
+)
 from aideon_agents.drawing.svg import svg
 from aideon_agents.drawing.text import text
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 from aideon_agents.state import State
 
 BIG, SMALL = "together:openai/big-120b", "openai:small"

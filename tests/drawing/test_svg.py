@@ -12,9 +12,9 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 
 from aideon_agents.drawing.annotations import Annotations, Badge, Note
-from aideon_agents.drawing.lettering import width
+from aideon_agents.drawing.cards import width
 from aideon_agents.drawing.svg import svg
-from aideon_agents.drawing.topology import Node, Topology, read
+from aideon_agents.graphs.topology import Node, Topology, read
 
 SVG = "{http://www.w3.org/2000/svg}"
 ODD = [
@@ -111,9 +111,9 @@ def test_groups_of_the_same_name_stay_apart(graphs):
 def test_the_same_graph_gives_the_same_bytes_in_every_process(theme):
     source = f"""
 from langgraph.graph import START, StateGraph
-from aideon_agents.drawing.lettering import width
+from aideon_agents.drawing.cards import width
 from aideon_agents.drawing.svg import svg
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 builder = StateGraph(dict)
 for name in "abcdefgh":
     builder.add_node(name, lambda state: {{}})

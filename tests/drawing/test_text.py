@@ -6,7 +6,7 @@ from langgraph.graph import END, START, StateGraph
 from rich.cells import cell_len
 
 from aideon_agents.drawing.text import text
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 
 
 class Anything(TypedDict, total=False):

@@ -6,8 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from aideon_agents.drawing.shapes import SIGNS, outline
-from aideon_agents.drawing.themes import DARK, LIGHT, style
+from aideon_agents.drawing.themes import DARK, LIGHT, SIGNS, outline, style
 
 PALETTES = {"light": LIGHT, "dark": DARK}
 ROLES = ("planner", "executor", "validator", "creative", "function", "graph", "approval")

@@ -8,7 +8,7 @@ from langgraph.func import entrypoint
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 
-from aideon_agents.drawing.topology import Group, Node, read
+from aideon_agents.graphs.topology import Group, Node, read
 
 
 class Anything(TypedDict, total=False):
@@ -300,7 +300,7 @@ def test_names_become_one_printable_line():
 def test_the_order_does_not_depend_on_the_process():
     source = """
 from langgraph.graph import START, StateGraph
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 builder = StateGraph(dict)
 for name in "abcdefgh":
     builder.add_node(name, lambda state: {})

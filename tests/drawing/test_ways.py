@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from aideon_agents.drawing.edges import Edge
-from aideon_agents.drawing.topology import Node, Topology, read
 from aideon_agents.drawing.ways import Seen, Ways
+from aideon_agents.graphs.topology import Edge, Node, Topology, read
 
 START, END = "__start__", "__end__"
 

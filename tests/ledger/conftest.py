@@ -15,8 +15,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import Field
 
 from aideon_agents.ledger.checkpoints import open_checkpoints
-from aideon_agents.ledger.postgres.tables import table_names
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.schema import table_names
 from aideon_agents.ledger.store import Ledger
 
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aideon_agents import Ledger
-from aideon_agents.ledger import batch_items, item_turns
+from aideon_agents.ledger import batch_items
 
 NAMES = {"batch_id": "b", "item_id": "i", "run_id": "r", "position": 1}
 OF_ONE_ITEM = {
@@ -13,7 +13,7 @@ OF_ONE_ITEM = {
     "end": batch_items._END,
     "same id": batch_items._SAME_ID,
     "spent": batch_items._SPENT,
-    "turn": item_turns._TURN,
+    "turn": batch_items._TURN,
 }
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from aideon_agents.errors import RunError
-from aideon_agents.ledger import batch_items, batch_outputs, batch_workers, batches, item_turns
+from aideon_agents.ledger import batch_items, batch_outputs, batches
 from aideon_agents.ledger.batch_items import ItemStart
 from aideon_agents.ledger.batches import BatchStart
 
@@ -50,7 +50,7 @@ def begin(ledger, start):
 
 def test_of_two_who_saw_the_same_one_begins(ledger, batch):
     begin(ledger, seen(0, "R1"))
-    with pytest.raises(item_turns.Overtaken):
+    with pytest.raises(batch_items.Overtaken):
         begin(ledger, seen(0, "R2"))
     (row,) = batch_items.rows(ledger, "B1", 0, 1)
     assert (row.run_id, row.attempts) == ("R1", 1)
@@ -59,59 +59,59 @@ def test_of_two_who_saw_the_same_one_begins(ledger, batch):
 def test_who_was_overtaken_finds_out_also_under_the_same_run(ledger, batch):
     first, second = seen(0), seen(1)
     begin(ledger, first)
-    assert item_turns.overtaken(ledger.database, first) is None
+    assert batch_items.overtaken(ledger.database, first) is None
     begin(ledger, second)
-    assert item_turns.overtaken(ledger.database, first) == item_turns.Turn("R1", 2)
-    assert item_turns.overtaken(ledger.database, second) is None
+    assert batch_items.overtaken(ledger.database, first) == batch_items.Turn("R1", 2)
+    assert batch_items.overtaken(ledger.database, second) is None
 
 
 def test_without_others_nobody_is_overtaken(ledger, batch):
     alone = dataclasses.replace(seen(0), seen_attempts=None)
     begin(ledger, alone)
     begin(ledger, alone)
-    assert item_turns.overtaken(ledger.database, alone) is None
+    assert batch_items.overtaken(ledger.database, alone) is None
 
 
 def test_nothing_of_a_batch_that_is_to_end_begins(ledger, batch):
-    batch_workers.halt(ledger, "B1", "budget")
-    with pytest.raises(item_turns.Halted):
+    batches.halt(ledger, "B1", "budget")
+    with pytest.raises(batch_items.Halted):
         begin(ledger, seen(0))
     assert batch_items.rows(ledger, "B1", 0, 1) == []
 
 
 def test_the_first_reason_to_end_stands_and_the_hardest_end(ledger, batch):
-    batch_workers.halt(ledger, "B1", "budget")
-    batch_workers.halt(ledger, "B1", "interrupted", cut_off=True)
-    batch_workers.halt(ledger, "B1", "cancelled")
-    (found,) = batch_workers.running(ledger)
+    batches.halt(ledger, "B1", "budget")
+    batches.halt(ledger, "B1", "interrupted", cut_off=True)
+    batches.halt(ledger, "B1", "cancelled")
+    (found,) = batches.running(ledger)
     assert (found.stop_reason, found.is_cancelled, found.is_cut_off) == ("budget", True, True)
     assert found.work == {"target": "two.py"}
 
 
 def test_a_batch_that_nobody_follows_goes_on_until_it_is_cancelled(ledger, batch):
     ledger.database.write("UPDATE batches SET pid = 1, process_start = 'long ago'", {})
-    (found,) = batch_workers.running(ledger)
+    (found,) = batches.running(ledger)
     assert (found.status, found.is_abandoned) == ("running", True)
     batches.refuse_if_running(found)
-    batch_workers.end_abandoned(ledger, found)
+    batches.end_abandoned(ledger, found)
     (ended,) = batches.batches(ledger, 1)
     assert (ended.status, ended.stop_reason) == ("stopped", "cancelled")
-    assert batch_workers.running(ledger) == []
+    assert batches.running(ledger) == []
 
 
 def test_a_refusal_is_told_until_the_batch_is_started_again(ledger, batch):
-    batch_workers.refuse(ledger, "B1", "another\nversion")
-    batch_workers.refuse(ledger, "B1", "no file")
-    assert [one.reason for one in batch_workers.refusals(ledger, "B1")] == ["no file"]
+    batches.refuse(ledger, "B1", "another\nversion")
+    batches.refuse(ledger, "B1", "no file")
+    assert [one.reason for one in batches.refusals(ledger, "B1")] == ["no file"]
     batches.finish(ledger, "B1", "stopped", "interrupted")
     batches.take(ledger, batch, None)
-    assert batch_workers.refusals(ledger, "B1") == []
+    assert batches.refusals(ledger, "B1") == []
 
 
 def test_a_cancel_is_no_softer_end_than_there_was(ledger, batch):
-    batch_workers.halt(ledger, "B1", "interrupted", cut_off=True)
+    batches.halt(ledger, "B1", "interrupted", cut_off=True)
     batches.cancel(ledger, "B1")
-    (found,) = batch_workers.running(ledger)
+    (found,) = batches.running(ledger)
     assert found.is_cut_off
 
 

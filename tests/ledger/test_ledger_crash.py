@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from aideon_agents.ledger.processes import Process, is_gone, this_process
+from aideon_agents.ledger.identity import Process, is_gone, this_process
 from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
@@ -130,9 +130,9 @@ def test_a_reused_process_id_is_not_mistaken_for_the_first():
 
 def test_a_process_that_was_never_reaped_is_gone():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    from aideon_agents.ledger import processes
+    from aideon_agents.ledger import identity
 
-    owner = Process(this_process().host, child.pid, processes._start(child.pid))
+    owner = Process(this_process().host, child.pid, identity._start(child.pid))
     assert not is_gone(owner)
     child.stdin.close()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

@@ -9,7 +9,7 @@ from aideon_agents.ledger.documents import (
     node_document,
     report_document,
 )
-from aideon_agents.ledger.rates import PricedModel
+from aideon_agents.ledger.pricing import PricedModel
 from aideon_agents.ledger.reports import report, run_cost
 from aideon_agents.ledger.usage import Usage
 

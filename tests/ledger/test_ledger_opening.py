@@ -13,9 +13,9 @@ import sqlite_utils
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.migrations import MIGRATIONS
-from aideon_agents.ledger.opening import explained, ledger_path
 from aideon_agents.ledger.rows import CallEnd, RunStart
+from aideon_agents.ledger.schema import MIGRATIONS
+from aideon_agents.ledger.sqlite import explained, ledger_path
 from aideon_agents.ledger.store import Ledger
 
 

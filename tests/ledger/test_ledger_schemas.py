@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
-from aideon_agents.ledger.migrations import MIGRATIONS, STEPS
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import CallEnd, RunStart
+from aideon_agents.ledger.schema import MIGRATIONS, STEPS
 from aideon_agents.ledger.store import Ledger
 
 FOLDER = Path(__file__).with_name("schemas")
@@ -38,7 +38,7 @@ with Ledger(sys.argv[1]) as ledger:
 
 DIES_HALFWAY = """
 import os, signal, sys
-from aideon_agents.ledger.migrations import MIGRATIONS
+from aideon_agents.ledger.schema import MIGRATIONS
 from aideon_agents.ledger.store import Ledger
 
 @MIGRATIONS()

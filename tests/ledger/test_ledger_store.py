@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from aideon_agents.errors import LedgerError, RunNotFound
-from aideon_agents.ledger.ids import new_run_id, those_from
+from aideon_agents.ledger.identity import new_run_id, those_from
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from aideon_agents import Context, CostHandler, Settings, errors
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models
-from aideon_agents.models.affording import Asked
+from aideon_agents.models.admission import Asked
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 

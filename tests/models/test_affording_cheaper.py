@@ -8,10 +8,10 @@ from langgraph.errors import GraphInterrupt
 from pydantic import BaseModel
 
 from aideon_agents import Budget, Context, CostHandler, creative, errors, sequential
-from aideon_agents.ledger.clock import now
+from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.models import Models
-from aideon_agents.models.affording import OutOfBudget
+from aideon_agents.models.admission import OutOfBudget
 from aideon_agents.models.guard import HANDLED
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault

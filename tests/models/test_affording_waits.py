@@ -12,12 +12,12 @@ import pytest
 from aideon_agents import Budget, Context, CostHandler, Settings, creative, errors, parallel, run
 from aideon_agents.ledger.budgets.accounts import Standing
 from aideon_agents.ledger.budgets.holds import Refusal
-from aideon_agents.ledger.budgets.scopes import Account, Scope
+from aideon_agents.ledger.budgets.limits import Account, Scope
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models
-from aideon_agents.models.attempts import Attempts
-from aideon_agents.models.slots import process_slots
-from aideon_agents.models.turns import _firsts, _Line
+from aideon_agents.models.admission import _firsts, _Line
+from aideon_agents.models.candidates import Attempts
+from aideon_agents.models.health import process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, Rate, SimulatedProvider
 

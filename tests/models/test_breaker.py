@@ -9,7 +9,7 @@ import pytest
 
 from aideon_agents import Context, errors
 from aideon_agents.models import Models
-from aideon_agents.models.breaker import Breaker, Breakers
+from aideon_agents.models.health import Breaker, Breakers
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
 

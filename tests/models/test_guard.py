@@ -13,7 +13,7 @@ from langchain_core.globals import set_llm_cache
 from aideon_agents import Context, CostHandler, errors
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models, guard
-from aideon_agents.models.slots import process_slots
+from aideon_agents.models.health import process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
 

@@ -10,7 +10,7 @@ import pytest
 from aideon_agents import Context
 from aideon_agents.errors import RateLimited, Transient
 from aideon_agents.models import Models
-from aideon_agents.models.pace import Pace, Paces
+from aideon_agents.models.health import Pace, Paces
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 

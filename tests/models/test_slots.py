@@ -9,7 +9,7 @@ import pytest
 
 from aideon_agents import Context, Settings
 from aideon_agents.models import Models
-from aideon_agents.models.slots import Slots, process_slots
+from aideon_agents.models.health import Slots, process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 

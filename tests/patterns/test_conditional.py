@@ -18,7 +18,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import InputError, StepFailed, UserError
-from aideon_agents.patterns.walk import requests
+from aideon_agents.graphs.walk import requests
 from aideon_agents.state import Decision, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel, ScriptedChatModel
 

@@ -19,7 +19,7 @@ from aideon_agents import (
     sequential,
     validator,
 )
-from aideon_agents.patterns.displaying import PatternGraph
+from aideon_agents.patterns.nodes import PatternGraph
 
 GRAPHS = {
     "sequential": lambda: sequential(creative("draft")),

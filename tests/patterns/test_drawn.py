@@ -21,7 +21,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.drawing.mermaid import mermaid
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 
 
 def tidy(state):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from langchain_core.runnables import RunnableLambda
 
-from aideon_agents.patterns.enclosing import Enclosing
+from aideon_agents.graphs.enclosing import Enclosing
 
 
 def synchronous(state):

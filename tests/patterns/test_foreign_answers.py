@@ -20,9 +20,9 @@ from aideon_agents import (
     sequential,
     validator,
 )
-from aideon_agents.drawing.topology import read
 from aideon_agents.errors import InputError
-from aideon_agents.patterns.walk import requests
+from aideon_agents.graphs.topology import read
+from aideon_agents.graphs.walk import requests
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, ScriptedChatModel
 

@@ -22,7 +22,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import InputError
-from aideon_agents.patterns.walk import requests
+from aideon_agents.graphs.walk import requests
 from aideon_agents.state import Results, StepResult
 from aideon_agents.testing import SchemaChatModel
 

@@ -23,7 +23,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import InputError, NoModel, StepFailed, TimeLimit, UserError
-from aideon_agents.patterns.walk import requests
+from aideon_agents.graphs.walk import requests
 from aideon_agents.state import Verdict
 from aideon_agents.testing import GivenModels, ScriptedChatModel
 

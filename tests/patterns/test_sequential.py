@@ -7,7 +7,7 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
 from aideon_agents import creative, executor, iterative, parallel, planner, sequential, validator
 from aideon_agents.errors import UserError
-from aideon_agents.patterns.walk import requests
+from aideon_agents.graphs.walk import requests
 from aideon_agents.testing import GivenModels, ScriptedChatModel
 
 

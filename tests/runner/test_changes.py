@@ -7,7 +7,7 @@ import json
 import pytest
 
 from aideon_agents import creative, parallel, planner, sequential
-from aideon_agents.runner.changes import changes, model
+from aideon_agents.graphs.topology import changes, model
 
 BEFORE = sequential(planner(), parallel(creative("a"), creative("b")), name="root")
 

@@ -19,7 +19,7 @@ from aideon_agents import (
     sequential,
     validator,
 )
-from aideon_agents.ledger.clock import now
+from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import price, usd
 from aideon_agents.ledger.usage import Usage
 from aideon_agents.runner import most, prepare

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from aideon_agents import executor, sequential
 from aideon_agents.patterns.iterative import Rounds
-from aideon_agents.runner.shapes import shapes
+from aideon_agents.runner.state import shapes
 from aideon_agents.state import Plan, StepResult
 
 

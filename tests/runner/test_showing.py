@@ -9,7 +9,7 @@ import pytest
 
 from aideon_agents import Ledger, creative, executor, run, sequential
 from aideon_agents.runner import recall
-from aideon_agents.runner.showing import place_of
+from aideon_agents.runner.result import place_of
 from aideon_agents.testing import Fault, SimulatedProvider
 
 PUMPS = "Heat pumps move heat."

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from aideon_agents.errors import UserError
-from aideon_agents.models.providers import providers
+from aideon_agents.models.catalog import providers
 from aideon_agents.settings import Settings, load
 
 README = Path(__file__).parents[2] / "README.md"

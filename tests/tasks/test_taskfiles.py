@@ -21,9 +21,9 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.drawing.text import text
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
+from aideon_agents.graphs.walk import specs
 from aideon_agents.patterns import conditional, orchestrated
-from aideon_agents.patterns.walk import specs
 from aideon_agents.tasks import load, ready_made
 from aideon_agents.testing import GivenModels, SchemaChatModel
 

@@ -6,8 +6,8 @@ import pytest
 
 from aideon_agents import Ledger, creative, executor, iterative, run, sequential, validator
 from aideon_agents.errors import InputError
+from aideon_agents.graphs.walk import required_keys
 from aideon_agents.patterns import conditional
-from aideon_agents.patterns.required import required_keys
 from aideon_agents.tasks import load
 
 SOURCE = """\

@@ -9,10 +9,10 @@ import pytest
 
 from aideon_agents import creative, executor, iterative, parallel, planner, sequential, validator
 from aideon_agents.drawing.text import text
-from aideon_agents.drawing.topology import read
 from aideon_agents.errors import TargetError
+from aideon_agents.graphs.topology import read
+from aideon_agents.graphs.walk import specs
 from aideon_agents.patterns import conditional
-from aideon_agents.patterns.walk import specs
 from aideon_agents.tasks import load
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aideon_agents import Context, CostHandler, Ledger, run
-from aideon_agents.patterns.walk import requests
+from aideon_agents.graphs.walk import requests
 from aideon_agents.state import Plan, Verdict
 from aideon_agents.tasks import load
 from aideon_agents.testing import GivenModels, ScriptedChatModel

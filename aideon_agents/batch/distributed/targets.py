@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from aideon_agents import tasks
 from aideon_agents.errors import TargetError, UserError
 from aideon_agents.models import catalog
+from aideon_agents.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from aideon_agents.settings import Settings
 
 _PYTHON = ".py"
 

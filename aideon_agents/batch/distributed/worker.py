@@ -16,25 +16,25 @@ from procrastinate import exceptions
 from procrastinate.worker import Worker as Fetching
 
 from aideon_agents.batch import options as known
-from aideon_agents.batch.distributed import queue
-from aideon_agents.batch.distributed.crew import Crew
-from aideon_agents.batch.distributed.lease import WorkersLedger
+from aideon_agents.batch.distributed import claims
+from aideon_agents.batch.distributed.claims import WorkersLedger
+from aideon_agents.batch.distributed.following import Crew
 from aideon_agents.errors import LedgerError, UserError
-from aideon_agents.ledger import batch_workers
+from aideon_agents.ledger import batches
+from aideon_agents.ledger.batches import Batch
+from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.checkpoints import open_checkpoints
-from aideon_agents.ledger.opening import ledger_path
 from aideon_agents.ledger.postgres.address import names_a_server
 from aideon_agents.ledger.redaction import one_line
+from aideon_agents.ledger.sqlite import ledger_path
+from aideon_agents.runner.running import Running
+from aideon_agents.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from procrastinate import App, jobs
 
-    from aideon_agents.ledger.batches import Batch
-    from aideon_agents.ledger.savers import Checkpoints
-    from aideon_agents.runner.running import Running
-    from aideon_agents.settings import Settings
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks for batches, and for items of workers that are gone."""
@@ -57,11 +57,11 @@ class Worker:
         self._at_once = known.at_once(at_once)
         self._tell = tell
         if not names_a_server(settings.ledger):
-            queue.refuse_file(ledger_path(settings.ledger))
+            claims.refuse_file(ledger_path(settings.ledger))
         self.book = WorkersLedger.from_url(settings.ledger)
         """The ledger it works for."""
-        self._database = queue.needs_server(self.book)
-        self._app: App = queue.app_for(self._database, self._run)
+        self._database = claims.needs_server(self.book)
+        self._app: App = claims.app_for(self._database, self._run)
         self._crews: dict[str, Crew] = {}
         self._running: set[Running] = set()
         self._refused: dict[str, float] = {}
@@ -99,7 +99,7 @@ class Worker:
             target=self._beat, args=[loop], name="aideon-worker-beat", daemon=True
         )
         try:
-            async with queue.opened(self._app, self._database):
+            async with claims.opened(self._app, self._database):
                 beating.start()
                 async with open_checkpoints(self.book, []) as saver, self._looking(saver):
                     while not self._leaves:
@@ -156,7 +156,7 @@ class Worker:
 
     def _look(self, saver: Checkpoints) -> None:
         """See which batches there are, and give on what belonged to workers that are gone."""
-        found = batch_workers.running(self.book)
+        found = batches.running(self.book)
         for batch in found:
             if batch.is_cut_off:
                 self._interrupt(batch.batch_id)
@@ -165,13 +165,13 @@ class Worker:
             self._join(batch, saver)
         for batch_id, crew in self._crews.items():
             crew.is_over = batch_id not in {batch.batch_id for batch in due}
-        queues = [queue.queue_of(one.batch_id) for one in due if one.batch_id in self._crews]
+        queues = [claims.queue_of(one.batch_id) for one in due if one.batch_id in self._crews]
         self._queues[:] = [] if self._leaves else queues
         there = {batch.batch_id for batch in found}
         for known_ones in (self._crews, self._refused):
             for batch_id in known_ones.keys() - there:
                 del known_ones[batch_id]
-        queue.rescue(self.book)
+        claims.rescue(self.book)
         self._give_back_strays()
 
     def _give_back_strays(self) -> None:
@@ -182,9 +182,9 @@ class Worker:
         worker_id = self._fetching.worker_id if self._fetching else None
         if worker_id is None:
             return
-        seen = queue.held_by(self.book, worker_id) - self._jobs
+        seen = claims.held_by(self.book, worker_id) - self._jobs
         for job_id in seen & self._strays:
-            queue.give_back(self.book, worker_id, job_id)
+            claims.give_back(self.book, worker_id, job_id)
         self._strays = seen
 
     def _join(self, batch: Batch, saver: Checkpoints) -> None:
@@ -205,7 +205,7 @@ class Worker:
             self._refused[batch.batch_id] = time.monotonic() + _TRY_AGAIN
             self._crews.pop(batch.batch_id, None)
             why = str(refused) if isinstance(refused, UserError) else one_line(repr(refused))
-            batch_workers.refuse(self.book, batch.batch_id, why)
+            batches.refuse(self.book, batch.batch_id, why)
             if is_news:
                 self._tell(f"batch {batch.batch_id} is not run here: {why}")
         else:
@@ -222,13 +222,13 @@ class Worker:
             self._jobs.discard(job_id)
 
     async def _item(self, job: jobs.Job) -> None:
-        crew = self._crews.get(queue.batch_of(job.queue))
+        crew = self._crews.get(claims.batch_of(job.queue))
         if crew is None or crew.is_over or self._is_cut_off:
             self._pass_over(job.queue)
-            raise queue.PutBack
+            raise claims.PutBack
         try:
-            await crew.run(queue.item_of(job))
-        except queue.PutBack:
+            await crew.run(claims.item_of(job))
+        except claims.PutBack:
             self._pass_over(job.queue)
             raise
         except LedgerError as error:
@@ -239,7 +239,7 @@ class Worker:
                 )
                 return
             await asyncio.sleep(_PAUSE)
-            raise queue.PutBack from None
+            raise claims.PutBack from None
         self.ran += 1
 
     def _pass_over(self, name: str) -> None:
@@ -250,21 +250,21 @@ class Worker:
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say again and again that this worker lives; what it lost meanwhile it lets go of first."""
         lease, said = self.book.lease, ""
-        while not self._closed.wait(queue.BEAT):
+        while not self._closed.wait(claims.BEAT):
             if lease.is_over:
                 if not said:
                     self._tell(f"{_AWAY}: its items go to others")
                 said = said or _AWAY
                 dropped = threading.Event()
                 loop.call_soon_threadsafe(self._drop, dropped)
-                dropped.wait(queue.BEAT)
+                dropped.wait(claims.BEAT)
             asked = lease.clock()
             worker_id = self._fetching.worker_id if self._fetching else None
             if worker_id is None:
                 lease.renewed(asked)
                 continue
             try:
-                queue.beat(self.book, worker_id)
+                claims.beat(self.book, worker_id)
             except LedgerError as error:
                 if not said:
                     self._tell(str(error))

@@ -2,6 +2,10 @@
 
 Its policy lets a browser run this very script, by its hash, and ask nobody for anything. A page
 that fills while a run goes on may ask the server that it came from, and nobody else.
+
+The page's colours: those of the drawings, as custom properties and as the graph's own rules.
+
+A reader's choice wins over what the system prefers, and without a script the system's does.
 """
 
 from __future__ import annotations
@@ -15,18 +19,55 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from aideon_agents.drawing.page.colours import colours
-from aideon_agents.drawing.page.record import FIELDS, rows, said, summary, without_run
-from aideon_agents.drawing.page.views import outermost, views
-from aideon_agents.drawing.shapes import SIGNS
+from aideon_agents.drawing.page.record import (
+    FIELDS,
+    Annotate,
+    Record,
+    outermost,
+    rows,
+    said,
+    summary,
+    views,
+    without_run,
+)
+from aideon_agents.drawing.themes import DARK, LIGHT, SIGNS, Palette, Theme, style
+from aideon_agents.graphs.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aideon_agents.drawing.page.record import Record
-    from aideon_agents.drawing.page.views import Annotate
-    from aideon_agents.drawing.themes import Theme
-    from aideon_agents.drawing.topology import Topology
+
+_CHOSEN = ':root[data-theme="dark"]'
+_PREFERRED = ':root:not([data-theme="light"])'
+_GRAPH = ".aideon-page"
+
+
+def colours() -> str:
+    """The rules of both themes."""
+    dark = _properties(DARK)
+    return "\n".join(
+        [
+            f":root{{color-scheme:light;{_properties(LIGHT)}}}",
+            f"@media (prefers-color-scheme:dark){{{_PREFERRED}{{color-scheme:dark;{dark}}}}}",
+            f"{_CHOSEN}{{color-scheme:dark;{dark}}}",
+            style("light", _GRAPH),
+            "@media (prefers-color-scheme:dark){",
+            style("dark", f"{_PREFERRED} {_GRAPH}"),
+            "}",
+            style("dark", f"{_CHOSEN} {_GRAPH}"),
+            "",
+        ]
+    )
+
+
+def _properties(palette: Palette) -> str:
+    plain = ("ground", "ink", "muted", "line", "idle", "card", "frame_edge", "track")
+    found = {name.replace("_", "-"): getattr(palette, name) for name in plain}
+    found |= {f"role-{kind}": colour for kind, colour in palette.roles.items()}
+    for tone, (ground, ink) in palette.tones.items():
+        found |= {f"{tone}-ground": ground, f"{tone}-ink": ink}
+    return "".join(f"--{name}:{colour};" for name, colour in found.items())
+
 
 _ASSETS = files("aideon_agents.drawing.page") / "assets"
 _SCRIPTS = (

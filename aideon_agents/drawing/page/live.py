@@ -11,21 +11,29 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.drawing.figures import figures
+from aideon_agents.drawing.notes import annotated
 from aideon_agents.drawing.page.document import written
-from aideon_agents.drawing.page.record import FIELDS, Span, recorded, rows, said, since, summary
-from aideon_agents.drawing.page.views import views
-from aideon_agents.drawing.spending import figures
-from aideon_agents.drawing.spent_notes import annotated
+from aideon_agents.drawing.page.record import (
+    FIELDS,
+    Record,
+    Span,
+    View,
+    recorded,
+    rows,
+    said,
+    since,
+    summary,
+    views,
+)
 from aideon_agents.errors import RunNotFound
-from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.graphs.topology import Topology
+from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aideon_agents.drawing.page.record import Record
-    from aideon_agents.drawing.page.views import View
-    from aideon_agents.drawing.topology import Topology
 
 _PAUSE = 0.4
 """Seconds between two readings, at least."""

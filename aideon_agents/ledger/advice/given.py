@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aideon_agents.ledger.advice.attempts import fallbacks, retries
-from aideon_agents.ledger.advice.cells import cells, nanousd_in
-from aideon_agents.ledger.advice.dearness import cheaper_models
-from aideon_agents.ledger.advice.failures import cut_short, failing_models, unknown_costs
-from aideon_agents.ledger.advice.prompts import repeated_input
-from aideon_agents.ledger.advice.rounds import last_rounds
+from aideon_agents.ledger.advice.cells import Advice, cells, nanousd_in
+from aideon_agents.ledger.advice.models import (
+    cheaper_models,
+    cut_short,
+    failing_models,
+    unknown_costs,
+)
+from aideon_agents.ledger.advice.waste import fallbacks, last_rounds, repeated_input, retries
+from aideon_agents.ledger.dimensions import Selection
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from aideon_agents.ledger.advice.cells import Advice
-    from aideon_agents.ledger.dimensions import Selection
-    from aideon_agents.ledger.store import Ledger
 
 
 def advice(

@@ -7,23 +7,21 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from aideon_agents.ledger import call_rows
+from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets import accounts, holds
-from aideon_agents.ledger.budgets.channels import tell
-from aideon_agents.ledger.budgets.holds import Refusal, Taken
-from aideon_agents.ledger.budgets.leases import Leases
-from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.budgets.accounts import Standing
+from aideon_agents.ledger.budgets.alerts import tell
+from aideon_agents.ledger.budgets.holds import Leases, Refusal, Settled, Taken
+from aideon_agents.ledger.budgets.limits import Place
+from aideon_agents.ledger.database import Database, Statements
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.rows import CallStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
 
-    from aideon_agents.ledger.budgets.accounts import Standing
-    from aideon_agents.ledger.budgets.holds import Settled
-    from aideon_agents.ledger.budgets.scopes import Place
-    from aideon_agents.ledger.database import Database, Statements
-    from aideon_agents.ledger.rows import CallStart
 
 _LOOK_FOR_DEAD = 1.0
 """Seconds between two looks for processes that died with money held."""
@@ -103,7 +101,7 @@ class Budgets:
             self._taken.pop(call_id, None)
             with self._database.transaction() as tx:
                 if is_unmade:
-                    call_rows.unmake(tx, call_id)
+                    rows.unmake(tx, call_id)
                 holds.release(tx, call_id)
             self.settlements += 1
 
@@ -147,7 +145,7 @@ class Budgets:
         with self._database.transaction() as tx:
             taken = holds.take(tx, call_id, place, amount)
             if row and isinstance(taken, Taken):
-                call_rows.begin(tx, row)
+                rows.begin(tx, row)
             return taken
 
     def _note(self, place: Place, limits: Iterable[Standing]) -> None:

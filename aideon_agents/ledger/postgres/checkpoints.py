@@ -15,16 +15,19 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg.rows import DictRow, dict_row
 
 from aideon_agents.errors import LedgerError
+from aideon_agents.ledger.checkpointer import Checkpoints, Turn
 from aideon_agents.ledger.postgres.address import MISSING
-from aideon_agents.ledger.postgres.connections import is_dead
-from aideon_agents.ledger.postgres.database import KEY, without_nul
+from aideon_agents.ledger.postgres.database import KEY, is_dead, without_nul
 from aideon_agents.ledger.postgres.refusals import explained, unreachable
-from aideon_agents.ledger.savers import Checkpoints, Turn
 
 try:
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 except ImportError:
     raise LedgerError(MISSING) from None
+
+from aideon_agents.ledger.database import Database
+from aideon_agents.ledger.postgres.address import Address
+from aideon_agents.ledger.postgres.database import PostgresDatabase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -38,9 +41,6 @@ if TYPE_CHECKING:
         CheckpointTuple,
     )
 
-    from aideon_agents.ledger.database import Database
-    from aideon_agents.ledger.postgres.address import Address
-    from aideon_agents.ledger.postgres.database import PostgresDatabase
 
 _MAKING = KEY + 1
 """The lock of whoever makes the tables. Not the ledger's own: it is held while others in the same

@@ -12,13 +12,14 @@ from aideon_agents.models.answers.reply import (
     Answer,
     Ask,
     Turn,
+    cut,
+    estimate_tokens,
     limited,
     material,
     reply,
     text_of,
     tool_call,
 )
-from aideon_agents.models.answers.tokens import cut, estimate_tokens
 
 __all__ = [
     "Answer",

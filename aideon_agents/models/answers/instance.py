@@ -13,8 +13,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.models.answers.digest import central
-from aideon_agents.models.answers.regexes import matching
-from aideon_agents.models.answers.scalars import FORMATS, fitted, number
 from aideon_agents.models.answers.schemas import (
     Heights,
     Schema,
@@ -24,6 +22,7 @@ from aideon_agents.models.answers.schemas import (
     merged,
     resolved,
 )
+from aideon_agents.models.answers.values import FORMATS, fitted, matching, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,6 +2,13 @@
 
 Both the rehearsing chat model and the simulated provider answer through `reply`, one from
 LangChain's messages and the other from OpenAI's, so that they cannot drift apart.
+
+The longest answers there can be: what a workflow costs at most is rehearsed with them.
+
+How many tokens a text is, when no provider has counted them.
+
+A token is estimated as four UTF-8 bytes, rounded up. English prose comes out about right, Chinese
+somewhat low. A budget's holds never rest on this: they take the bytes themselves as their bound.
 """
 
 from __future__ import annotations
@@ -9,15 +16,62 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aideon_agents.models.answers.digest import digest
 from aideon_agents.models.answers.instance import instance
-from aideon_agents.models.answers.longest import filled, stretched
-from aideon_agents.models.answers.tokens import cut, estimate_tokens
+from aideon_agents.models.answers.schemas import Schema
 
-if TYPE_CHECKING:
-    from aideon_agents.models.answers.schemas import Schema
+BYTES_PER_TOKEN = 4
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate a text's tokens."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+
+
+def cut(text: str, max_tokens: int | None) -> tuple[str, bool]:
+    """Cut a text after so many estimated tokens."""
+    if max_tokens is None or estimate_tokens(text) <= max_tokens:
+        return text, False
+    head = text.encode("utf-8", "surrogatepass")[: max(0, max_tokens) * BYTES_PER_TOKEN]
+    return head.decode("utf-8", "ignore"), True
+
+
+_A_SENTENCE = 3
+"""Words from which a text is prose: a name or a route must stay as it is."""
+
+
+def filled(text: str, tokens: int) -> str:
+    """A text said again and again until it is as long as it may be."""
+    size = len(text.encode("utf-8", "surrogatepass")) + 1
+    return " ".join([text] * (1 + tokens * BYTES_PER_TOKEN // size))
+
+
+def stretched(text: str, max_tokens: int, may_grow: bool) -> str:  # noqa: FBT001 - a fact of the schema
+    """An instance of a schema as it costs the most: no verdict passes, and its prose is long."""
+    value = json.loads(text)
+    if isinstance(value, dict) and value.get("passed") is True:
+        value |= {"passed": False, "score": 0}
+    room = max_tokens - estimate_tokens(json.dumps(value, ensure_ascii=False))
+    if may_grow and room > 0:
+        _lengthen(value, room)
+    longer = json.dumps(value, ensure_ascii=False)
+    return longer if estimate_tokens(longer) <= max_tokens else text
+
+
+def _lengthen(value: Any, tokens: int) -> bool:
+    """Make the first prose in a value longer by so many tokens; says whether there is any."""
+    items = cast("Any", value.items() if isinstance(value, dict) else enumerate(value))
+    for key, part in list(items):
+        if isinstance(part, str) and len(part.split()) >= _A_SENTENCE:
+            more = filled(part, tokens).encode()[: (tokens - 1) * BYTES_PER_TOKEN]
+            value[key] = f"{part} {more.decode(errors='ignore')}"
+            return True
+        if isinstance(part, dict | list) and _lengthen(part, tokens):
+            return True
+    return False
+
 
 TO_DO = "What to do now"
 """The heading under which agents are told their step: an instruction, not material."""

@@ -9,11 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.models.answers import Answer, estimate_tokens
+from aideon_agents.testing.simulated.faults import ChatRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aideon_agents.testing.simulated.chat import ChatRequest
 
 _WORD = re.compile(r"\s*\S{1,40}\s*|\s+")
 DONE = b"data: [DONE]\n\n"

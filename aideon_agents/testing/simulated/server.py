@@ -10,22 +10,16 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from aideon_agents.testing.simulated.bill import Bill
-from aideon_agents.testing.simulated.faults import draw
-from aideon_agents.testing.simulated.log import RequestLog
-from aideon_agents.testing.simulated.refusals import Refusal
+from aideon_agents.testing.simulated.bill import Bill, Rate, RequestLog, SeenRequest
+from aideon_agents.testing.simulated.faults import Plan, Refusal, draw
 from aideon_agents.testing.simulated.reply import UsageDetails
-from aideon_agents.testing.simulated.service import Service
+from aideon_agents.testing.simulated.service import Answering, Service
 from aideon_agents.testing.simulated.wire import CallerGone, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Self
 
-    from aideon_agents.testing.simulated.bill import Rate
-    from aideon_agents.testing.simulated.faults import Plan
-    from aideon_agents.testing.simulated.log import SeenRequest
-    from aideon_agents.testing.simulated.service import Answering
 
 _BACKLOG = 1024
 _NOT_HTTP = Refusal(400, "invalid_request", "This is not an HTTP/1.1 request.")

@@ -19,8 +19,8 @@ from aideon_agents.batch.running import BatchRunning
 ROOT = Path(__file__).parents[3]
 HASTY = (
     "import sys\n"
-    "from aideon_agents.batch.distributed import queue\n"
-    "queue.BEAT, queue.GONE = 0.3, 3.0\n"
+    "from aideon_agents.batch.distributed import claims\n"
+    "claims.BEAT, claims.GONE = 0.3, 3.0\n"
     "from aideon_agents.__main__ import main\n"
     "sys.exit(main())\n"
 )

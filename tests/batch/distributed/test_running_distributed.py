@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from aideon_agents import Ledger, Settings, abatch, creative, sequential
-from aideon_agents.batch.distributed import following, queue, targets
+from aideon_agents.batch.distributed import claims, following, targets
 from aideon_agents.batch.items import Item
 from aideon_agents.errors import RunError, TargetError, UserError
-from aideon_agents.ledger import batch_workers, batches
+from aideon_agents.ledger import batches
 from aideon_agents.testing import SimulatedProvider
 
 HEAD = "from aideon_agents import creative, executor, sequential\n"
@@ -64,16 +64,16 @@ async def test_a_task_arrives_as_it_was_given(batch, worker, lines, folder):
 
 async def test_nothing_is_added_while_it_is_queued_or_being_run(ledger, jobs):
     items = [Item(n, f"i{n}", "x", {}) for n in range(5)]
-    app = queue.app_for(queue.needs_server(ledger))
+    app = claims.app_for(claims.needs_server(ledger))
     async with app.open_async():
-        assert await queue.enqueue(app, "B", items, {}) == 5
+        assert await claims.enqueue(app, "B", items, {}) == 5
         held = await app.job_manager.fetch_job(
-            [queue.queue_of("B")], await app.job_manager.register_worker()
+            [claims.queue_of("B")], await app.job_manager.register_worker()
         )
         before = jobs()
-        assert await queue.enqueue(app, "B", items, {}) == 0
+        assert await claims.enqueue(app, "B", items, {}) == 0
         assert jobs() == before
-        assert await queue.enqueue(app, "B", [*items, Item(5, "i5", "x", {})], {}) == 1
+        assert await claims.enqueue(app, "B", [*items, Item(5, "i5", "x", {})], {}) == 1
         await app.job_manager.finish_job(held, "succeeded", delete_job=True)
         assert len(jobs()) == 5
 
@@ -116,14 +116,14 @@ async def test_a_worker_with_another_version_refuses_and_loads_nothing(
 ):
     was = Path("two.py").read_text(encoding="utf-8")
     running = asyncio.create_task(batch(tasks_of(2)).to_end())
-    await until(lambda: batch_workers.running(ledger))
+    await until(lambda: batches.running(ledger))
     told = []
     Path("two.py").write_text("open('loaded', 'w')\n" + was, encoding="utf-8")
     worker(tell=told.append)
     await until(lambda: "refuses: two.py here is another version" in caplog.text)
     assert not Path("loaded").exists()
-    (batch_id,) = (one.batch_id for one in batch_workers.running(ledger))
-    (refusal,) = batch_workers.refusals(ledger, batch_id)
+    (batch_id,) = (one.batch_id for one in batches.running(ledger))
+    (refusal,) = batches.refusals(ledger, batch_id)
     assert refusal.reason.endswith("bring the same file to this folder")
     assert sum("is not run here" in line for line in told) == 1
     assert Path("out.jsonl").read_text(encoding="utf-8") == ""
@@ -285,7 +285,7 @@ async def test_somebody_elses_cancel_ends_it(batch, worker, slow, ledger, jobs):
     worker(2)
     running = asyncio.create_task(batch(tasks_of(6), "slow.py").to_end())
     await slow(2)
-    (one,) = batch_workers.running(ledger)
+    (one,) = batches.running(ledger)
     batches.cancel(ledger, one.batch_id)
     while len(jobs()) > 2:
         await asyncio.sleep(0.02)
@@ -357,7 +357,7 @@ async def test_an_end_that_cannot_be_written_down_is_tried_again(
 
 
 @pytest.mark.parametrize("missing", ["procrastinate", "psycopg"])
-@pytest.mark.parametrize("door", ["worker", "following", "queue"])
+@pytest.mark.parametrize("door", ["worker", "following", "claims"])
 def test_the_pip_line_is_named_where_the_extra_is_missing(monkeypatch, missing, door):
     room = "aideon_agents.batch.distributed"
     for name in [name for name in sys.modules if name.startswith(room)]:
@@ -369,14 +369,14 @@ def test_the_pip_line_is_named_where_the_extra_is_missing(monkeypatch, missing, 
 
 def test_items_in_a_file_are_refused_in_one_line(tmp_path):
     with Ledger(tmp_path / "file.db") as book, pytest.raises(UserError) as refused:
-        queue.needs_server(book)
+        claims.needs_server(book)
     assert "set AIDEON_LEDGER=postgresql://" in str(refused.value)
 
 
 async def test_a_job_is_found_at_once_however_many_are_queued(ledger):
     """Without an index of our own the server compares each with all others."""
-    queue.app_for(queue.needs_server(ledger))
-    queue.app_for(queue.needs_server(ledger))
+    claims.app_for(claims.needs_server(ledger))
+    claims.app_for(claims.needs_server(ledger))
     rows = ledger.select("SELECT to_regclass('aideon_jobs_lock') AS made")
     assert rows[0]["made"] is not None
 

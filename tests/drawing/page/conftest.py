@@ -10,16 +10,15 @@ import pytest
 
 from aideon_agents import creative, executor, iterative, parallel, planner, run, sequential
 from aideon_agents import validator as judge
+from aideon_agents.drawing.figures import figures
+from aideon_agents.drawing.notes import annotated
 from aideon_agents.drawing.page.document import page
 from aideon_agents.drawing.page.record import recorded
-from aideon_agents.drawing.spending import figures
-from aideon_agents.drawing.spent_notes import annotated
-from aideon_agents.drawing.stored import topology_in
-from aideon_agents.ledger.clock import utc_text
+from aideon_agents.graphs.topology import model, topology_in
+from aideon_agents.ledger.identity import utc_text
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
-from aideon_agents.runner.changes import model
 from aideon_agents.settings import Settings
 from aideon_agents.testing import Fault, SimulatedProvider
 

@@ -10,7 +10,7 @@ import pytest
 
 from aideon_agents.drawing.page import live as page_live
 from aideon_agents.drawing.page.live import Live
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 from aideon_agents.ledger.rows import CallEnd, RunStart
 
 PATIENCE = 20

@@ -10,8 +10,8 @@ import re
 import pytest
 
 from aideon_agents.drawing.page.document import page, policy
-from aideon_agents.drawing.topology import read
 from aideon_agents.errors import UserError
+from aideon_agents.graphs.topology import read
 
 
 def test_a_page_holds_every_call_and_every_figure_of_its_run(told, pages, elements):

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from aideon_agents.drawing.page.document import page as page_of_graph
-from aideon_agents.drawing.topology import read
+from aideon_agents.graphs.topology import read
 from aideon_agents.ledger.reports import run_cost
 from aideon_agents.testing import SimulatedProvider
 

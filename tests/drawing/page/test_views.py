@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aideon_agents.drawing.page.views import MOST, outermost, views
-from aideon_agents.drawing.topology import read
+from aideon_agents.drawing.page.record import MOST, outermost, views
+from aideon_agents.graphs.topology import read
 
 
 @pytest.fixture

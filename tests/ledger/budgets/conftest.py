@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aideon_agents import Budget
-from aideon_agents.ledger.budgets.budget import nanousd
-from aideon_agents.ledger.budgets.scopes import Place
+from aideon_agents.ledger.budgets.limits import Place, nanousd
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 
 if TYPE_CHECKING:

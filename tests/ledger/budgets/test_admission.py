@@ -8,9 +8,9 @@ import pytest
 
 from aideon_agents import Budget
 from aideon_agents.errors import LedgerError, UserError
-from aideon_agents.ledger.budgets.limits import limits, remove_limit, set_limit
+from aideon_agents.ledger.budgets.accounts import limits, remove_limit, set_limit
 from aideon_agents.ledger.budgets.purse import Purse
-from aideon_agents.ledger.clock import now, utc_text
+from aideon_agents.ledger.identity import now, utc_text
 
 
 def test_what_fits_is_held_until_it_is_settled(till):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aideon_agents import Budget
 from aideon_agents.errors import UserError
-from aideon_agents.ledger.budgets.budget import nanousd
+from aideon_agents.ledger.budgets.limits import nanousd
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from aideon_agents.errors import UserError
-from aideon_agents.ledger.budgets.scopes import Place, Scope, own_accounts
+from aideon_agents.ledger.budgets.limits import Place, Scope, own_accounts
 
 PLACE = Place(
     at="2026-11-30T23:59:59.999Z",

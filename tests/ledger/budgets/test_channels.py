@@ -19,7 +19,7 @@ from pathlib import Path
 import apprise
 import pytest
 
-from aideon_agents.ledger.budgets import addresses, channels
+from aideon_agents.ledger.budgets import alerts
 from aideon_agents.ledger.budgets.alerts import Alert
 
 # apprise still asks for a module that Python is about to drop, and does without it.
@@ -98,8 +98,8 @@ def endpoint():
 @pytest.fixture
 def courier(monkeypatch):
     """The deliveries of a process that has told nobody of anything yet."""
-    fresh = channels._Courier()
-    monkeypatch.setattr(channels, "_couriers", {os.getpid(): fresh})
+    fresh = alerts._Courier()
+    monkeypatch.setattr(alerts, "_couriers", {os.getpid(): fresh})
     yield fresh
     settle(fresh)
 
@@ -129,8 +129,8 @@ def lines(log):
 
 
 def test_an_alert_is_logged_at_once_and_as_loud_as_it_is_urgent(tmp_path, log, courier):
-    channels.tell([HALF, MOST, ALL], tmp_path)
-    channels.tell(iter([HALF]), None)
+    alerts.tell([HALF, MOST, ALL], tmp_path)
+    alerts.tell(iter([HALF]), None)
     assert lines(log) == [
         ("INFO", str(HALF)),
         ("WARNING", str(MOST)),
@@ -149,7 +149,7 @@ def test_every_channel_gets_every_alert_once_and_in_order(tmp_path, log, courier
         f"ops={endpoint.address}/second",
     )
     (tmp_path / "apprise.yml").write_text(f"urls:\n  - {endpoint.address}/third\n")
-    channels.tell([HALF, MOST, ALL], tmp_path)
+    alerts.tell([HALF, MOST, ALL], tmp_path)
     settle(courier)
     posted = endpoint.all()
     assert [path for path, _ in posted] == [
@@ -168,10 +168,10 @@ def test_every_channel_gets_every_alert_once_and_in_order(tmp_path, log, courier
 
 def test_whoever_tells_waits_for_no_channel(tmp_path, log, courier, endpoint):
     conf(tmp_path, f"{endpoint.address}/hang")
-    channels.tell([HALF], tmp_path)
+    alerts.tell([HALF], tmp_path)
     assert endpoint.posted.get(timeout=LONGEST)[1]["message"] == str(HALF)
-    channels.tell([MOST], tmp_path)  # the server still holds the first
-    channels.tell([ALL], tmp_path)
+    alerts.tell([MOST], tmp_path)  # the server still holds the first
+    alerts.tell([ALL], tmp_path)
     assert endpoint.posted.empty()
     endpoint.go_on.set()
     settle(courier)
@@ -180,9 +180,9 @@ def test_whoever_tells_waits_for_no_channel(tmp_path, log, courier, endpoint):
 
 def test_what_waits_behind_a_channel_that_hangs_is_bounded(tmp_path, log, courier, endpoint):
     conf(tmp_path, f"{endpoint.address}/hang")
-    channels.tell([HALF], tmp_path)
+    alerts.tell([HALF], tmp_path)
     endpoint.posted.get(timeout=LONGEST)
-    channels.tell([MOST] * 102, tmp_path)
+    alerts.tell([MOST] * 102, tmp_path)
     assert lines(log)[-1] == (
         "WARNING",
         "2 alerts can only be logged: 100 still wait for their channels",
@@ -217,7 +217,7 @@ def test_a_broken_channel_is_named_and_costs_the_others_nothing(
         address = broken.address.format(endpoint=endpoint.address, closed=unused.getsockname()[1])
         secret = f"user:{SECRET}@127.0.0.1"
         conf(tmp_path, address.replace("127.0.0.1", secret), f"{endpoint.address}/good")
-        channels.tell([HALF, MOST], tmp_path)
+        alerts.tell([HALF, MOST], tmp_path)
         settle(courier)
     where = f"{tmp_path / 'apprise.conf'}:1 (JSON)"
     assert lines(log)[2:] == [("WARNING", f"{where} did not get 2 alerts: {broken.why}")]
@@ -233,7 +233,7 @@ def test_a_channel_that_raises_is_named_without_what_it_said(
 
     monkeypatch.setattr(apprise.NotificationManager()["xml"], "send", stumble)
     conf(tmp_path, f"xml://127.0.0.1/{SECRET}", endpoint.address)
-    channels.tell([HALF], tmp_path)
+    alerts.tell([HALF], tmp_path)
     settle(courier)
     (said,) = lines(log)[1:]
     assert said[1].endswith(":1 (XML) did not get 1 alert: it failed with SystemExit")
@@ -255,9 +255,9 @@ def test_wrong_addresses_are_named_by_line_once_and_the_others_hold(
         f"{tmp_path / 'apprise.conf'}: lines 1, 3, 4: no address that apprise can use"
         " (includes are not followed): correct or remove it"
     )
-    assert channels.channels(tmp_path) == ((f"{tmp_path / 'apprise.conf'}:2 (JSON)",), problem)
+    assert alerts.channels(tmp_path) == ((f"{tmp_path / 'apprise.conf'}:2 (JSON)",), problem)
     for alert in (HALF, MOST):
-        channels.tell([alert], tmp_path)
+        alerts.tell([alert], tmp_path)
         settle(courier)
     assert lines(log) == [("INFO", str(HALF)), ("WARNING", problem), ("WARNING", str(MOST))]
     assert len(endpoint.all()) == 2
@@ -265,7 +265,7 @@ def test_wrong_addresses_are_named_by_line_once_and_the_others_hold(
 
 def test_one_wrong_address_is_named_as_file_and_line(tmp_path, log):
     conf(tmp_path, f"nobody-knows://{SECRET}")
-    places, problem = channels.channels(tmp_path)
+    places, problem = alerts.channels(tmp_path)
     assert (places, problem.split(": ")[0]) == ((), f"{tmp_path / 'apprise.conf'}:1")
 
 
@@ -287,14 +287,14 @@ def test_a_yaml_file_that_is_not_in_order_is_said_with_how_to_find_out(
         f"{path}: {most} no address that apprise can use (includes are not followed):"
         f" `apprise -vv --dry-run -b test -c {path}` says why"
     )
-    places, said = channels.channels(tmp_path)
+    places, said = alerts.channels(tmp_path)
     assert (len(places), said) == (count, problem)
 
 
 def test_a_service_whose_own_package_is_missing_is_no_channel(tmp_path, log, monkeypatch):
     monkeypatch.setattr(apprise.NotificationManager()["xml"], "enabled", False)
     conf(tmp_path, f"xml://127.0.0.1/{SECRET}", "json://127.0.0.1:1")
-    places, problem = channels.channels(tmp_path)
+    places, problem = alerts.channels(tmp_path)
     assert len(places) == 1
     assert problem.startswith(f"{tmp_path / 'apprise.conf'}:1: ")
 
@@ -303,12 +303,12 @@ def test_a_file_that_cannot_be_read_is_said_once_and_hurts_nobody(tmp_path, log,
     path = tmp_path / "apprise.conf"
     path.symlink_to(path)
     (tmp_path / "apprise.yml").write_bytes(b"\xff\xfe\xff")
-    places, problem = channels.channels(tmp_path)
+    places, problem = alerts.channels(tmp_path)
     assert places == ()
     assert "apprise.conf cannot be read (" in problem
     assert "apprise.yml cannot be read (it is not UTF-8): its channels get no alerts" in problem
     for _ in range(2):
-        channels.tell([HALF], tmp_path)
+        alerts.tell([HALF], tmp_path)
         settle(courier)
     assert [level for level, _ in lines(log)] == ["INFO", "WARNING", "WARNING", "INFO"]
 
@@ -320,9 +320,9 @@ def test_without_apprise_the_missing_extra_is_named_once(tmp_path, log, courier,
         f"{tmp_path / 'apprise.conf'}: its channels get no alerts:"
         " pip install 'aideon-agents[alerts]'"
     )
-    assert channels.channels(tmp_path) == ((), problem)
+    assert alerts.channels(tmp_path) == ((), problem)
     for _ in range(2):
-        channels.tell([HALF], tmp_path)
+        alerts.tell([HALF], tmp_path)
         settle(courier)
     assert lines(log) == [("INFO", str(HALF)), ("WARNING", problem), ("INFO", str(HALF))]
 
@@ -336,9 +336,9 @@ def test_what_breaks_inside_apprise_is_one_line_and_the_next_alert_is_tried(
     conf(tmp_path, endpoint.address)
     with monkeypatch.context() as broken:
         broken.setattr(apprise.ConfigBase, "config_parse", stumble)
-        channels.tell([HALF], tmp_path)
+        alerts.tell([HALF], tmp_path)
         settle(courier)
-    channels.tell([MOST], tmp_path)
+    alerts.tell([MOST], tmp_path)
     settle(courier)
     assert lines(log)[1] == (
         "WARNING",
@@ -350,16 +350,16 @@ def test_what_breaks_inside_apprise_is_one_line_and_the_next_alert_is_tried(
 def test_naming_channels_contacts_nobody_and_shows_no_address(tmp_path, log, endpoint):
     conf(tmp_path, f"{endpoint.address}/{SECRET}", f"json://user:{SECRET}@127.0.0.1:1")
     path = tmp_path / "apprise.conf"
-    assert channels.channels(tmp_path) == ((f"{path}:1 (JSON)", f"{path}:2 (JSON)"), None)
+    assert alerts.channels(tmp_path) == ((f"{path}:1 (JSON)", f"{path}:2 (JSON)"), None)
     assert endpoint.all() == []
-    assert SECRET not in repr(addresses.read(tmp_path))
-    assert channels.channels(tmp_path / "nowhere") == ((), None)
-    assert channels.channels(None) == ((), None)
+    assert SECRET not in repr(alerts.read(tmp_path))
+    assert alerts.channels(tmp_path / "nowhere") == ((), None)
+    assert alerts.channels(None) == ((), None)
 
 
 def test_what_others_say_through_apprise_stays_in_their_log(tmp_path, log, courier, endpoint):
     conf(tmp_path, endpoint.address)
-    channels.tell([HALF], tmp_path)
+    alerts.tell([HALF], tmp_path)
     settle(courier)
     logging.getLogger("apprise").warning("somebody else's news")
     assert "somebody else's news" in log.text
@@ -374,7 +374,7 @@ def test_an_alert_that_cannot_be_logged_disturbs_nobody(tmp_path, courier):
     stumbling = Stumbling()
     logging.getLogger(OURS).addFilter(stumbling)
     try:
-        channels.tell([MOST], tmp_path)
+        alerts.tell([MOST], tmp_path)
     finally:
         logging.getLogger(OURS).removeFilter(stumbling)
 
@@ -388,8 +388,8 @@ def test_without_a_thread_to_be_had_an_alert_waits_for_the_next_one(
     conf(tmp_path, endpoint.address)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", refuse)
-        channels.tell([HALF], tmp_path)
-    channels.tell([MOST], tmp_path)
+        alerts.tell([HALF], tmp_path)
+    alerts.tell([MOST], tmp_path)
     settle(courier)
     assert [body["message"] for _, body in endpoint.all()] == [str(HALF), str(MOST)]
 
@@ -403,11 +403,11 @@ def test_the_end_of_a_process_says_what_nobody_delivered(
     conf(tmp_path, endpoint.address)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", refuse)
-        channels.tell([HALF], tmp_path)
+        alerts.tell([HALF], tmp_path)
     for _ in range(2):
-        channels._finish()
-    channels._couriers.clear()  # a forked process that told nothing
-    channels._finish()
+        alerts._finish()
+    alerts._couriers.clear()  # a forked process that told nothing
+    alerts._finish()
     assert lines(log)[1:] == [
         ("WARNING", "1 alert may not have reached every channel before the process ended")
     ]
@@ -418,7 +418,7 @@ PRELUDE = """
 import logging, os, sys
 from pathlib import Path
 from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.channels import tell
+from aideon_agents.ledger.budgets.alerts import tell
 
 logging.basicConfig(level=logging.DEBUG, format="%(message)s")
 alert = Alert(scope="day", window="2026-11-21", run_id=None, percent=80,

@@ -32,8 +32,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from aideon_agents.ledger.budgets.budget import Budget
-from aideon_agents.ledger.budgets.limits import remove_limit, set_limit
+from aideon_agents.ledger.budgets.accounts import remove_limit, set_limit
+from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 

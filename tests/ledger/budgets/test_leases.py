@@ -15,7 +15,7 @@ from aideon_agents.ledger.budgets import holds
 HOLDS_AND_WAITS = """
 import sys
 from aideon_agents.ledger.budgets import holds
-from aideon_agents.ledger.budgets.scopes import Place
+from aideon_agents.ledger.budgets.limits import Place
 from aideon_agents.ledger.rows import CallEnd, CallStart
 from aideon_agents.ledger.store import Ledger
 
@@ -38,7 +38,7 @@ with Ledger.from_url(url) as ledger:
 
 GRABS = """
 import sys
-from aideon_agents.ledger.budgets.scopes import Place
+from aideon_agents.ledger.budgets.limits import Place
 from aideon_agents.ledger.store import Ledger
 
 url, run_id, name = sys.argv[1:]

@@ -11,7 +11,7 @@ import pytest
 
 from aideon_agents import Budget
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.budgets.limits import remove_limit
+from aideon_agents.ledger.budgets.accounts import remove_limit
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 

@@ -14,7 +14,7 @@ import threading
 import pytest
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.postgres import connections
+from aideon_agents.ledger.postgres import database
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
 from aideon_agents.ledger.rows import RunStart
@@ -115,7 +115,7 @@ def test_connections_that_the_server_has_ended_are_made_again_without_a_word(
 
 
 def test_a_connection_that_ended_without_a_word_is_found_before_it_is_used(router, monkeypatch):
-    monkeypatch.setattr(connections, "_UNHEARD", 0)
+    monkeypatch.setattr(database, "_UNHEARD", 0)
     with Ledger.from_url(router.url) as ledger:
         ledger.database.write("CREATE TEMPORARY TABLE here (a TEXT)", {})
         router.forget()

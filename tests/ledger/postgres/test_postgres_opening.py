@@ -12,12 +12,11 @@ import threading
 import pytest
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.migrations import STEPS
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
-from aideon_agents.ledger.postgres.tables import table_names
 from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.schema import STEPS, table_names
 from aideon_agents.ledger.store import Ledger
 
 SECRET = "Tr0ub4dor"
@@ -246,16 +245,16 @@ def make_older(url, taken):
     """A ledger as it was when there were only so many steps."""
     import psycopg
 
-    from aideon_agents.ledger.postgres import tables
+    from aideon_agents.ledger import schema
 
     class Older:
         def __init__(self, connection):
             self.write = lambda sql, _: connection.execute(sql)
 
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(tables._MAKE)
+        connection.execute(schema._MAKE)
         for step in STEPS[:taken]:
-            step(tables._InPostgres(Older(connection)))
+            step(schema._InPostgres(Older(connection)))
             connection.execute("INSERT INTO aideon_steps VALUES (%s, 'before')", [step.__name__])
 
 

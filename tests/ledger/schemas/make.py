@@ -17,8 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from aideon_agents.ledger import migrations, store
-from aideon_agents.ledger.processes import Process
+from aideon_agents.ledger import schema, store
+from aideon_agents.ledger.identity import Process
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.usage import Usage
 
@@ -97,7 +97,7 @@ def main(folder: Path) -> None:
     """Write the newest schema's file and its rows."""
     store.this_process = lambda: OWNER
     store.now = lambda: BEGIN + timedelta(seconds=next(_ticks))
-    path = folder / f"{migrations.STEPS[-1].__name__}.db"
+    path = folder / f"{schema.STEPS[-1].__name__}.db"
     path.unlink(missing_ok=True)
     with store.Ledger(path) as ledger:
         for number, run in enumerate(RUNS):

@@ -1,0 +1,283 @@
+"""A run as it happens, on stderr: plain lines, so that a file or a pipe can hold them as well.
+
+One node alone is shown word by word. Of nodes that run at the same time each line is shown when it
+is whole, with its node in front, because words of several answers in turn are no text.
+
+`aideon run --stream` on a terminal: the nodes as a tree, each with its cost and its time.
+
+It is drawn where it stands, again and again, and stays when the run has ended. What a node says
+last stands beside it while it runs; the result itself goes to stdout as ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from aideon_agents.cli import output
+from aideon_agents.runner import RunEnded, events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import ConsoleOptions, RenderResult
+
+    from aideon_agents.ledger.reports import NodeCost
+    from aideon_agents.runner import Event, NodeEnded, NodeStarted
+
+
+class Watching:
+    """Prints the events of one run."""
+
+    def __init__(self) -> None:
+        self._active: dict[str, str] = {}
+        """What each node that runs has said of the line it is at, and is not shown yet."""
+        self._open: str | None = None
+        """The node whose line is shown in part; None: the last line is whole."""
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        from aideon_agents.runner import events  # noqa: PLC0415 - help must not wait
+
+        if isinstance(event, events.NodeStarted):
+            self._started(event)
+        elif isinstance(event, events.Token):
+            self._said(event.node_path, output.printable(event.text))
+        elif isinstance(event, events.Restart):
+            self._flush(event.node_path)
+            self._line(event.node_path, "(restarted: what it said broke off and begins again)")
+        elif isinstance(event, events.NodeEnded):
+            self._ended(event)
+        elif isinstance(event, events.Question):
+            self._flush(event.node_path)
+            self._active.pop(event.node_path, None)
+            self._line(event.node_path, "(waits for an answer)")
+        else:
+            for path in self._active:
+                self._flush(path)
+            self._break()
+
+    def _started(self, event: NodeStarted) -> None:
+        self._active[event.node_path] = ""
+        if event.role:  # a function says nothing until it is done
+            again = f", round {event.round}" if event.round > 1 else ""
+            self._line(event.node_path, f"({event.role}{again})")
+
+    def _said(self, path: str, text: str) -> None:
+        alone = len(self._active) == 1 and path in self._active
+        whole, newline, rest = (self._active.get(path, "") + text).rpartition("\n")
+        if newline:
+            for line in whole.split("\n"):
+                self._show(path, line, ends=True)
+        self._active[path] = rest
+        if alone and rest:
+            self._show(path, rest, ends=False)
+            self._active[path] = ""
+
+    def _ended(self, event: NodeEnded) -> None:
+        self._flush(event.node_path)
+        self._active.pop(event.node_path, None)
+        if event.error:
+            self._line(event.node_path, f"(failed: {event.error})")
+        elif event.cost:
+            usd = output.money(event.cost.usd, complete=event.cost.complete)
+            calls = "1 call" if event.cost.calls == 1 else f"{event.cost.calls} calls"
+            self._line(event.node_path, f"(done: {usd} in {calls})")
+        elif event.result:
+            self._line(event.node_path, "(done)")
+
+    def _flush(self, path: str) -> None:
+        if rest := self._active.get(path):
+            self._show(path, rest, ends=True)
+            self._active[path] = ""
+
+    def _show(self, path: str, text: str, *, ends: bool) -> None:
+        """Go on with a node's line, or begin one."""
+        if self._open != path:
+            self._break()
+            text = f"{path} | {text}"
+        if ends:
+            output.note(text)
+        else:
+            output.begin(text)
+        self._open = None if ends else path
+
+    def _line(self, path: str, text: str) -> None:
+        self._break()
+        output.note(f"{path} {text}")
+
+    def _break(self) -> None:
+        if self._open is not None:
+            output.note("")
+            self._open = None
+
+
+_A_SECOND = 8
+"""Times that it is drawn."""
+_MARGIN = 2
+"""Lines of the terminal that are left alone."""
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_KEPT = 400
+"""Characters of what a node says that are kept."""
+_LAST = 60
+"""And that are shown."""
+
+
+@dataclasses.dataclass
+class _Node:
+    """A node, or a pattern around some."""
+
+    path: str
+    role: str = ""
+    round: int = 1
+    began: float | None = None
+    """None: it is a pattern, or has not begun."""
+    seconds: float = 0.0
+    """Of the rounds that have ended."""
+    state: str = ""
+    """Empty for a pattern, else running, done, failed or waiting."""
+    error: str = ""
+    cost: NodeCost | None = None
+    said: str = ""
+
+    @property
+    def level(self) -> int:
+        return self.path.count("/")
+
+    def took(self, now: float) -> float:
+        """Seconds so far."""
+        return self.seconds + (now - self.began if self.began is not None else 0.0)
+
+
+class LiveTree:
+    """Draws the events of one run while a `with` block lasts."""
+
+    def __init__(self) -> None:
+        # A node may be called `[red]` or `:100:`, and is shown as it is called.
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._nodes: dict[str, _Node] = {}
+        self._live = Live(
+            self,
+            console=console,
+            refresh_per_second=_A_SECOND,
+            redirect_stdout=False,
+            vertical_overflow="crop",
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self._nodes.values():
+            self._ended(node, "stopped" if node.state == "running" else node.state)
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, RunEnded):
+            return
+        node = self._at(event.node_path)
+        if isinstance(event, events.NodeStarted):
+            node.role, node.round, node.state = event.role, event.round, "running"
+            node.began, node.said = time.monotonic(), ""
+        elif isinstance(event, events.Token):
+            node.said = (node.said + output.printable(event.text))[-_KEPT:]
+        elif isinstance(event, events.Restart):
+            node.said = ""
+        elif isinstance(event, events.NodeEnded):
+            node.cost = event.cost
+            node.error = event.error or ""
+            self._ended(node, "failed" if event.error else "done")
+        else:
+            self._ended(node, "waiting")
+
+    def _ended(self, node: _Node, state: str) -> None:
+        node.seconds, node.began, node.state = node.took(time.monotonic()), None, state
+
+    def _at(self, path: str) -> _Node:
+        """A node, with the patterns around it; each stands behind what began before it."""
+        if path not in self._nodes:
+            around, _, _ = path.rpartition("/")
+            if around:
+                self._at(around)
+            self._nodes[path] = _Node(path)
+        return self._nodes[path]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it as it is now; rich asks from a thread of its own."""
+        room = max(1, (options.max_height or console.height) - _MARGIN)
+        nodes = list(self._ordered())
+        if len(nodes) > room:
+            busy = [one for one in nodes if one.state in {"running", "failed", "waiting"}]
+            left = len(nodes) - len(busy[: room - 1])
+            nodes = busy[: room - 1]
+            note = Text(f"  and {left} more", style="dim")
+            yield Group(self._table(nodes), note)
+        else:
+            yield self._table(nodes)
+
+    def _ordered(self) -> Iterator[_Node]:
+        """Every node behind the pattern that it stands in."""
+        inside: dict[str, list[_Node]] = {}
+        for node in list(self._nodes.values()):
+            inside.setdefault(node.path.rpartition("/")[0], []).append(node)
+        ahead = list(reversed(inside.get("", [])))
+        while ahead:
+            node = ahead.pop()
+            yield node
+            ahead += reversed(inside.get(node.path, []))
+
+    def _table(self, nodes: list[_Node]) -> Table:
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=48)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        now = time.monotonic()
+        for node in nodes:
+            table.add_row(_name(node, now), _cost(node), _time(node, now), _word(node))
+        return table
+
+
+def _name(node: _Node, now: float) -> Text:
+    marks = {
+        "": ("▾", "dim"),
+        "running": (_SPINNER[int(now * _A_SECOND) % len(_SPINNER)], "cyan"),
+        "done": ("✓", "green"),
+        "failed": ("✗", "red"),
+        "waiting": ("?", "yellow"),
+        "stopped": ("■", "yellow"),
+    }
+    mark, style = marks[node.state]
+    name = output.printable(node.path.rpartition("/")[2])
+    again = f" (round {node.round})" if node.round > 1 else ""
+    return Text.assemble(
+        "  " * node.level, (mark, style), " ", (name, "bold" if node.state else "dim"), again
+    )
+
+
+def _cost(node: _Node) -> Text:
+    if node.cost is None:
+        return Text("")
+    return Text(output.money(node.cost.usd, complete=node.cost.complete))
+
+
+def _time(node: _Node, now: float) -> Text:
+    return Text(f"{node.took(now):.1f} s" if node.state else "", style="dim")
+
+
+def _word(node: _Node) -> Text:
+    if node.error:
+        return Text(output.printable(node.error), style="red")
+    if node.state == "waiting":
+        return Text("waits for an answer", style="yellow")
+    if node.state != "running":
+        return Text("")
+    return Text(" ".join(node.said.split())[-_LAST:], style="dim")

@@ -1,0 +1,86 @@
+"""A node that calls other nodes itself: a loop's judge, a conditional's decision, a kept branch.
+
+What such a node does is written once, as a coroutine, and called through one of two doors. In a
+synchronous run the nodes inside must be invoked synchronously, on the same thread: a checkpointer
+may know no other way, and a thread per level would use up the pool. So there the coroutine never
+has to wait, and is driven to its end at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+T = TypeVar("T")
+
+AnyNode: TypeAlias = Runnable[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Door:
+    """How a run came in, and so how it goes on to the nodes inside."""
+
+    call: Callable[[AnyNode, Any, RunnableConfig], Awaitable[Any]]
+    """Runs a node on a state."""
+    semaphore: type[asyncio.Semaphore | threading.Semaphore]
+    """What bounds how many nodes run at once."""
+
+
+Work: TypeAlias = Callable[[Any, RunnableConfig, Door], Coroutine[Any, Any, Any]]
+"""From a state to an update, by way of the nodes inside."""
+
+
+async def _on_the_loop(node: AnyNode, state: Any, config: RunnableConfig) -> Any:
+    return await node.ainvoke(state, config)
+
+
+async def _on_this_thread(node: AnyNode, state: Any, config: RunnableConfig) -> Any:
+    return node.invoke(state, config)
+
+
+_ASYNCHRONOUS = Door(_on_the_loop, asyncio.Semaphore)
+_SYNCHRONOUS = Door(_on_this_thread, threading.Semaphore)
+
+
+class Enclosing(RunnableLambda[Any, Any]):
+    """A node with nodes inside that LangGraph does not run, but this one."""
+
+    def __init__(
+        self,
+        work: Work,
+        inside: Sequence[AnyNode],
+        name: str,
+        *,
+        opens: bool = True,
+        needs: Sequence[str] = (),
+    ) -> None:
+        self._work = work
+        self.inside = tuple(inside)
+        self.needs = tuple(needs)
+        super().__init__(self._synchronous, self._asynchronous, name=name)
+        self.deps = list(inside) if opens else []
+
+    def _synchronous(self, state: Any, config: RunnableConfig) -> Any:
+        return _at_once(self._work(state, config, _SYNCHRONOUS))
+
+    async def _asynchronous(self, state: Any, config: RunnableConfig) -> Any:
+        return await self._work(state, config, _ASYNCHRONOUS)
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    work.close()
+    raise RuntimeError("a node waited for an event loop in a synchronous run")

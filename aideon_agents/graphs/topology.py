@@ -1,0 +1,313 @@
+"""What every drawing is drawn from: one plain model of a graph, however deep it nests.
+
+Read from `graph.builder`. Subgraphs become groups around their nodes; their own start and end are
+not drawn, edges run through them from node to node.
+
+The edges of a graph: which ones its builder declares, and how they pass through a subgraph.
+
+A builder keeps edges in four places (plain, waiting, branches, `Command` destinations), some of
+them sets whose order changes from process to process. They are read here once, in the order in
+which the nodes were added, so that a drawing is the same every time.
+
+A graph out of the plain model that a run's row keeps of it, as `-f json` prints it.
+
+So a run is drawn as its graph was when it ran: where its workflow has changed since, and where there
+never was a file.
+
+What a run's graph was when the run began, and what has changed about it since.
+
+A run goes on from what its nodes left. In a graph with other nodes or edges that has no meaning; in
+one whose nodes merely do their work differently it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.pregel import Pregel
+from pydantic import TypeAdapter, ValidationError
+
+from aideon_agents.graphs import Graph
+from aideon_agents.graphs.nodes import Place, inside, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+AnyBuilder: TypeAlias = StateGraph[Any, Any, Any, Any]
+AnyGraph: TypeAlias = Pregel[Any, Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One way from a node to the next."""
+
+    source: str
+    target: str
+    label: str | None = None
+    """The condition under which it is taken; None: always."""
+    conditional: bool = False
+
+
+def declared(builder: AnyBuilder) -> list[Edge]:
+    """Every edge that a builder declares, between the names of its nodes, `START` and `END`.
+
+    Error handlers are left out. A branch that does not say where it leads may lead to any node,
+    its own included; a node that leads nowhere ends the graph.
+    """
+    names = [name for name, spec in builder.nodes.items() if not spec.is_error_handler]
+    edges: list[Edge] = []
+    for source in (START, *names):
+        leaving = [*_plain(builder, source, names), *_conditional(builder, source, names)]
+        if not leaving and source != START:
+            leaving = [Edge(source, END)]
+        edges += leaving
+    return list(dict.fromkeys(edges))
+
+
+def _plain(builder: AnyBuilder, source: str, names: list[str]) -> Iterator[Edge]:
+    targets = {end for start, end in builder.edges if start == source}
+    targets |= {end for starts, end in builder.waiting_edges if source in starts}
+    return (Edge(source, target) for target in (*names, END) if target in targets)
+
+
+def _conditional(builder: AnyBuilder, source: str, names: list[str]) -> Iterator[Edge]:
+    for name, branch in builder.branches.get(source, {}).items():
+        if branch.ends is None:
+            for target in (*names, END):
+                yield Edge(source, target, one_line(name), conditional=True)
+            continue
+        for key, target in branch.ends.items():
+            yield Edge(source, target, _condition(key), conditional=True)
+    ends = builder.nodes[source].ends if source in builder.nodes else None
+    labels = ends if isinstance(ends, dict) else {target: target for target in ends or ()}
+    for target, label in labels.items():
+        yield Edge(source, target, _condition(label or target), conditional=True)
+
+
+def _condition(key: object) -> str:
+    """A branch's key in words. Keys may be anything that hashes, the empty string included."""
+    return "end" if key == END else one_line(str(key)) or '""'
+
+
+def without(edges: Iterable[Edge], passages: Collection[str], *, spare: bool = False) -> list[Edge]:
+    """Join the edges that meet in nodes which are not drawn.
+
+    A subgraph's own start and end are such passages: what enters its start goes on to its first
+    nodes, and what its last nodes send to its end goes on to whatever follows the subgraph.
+    """
+    leaving: dict[str, dict[Edge, None]] = {}
+    sources: dict[str, dict[str, None]] = {}
+    for edge in edges:
+        leaving.setdefault(edge.source, {})[edge] = None
+        sources.setdefault(edge.target, {})[edge.source] = None
+    for passage in passages:
+        if spare and _multiplies(passage, leaving, sources):
+            continue
+        onward = [edge for edge in leaving.pop(passage, ()) if edge.target != passage]
+        for source in sources.pop(passage, {}):
+            joined: dict[Edge, None] = {}
+            for edge in leaving.get(source, ()):
+                led = [_join(edge, on) for on in onward] if edge.target == passage else [edge]
+                joined |= dict.fromkeys(led)
+            leaving[source] = joined
+            for on in onward:
+                sources.setdefault(on.target, {})[source] = None
+    return [edge for left in leaving.values() for edge in left]
+
+
+def _multiplies(
+    passage: str, leaving: dict[str, dict[Edge, None]], sources: dict[str, dict[str, None]]
+) -> bool:
+    out = len(leaving.get(passage, ()))
+    into = sum(
+        edge.target == passage
+        for source in sources.get(passage, ())
+        for edge in leaving.get(source, ())
+    )
+    return into * out > into + out
+
+
+def runnable(edges: Iterable[Edge], passages: Collection[str]) -> list[Edge]:
+    """The edges without those that no run can take, because a passage at one end is a dead end."""
+    remaining = list(edges)
+    while True:
+        into = {edge.target for edge in remaining}
+        out_of = {edge.source for edge in remaining}
+        dead = {passage for passage in passages if passage not in into or passage not in out_of}
+        kept = [edge for edge in remaining if not {edge.source, edge.target} & dead]
+        if len(kept) == len(remaining):
+            return kept
+        remaining = kept
+
+
+def _join(first: Edge, second: Edge) -> Edge:
+    labels = [label for label in (first.label, second.label) if label is not None]
+    return Edge(
+        first.source,
+        second.target,
+        " · ".join(labels) if labels else None,
+        first.conditional or second.conditional,
+    )
+
+
+Kind = Literal[
+    "start", "end", "planner", "executor", "validator", "creative", "function", "graph", "approval"
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Node:
+    """One box."""
+
+    id: str
+    """Unique: node names from the outside in, joined by `|` as in LangGraph's namespaces."""
+    label: str
+    kind: Kind
+    """`graph` is a subgraph that was not opened."""
+    parent: str | None = None
+    """The id of the group it stands in, None at the top."""
+    path: str = ""
+    """Its node path in the ledger, empty for start and end."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """An opened subgraph: a frame around its nodes."""
+
+    id: str
+    label: str
+    parent: str | None = None
+    """The id of the group it stands in, None at the top."""
+    path: str = ""
+    """Its node path in the ledger."""
+
+    @property
+    def entry(self) -> str:
+        """Its own start, where legs lead into it."""
+        return f"{self.id}|{START}"
+
+    @property
+    def exit(self) -> str:
+        """Its own end, where legs lead out of it."""
+        return f"{self.id}|{END}"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A whole graph. Edges run between nodes alone, never to or from a group."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    """In the order in which they were added, start first and end last."""
+    groups: tuple[Group, ...]
+    """Outer groups before those inside them."""
+    edges: tuple[Edge, ...]
+    """By the order of their sources."""
+    legs: tuple[Edge, ...]
+    """The same ways as the builders have them: cut where they enter and leave a group."""
+
+
+def read(graph: AnyGraph, depth: int | None = None) -> Topology:
+    """Read a compiled graph, ours or anybody's."""
+    root = Place(graph)
+    name = one_line(graph.get_name())
+    reading = _Reading(depth)
+    reading.nodes.append(Node(START, "start", "start"))
+    if root.opened is None:
+        reading.nodes.append(Node(name, name, "graph"))
+        reading.edges += [Edge(START, name), Edge(name, END)]
+    else:
+        reading.level(root, None)
+    reading.nodes.append(Node(END, "end", "end"))
+    order = {node.id: index for index, node in enumerate(reading.nodes)}
+    legs = runnable(reading.edges, reading.passages)
+    edges = without(legs, reading.passages)
+    return Topology(
+        name=name,
+        nodes=tuple(reading.nodes),
+        groups=tuple(reading.groups),
+        edges=tuple(sorted(edges, key=lambda edge: order[edge.source])),
+        legs=tuple(legs),
+    )
+
+
+@dataclass
+class _Reading:
+    """What has been read so far."""
+
+    depth: int | None
+    nodes: list[Node] = field(default_factory=list[Node])
+    groups: list[Group] = field(default_factory=list[Group])
+    edges: list[Edge] = field(default_factory=list[Edge])
+    passages: list[str] = field(default_factory=list[str])
+    """The starts and ends of groups: edges meet there, and nothing is drawn."""
+
+    def level(self, graph: Place, group: Group | None, level: int = 1) -> None:
+        """Read one graph, and the graphs inside it."""
+        sources = {START: group.entry if group else START}
+        targets = {END: group.exit if group else END}
+        parent = group.id if group else None
+        for place in inside(graph):
+            name = place.names[len(graph.names)]
+            if place.opened is None or (self.depth is not None and level > self.depth):
+                self.nodes.append(Node(place.id, place.label, _kind(place), parent, place.path))
+                sources[name] = targets[name] = place.id
+                continue
+            opened = Group(place.id, place.label, parent, place.path)
+            targets[name], sources[name] = opened.entry, opened.exit
+            self.passages += [opened.entry, opened.exit]
+            self.groups.append(opened)
+            self.level(place, opened, level + 1)
+        self.edges += [
+            replace(edge, source=sources[edge.source], target=targets[edge.target])
+            for edge in declared(graph.runs.builder)
+        ]
+
+
+def _kind(place: Place) -> Kind:
+    if place.asks:
+        return "approval"
+    return place.role or ("graph" if place.is_graph else "function")
+
+
+_PLAIN = TypeAdapter(Topology)
+
+
+def topology_in(model: Mapping[str, Any] | None) -> Topology | None:
+    """The graph that a plain model describes."""
+    try:
+        return None if model is None else _PLAIN.validate_python(model)
+    except ValidationError:
+        return None
+
+
+_SHOWN = 5
+"""How many changes are named."""
+
+
+def model(graph: Graph) -> dict[str, Any]:
+    """The plain model of a graph, as `aideon graph -f json` gives it."""
+    topology = dataclasses.asdict(read(graph))
+    return {key: list(one) if isinstance(one, tuple) else one for key, one in topology.items()}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """What has been added to a graph and removed from it."""
+    for parts in ("nodes", "groups", "edges"):
+        old, new = ([_name(part) for part in one.get(parts, ())] for one in (before, now))
+        told = [f"+ {name}" for name in new if name not in old]
+        told += [f"- {name}" for name in old if name not in new]
+        if told:
+            more = ", ..." if len(told) > _SHOWN else ""
+            return ", ".join(told[:_SHOWN]) + more
+    return None
+
+
+def _name(part: Mapping[str, Any]) -> str:
+    if "source" not in part:
+        return f"{part['id']} ({part['kind']})" if part.get("kind") else str(part["id"])
+    label = f" ({part['label']})" if part.get("label") else ""
+    return f"{part['source']} -> {part['target']}{label}"

@@ -1,0 +1,238 @@
+"""Nodes that cost much on a dear model, where a cheaper one has answered the same role.
+
+Calls that failed often, calls whose cost nobody knows, and answers that were cut short.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aideon_agents.ledger.advice.cells import (
+    FEW,
+    Advice,
+    Cell,
+    at_price_of,
+    calls_in,
+    counted,
+    errors_in,
+    grouped,
+    is_complete,
+    money,
+    named,
+    nanousd_in,
+    percent,
+    spent,
+)
+from aideon_agents.ledger.comparison import Against
+from aideon_agents.ledger.dimensions import Selection
+from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+LARGE_SHARE = 0.2
+"""Of the cost: a fifth. Below it, half the price would move the whole by less than a tenth."""
+
+
+def cheaper_models(
+    ledger: Ledger,
+    selection: Selection,
+    cells: Sequence[Cell],
+    rungs: Mapping[str, Sequence[str]],
+) -> Iterator[Advice]:
+    """Find dear nodes that a cheaper model of the catalog may do as well for."""
+    rung_of = {name: rung for rung, names in rungs.items() for name in names}
+    steps = list(rungs)
+    whole = nanousd_in(cells)
+    for node, own in grouped(cells, lambda cell: cell.node).items():
+        cost, roles = nanousd_in(own), {cell.role for cell in own}
+        is_dear = whole and cost >= LARGE_SHARE * whole and calls_in(own) >= FEW
+        on_rungs = all(cell.model in rung_of for cell in own)
+        if not is_dear or not on_rungs or len(roles) != 1 or roles == {""}:
+            continue
+        (role,) = roles
+        lowest = min(steps.index(rung_of[cell.model]) for cell in own)
+        below = {name for rung in steps[:lowest] for name in rungs[rung]}
+        tried = _without_failure(cells, role, below)
+        priced = [at_price_of(ledger, selection, name, node) for name in tried]
+        cheapest = min((one for one in priced if one), key=lambda one: one.usd, default=None)
+        if cheapest is None or cheapest.usd.scaleb(9) >= cost:
+            continue
+        yield _said(
+            node, own, whole, cheaper=cheapest, answers=tried[cheapest.model], rung_of=rung_of
+        )
+
+
+def _without_failure(cells: Sequence[Cell], role: str, models: set[str]) -> dict[str, int]:
+    """How often each model answered a role, of those that did often and never failed."""
+    answers: dict[str, int] = {}
+    for name, own in grouped(
+        (one for one in cells if one.role == role), lambda one: one.model
+    ).items():
+        answered = calls_in(cell for cell in own if cell.status == "ok")
+        if name in models and answered >= FEW and not any(cell.failed for cell in own):
+            answers[name] = answered
+    return answers
+
+
+def _said(
+    node: str,
+    own: Sequence[Cell],
+    whole: int,
+    *,
+    cheaper: Against,
+    answers: int,
+    rung_of: Mapping[str, str],
+) -> Advice:
+    cost, complete, role = nanousd_in(own), is_complete(own), own[0].role
+    models = list(dict.fromkeys(cell.model for cell in own))
+    on = ", ".join(f"{name} ({rung_of[name]})" for name in models)
+    return Advice(
+        kind="cheaper_model",
+        where=named(node),
+        text=(
+            f"{percent(cost / whole)} of the cost, {money(cost, complete=complete)} for"
+            f" {calls_in(own):,} calls, all on {on}."
+            f" {cheaper.model} ({rung_of[cheaper.model]}) answered the {role} {answers:,} times"
+            f" without a failure. The same tokens at {cheaper.model}'s price:"
+            f" {money(cheaper.usd, complete=cheaper.complete)}. Whether its answers are good"
+            f" enough only a trial tells: --model {role}={cheaper.model}"
+        ),
+        figures={
+            "usd": usd(cost),
+            "complete": complete,
+            "share": cost / whole,
+            "calls": calls_in(own),
+            "role": role,
+            "models": models,
+            "cheaper_model": cheaper.model,
+            "cheaper_model_answers": answers,
+            "cheaper_model_failures": 0,
+            "against": vars(cheaper),
+        },
+        nanousd=cost,
+    )
+
+
+MANY_FAILED = 0.1
+"""Of a model's calls: one in ten. Fewer are what retries and fallbacks are there for."""
+
+MANY_CUT = 0.05
+"""Of a node's answers: one in twenty. Fewer may be the odd long one."""
+
+_CUT = ("length", "max_tokens")
+"""How providers say that an answer met its limit."""
+
+_REMEDIES = {
+    "RateLimited": "ask less at once (AIDEON_MODEL_CONCURRENCY) or put another provider first",
+    "Malformed": "it does not keep to the shape that is asked for: put another model first",
+    "ContextTooLong": "give it less, or a model with a longer context",
+    "OutOfCredit": "top up the account, or leave the provider out",
+    "KeyRejected": "mend the provider's key: aideon doctor shows which",
+    "ModelGone": "name another model: this one is gone",
+    "TimeLimit": "allow more time, or ask a faster model",
+    "Refused": "its content filter says no: put another model first",
+}
+_REMEDY = "put another model first with --model ROLE=provider:model"
+
+
+def failing_models(cells: Sequence[Cell]) -> Iterator[Advice]:
+    """Find models that fail often."""
+    for model, own in grouped(cells, lambda cell: cell.model).items():
+        calls, failed = calls_in(own), [cell for cell in own if cell.failed]
+        count = calls_in(failed)
+        if calls < FEW or count < MANY_FAILED * calls:
+            continue
+        errors = errors_in(failed)
+        told = ", ".join(f"{name} {times:,}" for name, times in errors.items())
+        cost = nanousd_in(failed)
+        yield Advice(
+            kind="failing_model",
+            where=model,
+            text=(
+                f"{count:,} of {calls:,} calls failed ({percent(count / calls)}): {told}; they"
+                f" cost {spent(failed)} and time. {_REMEDIES.get(next(iter(errors)), _REMEDY)}"
+            ),
+            figures={
+                "calls": calls,
+                "failed_calls": count,
+                "failed_share": count / calls,
+                "errors": errors,
+                "usd": usd(cost),
+                "complete": is_complete(failed),
+            },
+            nanousd=cost,
+        )
+
+
+def cut_short(cells: Sequence[Cell]) -> Iterator[Advice]:
+    """Find nodes whose answers meet their limit."""
+    for node, own in grouped(cells, lambda cell: cell.node).items():
+        answered = [cell for cell in own if cell.status == "ok" and not cell.shortened]
+        cut = [cell for cell in answered if cell.finish_reason.lower() in _CUT]
+        answers, count, cost = calls_in(answered), calls_in(cut), nanousd_in(cut)
+        if answers < FEW or count < MANY_CUT * answers:
+            continue
+        yield Advice(
+            kind="cut_short",
+            where=named(node),
+            text=(
+                f"{count:,} of {answers:,} answers ({percent(count / answers)}) ended at their"
+                f" max_tokens and are cut short; they cost {spent(cut)}."
+                " Raise the node's max_tokens, or ask for a shorter answer"
+            ),
+            figures={
+                "answers": answers,
+                "cut_answers": count,
+                "cut_share": count / answers,
+                "usd": usd(cost),
+                "complete": is_complete(cut),
+            },
+            nanousd=cost,
+        )
+
+
+def unknown_costs(cells: Sequence[Cell]) -> Iterator[Advice]:
+    """Find calls whose cost nobody knows. One is enough: it makes every total a lower bound."""
+    whole = calls_in(cells)
+    for model, own in grouped(cells, lambda cell: cell.model).items():
+        unknown = [cell for cell in own if cell.known < cell.calls]
+        if not unknown:
+            continue
+        started = calls_in(cell for cell in unknown if cell.status == "started")
+        unpriced = sum(cell.unpriced for cell in unknown)
+        count = sum(cell.calls - cell.known for cell in unknown)
+        untold = count - started - unpriced
+        why = [
+            f"{counted(started, 'call')} of whose end nothing was heard (their process ended, or"
+            " still runs): the provider's invoice tells"
+            if started
+            else "",
+            f"{counted(untold, 'call')} without a count of tokens (cancelled, timed out, broken"
+            " off, or a provider that reports none): more time, or a provider that reports usage"
+            if untold
+            else "",
+            f"{counted(unpriced, 'call')} whose model has no known price: name one that the price"
+            " list has, or no budget can hold it"
+            if unpriced
+            else "",
+        ]
+        yield Advice(
+            kind="unknown_cost",
+            where=model,
+            text=(
+                f"the cost of {counted(count, 'call')} of {whole:,} is unknown, and every total"
+                f" with them a lower bound: {'; '.join(reason for reason in why if reason)}"
+            ),
+            figures={
+                "calls": whole,
+                "unknown_calls": count,
+                "unknown_share": count / whole,
+                "started_calls": started,
+                "calls_without_usage": untold,
+                "calls_without_price": unpriced,
+            },
+            nanousd=0,
+        )

@@ -1,0 +1,187 @@
+"""How a call ended: its status, its tokens and what they cost.
+
+A call is settled once, by what is known at its end. An answer costs what its usage says. A failed
+attempt costs nothing only where the provider cannot have charged: it answered with an error
+status, or was never reached. Everything in between is unknown, and makes totals lower bounds.
+
+A call between its start and its end: what its start said, and what was heard since.
+
+LangChain's end and error events carry no metadata, so whatever a row needs of the start is kept
+here until the end comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents import state
+from aideon_agents.errors import Partial, ProviderError
+from aideon_agents.ledger import tags
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.pricing import Price, billed_model, price
+from aideon_agents.ledger.rows import CallEnd, CallStart, CallStatus
+from aideon_agents.ledger.usage import RunningTotal, Usage, answered_from_cache, usage_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.outputs import LLMResult
+
+
+CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+"""Ends that somebody here asked for."""
+
+_CACHED = Price(0, "answer cache")
+_NOT_BILLED = Price(0, "not billed")
+
+
+def answered(call: OpenCall, response: LLMResult) -> CallEnd:
+    """The end of a call that was answered."""
+    answers = response.generations[0] if response.generations else []
+    answer = answers[0] if answers else None
+    message = getattr(answer, "message", None)
+    said: dict[str, Any] = {
+        **(response.llm_output or {}),
+        **(getattr(answer, "generation_info", None) or {}),
+        **getattr(message, "response_metadata", {}),
+    }
+    model = _text(said, "model_name", "model")
+    end = functools.partial(
+        CallEnd,
+        duration_ms=call.elapsed_ms,
+        time_to_first_token_ms=call.first_token_ms,
+        response_model=model,
+        finish_reason=_text(said, "finish_reason", "stop_reason"),
+    )
+    if answered_from_cache(message):
+        return end(status="cached", cost_nanousd=_CACHED.nanousd, price_source=_CACHED.source)
+    usage = call.usage_in(message)
+    cost = _cost(call, model, usage)
+    estimated = said.get(tags.USAGE_SOURCE) == "estimated"
+    return end(
+        status="ok",
+        usage=usage,
+        usage_source="none" if usage is None else "estimated" if estimated else "reported",
+        cost_nanousd=cost.nanousd,
+        price_source=cost.source,
+    )
+
+
+def failed(call: OpenCall, error: BaseException) -> CallEnd:
+    """The end of a call that raised."""
+    usage: Any = getattr(error, "usage", None)
+    usage = usage if isinstance(usage, Usage) else call.final
+    model: str | None = getattr(error, "response_model", None)
+    cost = _NOT_BILLED if _unbilled(error) else _cost(call, model, usage)
+    return CallEnd(
+        status=_status(error),
+        duration_ms=call.elapsed_ms,
+        time_to_first_token_ms=call.first_token_ms,
+        response_model=model,
+        error_type=type(error).__name__,
+        error=_words(error),
+        usage=usage,
+        usage_source="reported" if usage else "none",
+        cost_nanousd=cost.nanousd,
+        price_source=cost.source,
+    )
+
+
+def _cost(call: OpenCall, response_model: str | None, usage: Usage | None) -> Price:
+    provider, requested = call.start.provider, call.start.requested_model
+    return price(provider, billed_model(provider, requested, response_model), usage, call.started)
+
+
+def _status(error: BaseException) -> CallStatus:
+    if isinstance(error, CANCELLED):
+        return "cancelled"
+    return "truncated" if isinstance(error, Partial) else "error"
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, or its class. A cancellation says an object that only LangGraph knows."""
+    words = "" if isinstance(error, CANCELLED) else str(error)
+    return words or type(error).__name__
+
+
+def _unbilled(error: BaseException) -> bool:
+    """Whether the provider cannot have charged.
+
+    Errors of our own say so; a model that is not guarded raises its client's errors, which carry
+    the HTTP status that was answered.
+    """
+    if isinstance(error, ProviderError):
+        return error.billed is False
+    status = getattr(error, "status_code", None)
+    return isinstance(status, int) and status >= HTTPStatus.BAD_REQUEST
+
+
+def _text(said: dict[str, Any], *names: str) -> str | None:
+    found = (said[name] for name in names if said.get(name))
+    return next((value for value in found if isinstance(value, str)), None)
+
+
+_NOBODY_SAID = "unknown"
+"""Stands for the provider or model of a chat model that names none."""
+
+
+def call_start(
+    call_id: str, run_id: str, metadata: Mapping[str, Any], params: Mapping[str, Any] | None = None
+) -> CallStart:
+    """What a call's row says before the model is asked."""
+    provider = metadata.get(tags.PROVIDER) or metadata.get("ls_provider")
+    model = metadata.get(tags.MODEL) or metadata.get("ls_model_name") or (params or {}).get("model")
+    return CallStart(
+        call_id=call_id,
+        run_id=run_id,
+        node_path=state.node_path(metadata),
+        role=metadata.get(tags.ROLE, ""),
+        round=metadata.get(tags.ROUND, 1),
+        purpose=metadata.get(tags.PURPOSE),
+        candidate=metadata.get(tags.CANDIDATE, 0),
+        attempt=metadata.get(tags.ATTEMPT, 1),
+        provider=str(provider or _NOBODY_SAID),
+        requested_model=str(model or _NOBODY_SAID),
+        # One time for the hold, the row and the price, so that none of them is of another day.
+        started_at=metadata.get(tags.HELD_AT) or utc_text(now()),
+        rehearsed=bool(metadata.get(tags.REHEARSED)),
+        shortened=bool(metadata.get(tags.SHORTENED)),
+        economized=bool(metadata.get(tags.ECONOMIZED)),
+    )
+
+
+class OpenCall:
+    """One attempt at a model that is on its way."""
+
+    def __init__(self, start: CallStart) -> None:
+        self.start = start
+        self.started = datetime.fromisoformat(start.started_at)
+        self.first_token_ms: int | None = None
+        """None unless the answer is streamed."""
+        self.final: Usage | None = None
+        """The usage at the end of a stream, in a piece without text; None: it was not heard."""
+        self._clock = time.perf_counter()
+        self._total = RunningTotal()
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Whole milliseconds since the start, on a clock that is never set."""
+        return round((time.perf_counter() - self._clock) * 1000)
+
+    def hear(self, chunk: object) -> None:
+        """Note a streamed chunk: when the first came, and the usage it reports."""
+        if self.first_token_ms is None:
+            self.first_token_ms = self.elapsed_ms
+        message = getattr(chunk, "message", None)
+        self._total.hear(message)
+        if not getattr(message, "content", None):
+            self.final = usage_of(message) or self.final
+
+    def usage_in(self, message: object) -> Usage | None:
+        """The call's usage, given its whole answer; None when nobody reported any."""
+        return self._total.usage or usage_of(message)

@@ -1,0 +1,115 @@
+"""One form of time for every row: ISO-8601 in UTC, with milliseconds and `Z`.
+
+All texts have the same length, so that comparing them as text compares them as times, and the
+first ten characters are the UTC day by which budgets and reports count.
+
+Run ids that sort by time: 48 bits of milliseconds and 80 bits of chance, in Crockford's base 32.
+
+That is a ULID. Ids made by one process always grow, also within a millisecond, so that the newest
+run is the greatest id.
+
+Who is running a run, so that a run whose process is gone reads as crashed.
+
+A process id alone is no proof: it is given to another process later. So a run keeps the process's
+start as well, where the system tells it (`/proc`), together with the boot that it counts from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import secrets
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+def utc_text(moment: datetime) -> str:
+    """The text that a row holds for a time."""
+    known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return known.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LENGTH = 26
+_BITS = 5
+
+
+class _RunIds:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def mint(self) -> str:
+        """A new run id: 26 characters, greater than every one this process made before."""
+        fresh = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+        with self._lock:
+            number = self._last = max(fresh, self._last + 1)
+        shifts = range((_LENGTH - 1) * _BITS, -1, -_BITS)
+        return "".join(_ALPHABET[number >> shift & 31] for shift in shifts)
+
+
+new_run_id = _RunIds().mint
+
+
+def those_from(start: str) -> dict[str, str]:
+    """The first and the last id that may begin with some characters, as a statement's values."""
+    return {"first": start, "last": start.ljust(_LENGTH, _ALPHABET[-1])}
+
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_STATE, _START = 0, 19
+"""Fields of `/proc/<pid>/stat` after the process's name, which may itself hold blanks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One process on one machine."""
+
+    host: str
+    pid: int
+    start: str | None
+    """Boot id and start tick; None where the system has no `/proc`."""
+
+
+def this_process() -> Process:
+    """The process that asks."""
+    return _known(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _known(pid: int) -> Process:
+    """A process that lives for as long as it asks; every row names it, and /proc is slow."""
+    return Process(host=socket.gethostname(), pid=pid, start=_start(pid))
+
+
+def is_gone(process: Process) -> bool:
+    """Whether a process has surely ended. False for another machine's: nobody here can know."""
+    if process.host != socket.gethostname() or os.name != "posix":
+        return False
+    if process.start is not None:
+        return _start(process.pid) != process.start
+    try:
+        os.kill(process.pid, 0)
+    except OSError as refused:
+        return isinstance(refused, ProcessLookupError)
+    return False
+
+
+def _start(pid: int) -> str | None:
+    """When a process began; None when it is gone, a zombie, or the system has no `/proc`."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = _BOOT.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    after_name = fields.rpartition(")")[2].split()
+    return None if after_name[_STATE] in "ZX" else f"{boot}:{after_name[_START]}"
