@@ -154,9 +154,9 @@ def begin(tx: Statements, start: ItemStart) -> None:
     tx.write(_BEGIN, {**names, "run_id": start.run_id})
     account = Account((("item", f"{start.batch_id}/{start.item_id}"),))
     if not start.is_new:
-        accounts.limited(tx, account, start.limit_nanousd)
+        accounts.set_own_limit(tx, account, start.limit_nanousd)
     elif start.limit_nanousd is not None:
-        accounts.begun(tx, account, start.limit_nanousd)
+        accounts.open_empty(tx, account, start.limit_nanousd)
 
 
 def refuse(tx: Statements, batch_id: str, position: int, item_id: str, problem: str) -> None:

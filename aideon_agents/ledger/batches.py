@@ -143,7 +143,7 @@ def take(
         else:
             tx.write(_START, values)
         tx.write(_NO_REFUSALS, {"batch_id": start.batch_id})
-        accounts.limited(tx, _account(start.batch_id), limit)
+        accounts.set_own_limit(tx, _account(start.batch_id), limit)
 
 
 def refuse_if_running(seen: Batch) -> None:

@@ -19,8 +19,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
 from aideon_agents.errors import LedgerError, RunError
+from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.budgets.limits import Amount, Budget
-from aideon_agents.ledger.budgets.purse import Purse
 from aideon_agents.ledger.calls import OpenCall, answered, call_start, failed
 from aideon_agents.ledger.implicit_runs import BareRuns
 from aideon_agents.ledger.rows import CallEnd, answer_text, prompt_text
@@ -73,7 +73,7 @@ class CostHandler(BaseCallbackHandler):
         self._bare = BareRuns(ledger, workflow=workflow, user=user, tier=tier, budget=limit)
         self._lock = threading.Lock()
         self._open: dict[UUID, OpenCall] = {}
-        self._purses: dict[str | None, Purse] = {}
+        self._run_budgets: dict[str | None, RunBudget] = {}
         self._is_over = False
         self.has_asked = False
         """Whether any call was begun: from then on money may have been spent."""
@@ -83,7 +83,7 @@ class CostHandler(BaseCallbackHandler):
         """The run given, else the one that started last; None before the first."""
         return self._given or self._bare.newest
 
-    def purse(self, parent_run_id: UUID | None) -> Purse:
+    def run_budget(self, parent_run_id: UUID | None) -> RunBudget:
         """What the next call may cost; the guard asks before it makes one.
 
         Args:
@@ -91,11 +91,11 @@ class CostHandler(BaseCallbackHandler):
         """
         run_id = self._given or self._bare.run_of(parent_run_id)
         with self._lock:
-            known = self._purses.get(run_id)
-        purse = known or self._ledger.purse(run_id)
+            known = self._run_budgets.get(run_id)
+        budget = known or self._ledger.run_budget(run_id)
         with self._lock:
-            self._purses[run_id] = purse
-        return purse
+            self._run_budgets[run_id] = budget
+        return budget
 
     @property
     def ignore_chain(self) -> bool:
@@ -127,14 +127,14 @@ class CostHandler(BaseCallbackHandler):
             raise RunError("the run has ended: nothing more is asked for it")
         known = metadata or {}
         ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
-        begun = self._ledger.budgets.begun(str(run_id))
+        begun = self._ledger.budgets.started_row(str(run_id))
         start = begun or call_start(str(run_id), ledger_run, known, kwargs.get("invocation_params"))
         if start.rehearsed and self._given is None:
             self._bare.rehearsed(run_id)
         prompt = prompt_text(messages) if self._records else None
         if begun is None or prompt is not None:
             self._ledger.start_call(start, prompt=prompt)
-        self._ledger.budgets.made(start.call_id)
+        self._ledger.budgets.mark_sent(start.call_id)
         self.has_asked = True
         with self._lock:
             self._open[run_id] = OpenCall(start)
@@ -261,7 +261,7 @@ class CostHandler(BaseCallbackHandler):
         if ended is None:
             return
         with self._lock:
-            self._purses.pop(ended.run_id, None)
+            self._run_budgets.pop(ended.run_id, None)
         self.settle_cancelled(ended.run_id)
         try:
             self._ledger.finish_run(

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import RunNotFound, UserError
 from aideon_agents.ledger import rows
-from aideon_agents.ledger.budgets.accounts import opened, set_limit
-from aideon_agents.ledger.budgets.holds import Settled, place_of_run
+from aideon_agents.ledger.budgets.accounts import open_account, set_limit
+from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
 from aideon_agents.ledger.budgets.limits import Amount, Budget, nanousd
-from aideon_agents.ledger.budgets.purse import Budgets, Purse
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, this_process, those_from, utc_text
 from aideon_agents.ledger.postgres.address import Address, names_a_server
@@ -128,9 +127,9 @@ class Ledger:
         set_limit(self.database, scope, nanousd(budget), warns=warns)
         self.budgets.forget_limits()
 
-    def purse(self, run_id: str | None) -> Purse:
+    def run_budget(self, run_id: str | None) -> RunBudget:
         """What a run's calls may still cost; None: they belong to no run."""
-        return Purse(self.budgets, place_of_run(self.database, run_id, at=utc_text(now())))
+        return self.budgets.of_run(run_id)
 
     def resume_run(self, seen: Run, *, tx: Statements | None = None) -> None:
         """Set a run to `running` again, now in this process.
@@ -223,13 +222,7 @@ class Ledger:
             Whether this was the first end heard of the call. A call is settled once: later ends
             change nothing.
         """
-        settled = Settled()
-        with self.database.transaction() as tx:
-            is_first = rows.end(tx, call_id, end)
-            if is_first:
-                settled = self.budgets.settle(tx, call_id, end.cost_nanousd)
-        self.budgets.settled(call_id, settled)
-        return is_first
+        return self.budgets.settle(call_id, end)
 
     def record_answer(self, call_id: str, answer: str) -> None:
         """Keep what a call was answered, as JSON, beside its prompt."""
@@ -323,7 +316,7 @@ class Ledger:
 
 def _limit(tx: Statements, run_id: str, budget: Budget) -> None:
     for account, limit in budget.limits(run_id):
-        opened(tx, account, limit)
+        open_account(tx, account, limit)
 
 
 def _owner() -> dict[str, Any]:

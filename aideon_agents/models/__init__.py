@@ -1,5 +1,21 @@
-"""From a request to a chain of chat models."""
+"""From a request to a chain of chat models.
 
-from aideon_agents.models.chain import Models, default_models
+The names are imported at first use: the catalog is read by commands that need no LangChain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aideon_agents.models.chain import Models, default_models
 
 __all__ = ["Models", "default_models"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from aideon_agents.models import chain  # noqa: PLC0415 - it imports LangChain
+
+    return getattr(chain, name)

@@ -29,10 +29,9 @@ from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.budgets.accounts import Standing
-from aideon_agents.ledger.budgets.holds import Refusal, refusal
-from aideon_agents.ledger.budgets.limits import Place
-from aideon_agents.ledger.budgets.purse import Budgets, Purse
+from aideon_agents.ledger.budgets.accounts import LimitState, Refusal, refusal
+from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
+from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
@@ -156,7 +155,7 @@ class Held:
 class Affording:
     """One attempt that wants to be paid for."""
 
-    purse: Purse
+    purse: RunBudget
     call_id: str
     metadata: Mapping[str, Any]
     """The attempt's, which says where it stands."""
@@ -186,7 +185,7 @@ class Affording:
         """Whether an attempt has to stand behind those who wait already."""
         at = now()
         needed = self.asked.worst(candidate, at)
-        limits = self.purse.budgets.seen(self._place(candidate, at))
+        limits = self.purse.budgets.limit_states(self._place(candidate, at), opens=False)
         refused = refusal(limits, needed)
         if not needed or (refused and not refused.waits):
             return None
@@ -215,20 +214,20 @@ class Affording:
         refused = refusal(self._limits(candidate, at), self.asked.worst(candidate, at))
         return refused is None or refused.waits
 
-    def _limits(self, candidate: Candidate, at: datetime) -> Sequence[Standing]:
-        return self.purse.budgets.standings(self._place(candidate, at))
+    def _limits(self, candidate: Candidate, at: datetime) -> Sequence[LimitState]:
+        return self.purse.budgets.limit_states(self._place(candidate, at))
 
     def _take(
         self, candidate: Candidate, at: datetime, max_tokens: int | None = None
     ) -> Refusal | None:
         worst = self.asked.worst(candidate, at, max_tokens)
         told = {tags.HELD_AT: utc_text(at), tags.SHORTENED: max_tokens is not None}
-        run_id = self.purse.of_run.run
+        run_id = self.purse.run.run
         row = call_start(self.call_id, run_id, {**self.metadata, **told}) if run_id else None
         return self.purse.budgets.take(self.call_id, self._place(candidate, at), worst, row=row)
 
-    def _place(self, candidate: Candidate, at: datetime) -> Place:
-        return self.purse.place(node_path(self.metadata), candidate.provider, at)
+    def _place(self, candidate: Candidate, at: datetime) -> CallDimensions:
+        return self.purse.dimensions(node_path(self.metadata), candidate.provider, at)
 
 
 def affording_for(
@@ -261,13 +260,13 @@ def _metadata(attempt: RunnableConfig) -> dict[str, Any]:
     return {**handed_down, **(attempt.get("metadata") or {})}
 
 
-def purse_of(config: RunnableConfig) -> Purse | None:
+def purse_of(config: RunnableConfig) -> RunBudget | None:
     """The purse of whoever records a call; None: nobody does, and nothing limits it."""
     callbacks: Any = config.get("callbacks")
     handlers = callbacks if isinstance(callbacks, list) else getattr(callbacks, "handlers", ())
     parent = getattr(callbacks, "parent_run_id", None)
     # The outermost run's comes first, also where a node begins a run inside it.
-    purses = [one.purse(parent) for one in handlers if isinstance(one, CostHandler)]
+    purses = [one.run_budget(parent) for one in handlers if isinstance(one, CostHandler)]
     return purses[0].around(purses[1:]) if purses else None
 
 
@@ -402,7 +401,7 @@ def _let_go(affording: Affording | None) -> None:
         return
     told = isinstance(sys.exception(), errors.LedgerError)
     try:
-        affording.purse.budgets.let_go(affording.call_id)
+        affording.purse.budgets.release(affording.call_id)
     except errors.LedgerError as refused:
         if not told:
             _log.warning("the hold of call %s stays: %s", affording.call_id, refused)

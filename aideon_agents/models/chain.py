@@ -207,7 +207,7 @@ def _wants(request: ModelRequest, context: Context) -> dict[str, Any]:
 def _is_nearly_out() -> bool:
     """Whether a budget of whoever asks, as far as a recorder is listening, is nearly used up."""
     purse = purse_of(ensure_config())
-    return purse is not None and purse.is_nearly_empty()
+    return purse is not None and purse.is_nearly_spent()
 
 
 @functools.lru_cache(maxsize=1)

@@ -127,7 +127,7 @@ def _admit(url: str, seconds: float) -> int:
     made = 0
     with Ledger.from_url(url) as ledger:
         run_id = ledger.start_run(RunStart(workflow="admitting"))
-        purse = ledger.purse(run_id)
+        budget = ledger.run_budget(run_id)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             call_id = str(uuid4())
@@ -141,10 +141,10 @@ def _admit(url: str, seconds: float) -> int:
                 requested_model="m",
                 started_at=utc_text(at),
             )
-            place = purse.place("text", "together", at)
+            place = budget.dimensions("text", "together", at)
             if ledger.budgets.take(call_id, place, 1000, row=row) is not None:
                 raise RuntimeError("a call was refused")
-            ledger.budgets.made(call_id)
+            ledger.budgets.mark_sent(call_id)
             ledger.finish_call(call_id, CallEnd(status="ok", duration_ms=1, cost_nanousd=900))
             made += 1
     return made

@@ -105,7 +105,7 @@ class Buyer:
     """Whether calls may kill the process."""
 
     def __post_init__(self) -> None:
-        self.purse = self.ledger.purse(self.run_id)
+        self.budget = self.ledger.run_budget(self.run_id)
         self.first = asyncio.Lock()
         self.first_thread = threading.Lock()
 
@@ -135,9 +135,9 @@ class Buyer:
 
     def take(self, call: Call, *, waited: bool = False) -> Any:
         """Hold a call's worst case; returns the refusal, if any."""
-        place = self.purse.place("draft", "together", now())
+        place = self.budget.dimensions("draft", "together", now())
         asked = time.monotonic_ns()
-        refused = self.purse.budgets.take(self.name(call), place, call.worst)
+        refused = self.budget.budgets.take(self.name(call), place, call.worst)
         took = time.monotonic_ns() - asked
         if refused is None:
             self.journal.write("admitted", call.number, took, int(waited))
@@ -166,7 +166,7 @@ class Buyer:
         cost = call.cost if call.is_told else None
         end = CallEnd(status="ok", duration_ms=1, cost_nanousd=cost)
         self.ledger.finish_call(self.name(call), end)
-        self.purse.budgets.let_go(self.name(call))
+        self.budget.budgets.release(self.name(call))
         self.journal.write("settled", call.number)
 
     def name(self, call: Call) -> str:
@@ -184,8 +184,8 @@ class Naive(Buyer):
 
     def take(self, call: Call, *, waited: bool = False) -> Any:  # noqa: ARG002 - the same shape
         """Look at what is spent; nothing is held."""
-        place = self.purse.place("draft", "together", now())
-        (own,) = [one for one in self.purse.budgets.standings(place) if str(one.scope) == "run"]
+        place = self.budget.dimensions("draft", "together", now())
+        (own,) = [one for one in self.budget.budgets.limit_states(place) if str(one.scope) == "run"]
         is_refused = own.spent + call.worst > own.limit
         self.journal.write("refused" if is_refused else "admitted", call.number, 0, 0, 0)
         return _NEVER if is_refused else None

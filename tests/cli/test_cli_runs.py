@@ -45,10 +45,10 @@ def lost(folder):
     """A run with a call that was cut off, one whose process died, one that died before its row."""
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
         run_id = ledger.start_run(RunStart(workflow="w", user="bob"))
-        purse = ledger.purse(run_id)
-        place = purse.place("n", "together", now())
+        budget = ledger.run_budget(run_id)
+        place = budget.dimensions("n", "together", now())
         for name, amount in (("ok", 8), ("cut", 4), ("gone", 2), ("early", 1), ("local", 0)):
-            assert purse.budgets.take(name, place, amount * 1_000_000) is None
+            assert budget.budgets.take(name, place, amount * 1_000_000) is None
             if name != "early":
                 ledger.start_call(call(name, run_id, name))
         ledger.finish_call("ok", CallEnd(status="ok", duration_ms=1, cost_nanousd=1))

@@ -185,8 +185,8 @@ async def test_a_shorter_answer_makes_do_with_what_others_leave(counter, ledger,
     full = await worst(CHEAP, max_tokens=500, question="Go on.")
     budget = Budget(f"{(full - 1) / 10**9:.9f}")
     run_id = ledger.start_run(RunStart(workflow="short"), budget)
-    purse = ledger.purse(run_id)
-    assert purse.budgets.take("other", purse.place("", "together", now()), 300 * 600) is None
+    budget = ledger.run_budget(run_id)
+    assert budget.budgets.take("other", budget.dimensions("", "together", now()), 300 * 600) is None
     request = ModelRequest(role="planner", model=(CHEAP,), max_tokens=500, timeout=20)
     chain = Models(counter.settings()).chat(request, Context())
     await chain.ainvoke("Go on.", {"callbacks": [CostHandler(ledger, run_id=run_id)]})

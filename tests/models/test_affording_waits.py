@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from aideon_agents import Budget, Context, CostHandler, Settings, creative, errors, parallel, run
-from aideon_agents.ledger.budgets.accounts import Standing
-from aideon_agents.ledger.budgets.holds import Refusal
+from aideon_agents.ledger.budgets.accounts import LimitState, Refusal
 from aideon_agents.ledger.budgets.limits import Account, Scope
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models
@@ -255,7 +254,7 @@ async def test_a_wait_in_line_ends_with_the_chain_s_time_too(ledger):
 
 
 async def test_whoever_has_waited_for_money_is_told_so_when_the_time_is_up_in_the_queue(ledger):
-    standing = Standing(
+    standing = LimitState(
         scope=Scope(kind="run"), account=Account(), limit=10, warns=False, spent=1, held=9
     )
     attempts = Attempts(seconds=5.0, slots=process_slots(3), said=set())

@@ -1,1 +1,1 @@
-"""What may be spent: limits, what counts against them, and what is held for calls under way."""
+"""Limits on what may be spent, the accounts that count against them, and holds for calls in progress."""

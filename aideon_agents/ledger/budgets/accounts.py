@@ -1,10 +1,8 @@
-"""What counts against a limit: an account's sum of what is spent, and what is held on top.
+"""Accounts, which sum up what is spent and held under a limit, and the standing limits of a ledger.
 
-An account is opened by adding up the rows there are, and from then on every settlement adds to it,
-so that it always equals those rows: a limit set in the middle of a month counts the whole month.
-When a limit is removed its accounts are no longer kept up to date, so they are closed.
-
-The limits that stand in a ledger, whatever is run.
+Opening an account adds up the rows that exist; from then on every settlement adds to it, so that it
+always equals those rows: a limit set in the middle of a month counts the whole month. Removing a
+limit closes its accounts, because nothing keeps them up to date any more.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.limits import Account, Place, Scope, own_accounts
+from aideon_agents.ledger.budgets.limits import Account, CallDimensions, Scope, own_accounts
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 
@@ -26,56 +24,75 @@ if TYPE_CHECKING:
 
 
 THRESHOLDS = (50, 80, 95, 100)
-"""Percentages of a limit that are told of, once per window."""
+"""Percentages of a limit that cause an alert, once per window."""
+
+_NEAR = 80
+"""Percentage of a run's, day's or month's limit from which cheaper models are preferred."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Standing:
-    """A limit that holds for a call, and how it stands."""
+class LimitState:
+    """A limit that applies to a call, with what is spent and held. Amounts are nano-dollars."""
 
     scope: Scope
     account: Account
     limit: int
-    """In nano-dollars, like all amounts here."""
     warns: bool
-    """It only warns and refuses nothing."""
+    """True: it only warns and refuses nothing."""
     spent: int
     held: int
-    """Worst cases of calls under way."""
+    """The worst cases of calls in progress."""
 
     @property
     def name(self) -> str:
-        """What people call it: of a limit for each one, the one that it is about."""
-        of_each = self.scope.kind not in {None, "run"} and self.scope.name is None
-        one = self.account.kinds[-1][1] if of_each else self.scope.name
-        return self.scope.text(one)
+        """The name in messages: for a limit on each one, the one that the call belongs to."""
+        is_for_each = self.scope.kind not in {None, "run"} and self.scope.name is None
+        return self.scope.text(self.account.kinds[-1][1] if is_for_each else self.scope.name)
 
     @property
     def left(self) -> int:
-        """What is neither spent nor held; less than nothing when a limit was lowered."""
+        """What is neither spent nor held; negative after a limit was lowered."""
         return self.limit - self.spent - self.held
 
 
-def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Standing]:
-    """Every limit that holds for a call."""
-    own = _own(place)
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """The worst case of a call does not fit."""
+
+    by: LimitState
+    """The tightest limit."""
+    needed: int | None
+    """The worst case in nano-dollars; None: it has no known price."""
+    waits: bool
+    """True: it would fit if nothing were held, so another call's settlement may make room."""
+
+
+def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) -> list[LimitState]:
+    """Every limit that applies to a call.
+
+    `tx` is a transaction where missing accounts are opened; without `opens`, their limits are left
+    out and reading is enough.
+    """
+    own = _own(call)
     limits = [
         (scope, account, row["limit_nanousd"], bool(row["warns"]))
         for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {})
         for scope in (_scope(row["scope"]),)
-        for account in scope.accounts(place)
+        for account in scope.accounts(call)
     ]
-    rows = _rows(tx, {*own, *(account.key for _, account, _, _ in limits)})
+    names, values = _parameters(frozenset(own).union(account.key for _, account, _, _ in limits))
+    found = tx.select(f"{_ACCOUNTS} ({names})", values) if values else []
+    rows = {row["account"]: row for row in found}
     for _, account, _, _ in limits if opens else ():
         if account.key not in rows:
-            rows[account.key] = opened(tx, account)
+            rows[account.key] = open_account(tx, account)
     limits += [
         (*own[key], row["limit_nanousd"], False)
         for key, row in rows.items()
         if key in own and row["limit_nanousd"] is not None
     ]
     return [
-        Standing(
+        LimitState(
             scope=scope,
             account=account,
             limit=limit,
@@ -88,9 +105,27 @@ def standings(tx: Statements, place: Place, *, opens: bool = True) -> list[Stand
     ]
 
 
-def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
-    """Open an account with what counts in it already; one that is open only takes the limit."""
-    for row in _rows(tx, {account.key}).values():
+def refusal(limits: Iterable[LimitState], amount: int | None) -> Refusal | None:
+    """Why an amount does not fit some limits; None: it fits. An amount of 0 always fits."""
+    if amount == 0:
+        return None
+    enforced = [one for one in limits if not one.warns]
+    if amount is None:
+        by = min(enforced, key=lambda one: one.left, default=None)
+        return Refusal(by, None, waits=False) if by else None
+    never = [one for one in enforced if one.spent + amount > one.limit]
+    if never:
+        return Refusal(min(never, key=lambda one: one.limit - one.spent), amount, waits=False)
+    not_now = [one for one in enforced if one.left < amount]
+    return Refusal(min(not_now, key=lambda one: one.left), amount, waits=True) if not_now else None
+
+
+def open_account(tx: Statements, account: Account, limit: int | None = None) -> Row:
+    """Open an account with what already counts in it; an open account only takes the limit.
+
+    `limit` None: the account gets no limit of its own, or keeps the one it has.
+    """
+    for row in tx.select(f"{_ACCOUNTS} (:account)", {"account": account.key}):
         if limit is not None:
             tx.later(_LIMIT, {"account": account.key, "limit": limit})
         return {**row, "limit_nanousd": row["limit_nanousd"] if limit is None else limit}
@@ -98,7 +133,7 @@ def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
     of_status = {"held": 0, "forfeited": 0, "unknown": 0}
     for hold in holds:
         of_status[hold["status"]] += hold["amount_nanousd"]
-        # So that its settlement counts here as well.
+        # Its settlement counts in this account as well.
         keys = sorted({*json.loads(hold["accounts"]), account.key})
         tx.later(_JOIN, {"call_id": hold["call_id"], "accounts": json.dumps(keys)})
     row = {
@@ -111,45 +146,45 @@ def opened(tx: Statements, account: Account, limit: int | None = None) -> Row:
     return row
 
 
-def begun(tx: Statements, account: Account, limit: int) -> None:
-    """Open the account of something that begins now: there is nothing to add up."""
+def open_empty(tx: Statements, account: Account, limit: int) -> None:
+    """Open the account of something new: there is nothing to add up."""
     row = {"account": account.key, "limit_nanousd": limit, "spent_nanousd": 0, "held_nanousd": 0}
     tx.later(_OPEN, row)
 
 
-def limited(tx: Statements, account: Account, limit: int | None) -> None:
-    """Give an account another limit of its own, or none."""
+def set_own_limit(tx: Statements, account: Account, limit: int | None) -> None:
+    """Set an account's own limit, in place of the one it has; None removes it."""
     if limit is None:
         tx.later("DELETE FROM accounts WHERE account = :account", {"account": account.key})
     else:
-        opened(tx, account, limit)
-
-
-def close_unlimited(tx: Statements) -> None:
-    """Forget the accounts that no limit of their own keeps up to date; they are opened anew."""
-    tx.later("DELETE FROM accounts WHERE limit_nanousd IS NULL", {})
+        open_account(tx, account, limit)
 
 
 def add(tx: Statements, keys: Iterable[str], *, spent: int = 0, held: int = 0) -> None:
-    """Add to those of some accounts that are open."""
-    places, named = _listed(keys)
-    if named and (spent or held):
-        tx.later(f"{_ADD} ({places})", {**named, "spent": spent, "held": held})
+    """Add to the accounts with these keys that are open."""
+    names, values = _parameters(frozenset(keys))
+    if values and (spent or held):
+        tx.later(f"{_ADD} ({names})", {**values, "spent": spent, "held": held})
 
 
-def crossed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> list[Alert]:
-    """Those of some limits that have passed a threshold since anybody was told."""
+def crossed(tx: Statements, limits: Iterable[LimitState], run_id: str | None) -> list[Alert]:
+    """An alert for each limit that has passed a threshold since its last alert.
+
+    Call it in the transaction that settles a call: of several processes, one finds each crossing.
+    """
     found: list[Alert] = []
     for one in limits:
-        percent = reached(one.spent, one.limit)
-        told = {"account": one.account.key, "limit": one.limit, "percent": percent}
-        if percent and tx.write(_TOLD, told):
+        reached = [percent for percent in THRESHOLDS if one.spent * 100 >= one.limit * percent]
+        if not reached or not one.spent:
+            continue
+        sent = {"account": one.account.key, "limit": one.limit, "percent": reached[-1]}
+        if tx.write(_ALERTED, sent):
             found.append(
                 Alert(
                     scope=one.name,
                     window=one.account.begins,
                     run_id=run_id,
-                    percent=percent,
+                    percent=reached[-1],
                     limit_nanousd=one.limit,
                     spent_nanousd=one.spent,
                     warns=one.warns,
@@ -158,50 +193,33 @@ def crossed(tx: Statements, limits: Iterable[Standing], run_id: str | None) -> l
     return found
 
 
-def are_near(limits: Iterable[Standing], percent: int) -> bool:
-    """Whether so much of an enforced limit of the run, the day or the month is spent."""
+def are_nearly_spent(limits: Iterable[LimitState]) -> bool:
+    """Whether four fifths of an enforced limit on the run, the day or the month are spent."""
     return any(
-        one.spent * 100 >= one.limit * percent and one.name in {"run", "day", "month"}
+        one.spent * 100 >= one.limit * _NEAR and one.name in {"run", "day", "month"}
         for one in limits
         if not one.warns
     )
-
-
-def reached(spent: int, limit: int) -> int:
-    """The highest threshold that an amount has reached, 0 when none."""
-    return max((one for one in THRESHOLDS if spent * 100 >= limit * one and spent), default=0)
 
 
 _scope = functools.lru_cache(maxsize=256)(Scope.parse)
 
 
 @functools.lru_cache(maxsize=1024)
-def _own(place: Place) -> Mapping[str, tuple[Scope, Account]]:
-    """The accounts that may have a limit of their own, by key: each call asks for them twice."""
-    return {account.key: (scope, account) for scope, account in own_accounts(place)}
+def _own(call: CallDimensions) -> Mapping[str, tuple[Scope, Account]]:
+    """The accounts that can have their own limit, by key. Cached: each call asks for them twice."""
+    return {account.key: (scope, account) for scope, account in own_accounts(call)}
 
 
-def _listed(keys: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """The places of some values in a statement, and the values."""
-    values = sorted(keys)
-    names, places = _places(len(values))
-    return places, dict(zip(names, values, strict=True))
-
-
-@functools.cache
-def _places(count: int) -> tuple[tuple[str, ...], str]:
-    names = tuple(f"key{number}" for number in range(count))
-    return names, ", ".join(f":{name}" for name in names)
-
-
-def _rows(tx: Statements, keys: Iterable[str]) -> dict[str, Row]:
-    places, named = _listed(keys)
-    found = tx.select(f"SELECT * FROM accounts WHERE account IN ({places})", named) if named else []  # noqa: S608 - names of ours
-    return {row["account"]: row for row in found}
+@functools.lru_cache(maxsize=1024)
+def _parameters(keys: frozenset[str]) -> tuple[str, Mapping[str, str]]:
+    """The parameters of a statement that names some keys, and their values."""
+    values = {f"key{number}": key for number, key in enumerate(sorted(keys))}
+    return ", ".join(f":{name}" for name in values), values
 
 
 def _counted(tx: Statements, account: Account) -> tuple[int, list[Row]]:
-    """What the calls of an account are known to cost, and the holds that are not settled."""
+    """The known cost of an account's calls, and its holds that are not settled."""
     values: dict[str, Any] = {}
     calls = _where(account, values, at="calls.started_at", of="calls")
     holds = _where(account, values, at="holds.taken_at", of="holds")
@@ -220,7 +238,7 @@ def _counted(tx: Statements, account: Account) -> tuple[int, list[Row]]:
 
 
 def _where(account: Account, values: dict[str, Any], *, at: str, of: str) -> str:
-    """The condition that picks an account's rows, its values put among `values`."""
+    """The condition that selects an account's rows; its parameters are added to `values`."""
     columns = {
         "run": f"{of}.run_id",
         "batch": "runs.batch_id",
@@ -231,7 +249,7 @@ def _where(account: Account, values: dict[str, Any], *, at: str, of: str) -> str
     conditions = ["1 = 1"]
     for kind, name in account.kinds:
         values[kind] = name
-        if kind == "node":  # and whatever is inside
+        if kind == "node":  # and the nodes inside it
             path = f"{of}.node_path"
             inside = f"substr({path}, 1, length(:node) + 1) = :node || '/'"
             conditions.append(f"({path} = :node OR {inside})")
@@ -254,6 +272,7 @@ def _after(begins: str) -> str:
     return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC).date().isoformat()[:7]
 
 
+_ACCOUNTS = "SELECT * FROM accounts WHERE account IN"
 _OPEN = (
     "INSERT INTO accounts (account, limit_nanousd, spent_nanousd, held_nanousd)"
     " VALUES (:account, :limit_nanousd, :spent_nanousd, :held_nanousd)"
@@ -263,7 +282,7 @@ _ADD = (
     "UPDATE accounts SET spent_nanousd = spent_nanousd + :spent,"
     " held_nanousd = held_nanousd + :held WHERE account IN"
 )
-_TOLD = (
+_ALERTED = (
     "INSERT INTO told (account, limit_nanousd, percent) VALUES (:account, :limit, :percent)"
     " ON CONFLICT (account, limit_nanousd) DO UPDATE SET percent = :percent"
     " WHERE told.percent < :percent"
@@ -273,22 +292,22 @@ _JOIN = "UPDATE holds SET accounts = :accounts WHERE call_id = :call_id"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limit:
-    """A standing limit, and how it stands."""
+    """A standing limit of the ledger, with what is spent and held now."""
 
     scope: str
     limit_nanousd: int
     warns: bool
-    """It only warns and refuses nothing."""
+    """True: it only warns and refuses nothing."""
     window: str | None
-    """The day or month that counts now; None: it counts for good."""
+    """The current UTC day or month; None: the limit has no window."""
     spent_nanousd: int | None
-    """None: it is a limit for each one by itself, and there may be many."""
+    """None: the limit applies to each one separately, and there may be many."""
     held_nanousd: int | None
-    """Worst cases of calls under way; None as above."""
+    """The worst cases of calls in progress; None as above."""
 
 
 def set_limit(database: Database, scope: str, limit: int, *, warns: bool = False) -> None:
-    """Set a standing limit, in place of one on the same scope."""
+    """Set a standing limit in nano-dollars, in place of one on the same scope."""
     parsed = Scope.parse(scope)
     with database.transaction() as tx:
         tx.write(_SET, {"scope": str(parsed), "limit": limit, "warns": int(warns)})
@@ -299,42 +318,43 @@ def remove_limit(database: Database, scope: str) -> None:
     named = str(Scope.parse(scope))
     with database.transaction() as tx:
         gone = tx.write("DELETE FROM budgets WHERE scope = :scope", {"scope": named})
-        close_unlimited(tx)
+        # No limit keeps these up to date any more; they are opened anew when one does.
+        tx.later("DELETE FROM accounts WHERE limit_nanousd IS NULL", {})
     if not gone:
         raise UserError(f"there is no budget on {named}: `aideon budget list` shows what there is")
 
 
 def limits(database: Database) -> list[Limit]:
-    """The standing limits, by scope, as they stand now."""
+    """The standing limits of a ledger, by scope."""
     found: list[Limit] = []
     with database.transaction() as tx:
         for row in tx.select("SELECT * FROM budgets ORDER BY scope", {}):
             scope = Scope.parse(row["scope"])
-            standing = next(iter(_limit_account(tx, scope)), None)
+            state = _state_of(tx, scope)
             found.append(
                 Limit(
                     scope=str(scope),
                     limit_nanousd=row["limit_nanousd"],
                     warns=bool(row["warns"]),
-                    window=standing.account.begins if standing else None,
-                    spent_nanousd=standing.spent if standing else None,
-                    held_nanousd=standing.held if standing else None,
+                    window=state.account.begins if state else None,
+                    spent_nanousd=state.spent if state else None,
+                    held_nanousd=state.held if state else None,
                 )
             )
     return found
 
 
-def _limit_account(tx: Statements, scope: Scope) -> list[Standing]:
-    """How a limit stands whose account is known without a call: that of a name, day or month."""
+def _state_of(tx: Statements, scope: Scope) -> LimitState | None:
+    """The state of a limit whose account needs no call: that of a name, a day or a month."""
     if scope.kind is not None and scope.name is None:
-        return []
+        return None
     at = utc_text(now())
     named = {scope.kind: scope.name} if scope.kind else {}
     if scope.kind == "item":
         batch, _, item = (scope.name or "").partition("/")
         named = {"batch": batch, "item": item}
-    place = Place(at=at, **named)  # pyright: ignore[reportArgumentType] - kinds are its fields
-    return [one for one in standings(tx, place) if one.scope == scope]
+    call = CallDimensions(at=at, **named)  # pyright: ignore[reportArgumentType] - kinds are its fields
+    return next((one for one in limit_states(tx, call) if one.scope == scope), None)
 
 
 _SET = (

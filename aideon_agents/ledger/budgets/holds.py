@@ -1,12 +1,8 @@
-"""Money that is held for a call before it is made, and what becomes of it.
+"""Money that is held for a call before it is sent, and how it is settled.
 
-A hold is taken in one transaction over every limit that applies, and settled once, in the one that
-completes the call's row. Its process renews it while the call is under way. A process that dies
-may have spent the money, so its hold counts as spent then, at the worst case.
-
-Renews the holds of this process, so that they live as long as their calls.
-
-A thread, because an event loop that is busy must not look like a process that has died.
+A hold is taken in one transaction over every limit that applies, and settled once, in the
+transaction that completes the row of the call. Its process renews it while the call is in progress.
+A process that dies may have spent the money, so its hold then counts as spent at the worst case.
 """
 
 from __future__ import annotations
@@ -21,189 +17,345 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import LedgerError
+from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets import accounts
-from aideon_agents.ledger.budgets.accounts import Standing
-from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.limits import Place
+from aideon_agents.ledger.budgets.accounts import LimitState, Refusal, refusal
+from aideon_agents.ledger.budgets.alerts import Alert, send
+from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.database import Database, Row, Statements
-from aideon_agents.ledger.identity import Process, is_gone, this_process
+from aideon_agents.ledger.identity import Process, is_gone, now, this_process, utc_text
+from aideon_agents.ledger.rows import CallEnd, CallStart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+    from datetime import datetime
+    from pathlib import Path
 
 
 LEASE = 60.0
 """Seconds that a hold lives without being renewed."""
 
+_SEARCH_DEAD = 1.0
+"""Seconds between two searches for processes that died while they held money."""
 
-@dataclasses.dataclass(frozen=True)
-class Refusal:
-    """A call's worst case does not fit."""
+_REMEMBERED = 1024
+"""Runs for which it is remembered whether a budget is nearly spent."""
 
-    by: Standing
-    """The tightest limit."""
-    needed: int | None
-    """The worst case in nano-dollars; None: it has no known price."""
-    waits: bool
-    """It would fit if nothing were held: another call's settlement may make room."""
+_log = logging.getLogger("aideon_agents.budgets")
 
 
 @dataclasses.dataclass(frozen=True)
-class Taken:
-    """A hold, as it was taken: who settles it in the same process need not read so much again."""
+class Hold:
+    """A hold of this process. Settling it from here reads less than settling it from its row."""
 
-    place: Place
+    call: CallDimensions
     amount: int
     accounts: str
-    """The accounts that it counts in, as JSON."""
-    limits: Sequence[Standing]
-    """The limits that held for it, as they stood before it."""
+    """The keys of the accounts that it counts in, as JSON."""
+
+
+class Budgets:
+    """The budgets of one ledger: takes, renews and settles the holds of this process."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.folder = folder
+        """Where the addresses of the alert channels are."""
+        self.ledger = database.name
+        """A run can start inside another one with its own connection to the same ledger."""
+        self.settlements = 0
+        """How many calls were settled here: a call that waits for room then tries again."""
+        self._database = database
+        self._holds: dict[str, Hold] = {}
+        """By call id; renewed until the call ends."""
+        self._unsent: dict[str, CallStart] = {}
+        """The rows of calls that are not sent yet, by call id."""
+        self._near: dict[str | None, bool] = {}
+        """By run id: whether a budget was nearly spent at the last look. The latest is last."""
+        self._lock = threading.Lock()
+        self._searched = 0.0
+        self._renew_seconds = LEASE / 3
+        self._renewer: threading.Thread | None = None
+        """A thread, because a busy event loop must not look like a dead process."""
+        self._closed = threading.Event()
+
+    def of_run(self, run_id: str | None) -> RunBudget:
+        """The budget of a run; None: calls that belong to no run."""
+        at = utc_text(now())
+        for run in self._database.select(_RUN, {"run_id": run_id}):
+            return RunBudget(self, CallDimensions(run=run_id, at=at, **_of_run(run)))
+        return RunBudget(self, CallDimensions(run=run_id, at=at))
+
+    def take(
+        self,
+        call_id: str,
+        call: CallDimensions,
+        amount: int | None,
+        *,
+        row: CallStart | None = None,
+    ) -> Refusal | None:
+        """Hold the worst case of a call on every account that it counts in.
+
+        `amount` is in nano-dollars; None: it has no known price. `row` is written in the same
+        transaction, which saves each call a commit; None: the caller writes it.
+        """
+        may_search = True
+        while True:
+            with self._database.transaction() as tx:
+                limits = accounts.limit_states(tx, call)
+                keys = sorted({one.account.key for one in limits})
+                hold = Hold(call, amount or 0, json.dumps(keys))
+                if not (refused := refusal(limits, amount)):
+                    accounts.add(tx, keys, held=hold.amount)
+                    tx.later(_TAKE, _values(call_id, hold))
+                    if row:
+                        rows.begin(tx, row)
+            if not refused:
+                break
+            if not (refused.waits and may_search and self._is_search_due()):
+                return refused
+            may_search = False
+            self.forfeit_dead()
+        if row:
+            self._unsent[call_id] = row
+        with self._lock:
+            self._holds[call_id] = hold
+            if self._renewer is None:
+                self._renewer = threading.Thread(
+                    target=self._renew, name="aideon-leases", daemon=True
+                )
+                self._renewer.start()
+        self._remember(call, limits)
+        return None
+
+    def started_row(self, call_id: str) -> CallStart | None:
+        """The row that was written together with the hold; None: it is not written yet."""
+        return self._unsent.get(call_id)
+
+    def mark_sent(self, call_id: str) -> None:
+        """Note that a call is sent: its row and its hold stay."""
+        self._unsent.pop(call_id, None)
+
+    def settle(self, call_id: str, end: CallEnd) -> bool:
+        """Complete the row of a call and count its cost, once; returns whether this end is the first.
+
+        Limits that pass a threshold cause alerts.
+        """
+        limits, alerts = None, list[Alert]()
+        with self._database.transaction() as tx:
+            is_first = rows.end(tx, call_id, end)
+            hold = self._holds.get(call_id)
+            if is_first and (call := _count_end(tx, call_id, end.cost_nanousd, hold)):
+                limits = accounts.limit_states(tx, call)
+                alerts = accounts.crossed(tx, limits, call.run)
+        with self._lock:
+            hold = self._holds.pop(call_id, None)
+        if hold and limits is not None:
+            self._remember(hold.call, limits)
+        self.settlements += 1
+        send(alerts, self.folder)
+        return is_first
+
+    def release(self, call_id: str) -> None:
+        """Stop renewing the hold of a call; release it if the call was never sent.
+
+        If the call was sent, its hold stays until its end is reported.
+        """
+        with self._lock:
+            hold = self._holds.pop(call_id, None)
+        if hold is None:
+            return
+        is_unsent = self._unsent.pop(call_id, None) is not None
+        with self._database.transaction() as tx:
+            if is_unsent:
+                rows.unmake(tx, call_id)
+            for row in tx.select(_HOLD, {"call_id": call_id}):
+                if row["status"] not in {"held", "forfeited"}:
+                    continue
+                if not tx.select(_ROW, {"call_id": call_id}):
+                    part = "held" if row["status"] == "held" else "spent"
+                    accounts.add(tx, json.loads(row["accounts"]), **{part: -row["amount_nanousd"]})
+                    tx.later(_END, {"call_id": call_id, "status": "released"})
+        self.settlements += 1
+
+    def forfeit_dead(self) -> None:
+        """Count the holds of processes that ended, or did not renew them in time, as spent."""
+        is_lost = functools.lru_cache(maxsize=None)(is_gone)
+        with self._database.transaction() as tx:
+            self._renew_all(tx)  # after the machine slept, this may run before the thread does
+            lost = [
+                row
+                for row in tx.select(_ALL_HELD, {})
+                if row["expires_at"] < time.time()
+                or is_lost(Process(row["host"], row["pid"], row["process_start"]))
+            ]
+            for row in lost:
+                amount = row["amount_nanousd"]
+                accounts.add(tx, json.loads(row["accounts"]), spent=amount, held=-amount)
+                tx.later(_END, {"call_id": row["call_id"], "status": "forfeited"})
+            alerts = list[Alert]()
+            # Only then: looking may open accounts, in which what is still held would count as held.
+            for row in lost:
+                call = _dimensions(row, row["taken_at"])
+                alerts += accounts.crossed(tx, accounts.limit_states(tx, call), call.run)
+        send(alerts, self.folder)
+
+    def limit_states(self, call: CallDimensions, *, opens: bool = True) -> list[LimitState]:
+        """The limits that apply to a call, with what is spent and held.
+
+        Without `opens`, limits whose account is not open yet are left out, and no other process
+        has to wait for this one.
+        """
+        if not opens:
+            return accounts.limit_states(self._database, call, opens=False)
+        with self._database.transaction() as tx:
+            return accounts.limit_states(tx, call)
+
+    def is_nearly_spent(self, call: CallDimensions) -> bool:
+        """Whether four fifths of an enforced budget of the run, the day or the month are spent.
+
+        As the last call of the same run in this process found it, if there was one: after another
+        process spends, a cheaper model is preferred one call later.
+        """
+        known = None if call.inner else self._near.get(call.run)
+        if known is None:
+            return accounts.are_nearly_spent(self.limit_states(call, opens=False))
+        return known
+
+    def forget_limits(self) -> None:
+        """Look budgets up again, after one was changed here."""
+        with self._lock:
+            self._near.clear()
+
+    def close(self) -> None:
+        """Stop renewing holds."""
+        self._closed.set()
+
+    def _remember(self, call: CallDimensions, limits: Iterable[LimitState]) -> None:
+        """Remember of a run whether a budget is nearly spent."""
+        if call.inner:  # the limits are not only those of its run
+            return
+        with self._lock:
+            self._near.pop(call.run, None)
+            self._near[call.run] = accounts.are_nearly_spent(limits)
+            if len(self._near) > _REMEMBERED:
+                del self._near[next(iter(self._near))]
+
+    def _is_search_due(self) -> bool:
+        with self._lock:
+            is_due = time.monotonic() - self._searched >= _SEARCH_DEAD
+            if is_due:
+                self._searched = time.monotonic()
+            return is_due
+
+    def _renew_all(self, tx: Statements) -> None:
+        """Renew every hold of this process, however far the clock has jumped."""
+        with self._lock:
+            live = sorted(self._holds)
+        for call_id in live:
+            tx.later(_RENEW, {"call_id": call_id, "expires_at": time.time() + LEASE})
+
+    def _renew(self) -> None:
+        while not self._closed.wait(self._renew_seconds):
+            with self._lock:
+                if not self._holds:  # the next hold starts another thread
+                    self._renewer = None
+                    return
+            try:
+                with self._database.transaction() as tx:
+                    self._renew_all(tx)
+            except LedgerError as refused:
+                _log.warning("holds are not renewed: %s", refused)
 
 
 @dataclasses.dataclass(frozen=True)
-class Settled:
-    """What comes of a call's end."""
+class RunBudget:
+    """What the calls of one run may still cost."""
 
-    alerts: Sequence[Alert] = ()
-    """Those that are due."""
-    limits: Sequence[Standing] | None = None
-    """The limits that held for the call, as they stand now; None: nobody has looked."""
+    budgets: Budgets
+    run: CallDimensions
+    """The dimensions of the run that its calls are counted under: user, tier, batch."""
+
+    def dimensions(self, node_path: str, provider: str, at: datetime) -> CallDimensions:
+        """The dimensions of a call that starts at some time."""
+        return dataclasses.replace(self.run, at=utc_text(at), node=node_path, provider=provider)
+
+    def around(self, inner: Iterable[RunBudget]) -> RunBudget:
+        """The budget of a call that nested runs make: the limits of all of them apply.
+
+        Runs that are recorded in another ledger are left out: their limits are not known here.
+        """
+        nested = tuple(one.run for one in inner if one.budgets.ledger == self.budgets.ledger)
+        if not nested:
+            return self
+        return dataclasses.replace(self, run=dataclasses.replace(self.run, inner=nested))
+
+    def is_nearly_spent(self) -> bool:
+        """Whether cheaper models are preferred; see `Budgets.is_nearly_spent`."""
+        return self.budgets.is_nearly_spent(self.dimensions("", "", now()))
 
 
-def take(tx: Statements, call_id: str, place: Place, amount: int | None) -> Refusal | Taken:
-    """Hold a call's worst case on every account that it counts in."""
-    limits = accounts.standings(tx, place)
-    if refused := refusal(limits, amount):
-        return refused
-    process = _this_process(os.getpid())
-    keys = sorted({one.account.key for one in limits})
-    taken = Taken(place, amount or 0, json.dumps(keys), limits)
-    accounts.add(tx, keys, held=taken.amount)
-    tx.later(
-        _TAKE,
-        {
-            "call_id": call_id,
-            "run_id": place.run,
-            "node_path": place.node,
-            "provider": place.provider,
-            "taken_at": place.at,
-            "amount": taken.amount,
-            "accounts": taken.accounts,
-            "expires_at": time.time() + LEASE,
-            "host": process.host,
-            "pid": process.pid,
-            "process_start": process.start,
-        },
-    )
-    return taken
+def _count_end(
+    tx: Statements, call_id: str, cost: int | None, hold: Hold | None
+) -> CallDimensions | None:
+    """Count the end of a call, and correct a hold that was given up as lost.
+
+    `cost` None: it is unknown, and what was held counts as spent. Returns the dimensions whose
+    limits may have passed a threshold; None: there are none.
+    """
+    status = "unknown" if cost is None else "settled"
+    if hold and tx.write(
+        _END_OWN, {"call_id": call_id, "status": status, "accounts": hold.accounts}
+    ):
+        spent = hold.amount if cost is None else cost
+        accounts.add(tx, json.loads(hold.accounts), spent=spent, held=-hold.amount)
+        # The row belongs to the outermost run, and so do the alerts.
+        return dataclasses.replace(hold.call, inner=()) if hold.call.inner else hold.call
+    for row in tx.select(_HOLD, {"call_id": call_id}):
+        amount, keys = row["amount_nanousd"], json.loads(row["accounts"])
+        spent = amount if cost is None else cost
+        if row["status"] == "held":
+            accounts.add(tx, keys, spent=spent, held=-amount)
+        elif row["status"] == "forfeited":
+            accounts.add(tx, keys, spent=spent - amount)
+        tx.later(_END, {"call_id": call_id, "status": status})
+        return _dimensions(row, row["taken_at"])
+    for row in tx.select(_CALL, {"call_id": call_id}):
+        # There was no hold. Its cost counts all the same, in the accounts that are open: an account
+        # that is opened later finds its row.
+        call = _dimensions(row, row["started_at"])
+        limits = accounts.limit_states(tx, call, opens=False)
+        accounts.add(tx, {one.account.key for one in limits}, spent=cost or 0)
+        return call
+    return None
 
 
 @functools.lru_cache(maxsize=1)
 def _this_process(_pid: int) -> Process:
-    """This process, looked up once in each: a fork is another."""
+    """This process, looked up once; a fork has another id."""
     return this_process()
 
 
-def refusal(limits: Iterable[Standing], amount: int | None) -> Refusal | None:
-    """Why an amount does not fit some limits; None when it does, as what costs nothing always."""
-    if amount == 0:
-        return None
-    enforced = [one for one in limits if not one.warns]
-    if amount is None:
-        by = min(enforced, key=lambda one: one.left, default=None)
-        return Refusal(by, None, waits=False) if by else None
-    never = [one for one in enforced if one.spent + amount > one.limit]
-    if never:
-        return Refusal(min(never, key=lambda one: one.limit - one.spent), amount, waits=False)
-    now = [one for one in enforced if one.left < amount]
-    return Refusal(min(now, key=lambda one: one.left), amount, waits=True) if now else None
+def _values(call_id: str, hold: Hold) -> dict[str, Any]:
+    process = _this_process(os.getpid())
+    return {
+        "call_id": call_id,
+        "run_id": hold.call.run,
+        "node_path": hold.call.node,
+        "provider": hold.call.provider,
+        "taken_at": hold.call.at,
+        "amount": hold.amount,
+        "accounts": hold.accounts,
+        "expires_at": time.time() + LEASE,
+        "host": process.host,
+        "pid": process.pid,
+        "process_start": process.start,
+    }
 
 
-def settle(tx: Statements, call_id: str, cost: int | None, taken: Taken | None = None) -> Settled:
-    """Count a call's end. The first end counts, and corrects a hold that was given up as lost."""
-    status = "unknown" if cost is None else "settled"
-    if taken and tx.write(
-        _END_AS_TAKEN, {"call_id": call_id, "status": status, "accounts": taken.accounts}
-    ):
-        spent = taken.amount if cost is None else cost
-        accounts.add(tx, json.loads(taken.accounts), spent=spent, held=-taken.amount)
-        # Its row is the outermost run's, and so are the alerts that it makes due.
-        place = dataclasses.replace(taken.place, inner=()) if taken.place.inner else taken.place
-        return _looked_at(tx, place)
-    for hold in tx.select(_HOLD, {"call_id": call_id}):
-        amount, keys = hold["amount_nanousd"], json.loads(hold["accounts"])
-        spent = amount if cost is None else cost
-        if hold["status"] == "held":
-            accounts.add(tx, keys, spent=spent, held=-amount)
-        elif hold["status"] == "forfeited":
-            accounts.add(tx, keys, spent=spent - amount)
-        _end(tx, call_id, status)
-        return _looked_at(tx, _place(hold, hold["taken_at"]))
-    for call in tx.select(_CALL, {"call_id": call_id}):
-        # Nobody held anything for it, and its money counts all the same: in the accounts that are
-        # open, because one that is opened from now on finds its row.
-        place = _place(call, call["started_at"])
-        limits = accounts.standings(tx, place, opens=False)
-        accounts.add(tx, {one.account.key for one in limits}, spent=cost or 0)
-        return _looked_at(tx, place)
-    return Settled()
-
-
-def release(tx: Statements, call_id: str) -> None:
-    """Let go of a hold whose call was never made: there is no row of it."""
-    for hold in tx.select(_HOLD, {"call_id": call_id}):
-        if hold["status"] in {"held", "forfeited"} and not tx.select(_ROW, {"call_id": call_id}):
-            place = "held" if hold["status"] == "held" else "spent"
-            accounts.add(tx, json.loads(hold["accounts"]), **{place: -hold["amount_nanousd"]})
-            _end(tx, call_id, "released")
-
-
-def renew(tx: Statements, call_ids: Iterable[str]) -> None:
-    """Say that some calls are still under way."""
-    for call_id in call_ids:
-        tx.later(_RENEW, {"call_id": call_id, "expires_at": time.time() + LEASE})
-
-
-def forfeit_dead(tx: Statements) -> list[Alert]:
-    """Count the holds of processes that are gone, or silent for too long, as spent."""
-    now = time.time()
-    is_lost = functools.lru_cache(maxsize=None)(is_gone)
-    lost = [
-        hold
-        for hold in tx.select(_ALL_HELD, {})
-        if hold["expires_at"] < now
-        or is_lost(Process(hold["host"], hold["pid"], hold["process_start"]))
-    ]
-    for hold in lost:
-        amount = hold["amount_nanousd"]
-        accounts.add(tx, json.loads(hold["accounts"]), spent=amount, held=-amount)
-        _end(tx, hold["call_id"], "forfeited")
-    # Only then: it may open accounts, in which what is still held would count as held.
-    return [
-        alert for hold in lost for alert in _looked_at(tx, _place(hold, hold["taken_at"])).alerts
-    ]
-
-
-def _looked_at(tx: Statements, place: Place) -> Settled:
-    """What comes of what was just counted at some place."""
-    limits = accounts.standings(tx, place)
-    return Settled(accounts.crossed(tx, limits, place.run), limits)
-
-
-def _end(tx: Statements, call_id: str, status: str) -> None:
-    tx.later(_END, {"call_id": call_id, "status": status})
-
-
-def place_of_run(tx: Statements, run_id: str | None, **of_call: Any) -> Place:
-    """What a call is counted by, as far as its run says."""
-    for run in tx.select(_RUN, {"run_id": run_id}):
-        return Place(run=run_id, **_of_run(run), **of_call)
-    return Place(run=run_id, **of_call)
-
-
-def _place(row: Row, at: str) -> Place:
+def _dimensions(row: Row, at: str) -> CallDimensions:
+    """The dimensions in a row of a hold or a call, joined with its run."""
     of_call: dict[str, Any] = {"at": at, "node": row["node_path"], "provider": row["provider"]}
-    return Place(run=row["run_id"], **_of_run(row), **of_call)
+    return CallDimensions(run=row["run_id"], **_of_run(row), **of_call)
 
 
 def _of_run(row: Row) -> dict[str, Any]:
@@ -216,12 +368,13 @@ def _of_run(row: Row) -> dict[str, Any]:
 
 
 _OF_RUN = 'runs."user", runs.tier, runs.batch_id, runs.item_id'
+_RUN = f"SELECT {_OF_RUN} FROM runs WHERE run_id = :run_id"  # noqa: S608 - names of ours
 _TAKE = (
     "INSERT INTO holds (call_id, run_id, node_path, provider, taken_at, amount_nanousd, accounts,"
     " status, expires_at, host, pid, process_start) VALUES (:call_id, :run_id, :node_path,"
     " :provider, :taken_at, :amount, :accounts, 'held', :expires_at, :host, :pid, :process_start)"
 )
-_HELD_BY = f"SELECT holds.*, {_OF_RUN} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - names of ours
+_HELD_BY = f"SELECT holds.*, {_OF_RUN} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
 _HOLD = f"{_HELD_BY} WHERE call_id = :call_id"
 _ALL_HELD = f"{_HELD_BY} WHERE holds.status <> 'settled' AND holds.status = 'held'"
 _CALL = (
@@ -229,64 +382,9 @@ _CALL = (
     " WHERE call_id = :call_id AND calls.rehearsed = 0"
 )
 _ROW = "SELECT call_id FROM calls WHERE call_id = :call_id"
-_RUN = f"SELECT {_OF_RUN} FROM runs WHERE run_id = :run_id"  # noqa: S608 - as above
-_END_AS_TAKEN = (
+_END_OWN = (
     "UPDATE holds SET status = :status"
     " WHERE call_id = :call_id AND status = 'held' AND accounts = :accounts"
 )
 _END = "UPDATE holds SET status = :status WHERE call_id = :call_id"
 _RENEW = "UPDATE holds SET expires_at = :expires_at WHERE call_id = :call_id AND status = 'held'"
-
-
-_log = logging.getLogger("aideon_agents.budgets")
-
-
-class Leases:
-    """The holds of calls that are under way here."""
-
-    def __init__(self, database: Database, *, seconds: float = LEASE / 3) -> None:
-        self._database = database
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._live: set[str] = set()
-        self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
-
-    def add(self, call_id: str) -> None:
-        """Renew a hold from now on."""
-        with self._lock:
-            self._live.add(call_id)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._renew, name="aideon-leases", daemon=True
-                )
-                self._thread.start()
-
-    def drop(self, call_id: str) -> bool:
-        """Renew a hold no more; returns whether it was renewed until now."""
-        with self._lock:
-            was_live = call_id in self._live
-            self._live.discard(call_id)
-        return was_live
-
-    def renew(self, tx: Statements) -> None:
-        """Renew all of them in a transaction: they live, however far the clock has jumped."""
-        with self._lock:
-            live = sorted(self._live)
-        renew(tx, live)
-
-    def close(self) -> None:
-        """Renew nothing more."""
-        self._closed.set()
-
-    def _renew(self) -> None:
-        while not self._closed.wait(self._seconds):
-            with self._lock:
-                if not self._live:  # the next hold starts another
-                    self._thread = None
-                    return
-            try:
-                with self._database.transaction() as tx:
-                    self.renew(tx)
-            except LedgerError as refused:
-                _log.warning("holds are not renewed: %s", refused)

@@ -1,10 +1,9 @@
-"""What a limit stands on, and which accounts a call is counted in.
+"""Scopes of limits, the accounts that a call is counted in, and the budget of a run.
 
-A scope is written `[day|month][:]KIND[:NAME]`: `day`, `run`, `user:alice`, `day:user:alice`. Without
-a name it means each one by itself: `run` is a limit for every run, `day:user` one for every user and
-day, `node` one for every agent and every pattern with all inside it. Days and months are UTC, by the time at which a call began, as in the costs report.
-
-What a run may cost, as its caller says it.
+A scope is written `[day|month][:]KIND[:NAME]`: `day`, `run`, `user:alice`, `day:user:alice`. A scope
+without a name applies to each one separately: `run` limits every run, `day:user` every user per day,
+`node` every agent and every pattern, including the nodes inside it. Days and months are UTC, by the
+start time of a call, as in the costs report.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ Kind: TypeAlias = Literal["run", "item", "batch", "user", "tier", "node", "provi
 Window: TypeAlias = Literal["day", "month"]
 
 _WINDOWS: dict[str, int] = {"day": len("2026-11-21"), "month": len("2026-11")}
-"""How much of a UTC time names the window."""
+"""How many characters of a UTC time name the window."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-    """What a call is counted by. None: it belongs to nothing of the kind."""
+class CallDimensions:
+    """The dimensions that a call is counted under. None: the call has no such dimension."""
 
     at: str = dataclasses.field(compare=False)
-    """When it began, as `clock.utc_text` writes it. It is the same place at any time."""
+    """Start time, as `utc_text` writes it. Not compared: the dimensions are the same at any time."""
     run: str | None = None
     batch: str | None = None
     item: str | None = None
     user: str | None = None
     tier: str | None = None
     node: str = ""
-    """Its node path."""
+    """Node path."""
     provider: str = ""
-    inner: tuple[Place, ...] = ()
-    """What runs are counted by that a node of that run began, and that make the call: the row is
-    the outermost run's, and the limits of all of them hold."""
+    inner: tuple[CallDimensions, ...] = ()
+    """The dimensions of nested runs, which a node of `run` started and which make the call. The row
+    belongs to the outermost run; the limits of all of them apply."""
 
     def names(self, kind: Kind) -> Iterator[str]:
-        """What of a kind it belongs to: of nodes, those around it as well, the innermost first."""
+        """The names of one kind; for nodes, the enclosing ones as well, the innermost first."""
         yield from self._names(kind)
         for run in self.inner if kind in {"run", "batch", "item"} else ():
             yield from run.names(kind)
@@ -66,7 +65,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What adds up: the calls of some run, user, node, in some window or for good."""
+    """A sum over calls: those of a run, a user or a node, in a window or without one."""
 
     kinds: tuple[tuple[Kind, str], ...] = ()
     window: Window | None = None
@@ -75,27 +74,27 @@ class Account:
 
     @functools.cached_property
     def key(self) -> str:
-        """Its name in the ledger."""
+        """The account's name in the ledger."""
         when = (self.window, self.begins) if self.window and self.begins else ()
         return ":".join((*when, *(part for kind in self.kinds for part in kind)))
 
 
 _account = functools.lru_cache(maxsize=1024)(Account)
-"""Each call is counted in the same few, and their keys take longer to write than to look up."""
+"""Cached: calls share a few accounts, and building a key takes longer than finding the account."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """What a standing limit stands on."""
+    """What a limit applies to."""
 
     window: Window | None = None
     kind: Kind | None = None
     name: str | None = None
-    """None: each one by itself."""
+    """None: each one separately."""
 
     @classmethod
     def parse(cls, text: str) -> Scope:
-        """Read a scope as people write it."""
+        """Read a scope such as `day`, `run`, `user:alice` or `month:provider:openai`."""
         first, colon, rest = text.strip().partition(":")
         window = cast("Window", first) if first in _WINDOWS else None
         if window and not colon:
@@ -114,45 +113,49 @@ class Scope:
         return self.text(self.name)
 
     def text(self, name: str | None) -> str:
-        """How it is written; with another name, how one is written that is about that one alone."""
+        """The scope as text, with another name instead of its own."""
         return ":".join(part for part in (self.window, self.kind, name) if part)
 
-    def accounts(self, place: Place) -> Iterator[Account]:
-        """The accounts in which a call is counted for this scope."""
-        begins = place.at[: _WINDOWS[self.window]] if self.window else None
+    def accounts(self, call: CallDimensions) -> Iterator[Account]:
+        """The accounts of this scope that a call is counted in."""
+        begins = call.at[: _WINDOWS[self.window]] if self.window else None
         if self.kind is None:
             yield _account((), self.window, begins)
             return
-        for name in place.names(self.kind):
+        for name in call.names(self.kind):
             if self.name in {None, name}:
                 yield _account(((self.kind, name),), self.window, begins)
 
 
-def own_accounts(place: Place) -> Iterator[tuple[Scope, Account]]:
-    """The accounts of a call that may have a limit of their own, with how their scope is called."""
+def own_accounts(call: CallDimensions) -> Iterator[tuple[Scope, Account]]:
+    """The accounts of a call that can have their own limit, each with its scope.
+
+    These are its runs, batches and items; and in each run its node, the enclosing nodes and its
+    provider.
+    """
     for kind in cast("tuple[Kind, ...]", ("run", "batch", "item")):
-        for name in place.names(kind):
+        for name in call.names(kind):
             yield Scope(kind=kind), Account(((kind, name),))
     for kind in cast("tuple[Kind, ...]", ("node", "provider")):
-        for run, name in itertools.product(place.names("run"), place.names(kind)):
+        for run, name in itertools.product(call.names("run"), call.names(kind)):
             yield Scope(kind=kind, name=name), run_account(run, kind, name)
 
 
 def run_account(run_id: str, kind: Kind | None = None, name: str = "") -> Account:
-    """A run's account, or that of one of its nodes or providers."""
+    """The account of a run, or of one of its nodes or providers."""
     inside: tuple[tuple[Kind, str], ...] = ((kind, name),) if kind else ()
     return Account((("run", run_id), *inside))
 
 
 Amount: TypeAlias = Decimal | str | float
-"""US dollars. Text and Decimal are exact; of a float, what it prints as is meant."""
+"""US dollars. Text and Decimal are exact; a float means the number that it prints as."""
 
 _MOST = Decimal(10**9)
-"""A billion dollars: in nano-dollars it fits a column with room to spare."""
+"""A billion dollars: in nano-dollars it fits an integer column."""
 
 
 def nanousd(amount: Amount) -> int:
-    """An amount of US dollars in whole nano-dollars."""
+    """US dollars in whole nano-dollars; text may begin with `$`."""
     text = str(amount).strip().removeprefix("$")
     try:
         value = Decimal(text)
@@ -169,15 +172,15 @@ def nanousd(amount: Amount) -> int:
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Budget:
-    """What one run may cost. Whatever does not fit is not asked for, and the run stops.
+    """What one run may cost. A call that does not fit is not made, and the run stops.
 
     Args:
-        total: US dollars for the whole run; None: only what else is said limits it.
-        nodes: US dollars by node path, for that node and all inside it.
+        total: US dollars for the whole run; None: only the other limits apply.
+        nodes: US dollars by node path, for that node and the nodes inside it.
         providers: US dollars by provider.
 
     Raises:
-        UserError: An amount is none.
+        UserError: An amount is not valid.
     """
 
     total_nanousd: int | None
@@ -200,16 +203,16 @@ class Budget:
 
     @classmethod
     def of(cls, given: Budget | Amount) -> Budget:
-        """A budget as it was given, or one of so many dollars in all."""
+        """The budget that was given, or one with the given total."""
         return given if isinstance(given, Budget) else cls(given)
 
     @property
     def total(self) -> Decimal | None:
-        """US dollars for the whole run; None: there is no such limit."""
+        """US dollars for the whole run; None: the run has no total."""
         return None if self.total_nanousd is None else usd(self.total_nanousd)
 
     def limits(self, run_id: str) -> Iterator[tuple[Account, int]]:
-        """Its limits, in nano-dollars, and the accounts of a run that they stand on."""
+        """The accounts of a run that have a limit, each with its limit in nano-dollars."""
         if self.total_nanousd is not None:
             yield run_account(run_id), self.total_nanousd
         for name, limit in self.nodes.items():

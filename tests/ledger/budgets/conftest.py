@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aideon_agents import Budget
-from aideon_agents.ledger.budgets.limits import Place, nanousd
+from aideon_agents.ledger.budgets.limits import CallDimensions, nanousd
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ class Till:
     user: str | None = "ada"
     numbers: Any = dataclasses.field(default_factory=lambda: itertools.count(1))
 
-    def place(self, **given: Any) -> Place:
+    def place(self, **given: Any) -> CallDimensions:
         known = {"at": NOON, "run": self.run_id, "user": self.user, "node": "draft"}
-        return Place(**{**known, "tier": "free", "provider": "together"} | given)
+        return CallDimensions(**{**known, "tier": "free", "provider": "together"} | given)
 
     def take(self, amount: int | None, **given: Any) -> Any:
         """Hold an amount for a new call; returns its name, or the refusal."""

@@ -9,7 +9,7 @@ import pytest
 from aideon_agents import Budget
 from aideon_agents.errors import LedgerError, UserError
 from aideon_agents.ledger.budgets.accounts import limits, remove_limit, set_limit
-from aideon_agents.ledger.budgets.purse import Purse
+from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.identity import now, utc_text
 
 
@@ -222,14 +222,14 @@ def test_a_scope_or_an_amount_that_is_none_sets_nothing(ledger):
     assert [one.limit_nanousd for one in limits(ledger.database)] == [5 * 10**9, 100 * 10**9]
 
 
-def test_a_purse_is_nearly_empty_from_four_fifths_of_an_enforced_budget(ledger, till_for):
+def test_a_run_budget_is_nearly_spent_from_four_fifths_of_an_enforced_budget(ledger, till_for):
     till = till_for(ledger, 100)
-    purse = ledger.purse(till.run_id)
-    assert isinstance(purse, Purse)
+    budget = ledger.run_budget(till.run_id)
+    assert isinstance(budget, RunBudget)
     till.spend(79)
-    assert not purse.is_nearly_empty()
+    assert not budget.is_nearly_spent()
     till.spend(1)
-    assert purse.is_nearly_empty()
+    assert budget.is_nearly_spent()
 
 
 @pytest.mark.parametrize(
@@ -239,33 +239,33 @@ def test_a_purse_is_nearly_empty_from_four_fifths_of_an_enforced_budget(ledger, 
         *(("day", True, False), ("user", False, False), ("day:user", False, False)),
     ],
 )
-def test_the_run_s_the_day_s_and_the_month_s_budgets_make_a_purse_near_empty(
+def test_the_run_s_the_day_s_and_the_month_s_budgets_make_a_run_budget_nearly_spent(
     ledger, till_for, scope, warns, is_near
 ):
     till = till_for(ledger)
     ledger.set_budget(scope, "0.000000010", warns=warns)
-    purse = ledger.purse(till.run_id)
-    assert not purse.is_nearly_empty()
+    budget = ledger.run_budget(till.run_id)
+    assert not budget.is_nearly_spent()
     till.spend(9, at=utc_text(now()))
-    assert purse.is_nearly_empty() is is_near
+    assert budget.is_nearly_spent() is is_near
 
 
 def test_a_budget_that_is_raised_or_set_here_counts_at_once(ledger, till_for):
     till = till_for(ledger, 100)
-    purse = ledger.purse(till.run_id)
+    budget = ledger.run_budget(till.run_id)
     till.spend(90)
-    assert purse.is_nearly_empty()
+    assert budget.is_nearly_spent()
     ledger.set_run_budget(till.run_id, Budget.of("0.000001"))
-    assert not purse.is_nearly_empty()
+    assert not budget.is_nearly_spent()
     ledger.set_budget("run", "0.000000100")
-    assert purse.is_nearly_empty()
+    assert budget.is_nearly_spent()
 
 
 def test_the_largest_budgets_are_looked_at_as_any(ledger, till_for):
     till = till_for(ledger)
     ledger.set_run_budget(till.run_id, Budget.of(10**9))
     ledger.set_budget("month", 10**9)
-    assert not ledger.purse(till.run_id).is_nearly_empty()
+    assert not ledger.run_budget(till.run_id).is_nearly_spent()
 
 
 def test_what_a_run_inside_has_spent_is_not_taken_for_the_outer_one_s(ledger, till_for):
@@ -273,7 +273,7 @@ def test_what_a_run_inside_has_spent_is_not_taken_for_the_outer_one_s(ledger, ti
     inside = outer.place(inner=(inner.place(),))
     assert ledger.budgets.take("c1", inside, 90) is None
     outer.end(outer.begin("c1"), 90)
-    assert not ledger.purse(outer.run_id).is_nearly_empty()
+    assert not ledger.run_budget(outer.run_id).is_nearly_spent()
 
 
 def test_of_many_runs_the_last_are_remembered_and_the_others_looked_up(ledger, till_for):
@@ -281,15 +281,15 @@ def test_of_many_runs_the_last_are_remembered_and_the_others_looked_up(ledger, t
     first.spend(90)
     for number in range(1030):
         ledger.budgets.take(f"c{number}", first.place(run=f"r{number}"), 1)
-    assert ledger.purse(first.run_id).is_nearly_empty()
+    assert ledger.run_budget(first.run_id).is_nearly_spent()
 
 
-def test_a_run_inside_another_makes_its_purse_near_empty_too(ledger, till_for):
+def test_a_run_inside_another_makes_its_budget_nearly_spent_too(ledger, till_for):
     outer, inner = till_for(ledger), till_for(ledger, 10)
-    purse = ledger.purse(outer.run_id).around([ledger.purse(inner.run_id)])
-    assert not purse.is_nearly_empty()
+    budget = ledger.run_budget(outer.run_id).around([ledger.run_budget(inner.run_id)])
+    assert not budget.is_nearly_spent()
     inner.spend(9)
-    assert purse.is_nearly_empty()
+    assert budget.is_nearly_spent()
 
 
 def test_threads_never_take_more_than_there_is(till):

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from aideon_agents.errors import UserError
-from aideon_agents.ledger.budgets.limits import Place, Scope, own_accounts
+from aideon_agents.ledger.budgets.limits import CallDimensions, Scope, own_accounts
 
-PLACE = Place(
+PLACE = CallDimensions(
     at="2026-11-30T23:59:59.999Z",
     run="R1",
     batch="nightly",
@@ -61,21 +61,21 @@ def test_a_node_s_limit_counts_what_is_inside():
 def test_a_limit_for_each_node_counts_in_every_one_around_the_call():
     around = ["node:write/refine/draft", "node:write/refine", "node:write"]
     assert keys("node") == around
-    assert keys("node", Place(at=PLACE.at)) == []
+    assert keys("node", CallDimensions(at=PLACE.at)) == []
 
 
 @pytest.mark.parametrize("scope", ["run", "batch", "item", "user", "tier", "node", "provider"])
 def test_a_call_that_belongs_to_nothing_of_a_kind_counts_in_none(scope):
-    assert keys(scope, Place(at=PLACE.at)) == []
-    assert keys("day", Place(at=PLACE.at)) == ["day:2026-11-30"]
+    assert keys(scope, CallDimensions(at=PLACE.at)) == []
+    assert keys("day", CallDimensions(at=PLACE.at)) == ["day:2026-11-30"]
 
 
 def test_an_item_counts_only_inside_its_batch():
-    assert keys("item", Place(at=PLACE.at, item="7")) == []
+    assert keys("item", CallDimensions(at=PLACE.at, item="7")) == []
 
 
 def test_days_and_months_begin_at_midnight_utc():
-    later = Place(at="2026-12-01T00:00:00.000Z")
+    later = CallDimensions(at="2026-12-01T00:00:00.000Z")
     assert (keys("day"), keys("day", later)) == (["day:2026-11-30"], ["day:2026-12-01"])
     assert (keys("month"), keys("month", later)) == (["month:2026-11"], ["month:2026-12"])
 
@@ -104,11 +104,13 @@ def test_a_run_has_accounts_of_its_own_for_itself_its_nodes_and_its_provider():
         ("node:write", "run:R1:node:write"),
         ("provider:together", "run:R1:provider:together"),
     ]
-    assert list(own_accounts(Place(at=PLACE.at, node="draft", provider="together"))) == []
+    assert list(own_accounts(CallDimensions(at=PLACE.at, node="draft", provider="together"))) == []
 
 
 def test_a_call_counts_in_every_run_around_it_and_in_the_batches_of_those():
-    inner = Place(at=PLACE.at, run="R2", batch="evening", item="1", user="bob", node="draft")
+    inner = CallDimensions(
+        at=PLACE.at, run="R2", batch="evening", item="1", user="bob", node="draft"
+    )
     place = dataclasses.replace(PLACE, node="draft", inner=(inner,))
     assert [account.key for _, account in own_accounts(place)] == [
         *("run:R1", "run:R2", "batch:nightly", "batch:evening"),

@@ -96,10 +96,10 @@ def endpoint():
 
 
 @pytest.fixture
-def courier(monkeypatch):
+def sender(monkeypatch):
     """The deliveries of a process that has told nobody of anything yet."""
-    fresh = alerts._Courier()
-    monkeypatch.setattr(alerts, "_couriers", {os.getpid(): fresh})
+    fresh = alerts.AlertSender()
+    monkeypatch.setattr(alerts, "_senders", {os.getpid(): fresh})
     yield fresh
     settle(fresh)
 
@@ -113,9 +113,9 @@ def log(caplog):
     assert [one for one in said if SECRET in one or "127.0.0.1" in one] == []
 
 
-def settle(courier):
+def settle(sender):
     """Wait until nothing is under way."""
-    if thread := courier._thread:
+    if thread := sender._thread:
         thread.join(LONGEST)
         assert not thread.is_alive()
 
@@ -128,19 +128,19 @@ def lines(log):
     return [(one.levelname, one.getMessage()) for one in log.records if one.name == OURS]
 
 
-def test_an_alert_is_logged_at_once_and_as_loud_as_it_is_urgent(tmp_path, log, courier):
-    alerts.tell([HALF, MOST, ALL], tmp_path)
-    alerts.tell(iter([HALF]), None)
+def test_an_alert_is_logged_at_once_and_as_loud_as_it_is_urgent(tmp_path, log, sender):
+    alerts.send([HALF, MOST, ALL], tmp_path)
+    alerts.send(iter([HALF]), None)
     assert lines(log) == [
         ("INFO", str(HALF)),
         ("WARNING", str(MOST)),
         ("WARNING", str(ALL)),
         ("INFO", str(HALF)),
     ]
-    assert courier._thread is None  # without channels there is nothing to do
+    assert sender._thread is None  # without channels there is nothing to do
 
 
-def test_every_channel_gets_every_alert_once_and_in_order(tmp_path, log, courier, endpoint):
+def test_every_channel_gets_every_alert_once_and_in_order(tmp_path, log, sender, endpoint):
     conf(
         tmp_path,
         "# who is told",
@@ -149,8 +149,8 @@ def test_every_channel_gets_every_alert_once_and_in_order(tmp_path, log, courier
         f"ops={endpoint.address}/second",
     )
     (tmp_path / "apprise.yml").write_text(f"urls:\n  - {endpoint.address}/third\n")
-    alerts.tell([HALF, MOST, ALL], tmp_path)
-    settle(courier)
+    alerts.send([HALF, MOST, ALL], tmp_path)
+    settle(sender)
     posted = endpoint.all()
     assert [path for path, _ in posted] == [
         *[f"/first/{SECRET}"] * 3,
@@ -166,29 +166,29 @@ def test_every_channel_gets_every_alert_once_and_in_order(tmp_path, log, courier
     assert [message for _, message in lines(log)] == [str(HALF), str(MOST), str(ALL)]
 
 
-def test_whoever_tells_waits_for_no_channel(tmp_path, log, courier, endpoint):
+def test_whoever_tells_waits_for_no_channel(tmp_path, log, sender, endpoint):
     conf(tmp_path, f"{endpoint.address}/hang")
-    alerts.tell([HALF], tmp_path)
+    alerts.send([HALF], tmp_path)
     assert endpoint.posted.get(timeout=LONGEST)[1]["message"] == str(HALF)
-    alerts.tell([MOST], tmp_path)  # the server still holds the first
-    alerts.tell([ALL], tmp_path)
+    alerts.send([MOST], tmp_path)  # the server still holds the first
+    alerts.send([ALL], tmp_path)
     assert endpoint.posted.empty()
     endpoint.go_on.set()
-    settle(courier)
+    settle(sender)
     assert [body["message"] for _, body in endpoint.all()] == [str(MOST), str(ALL)]
 
 
-def test_what_waits_behind_a_channel_that_hangs_is_bounded(tmp_path, log, courier, endpoint):
+def test_what_waits_behind_a_channel_that_hangs_is_bounded(tmp_path, log, sender, endpoint):
     conf(tmp_path, f"{endpoint.address}/hang")
-    alerts.tell([HALF], tmp_path)
+    alerts.send([HALF], tmp_path)
     endpoint.posted.get(timeout=LONGEST)
-    alerts.tell([MOST] * 102, tmp_path)
+    alerts.send([MOST] * 102, tmp_path)
     assert lines(log)[-1] == (
         "WARNING",
         "2 alerts can only be logged: 100 still wait for their channels",
     )
     endpoint.go_on.set()
-    settle(courier)
+    settle(sender)
     assert len(endpoint.all()) == 100
 
 
@@ -210,15 +210,15 @@ class Broken:
     ],
 )
 def test_a_broken_channel_is_named_and_costs_the_others_nothing(
-    tmp_path, log, courier, endpoint, broken
+    tmp_path, log, sender, endpoint, broken
 ):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and never listened on
         address = broken.address.format(endpoint=endpoint.address, closed=unused.getsockname()[1])
         secret = f"user:{SECRET}@127.0.0.1"
         conf(tmp_path, address.replace("127.0.0.1", secret), f"{endpoint.address}/good")
-        alerts.tell([HALF, MOST], tmp_path)
-        settle(courier)
+        alerts.send([HALF, MOST], tmp_path)
+        settle(sender)
     where = f"{tmp_path / 'apprise.conf'}:1 (JSON)"
     assert lines(log)[2:] == [("WARNING", f"{where} did not get 2 alerts: {broken.why}")]
     good = [body["message"] for path, body in endpoint.all() if path == "/good"]
@@ -226,22 +226,22 @@ def test_a_broken_channel_is_named_and_costs_the_others_nothing(
 
 
 def test_a_channel_that_raises_is_named_without_what_it_said(
-    tmp_path, log, courier, monkeypatch, endpoint
+    tmp_path, log, sender, monkeypatch, endpoint
 ):
     def stumble(self, *_, **__):
         raise SystemExit(SECRET)
 
     monkeypatch.setattr(apprise.NotificationManager()["xml"], "send", stumble)
     conf(tmp_path, f"xml://127.0.0.1/{SECRET}", endpoint.address)
-    alerts.tell([HALF], tmp_path)
-    settle(courier)
+    alerts.send([HALF], tmp_path)
+    settle(sender)
     (said,) = lines(log)[1:]
     assert said[1].endswith(":1 (XML) did not get 1 alert: it failed with SystemExit")
     assert len(endpoint.all()) == 1
 
 
 def test_wrong_addresses_are_named_by_line_once_and_the_others_hold(
-    tmp_path, log, courier, endpoint
+    tmp_path, log, sender, endpoint
 ):
     conf(
         tmp_path,
@@ -257,8 +257,8 @@ def test_wrong_addresses_are_named_by_line_once_and_the_others_hold(
     )
     assert alerts.channels(tmp_path) == ((f"{tmp_path / 'apprise.conf'}:2 (JSON)",), problem)
     for alert in (HALF, MOST):
-        alerts.tell([alert], tmp_path)
-        settle(courier)
+        alerts.send([alert], tmp_path)
+        settle(sender)
     assert lines(log) == [("INFO", str(HALF)), ("WARNING", problem), ("WARNING", str(MOST))]
     assert len(endpoint.all()) == 2
 
@@ -299,7 +299,7 @@ def test_a_service_whose_own_package_is_missing_is_no_channel(tmp_path, log, mon
     assert problem.startswith(f"{tmp_path / 'apprise.conf'}:1: ")
 
 
-def test_a_file_that_cannot_be_read_is_said_once_and_hurts_nobody(tmp_path, log, courier):
+def test_a_file_that_cannot_be_read_is_said_once_and_hurts_nobody(tmp_path, log, sender):
     path = tmp_path / "apprise.conf"
     path.symlink_to(path)
     (tmp_path / "apprise.yml").write_bytes(b"\xff\xfe\xff")
@@ -308,12 +308,12 @@ def test_a_file_that_cannot_be_read_is_said_once_and_hurts_nobody(tmp_path, log,
     assert "apprise.conf cannot be read (" in problem
     assert "apprise.yml cannot be read (it is not UTF-8): its channels get no alerts" in problem
     for _ in range(2):
-        alerts.tell([HALF], tmp_path)
-        settle(courier)
+        alerts.send([HALF], tmp_path)
+        settle(sender)
     assert [level for level, _ in lines(log)] == ["INFO", "WARNING", "WARNING", "INFO"]
 
 
-def test_without_apprise_the_missing_extra_is_named_once(tmp_path, log, courier, monkeypatch):
+def test_without_apprise_the_missing_extra_is_named_once(tmp_path, log, sender, monkeypatch):
     monkeypatch.setitem(sys.modules, "apprise", None)
     conf(tmp_path, f"json://127.0.0.1/{SECRET}")
     problem = (
@@ -322,13 +322,13 @@ def test_without_apprise_the_missing_extra_is_named_once(tmp_path, log, courier,
     )
     assert alerts.channels(tmp_path) == ((), problem)
     for _ in range(2):
-        alerts.tell([HALF], tmp_path)
-        settle(courier)
+        alerts.send([HALF], tmp_path)
+        settle(sender)
     assert lines(log) == [("INFO", str(HALF)), ("WARNING", problem), ("INFO", str(HALF))]
 
 
 def test_what_breaks_inside_apprise_is_one_line_and_the_next_alert_is_tried(
-    tmp_path, log, courier, monkeypatch, endpoint
+    tmp_path, log, sender, monkeypatch, endpoint
 ):
     def stumble(*_, **__):
         raise RuntimeError(SECRET)
@@ -336,10 +336,10 @@ def test_what_breaks_inside_apprise_is_one_line_and_the_next_alert_is_tried(
     conf(tmp_path, endpoint.address)
     with monkeypatch.context() as broken:
         broken.setattr(apprise.ConfigBase, "config_parse", stumble)
-        alerts.tell([HALF], tmp_path)
-        settle(courier)
-    alerts.tell([MOST], tmp_path)
-    settle(courier)
+        alerts.send([HALF], tmp_path)
+        settle(sender)
+    alerts.send([MOST], tmp_path)
+    settle(sender)
     assert lines(log)[1] == (
         "WARNING",
         "alerts could not be delivered: RuntimeError in apprise",
@@ -352,21 +352,21 @@ def test_naming_channels_contacts_nobody_and_shows_no_address(tmp_path, log, end
     path = tmp_path / "apprise.conf"
     assert alerts.channels(tmp_path) == ((f"{path}:1 (JSON)", f"{path}:2 (JSON)"), None)
     assert endpoint.all() == []
-    assert SECRET not in repr(alerts.read(tmp_path))
+    assert SECRET not in repr(alerts.read_channels(tmp_path))
     assert alerts.channels(tmp_path / "nowhere") == ((), None)
     assert alerts.channels(None) == ((), None)
 
 
-def test_what_others_say_through_apprise_stays_in_their_log(tmp_path, log, courier, endpoint):
+def test_what_others_say_through_apprise_stays_in_their_log(tmp_path, log, sender, endpoint):
     conf(tmp_path, endpoint.address)
-    alerts.tell([HALF], tmp_path)
-    settle(courier)
+    alerts.send([HALF], tmp_path)
+    settle(sender)
     logging.getLogger("apprise").warning("somebody else's news")
     assert "somebody else's news" in log.text
     assert {one.name for one in log.records} == {OURS, "apprise"}
 
 
-def test_an_alert_that_cannot_be_logged_disturbs_nobody(tmp_path, courier):
+def test_an_alert_that_cannot_be_logged_disturbs_nobody(tmp_path, sender):
     class Stumbling(logging.Filter):
         def filter(self, record):
             raise RuntimeError("a filter of somebody's")
@@ -374,13 +374,13 @@ def test_an_alert_that_cannot_be_logged_disturbs_nobody(tmp_path, courier):
     stumbling = Stumbling()
     logging.getLogger(OURS).addFilter(stumbling)
     try:
-        alerts.tell([MOST], tmp_path)
+        alerts.send([MOST], tmp_path)
     finally:
         logging.getLogger(OURS).removeFilter(stumbling)
 
 
 def test_without_a_thread_to_be_had_an_alert_waits_for_the_next_one(
-    tmp_path, log, courier, monkeypatch, endpoint
+    tmp_path, log, sender, monkeypatch, endpoint
 ):
     def refuse(_):
         raise RuntimeError("can't start new thread")
@@ -388,14 +388,14 @@ def test_without_a_thread_to_be_had_an_alert_waits_for_the_next_one(
     conf(tmp_path, endpoint.address)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", refuse)
-        alerts.tell([HALF], tmp_path)
-    alerts.tell([MOST], tmp_path)
-    settle(courier)
+        alerts.send([HALF], tmp_path)
+    alerts.send([MOST], tmp_path)
+    settle(sender)
     assert [body["message"] for _, body in endpoint.all()] == [str(HALF), str(MOST)]
 
 
 def test_the_end_of_a_process_says_what_nobody_delivered(
-    tmp_path, log, courier, monkeypatch, endpoint
+    tmp_path, log, sender, monkeypatch, endpoint
 ):
     def refuse(_):
         raise RuntimeError("can't start new thread")
@@ -403,10 +403,10 @@ def test_the_end_of_a_process_says_what_nobody_delivered(
     conf(tmp_path, endpoint.address)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", refuse)
-        alerts.tell([HALF], tmp_path)
+        alerts.send([HALF], tmp_path)
     for _ in range(2):
         alerts._finish()
-    alerts._couriers.clear()  # a forked process that told nothing
+    alerts._senders.clear()  # a forked process that told nothing
     alerts._finish()
     assert lines(log)[1:] == [
         ("WARNING", "1 alert may not have reached every channel before the process ended")
@@ -418,7 +418,7 @@ PRELUDE = """
 import logging, os, sys
 from pathlib import Path
 from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.alerts import tell
+from aideon_agents.ledger.budgets.alerts import send
 
 logging.basicConfig(level=logging.DEBUG, format="%(message)s")
 alert = Alert(scope="day", window="2026-11-21", run_id=None, percent=80,
@@ -444,7 +444,7 @@ def process(folder, source, stdin=subprocess.DEVNULL):
 
 def test_a_process_that_ends_at_once_still_delivers(tmp_path, endpoint):
     conf(tmp_path, f"{endpoint.address}/{SECRET}")
-    done = process(tmp_path, "tell([alert], folder)")
+    done = process(tmp_path, "send([alert], folder)")
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"{MOST}\n"
     assert [body["message"] for _, body in endpoint.all()] == [str(MOST)]
@@ -452,7 +452,7 @@ def test_a_process_that_ends_at_once_still_delivers(tmp_path, endpoint):
 
 def test_a_process_ends_although_a_channel_hangs_and_says_what_it_left(tmp_path, endpoint):
     conf(tmp_path, f"{endpoint.address}/hang/{SECRET}/?rto=600")
-    done = process(tmp_path, "tell([alert, alert], folder)")
+    done = process(tmp_path, "send([alert, alert], folder)")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[2:] == [
         "2 alerts may not have reached every channel before the process ended"
@@ -461,7 +461,7 @@ def test_a_process_ends_although_a_channel_hangs_and_says_what_it_left(tmp_path,
 
 def test_a_process_that_is_gone_in_an_instant_has_logged_its_alert(tmp_path, endpoint):
     conf(tmp_path, endpoint.address)
-    done = process(tmp_path, "tell([alert], folder); os._exit(7)")
+    done = process(tmp_path, "send([alert], folder); os._exit(7)")
     assert (done.returncode, done.stderr) == (7, f"{MOST}\n")
 
 
@@ -469,12 +469,12 @@ def test_a_forked_process_delivers_its_own_alerts_and_nobody_elses(tmp_path, end
     conf(tmp_path, f"{endpoint.address}/hang")
     (tmp_path / "good").write_text(f"{endpoint.address}/good")
     source = """
-    tell([alert], folder)
+    send([alert], folder)
     sys.stdin.read(1)  # the server has it, and holds it
     child = os.fork()
     if not child:
         (folder / "apprise.conf").write_text((folder / "good").read_text())
-        tell([alert], folder)
+        send([alert], folder)
         sys.exit(3)
     os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """

@@ -190,12 +190,12 @@ class Interleavings(RuleBasedStateMachine):
         """Ask, and see whether the answer is the right one."""
         amount = call["amount"]
         at = datetime.fromisoformat(call["at"])
-        purse = self.ledgers[call["where"]].purse(call["run_id"])
+        budget = self.ledgers[call["where"]].run_budget(call["run_id"])
         spent, on_hold = self._counted()
         enforced = self._limits(list(keys_of(call, self._runs()[call["run_id"]])))
         are_gone = self.db.execute(_GONE, (DEAD,)).fetchall()
-        place = purse.place(call["node_path"], call["provider"], at)
-        refused = purse.budgets.take(call["call_id"], place, amount)
+        place = budget.dimensions(call["node_path"], call["provider"], at)
+        refused = budget.budgets.take(call["call_id"], place, amount)
         if amount is None:
             assert bool(refused) == bool(enforced)
             assert refused is None or (refused.needed, refused.waits) == (None, False)
@@ -244,11 +244,11 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(call=consumes(held))
     def never_make_it(self, call):
-        self.ledgers[call["where"]].budgets.let_go(call["call_id"])
+        self.ledgers[call["where"]].budgets.release(call["call_id"])
 
     @rule(call=begun, where=ledgers)
     def let_go_of_one_under_way(self, where, call):
-        self.ledgers[where].budgets.let_go(call["call_id"])
+        self.ledgers[where].budgets.release(call["call_id"])
 
     @rule(where=ledgers, call=consumes(begun), share=st.none() | st.integers(0, 4))
     def settle(self, where, call, share):

@@ -15,7 +15,7 @@ from aideon_agents.ledger.budgets import holds
 HOLDS_AND_WAITS = """
 import sys
 from aideon_agents.ledger.budgets import holds
-from aideon_agents.ledger.budgets.limits import Place
+from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.rows import CallEnd, CallStart
 from aideon_agents.ledger.store import Ledger
 
@@ -23,8 +23,8 @@ holds.LEASE = 0.5
 url, run_id, amount = sys.argv[1], sys.argv[2], int(sys.argv[3])
 at = "2026-11-21T12:00:00.000Z"
 with Ledger.from_url(url) as ledger:
-    ledger.budgets._leases._seconds = 0.05
-    place = Place(at=at, run=run_id, user="ada", node="draft", provider="together")
+    ledger.budgets._renew_seconds = 0.05
+    place = CallDimensions(at=at, run=run_id, user="ada", node="draft", provider="together")
     assert ledger.budgets.take("c1", place, amount) is None
     ledger.start_call(CallStart(
         call_id="c1", run_id=run_id, node_path="draft", role="", provider="together",
@@ -33,17 +33,17 @@ with Ledger.from_url(url) as ledger:
     print("held", flush=True)
     cost = int(sys.stdin.readline())
     print(ledger.finish_call("c1", CallEnd(status="ok", duration_ms=1, cost_nanousd=cost)))
-    ledger.budgets.let_go("c1")
+    ledger.budgets.release("c1")
 """
 
 GRABS = """
 import sys
-from aideon_agents.ledger.budgets.limits import Place
+from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.store import Ledger
 
 url, run_id, name = sys.argv[1:]
 with Ledger.from_url(url) as ledger:
-    place = Place(at="2026-11-21T12:00:00.000Z", run=run_id, node="draft", provider="together")
+    place = CallDimensions(at="2026-11-21T12:00:00.000Z", run=run_id, node="draft", provider="together")
     print("ready", flush=True)
     sys.stdin.readline()
     taken = [ledger.budgets.take(f"{name}-{n}", place, 3) is None for n in range(40)]
@@ -102,7 +102,7 @@ def test_a_killed_process_loses_its_hold_at_once(till, ledger_url):
 
 def test_a_live_process_keeps_its_hold_however_long_its_loop_is_busy(till, another, monkeypatch):
     monkeypatch.setattr(holds, "LEASE", 1.0)
-    till.ledger.budgets._leases._seconds = 0.05
+    till.ledger.budgets._renew_seconds = 0.05
     call = till.begin(till.take(60))
     time.sleep(1.5)  # this thread does nothing else meanwhile, as a busy loop
     another().budgets.forfeit_dead()
@@ -123,11 +123,11 @@ def test_nobody_gives_its_own_calls_up_when_the_clock_has_jumped(till, another):
 
 
 def test_the_thread_rests_when_nothing_is_held_and_comes_back(till):
-    leases = till.ledger.budgets._leases
-    leases._seconds = 0.01
+    budgets = till.ledger.budgets
+    budgets._renew_seconds = 0.01
     for _ in range(2):
         call = till.begin(till.take(10))
-        thread = leases._thread
+        thread = budgets._renewer
         assert thread.is_alive()
         till.end(call, 1)
         thread.join(10)
@@ -135,18 +135,18 @@ def test_the_thread_rests_when_nothing_is_held_and_comes_back(till):
 
 
 def test_a_ledger_that_is_closed_renews_nothing(till):
-    leases = till.ledger.budgets._leases
-    leases._seconds = 0.01
+    budgets = till.ledger.budgets
+    budgets._renew_seconds = 0.01
     till.take(10)
-    thread = leases._thread
+    thread = budgets._renewer
     till.ledger.close()
     thread.join(10)
     assert not thread.is_alive()
 
 
 def test_a_renewal_that_fails_is_said_and_tried_again(till, caplog):
-    leases = till.ledger.budgets._leases
-    leases._seconds = 0.01
+    budgets = till.ledger.budgets
+    budgets._renew_seconds = 0.01
     call = till.take(10)
     till.ledger.database.write("ALTER TABLE holds RENAME TO away", {})
     with caplog.at_level(logging.WARNING, "aideon_agents.budgets"):
@@ -155,8 +155,8 @@ def test_a_renewal_that_fails_is_said_and_tried_again(till, caplog):
             time.sleep(0.01)
     till.ledger.database.write("ALTER TABLE away RENAME TO holds", {})
     assert caplog.messages[0].startswith("holds are not renewed: the ledger")
-    assert leases._thread.is_alive()
-    till.ledger.budgets.let_go(call)
+    assert budgets._renewer.is_alive()
+    till.ledger.budgets.release(call)
     assert till.own == (0, 0)
 
 

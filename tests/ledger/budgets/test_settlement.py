@@ -71,7 +71,7 @@ def test_a_call_is_settled_once(till):
 
 def test_a_call_that_was_never_made_gives_its_hold_back(till):
     call = till.take(60)
-    till.ledger.budgets.let_go(call)
+    till.ledger.budgets.release(call)
     assert till.own == (0, 0)
     assert till.status(call) == "released"
 
@@ -79,9 +79,9 @@ def test_a_call_that_was_never_made_gives_its_hold_back(till):
 def test_a_row_that_was_begun_with_the_hold_is_gone_when_the_call_is_never_made(till):
     budgets, row = till.ledger.budgets, till.row("c1")
     assert budgets.take("c1", till.place(), 60, row=row) is None
-    assert budgets.begun("c1") == row
+    assert budgets.started_row("c1") == row
     assert [call.status for call in till.ledger.calls(till.run_id)] == ["started"]
-    budgets.let_go("c1")
+    budgets.release("c1")
     assert till.ledger.calls(till.run_id) == []
     assert till.own == (0, 0)
     assert till.status("c1") == "released"
@@ -90,9 +90,9 @@ def test_a_row_that_was_begun_with_the_hold_is_gone_when_the_call_is_never_made(
 def test_a_row_that_was_begun_with_the_hold_is_the_call_s_once_it_is_made(till):
     budgets = till.ledger.budgets
     budgets.take("c1", till.place(), 60, row=till.row("c1"))
-    budgets.made("c1")
-    assert budgets.begun("c1") is None
-    budgets.let_go("c1")
+    budgets.mark_sent("c1")
+    assert budgets.started_row("c1") is None
+    budgets.release("c1")
     assert [call.status for call in till.ledger.calls(till.run_id)] == ["started"]
     assert till.own == (0, 60)
     till.end("c1", 20)
@@ -106,7 +106,7 @@ def test_a_call_that_is_refused_has_no_row(till):
 
 def test_a_call_under_way_keeps_its_hold_when_nobody_waits_for_it(till):
     call = till.begin(till.take(60))
-    till.ledger.budgets.let_go(call)
+    till.ledger.budgets.release(call)
     assert till.own == (0, 60)
     till.end(call, 10)
     assert till.own == (10, 0)
@@ -124,7 +124,7 @@ def test_whoever_waits_finds_out_that_a_process_is_dead(till, dead):
     call = till.begin(till.take(60))
     assert till.take(70).waits
     kill(till.ledger, call, dead)
-    till.ledger.budgets._looked = 0.0
+    till.ledger.budgets._searched = 0.0
     refused = till.take(70)
     assert (refused.waits, refused.by.spent) == (False, 60)
     assert isinstance(till.take(40), str)
@@ -190,7 +190,7 @@ def test_a_call_that_was_forfeited_and_never_made_gives_its_hold_back(till, dead
     call = till.take(60)
     kill(till.ledger, call, dead)
     till.ledger.budgets.forfeit_dead()
-    till.ledger.budgets.let_go(call)
+    till.ledger.budgets.release(call)
     assert till.own == (0, 0)
 
 
@@ -359,8 +359,8 @@ def test_an_end_that_cannot_be_written_leaves_the_money_held(tmp_path, till_for)
 def test_a_run_that_nobody_wrote_has_money_counted_all_the_same(ledger, till_for):
     till = till_for(ledger)
     ledger.set_budget("run", "0.000000010")
-    purse = ledger.purse("nobody-wrote-it")
-    assert purse.of_run.user is None
+    budget = ledger.run_budget("nobody-wrote-it")
+    assert budget.run.user is None
     assert ledger.budgets.take("c1", till.place(run="nobody-wrote-it", user=None), 10) is None
     assert ledger.start_run(RunStart(workflow="w"))
     assert till.accounts()["run:nobody-wrote-it"] == (0, 10)
