@@ -1,39 +1,41 @@
-"""The ledger's tables, step by step.
+"""The ledger's tables, step by step, for a file and for a server.
 
 A step that has been released is never changed: a ledger made by any older version is brought up to
 date by the steps it lacks. A ledger with steps that are not named here comes from a newer version.
 
-The ledger's tables on a server: the same steps as in a file, taken by exactly one process.
-
-The steps are written once, in SQLite's words. Postgres has the same words but for the types: its
-INTEGER is too short for nano-dollars, and it orders text as some language does, where the ledger
-compares ids and times by their characters. Which steps were taken stands in a table of ours, by
-the names that they have everywhere.
+The steps are written once, in SQLite's SQL, which Postgres shares but for some types (see
+`for_postgres`). Each database records in a table of its own which steps its ledger has taken.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
-
-from sqlite_utils import Migrations
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.database import Database, Statements
-from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.database import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-    from sqlite_utils import Database as SqliteDatabase
+
+class Executor(Protocol):
+    """What a step runs its statements on."""
+
+    def execute(self, sql: str, /) -> object: ...
 
 
-def m001_runs(db: SqliteDatabase) -> None:
+Step: TypeAlias = "Callable[[Executor], None]"
+"""Makes the tables and columns that one version added; its name is recorded when it was taken."""
+
+
+def m001_runs(db: Executor) -> None:
     """One row per run: calls are looked up, reported and resumed by it.
 
-    `host`, `pid` and `process_start` tell a run that goes on from one whose process is gone.
+    `host`, `pid` and `process_start` tell a live run from one whose process has ended.
     `output` and `results` hold content, so they stay empty unless content is recorded.
-    The index serves the newest first, and pruning by date.
+    The index serves the newest runs first, and pruning by date.
     """
     db.execute("""
         CREATE TABLE runs (
@@ -60,13 +62,13 @@ def m001_runs(db: SqliteDatabase) -> None:
     db.execute("CREATE INDEX runs_started_at ON runs (started_at)")
 
 
-def m002_calls(db: SqliteDatabase) -> None:
-    """One row per attempt at a model: the only place where money is written down.
+def m002_calls(db: Executor) -> None:
+    """One row per attempt at a model: the only place where money is recorded.
 
-    Nodes, runs, days and models are sums over these rows, so that no two figures can differ.
+    Costs of nodes, runs, days and models are sums over these rows, so that no two figures differ.
     The cost is whole nano-dollars, because sums of floats depend on their order; NULL is unknown.
-    `run_id` refers to no row by force: a call must be recorded even where its run is not.
-    The indexes serve one run's calls in order, and reports over a time.
+    `run_id` is no foreign key: a call must be recorded even where its run is not.
+    The indexes serve one run's calls in order, and reports over a period.
     """
     db.execute("""
         CREATE TABLE calls (
@@ -104,10 +106,10 @@ def m002_calls(db: SqliteDatabase) -> None:
     db.execute("CREATE INDEX calls_started_at ON calls (started_at)")
 
 
-def m003_contents(db: SqliteDatabase) -> None:
-    """What was asked and answered, of calls whose run was told to record content.
+def m003_contents(db: Executor) -> None:
+    """Prompts and answers of calls in runs that record content.
 
-    A table of its own, so that a ledger without such runs holds no word of anybody's, and content
+    A separate table, so that a ledger without such runs holds no text of its users, and content
     can be removed without touching what was spent. An answer is NULL until there is one.
     """
     db.execute("""
@@ -119,30 +121,32 @@ def m003_contents(db: SqliteDatabase) -> None:
     """)
 
 
-def m004_resumable_runs(db: SqliteDatabase) -> None:
-    """What a run needs to go on in another process, and which batch it belongs to.
+def m004_resumable_runs(db: Executor) -> None:
+    """What another process needs to resume a run, and which batch item the run is.
 
-    `options` holds what it was told besides its task (chains by role, timeout, streaming), never
-    what was asked: that lies in its checkpoint, which is deleted when it completes. `target_hash`
-    and `graph` tell whether its workflow has changed since. All are NULL in runs of before.
+    `options` holds the run's options besides its task (chains by role, timeout, streaming), never
+    the task itself: that is in its checkpoint, which is deleted when the run completes.
+    `target_hash` and `graph` show whether its workflow has changed since. All are NULL in runs that
+    were recorded before this step.
     """
     for column in ("options", "target_hash", "graph", "batch_id", "item_id"):
         db.execute(f"ALTER TABLE runs ADD COLUMN {column} TEXT")
 
 
-def m005_budgets(db: SqliteDatabase) -> None:
-    """Limits that stand, what counts against them, and what is held for calls under way.
+def m005_budgets(db: Executor) -> None:
+    """Limits, the sums that count against them, and the amounts held for calls in flight.
 
     `budgets` are the standing limits by scope; the two that every ledger begins with only warn.
-    `accounts` add up what counts against one limit: one run, one user, one UTC day. A sum over
-    calls per admission would grow with the ledger. `limit_nanousd` is set where the limit belongs
-    to that account alone (a run's own budget), else NULL. `told` has the highest percentage of a
-    limit that was told of: a limit that is raised is another, and tells anew. `holds` are the worst
-    cases of calls under way, kept after their end: `status` is held, settled, released (nothing
-    was asked), forfeited (its process is gone) or unknown (nobody could say what the call cost);
-    of these two the worst case counts as spent. `accounts` there is a JSON list. A hold is renewed
-    by its process until `expires_at`, in Unix seconds; `host`, `pid` and `process_start` tell when
-    that is gone. The index leaves out what is settled, which is nearly all.
+    `accounts` add up what counts against one limit: of one run, one user, one UTC day. A sum over
+    calls at each admission would take longer as the ledger grows. `limit_nanousd` is set where the
+    limit belongs to that account alone (a run's own budget), else NULL. `told` has the highest
+    percentage of a limit that an alert was sent for: a raised limit has another row, so its alerts
+    are sent anew. `holds` are the worst cases of calls in flight, kept after their end: `status` is
+    held, settled, released (no request was sent), forfeited (its process is gone) or unknown (the
+    cost of the call cannot be determined); of these last two the worst case counts as spent.
+    `accounts` there is a JSON list. A process renews its holds until `expires_at`, in Unix seconds;
+    `host`, `pid` and `process_start` show whether that process is gone. The index leaves out settled
+    holds, which are nearly all.
     """
     db.execute("""
         CREATE TABLE budgets (
@@ -192,16 +196,16 @@ def m005_budgets(db: SqliteDatabase) -> None:
     db.execute("ALTER TABLE calls ADD COLUMN economized INTEGER NOT NULL DEFAULT 0")
 
 
-def m006_batches(db: SqliteDatabase) -> None:
-    """Batches, where each of their items stands, and results that are not in OUT yet.
+def m006_batches(db: Executor) -> None:
+    """Batches, the status of each of their items, and results that are not in OUT yet.
 
     `identity` is a digest of what makes a batch the same batch; NULL: it was forgotten, so the same
-    command begins another. `is_cancelled` is asked for by one process and seen by another. `host`,
-    `pid`, `process_start` and `seen_at` tell whether somebody runs it. `item_limit_nanousd` is each
-    item's budget when it ran last. An item has a row from its start on; one without is pending.
-    `position` is its place in ITEMS, from 0. Of items with the same id only the first is run, the
-    others are invalid. `outputs` holds what came of items whose turn in OUT has not come, and no
-    longer than that: results are content. The index finds an item's runs, whose costs are its own.
+    command begins another. `is_cancelled` is set by one process and read by another. `host`, `pid`,
+    `process_start` and `seen_at` show whether a process is running it. `item_limit_nanousd` is the
+    budget of each item when the batch ran last. An item has a row from its start on; one without is
+    pending. `position` is its place in ITEMS, from 0. Of items with the same id only the first is
+    run, the others are invalid. `outputs` holds results only until they can be written to OUT in
+    order: results are content. The index finds the runs of an item, whose costs are the item's.
     """
     db.execute("""
         CREATE TABLE batches (
@@ -253,15 +257,14 @@ def m006_batches(db: SqliteDatabase) -> None:
     db.execute("CREATE INDEX runs_item ON runs (batch_id, item_id) WHERE batch_id IS NOT NULL")
 
 
-def m007_distributed_batches(db: SqliteDatabase) -> None:
-    """What workers need to know of a batch that they run, and why some of them do not.
+def m007_distributed_batches(db: Executor) -> None:
+    """What workers need to know of a batch that they run, and why some cannot run it.
 
-    `graph` is the plain model of what its items run, kept once for all of their runs; NULL: nobody
-    kept it.
-    `work` is what the batch was told, as JSON: the hash of its workflow's file, tier, chains and
-    limits; no tasks, inputs or keys. NULL: this process runs it itself. `is_cancelled` has a second
-    value from here on, 2: what is in flight is cut off as well. `refusals` has a row for each worker
-    that cannot run a batch, with one line that says why.
+    `graph` is the plain model of the graph that its items run, kept once for all of them; NULL: it
+    was not kept. `work` is the configuration of the batch as JSON: the hash of its workflow's file,
+    tier, chains and limits; no tasks, inputs or keys. NULL: this process runs it itself.
+    `is_cancelled` has a second value from here on, 2: items in flight are cancelled as well.
+    `refusals` has a row for each worker that cannot run a batch, with one line that says why.
     """
     db.execute("ALTER TABLE batches ADD COLUMN work TEXT")
     db.execute("ALTER TABLE batches ADD COLUMN graph TEXT")
@@ -286,86 +289,70 @@ STEPS = (
     m006_batches,
     m007_distributed_batches,
 )
-MIGRATIONS = Migrations("aideon_agents")
-for step in STEPS:
-    MIGRATIONS()(step)
 
 
-def from_newer_version(db: SqliteDatabase) -> list[str]:
-    """The steps a ledger has taken that this version does not know, in their order."""
+class Upgradable(Protocol):
+    """A database that records which steps its ledger has taken."""
+
+    @property
+    def name(self) -> str: ...
+
+    def transaction(self) -> AbstractContextManager[Statements]: ...
+
+    def steps_taken(self) -> list[str]:
+        """Names of the steps, in the order in which they were taken; empty: there are no tables."""
+        ...
+
+    def take_step(self, step: Step) -> None:
+        """Run a step inside the transaction that is open, and record its name."""
+        ...
+
+
+def bring_up_to_date(database: Upgradable) -> None:
+    """Take the steps that a ledger lacks, all of them or none."""
+    if _missing(database):
+        with database.transaction():
+            # Another process may have taken them before this one got the lock.
+            for step in _missing(database):
+                database.take_step(step)
+
+
+def _missing(database: Upgradable) -> list[Step]:
+    """The steps that have not been taken, in their order."""
+    taken = database.steps_taken()
     known = {step.__name__ for step in STEPS}
-    return [taken.name for taken in MIGRATIONS.applied(db) if taken.name not in known]
+    if unknown := [name for name in taken if name not in known]:
+        raise LedgerError(
+            f"the ledger {database.name} was made by a newer version ({unknown[-1]}):"
+            " upgrade aideon-agents, or name another ledger with AIDEON_LEDGER"
+        )
+    return [step for step in STEPS if step.__name__ not in taken]
 
 
-Step: TypeAlias = "Callable[[Any], None]"
-"""Makes what one version added, on something that has `execute`."""
-
-_OURS = {"INTEGER": "BIGINT", "TEXT": 'TEXT COLLATE "C"', "user": '"user"'}
+# INTEGER is too short for nano-dollars, and TEXT is ordered as some language does, where the
+# ledger compares ids and times by their characters.
+_POSTGRES_WORDS = {"INTEGER": "BIGINT", "TEXT": 'TEXT COLLATE "C"', "user": '"user"'}
 _WORD = re.compile(r"\b(?:INTEGER|TEXT|user(?= TEXT))\b")
 
-# Not to_regclass: in a transaction that has waited it still says what was before.
-_EXISTS = (
-    "SELECT relname FROM pg_catalog.pg_class"
-    " WHERE relname = 'aideon_steps' AND pg_catalog.pg_table_is_visible(oid)"
-)
-_MAKE = 'CREATE TABLE aideon_steps (name TEXT COLLATE "C" PRIMARY KEY, taken_at TEXT NOT NULL)'
-_TAKEN = "SELECT name FROM aideon_steps ORDER BY taken_at, name"
-_TAKE = "INSERT INTO aideon_steps (name, taken_at) VALUES (:name, :taken_at)"
 
-
-class _InPostgres:
-    """What a step runs its statements on."""
-
-    def __init__(self, tx: Statements) -> None:
-        self._tx = tx
-
-    def execute(self, sql: str) -> None:
-        """Run a statement that is written for SQLite."""
-        self._tx.write(_WORD.sub(lambda word: _OURS[word[0]], sql), {})
-
-
-def bring_up_to_date(database: Database) -> None:
-    """Take the steps that a ledger lacks, all of them or none."""
-    if _lacking(database, database.name):
-        with database.transaction() as tx:
-            if not _is_made(tx):
-                tx.write(_MAKE, {})
-            for step in _lacking(tx, database.name):  # another process may have been here meanwhile
-                step(cast("Any", _InPostgres(tx)))
-                tx.write(_TAKE, {"name": step.__name__, "taken_at": utc_text(now())})
+def for_postgres(sql: str) -> str:
+    """A step's statement in the words of Postgres."""
+    return _WORD.sub(lambda word: _POSTGRES_WORDS[word[0]], sql)
 
 
 def table_names() -> list[str]:
     """The tables that the steps make."""
-    names = _Names()
+    names = _TableNames()
     for step in STEPS:
-        step(cast("Any", names))
+        step(names)
     return names.found
 
 
-class _Names:
-    """Hears which tables a step makes."""
+class _TableNames:
+    """Collects the tables that a step makes, and runs nothing."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def execute(self, sql: str) -> None:
         self.found += re.findall(r"CREATE TABLE (\w+)", sql)
-
-
-def _lacking(statements: Statements, name: str) -> list[Step]:
-    """The steps that have not been taken, in their order."""
-    taken: list[str] = []
-    if _is_made(statements):
-        taken = [row["name"] for row in statements.select(_TAKEN, {})]
-    known = {step.__name__ for step in STEPS}
-    if unknown := [name for name in taken if name not in known]:
-        raise LedgerError(
-            f"the ledger {name} was made by a newer version ({unknown[-1]}):"
-            " upgrade aideon-agents, or name another database with AIDEON_LEDGER"
-        )
-    return [step for step in STEPS if step.__name__ not in taken]
-
-
-def _is_made(statements: Statements) -> bool:
-    return bool(statements.select(_EXISTS, {}))

@@ -1,12 +1,12 @@
 """The ledger's tables in one SQLite file that many threads and processes write to.
 
-Callbacks arrive from many threads, so one connection stands behind one lock.
+Callbacks arrive from many threads, so one connection is used under one lock. WAL allows readers and
+several processes beside one writer; with synchronous=NORMAL each row is safe from a killed process
+at a tenth of the time (only a power cut can lose the last ones). Nothing is written to a file
+before it is known to be a ledger, or empty.
 
-How a ledger's file is found, opened and brought up to date, and what is said when it is not.
-
-WAL lets readers and several processes work beside one writer; with synchronous=NORMAL each row is
-safe from a killed process at a tenth of the time (only a power cut can lose the last ones).
-Nothing is written to a file before it is known to be a ledger, or empty.
+sqlite-utils makes and moves the schema. It is imported only then, because it takes longer to import
+than all the rest of the store.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlite_utils import Database
-
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
-from aideon_agents.ledger.schema import MIGRATIONS, from_newer_version
+from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.schema import Step, bring_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -70,6 +69,13 @@ _ROOM = 64 * 1024
 
 _RETRY_SECONDS = 0.01
 
+_STEP_SET = "aideon_agents"
+_HAS_STEPS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlite_migrations'"
+_STEPS_TAKEN = "SELECT name FROM _sqlite_migrations WHERE migration_set = :set ORDER BY rowid"
+_RECORD_STEP = (
+    "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (:set, :name, :at)"
+)
+
 
 def ledger_path(url: str) -> Path:
     """The file that a ledger's address names."""
@@ -83,18 +89,6 @@ def ledger_path(url: str) -> Path:
             " postgresql://user:password@host:5432/database"
         )
     return Path(path)
-
-
-def open_ledger(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Open a ledger, making its folder, its file and its tables where they are missing."""
-    try:
-        if path.is_dir():
-            inside = path / "ledger.db"
-            raise LedgerError(f"the ledger {path} is a folder: name a file in it, {inside}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _connected(path, busy_seconds)
-    except (OSError, sqlite3.Error) as error:
-        raise explained(path, error) from error
 
 
 def explained(path: Path, error: Exception) -> LedgerError:
@@ -139,40 +133,35 @@ def obstacle(path: Path) -> OSError | None:
 
 
 def _connected(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """Connect to a file that is a ledger or empty, making it and its folder where missing."""
+    if path.is_dir():
+        inside = path / "ledger.db"
+        raise LedgerError(f"the ledger {path} is a folder: name a file in it, {inside}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(connection.close)
         connection.row_factory = sqlite3.Row
-        db = Database(connection, recursive_triggers=False, execute_plugins=False)
-        _refuse_what_is_not_ours(path, db)
+        found = connection.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchone()
+        if found and not _steps_taken(connection):
+            kind, name = found
+            raise LedgerError(
+                f"the ledger {path} is the database of something else (it has a {kind} {name}):"
+                f" {_ANOTHER}"
+            )
         _switch_to_wal(path, connection, busy_seconds)
         connection.execute("PRAGMA synchronous = NORMAL")
-        if MIGRATIONS.pending(db):
-            # The write lock first: of two processes that find steps pending, one takes them; and
-            # all in one transaction, so that a ledger has every step of a version or none.
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                MIGRATIONS.apply(db)
         on_failure.pop_all()
     return connection
 
 
-def _refuse_what_is_not_ours(path: Path, db: Database) -> None:
-    """Refuse a newer version's ledger, and any file with tables that is no ledger at all."""
-    if unknown := from_newer_version(db):
-        raise LedgerError(
-            f"the ledger {path} was made by a newer version ({unknown[-1]}):"
-            f" upgrade aideon-agents, or {_ANOTHER}"
-        )
-    found = db.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchone()
-    if found and not MIGRATIONS.applied(db):
-        kind, name = found
-        raise LedgerError(
-            f"the ledger {path} is the database of something else (it has a {kind} {name}):"
-            f" {_ANOTHER}"
-        )
+def _steps_taken(connection: sqlite3.Connection) -> list[str]:
+    """The steps recorded in the table that sqlite-utils keeps them in."""
+    if not connection.execute(_HAS_STEPS).fetchone():
+        return []
+    return [name for (name,) in connection.execute(_STEPS_TAKEN, {"set": _STEP_SET})]
 
 
 def _switch_to_wal(path: Path, connection: sqlite3.Connection, busy_seconds: float) -> None:
@@ -212,14 +201,21 @@ class SqliteDatabase:
         self.folder = path.parent
         # A transaction's statements take the lock again.
         self._lock = threading.RLock()
-        self._connection = open_ledger(path, busy_seconds)
-        self._connection.execute(f"PRAGMA busy_timeout = {_LOOK_MS}")
         self._busy_seconds = busy_seconds
         self._is_within = False
-        """A transaction is under way."""
+        """A transaction is open."""
         self._file = path.absolute()  # a node may change the working directory
         self._place = str(self._file)
-        self._identity = self._seen()
+        with contextlib.ExitStack() as on_failure:
+            try:
+                self._connection = _connected(path, busy_seconds)
+                on_failure.callback(self._connection.close)
+                self._connection.execute(f"PRAGMA busy_timeout = {_LOOK_MS}")
+                self._identity = self._seen()
+                bring_up_to_date(self)
+            except (OSError, sqlite3.Error) as error:
+                raise explained(path, error) from error
+            on_failure.pop_all()
 
     def select(self, sql: str, values: Mapping[str, object]) -> list[Row]:
         """Read rows."""
@@ -261,6 +257,22 @@ class SqliteDatabase:
                 raise
             finally:
                 self._is_within = False
+
+    def steps_taken(self) -> list[str]:
+        """Names of the steps that the ledger has taken, in their order."""
+        return _steps_taken(self._connection)
+
+    def take_step(self, step: Step) -> None:
+        """Run a step in the open transaction, and record it as sqlite-utils does."""
+        import sqlite_utils  # noqa: PLC0415 - slow, and a ledger is seldom made or moved
+
+        db = sqlite_utils.Database(
+            self._connection, recursive_triggers=False, execute_plugins=False
+        )
+        sqlite_utils.Migrations(_STEP_SET).ensure_migrations_table(db)
+        step(db)
+        applied_at = str(now())
+        self.write(_RECORD_STEP, {"set": _STEP_SET, "name": step.__name__, "at": applied_at})
 
     def check(self) -> None:
         """Read every page, write one and see that there is room. A million calls take two seconds."""

@@ -14,7 +14,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.rows import CallEnd, RunStart
-from aideon_agents.ledger.schema import MIGRATIONS
+from aideon_agents.ledger.schema import STEPS
 from aideon_agents.ledger.sqlite import explained, ledger_path
 from aideon_agents.ledger.store import Ledger
 
@@ -241,7 +241,9 @@ def test_an_error_nobody_foresaw_keeps_its_own_words():
 def test_a_ledger_of_an_older_version_is_brought_up_to_date(tmp_path):
     path = tmp_path / "ledger.db"
     older = sqlite_utils.Database(path)
-    MIGRATIONS.apply(older, stop_before="m002_calls")
+    migrations = sqlite_utils.Migrations("aideon_agents")
+    migrations()(STEPS[0])
+    migrations.apply(older)
     older.close()
     with Ledger(path) as ledger:
         run_id = ledger.start_run(RunStart(workflow="w"))

@@ -19,7 +19,7 @@ import sqlite_utils
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import CallEnd, RunStart
-from aideon_agents.ledger.schema import MIGRATIONS, STEPS
+from aideon_agents.ledger.schema import STEPS
 from aideon_agents.ledger.store import Ledger
 
 FOLDER = Path(__file__).with_name("schemas")
@@ -38,15 +38,15 @@ with Ledger(sys.argv[1]) as ledger:
 
 DIES_HALFWAY = """
 import os, signal, sys
-from aideon_agents.ledger.schema import MIGRATIONS
+from aideon_agents.ledger import schema
 from aideon_agents.ledger.store import Ledger
 
-@MIGRATIONS()
 def m998_dies(db):
     db.execute("PRAGMA cache_size = 1")  # pages reach the disk before anything is committed
     db.execute("CREATE TABLE half_done AS SELECT calls.* FROM calls, runs, runs AS more")
     os.kill(os.getpid(), signal.SIGKILL)
 
+schema.STEPS += (m998_dies,)
 Ledger(sys.argv[1])
 """
 
@@ -91,11 +91,34 @@ def test_the_steps_of_a_stored_ledger_have_not_been_changed_since(name):
     taken = STEP_NAMES[: STEP_NAMES.index(name) + 1]
     stored = sqlite3.connect(f"file:{FOLDER / name}.db?mode=ro&immutable=1", uri=True)
     fresh = sqlite_utils.Database(memory=True)
-    MIGRATIONS.apply(fresh, stop_before=[step for step in STEP_NAMES if step not in taken])
+    migrations = sqlite_utils.Migrations("aideon_agents")  # earlier versions left it to apply them
+    for step in STEPS[: len(taken)]:
+        migrations()(step)
+    migrations.apply(fresh)
     assert steps_taken(FOLDER / f"{name}.db") == taken
     assert shape(stored) == shape(fresh.conn), "released: add a step; else: make its file again"
     stored.close()
     fresh.close()
+
+
+def test_a_new_ledger_has_the_tables_and_indexes_of_the_newest_stored_one(tmp_path):
+    stored = sqlite3.connect(f"file:{FOLDER / STEP_NAMES[-1]}.db?mode=ro&immutable=1", uri=True)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        made = ledger.select("SELECT type, name, tbl_name, sql FROM sqlite_master")
+        assert sorted(tuple(row) for row in made if row[0] in {"table", "index"}) == shape(stored)
+    stored.close()
+
+
+def test_sqlite_utils_finds_every_step_taken_in_a_ledger_of_this_version(tmp_path):
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    migrations = sqlite_utils.Migrations("aideon_agents")
+    for step in STEPS:
+        migrations()(step)
+    found = sqlite_utils.Database(path)
+    assert migrations.pending(found) == []
+    assert [taken.name for taken in migrations.applied(found)] == STEP_NAMES
+    found.close()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -59,7 +59,7 @@ class Address:
             from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - as above
         except ImportError:
             raise LedgerError(MISSING) from None
-        if find_spec("sqlalchemy") is None:
+        if find_spec("psycopg_pool") is None:
             raise LedgerError(MISSING)
         _, separator, rest = url.strip().partition("://")
         if _is_ambiguous(rest):

@@ -2,49 +2,44 @@
 
 Single statements commit by themselves and run side by side. A transaction takes a lock that all
 transactions on the ledger share, so that what is read in it stays true until it ends, as in a file.
-A process that stops in the middle of one loses it after some seconds: all others wait for it.
+The server ends the transaction of a process that stalls in one, because all others wait for it.
 
-The connections of this process to one database, whoever opens a ledger there.
-
-A program may run hundreds of graphs at once, each with its ledger open, and a server has a hundred
-connections for everybody.
+All ledgers that this process opens in one database share its connections: a program may run
+hundreds of graphs at once, each with its ledger open, and a server has a hundred connections in
+all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
+import os
 import re
 import threading
 import time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import psycopg
-import sqlalchemy
 from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
-from sqlalchemy import event, exc
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.pool import QueuePool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
+from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.refusals import explained, unreachable
-from aideon_agents.ledger.schema import bring_up_to_date, table_names
+from aideon_agents.ledger.schema import Step, bring_up_to_date, for_postgres, table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Generator, Mapping
     from typing import LiteralString
 
-    from sqlalchemy import Dialect
-    from sqlalchemy.pool import ConnectionPoolEntry
-
-    Connection: TypeAlias = psycopg.Connection[dict[str, Any]]
     Cursor: TypeAlias = psycopg.Cursor[dict[str, Any]]
 
 
@@ -52,65 +47,77 @@ _OLDEST = 14
 """The oldest version of Postgres that is still maintained."""
 
 _MOST = 4
-"""One for transactions, the others for single statements."""
+"""Connections: one for transactions, the others for single statements."""
 
 _WAITS = 60.0
 """Seconds that a thread waits until one of them is free."""
 
 _UNHEARD = 10.0
-"""Seconds without use after which a connection is tried first: a failover, or a router on the way,
-ends it without a word to this side."""
+"""Seconds without use after which a connection is tried first: a failover, or a router in between,
+ends it without notice to this side."""
 
-_ENCODING = {"client_encoding": "UTF8"}
+_POOL_NAME = "aideon-agents"
 
 
-class Connections:
-    """The connections to one database, as long as somebody uses them."""
+class Connection(psycopg.Connection[dict[str, Any]]):
+    """One connection of the pool."""
+
+    used: float = math.inf
+    """When it was returned to the pool last, on the monotonic clock; infinite: never."""
+
+    def is_usable(self) -> bool:
+        """Whether it can be lent: it was not ended, as far as can be found out quickly."""
+        if is_dead(self):
+            return False
+        if time.monotonic() - self.used <= _UNHEARD:
+            return True
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+class _Pool(ConnectionPool[Connection]):
+    """Connects in a thread of its own, as psycopg_pool does, but reports a failure at once.
+
+    psycopg_pool would log it, try again and let the callers wait until their time is up.
+    """
 
     def __init__(self, address: Address) -> None:
-        self._address = address
-        self._users = 0
-        self.turn = threading.Lock()
-        """Held by the thread that is in a transaction: the others would wait for it on the server,
-        each with a connection."""
-        self.pool = QueuePool(
-            self._made,
-            pool_size=_MOST,
-            max_overflow=0,
+        self._shown = address.shown
+        super().__init__(
+            connection_class=Connection,
+            kwargs={
+                **address.parameters,
+                "client_encoding": "UTF8",
+                "autocommit": True,
+                "row_factory": dict_row,
+            },
+            configure=self._check_server,
+            min_size=0,
+            max_size=_MOST,
             timeout=_WAITS,
-            use_lifo=True,
-            reset_on_return=None,  # no transaction outlives its block
+            reconnect_timeout=0,
+            num_workers=1,
+            open=False,
+            name=_POOL_NAME,
         )
-        event.listen(self.pool, "checkin", _note_use)
-        event.listen(self.pool, "checkout", _refuse_dead)
 
-    @staticmethod
-    def to(address: Address) -> Connections:
-        """The connections to a database, to be let go of later."""
-        with _LOCK:
-            shared = _OPEN.get(address.key) or Connections(address)
-            _OPEN[address.key] = shared
-            shared._users += 1  # noqa: SLF001 - it is one of these
-        return shared
-
-    def let_go(self) -> None:
-        """Use them no more; the last who does ends them."""
-        with _LOCK:
-            self._users -= 1
-            if self._users:
-                return
-            del _OPEN[self._address.key]
-        self.pool.dispose()
-
-    def _made(self) -> Any:
-        shown = self._address.shown
-        parameters: dict[str, Any] = {**self._address.parameters, **_ENCODING}
+    def _connect(self, timeout: float | None = None) -> Connection:
         try:
-            connection = psycopg.Connection[dict[str, Any]].connect(
-                **parameters, autocommit=True, row_factory=dict_row
-            )
-        except psycopg.Error as error:
-            raise unreachable(shown, error) from error
+            return super()._connect(timeout)
+        except (psycopg.Error, LedgerError) as error:
+            is_known = isinstance(error, LedgerError)
+            reason = error if is_known else unreachable(self._shown, error)
+            with self._lock:
+                waiting = list(self._waiting)
+                self._waiting.clear()
+            for client in waiting:
+                client.fail(reason)
+            raise reason from error
+
+    def _check_server(self, connection: Connection) -> None:
         info = connection.info
         encoding = info.parameter_status("server_encoding")
         problem = None
@@ -120,13 +127,89 @@ class Connections:
             problem = f"is in {encoding}: make its database again with ENCODING 'UTF8'"
         if problem:
             connection.close()
-            raise LedgerError(f"the ledger {shown} {problem}")
+            raise LedgerError(f"the ledger {self._shown} {problem}")
         connection.adapters.register_loader("numeric", _Number)
-        return connection
 
 
-_OPEN: dict[object, Connections] = {}
-_LOCK = threading.Lock()
+def _is_of_another_pool(record: logging.LogRecord) -> bool:
+    """Drop the warnings of our pools: what goes wrong is raised, and lost connections are replaced."""
+    args = record.args if isinstance(record.args, tuple) else ()
+    return not any(isinstance(one, Connection) or one == _POOL_NAME for one in args)
+
+
+logging.getLogger("psycopg.pool").addFilter(_is_of_another_pool)
+
+
+class Connections:
+    """The connections to one database, shared by the ledgers that are open in it."""
+
+    _open: ClassVar[dict[object, Connections]] = {}
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _inherited: ClassVar[list[_Pool]] = []
+    """Pools of the process that this one was forked from, which uses their connections: they are
+    kept so that they are never closed here."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._users = 0
+        self.make_pool()
+
+    def make_pool(self) -> None:
+        """Make the pool, not open yet, and the lock that goes with it."""
+        self.turn = threading.Lock()
+        """Held by the thread that is in a transaction: the others would wait for it on the server,
+        each with a connection."""
+        self.pool = _Pool(self._address)
+
+    @classmethod
+    def to(cls, address: Address) -> Connections:
+        """The connections to a database; `release` them once."""
+        with cls._lock:
+            shared = cls._open.get(address.key) or cls(address)
+            cls._open[address.key] = shared
+            shared._users += 1  # noqa: SLF001 - it is one of these
+        return shared
+
+    def release(self) -> None:
+        """Use them no more; the last user closes them."""
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            del self._open[self._address.key]
+        self.pool.close()
+
+    @contextlib.contextmanager
+    def lent(self) -> Generator[Connection]:
+        """One of them, for the length of a block."""
+        self.pool.open()  # which does nothing when it is open
+        try:
+            connection = self.pool.getconn()
+            while not connection.is_usable():
+                connection.close()
+                self.pool.putconn(connection)  # which replaces it
+                connection = self.pool.getconn()
+        except PoolTimeout as error:
+            raise LedgerError(
+                f"the ledger {self._address.shown} is too busy: do less at once"
+            ) from error
+        try:
+            yield connection
+        finally:
+            connection.used = time.monotonic()
+            self.pool.putconn(connection)
+
+    @classmethod
+    def reopen_after_fork(cls) -> None:
+        """Replace what a forked process cannot use: threads are not inherited, locks may be held."""
+        cls._lock = threading.Lock()
+        for shared in cls._open.values():
+            cls._inherited.append(shared.pool)
+            shared.make_pool()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=Connections.reopen_after_fork)
 
 
 class _Number(Loader):
@@ -138,29 +221,8 @@ class _Number(Loader):
         return whole if whole == number else number
 
 
-def _note_use(_: object, record: ConnectionPoolEntry) -> None:
-    record.info["used"] = time.monotonic()
-
-
-def _refuse_dead(
-    connection: psycopg.Connection[Any], record: ConnectionPoolEntry, _: object
-) -> None:
-    """Have another connection made in place of one that was ended."""
-    unheard = time.monotonic() - record.info.get("used", math.inf)
-    if is_dead(connection) or (unheard > _UNHEARD and not _answers(connection)):
-        raise exc.DisconnectionError
-
-
-def _answers(connection: psycopg.Connection[Any]) -> bool:
-    try:
-        connection.execute("SELECT 1")
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
 def is_dead(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
-    """Whether a connection that nobody uses now was ended, as far as can be seen from here.
+    """Whether an idle connection was ended, as far as can be seen from here.
 
     Looking costs next to nothing, where asking the server takes as long as a statement.
     """
@@ -176,13 +238,24 @@ Statement: TypeAlias = "tuple[LiteralString, Mapping[str, object]]"
 """As psycopg takes it."""
 
 FOLDER = Path(".aideon")
-"""Where files beside such a ledger are: those of the people who work here, not the server's."""
+"""Where files beside such a ledger are: on this machine, not on the server."""
 
 KEY = int.from_bytes(b"aideon")
 """The lock that transactions share; other programs in the database use other numbers."""
 
-_DIALECT = cast("Callable[[], Dialect]", PGDialect_psycopg)()
-_LITERAL = re.compile(r"'[^']*'")
+_LIMIT = "SELECT set_config(:name, :value, true)"
+_LOCK = "SELECT pg_advisory_xact_lock(:key)"
+
+# Not to_regclass: in a transaction that has waited it still says what was before.
+_HAS_STEPS = (
+    "SELECT relname FROM pg_catalog.pg_class"
+    " WHERE relname = 'aideon_steps' AND pg_catalog.pg_table_is_visible(oid)"
+)
+_MAKE_STEPS = (
+    'CREATE TABLE aideon_steps (name TEXT COLLATE "C" PRIMARY KEY, taken_at TEXT NOT NULL)'
+)
+_STEPS_TAKEN = "SELECT name FROM aideon_steps ORDER BY taken_at, name"
+_RECORD_STEP = "INSERT INTO aideon_steps (name, taken_at) VALUES (:name, :at)"
 
 
 class PostgresDatabase:
@@ -202,11 +275,8 @@ class PostgresDatabase:
         self._begin: tuple[Statement, ...] = (
             # In any other mode a transaction sees only what was there when it asked for the lock.
             ("BEGIN ISOLATION LEVEL READ COMMITTED", {}),
-            *(
-                ("SELECT set_config(%(name)s, %(value)s, true)", {"name": n, "value": v})
-                for n, v in limits.items()
-            ),
-            ("SELECT pg_advisory_xact_lock(%(key)s)", {"key": KEY}),
+            *((translated(_LIMIT), {"name": n, "value": v}) for n, v in limits.items()),
+            (translated(_LOCK), {"key": KEY}),
         )
         self._own = threading.local()
         self._is_closed = False
@@ -227,7 +297,7 @@ class PostgresDatabase:
     def later(self, sql: str, values: Mapping[str, object]) -> None:
         """Change rows, in a transaction together with what comes next."""
         if own := self._inside():
-            own.waiting.append((_statement(sql), _storable(values)))
+            own.waiting.append((translated(sql), _storable(values)))
         else:
             self.write(sql, values)
 
@@ -249,6 +319,23 @@ class PostgresDatabase:
             finally:
                 self._own.transaction = None
 
+    def steps_taken(self) -> list[str]:
+        """Names of the steps that the ledger has taken, in their order."""
+        if not self.select(_HAS_STEPS, {}):
+            return []
+        return [row["name"] for row in self.select(_STEPS_TAKEN, {})]
+
+    def take_step(self, step: Step) -> None:
+        """Run a step in the open transaction, and record it."""
+        if not self.select(_HAS_STEPS, {}):
+            self.write(_MAKE_STEPS, {})
+        step(self)
+        self.write(_RECORD_STEP, {"name": step.__name__, "at": utc_text(now())})
+
+    def execute(self, sql: str, /) -> None:
+        """Run a statement of a step, which is written for SQLite."""
+        self.write(for_postgres(sql), {})
+
     def check(self) -> None:
         """Read every row, and write one that does not stay."""
         for table in table_names():
@@ -263,10 +350,10 @@ class PostgresDatabase:
             raise _Undone
 
     def close(self) -> None:
-        """Let go of its connections. Rows are safe without it."""
+        """Release its connections. Rows are safe without it."""
         if not self._is_closed:
             self._is_closed = True
-            self._connections.let_go()
+            self._connections.release()
 
     def _inside(self) -> _Transaction | None:
         """The transaction that this thread is in."""
@@ -275,11 +362,11 @@ class PostgresDatabase:
     def _done(self, sql: str, values: Mapping[str, object]) -> Cursor:
         """Run a statement in this thread's transaction, or by itself."""
         own = self._inside()
-        statement = (_statement(sql), _storable(values))
+        statement = (translated(sql), _storable(values))
         if own:
-            with self._told():
+            with self._errors_explained():
                 return own.run(statement)
-        with self._connected() as connection, self._told():
+        with self._connected() as connection, self._errors_explained():
             return connection.execute(*statement)
 
     def _commit(self, own: _Transaction) -> None:
@@ -288,29 +375,21 @@ class PostgresDatabase:
             raise LedgerError(
                 f"the ledger {self.name}: a change was undone, for a part of it failed"
             )
-        with self._told():
+        with self._errors_explained():
             own.run(("COMMIT", {}))
 
     @contextlib.contextmanager
     def _connected(self) -> Generator[Connection]:
         if self._is_closed:
             raise LedgerError(f"the ledger {self.name} was closed: open it again")
-        with self._told():
-            lent = self._connections.pool.connect()
-        try:
-            yield cast("Connection", lent.driver_connection)
-        finally:
-            if cast("Connection", lent.driver_connection).closed:
-                lent.invalidate()
-            lent.close()
+        with self._connections.lent() as connection:
+            yield connection
 
     @contextlib.contextmanager
-    def _told(self) -> Generator[None]:
-        """What goes wrong with a statement is said in one line."""
+    def _errors_explained(self) -> Generator[None]:
+        """Raise what goes wrong with a statement as a LedgerError of one line."""
         try:
             yield
-        except exc.TimeoutError as error:
-            raise LedgerError(f"the ledger {self.name} is too busy: do less at once") from error
         except (psycopg.Error, OverflowError, UnicodeError) as error:
             raise explained(self.name, error) from error
 
@@ -322,17 +401,17 @@ class PostgresDatabase:
 
 
 class _Transaction:
-    """What a thread is in the middle of."""
+    """The transaction of one thread."""
 
     def __init__(self, connection: Connection, begin: list[Statement]) -> None:
         self.connection = connection
         self.waiting = begin
-        """Sent together with whatever comes next: each way to the server and back takes as long
-        as the work that is done there, and everybody else waits meanwhile."""
+        """Sent together with the next statement: each round trip to the server takes as long as the
+        work that is done there, and all other transactions wait meanwhile."""
         self.is_begun = False
 
     def run(self, statement: Statement) -> Cursor:
-        """Send what waits and a statement; gives what the statement gave."""
+        """Send the waiting statements and this one; returns the result of this one."""
         self.is_begun = True
         if not self.waiting:
             return self.connection.execute(*statement)
@@ -342,20 +421,24 @@ class _Transaction:
         self.waiting = []
         cursor.execute(cast("LiteralString", together))
         while cursor.nextset():
-            pass  # the last one's result is asked for
+            pass  # to the result of the last one
         return cursor
 
 
 class _Undone(Exception):  # noqa: N818 - nothing went wrong
-    """Ends a transaction that was only tried."""
+    """Ends a transaction that was only a trial."""
+
+
+_LITERAL = re.compile(r"('[^']*')")
+_PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
 
 
 @functools.lru_cache(maxsize=256)
-def _statement(sql: str) -> LiteralString:
-    """A statement in psycopg's form; its parameters are the names outside its literals."""
-    literal = _LITERAL.sub(lambda found: found[0].replace(":", r"\:"), sql)
-    compiled = sqlalchemy.text(literal).compile(dialect=_DIALECT)
-    return cast("LiteralString", str(compiled))
+def translated(sql: str) -> LiteralString:
+    """A statement in psycopg's form: `:name` becomes `%(name)s`, but not in a literal or a cast."""
+    parts = _LITERAL.split(sql.replace("%", "%%"))
+    parts[::2] = [_PARAMETER.sub(r"%(\1)s", part) for part in parts[::2]]
+    return cast("LiteralString", "".join(parts))
 
 
 def _storable(values: Mapping[str, object]) -> dict[str, object]:

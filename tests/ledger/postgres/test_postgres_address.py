@@ -21,7 +21,7 @@ from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.store import Ledger
 
 Ledger.from_url("sqlite:///ledger.db").close()
-print(sorted({"psycopg", "sqlalchemy"} & set(sys.modules)))
+print(sorted({"psycopg", "psycopg_pool"} & set(sys.modules)))
 """
 
 
@@ -92,7 +92,7 @@ def test_an_address_names_a_server_or_it_does_not(url, on_a_server):
     assert names_a_server(url) is on_a_server
 
 
-@pytest.mark.parametrize("library", ["psycopg", "sqlalchemy"])
+@pytest.mark.parametrize("library", ["psycopg", "psycopg_pool"])
 def test_without_the_extra_the_pip_line_is_said(monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(LedgerError, match=r"pip install 'aideon-agents\[postgres\]'"):

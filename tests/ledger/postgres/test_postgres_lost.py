@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -40,6 +41,23 @@ except LedgerError as error:
     print(error, flush=True)
 print(database.write("UPDATE runs SET thread = 'alive'", {}), flush=True)
 database.close()
+"""
+
+FORKS = """
+import os, sys
+from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.store import Ledger
+
+with Ledger.from_url(sys.argv[1]) as ledger:
+    ledger.start_run(RunStart(workflow="before"))
+    child = os.fork()
+    if child == 0:
+        ledger.start_run(RunStart(workflow="child"))
+        ledger.close()
+        os._exit(0)
+    _, code = os.waitpid(child, 0)
+    ledger.start_run(RunStart(workflow="after"))
+    print(code, sorted(run.workflow for run in ledger.runs()))
 """
 
 
@@ -170,15 +188,18 @@ def test_a_transaction_that_was_spoilt_does_not_end_as_if_it_counted(server_ledg
 
 
 def test_a_server_that_is_stopped_is_said_at_once_and_used_again_when_it_is_back(
-    postgres_of_its_own,
+    postgres_of_its_own, caplog
 ):
     server = postgres_of_its_own
     with Ledger.from_url(server.url()) as ledger:
         run_id = ledger.start_run(RunStart(workflow="w"))
         server.stop()
+        began = time.monotonic()
         for _ in range(2):
             with pytest.raises(LedgerError, match="cannot be reached: start its server"):
                 ledger.finish_run(run_id, "completed")
+        assert time.monotonic() - began < 1
+        assert caplog.records == []
         server.start()
         assert ledger.find_run(run_id).status == "running"
         assert ledger.finish_run(run_id, "completed")
@@ -211,6 +232,17 @@ def test_many_ledgers_of_one_process_share_a_few_connections(postgres, postgres_
         assert int(postgres.execute(used)[0].split()[1]) <= 4
         assert len(ledgers[0].runs()) == 120
     assert postgres.execute(used) == ["SELECT 0"], "they end with the last ledger"
+
+
+def test_a_forked_process_has_connections_of_its_own_and_leaves_its_parents_alone(postgres_url):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, postgres_url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("0 ['after', 'before', 'child']\n", "")
 
 
 def test_a_session_that_keeps_to_older_rows_by_default_reads_the_newest_in_a_transaction(

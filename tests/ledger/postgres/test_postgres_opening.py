@@ -16,7 +16,7 @@ from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
 from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import RunStart
-from aideon_agents.ledger.schema import STEPS, table_names
+from aideon_agents.ledger.schema import STEPS, for_postgres, table_names
 from aideon_agents.ledger.store import Ledger
 
 SECRET = "Tr0ub4dor"
@@ -245,16 +245,16 @@ def make_older(url, taken):
     """A ledger as it was when there were only so many steps."""
     import psycopg
 
-    from aideon_agents.ledger import schema
-
     class Older:
-        def __init__(self, connection):
-            self.write = lambda sql, _: connection.execute(sql)
+        def execute(self, sql):
+            connection.execute(for_postgres(sql))
 
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(schema._MAKE)
+        connection.execute(
+            'CREATE TABLE aideon_steps (name TEXT COLLATE "C" PRIMARY KEY, taken_at TEXT NOT NULL)'
+        )
         for step in STEPS[:taken]:
-            step(schema._InPostgres(Older(connection)))
+            step(Older())
             connection.execute("INSERT INTO aideon_steps VALUES (%s, 'before')", [step.__name__])
 
 
