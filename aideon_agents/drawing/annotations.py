@@ -1,9 +1,7 @@
-"""What a caller knows of a graph beyond its shape: figures, badges, the way that was taken.
+"""What a drawing shows beside a graph's shape: figures, badges, the edges that were taken.
 
-A drawing shows them beside the nodes without knowing what they mean: a run's costs and a batch's
-medians are drawn the same way.
-
-A graph in words: what a screen reader says of a picture, and what a tooltip shows.
+A drawing shows them without knowing what they mean, so a run's costs and a batch's medians are
+drawn by the same code. `Teller` describes a graph in words for screen readers and tooltips.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ Emphasis = Literal["strong", "plain", "faint"]
 
 @dataclass(frozen=True)
 class Badge:
-    """A word or two on a node."""
+    """A short word on a node, such as `failed`."""
 
     text: str
     tone: Tone = "quiet"
@@ -31,60 +29,60 @@ class Badge:
 
 @dataclass(frozen=True)
 class Note:
-    """What is said of one node or group."""
+    """What is shown about one node or group."""
 
     subtitle: str | None = None
-    """Stands where the role would; None: the role does."""
+    """Replaces the role below the name; None: the role is shown."""
     figures: tuple[str, ...] = ()
-    """At most three, in a row; the first stands out."""
+    """At most three, in a row; the first is emphasized."""
     share: float | None = None
-    """Of the whole, 0 to 1, drawn as a bar; None: unknown, no bar."""
+    """The part of the whole, 0 to 1, drawn as a bar; None: unknown, no bar."""
     badges: tuple[Badge, ...] = ()
     emphasis: Emphasis = "plain"
-    """`faint` for what was not run."""
+    """`faint` for what did not run."""
     foot: str = ""
-    """A line below the figures, in small print."""
+    """A line in small print below the figures."""
 
 
-Way: TypeAlias = tuple[str, str]
-"""From one node's id to another's."""
+EdgeKey: TypeAlias = tuple[str, str]
+"""An edge as (source id, target id)."""
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """What is said of a whole graph."""
+    """What is shown about a whole graph."""
 
     title: str | None = None
-    """Stands where the graph's name would; None: the name does."""
+    """Replaces the graph's name; None: the name is shown."""
     caption: str = ""
-    """A line for the whole, totals say."""
+    """A line for the whole graph, such as its totals."""
     notes: Mapping[str, Note] = field(default_factory=dict[str, Note])
-    """By the id of a node or group."""
-    taken: Collection[Way] | None = None
-    """The edges that were taken: the others are drawn faintly. None: nothing is known of that."""
-    unknown: Collection[Way] = ()
-    """Edges beside them that may have been taken: they are drawn as without a run."""
+    """Notes by the id of a node or group."""
+    taken: Collection[EdgeKey] | None = None
+    """The edges that were taken; all others are drawn faintly. None: this is unknown."""
+    unknown: Collection[EdgeKey] = ()
+    """Edges that may have been taken. They are drawn as in a graph without a run."""
 
     @property
     def has_figures(self) -> bool:
-        """Whether any node has figures: then all leave room for them, so that rows stay even."""
+        """Whether any node has figures: then all leave room for them, so that rows align."""
         return any(note.figures for note in self.notes.values())
 
     @property
     def has_feet(self) -> bool:
-        """Whether any node has a line below its figures: then all leave room for it."""
+        """Whether any node has a foot line: then every node leaves room for it."""
         return any(note.foot for note in self.notes.values())
 
 
-def taken_legs(
-    legs: Iterable[Edge], taken: Collection[Way], ends: Collection[str] = ()
-) -> set[Way]:
-    """Which legs the edges that were taken pass over."""
+def taken_segments(
+    legs: Iterable[Edge], taken: Collection[EdgeKey], ends: Collection[str] = ()
+) -> set[EdgeKey]:
+    """The segments that the taken edges run along."""
     onward: dict[str, list[str]] = {}
-    for leg in legs:
-        onward.setdefault(leg.source, []).append(leg.target)
-    nodes = {*ends, *(end for way in taken for end in way)}
-    found: set[Way] = set()
+    for segment in legs:
+        onward.setdefault(segment.source, []).append(segment.target)
+    nodes = {*ends, *(end for edge_key in taken for end in edge_key)}
+    found: set[EdgeKey] = set()
     for source, target in taken:
         before = _reached(source, onward, nodes)
         if target in before:
@@ -93,7 +91,7 @@ def taken_legs(
 
 
 def _reached(source: str, onward: Mapping[str, list[str]], nodes: set[str]) -> dict[str, set[str]]:
-    """What a node leads to without passing another node, and from where each is reached."""
+    """The nodes reachable without passing another node, each with its predecessors."""
     before: dict[str, set[str]] = {}
     ahead = [source]
     while ahead:
@@ -105,8 +103,8 @@ def _reached(source: str, onward: Mapping[str, list[str]], nodes: set[str]) -> d
     return before
 
 
-def _back(source: str, target: str, before: Mapping[str, set[str]]) -> set[Way]:
-    found: set[Way] = set()
+def _back(source: str, target: str, before: Mapping[str, set[str]]) -> set[EdgeKey]:
+    found: set[EdgeKey] = set()
     ahead = [target]
     while ahead:
         here = ahead.pop()
@@ -122,8 +120,8 @@ _MOST = 40
 """Nodes that a description names; the picture itself names all."""
 
 
-class Teller:
-    """Puts a graph into words."""
+class Describer:
+    """Describes a graph in words."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
@@ -132,27 +130,27 @@ class Teller:
         self._names |= {group.exit: f"end of {group.label}" for group in topology.groups}
 
     def whole(self) -> str:
-        """What there is to see, and where each node leads."""
+        """Describe the whole graph: its size, and where each node leads."""
         inner = [node for node in self._topology.nodes if node.kind not in {"start", "end"}]
         groups = len(self._topology.groups)
         counted = f"{_counted(len(inner), 'node')}"
         if groups:
             counted += f" in {_counted(groups, 'group')}"
-        ways = [
+        edge_keys = [
             f"{node.label} leads to {targets}"
             for node in self._topology.nodes[:_MOST]
             if (targets := self._targets(node))
         ]
-        return f"A workflow of {counted}. {'; '.join(ways)}."
+        return f"A workflow of {counted}. {'; '.join(edge_keys)}."
 
     def node(self, node: Node, note: Note) -> str:
-        """A node, its kind, and what is said of it."""
+        """Describe a node: its kind and its note."""
         kind = "" if node.kind in {node.label, "start", "end"} else node.kind
-        said = [node.label, kind, note.subtitle or "", *note.figures, note.foot]
-        return ", ".join(filter(None, [*said, *(badge.text for badge in note.badges)]))
+        text_parts = [node.label, kind, note.subtitle or "", *note.figures, note.foot]
+        return ", ".join(filter(None, [*text_parts, *(badge.text for badge in note.badges)]))
 
-    def way(self, source: str, target: str, conditions: Sequence[str]) -> str:
-        """A line from one end to the other."""
+    def edge(self, source: str, target: str, conditions: Sequence[str]) -> str:
+        """Describe a line between two nodes."""
         when = f", if {' or '.join(conditions)}" if conditions else ""
         return f"{self._names[source]} leads to {self._names[target]}{when}"
 

@@ -1,13 +1,11 @@
-"""What stands in a node's box and in a group's title, and how much room it takes.
+"""The text in a node's box and in a group's title, and the room that it needs.
 
 Long names are cut here, once, so that the layout and every renderer agree on what is shown. The
-full name stays with the card: it becomes the tooltip.
+card keeps the full name for the tooltip.
 
-How much room text takes, and what is left of it when there is too little.
-
-A picture is opened on machines with other fonts than the one it was made on, so a width is an upper
-bound: for ASCII that of the widest among DejaVu Sans, Liberation Sans (as wide as Arial), Noto
-Sans, Roboto and Inter in bold, for other characters that of their kind.
+Text widths are upper bounds, because a picture is opened on machines with other fonts than the one
+it was made on. For ASCII the bound is the widest of DejaVu Sans, Liberation Sans (as wide as
+Arial), Noto Sans, Roboto and Inter in bold; for other characters it is a bound for their kind.
 """
 
 from __future__ import annotations
@@ -210,8 +208,8 @@ def card(node: Node, annotations: Annotations) -> Card:
         taken = _even(width(node.label, NAME_SIZE) + 2 * _END_INSET)
         return Card(node, node.label, "", note, (), taken, _END_HEIGHT)
     name = fitted(node.label, NAME_SIZE, ROOM) or " "
-    said = node.kind if note.subtitle is None else note.subtitle
-    subtitle = "" if said == node.label else fitted(said, SMALL_SIZE, ROOM)
+    text_parts = node.kind if note.subtitle is None else note.subtitle
+    subtitle = "" if text_parts == node.label else fitted(text_parts, SMALL_SIZE, ROOM)
     badges = tuple(_badges(note.badges))
     first = width(name, NAME_SIZE) + sum(GAP + room for _, room in badges)
     inside = ICON + GAP + max(first, width(subtitle, SMALL_SIZE))
@@ -235,8 +233,8 @@ def card(node: Node, annotations: Annotations) -> Card:
 def title(group: Group, annotations: Annotations) -> Title:
     """Measure a group's title."""
     note = annotations.notes.get(group.id, Note())
-    said = [*note.figures, *(badge.text for badge in note.badges)]
-    caption = fitted(" · ".join(said), SMALL_SIZE, _CAPTION_ROOM)
+    text_parts = [*note.figures, *(badge.text for badge in note.badges)]
+    caption = fitted(" · ".join(text_parts), SMALL_SIZE, _CAPTION_ROOM)
     name = fitted(group.label, TITLE_SIZE, _TITLE_ROOM) or " "
     taken = width(name, TITLE_SIZE) + (GAP + width(caption, SMALL_SIZE) if caption else 0)
     return Title(group, name, caption, note.emphasis, _even(taken))

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from langgraph.graph import END, START
 
-from aideon_agents.drawing.annotations import Way
-from aideon_agents.drawing.standing import Standing
-from aideon_agents.drawing.ways import Found, Seen, Ways
+from aideon_agents.drawing.annotations import EdgeKey
+from aideon_agents.drawing.locations import Locations
+from aideon_agents.drawing.taken_edges import Found, Seen, TakenEdges
 from aideon_agents.graphs.topology import Topology
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.rows import RunStatus
@@ -207,9 +207,9 @@ class RunFigures:
     """Of all calls, those included that stand nowhere in the graph."""
     nodes: Mapping[str, NodeFigures]
     """By the id of a node or a group. A node without an entry left no trace."""
-    taken: Mapping[Way, int]
+    taken: Mapping[EdgeKey, int]
     """The edges that are known to have been taken, and in how many runs."""
-    unknown: frozenset[Way]
+    unknown: frozenset[EdgeKey]
     """The edges that may have been taken. Those in neither were not."""
 
 
@@ -236,16 +236,16 @@ class _Reading:
     ) -> None:
         self._topology = topology
         self._paths = {one.id: one.path for one in (*topology.nodes, *topology.groups)}
-        self._standing = Standing(topology)
-        self._ways = Ways(topology)
+        self._locations = Locations(topology)
+        self._taken_edges = TakenEdges(topology)
         self._waiting = waiting
         self._given = given
         self._runs: list[RunTrace] = []
         self._whole = Tally()
         self._tallies: dict[str, Tally] = {}
         self._idle = Counter[str]()
-        self._taken = Counter["Way"]()
-        self._not_taken = Counter["Way"]()
+        self._taken = Counter["EdgeKey"]()
+        self._not_taken = Counter["EdgeKey"]()
 
     def add(self, run: RunTrace) -> None:
         """Add one run."""
@@ -253,9 +253,9 @@ class _Reading:
         by_place: dict[str, list[CallTrace]] = {}
         order: list[str] = []
         for call in run.calls:
-            around = self._standing.of(call.node_path)
+            around = self._locations.of(call.node_path)
             # A call inside somebody else's agent belongs to none of the nodes in it.
-            order += [place for place in around[:1] if place in self._ways.into]
+            order += [place for place in around[:1] if place in self._taken_edges.into]
             for place in around:
                 by_place.setdefault(place, []).append(call)
         if run.calls:
@@ -266,8 +266,8 @@ class _Reading:
             tally.badges.update(badges(calls, run.status))
         nodes = {place: by_place[place] for place in order}
         found = self._found(run, order, nodes)
-        self._taken.update(way for way, taken in found.verdicts.items() if taken)
-        self._not_taken.update(way for way, taken in found.verdicts.items() if not taken)
+        self._taken.update(edge_key for edge_key, taken in found.verdicts.items() if taken)
+        self._not_taken.update(edge_key for edge_key, taken in found.verdicts.items() if not taken)
         self._idle.update(found.idle)
         if run.status == "waiting":
             self._mark("waiting", self._asking(run))
@@ -279,18 +279,18 @@ class _Reading:
     ) -> Found:
         """The way of a run; one that a budget stopped got as far as those that might not ask."""
         seen = self._seen(run, order, nodes)
-        found = self._ways.of(seen)
+        found = self._taken_edges.of(seen)
         if run.stop_reason != "budget":
             return found
         refused = self._refused(found, seen, nodes)
         self._mark("over_budget", refused)
-        return self._ways.of(replace(seen, also=seen.also | refused))
+        return self._taken_edges.of(replace(seen, also=seen.also | refused))
 
     def _seen(
         self, run: RunTrace, order: Sequence[str], nodes: Mapping[str, Sequence[CallTrace]]
     ) -> Seen:
         paths = {*self._given, *run.given}
-        exact = {path: self._standing.of(path)[:1] for path in paths}
+        exact = {path: self._locations.of(path)[:1] for path in paths}
         also = {one for path, place in exact.items() for one in place if self._paths[one] == path}
         return Seen(
             order=tuple(order),
@@ -301,7 +301,7 @@ class _Reading:
 
     def _asking(self, run: RunTrace) -> set[str]:
         paths = self._waiting.get(run.run_id, ())
-        return {around[0] for path in paths if (around := self._standing.of(path))}
+        return {around[0] for path in paths if (around := self._locations.of(path))}
 
     def _refused(
         self, found: Found, seen: Seen, nodes: Mapping[str, Sequence[CallTrace]]
@@ -309,8 +309,8 @@ class _Reading:
         """The nodes that were reached and might not ask, or not once more."""
         reached = {
             target
-            for (source, target), certain in self._ways.certain.items()
-            if certain and target in found.idle and target in self._ways.agents
+            for (source, target), certain in self._taken_edges.certain.items()
+            if certain and target in found.idle and target in self._taken_edges.agents
             if (source == START or source in nodes) and source not in seen.unanswered
         }
         return seen.unanswered | reached
@@ -320,12 +320,14 @@ class _Reading:
         last = [
             one
             for one in nodes
-            if not any(found.verdicts.get(way) is not False for way in self._ways.out[one])
+            if not any(
+                found.verdicts.get(edge_key) is not False for edge_key in self._taken_edges.out[one]
+            )
         ]
         return set(last) if len(last) == 1 else set()
 
     def _mark(self, word: BadgeWord, places: Iterable[str]) -> None:
-        for place in {around for one in places for around in self._standing.around(one)}:
+        for place in {around for one in places for around in self._locations.around(one)}:
             self._tally(place).badges[word] += 1
 
     def _tally(self, place: str) -> Tally:
@@ -335,7 +337,7 @@ class _Reading:
         """What it all comes to."""
         runs = self._runs
         ended = [run.duration_ms for run in runs if run.duration_ms is not None]
-        taken = self._taken if runs else Counter["Way"]()
+        taken = self._taken if runs else Counter["EdgeKey"]()
         for place in self._never_ran():
             if not self._tally(place).badges:
                 self._tally(place).badges["not_run"] = len(runs)
@@ -355,9 +357,9 @@ class _Reading:
             },
             taken=taken,
             unknown=frozenset(
-                way
-                for way in self._ways.certain
-                if way not in taken and self._not_taken[way] < len(runs)
+                edge_key
+                for edge_key in self._taken_edges.certain
+                if edge_key not in taken and self._not_taken[edge_key] < len(runs)
             ),
         )
 
@@ -366,9 +368,9 @@ class _Reading:
         nodes = [node.id for node in self._topology.nodes]
         idle = {one for one in nodes if self._idle[one] == len(self._runs) > 0} - {END}
         alive = {
-            around for one in nodes if one not in idle for around in self._standing.around(one)
+            around for one in nodes if one not in idle for around in self._locations.around(one)
         }
-        return {around for one in idle for around in self._standing.around(one)} - alive
+        return {around for one in idle for around in self._locations.around(one)} - alive
 
 
 def _figures(path: str, tally: Tally, total: int) -> NodeFigures:

@@ -1,13 +1,12 @@
-"""One level of a graph as a flow: what follows what, where it turns back, where branches meet.
+"""One level of a graph as a flow: the order of its items, its back edges, and where branches join.
 
-A level is the inside of a group, or the whole graph. Its items are the nodes and groups that stand
-in it directly; an edge that goes deeper counts for the group it goes into, one that comes from or
-leads to the outside for `ENTRY` or `EXIT`.
+A level is the inside of a group, or the whole graph. Its items are the nodes and groups directly in
+it. An edge that goes deeper counts for the group that it enters; an edge from or to the outside
+counts for `ENTRY` or `EXIT`.
 
-An order that grows edge by edge and refuses the edge that would close a circle.
-
-Pearce and Kelly, "A Dynamic Topological Sort Algorithm for Directed Acyclic Graphs", 2006: only
-what lies between the two ends of a new edge is looked at, so a thousand nodes take no time.
+`Order` is an incremental topological sort that rejects an edge which would close a cycle (Pearce
+and Kelly, "A Dynamic Topological Sort Algorithm for Directed Acyclic Graphs", 2006). It only visits
+what lies between the two ends of a new edge, so a thousand nodes take no noticeable time.
 """
 
 from __future__ import annotations
@@ -105,14 +104,14 @@ def cut(topology: Topology) -> dict[str | None, Level]:
     found |= {group.id: {ENTRY: {}} for group in topology.groups}
     for one, parent in parents.items():
         found[parent][one] = {}
-    for leg in topology.legs:
+    for segment in topology.legs:
         # A leg out of a start, or into an end, lies within that group; any other beside it.
-        is_inner = leg.source in inside and inside[leg.source][0] == ENTRY
-        is_inner_end = leg.target in inside and inside[leg.target][0] == EXIT
-        source = ENTRY if is_inner else outside.get(leg.source, leg.source)
-        target = EXIT if is_inner_end else outside.get(leg.target, leg.target)
-        level = inside[leg.source][1] if is_inner else parents[source]
-        found[level][source].setdefault(target, []).append(leg)
+        is_inner = segment.source in inside and inside[segment.source][0] == ENTRY
+        is_inner_end = segment.target in inside and inside[segment.target][0] == EXIT
+        source = ENTRY if is_inner else outside.get(segment.source, segment.source)
+        target = EXIT if is_inner_end else outside.get(segment.target, segment.target)
+        level = inside[segment.source][1] if is_inner else parents[source]
+        found[level][source].setdefault(target, []).append(segment)
     return found
 
 

@@ -1,7 +1,7 @@
-"""Groups closed again: a graph's plain model, drawn with fewer levels than were read.
+"""Groups folded: a graph's plain model, drawn with fewer levels than were read.
 
-A run keeps the model of its graph and not the graph, so `--depth` has to be done on the model. The
-result is the one that reading the graph to that depth gives.
+A run keeps the model of its graph, not the graph, so `--depth` works on the model. The result
+equals that of reading the graph to that depth.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def folded(topology: Topology, depth: int | None) -> Topology:
 
 
 def holders(topology: Topology, drawn: Topology) -> dict[str, str]:
-    """Where each node of a graph stands in a drawing that has some of its groups closed."""
+    """The node or folded group that shows each node of a graph in a drawing."""
     parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
     shown = {node.id for node in drawn.nodes}
     found: dict[str, str] = {}
@@ -54,11 +54,13 @@ def with_closed(topology: Topology, closed: Collection[str]) -> Topology:
         inside[group.entry] = inside[group.exit] = inside[group.id]
     legs = [
         replace(
-            leg, source=inside[leg.source] or leg.source, target=inside[leg.target] or leg.target
+            segment,
+            source=inside[segment.source] or segment.source,
+            target=inside[segment.target] or segment.target,
         )
-        for leg in topology.legs
-        # Ways out of a closed group begin at its exit, all others that begin in it end in it.
-        if (group := inside[leg.source]) is None or leg.source == groups[group].exit
+        for segment in topology.legs
+        # Edges out of a folded group begin at its exit; all others that begin in it end in it.
+        if (group := inside[segment.source]) is None or segment.source == groups[group].exit
     ]
     kept = tuple(group for group in topology.groups if inside[group.id] is None)
     passages = [end for group in kept for end in (group.entry, group.exit)]
@@ -68,7 +70,7 @@ def with_closed(topology: Topology, closed: Collection[str]) -> Topology:
 
 
 def _outermost(one: str, parents: Mapping[str, str | None], closed: Collection[str]) -> str | None:
-    """The outermost closed group that something stands in, or is."""
+    """The outermost folded group that holds a node or group, or is it."""
     found: str | None = None
     current: str | None = one
     while current is not None:

@@ -1,10 +1,9 @@
 """A whole graph laid out, level by level: the inside of a group before the group itself.
 
-One level of a graph, arranged: its items in columns, lines between them, ways back below.
-
-A group that is open is one item here, whose inside has been arranged before; lines lead to its left
-side and from its right one. So every level is a small flat graph, frames never overlap, and what
-happens inside a group moves nothing outside.
+In one level, items are placed in columns with lines between them and back edges below. An open
+group is one item here, whose inside has been arranged before: lines lead to its left side and leave
+from its right side. So every level is a small flat graph, frames never overlap, and what happens
+inside a group moves nothing outside.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from langgraph.graph import END
 
 from aideon_agents.drawing import ranks
 from aideon_agents.drawing.annotations import Annotations
+from aideon_agents.drawing.back_edges import BESIDE, BackLines, Spot, back_lines, beside
 from aideon_agents.drawing.cards import Card, card, fitted, title, width
 from aideon_agents.drawing.flow import ENTRY, EXIT, Flow, cut
-from aideon_agents.drawing.lanes import BESIDE, Lane, Spot, beside, lanes
 from aideon_agents.drawing.picture import Box, Frame, Line, Picture, Point, Shapes, moved, together
 from aideon_agents.drawing.stacks import Climb, Columns, Item, Stacks, forward, spaced, stacked
 from aideon_agents.graphs.topology import Topology
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
 
 ROWS_APART = 60
-"""Pixels from the lowest of a row to the highest of the next."""
+"""Pixels between the lowest point of a row and the highest of the next."""
 _TURN = 40
-"""Pixels that the line to the next row needs after a row."""
+"""Pixels below a row for the line that leads to the next row."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Arranged:
     bottom: float
     entry: float
     exit: float
-    """The heights at which lines come in on the left and go out on the right."""
+    """The heights at which lines enter on the left and leave on the right."""
 
 
 def arranged(
@@ -59,16 +58,16 @@ def arranged(
     turned = _turned(level, columns, spots)
     right = max(width, _right(columns, spots, turned))
     if ENTRY in level.numbers and EXIT not in level.numbers:
-        right += _TURN  # nothing leads out of this group, and it has a right side all the same
+        right += _TURN  # nothing leaves this group, but it still has a right side
     if EXIT in level.numbers:
         at = level.numbers[EXIT]
         spots[at] = replace(spots[at], left=right, right=right, rim=right, edge=right)
     shifts, bottoms = _rows(columns, spots, turned)
     spots = [_lowered(spot, shifts[columns.rows[spot.column]]) for spot in spots]
-    back = [moved(line, 0, shifts[row]) for row, lane in turned for line in lane.lines]
+    back = [moved(line, 0, shifts[row]) for row, back_lines in turned for line in back_lines.lines]
     lines = [
-        forward(way, [spots[at] for at in chain], columns, bottoms)
-        for way, chain in level.ranked.chains
+        forward(link, [spots[at] for at in chain], columns, bottoms)
+        for link, chain in level.ranked.chains
     ]
     numbers = level.numbers
     return Arranged(
@@ -96,15 +95,15 @@ def _columns(level: Stacks, width: int) -> Columns:
     extra = Counter({column: BESIDE * lines for column, lines in turning.items()})
     spans = [
         (
-            places[way.target] - (not level.free[way.target]),
-            places[way.source] + (not level.free[way.source]),
+            places[link.target] - (not level.free[link.target]),
+            places[link.source] + (not level.free[link.source]),
         )
-        for way in level.ranked.back
+        for link in level.ranked.back
     ]
     columns = spaced(widths, climbs, extra, spans)
     lacks = width - columns.right(len(widths) - 1)
     if lacks > 0 and len(widths) > 1 and columns.rows[-1] == 0:
-        # What a long title needs is shared by both sides.
+        # both sides share the room that a long title needs
         extra += Counter({0: lacks // 2})
         extra += Counter({len(widths) - 2: lacks - lacks // 2})
         columns = spaced(widths, climbs, extra, spans)
@@ -137,39 +136,43 @@ def _spot(level: Stacks, number: int, columns: Columns) -> Spot:
     )
 
 
-def _right(columns: Columns, spots: Iterable[Spot], turned: Iterable[tuple[int, Lane]]) -> float:
-    """Where a level ends: behind whatever stands there, turns there or leads to the next row."""
+def _right(
+    columns: Columns, spots: Iterable[Spot], turned: Iterable[tuple[int, BackLines]]
+) -> float:
+    """Where a level ends: after its items, its back edges and the line to the next row."""
     ends = [
         spot.edge + (_TURN if columns.rows[spot.column] != columns.rows[-1] else 0)
         for spot in spots
     ]
-    bends = [x for _, lane in turned for line in lane.lines for x, _ in line.points]
+    bends = [x for _, back_lines in turned for line in back_lines.lines for x, _ in line.points]
     return max(ends + bends)
 
 
-def _turned(level: Stacks, columns: Columns, spots: list[Spot]) -> list[tuple[int, Lane]]:
-    """The lanes of each row."""
+def _turned(level: Stacks, columns: Columns, spots: list[Spot]) -> list[tuple[int, BackLines]]:
+    """The back edges of each row."""
     items = {item: spots[number] for item, number in level.numbers.items()}
-    found: list[tuple[int, Lane]] = []
+    found: list[tuple[int, BackLines]] = []
     for row in range(columns.rows[-1] + 1):
-        ways = [way for way in level.ranked.back if columns.rows[items[way.target].column] == row]
-        if ways:
-            standing = [spot for spot in spots if columns.rows[spot.column] == row]
-            found += [(row, lane) for lane in lanes(ways, items, standing, level.free)]
+        links = [
+            link for link in level.ranked.back if columns.rows[items[link.target].column] == row
+        ]
+        if links:
+            in_row = [spot for spot in spots if columns.rows[spot.column] == row]
+            found += [(row, lines) for lines in back_lines(links, items, in_row, level.free)]
     return found
 
 
 def _rows(
-    columns: Columns, spots: list[Spot], turned: list[tuple[int, Lane]]
+    columns: Columns, spots: list[Spot], turned: list[tuple[int, BackLines]]
 ) -> tuple[list[float], list[float]]:
-    """How much lower than first thought each row stands, and where it then ends."""
+    """How far each row moves down from its first position, and where it then ends."""
     shifts: list[float] = []
     bottoms: list[float] = []
     for row in range(columns.rows[-1] + 1):
-        standing = [spot for spot in spots if columns.rows[spot.column] == row]
-        top = min(spot.top for spot in standing)
-        bottom = max(spot.bottom for spot in standing)
-        bottom = max([bottom, *(lane.bottom for at, lane in turned if at == row)])
+        in_row = [spot for spot in spots if columns.rows[spot.column] == row]
+        top = min(spot.top for spot in in_row)
+        bottom = max(spot.bottom for spot in in_row)
+        bottom = max([bottom, *(back_lines.bottom for at, back_lines in turned if at == row)])
         shifts.append(bottoms[-1] + ROWS_APART - top if bottoms else 0)
         bottoms.append(bottom + shifts[-1])
     return shifts, bottoms
@@ -193,11 +196,11 @@ HEADER = 60
 """Pixels above the graph, for its name."""
 
 TITLE_STRIP = 38
-"""Pixels above what stands in a group, for its title."""
+"""Pixels above the items of a group, for its title."""
 TITLE_LEFT = 16
 TITLE_DOWN = 19
 _BELOW = 20
-"""Pixels below what stands in a group."""
+"""Pixels below the items of a group."""
 _HEADING_ROOM = 1100
 _CAPTION_SIZE = 14
 _CAPTION_ROOM = 720
@@ -206,14 +209,14 @@ _LEAST = 320
 
 def laid_out(topology: Topology, annotations: Annotations | None = None) -> Picture:
     """Lay a graph out."""
-    said = annotations or Annotations()
-    whole = _Layout(topology, said)
+    notes_on = annotations or Annotations()
+    whole = _Layout(topology, notes_on)
     shapes = whole.inside(whole.levels[None])
     left = min([0.0, *(x for line in shapes.lines for x, _ in line.points)])
     top = whole.levels[None].top
     right, bottom = whole.levels[None].right, whole.levels[None].bottom
-    heading = fitted(said.title or topology.name, HEADING_SIZE, _HEADING_ROOM)
-    caption = fitted(said.caption, _CAPTION_SIZE, _CAPTION_ROOM)
+    heading = fitted(notes_on.title or topology.name, HEADING_SIZE, _HEADING_ROOM)
+    caption = fitted(notes_on.caption, _CAPTION_SIZE, _CAPTION_ROOM)
     words = width(heading, HEADING_SIZE) + width(caption, _CAPTION_SIZE) + MARGIN
     return Picture(
         title=heading,
@@ -225,7 +228,7 @@ def laid_out(topology: Topology, annotations: Annotations | None = None) -> Pict
 
 
 def _ordered(shapes: Shapes, topology: Topology) -> Shapes:
-    """Nodes and groups in the order of the graph: the one in which they are read aloud."""
+    """Nodes and groups in the order of the graph, which is the order for screen readers."""
     order = {one.id: index for index, one in enumerate((*topology.nodes, *topology.groups))}
     return replace(
         shapes,
@@ -235,7 +238,7 @@ def _ordered(shapes: Shapes, topology: Topology) -> Shapes:
 
 
 class _Layout:
-    """The levels of one graph, each arranged, and what stands in them."""
+    """The levels of one graph, each arranged, and their items."""
 
     def __init__(self, topology: Topology, annotations: Annotations) -> None:
         self._cards = {node.id: card(node, annotations) for node in topology.nodes}
@@ -253,7 +256,7 @@ class _Layout:
         self.levels[None] = arranged(Flow(flows[None]), self._items, ends=[END])
 
     def inside(self, level: Arranged) -> Shapes:
-        """Everything in a level, where the level has put it."""
+        """Everything in a level, moved to where the level is."""
         return together(self._parts(level))
 
     def _parts(self, level: Arranged) -> Iterator[Shapes]:
@@ -293,7 +296,7 @@ def _frame(level: Arranged) -> Item:
 
 def _meetings(topology: Topology) -> Mapping[str, tuple[bool, bool]]:
     """For each group, whether lines meet where they enter it, and where they leave it."""
-    pairs = {(leg.source, leg.target) for leg in topology.legs}
+    pairs = {(segment.source, segment.target) for segment in topology.legs}
     ends = Counter(end for pair in pairs for end in pair)
     simple = 2
     return {

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from aideon_agents.drawing.annotations import Annotations, Note, taken_legs
+from aideon_agents.drawing.annotations import Annotations, Note, taken_segments
 from aideon_agents.drawing.cards import fitted
 from aideon_agents.drawing.themes import LIGHT
 from aideon_agents.graphs.topology import Edge, Kind, Node, Topology, without
@@ -45,27 +45,27 @@ GROUNDS: dict[Kind, str] = {
 """The roles' colours, as pale as paper."""
 
 MOST_EDGES, MOST_CHARACTERS = 500, 50_000
-"""What Mermaid draws unless whoever shows it has said otherwise, as GitHub has not."""
+"""Mermaid's default limits, which GitHub keeps."""
 
 HARMLESS = re.compile(r"[A-Za-z0-9 ,/?]|[^\x00-\x7f]|(?<=\d)\.(?=\d)|(?<=[^\W_])[-_](?=[^\W_])")
-"""What may stand in a label as it is: `0.8` and `my_node`, but not `1. item` or `_stressed_`."""
+"""What a label may hold unescaped: `0.8` and `my_node`, but not `1. item` or `_stressed_`."""
 
 SIZE, ROOM = 16, 640
-"""Of Mermaid's letters, and of a label, in pixels: what is longer is cut."""
+"""The widths of Mermaid's letters and of a label, in pixels; longer text is cut."""
 
 ID_LENGTH = 40
-"""Characters of a name that an id takes over; a number keeps ids apart beyond that."""
+"""Characters of a name that an id keeps; a number makes ids unique."""
 
 
 def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
     """Draw a graph as Mermaid source."""
     meetings, edges = _meetings(topology)
     short = ids(topology)
-    said = annotations or Annotations()
-    name = " · ".join(filter(None, [said.title or topology.name, said.caption]))
+    notes_on = annotations or Annotations()
+    name = " · ".join(filter(None, [notes_on.title or topology.name, notes_on.caption]))
     lines = ["---", f"title: {json.dumps(name, ensure_ascii=False)}", "---"]
     lines.append("flowchart TD")
-    lines += _Inside(topology, short, said).lines(None, "  ")
+    lines += _Inside(topology, short, notes_on).lines(None, "  ")
     lines += [f"  {_edge(edge, short)}" for edge in edges]
     kinds = {node.id: node.kind for node in topology.nodes}
     for kind, colours in _colours().items():
@@ -77,13 +77,13 @@ def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
     if meetings:
         lines.append(f"  classDef is_meeting fill:{LIGHT.line},stroke:{LIGHT.line}")
         lines.append(f"  class {','.join(short[one] for one in meetings)} is_meeting")
-    lines += _marks(topology, short, said)
-    lines += _way(topology, edges, said)
+    lines += _marks(topology, short, notes_on)
+    lines += _taken(topology, edges, notes_on)
     return "\n".join(lines) + "\n"
 
 
 def ids(topology: Topology) -> dict[str, str]:
-    """What nodes, groups and the points where lines meet are called in the source."""
+    """The ids of nodes, groups and junctions in the source."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     drawn = [one.id for one in (*topology.groups, *topology.nodes)]
@@ -98,7 +98,7 @@ def ids(topology: Topology) -> dict[str, str]:
 
 
 def too_much(source: str) -> str | None:
-    """What keeps a drawing from being shown."""
+    """Raise an error when Mermaid would refuse to show a drawing."""
     edges = len(re.findall(r"^ +n_\w+ (?:-->|-\.->)", source, re.MULTILINE))
     if edges <= MOST_EDGES and len(source) <= MOST_CHARACTERS:
         return None
@@ -123,7 +123,7 @@ def _meetings(topology: Topology) -> tuple[list[str], list[Edge]]:
 
 
 def _colours() -> dict[Kind, str]:
-    """Of each kind: its role's on an outline, around a ground that dark text stands on."""
+    """A style per kind: the role's colour on the outline, a light ground for dark text."""
     return {
         kind: f"fill:{LIGHT.ink},stroke:{LIGHT.ink},color:{LIGHT.ground}"
         if kind in {"start", "end"}
@@ -133,7 +133,7 @@ def _colours() -> dict[Kind, str]:
 
 
 class _Inside:
-    """What stands in the levels of a graph."""
+    """Draw the items in the levels of a graph."""
 
     def __init__(self, topology: Topology, ids: dict[str, str], annotations: Annotations) -> None:
         self._topology = topology
@@ -164,7 +164,7 @@ class _Inside:
         return f'{self._ids[node.id]}{before}"{"<br/>".join(rows)}"{after}'
 
     def _said(self, one: str) -> Iterator[str]:
-        """What is said of a node or group, a row each."""
+        """The note of a node or group, one row each."""
         note = self._notes.get(one, Note())
         badges = ", ".join(badge.text for badge in note.badges)
         for row in (" · ".join(note.figures), note.foot, note.subtitle, badges):
@@ -172,8 +172,8 @@ class _Inside:
                 yield _escaped(row)
 
 
-def _marks(topology: Topology, ids: dict[str, str], said: Annotations) -> Iterator[str]:
-    """The looks of nodes that were not run, or that something happened to."""
+def _marks(topology: Topology, ids: dict[str, str], notes_on: Annotations) -> Iterator[str]:
+    """The styles of nodes that did not run, or that have a badge."""
     for look, colours in (
         ("faint", "opacity:0.6,stroke-dasharray:4 3"),
         ("bad", f"stroke:{LIGHT.tones['bad'][1]},stroke-width:3px"),
@@ -181,7 +181,7 @@ def _marks(topology: Topology, ids: dict[str, str], said: Annotations) -> Iterat
         members = [
             ids[node.id]
             for node in topology.nodes
-            if (note := said.notes.get(node.id))
+            if (note := notes_on.notes.get(node.id))
             and (note.emphasis == look or any(badge.tone == look for badge in note.badges))
         ]
         if members:
@@ -189,18 +189,22 @@ def _marks(topology: Topology, ids: dict[str, str], said: Annotations) -> Iterat
             yield f"  class {','.join(members)} is_{look}"
 
 
-def _way(topology: Topology, edges: list[Edge], said: Annotations) -> Iterator[str]:
-    """The way that was taken stands out, and what was not taken stands back."""
-    if said.taken is None:
+def _taken(topology: Topology, edges: list[Edge], notes_on: Annotations) -> Iterator[str]:
+    """Emphasize the edges that were taken and fade the others."""
+    if notes_on.taken is None:
         return
     ends = {node.id for node in topology.nodes}
-    taken = taken_legs(edges, said.taken, ends)
-    known = taken | taken_legs(edges, said.unknown, ends)
-    ways = [(edge.source, edge.target) for edge in edges]
-    # Of several conditions on one way nobody knows which it was.
-    times = Counter(ways)
-    strong = [str(index) for index, way in enumerate(ways) if way in taken and times[way] == 1]
-    idle = [str(index) for index, way in enumerate(ways) if way not in known]
+    taken = taken_segments(edges, notes_on.taken, ends)
+    known = taken | taken_segments(edges, notes_on.unknown, ends)
+    edge_keys = [(edge.source, edge.target) for edge in edges]
+    # of several conditions on one edge it is unknown which one held
+    times = Counter(edge_keys)
+    strong = [
+        str(index)
+        for index, edge_key in enumerate(edge_keys)
+        if edge_key in taken and times[edge_key] == 1
+    ]
+    idle = [str(index) for index, edge_key in enumerate(edge_keys) if edge_key not in known]
     if strong:
         yield f"  linkStyle {','.join(strong)} stroke-width:3px"
     if idle:

@@ -1,11 +1,8 @@
-"""What a notebook shows of a graph: the picture where it can be drawn, else Mermaid, and text.
+"""What a notebook shows: a graph's picture, and a run's result with its costs.
 
-A notebook takes what it can show best. In a terminal that is the text.
-
-What a notebook shows of a run's result: its graph with what each node cost, and a table of that.
-
-The graph and the calls are read from the ledger when somebody looks, so a run that nobody looks at
-pays nothing for it. Where they cannot be read any more, the result's own figures are the table.
+Where a picture cannot be drawn, Mermaid is shown; in a terminal, text. The graph and the calls of a
+result are read from the ledger when a notebook shows it, so a run that is not shown costs nothing
+more. Where they can no longer be read, the table has the result's own figures.
 """
 
 from __future__ import annotations
@@ -32,12 +29,12 @@ if TYPE_CHECKING:
 
 
 def graph_shown(graph: AnyGraph) -> dict[str, str]:
-    """What there is to see of a compiled graph."""
+    """What a notebook shows of a compiled graph, by MIME type."""
     return shown(read(graph))
 
 
 def shown(topology: Topology, annotations: Annotations | None = None) -> dict[str, str]:
-    """What there is to see of a graph."""
+    """What a notebook shows of a graph, by MIME type."""
     plain = text(topology, annotations)
     try:
         drawn = svg(topology, annotations)
@@ -52,11 +49,11 @@ _COLUMNS = ("node", "model", "calls", "in", "out", "cost")
 _TABLE = 'style="border-collapse:collapse;font-variant-numeric:tabular-nums;margin:8px 0"'
 _CELL = "padding:2px 12px 2px 0;text-align:{}"
 _FIGURES = 4
-"""Columns from the right that hold figures."""
+"""The number of columns from the right that hold figures."""
 
 
 def run_shown(result: Any) -> dict[str, str]:
-    """What there is to see of a run."""
+    """What a notebook shows of a run's result, by MIME type."""
     drawn = _drawn(result)
     outline = drawn.get("text/plain", "").rstrip()
     picture = drawn.get("text/html") or (f"<pre>{escape(outline)}</pre>" if outline else "")
@@ -69,10 +66,10 @@ def run_shown(result: Any) -> dict[str, str]:
 
 
 def _drawn(result: Any) -> dict[str, str]:
-    """The graph with its figures; empty where the ledger does not tell."""
+    """The graph with its figures; empty where the ledger cannot be read."""
     kept = result.kept_in
     if kept is None or (isinstance(kept, Path) and not kept.exists()):
-        return {}  # opening it would make it
+        return {}  # opening it would create it
     try:
         with _opened(kept) as ledger:
             topology = topology_in(ledger.find_run(result.run_id).graph)

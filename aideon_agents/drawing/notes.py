@@ -1,10 +1,7 @@
-"""A run's figures as what is said of its graph: on the cards, on the groups, above the picture.
+"""A run's figures as annotations of its graph and as JSON.
 
-Money, tokens and times in as few characters as a card has room for.
-
-A graph and what its runs spent as JSON: the plain model, each part with what is known of it.
-
-Money is an exact decimal string and what is unknown is null, as in every document of the project.
+Amounts, tokens and times are formatted here in as few characters as a card has room for. In JSON,
+money is an exact decimal string and unknown values are null.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args
 
-from aideon_agents.drawing.annotations import Annotations, Badge, Note, Tone, Way
+from aideon_agents.drawing.annotations import Annotations, Badge, EdgeKey, Note, Tone
 from aideon_agents.drawing.figures import BadgeWord, NodeFigures, RunFigures
 from aideon_agents.drawing.folding import holders
 from aideon_agents.graphs.topology import Topology, one_line
@@ -30,19 +27,19 @@ _SECOND, _MINUTE, _HOUR = 1_000, 60_000, 3_600_000
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:
-    """An amount."""
+    """Format an amount of US dollars."""
     if usd is None:
         return "?"
     return _dollars(usd) if complete else f">= {_dollars(usd)}"
 
 
 def tokens(count: int) -> str:
-    """A number of tokens."""
+    """Format a number of tokens."""
     return f"{count:,} tok" if count < _MILLION else f"{count / _MILLION:,.1f}M tok"
 
 
 def time(milliseconds: int | None) -> str:
-    """A time."""
+    """Format a duration."""
     if milliseconds is None:
         return ""
     if milliseconds < _MINUTE:
@@ -53,12 +50,12 @@ def time(milliseconds: int | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share."""
+    """Format a share as a percentage."""
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")  # noqa: PLR2004
 
 
 def counted(count: int, name: str) -> str:
-    """A number of things."""
+    """Format a count with its noun."""
     return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
@@ -94,7 +91,7 @@ _MOST_MODELS = 2
 def annotated(
     figures: RunFigures, topology: Topology, drawn: Topology, *, name: str | None = None
 ) -> Annotations:
-    """Say of a graph what its runs spent, and which way they took."""
+    """Annotate a graph with what its runs cost and which edges they took."""
     taken, unknown = _ways(figures, topology, drawn)
     ends = {node.id for node in drawn.nodes}
     return Annotations(
@@ -110,17 +107,17 @@ def annotated(
 
 def _ways(
     figures: RunFigures, topology: Topology, drawn: Topology
-) -> tuple[frozenset[Way], frozenset[Way]]:
+) -> tuple[frozenset[EdgeKey], frozenset[EdgeKey]]:
     """The drawn edges that were taken, and those that may have been."""
     place = holders(topology, drawn)
 
-    def shown(ways: Iterable[Way]) -> frozenset[Way]:
-        ends = ((source, target, place[source], place[target]) for source, target in ways)
+    def shown(edge_keys: Iterable[EdgeKey]) -> frozenset[EdgeKey]:
+        ends = ((source, target, place[source], place[target]) for source, target in edge_keys)
         return frozenset((out, into) for a, b, out, into in ends if out != into or a == b)
 
     taken = shown(figures.taken)
     known = {node.id for node in topology.nodes}
-    # What leads from a closed group to itself cannot be told from what leads on inside it.
+    # an edge from a folded group to itself looks like an edge within the group
     loops = {
         (edge.source, edge.target)
         for edge in drawn.edges
@@ -137,7 +134,7 @@ def _note(node: NodeFigures, figures: RunFigures, *, is_node: bool) -> Note:
         return Note(badges=badges, emphasis="faint" if is_idle else "plain")
     spent, used = money(node.usd, complete=node.complete), _used(node)
     took = _took(node.duration_ms, figures)
-    if not is_node:  # what happened inside is said there
+    if not is_node:  # the group's inside shows it
         share = "" if node.share is None else percent(node.share)
         return Note(figures=tuple(filter(None, (spent, share, used, "" if several else took))))
     return Note(
@@ -150,13 +147,13 @@ def _note(node: NodeFigures, figures: RunFigures, *, is_node: bool) -> Note:
 
 
 def _used(node: NodeFigures) -> str:
-    """Its tokens; where nothing is known of its cost, nobody reported any either."""
+    """A node's tokens; when nothing is known of its cost, no usage was reported either."""
     count = node.input_tokens + node.output_tokens
     return tokens(count) if count or node.usd is not None else "? tok"
 
 
 def _models(node: NodeFigures) -> str:
-    """The model that answered, after those that it stepped in for."""
+    """The model that answered, after those that it replaced."""
     names = [_short(model) for model in node.models]
     if len(names) > _MOST_MODELS:
         return f"{len(names)} models"
@@ -166,7 +163,7 @@ def _models(node: NodeFigures) -> str:
 
 
 def _short(model: str) -> str:
-    """A model without provider and owner. What it is called, its provider said."""
+    """A model's name without its provider and owner."""
     return one_line(model.partition(":")[2].rpartition("/")[2])
 
 
@@ -189,10 +186,10 @@ def _badges(node: NodeFigures, *, several: bool) -> Iterator[Badge]:
 
 
 def _title(figures: RunFigures, name: str | None) -> str:
-    """What ran, and how it ended where it did not just complete."""
+    """The status of what ran, and where it ended unless it completed."""
     parts = [one_line(name or figures.workflow)]
     if figures.rehearsed:
-        # A rehearsal can be made again and comes out the same, so its id says nothing.
+        # a rehearsal can be repeated with the same result, so its id is not shown
         parts.append("rehearsed")
     elif len(figures.run_ids) == 1 and name is None:
         parts.append(f"run {figures.run_ids[0]}")
@@ -212,17 +209,17 @@ def _ended(figures: RunFigures) -> Iterator[str]:
 def _caption(figures: RunFigures) -> str:
     whole = figures.totals
     paid = "would have cost" if figures.rehearsed else "total"
-    said = [
+    text_parts = [
         f"{paid} {money(whole.usd, complete=whole.complete)}" if whole.calls else "no call",
         _used(whole) if whole.calls else "",
         f"median {money(whole.median_usd)} a run" if len(figures.run_ids) > 1 else "",
         _took(figures.duration_ms, figures),
     ]
-    return " · ".join(filter(None, said))
+    return " · ".join(filter(None, text_parts))
 
 
 def _took(milliseconds: int | None, figures: RunFigures) -> str:
-    """A time; a rehearsal waits for nobody, so its times say nothing."""
+    """Format a duration; a rehearsal calls no model, so its times mean nothing."""
     if figures.rehearsed or milliseconds is None:
         return ""
     return ("median " if len(figures.run_ids) > 1 else "") + time(milliseconds)
@@ -234,14 +231,14 @@ _SHARE_PLACES = 6
 def spent_document(
     figures: RunFigures, drawn: Topology, annotations: Annotations
 ) -> dict[str, Any]:
-    """The plain model of a drawn graph, with what runs spent on it."""
+    """The plain model of a drawn graph, with what runs cost on it."""
     known = annotations.taken or ()
     times = Counter((edge.source, edge.target) for edge in drawn.edges)
 
-    def taken(way: Way) -> bool | None:
-        if way in annotations.unknown or (way in known and times[way] > 1):
+    def taken(edge_key: EdgeKey) -> bool | None:
+        if edge_key in annotations.unknown or (edge_key in known and times[edge_key] > 1):
             return None
-        return way in known
+        return edge_key in known
 
     def parts(some: Any) -> list[dict[str, Any]]:
         return [{**vars(one), "figures": _figures(figures.nodes.get(one.id))} for one in some]
@@ -253,7 +250,7 @@ def spent_document(
         "edges": [
             {**vars(edge), "taken": taken((edge.source, edge.target))} for edge in drawn.edges
         ],
-        "legs": [dataclasses.asdict(leg) for leg in drawn.legs],
+        "legs": [dataclasses.asdict(segment) for segment in drawn.legs],
         "run": {
             "title": annotations.title,
             "run_ids": list(figures.run_ids),

@@ -1,9 +1,8 @@
-"""A graph laid out: where every box, frame, line and label stands, in pixels from the top left.
+"""A graph laid out: the position of every box, frame, line and label, in pixels from the top left.
 
-Between the layout and the renderers, so that what is true of a picture (nothing overlaps, every
-edge is there) can be asked of it before it is SVG.
-
-The conditions of a way as they are written on it: one below the other, in one rounded box.
+It lies between the layout and the renderers, so that a test can check a picture (nothing overlaps,
+every edge is there) before it is SVG. The conditions of an edge are written on it, one below the
+other, in one rounded box.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Pill:
-    """The conditions of a line, on it."""
+    """The conditions of a line, written on it."""
 
     texts: tuple[str, ...]
-    """As they fit, one below the other."""
+    """The lines of text after cutting, one below the other."""
     x: float
     y: float
     width: float
@@ -56,31 +55,31 @@ class Pill:
 
 @dataclass(frozen=True)
 class Line:
-    """One way, or several that share both ends."""
+    """One edge, or several that share both ends."""
 
     source: str
     target: str
     conditions: tuple[str, ...]
-    """In full, None of them left out."""
+    """The full conditions, also those that were cut off."""
     conditional: bool
     points: tuple[Point, ...]
-    """Joined by straight lines where they share a coordinate, by S-curves elsewhere."""
+    """Points, joined by straight lines where they share a coordinate and by S-curves elsewhere."""
     pill: Pill | None = None
     ends_in_arrow: bool = True
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Whatever is drawn. Frames stand behind what comes after them."""
+    """All shapes. Frames come before what is drawn over them."""
 
     boxes: tuple[Box, ...] = ()
     frames: tuple[Frame, ...] = ()
     lines: tuple[Line, ...] = ()
     dots: tuple[Point, ...] = ()
-    """Where lines meet on the edge of a group."""
+    """Points where lines meet on the edge of a group."""
 
     def moved(self, x: float, y: float) -> Shapes:
-        """The same elsewhere."""
+        """Move all shapes."""
         return Shapes(
             tuple(replace(one, x=one.x + x, y=one.y + y) for one in self.boxes),
             tuple(replace(one, x=one.x + x, y=one.y + y) for one in self.frames),
@@ -101,7 +100,7 @@ class Picture:
 
 
 def together(parts: Iterable[Shapes]) -> Shapes:
-    """Several pictures' shapes as one's."""
+    """Join the shapes of several pictures."""
     whole = list(parts)
     return Shapes(
         tuple(one for part in whole for one in part.boxes),
@@ -112,7 +111,7 @@ def together(parts: Iterable[Shapes]) -> Shapes:
 
 
 def moved(line: Line, x: float, y: float) -> Line:
-    """A line elsewhere."""
+    """Move a line."""
     pill = line.pill and replace(line.pill, x=line.pill.x + x, y=line.pill.y + y)
     return replace(line, points=tuple((at + x, down + y) for at, down in line.points), pill=pill)
 

@@ -1,14 +1,13 @@
-"""One level of a graph in columns: what stands in which, and where a long line passes through.
+"""One level of a graph in columns: the items of each column, and where long lines pass through it.
 
-Every way is cut into pieces that lead from one column to the next. Where it passes a column it has
-a stop there, as nodes and labels have, so that all of them get room of their own and no line runs
-across a box or a label.
+Every edge is cut into pieces that lead from one column to the next. Where an edge passes a column
+it has a stop there, like nodes and labels, so that each of them gets its own room and no line
+crosses a box or a label.
 
-Graphviz, asked for one thing: in which order, and how high, the stops of a level stand.
-
-That is what its `dot` is best at: few crossings, straight lines, what belongs together in the
-middle. Columns, lines and looks are ours. Graphviz comes inside the wheel of pygraphviz, so no
-program needs to be installed; it knows no threads, so one at a time.
+Graphviz `dot` decides one thing: the order and height of the stops. It is best at few crossings,
+straight lines and keeping related items in the middle. Columns, lines and looks are ours. Graphviz
+comes inside the wheel of pygraphviz, so no program has to be installed. It is not thread-safe, so
+one call runs at a time.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Way:
-    """Everything that leads straight from one item to another."""
+class Link:
+    """All edges that lead directly from one item to another."""
 
     source: str
     target: str
@@ -35,7 +34,7 @@ class Way:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What is written on it, each once; nothing when it is always taken."""
+        """The conditions on it, each once; empty when it is always taken."""
         labels = [edge.label for edge in self.edges]
         return () if None in labels else tuple(dict.fromkeys(label for label in labels if label))
 
@@ -47,11 +46,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Stop:
-    """What a column holds: an item, the label of a way, or the way alone as it passes."""
+    """One entry of a column: an item, the label of an edge, or an edge that passes."""
 
     column: int
     item: str | None = None
-    labels: Way | None = None
+    labels: Link | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,10 @@ class Ranked:
     """A level in columns."""
 
     stops: list[Stop]
-    chains: list[tuple[Way, list[int]]]
-    """Each way with the stops that it leads through, those of its ends included."""
-    back: list[Way]
-    """What turns back."""
+    chains: list[tuple[Link, list[int]]]
+    """Each edge with the stops that it passes, including those of its ends."""
+    back: list[Link]
+    """The back edges."""
 
     @property
     def columns(self) -> int:
@@ -72,43 +71,43 @@ class Ranked:
 
 def ranked(flow: Flow, *, ends: Collection[str] = ()) -> Ranked:
     """Put a level into columns."""
-    ways = {item: _ways(flow.forward, item) for item in flow.found}
-    columns = _columns(flow, ways, ends)
+    links = {item: _ways(flow.forward, item) for item in flow.found}
+    columns = _columns(flow, links, ends)
     stops = [Stop(columns[item], item) for item in flow.found]
     if EXIT in columns:
         stops.append(Stop(columns[EXIT], EXIT))
     numbers = {stop.item: number for number, stop in enumerate(stops)}
-    chains: list[tuple[Way, list[int]]] = []
+    chains: list[tuple[Link, list[int]]] = []
     shared: dict[tuple[int, str, bool], int] = {}
-    for way in (way for some in ways.values() for way in some):
+    for link in (link for some in links.values() for link in some):
         passed: list[int] = []
-        for column in range(columns[way.source] + 1, columns[way.target]):
-            if way.conditions and not passed:
+        for column in range(columns[link.source] + 1, columns[link.target]):
+            if link.conditions and not passed:
                 passed.append(len(stops))
-                stops.append(Stop(column, labels=way))
+                stops.append(Stop(column, labels=link))
                 continue
-            # What ends in the same item runs together from where it can.
-            key = (column, way.target, way.conditional)
+            # edges to the same item share a line from where they can
+            key = (column, link.target, link.conditional)
             if key not in shared:
                 shared[key] = len(stops)
                 stops.append(Stop(column))
             passed.append(shared[key])
-        chains.append((way, [numbers[way.source], *passed, numbers[way.target]]))
-    back = [way for item in flow.found for way in _ways(flow.back, item)]
+        chains.append((link, [numbers[link.source], *passed, numbers[link.target]]))
+    back = [link for item in flow.found for link in _ways(flow.back, item)]
     return Ranked(stops, chains, back)
 
 
-def _ways(level: dict[str, dict[str, list[Edge]]], item: str) -> list[Way]:
-    return [Way(item, target, tuple(edges)) for target, edges in level[item].items()]
+def _ways(level: dict[str, dict[str, list[Edge]]], item: str) -> list[Link]:
+    return [Link(item, target, tuple(edges)) for target, edges in level[item].items()]
 
 
-def _columns(flow: Flow, ways: dict[str, list[Way]], ends: Collection[str]) -> dict[str, int]:
+def _columns(flow: Flow, links: dict[str, list[Link]], ends: Collection[str]) -> dict[str, int]:
     columns = dict.fromkeys(flow.order, 0)
     for item in flow.order:
-        # Labels stand in a column of their own; a branch without one keeps abreast of the others.
-        step = 2 if any(way.conditions for way in ways[item]) else 1
-        for way in ways[item]:
-            columns[way.target] = max(columns.get(way.target, 0), columns[item] + step)
+        # labels have their own column; a branch without a label stays level with the others
+        step = 2 if any(link.conditions for link in links[item]) else 1
+        for link in links[item]:
+            columns[link.target] = max(columns.get(link.target, 0), columns[item] + step)
     for end in (*ends, EXIT):
         if end in columns:
             others = (column for item, column in columns.items() if item != end)
@@ -119,32 +118,32 @@ def _columns(flow: Flow, ways: dict[str, list[Way]], ends: Collection[str]) -> d
 _ONE_AT_A_TIME = threading.Lock()
 
 APART = 14
-"""Pixels between two stops; who wants more asks for a greater height."""
+"""Pixels between two stops; a stop that needs more has a greater height."""
 
 
 @dataclass(frozen=True)
 class Tall:
-    """A stop, as high as it is."""
+    """A stop with its height."""
 
     height: int
     entry: int
-    """Where lines come in, from the top."""
+    """Where lines enter, in pixels from the top."""
     exit: int
-    """Where lines go out, from the top."""
+    """Where lines leave, in pixels from the top."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A line from one stop to one in the next column, by their numbers."""
+    """A line from a stop to one in the next column, by their numbers."""
 
     source: int
     target: int
     weight: int
-    """How much it counts that it is straight."""
+    """The weight of keeping it straight."""
 
 
 def tops(stops: Sequence[Tall], pieces: Iterable[Piece]) -> list[int]:
-    """Arrange stops."""
+    """Ask Graphviz for the order and height of stops."""
     try:
         from pygraphviz import AGraph  # noqa: PLC0415 - an optional dependency
     except ImportError:
@@ -161,7 +160,7 @@ def tops(stops: Sequence[Tall], pieces: Iterable[Piece]) -> list[int]:
 
 
 def missing_extra() -> UserError:
-    """What to say where a library that pictures need is not installed."""
+    """The error for a missing library that pictures need."""
     return UserError("a picture needs an extra: pip install 'aideon-agents[draw]'")
 
 
@@ -182,7 +181,7 @@ def _source(stops: Sequence[Tall], pieces: Iterable[Piece]) -> Iterable[str]:
 
 
 def _port(stop: Tall) -> str:
-    """The name of the port that lines go out of: that of the other one where they are one."""
+    """The port that lines leave from: the entry port where both are the same."""
     return "i" if stop.exit == stop.entry else "o"
 
 

@@ -1,17 +1,11 @@
-"""One level of a graph with its heights known: what stands in each column, and how high.
+"""One level of a graph with its heights: the items in each column and their positions.
 
-The breadth comes later (`arrangement`): how far apart columns are depends on how steeply lines lead
-from one to the next.
+The widths come later, because the distance between columns depends on how steeply lines climb
+between them. A level wider than a page is broken into rows like text, where a single line continues
+and nothing turns back: a picture of 300 steps in one row would be unreadable.
 
-The columns of a level from left to right, and in rows where they would grow too wide.
-
-A workflow of 300 steps in one line is a picture that nobody can look at. So a level that is wider
-than a page is broken like text, where a single line leads on and nothing turns back.
-
-Lines that lead on: level through the columns, climbing between them, and down to the next row.
-
-A line climbs only between columns, where nothing stands, and passes a column at a height that was
-kept free for it. That is what keeps lines off boxes and labels.
+Lines run level through columns, climb between them, and lead down to the next row. A line passes a
+column only at a height that was kept free for it, which keeps lines off boxes and labels.
 """
 
 from __future__ import annotations
@@ -23,38 +17,38 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from aideon_agents.drawing import ranks
+from aideon_agents.drawing.back_edges import STRIP, Spot, room_below
 from aideon_agents.drawing.flow import Flow
-from aideon_agents.drawing.lanes import STRIP, Spot, room_below
 from aideon_agents.drawing.picture import Line, Point, written
-from aideon_agents.drawing.ranks import Ranked, Stop, Way, ranked
+from aideon_agents.drawing.ranks import Link, Ranked, Stop, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 
 _LABEL_ROUND = 8
-"""Kept free above and below a label, both together."""
+"""Pixels kept free above and below a label, together."""
 _THIN = 2
 """The height of a line that passes a column."""
 _HALF = ranks.APART // 2
 _STRAIGHT, _DIRECT, _BENT = 8, 2, 1
-"""How much it counts that a piece is straight: where it must be, where it joins others on a line
-that passes nothing, and where it joins others."""
+"""The weights of keeping a piece straight: where it must be, where it joins others on a line that
+passes nothing, and where it joins others."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A node or an arranged group, as its level sees it. All in pixels."""
+    """A node or an arranged group, as its level sees it. All values are pixels."""
 
     width: int
     height: int
     entry: int
-    """Where lines come in, from the top."""
+    """Where lines enter, from the top."""
     exit: int
-    """Where lines go out, from the top."""
+    """Where lines leave, from the top."""
     is_group: bool = False
     stretches: bool = False
-    """Whether it is made as wide as the others in its column."""
+    """Whether it gets the width of the others in its column."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Stacks:
     """Of each stop."""
     talls: list[ranks.Tall]
     tops: list[int]
-    """Of each stop, with half of what is kept free around it."""
+    """Of each stop, including half of the room kept free around it."""
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -80,7 +74,7 @@ class Stacks:
 
     @cached_property
     def free(self) -> dict[str, bool]:
-        """For each item, whether nothing but lines stands below it in its column."""
+        """For each item, whether only lines are below it in its column."""
         lowest: dict[int, int] = {}
         for stop, top in zip(self.ranked.stops, self.tops, strict=True):
             if stop.item is not None or stop.labels is not None:
@@ -93,7 +87,7 @@ class Stacks:
 
     @cached_property
     def stretched(self) -> dict[int, int]:
-        """For each column, the width of the items in it that are made equally wide."""
+        """For each column, the common width of its items."""
         widest: dict[int, int] = {}
         for stop, width in zip(self.ranked.stops, self.widths, strict=True):
             item = self.items.get(stop.item) if stop.item is not None else None
@@ -107,16 +101,16 @@ class Stacks:
         return dict.fromkeys(pair for _, chain in self.ranked.chains for pair in pairwise(chain))
 
     def entry(self, stop: int) -> int:
-        """The height at which lines come into a stop."""
+        """The height at which lines enter a stop."""
         return self.tops[stop] + self.talls[stop].entry
 
     def exit(self, stop: int) -> int:
-        """The height at which lines go out of a stop."""
+        """The height at which lines leave a stop."""
         return self.tops[stop] + self.talls[stop].exit
 
 
 def stacked(flow: Flow, items: Mapping[str, Item], ends: Collection[str] = ()) -> Stacks:
-    """Find out what stands in which column, and how high."""
+    """Place items in columns and give them heights."""
     level = ranked(flow, ends=ends)
     measured = [_measured(stop, items, level.back) for stop in level.stops]
     talls = [tall for _, tall in measured]
@@ -124,8 +118,10 @@ def stacked(flow: Flow, items: Mapping[str, Item], ends: Collection[str] = ()) -
     return Stacks(level, items, [width for width, _ in measured], talls, tops)
 
 
-def _measured(stop: Stop, items: Mapping[str, Item], back: Sequence[Way]) -> tuple[int, ranks.Tall]:
-    """The width of a stop, and its height with what is kept free around it."""
+def _measured(
+    stop: Stop, items: Mapping[str, Item], back: Sequence[Link]
+) -> tuple[int, ranks.Tall]:
+    """The width of a stop, and its height with the room kept free around it."""
     if stop.labels is not None:
         label = written(stop.labels.conditions)
         height = label.height + _LABEL_ROUND
@@ -133,15 +129,15 @@ def _measured(stop: Stop, items: Mapping[str, Item], back: Sequence[Way]) -> tup
     if stop.item is None or stop.item not in items:
         return 0, ranks.Tall(_THIN, _THIN // 2, _THIN // 2)
     item = items[stop.item]
-    here = [way for way in back if stop.item in {way.source, way.target}]
+    here = [link for link in back if stop.item in {link.source, link.target}]
     width = max(item.width, room_below(stop.item, here))
-    strip = STRIP if any(way.source == way.target for way in here) else 0
+    strip = STRIP if any(link.source == link.target for link in here) else 0
     height = item.height + ranks.APART + strip
     return width, ranks.Tall(height, item.entry + _HALF, item.exit + _HALF)
 
 
 def _pieces(level: Ranked) -> Iterator[ranks.Piece]:
-    """The pieces of all lines. A line bends where it parts from others or joins them, if it must."""
+    """The pieces of all lines. A line bends where it leaves or joins others, if it must."""
     pairs = dict.fromkeys(pair for _, chain in level.chains for pair in pairwise(chain))
     begin = Counter(source for source, _ in pairs)
     end = Counter(target for _, target in pairs)
@@ -155,16 +151,16 @@ def _pieces(level: Ranked) -> Iterator[ranks.Piece]:
 
 
 PAGE = 1680
-"""Pixels that a row may be wide, where there is a place to break it."""
+"""The greatest width of a row in pixels, where the row can be broken."""
 
 INDENT = 44
-"""Of the rows after the first, for the line that leads into them."""
+"""Pixels before the later rows, for the line that leads into them."""
 
 _LEAST = 0.3
-"""Of the row that is aimed at: no row is begun or left for less."""
+"""The smallest part of the intended width that a row may have."""
 
 _NEAR, _FAR = 26, 84
-"""Pixels between two columns, where lines run straight and where they climb."""
+"""Pixels between two columns: where lines run straight, and where they climb."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +168,7 @@ class Climb:
     """A piece of a line from one column to the next."""
 
     column: int
-    """The one on the left."""
+    """The column on its left."""
     height: int
     """How far up or down it leads, in pixels."""
 
@@ -185,7 +181,7 @@ class Columns:
     """The left edge of each, in pixels."""
     widths: list[int]
     rows: list[int]
-    """The row that each stands in, from 0."""
+    """The row of each column, from 0."""
 
     def right(self, column: int) -> int:
         """The right edge of a column."""
@@ -217,7 +213,7 @@ def spaced(
 
 
 def _chosen(widths: Sequence[int], gaps: Sequence[int], cuts: Sequence[int]) -> Iterable[int]:
-    """Where to begin a new row: so that none is too wide and all are about as wide."""
+    """Where to begin a new row, so that no row is too wide and all have about the same width."""
     ends = [0]
     for width, gap in zip(widths, gaps, strict=True):
         ends.append(ends[-1] + width + gap)
@@ -260,8 +256,8 @@ _STUB = 10
 """Pixels of a line that are straight before an arrow."""
 
 
-def forward(way: Way, stops: Sequence[Spot], columns: Columns, bottoms: Sequence[float]) -> Line:
-    """Draw a way from one item to one after it."""
+def forward(link: Link, stops: Sequence[Spot], columns: Columns, bottoms: Sequence[float]) -> Line:
+    """Draw an edge from one item to a later one."""
     points: list[Point] = [(stops[0].right, stops[0].exit)]
     for source, target in pairwise(stops):
         if columns.rows[source.column] == columns.rows[target.column]:
@@ -275,10 +271,10 @@ def forward(way: Way, stops: Sequence[Spot], columns: Columns, bottoms: Sequence
     pill = None
     if labelled:
         middle = (labelled.rim + labelled.edge) / 2
-        pill = written(way.conditions).at(middle, labelled.entry)
-    first = way.edges[0]
+        pill = written(link.conditions).at(middle, labelled.entry)
+    first = link.edges[0]
     return Line(
-        first.source, first.target, way.conditions, way.conditional,
+        first.source, first.target, link.conditions, link.conditional,
         tuple(_straightened(points)), pill, ends_in_arrow=stops[-1].gets_arrow,
     )  # fmt: skip
 
@@ -294,7 +290,7 @@ def _down(
     source: Spot, target: Spot, columns: Columns, bottoms: Sequence[float]
 ) -> Iterator[Point]:
     right, left = source.edge + OUT, target.rim - OUT
-    # Half way between the rows.
+    # halfway between the rows
     down = bottoms[columns.rows[source.column]] + OUT
     yield right, source.exit
     yield right, down
@@ -303,7 +299,7 @@ def _down(
 
 
 def _straightened(points: Sequence[Point]) -> Iterator[Point]:
-    """Points without those between others on one straight line."""
+    """Leave out points that lie on a straight line between others."""
     apart = [at for at, _ in groupby(points)]
     for number, (x, y) in enumerate(apart):
         around = apart[number - 1 : number + 2] if number else []

@@ -1,10 +1,8 @@
-"""A picture as SVG: one file that needs nothing else, with text that is text.
+"""A picture as SVG: one self-contained file, whose text is text.
 
-The template is ours; Graphviz has no say in it. Nothing in it depends on the machine, the time or
-the process, so the same graph gives the same bytes. Every node, group and line says what it is to
-a screen reader, and to a script in `data-` attributes.
-
-Lines of a picture as SVG paths: rounded corners, S-curves, arrowheads.
+Nothing in it depends on the machine, the time or the process, so the same graph gives the same
+bytes. Every node, group and line has a description for screen readers and `data-` attributes for
+scripts. Lines are paths with rounded corners, S-curves and arrowheads.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from aideon_agents.drawing import cards
-from aideon_agents.drawing.annotations import Annotations, Teller, Way, taken_legs
+from aideon_agents.drawing.annotations import Annotations, Describer, EdgeKey, taken_segments
 from aideon_agents.drawing.cards import Card, width
 from aideon_agents.drawing.layout import HEADING_DOWN, MARGIN, TITLE_DOWN, TITLE_LEFT, laid_out
 from aideon_agents.drawing.picture import ROW, Box, Frame, Line, Picture, Pill, Point
@@ -32,10 +30,10 @@ ARROW = 9
 
 _HALF_ARROW = 4
 _SHORT = 7
-"""How much earlier a line ends that an arrowhead completes."""
+"""How much earlier a line ends when an arrowhead completes it."""
 _ROUND = 14
 _BEND = 0.55
-"""How far an S-curve's handles reach, of its width."""
+"""The length of an S-curve's handles, as a part of its width."""
 
 
 def number(value: float) -> str:
@@ -50,7 +48,7 @@ def stroke(points: Sequence[Point], *, ends_in_arrow: bool) -> str:
         x, y = corners[-1]
         right, down = _direction(points)
         corners[-1] = (x - right * _SHORT, y - down * _SHORT)
-    # From its end, so that the dashes of lines that end together fall on one another.
+    # Drawn from its end, so that the dashes of lines that end together coincide.
     corners.reverse()
     return f"M{_at(corners[0])}" + "".join(_pieces(corners))
 
@@ -118,14 +116,14 @@ def _at(point: Point) -> str:
 
 
 _BASELINE = 0.36
-"""From the middle of a line of text down to its foot, by the font's size."""
+"""From the middle of a line of text to its baseline, as a part of the font size."""
 _ALONE, _ROWS = 0.5, (0.36, 0.70)
-"""Where a card's name stands alone, and where with its subtitle, of the height of a plain card."""
+"""The height of a card's name, alone and with a subtitle, as a part of a plain card's height."""
 _FIGURES_DOWN, _BAR_DOWN, _BAR_HEIGHT, _FOOT_DOWN = 66, 80, 5, 100
 _BADGE_HEIGHT = 20
 
 _UNWRITABLE = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML may hold, and the name of a node may."""
+"""Characters that XML forbids and a node's name may contain."""
 
 _WHOLE = """\
 <svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
@@ -149,14 +147,14 @@ def svg(
 
 
 def unstyled(topology: Topology, annotations: Annotations | None = None) -> str:
-    """Draw a graph as SVG for a page whose own style sheet speaks of the class `aideon-page`."""
+    """Draw a graph as SVG for a page that styles the class `aideon-page` itself."""
     picture, body = _drawn(topology, annotations)
     return _whole(topology, picture, "page", body)
 
 
 def _drawn(topology: Topology, annotations: Annotations | None) -> tuple[Picture, str]:
     picture = laid_out(topology, annotations)
-    body = _Body(topology, Teller(topology), annotations or Annotations())
+    body = _Body(topology, Describer(topology), annotations or Annotations())
     return picture, "\n".join(body.lines(picture))
 
 
@@ -166,22 +164,22 @@ def _whole(topology: Topology, picture: Picture, mark: str, body: str) -> str:
         height=picture.height,
         mark=mark,
         title=escape(picture.title),
-        description=escape(Teller(topology).whole()),
+        description=escape(Describer(topology).whole()),
         body=body,
     )
 
 
 class _Body:
-    """What stands in the document, from the back to the front."""
+    """The elements of the document, from back to front."""
 
-    def __init__(self, topology: Topology, tell: Teller, annotations: Annotations) -> None:
-        self._tell = tell
+    def __init__(self, topology: Topology, tell: Describer, annotations: Annotations) -> None:
+        self._describe = tell
         self._taken = None
-        self._unknown: set[Way] = set()
+        self._unknown: set[EdgeKey] = set()
         if annotations.taken is not None:
             ends = {node.id for node in topology.nodes}
-            self._taken = taken_legs(topology.legs, annotations.taken, ends)
-            self._unknown = taken_legs(topology.legs, annotations.unknown, ends) - self._taken
+            self._taken = taken_segments(topology.legs, annotations.taken, ends)
+            self._unknown = taken_segments(topology.legs, annotations.unknown, ends) - self._taken
 
     def lines(self, picture: Picture) -> Iterator[str]:
         wide, high = number(picture.width), number(picture.height)
@@ -192,7 +190,7 @@ class _Body:
             yield _text("caption", at, HEADING_DOWN, picture.caption, "end")
         shapes = picture.shapes
         yield from (self._frame(frame) for frame in shapes.frames)
-        # What was taken lies above what was not, where two meet.
+        # Where two lines meet, the one that was taken is on top.
         yield from (self._line(line) for line in sorted(shapes.lines, key=self._weight))
         for x, y in shapes.dots:
             yield f'<circle class="dot" cx="{number(x)}" cy="{number(y)}" r="3.5"/>'
@@ -213,11 +211,11 @@ class _Body:
         )
 
     def _weight(self, line: Line) -> int:
-        """1 for a line that was taken, -1 for one that was not; 0: nobody knows."""
-        way = (line.source, line.target)
-        if self._taken is None or way in self._unknown:
+        """1: the line was taken; -1: it was not; 0: unknown."""
+        edge_key = (line.source, line.target)
+        if self._taken is None or edge_key in self._unknown:
             return 0
-        return 1 if way in self._taken else -1
+        return 1 if edge_key in self._taken else -1
 
     def _line(self, line: Line) -> str:
         kinds = ["way"]
@@ -225,19 +223,19 @@ class _Body:
             kinds.append("if")
         if weight := self._weight(line):
             kinds.append("strong" if weight > 0 else "idle")
-        said = self._tell.way(line.source, line.target, line.conditions)
+        text_parts = self._describe.edge(line.source, line.target, line.conditions)
         drawn = f'<path d="{stroke(line.points, ends_in_arrow=line.ends_in_arrow)}"/>'
         if line.ends_in_arrow:
             drawn += f'<path class="head" d="{head(line.points)}"/>'
         return (
             f'<g class="{" ".join(kinds)}" {_data(source=line.source, target=line.target)}'
-            f" {_role('symbol img', said)}><title>{escape(said)}</title>"
+            f" {_role('symbol img', text_parts)}><title>{escape(text_parts)}</title>"
             f"{drawn}{_pill(line.pill)}</g>"
         )
 
     def _box(self, box: Box) -> str:
         card, kind = box.card, box.card.node.kind
-        said = self._tell.node(card.node, card.note)
+        text_parts = self._describe.node(card.node, card.note)
         drawn = f'<path class="box" d="{outline(kind, box.width - 1, box.height - 1)}"/>'
         if more := extra(kind, box.width - 1, box.height - 1):
             drawn += f'<path class="more" d="{more}"/>'
@@ -245,8 +243,8 @@ class _Body:
         return (
             f'<g class="node {kind} {card.note.emphasis}"'
             f' transform="{_moved(box.x + 0.5, box.y + 0.5)}"'
-            f" {_data(id=card.node.id, path=card.node.path)} {_role('symbol img', said)}>"
-            f"<title>{escape(said)}</title>{drawn}{words}</g>"
+            f" {_data(id=card.node.id, path=card.node.path)} {_role('symbol img', text_parts)}>"
+            f"<title>{escape(text_parts)}</title>{drawn}{words}</g>"
         )
 
 
@@ -255,7 +253,7 @@ def _end(box: Box) -> str:
 
 
 def _words(card: Card, wide: float) -> Iterator[str]:
-    """The sign, the name and all that is said below it."""
+    """The sign, the name and the texts below it."""
     top = (cards.PLAIN_HEIGHT - cards.ICON) / 2 - 0.5
     inset = (cards.ICON - ICON) / 2
     yield (

@@ -1,4 +1,4 @@
-"""The graph as an outline for a terminal: downwards what follows, indented what branches."""
+"""The graph as an outline for a terminal: a sequence goes down, branches are indented."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 WIDTH = 80
-"""Cells: a terminal's, unless its width is known."""
+"""Terminal cells, when the terminal's width is unknown."""
 
 
 def text(topology: Topology, annotations: Annotations | None = None, *, width: int = WIDTH) -> str:
     """Draw a graph as an outline."""
-    said = annotations or Annotations()
-    # How a run ended stands at the end of a title, and is not to be cut off.
-    title = textwrap.wrap(said.title or topology.name, width, break_long_words=False)
-    head = [*title, *filter(None, [said.caption]), ""]
-    lines = [*head, *_Outline(topology, said, max(1, width // 2)).level(None)]
+    notes_on = annotations or Annotations()
+    # A title ends with the run's status, which must not be cut off.
+    title = textwrap.wrap(notes_on.title or topology.name, width, break_long_words=False)
+    head = [*title, *filter(None, [notes_on.caption]), ""]
+    lines = [*head, *_Outline(topology, notes_on, max(1, width // 2)).level(None)]
     return "".join(_cut(line, width).rstrip() + "\n" for line in lines)
 
 
 class _Outline:
-    """Draws the levels of one graph, each item once; a second way to it points there."""
+    """Draws the levels of one graph, each item once; later it is only referred to."""
 
     def __init__(self, topology: Topology, annotations: Annotations, room: int) -> None:
         self._said = annotations
@@ -45,7 +45,7 @@ class _Outline:
             yield from self._chain(flow, root, EXIT)
 
     def _chain(self, flow: Flow, first: str, stop: str) -> Iterator[str]:
-        """Everything from `first` on, as far as `stop`."""
+        """Draw the items from `first` on, up to `stop`."""
         item = first
         while item not in {stop, EXIT}:
             if item in self._drawn:
@@ -78,10 +78,10 @@ class _Outline:
 
     def _figures(self, item: str) -> Iterator[str]:
         note = self._said.notes.get(item, Note())
-        said = " · ".join(filter(None, [*note.figures, note.foot, note.subtitle]))
+        notes_on = " · ".join(filter(None, [*note.figures, note.foot, note.subtitle]))
         marks = " ".join(f"[{badge.text}]" for badge in note.badges)
-        if said or marks:
-            yield "  " + " ".join(filter(None, [said, marks]))
+        if notes_on or marks:
+            yield "  " + " ".join(filter(None, [notes_on, marks]))
 
     def _loops(self, flow: Flow, item: str) -> Iterator[str]:
         ways_out = [edge for edges in flow.forward[item].values() for edge in edges]
@@ -94,28 +94,30 @@ class _Outline:
             yield f"  ↺ {when}back to {self._name(target)}{until}{idle}"
 
     def _is_idle(self, edges: Iterable[Edge]) -> bool:
-        """Whether it is known that none of some edges was taken."""
-        ways = {(edge.source, edge.target) for edge in edges}
+        """Whether none of some edges is known to have been taken."""
+        edge_keys = {(edge.source, edge.target) for edge in edges}
         known = self._said.taken
-        return known is not None and not ways & {*known, *self._said.unknown}
+        return known is not None and not edge_keys & {*known, *self._said.unknown}
 
     def _branches(self, flow: Flow, item: str) -> Iterator[str]:
-        conditions = {way: self._conditions(edges) for way, edges in flow.forward[item].items()}
-        # What leads into a group as a whole has been said before the group.
-        said = item == ENTRY and len(set(conditions.values())) == 1
-        for index, (way, condition) in enumerate(conditions.items(), 1):
+        conditions = {
+            edge_key: self._conditions(edges) for edge_key, edges in flow.forward[item].items()
+        }
+        # The conditions into a whole group have been written before the group.
+        notes_on = item == ENTRY and len(set(conditions.values())) == 1
+        for index, (edge_key, condition) in enumerate(conditions.items(), 1):
             last = index == len(conditions)
-            lines = list(self._chain(flow, way, flow.joins[item])) or ["↓"]
-            when = f"{condition}: " if condition and not said else ""
+            lines = list(self._chain(flow, edge_key, flow.joins[item])) or ["↓"]
+            when = f"{condition}: " if condition and not notes_on else ""
             yield f"{'└─' if last else '├─'} {when}{lines[0]}"
             yield from (f"{' ' if last else '│'}  {line}" for line in lines[1:])
 
     def _arrow(self, flow: Flow, item: str, stop: str) -> Iterator[str]:
-        """The way from an item, or from where its branches meet, to the next."""
-        ways = flow.forward[item]
-        # A group's conditions stand inside it, and a loop has said when it ends.
-        says = len(ways) == 1 and item not in self._flows and not flow.back[item]
-        condition = self._conditions(ways[flow.joins[item]]) if says else ""
+        """Where an item, or the point where its branches join, leads next."""
+        edge_keys = flow.forward[item]
+        # A group's conditions are inside it, and a loop has said when it ends.
+        says = len(edge_keys) == 1 and item not in self._flows and not flow.back[item]
+        condition = self._conditions(edge_keys[flow.joins[item]]) if says else ""
         if condition or flow.joins[item] not in {stop, EXIT}:
             yield f"↓ {condition}"
 
@@ -131,5 +133,5 @@ class _Outline:
 
 
 def _cut(line: str, width: int) -> str:
-    """At most `width` terminal cells: an emoji takes two, a cut is marked."""
+    """Cut to `width` terminal cells and mark the cut; an emoji takes two cells."""
     return line if cell_len(line) <= width else set_cell_size(line, width - 1) + "…"

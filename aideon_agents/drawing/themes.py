@@ -1,14 +1,12 @@
-"""Colours, light and dark.
+"""Colours, light and dark, and the outline and sign of every role.
 
-The roles' are Okabe and Ito's ("Color Universal Design", 2008), moved as little as needed: every
-two of them stay apart for every common kind of colour blindness, and each has a contrast of at
-least 3 to 1 with its ground. Text has 4.5 to 1. The tests hold these figures.
+The role colours are Okabe and Ito's ("Color Universal Design", 2008), changed as little as needed:
+every two differ for every common kind of colour blindness, and each has a contrast of at least 3 to
+1 with its ground. Text has 4.5 to 1. The tests check these figures.
 
-The outline and the sign of every role: what tells them apart where there is no colour.
-
-A planner has a folded corner like a sheet of paper, an executor is a plain rounded card, a
-validator is pointed at its sides like a decision, a creative is a leaf, a function has sharp
-corners, a closed graph is a stack of cards, and an approval is an octagon like a stop sign.
+Outlines distinguish roles without colour. A planner has a folded corner, an executor is a rounded
+card, a validator is pointed at its sides like a decision, a creative is a leaf, a function has
+sharp corners, a folded graph is a stack of cards, and an approval is an octagon.
 """
 
 from __future__ import annotations
@@ -39,17 +37,17 @@ class Palette:
     ink: str
     muted: str
     line: str
-    """Of ways; of those that were not taken where others were."""
+    """The colours of edges, and of edges that were not taken where others were."""
     idle: str
     card: str
     frame: str
-    """Laid thinly over the ground, once for each group around."""
+    """A thin layer over the ground, once for each surrounding group."""
     frame_edge: str
     track: str
-    """Behind the bar of a share."""
+    """The ground of a share's bar."""
     roles: Mapping[Kind, str]
     tones: Mapping[Tone, tuple[str, str]]
-    """Of badges: ground and text."""
+    """The colours of badges: ground and text."""
 
 
 LIGHT = Palette(
@@ -196,7 +194,7 @@ SIGNS: dict[Kind, str] = {
     "approval": "M8 2a2.7 2.7 0 1 1 0 5.4A2.7 2.7 0 1 1 8 2ZM2.5 14c.4-3.2 2.5-4.6 5.5-4.6"
     "s5.1 1.4 5.5 4.6",
 }
-"""Lines for a pen of 1.6 pixels."""
+"""Paths for a pen of 1.6 pixels."""
 
 _ROUND = 10
 _LEAF = 22
@@ -228,7 +226,7 @@ def outline(kind: Kind, width: float, height: float) -> str:
 
 
 def extra(kind: Kind, width: float, height: float) -> str:
-    """Lines that belong to an outline without closing it."""
+    """Lines that are part of an outline without closing it."""
     if kind == "planner":
         return f"M{width - _FOLD:g} 0V{_FOLD - 3}Q{width - _FOLD:g} {_FOLD} {width - _FOLD + 3:g} {_FOLD}H{width:g}"
     if kind == "graph":
@@ -241,7 +239,7 @@ def extra(kind: Kind, width: float, height: float) -> str:
 
 
 def _rounded(w: float, h: float, radii: tuple[float, ...]) -> str:
-    """A rectangle with its own radius at each corner, from the left top clockwise."""
+    """A rectangle with a radius for each corner, clockwise from the top left."""
     nw, ne, se, sw = radii
     return (
         f"M{nw:g} 0H{w - ne:g}A{ne:g} {ne:g} 0 0 1 {w:g} {ne:g}V{h - se:g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aideon_agents.drawing.annotations import taken_legs
+from aideon_agents.drawing.annotations import taken_segments
 from aideon_agents.graphs.topology import Edge
 
 
@@ -11,12 +11,12 @@ def legs(*ways):
 
 
 def test_an_edge_into_a_group_passes_over_both_of_its_legs():
-    found = taken_legs(legs(("a", "in"), ("in", "b"), ("in", "c"), ("d", "in")), [("a", "b")])
+    found = taken_segments(legs(("a", "in"), ("in", "b"), ("in", "c"), ("d", "in")), [("a", "b")])
     assert found == {("a", "in"), ("in", "b")}
 
 
 def test_an_edge_past_a_group_passes_through_it():
-    found = taken_legs(
+    found = taken_segments(
         legs(("a", "in"), ("in", "out"), ("in", "b"), ("b", "out"), ("out", "c")),
         [("a", "c"), ("a", "b"), ("b", "c")],
     )
@@ -25,18 +25,18 @@ def test_an_edge_past_a_group_passes_through_it():
 
 def test_the_other_branch_is_not_taken():
     ways = [("a", "in"), ("in", "b"), ("in", "c"), ("b", "out"), ("c", "out"), ("out", "d")]
-    found = taken_legs(legs(*ways), [("a", "b"), ("b", "d")])
+    found = taken_segments(legs(*ways), [("a", "b"), ("b", "d")])
     assert ("in", "c") not in found
     assert ("c", "out") not in found
     assert ("out", "d") in found
 
 
 def test_a_loop_around_a_group_is_followed_once():
-    found = taken_legs(
+    found = taken_segments(
         legs(("a", "in"), ("in", "b"), ("b", "out"), ("out", "in"), ("out", "c")), [("b", "b")]
     )
     assert found == {("b", "out"), ("out", "in"), ("in", "b")}
 
 
 def test_an_edge_that_is_not_there_takes_nothing():
-    assert taken_legs(legs(("a", "b")), [("b", "a")]) == set()
+    assert taken_segments(legs(("a", "b")), [("b", "a")]) == set()

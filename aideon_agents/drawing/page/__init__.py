@@ -1,6 +1,5 @@
-"""A run as one page for a browser: its graph, its timeline, its costs, and every call of it.
+"""A run as one page for a browser: its graph, its timeline, its costs, and every call.
 
-The page is a single file that asks nobody for anything. What a model, a user or a provider said
-reaches it as JSON alone, and the page's script writes it as text: no word of theirs is ever read
-as markup.
+The page is a single file that makes no request. Text from a model, a user or a provider reaches it
+as JSON alone, and the page's script writes it as text, so it is never parsed as markup.
 """

@@ -1,11 +1,10 @@
-"""The page as one file: template, style, script and data put together.
+"""The page as one file: template, style, script and data.
 
-Its policy lets a browser run this very script, by its hash, and ask nobody for anything. A page
-that fills while a run goes on may ask the server that it came from, and nobody else.
+Its Content-Security-Policy lets a browser run this script alone, by its hash, and make no request.
+A live page may ask the server that it came from, and no other.
 
-The page's colours: those of the drawings, as custom properties and as the graph's own rules.
-
-A reader's choice wins over what the system prefers, and without a script the system's does.
+The page's colours are those of the drawings, as custom properties and as rules of the graph. A
+reader's choice of theme wins over the system's; without a script the system's theme applies.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from aideon_agents.drawing.page.record import (
     FIELDS,
     Annotate,
     Record,
+    content_line,
     outermost,
     rows,
-    said,
     summary,
     views,
     without_run,
@@ -82,7 +81,7 @@ _SCRIPTS = (
     "live.js",
     "page.js",
 )
-"""In the order in which they need one another."""
+"""Listed in the order of their dependencies."""
 
 
 def page(
@@ -93,11 +92,11 @@ def page(
     theme: Theme = "auto",
     depth: int | None = None,
 ) -> str:
-    """A run, or a graph alone, as a page that needs nothing else."""
+    """A run, or a graph alone, as a self-contained page."""
     shown = views(topology) if topology else []
-    told = summary(record) if record else without_run(topology.name if topology else "")
+    texts = summary(record) if record else without_run(topology.name if topology else "")
     values = {
-        **told,
+        **texts,
         "fields": FIELDS,
         "calls": rows(record) if record else [],
         "views": [view.document(annotate) for view in shown],
@@ -109,12 +108,12 @@ def page(
 
 
 def contents(record: Record) -> Iterable[str]:
-    """What the calls of a run asked and were answered, a line of JSON each."""
-    return map(said, record.contents)
+    """The prompts and answers of a run's calls, one line of JSON each."""
+    return map(content_line, record.contents)
 
 
 def written(values: dict[str, Any], contents: Iterable[str], *, live: bool = False) -> str:
-    """A page of what its script is given."""
+    """A page with the data for its script."""
     script, sheet = _script(), _sheet()
     return _read("template.html").substitute(
         policy=policy(live=live),
@@ -142,7 +141,7 @@ def policy(*, live: bool) -> str:
 
 
 def _inert(text: str) -> str:
-    """JSON that cannot end the element it stands in, nor a line of a script."""
+    """JSON that cannot end the element it is in, nor a line of a script."""
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
@@ -165,7 +164,7 @@ def _read(name: str) -> Template:
 
 
 def _signs() -> str:
-    """The roles' signs, for whatever shows a node outside the graph."""
+    """The signs of the roles, for nodes shown outside the graph."""
     return "".join(
         f'<symbol id="sign-{kind}" viewBox="0 0 16 16"><path d="{line}"/></symbol>'
         for kind, line in SIGNS.items()

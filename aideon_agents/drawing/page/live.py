@@ -1,7 +1,7 @@
-"""A run on its way, for the pages that show it: what is known now, and what has changed since.
+"""A run in progress, for the pages that show it: its current state and the changes since.
 
-The ledger is read only while somebody looks, through a connection of its own, and never for more
-than a small part of the time: whoever watches must not slow the run down. Nothing is written.
+The ledger is read only while a page is open, through its own connection, and only for a small part
+of the time, so that watching does not slow the run. Nothing is written.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from aideon_agents.drawing.page.record import (
     Record,
     Span,
     View,
+    content_line,
     recorded,
     rows,
-    said,
     since,
     summary,
     views,
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
 
 
 _PAUSE = 0.4
-"""Seconds between two readings, at least."""
+"""The least number of seconds between two reads."""
 _REST = 9
-"""And this many times as long as the last one took."""
+"""A read also waits for this multiple of the last one's duration."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What a page is to be told."""
+    """What is sent to a page."""
 
     seen: int
-    """What it has seen once it knows this."""
+    """The version that the page has after this."""
     values: dict[str, Any]
     ended: bool
 
 
 @dataclasses.dataclass
 class _Part:
-    """A piece of what is known, and when it was last another."""
+    """A value, and the version in which it last changed."""
 
     value: Any = None
     version: int = 0
 
 
 class Live:
-    """A run on its way."""
+    """A run in progress."""
 
     def __init__(self, ledger: str, run_id: str, topology: Topology | None) -> None:
         self._url = ledger
@@ -69,16 +69,16 @@ class Live:
         self._ledger: Ledger | None = None
         self._levels = views(topology, by_level=True) if topology else []
         for smallest in self._levels[-1:]:
-            smallest.document(lambda _: None)  # a missing extra is told before the run begins
+            smallest.document(lambda _: None)  # a missing extra is reported before the run begins
         self._spans: dict[tuple[str, int], tuple[str, str, str | None, str | None]] = {}
         self._asking: set[str] = set()
         self._news = threading.Condition()
-        self._heard = 0
-        """How much has happened."""
+        self._reported = 0
+        """The number of events so far."""
         self._over = False
         self._reading = threading.Lock()
         self._read = -1
-        """How much of what has happened is known."""
+        """The number of events that are known here."""
         self._due = 0.0
         self._version = 0
         self._parts: dict[str, _Part] = {}
@@ -87,36 +87,36 @@ class Live:
         self._final = False
 
     def started(self, path: str, role: str, number: int) -> None:
-        """A node began, for the n-th time."""
+        """Record that a node began its n-th round."""
         with self._news:
             self._spans[path, number] = (role, utc_text(now()), None, None)
             self._happened()
 
     def ended(self, path: str, number: int, error: str | None) -> None:
-        """A node ended; None: it did not fail."""
+        """Record that a node ended; None: without an error."""
         with self._news:
             role, began, *_ = self._spans.get((path, number), ("", utc_text(now())))
             self._spans[path, number] = (role, began, utc_text(now()), error)
             self._happened()
 
     def asked(self, path: str) -> None:
-        """A node waits for an answer."""
+        """Record that a node waits for an answer."""
         with self._news:
             self._asking.add(path)
             self._happened()
 
     def over(self) -> None:
-        """The run has ended, and its row says how."""
+        """Record that the run has ended; its row holds the status."""
         with self._news:
             self._over = True
             self._happened()
 
     def _happened(self) -> None:
-        self._heard += 1
+        self._reported += 1
         self._news.notify_all()
 
     def page(self, viewer: int, *, patience: float = 5.0) -> str | None:
-        """A page of what is known now, which asks for the changes."""
+        """A page of the current state, which asks for changes."""
         until = time.monotonic() + patience
         while not self._refresh(at_once=True):
             if self._over or time.monotonic() > until:
@@ -129,9 +129,9 @@ class Live:
             return written(values, contents, live=True)
 
     def changes(self, seen: int, patience: float) -> Change | None:
-        """What has changed since."""
+        """The changes since a version."""
         with self._news:
-            self._news.wait_for(lambda: self._over or self._heard > self._read, patience)
+            self._news.wait_for(lambda: self._over or self._reported > self._read, patience)
         self._refresh()
         with self._reading:
             if self._version <= seen and not self._final:
@@ -140,7 +140,7 @@ class Live:
 
     @property
     def is_final(self) -> bool:
-        """Whether what is known is how the run ended."""
+        """Whether the known state is the run's final one."""
         return self._final
 
     def close(self) -> None:
@@ -156,28 +156,28 @@ class Live:
         return {**changed, "fields": FIELDS, "calls": calls, "contents": lines}
 
     def _refresh(self, *, at_once: bool = False) -> bool:
-        """Read the ledger where it is time to; whether there is something to show."""
+        """Read the ledger if it is time to; return whether there is something to show."""
         due = self._due
         with self._reading:
-            # Of many pages that wait for their turn the first one reads for all.
+            # when several pages wait, the first one reads for all
             if self._final or (self._due != due and not self._over):
                 return True
             if not self._over and not (at_once and not self._parts):
                 with self._news:
                     self._news.wait_for(lambda: self._over, max(0.0, self._due - time.monotonic()))
-            final, heard = self._over, self._heard
+            final, reported = self._over, self._reported
             began = time.monotonic()
             try:
                 self._learn(final=final)
             except RunNotFound:
                 return False
-            self._final, self._read = final, heard
+            self._final, self._read = final, reported
             took = time.monotonic() - began
             self._due = time.monotonic() + max(_PAUSE, took * _REST)
             return True
 
     def _learn(self, *, final: bool) -> None:
-        """Take in what the ledger says now."""
+        """Store what the ledger says now."""
         if self._ledger is None:
             self._ledger = Ledger.from_url(self._url)
         record = recorded(self._ledger, self._ledger.find_run(self._run_id))
@@ -187,7 +187,7 @@ class Live:
         changed = [_put(self._parts, name, value, version) for name, value in values.items()]
         changed += [_put(self._calls, row[0], row, version) for row in rows(record)]
         changed += [
-            _put(self._contents, one.call_id, said(one), version) for one in record.contents
+            _put(self._contents, one.call_id, content_line(one), version) for one in record.contents
         ]
         if any(changed):
             self._version = version
@@ -211,7 +211,7 @@ class Live:
 
 
 def _put(parts: dict[str, _Part], name: str, value: Any, version: int) -> bool:
-    """Keep a value; whether it is another than before."""
+    """Store a value; return whether it changed."""
     known = parts.setdefault(name, _Part())
     if known.version and known.value == value:
         return False

@@ -161,7 +161,7 @@ def rows(record: Record) -> list[list[Any]]:
     ]
 
 
-def said(content: Content) -> str:
+def content_line(content: Content) -> str:
     """What one call asked and was answered, as a line of JSON."""
     return json.dumps([content.call_id, content.prompt, content.answer], ensure_ascii=False)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aideon_agents.drawing.ways import Seen, Ways
+from aideon_agents.drawing.taken_edges import Seen, TakenEdges
 from aideon_agents.graphs.topology import Edge, Node, Topology, read
 
 START, END = "__start__", "__end__"
@@ -26,7 +26,7 @@ def graph(*edges, functions=()):
     names = dict.fromkeys(end for one in made for end in (one.source, one.target))
     kinds = {START: "start", END: "end", **dict.fromkeys(functions, "function")}
     nodes = tuple(Node(name, name, kinds.get(name, "executor")) for name in names)
-    return Ways(Topology("g", nodes, (), tuple(made), tuple(made)))
+    return TakenEdges(Topology("g", nodes, (), tuple(made), tuple(made)))
 
 
 def told(ways, order, **seen):
@@ -115,7 +115,7 @@ def test_no_verdict_is_wrong_however_little_is_seen(beside_benchmark, share):
     unknown = edges = 0
     for seed, made in enumerate(workflows.workflows(6, seed=11)):
         topology, agents = watched(read(made.graph), share, seed)
-        ways = Ways(topology)
+        ways = TakenEdges(topology)
         for inputs in made.runs():
             run = executed.traced(made.graph, inputs)
             taken = executed.taken(run, {node.id for node in topology.nodes})

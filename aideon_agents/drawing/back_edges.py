@@ -1,9 +1,9 @@
-"""Ways that turn back, below everything they pass.
+"""Back edges: lines that lead to an earlier column, below everything that they pass.
 
-Each has a lane of its own: down from its source, back under the columns between, up into its
-target. Where something stands below a node, the line goes down or up beside the column instead. The
-shortest lanes lie highest, so that a loop in a loop looks like one. What always leads back to the
-same node shares a lane.
+Each back edge goes down from its source, back under the columns between, and up into its target.
+Where a node has another one below it, the line goes down or up beside the column instead. The
+shortest back edges are highest, so that a loop within a loop looks like one. Back edges to the same
+node share one line.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from aideon_agents.drawing.picture import PAD, Line, Point, Written, written
-from aideon_agents.drawing.ranks import Way
+from aideon_agents.drawing.ranks import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
 STRIP = 42
-"""Pixels that a node's way to itself takes below it."""
+"""Pixels below a node that an edge to itself needs."""
 
 BESIDE = 12
 """Pixels from a column to a line beside it, and from there to the next."""
 
 _DROP = 22
-"""From what stands lowest to the lane."""
+"""Pixels from the lowest item to the line below it."""
 _LIFT = 14
-"""From the bottom of a node's strip to its way to itself."""
+"""Pixels from the bottom of a node's strip to its edge to itself."""
 _APART = 18
-"""From one line under a node to the next."""
+"""Pixels between two lines under a node."""
 _AROUND = 8
-"""Kept free at both sides of a label."""
+"""Pixels kept free at both sides of a label."""
 _AT_CORNER = 14
-"""From a label to the line's corner, on a node's way to itself."""
+"""Pixels from a label to the line's corner, on an edge to itself."""
 _LEAST_ROOM = 30
 
 
 @dataclass(frozen=True)
 class Spot:
-    """Something that stands in a column."""
+    """An item in a column."""
 
     column: int
     left: float
@@ -50,20 +50,20 @@ class Spot:
     bottom: float
     entry: float
     exit: float
-    """Where lines come in and go out, from the top."""
+    """Where lines enter and leave, in pixels from the top."""
     foot: float
-    """Its own underside; what lies between that and its bottom is kept for its way to itself."""
+    """Its own underside. The room between that and its bottom is for its edge to itself."""
     rim: float
     edge: float
-    """Where its column begins and ends."""
+    """The left and right side of its column."""
     is_label: bool = False
     gets_arrow: bool = False
-    """Whether lines that end here do so in an arrow."""
+    """Whether lines that end here have an arrowhead."""
 
 
 @dataclass(frozen=True)
-class Lane:
-    """What turns back together, drawn."""
+class BackLines:
+    """The drawn back edges of a row."""
 
     lines: tuple[Line, ...]
     bottom: float
@@ -71,19 +71,19 @@ class Lane:
 
 @dataclass
 class _Run:
-    """A lane before its height is known."""
+    """Back edges with one target, before the height of their line is known."""
 
-    ways: list[Way]
+    links: list[Link]
     """All with the same target."""
     label: Written
     starts: dict[str, float] = field(default_factory=dict[str, float])
-    """Where it goes down from each source, from the left."""
+    """Where the line goes down from each source, from left to right."""
     finish: float = 0
-    """Where it comes up, left of all that."""
+    """Where the line goes up, left of all sources."""
 
     @property
     def target(self) -> str:
-        return self.ways[0].target
+        return self.links[0].target
 
     @property
     def start(self) -> float:
@@ -106,42 +106,42 @@ class _Run:
 
 
 def beside(
-    ways: Iterable[Way], columns: Mapping[str, int], free: Mapping[str, bool]
+    links: Iterable[Link], columns: Mapping[str, int], free: Mapping[str, bool]
 ) -> Counter[int]:
-    """How many lines turn in the gap after each column."""
+    """The number of lines that turn in the gap after each column."""
     counts: Counter[int] = Counter()
-    for run in _runs(ways):
-        sources = {columns[way.source] for way in run.ways if not free[way.source]}
+    for run in _runs(links):
+        sources = {columns[link.source] for link in run.links if not free[link.source]}
         counts.update(sources)
         counts[columns[run.target] - 1] += not free[run.target]
     return counts
 
 
-def room_below(item: str, ways: Iterable[Way]) -> int:
-    """How wide an item must be for what leaves and reaches its underside."""
-    runs = list(_runs(ways))
-    itself = [way for way in ways if way.source == way.target == item]
-    out = sum(way.source == item for run in runs for way in run.ways)
+def room_below(item: str, links: Iterable[Link]) -> int:
+    """The width that an item needs for the lines at its underside."""
+    runs = list(_runs(links))
+    itself = [link for link in links if link.source == link.target == item]
+    out = sum(link.source == item for run in runs for link in run.links)
     into = sum(run.target == item for run in runs)
     sides = 2 * (_APART * max(out, into) + BESIDE)
-    around = sum(written(way.conditions).width + 2 * _AT_CORNER for way in itself)
+    around = sum(written(link.conditions).width + 2 * _AT_CORNER for link in itself)
     return around + sides if itself else _APART * (out + into - 1) + 2 * BESIDE
 
 
-def lanes(
-    ways: Sequence[Way],
+def back_lines(
+    links: Sequence[Link],
     items: Mapping[str, Spot],
     spots: Sequence[Spot],
     free: Mapping[str, bool],
-) -> list[Lane]:
-    """Draw what turns back in one row."""
-    itself = [way for way in ways if way.source == way.target]
-    kept = {way.source: written(way.conditions).width / 2 + _AT_CORNER for way in itself}
-    runs = list(_runs(ways))
+) -> list[BackLines]:
+    """Draw the back edges of one row."""
+    itself = [link for link in links if link.source == link.target]
+    kept = {link.source: written(link.conditions).width / 2 + _AT_CORNER for link in itself}
+    runs = list(_runs(links))
     _go_down_beside(runs, items, free)
     _attach(runs, items, free, kept)
     runs.sort(key=lambda run: run.right - run.left)
-    found = [_around_itself(way, items[way.source]) for way in itself]
+    found = [_around_itself(link, items[link.source]) for link in itself]
     reaches = _reaches(spots)
     placed: list[tuple[_Run, float]] = []
     for number, run in enumerate(runs):
@@ -151,15 +151,15 @@ def lanes(
         down = max(above) + _DROP + label.height // 4
         placed.append((run, down + label.height / 2))
         lines = [
-            _line(way, _points(run, way, items, free, down), label, (middle, down))
-            for way in run.ways
+            _line(link, _points(run, link, items, free, down), label, (middle, down))
+            for link in run.links
         ]
-        found.append(Lane(tuple(lines), down + label.height / 2))
+        found.append(BackLines(tuple(lines), down + label.height / 2))
     return found
 
 
 def _reaches(spots: Iterable[Spot]) -> dict[int, tuple[float, float]]:
-    """For each column, how far to the left and right its lines climb: to its neighbours."""
+    """For each column, how far its lines climb to its left and right neighbours."""
     sides = {spot.column: (spot.rim, spot.edge) for spot in spots}
     return {
         column: (sides.get(column - 1, (0, rim))[1], sides.get(column + 1, (edge, 0))[0])
@@ -167,33 +167,33 @@ def _reaches(spots: Iterable[Spot]) -> dict[int, tuple[float, float]]:
     }
 
 
-def _runs(ways: Iterable[Way]) -> Iterable[_Run]:
-    """What turns back, by lane."""
+def _runs(links: Iterable[Link]) -> Iterable[_Run]:
+    """The back edges, grouped by target."""
     runs: dict[tuple[str, ...], _Run] = {}
-    for way in ways:
-        if way.source == way.target:
+    for link in links:
+        if link.source == link.target:
             continue
-        always = not way.conditional and not way.conditions
-        key = (way.target,) if always else (way.target, way.source)
-        runs.setdefault(key, _Run([], written(way.conditions))).ways.append(way)
+        always = not link.conditional and not link.conditions
+        key = (link.target,) if always else (link.target, link.source)
+        runs.setdefault(key, _Run([], written(link.conditions))).links.append(link)
     return runs.values()
 
 
-def _around_itself(way: Way, spot: Spot) -> Lane:
-    label = written(way.conditions)
+def _around_itself(link: Link, spot: Spot) -> BackLines:
+    label = written(link.conditions)
     half = label.width / 2 + _AT_CORNER
     middle, foot, down = (spot.left + spot.right) / 2, spot.foot, spot.foot + STRIP - _LIFT
     right, left = middle + half, middle - half
     points = ((right, foot), (right, down), (left, down), (left, foot))
-    return Lane((_line(way, points, label, (middle, down)),), spot.bottom)
+    return BackLines((_line(link, points, label, (middle, down)),), spot.bottom)
 
 
 def _go_down_beside(
     runs: Iterable[_Run], items: Mapping[str, Spot], free: Mapping[str, bool]
 ) -> None:
-    """Find the lines that turn beside a column their place: the lower one stands nearer to it."""
+    """Place the lines that turn beside a column: the lower the line, the nearer it is."""
     taken: Counter[int] = Counter()
-    turning = [(items[way.source], way.source, run) for run in runs for way in run.ways]
+    turning = [(items[link.source], link.source, run) for run in runs for link in run.links]
     for spot, source, run in sorted(turning, key=lambda one: -one[0].exit):
         if not free[source]:
             shared = [
@@ -216,18 +216,18 @@ def _attach(
     free: Mapping[str, bool],
     kept: Mapping[str, float],
 ) -> None:
-    """Find the lines that leave and reach undersides their place there, so that none cross.
+    """Place the lines at undersides so that none cross.
 
-    What leads to the left stands left of what comes from the right, and in each half the longer
-    ones stand nearer to the middle.
+    Lines that lead to the left are left of lines that come from the right. In each half the longer
+    ones are nearer to the middle.
     """
     for item, spot in items.items():
         if not free[item]:
             continue
-        out = [run for run in runs if any(way.source == item for way in run.ways)]
+        out = [run for run in runs if any(link.source == item for link in run.links)]
         into = [run for run in runs if run.target == item]
         out.sort(key=lambda run: -items[run.target].column)
-        into.sort(key=lambda run: -max(items[way.source].column for way in run.ways))
+        into.sort(key=lambda run: -max(items[link.source].column for link in run.links))
         middle = (spot.left + spot.right) / 2
         if half := kept.get(item, 0):
             left, right = middle - half - _APART * len(out), middle + half + _APART
@@ -241,7 +241,7 @@ def _attach(
 
 
 def _fitting(run: _Run, deeper: Sequence[_Run]) -> tuple[Written, float]:
-    """The label of a lane and its middle, where no line to a deeper lane runs across it."""
+    """The label of a back edge and its middle, where no deeper line crosses it."""
     label, middle = run.label, run.middle
     crossing = [
         at
@@ -260,23 +260,23 @@ def _fitting(run: _Run, deeper: Sequence[_Run]) -> tuple[Written, float]:
         return label, min(middles, key=lambda at: abs(at - middle))
     left, right = max(rooms, key=lambda room: room[1] - room[0])
     room = max(_LEAST_ROOM, right - left - 2 * PAD)
-    return written(run.ways[0].conditions, room), (left + right) / 2
+    return written(run.links[0].conditions, room), (left + right) / 2
 
 
 def _points(
-    run: _Run, way: Way, items: Mapping[str, Spot], free: Mapping[str, bool], down: float
+    run: _Run, link: Link, items: Mapping[str, Spot], free: Mapping[str, bool], down: float
 ) -> tuple[Point, ...]:
-    source, target, start = items[way.source], items[way.target], run.starts[way.source]
+    source, target, start = items[link.source], items[link.target], run.starts[link.source]
     first = [(start, source.foot)]
-    if not free[way.source]:
+    if not free[link.source]:
         first = [(source.right, source.exit), (start, source.exit)]
     last = [(run.finish, target.foot)]
-    if not free[way.target]:
+    if not free[link.target]:
         last = [(run.finish, target.entry), (target.left, target.entry)]
     return (*first, (start, down), (run.finish, down), *last)
 
 
-def _line(way: Way, points: tuple[Point, ...], label: Written, middle: Point) -> Line:
-    edge = way.edges[0]
+def _line(link: Link, points: tuple[Point, ...], label: Written, middle: Point) -> Line:
+    edge = link.edges[0]
     pill = label.at(*middle)
-    return Line(edge.source, edge.target, way.conditions, way.conditional, points, pill)
+    return Line(edge.source, edge.target, link.conditions, link.conditional, points, pill)

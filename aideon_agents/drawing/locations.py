@@ -1,7 +1,7 @@
-"""Where a node path of the ledger stands in a drawn graph.
+"""From a node path of the ledger to a place in a drawn graph.
 
-A drawing knows fewer places than the ledger: the steps of a plan are made at run time (`work/s2`),
-and what goes on inside somebody else's agent has one path for several nodes.
+A drawing has fewer places than the ledger: the steps of a plan are made at run time (`work/s2`),
+and several nodes inside a foreign agent share one path.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from langgraph.graph import END, START
 from aideon_agents.graphs.topology import Topology
 
 
-class Standing:
-    """Finds places in one graph."""
+class Locations:
+    """Finds the places of node paths in one graph."""
 
     def __init__(self, topology: Topology) -> None:
         nodes = [node for node in topology.nodes if node.id not in {START, END}]
         shared = Counter(node.path for node in nodes)
         self._parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
         self._places = {group.path: group.id for group in reversed(topology.groups)}
-        # Nodes that have one path among them are told of as the group that they are.
+        # Nodes that share one path are shown as their group.
         self._places |= {
             node.path: node.id
             for node in nodes
@@ -30,7 +30,7 @@ class Standing:
         self._known: dict[str, tuple[str, ...]] = {}
 
     def of(self, path: str) -> tuple[str, ...]:
-        """Where something stands."""
+        """The id of the node or group at a node path."""
         if path not in self._known:
             self._known[path] = self._of(path)
         return self._known[path]
