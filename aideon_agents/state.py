@@ -99,11 +99,11 @@ def next_order(results: dict[str, StepResult]) -> int:
     return 1 + (last.order if last else 0)
 
 
-def standing(results: Mapping[str, StepResult]) -> list[StepResult]:
-    """The results that still stand, in order.
+def current_results(results: Mapping[str, StepResult]) -> list[StepResult]:
+    """The results that have not been replaced, in order.
 
     A pattern's own result (a loop's best round) replaces those of the nodes inside it until they
-    run again, and a verdict is passed on as feedback, not as a result.
+    run again. A verdict is passed on as feedback, not as a result.
     """
 
     def is_replaced(result: StepResult) -> bool:

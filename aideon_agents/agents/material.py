@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from aideon_agents.errors import InputError
 from aideon_agents.models.answers.reply import TO_DO, estimate_tokens
-from aideon_agents.state import Exchange, State, StepResult, standing
+from aideon_agents.state import Exchange, State, StepResult, current_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def messages(
     sections += [
         (f"Given: {key}", str(value)) for key, value in (state.get("inputs") or {}).items()
     ]
-    seen = [_section(result, node_path) for result in standing(results)]
+    seen = [_section(result, node_path) for result in current_results(results)]
     yielding = [*range(len(conversation[:1])), *range(len(sections), len(sections + seen[1:]))]
     sections += seen
     earlier, feedback = results.get(node_path), _feedback(state)
@@ -69,7 +69,8 @@ def _told(conversation: Sequence[Exchange]) -> str:
     for exchange in conversation:
         parts.append(("Asked", exchange.task))
         parts += [
-            (f"From {result.node_path}", result.content) for result in standing(exchange.results)
+            (f"From {result.node_path}", result.content)
+            for result in current_results(exchange.results)
         ]
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in parts)
 

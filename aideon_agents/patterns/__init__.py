@@ -1,4 +1,4 @@
-"""Nodes or graphs in, a compiled graph out."""
+"""Patterns: each takes nodes or graphs and returns a compiled graph."""
 
 from aideon_agents.patterns.conditional import conditional
 from aideon_agents.patterns.iterative import iterative

@@ -1,24 +1,21 @@
-"""A person's agreement to what a node gave, before anything goes on with it.
+"""A person's approval of a node's result, before the next node runs.
 
-LangGraph runs a node again once its question is answered. So the node that asks is not the one that
-was paid for: it stands after it, and the two are a graph of their own, wherever the pattern puts
-them. A yes goes on. A no with feedback sends the work back where a pattern has rounds for that; any
-other no ends the run.
+LangGraph runs a node again once its question is answered. So the question is asked in a node of its
+own, after the node that was paid for, and the two are one graph. With a yes the run continues. With
+a no and feedback the work is done again where a pattern has rounds for that. Any other no ends the
+run.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 from langgraph.errors import GraphDrained
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
 from aideon_agents.errors import Declined
-from aideon_agents.graphs import Node
-from aideon_agents.patterns import functions
-from aideon_agents.patterns.functions import here
+from aideon_agents.patterns.functions import async_node, current_path
 from aideon_agents.state import Approval, Context, Results, State, last, part
 
 if TYPE_CHECKING:
@@ -32,26 +29,26 @@ NODE = "approval"
 """The name of the node that asks."""
 
 
-class Judged(Results, total=False):
-    """What a node gives back that a person may send back."""
+class DeclinableResults(Results, total=False):
+    """What a node writes whose result a person may send back."""
 
     declined: Annotated[str | None, last]
     """What the person wants changed; None or absent: nothing."""
 
 
-class Shown(State, total=False):
-    """What nodes read where a person may send something back."""
+class DeclinableState(State, total=False):
+    """What nodes read where a person may send a result back."""
 
     declined: Annotated[str | None, last]
     """What the person wants changed; None or absent: nothing."""
 
 
 class DeclinedResult(Declined, GraphDrained):
-    """A no that ends the run, as LangGraph's own stop: what runs beside it comes to its end first."""
+    """A no that ends the run, as LangGraph's own stop: parallel branches finish first."""
 
     def __init__(self, node_path: str, feedback: str | None) -> None:
         super().__init__(node_path, feedback)
-        self.args = (self.reason,)  # not what LangGraph makes of it
+        self.args = (self.reason,)  # GraphDrained sets its own
 
 
 @runtime_checkable
@@ -60,46 +57,52 @@ class Approvable(Protocol):
 
     @property
     def approve(self) -> bool:
-        """Whether one must."""
+        """Whether a person must agree to its result."""
         ...
 
     def without_approval(self) -> Runnable[Any, Any]:
-        """The same node, for whoever sees to the approval."""
+        """The same node, for a pattern that asks the person itself."""
         ...
 
 
-def alone(node: Node) -> Node:
-    """A node for whoever sees to its approval."""
-    if isinstance(node, Approvable) and node.approve:
-        return node.without_approval()
-    return cast("Node", node)
-
-
-def followed(
+def approved_graph(
     node: Runnable[Any, Any], name: str, metadata: Mapping[str, Any], rounds: int
 ) -> CompiledStateGraph[Any, Context, Any, Any]:
-    """A node and the approval after it, as one graph that adds `approval` alone to the path."""
-    gives = Judged if rounds > 1 else Results
-    graph = StateGraph(Shown, context_schema=Context, input_schema=State, output_schema=gives)
-    inner = f"{name}/"  # a name that no node of a user's can have
+    """A node and the approval after it as one graph; only `approval` is added to the node path.
+
+    Before the last of `rounds`, a no with feedback is written as `declined`.
+    """
+
+    async def ask(state: DeclinableState, config: RunnableConfig) -> dict[str, Any]:
+        path = current_path(config).rpartition("/")[0]
+        return {"declined": ask_approval(state, path, number=state.get("round", 1), most=rounds)}
+
+    gives = DeclinableResults if rounds > 1 else Results
+    graph = StateGraph(
+        DeclinableState, context_schema=Context, input_schema=State, output_schema=gives
+    )
+    inner = f"{name}/"  # a name that no node of a user can have
     graph.add_node(inner, node, metadata={**metadata, **part(inner, "")})
-    asking = functions.node(_Asking(rounds).ask, NODE)
-    graph.add_node(NODE, asking, metadata=part(NODE))
+    graph.add_node(NODE, async_node(ask, NODE), metadata=part(NODE))
     graph.add_edge(START, inner)
     graph.add_edge(inner, NODE)
     graph.add_edge(NODE, END)
     return graph.compile(name=name)
 
 
-def agreed(state: State, place: str, *, number: int, most: int) -> str | None:
-    """Ask a person whether a result is right."""
+def ask_approval(state: State, node_path: str, *, number: int, most: int) -> str | None:
+    """Ask a person about a result, version `number` of at most `most`.
+
+    Returns None for a yes and the feedback of a no that sends the work back. Any other no, and each
+    no to the last version, raises DeclinedResult.
+    """
     version = f", version {number}," if number > 1 else ""
     may_return = number < most
     returns = " with feedback has it done again, any other no" if may_return else ""
     asked = {
-        "question": f"Is the result of {place}{version} right? A no{returns} ends the run.",
-        "node_path": place,
-        "result": (state.get("results") or {})[place].content,
+        "question": f"Is the result of {node_path}{version} right? A no{returns} ends the run.",
+        "node_path": node_path,
+        "result": (state.get("results") or {})[node_path].content,
     }
     answer = interrupt(asked, response_schema=Approval)
     if answer.approved:
@@ -107,15 +110,4 @@ def agreed(state: State, place: str, *, number: int, most: int) -> str | None:
     feedback = (answer.feedback or "").strip()
     if feedback and may_return:
         return feedback
-    raise DeclinedResult(place, feedback or None)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Asking:
-    """The node that asks about the node before it."""
-
-    rounds: int
-
-    async def ask(self, state: Shown, config: RunnableConfig) -> dict[str, Any]:
-        place = here(config).rpartition("/")[0]
-        return {"declined": agreed(state, place, number=state.get("round", 1), most=self.rounds)}
+    raise DeclinedResult(node_path, feedback or None)

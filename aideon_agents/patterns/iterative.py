@@ -1,7 +1,7 @@
-"""A step and its judge, again until it passes: evaluator-optimizer.
+"""A step and a check, repeated until the check passes: evaluator-optimizer.
 
-What the loop counts is private to its own graph (`Loop` is no part of what a graph takes in), so a
-loop inside a loop starts fresh each time.
+What the loop counts is private to its own graph (`LoopState` is not part of what a graph takes in),
+so a loop inside a loop starts fresh each time.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
-from aideon_agents.patterns import nodes as making
-from aideon_agents.patterns.approval import Judged, Shown
-from aideon_agents.patterns.functions import own_path
-from aideon_agents.patterns.nodes import compiled
+from aideon_agents.patterns.approval import DeclinableResults, DeclinableState
+from aideon_agents.patterns.functions import pattern_path
+from aideon_agents.patterns.nodes import add_node, compile_graph, named_nodes, new_builder
 from aideon_agents.state import Entry, StepResult, Verdict, last, latest, merge, next_order
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ StopReason = Literal["passed", "max_rounds"]
 
 
 class Round(BaseModel):
-    """One time round."""
+    """One round of a loop."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,33 +36,33 @@ class Round(BaseModel):
     """The step's answer."""
     verdict: Verdict
     declined: bool = False
-    """Whether the verdict is that of a person who said no, and not the check's."""
+    """Whether a person declined the result, and the verdict is theirs and not the check's."""
 
 
 class Rounds(BaseModel):
-    """A loop's own result: how it went."""
+    """The data of a loop's own result."""
 
     model_config = ConfigDict(frozen=True)
 
     stop_reason: StopReason
     best: int
-    """Which round is the result, from 1."""
+    """The number of the round that is the result, from 1."""
     rounds: list[Round]
 
 
 class LoopEntry(Entry, total=False):
-    """What a loop takes in: no round, it starts with its first, but what a loop around it said."""
+    """What a loop takes in: the feedback of a loop around it, but not that loop's round."""
 
     feedback: str
 
 
-class Loop(Shown, total=False):
+class LoopState(DeclinableState, total=False):
     """What a loop's nodes read."""
 
     rounds: Annotated[list[Round], last]
     """The rounds so far; empty or absent in the first."""
     stop_reason: Annotated[StopReason | None, last]
-    """None or absent while it goes on."""
+    """None or absent while the loop continues."""
 
 
 def iterative(
@@ -74,71 +73,76 @@ def iterative(
     pass_score: float | None = None,
     name: str = "iterative",
 ) -> Graph:
-    """Run a step until a check passes it, or the rounds are used up.
+    """Run a step until a check passes, or until the rounds are used up.
 
     A round passes when the verdict's `passed` is true and, where `pass_score` is given, its score
-    reaches it. The result is the best round's: the highest score, of those that passed if any did.
+    reaches it. The result is that of the best round: of the rounds that passed, or of all if none
+    did, the one with the highest score.
 
-    Where a person must agree (`approve`) to the step's result or to the check's, a no with feedback
-    is the round's verdict, and the check is not asked; in the last round it ends the run. A round
-    that was declined is not the result.
+    Where a person must agree (`approve`) to the result of the step or of the check, a no with
+    feedback is the verdict of the round; where it is the step's, the check is not called. In the
+    last round such a no ends the run. A declined round is not the result.
 
     Args:
-        step: The agent, function or graph to run; from round 2 on it is given the feedback.
-        check: A validator, or whatever else writes a `verdict`.
-        max_rounds: The most times to run the step.
-        pass_score: What a passing score is, 0 to 1; None: `passed` alone decides.
-        name: What it is called where it is a node itself, and in reports.
+        step: The agent, function or graph to run; from round 2 on it receives the feedback.
+        check: A validator, or another node that writes a `verdict`.
+        max_rounds: How often the step may run.
+        pass_score: The lowest score that passes, 0 to 1; None: `passed` alone decides.
+        name: Its name in reports, and as a node of another graph.
 
     Returns:
         A compiled graph. Its own result, at its path, has `Rounds` as data.
 
     Raises:
-        UserError: A bound cannot be.
+        UserError: `max_rounds` or `pass_score` is out of range.
     """
     if max_rounds < 1:
-        raise UserError(f"{name}: max_rounds is {max_rounds}, it must be at least 1")
+        raise UserError(f"{name}: max_rounds must be at least 1, not {max_rounds}")
     if pass_score is not None and not 0 <= pass_score <= 1:
-        raise UserError(f"{name}: pass_score is {pass_score}, it must be from 0 to 1")
-    work, judge = making.named([step, check], name, rounds=max_rounds)
+        raise UserError(f"{name}: pass_score must be from 0 to 1, not {pass_score}")
+    work, judge = named_nodes([step, check], name, rounds=max_rounds)
     judging = _Judge(judge.runnable, max_rounds, pass_score, name)
-    graph = making.builder(Loop, entry=LoopEntry)
-    making.add(graph, work)
-    making.add(graph, judge, Enclosing(judging.judge, [judge.runnable], judge.name))
+    graph = new_builder(LoopState, entry=LoopEntry)
+    add_node(graph, work)
+    add_node(graph, judge, Enclosing(judging.judge, [judge.runnable], judge.name))
     graph.add_edge(START, work.name)
     graph.add_edge(work.name, judge.name)
     graph.add_conditional_edges(
         judge.name, route_verdict, {"again": work.name, "passed": END, "max_rounds": END}
     )
-    return compiled(graph, name)
+    return compile_graph(graph, name)
 
 
-def route_verdict(state: Loop) -> Literal["again", "passed", "max_rounds"]:
-    """Where a loop goes after its judge."""
+def route_verdict(state: LoopState) -> Literal["again", "passed", "max_rounds"]:
+    """Whether the loop runs again, or why it ends."""
     return state.get("stop_reason") or "again"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Judge:
-    """The check, and the loop's bookkeeping with it."""
+    """Runs the check and keeps count of the rounds."""
 
     check: Runnable[Any, Any]
-    """What writes the verdict."""
     max_rounds: int
     pass_score: float | None
-    """What a passing score is; None: `passed` alone decides."""
+    """The lowest score that passes; None: `passed` alone decides."""
     loop: str
-    """The loop's name."""
+    """The name of the loop."""
 
-    async def judge(self, state: Loop, config: RunnableConfig, door: Door) -> dict[str, Any]:
-        judged = _latest_work(state.get("results") or {})
+    async def judge(self, state: LoopState, config: RunnableConfig, door: Door) -> dict[str, Any]:
+        known = state.get("results") or {}
+        # A step may hold validators of its own, whose verdicts are not what it made.
+        made = latest({path: one for path, one in known.items() if one.role != "validator"})
         update = await self._checked(state, config, door)
         declined = update.get("declined")
-        verdict = _declining(declined) if declined else update.get("verdict")
-        if judged is None or verdict is None:
-            raise StepFailed(f"{self.loop}: the step gave no result or its check no verdict")
-        verdict = self._strict(verdict)
-        now = Round(content=judged.content, verdict=verdict, declined=bool(declined))
+        verdict = update.get("verdict")
+        if declined:
+            verdict = Verdict(passed=False, score=0, feedback=declined)
+        if made is None or verdict is None:
+            raise StepFailed(f"{self.loop}: the step wrote no result, or the check no verdict")
+        high_enough = self.pass_score is None or verdict.score >= self.pass_score
+        verdict = verdict.model_copy(update={"passed": verdict.passed and high_enough})
+        now = Round(content=made.content, verdict=verdict, declined=bool(declined))
         rounds = [*(state.get("rounds") or ()), now]
         written = {**update, "verdict": verdict, "declined": None}
         if not verdict.passed and len(rounds) < self.max_rounds:
@@ -146,35 +150,32 @@ class _Judge:
             return {**written, **again, "rounds": rounds}
         reason: StopReason = "passed" if verdict.passed else "max_rounds"
         added = update.get("results") or {}
-        known = merge(state.get("results") or {}, added)
-        own = _result(rounds, reason, own_path(config, self.loop), known)
-        # The next run on the same thread starts with a first round.
-        over = {"round": 1, "feedback": "", "rounds": [], "stop_reason": reason}
-        return {**written, **over, "results": {**added, own.node_path: own}}
+        own = _result(rounds, reason, pattern_path(config, self.loop), merge(known, added))
+        # The next run on the same thread starts with round 1.
+        reset = {"round": 1, "feedback": "", "rounds": [], "stop_reason": reason}
+        return {**written, **reset, "results": {**added, own.node_path: own}}
 
-    async def _checked(self, state: Loop, config: RunnableConfig, door: Door) -> Judged:
-        """What the check writes; it is not asked about what a person declined."""
+    async def _checked(
+        self, state: LoopState, config: RunnableConfig, door: Door
+    ) -> DeclinableResults:
+        """What the check writes; it is not called where a person declined the step's result."""
         if declined := state.get("declined"):
-            return Judged(declined=declined)
-        # A check that is a graph gives back any verdict it was given, and the feedback is not its.
+            return DeclinableResults(declined=declined)
+        # A check that is a graph returns any verdict that it receives, and the feedback is for the
+        # step.
         unjudged = {**state, "verdict": None, "feedback": ""}
-        return cast("Judged", await door.call(self.check, unjudged, config)) or Judged()
-
-    def _strict(self, verdict: Verdict) -> Verdict:
-        """The verdict as this loop counts it: a score too low does not pass."""
-        enough = self.pass_score is None or verdict.score >= self.pass_score
-        return verdict.model_copy(update={"passed": verdict.passed and enough})
-
-
-def _latest_work(results: dict[str, StepResult]) -> StepResult | None:
-    """The last result that is no verdict: a step may hold validators of its own."""
-    return latest({path: one for path, one in results.items() if one.role != "validator"})
+        update = await door.call(self.check, unjudged, config)
+        return cast("DeclinableResults", update or {})
 
 
 def _result(
     rounds: list[Round], reason: StopReason, path: str, results: dict[str, StepResult]
 ) -> StepResult:
-    best = max(range(len(rounds)), key=lambda index: _rank(rounds[index]))
+    def rank(index: int) -> tuple[bool, bool, float]:
+        verdict = rounds[index].verdict
+        return not rounds[index].declined, verdict.passed, verdict.score
+
+    best = max(range(len(rounds)), key=rank)
     return StepResult(
         node_path=path,
         role="iterative",
@@ -183,11 +184,3 @@ def _result(
         round=best + 1,
         order=next_order(results),
     )
-
-
-def _rank(now: Round) -> tuple[bool, bool, float]:
-    return not now.declined, now.verdict.passed, now.verdict.score
-
-
-def _declining(feedback: str) -> Verdict:
-    return Verdict(passed=False, score=0, feedback=feedback)

@@ -1,20 +1,25 @@
-"""What every pattern does with its nodes: take anything that can be one, name it, add it.
+"""What every pattern does with its nodes: accept, name, add, and compile them.
 
-A node is an agent, a compiled graph (one of ours or anybody's), or a function of the state. Names
-come from the node itself and are made unique; two that somebody gave by hand and that are the same
-are a mistake, and are told so. A node that a person must agree to is followed by the approval.
-
-How a graph from our patterns shows itself in a notebook.
-
-LangGraph's compiled graph asks a public web service for its picture there. Ours asks whoever draws:
-patterns and drawing do not know one another, so the package, which knows both, says who that is.
+A node is an agent, a compiled graph (from these patterns or from elsewhere) or a function of the
+state. Default names are numbered to make them unique. Two nodes that were given the same name by
+hand are an error. A node with `approve` is followed by a node that asks a person.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, cast, runtime_checkable
+from itertools import pairwise
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Protocol,
+    TypeAlias,
+    cast,
+    get_args,
+    runtime_checkable,
+)
 
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
@@ -23,31 +28,23 @@ from langgraph.graph.state import CompiledStateGraph
 from aideon_agents.errors import UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.ledger import tags
-from aideon_agents.patterns import approval
+from aideon_agents.patterns.approval import Approvable, approved_graph
 from aideon_agents.patterns.foreign import adapted
 from aideon_agents.patterns.functions import function_node
-from aideon_agents.state import Context, Entry, PlanStep, Results, State, part
+from aideon_agents.state import Context, Entry, PlanStep, Results, Role, State, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-_DEFAULT_NAMES = frozenset(
-    [
-        "planner",
-        "executor",
-        "validator",
-        "creative",
-        "sequential",
-        "parallel",
-        "conditional",
-        "iterative",
-        "orchestrated",
-        "LangGraph",
-        "node",
-    ]
-)
-"""Names that nobody gave by hand: several nodes may have them, and are numbered."""
+Builder: TypeAlias = StateGraph[Any, Context, Any, Any]
+
+_PATTERNS = ("sequential", "parallel", "conditional", "iterative", "orchestrated")
+_DEFAULT_NAMES = {*get_args(Role), *_PATTERNS, "LangGraph", "node"}
+"""Names that were not chosen by the user: several nodes may have them, and are numbered."""
+
+NAME_RULE = "it must not be empty or contain /, | or :"
+"""What a node's name must be, for errors."""
 
 
 @runtime_checkable
@@ -61,16 +58,16 @@ class Decider(Protocol):
 
 @runtime_checkable
 class Planner(Protocol):
-    """A node that can be told whom a plan may name."""
+    """A node that can plan for given agents."""
 
     def planning(self, agents: Sequence[str], max_steps: int) -> Runnable[Any, Any]:
-        """A node that writes a `plan` of at most so many steps for `agents`."""
+        """A node that writes a `plan` of at most `max_steps` steps for `agents`."""
         ...
 
 
 @runtime_checkable
 class Worker(Protocol):
-    """A node that can be given a step of a plan."""
+    """A node that can do a step of a plan."""
 
     def for_step(self, step: PlanStep) -> Runnable[Any, Any]:
         """A node that does `step`."""
@@ -78,13 +75,13 @@ class Worker(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Named:
+class NamedNode:
     """A node and its unique name in one graph."""
 
     name: str
     runnable: Runnable[Any, Any]
     role: str | None
-    """An agent's role, None for anything else."""
+    """An agent's role; None for any other node."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -92,73 +89,75 @@ class Named:
         return part(self.name) | ({tags.ROLE: self.role} if self.role else {})
 
 
-def named(
+def named_nodes(
     nodes: Sequence[Node], pattern: str, *, reserved: Iterable[str] = (), rounds: int = 1
-) -> list[Named]:
-    """Give each node of a pattern its name."""
+) -> list[NamedNode]:
+    """Give each node of a pattern a unique name, and add the approval to nodes that need it.
+
+    `reserved` are the names of the pattern's other nodes. `rounds` is how often the pattern can run
+    a node whose result a person sends back; 0: the pattern adds approvals itself.
+    """
     if not nodes:
         raise UserError(f"{pattern} needs at least one node")
     taken = dict.fromkeys(reserved, 0)
-    result: list[Named] = []
+    result: list[NamedNode] = []
     for position, node in enumerate(nodes, 1):
         runnable = _runnable(node, pattern)
-        wanted = str(getattr(runnable, "name", None) or "node")
-        if not can_name(wanted):
-            raise UserError(f"{pattern}: {wanted!r} cannot name a node: leave out /, | and :")
-        if wanted in taken and wanted not in _DEFAULT_NAMES and not _is_function(node):
-            number = taken[wanted]
-            first = f"number {number}" if number else "one of its own"
+        name = str(getattr(runnable, "name", None) or "node")
+        if not is_valid_name(name):
+            raise UserError(f"{pattern}: {name!r} is not a valid node name: {NAME_RULE}")
+        if name in taken and name not in _DEFAULT_NAMES and isinstance(node, Runnable):
+            first = f"number {taken[name]}" if taken[name] else "one of its own"
             raise UserError(
-                f"{pattern} has two nodes called {wanted!r}, {first} and "
+                f"{pattern} has two nodes called {name!r}, {first} and "
                 f"number {position}: give one of them another name"
             )
-        name = _free(wanted, taken)
+        name = _free_name(name, taken)
         taken[name] = position
-        one = Named(name, runnable, getattr(node, "role", None))
-        result.append(approved(one, rounds) if rounds else one)
+        one = NamedNode(name, runnable, getattr(node, "role", None))
+        result.append(with_approval(one, rounds) if rounds else one)
     return result
 
 
-def approved(node: Named, rounds: int = 1) -> Named:
-    """A node, followed by the approval if it asks for one."""
-    alone = approval.alone(node.runnable)
-    if alone is node.runnable:
+def with_approval(node: NamedNode, rounds: int = 1) -> NamedNode:
+    """A node, as a graph with the approval after it where a person must agree to its result."""
+    if not isinstance(node.runnable, Approvable) or not node.runnable.approve:
         return node
-    graph = approval.followed(cast("Any", alone), node.name, node.metadata, rounds)
-    return Named(node.name, graph, None)
+    alone = node.runnable.without_approval()
+    return NamedNode(node.name, approved_graph(alone, node.name, node.metadata, rounds), None)
 
 
-def can_name(name: str) -> bool:
-    """Whether LangGraph and node paths can do with a name."""
+def is_valid_name(name: str) -> bool:
+    """Whether LangGraph and node paths allow a name."""
     return bool(name.strip()) and name not in {START, END} and not any(m in name for m in "/|:")
 
 
-def builder(
+def new_builder(
     schema: type[Any] = State, *, entry: type[Any] = Entry, gives: type[Any] = Results
-) -> StateGraph[Any, Context, Any, Any]:
-    """The start of every pattern's graph."""
+) -> Builder:
+    """An empty builder: its nodes read `schema`, the graph takes `entry` and returns `gives`."""
     return StateGraph(schema, context_schema=Context, input_schema=entry, output_schema=gives)
 
 
-def add(
-    graph: StateGraph[Any, Context, Any, Any],
-    node: Named,
-    runs: Runnable[Any, Any] | None = None,
-) -> None:
-    """Add a named node to a builder."""
+def add_node(graph: Builder, node: NamedNode, runs: Runnable[Any, Any] | None = None) -> None:
+    """Add a named node to a builder; `runs` is what runs in its place, None: the node itself."""
     graph.add_node(node.name, runs or node.runnable, metadata=node.metadata)
 
 
-def _free(wanted: str, taken: Iterable[str]) -> str:
+def add_chain(graph: Builder, *nodes: NamedNode) -> None:
+    """Add nodes that run one after another, from the graph's start to its end."""
+    for node in nodes:
+        add_node(graph, node)
+    for before, after in pairwise([START, *(node.name for node in nodes), END]):
+        graph.add_edge(before, after)
+
+
+def _free_name(wanted: str, taken: Iterable[str]) -> str:
     name, number = wanted, 1
     while name in taken:
         number += 1
         name = f"{wanted}_{number}"
     return name
-
-
-def _is_function(node: Node) -> bool:
-    return not isinstance(node, Runnable)
 
 
 def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
@@ -169,7 +168,7 @@ def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
     if callable(node):
         return function_node(node)
     raise UserError(
-        f"{pattern} was given {node!r}: a node is an agent, a compiled graph or a function"
+        f"{pattern}: {node!r} cannot be a node: give an agent, a compiled graph or a function"
     )
 
 
@@ -178,10 +177,14 @@ Drawer: TypeAlias = Callable[[Any], Mapping[str, str]]
 
 
 class PatternGraph(CompiledStateGraph[Any, Context, Any, Any]):
-    """A compiled graph that is drawn on this machine."""
+    """A compiled graph that a notebook draws on this machine.
+
+    LangGraph's own compiled graph asks a public web service for its picture. The rooms patterns and
+    drawing do not import one another, so the package sets `drawn_by`.
+    """
 
     drawn_by: ClassVar[Drawer | None] = None
-    """None: nobody draws it, it is shown as text."""
+    """What draws graphs; None: they are shown as text."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         drawer = type(self).drawn_by
@@ -194,7 +197,7 @@ class PatternGraph(CompiledStateGraph[Any, Context, Any, Any]):
         return self._repr_mimebundle_().get("image/svg+xml")
 
 
-def compiled(builder: StateGraph[Any, Context, Any, Any], name: str) -> PatternGraph:
+def compile_graph(builder: Builder, name: str) -> PatternGraph:
     """Compile a pattern's graph."""
     graph = builder.compile(name=name)
     # LangGraph names the class it makes, and a copy of it would lack what compiling has attached.

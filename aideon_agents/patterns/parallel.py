@@ -1,9 +1,8 @@
 """Several nodes at the same time, on the same state: parallelization.
 
-A branch gives back what it was given as well as what it wrote. Results know which is later; of the
-plain keys (`News`), what a branch merely brought back must not undo what another one wrote.
-
-What a parallel branch may be held to: how many run at once, and what its failure means.
+A branch returns what it received as well as what it wrote. Results carry an order that says which is
+later. Of the plain keys (`BranchResults`), a value that a branch only returned must not undo one
+that another branch wrote.
 """
 
 from __future__ import annotations
@@ -25,11 +24,20 @@ from langgraph.runtime import get_runtime
 from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
-from aideon_agents.patterns import functions
-from aideon_agents.patterns import nodes as making
-from aideon_agents.patterns.functions import beside, here
-from aideon_agents.patterns.nodes import Named, compiled
-from aideon_agents.state import Results, State, StepResult, latest, next_order, part
+from aideon_agents.patterns.functions import (
+    async_node,
+    current_path,
+    sibling_path,
+    step_result,
+)
+from aideon_agents.patterns.nodes import (
+    NamedNode,
+    add_node,
+    compile_graph,
+    named_nodes,
+    new_builder,
+)
+from aideon_agents.state import Results, State, latest, part
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,7 +47,7 @@ if TYPE_CHECKING:
 
 
 FAILED = "failed"
-"""The role of a result that stands for a failure."""
+"""The role of a result that records a failure."""
 
 _NEVER_KEPT = (
     GraphBubbleUp,  # a question, or a stop that was asked for
@@ -50,48 +58,45 @@ _NEVER_KEPT = (
 )
 
 
-class Gates:
-    """How many branches run at once, counted for each run of a graph by itself."""
+class BranchLimit:
+    """How many branches run at once, counted separately for each run of a graph."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        # A gate lives as long as a branch holds it, and all branches of a run start together.
-        self._open: weakref.WeakValueDictionary[str, asyncio.Semaphore | threading.Semaphore] = (
-            weakref.WeakValueDictionary()
-        )
+        # A semaphore lives as long as a branch uses it, and all branches of a run start together.
+        self._semaphores: weakref.WeakValueDictionary[
+            str, asyncio.Semaphore | threading.Semaphore
+        ] = weakref.WeakValueDictionary()
 
     @contextlib.asynccontextmanager
-    async def turn(self, door: Door) -> AsyncGenerator[None]:
-        """Hold one place for the length of a block, in the run that the current node is part of."""
-        gate = self._gate(door)
-        if isinstance(gate, threading.Semaphore):
-            with gate:
-                yield
-        else:
-            async with gate:
-                yield
-
-    def _gate(self, door: Door) -> asyncio.Semaphore | threading.Semaphore:
+    async def slot(self, door: Door) -> AsyncGenerator[None]:
+        """Hold one slot for the length of a block, in the run of the current node."""
         execution = get_runtime().execution_info
         # All branches of one run start from the same checkpoint, and no other run does.
         key = execution.checkpoint_id if execution else ""
         with self._lock:
-            return self._open.setdefault(key, door.semaphore(self.limit))
+            semaphore = self._semaphores.setdefault(key, door.semaphore(self.limit))
+        if isinstance(semaphore, threading.Semaphore):
+            with semaphore:
+                yield
+        else:
+            async with semaphore:
+                yield
 
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-    """A branch that waits for its turn, and whose failure may be kept."""
+    """A branch that waits for a slot, or whose failure becomes its result."""
 
     graph: Graph
-    gates: Gates | None
-    """None: it need not wait."""
+    limit: BranchLimit | None
+    """None: the branch does not wait."""
     keeps: bool
     """Whether its failure becomes its result."""
 
     async def run(self, state: State, config: RunnableConfig, door: Door) -> Any:
-        async with self.gates.turn(door) if self.gates else contextlib.nullcontext():
+        async with self.limit.slot(door) if self.limit else contextlib.nullcontext():
             try:
                 update = await door.call(self.graph, state, config)
             except _NEVER_KEPT:
@@ -106,78 +111,65 @@ class Branch:
 async def require_one(
     state: State, config: RunnableConfig, *, names: Sequence[str], pattern: str
 ) -> None:
-    """Fail when every branch did."""
+    """Raise StepFailed if every branch failed."""
     results = state.get("results") or {}
-    given = {name: results.get(beside(config, name)) for name in names}
-    failures = [
-        f"{name}: {one.content}" for name, one in given.items() if one and one.role == FAILED
-    ]
+    own = ((name, results.get(sibling_path(config, name))) for name in names)
+    failures = [f"{name}: {one.content}" for name, one in own if one and one.role == FAILED]
     if len(failures) == len(names):
         raise StepFailed(f"{pattern}: every branch failed: {'; '.join(failures)}")
 
 
 def _failed(error: Exception, state: State, config: RunnableConfig) -> dict[str, Any]:
-    """A failure as a result. It comes before whatever the other branches say: that counts more."""
-    said = str(error) if isinstance(error, AideonError) else f"{type(error).__name__}: {error}"
-    path = here(config)
-    result = StepResult(
-        node_path=path,
-        role=FAILED,
-        content=" ".join(said.split()),
-        round=state.get("round", 1),
-        order=next_order(state.get("results") or {}) - 1,
-    )
-    return {"results": {path: result}}
+    """A failure as a result. Its order is below that of the other branches' results."""
+    what = str(error) if isinstance(error, AideonError) else f"{type(error).__name__}: {error}"
+    path = current_path(config)
+    result = step_result(state, path, FAILED, " ".join(what.split()))
+    return {"results": {path: dataclasses.replace(result, order=result.order - 1)}}
 
 
 def _recovered(update: Any, state: State, config: RunnableConfig) -> Any:
-    """The update of a branch; its failure in an earlier round no longer stands."""
-    path = here(config)
+    """The update of a branch, in which a failure of an earlier round is replaced."""
+    path = current_path(config)
     results = update["results"]
     if path not in results or results[path].role != FAILED:
         return update
     now = latest({at: result for at, result in results.items() if at.startswith(f"{path}/")})
-    result = StepResult(
-        node_path=path,
-        role="graph",
-        content=now.content if now else "",
-        round=state.get("round", 1),
-        order=next_order(results),
-    )
+    seen: State = {**state, "results": results}
+    result = step_result(seen, path, "graph", now.content if now else "")
     return {**update, "results": {**results, path: result}}
 
 
 OnFailure: TypeAlias = Literal["raise", "keep"]
 
 _KEPT = "kept"
-"""The node that looks whether any branch is left, where failures are kept."""
+"""The node that checks, where failures are kept, that a branch succeeded."""
 
 
-class Changed(LastValue[Any]):
-    """Keeps what branches changed; where several did, that of the last by name."""
+class ChangedValue(LastValue[Any]):
+    """Keeps the value that a branch changed; of several, that of the last branch by name."""
 
     __slots__ = ()
 
     def update(self, values: Sequence[Any]) -> bool:
-        """Take the last new value of a step."""
-        news = [value for value in values if value != self.value]
-        return super().update(news[-1:])
+        """Take the last changed value of a step."""
+        changed = [value for value in values if value != self.value]
+        return super().update(changed[-1:])
 
 
-class News(Results, total=False):
-    """What branches give back."""
+class BranchResults(Results, total=False):
+    """What branches write."""
 
-    plan: Annotated[Any, Changed]
-    verdict: Annotated[Any, Changed]
-    route: Annotated[Any, Changed]
+    plan: Annotated[Any, ChangedValue]
+    verdict: Annotated[Any, ChangedValue]
+    route: Annotated[Any, ChangedValue]
 
 
-class Branches(State, total=False):
+class BranchState(State, total=False):
     """What branches read."""
 
-    plan: Annotated[Any, Changed]
-    verdict: Annotated[Any, Changed]
-    route: Annotated[Any, Changed]
+    plan: Annotated[Any, ChangedValue]
+    verdict: Annotated[Any, ChangedValue]
+    route: Annotated[Any, ChangedValue]
 
 
 def parallel(
@@ -186,63 +178,63 @@ def parallel(
     on_failure: OnFailure = "raise",
     name: str = "parallel",
 ) -> Graph:
-    """Run branches at the same time; each sees what came before, none sees another.
+    """Run branches at the same time; each sees the results before it, none those of another branch.
 
     Args:
         *branches: Agents, functions, or compiled graphs.
         max_concurrency: How many branches run at once, per run of this graph; None: all.
-        on_failure: `raise`: the first branch that fails fails the whole. `keep`: its error becomes
-            its result, of role `failed`, and the others go on; only when all fail, so does the
-            whole. Limits, mistakes of the caller's, questions and cancellations are never kept.
-        name: What it is called where it is a node itself, and in reports.
+        on_failure: With `raise`, the first branch that fails ends the run. With `keep`, its error
+            becomes its result, of role `failed`, and the others continue; the run fails only if
+            every branch does. Limits, errors of the caller, questions and cancellations always
+            end the run.
+        name: Its name in reports, and as a node of another graph.
 
     Returns:
         A compiled graph.
 
     Raises:
-        UserError: There is no branch, or two of the same name, or an option cannot be.
+        UserError: There is no branch, two branches have the same name, or an option is invalid.
     """
     if max_concurrency is not None and max_concurrency < 1:
-        raise UserError(f"{name}: max_concurrency is {max_concurrency}, it must be at least 1")
+        raise UserError(f"{name}: max_concurrency must be at least 1, not {max_concurrency}")
     if on_failure not in get_args(OnFailure):
-        raise UserError(f"{name}: on_failure is {on_failure!r}, it must be raise or keep")
+        raise UserError(f"{name}: on_failure must be raise or keep, not {on_failure!r}")
     keeps = on_failure == "keep"
-    gates = Gates(max_concurrency) if max_concurrency else None
-    graph = making.builder(Branches, entry=Branches, gives=News)
-    made = making.named(branches, name, reserved=[_KEPT] if keeps else [])
-    for branch in made:
-        own = _own_graph(branch)
-        running = Branch(own, gates, keeps=keeps)
-        runs = Enclosing(running.run, [own], branch.name) if gates or keeps else own
-        making.add(graph, branch, runs)
-        graph.add_edge(START, branch.name)
-        graph.add_edge(branch.name, _KEPT if keeps else END)
+    limit = BranchLimit(max_concurrency) if max_concurrency else None
+    graph = new_builder(BranchState, entry=BranchState, gives=BranchResults)
+    nodes = named_nodes(branches, name, reserved=[_KEPT] if keeps else [])
+    for node in nodes:
+        own = _own_graph(node)
+        running = Branch(own, limit, keeps=keeps)
+        add_node(graph, node, Enclosing(running.run, [own], node.name) if limit or keeps else own)
+        graph.add_edge(START, node.name)
+        graph.add_edge(node.name, _KEPT if keeps else END)
     if keeps:
-        still = functools.partial(require_one, names=[branch.name for branch in made], pattern=name)
-        graph.add_node(_KEPT, functions.node(still, _KEPT), metadata=part(_KEPT))
+        checking = functools.partial(require_one, names=[one.name for one in nodes], pattern=name)
+        graph.add_node(_KEPT, async_node(checking, _KEPT), metadata=part(_KEPT))
         graph.add_edge(_KEPT, END)
-    return compiled(graph, name)
+    return compile_graph(graph, name)
 
 
 def _is_ours(runnable: object) -> TypeGuard[Graph]:
-    """Whether it is a graph that gives back nothing but what merges."""
+    """Whether it is a graph that returns only keys that merge."""
     return (
         isinstance(runnable, CompiledStateGraph)
         and runnable.builder.output_schema.__annotations__.keys() <= Results.__annotations__.keys()
     )
 
 
-def _own_graph(branch: Named) -> Graph:
+def _own_graph(branch: NamedNode) -> Graph:
     """The branch as a graph of its own.
 
-    LangGraph's nodes move in step: a quick branch of plain nodes would wait for the slow one after
-    each of its own. The wrapping adds no part to the path. A graph made elsewhere is wrapped as
-    well: two that both gave back their task would be an InvalidUpdateError.
+    LangGraph's nodes move in supersteps: a quick branch of plain nodes would wait for the slow one
+    after each of its own. The wrapping adds no part to the path. A graph from elsewhere is wrapped
+    as well: two that both return their task would be an InvalidUpdateError.
     """
     if _is_ours(branch.runnable):
         return branch.runnable
-    inner = f"{branch.name}/"  # a name that no node of a user's can have
-    graph = making.builder(entry=State)
+    inner = f"{branch.name}/"  # a name that no node of a user can have
+    graph = new_builder(entry=State)
     graph.add_node(inner, branch.runnable, metadata=branch.metadata | part(inner, ""))
     graph.add_edge(START, inner)
     graph.add_edge(inner, END)

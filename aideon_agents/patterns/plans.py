@@ -1,4 +1,4 @@
-"""What a plan must be to be followed, and in which order its steps run."""
+"""Whether a plan can be followed, and in which order its steps run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tidied(plan: Plan) -> Plan:
-    """A plan whose step ids can stand in a node path."""
+    """A plan whose step ids fit into a node path: with a dash for each /, | and :."""
 
     def tidy(name: str) -> str:
         return re.sub(r"[/|:]", "-", name.strip())
@@ -29,15 +29,20 @@ def tidied(plan: Plan) -> Plan:
 
 
 def complaint(plan: Plan, agents: Collection[str], max_steps: int) -> str | None:
-    """What keeps a plan from being followed."""
-    wrong = [*_wrong_size(plan, max_steps), *_wrong_names(plan, agents)]
+    """Everything that is wrong with a tidied plan, for the planner to read; None: nothing."""
+    wrong = _wrong_names(plan, agents)
+    if not plan.steps:
+        wrong = ["the plan has no steps"]
+    elif len(plan.steps) > max_steps:
+        size = f"the plan has {len(plan.steps)} steps, at most {max_steps} are allowed"
+        wrong = [size, *wrong]
     if not wrong:
         wrong = _wrong_order(plan)
     return "; ".join(wrong) or None
 
 
 def waves(plan: Plan) -> list[list[PlanStep]]:
-    """The steps in the order in which they can run."""
+    """The steps in groups; those of one group need only steps of earlier groups."""
     by_id = {step.id: step for step in plan.steps}
     sorter = _sorter(plan)
     sorter.prepare()
@@ -55,14 +60,6 @@ def last_steps(plan: Plan) -> list[PlanStep]:
     return [step for step in plan.steps if step.id not in needed]
 
 
-def _wrong_size(plan: Plan, max_steps: int) -> list[str]:
-    if not plan.steps:
-        return ["the plan has no steps"]
-    if len(plan.steps) > max_steps:
-        return [f"the plan has {len(plan.steps)} steps, at most {max_steps} are allowed"]
-    return []
-
-
 def _wrong_names(plan: Plan, agents: Collection[str]) -> list[str]:
     known = Counter(step.id for step in plan.steps)
     wrong = [f"{times} steps have the id {name!r}" for name, times in known.items() if times > 1]
@@ -70,8 +67,8 @@ def _wrong_names(plan: Plan, agents: Collection[str]) -> list[str]:
         wrong.append("a step has an empty id")
     for step in plan.steps:
         if step.agent not in agents:
-            who = ", ".join(agents)
-            wrong.append(f"step {step.id!r} names the agent {step.agent!r}, there is only {who}")
+            only = ", ".join(agents)
+            wrong.append(f"step {step.id!r} names the agent {step.agent!r}, there is only {only}")
         wrong += [
             f"step {step.id!r} depends on {name!r}, which is no step"
             for name in step.depends_on

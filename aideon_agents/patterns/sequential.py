@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from langgraph.graph import END, START
-
 from aideon_agents.graphs import Graph, Node
-from aideon_agents.patterns import nodes as making
-from aideon_agents.patterns.nodes import compiled
+from aideon_agents.patterns.nodes import add_chain, compile_graph, named_nodes, new_builder
 from aideon_agents.state import State
 
 
@@ -17,20 +12,14 @@ def sequential(*nodes: Node, name: str = "sequential") -> Graph:
 
     Args:
         *nodes: Agents, functions, or compiled graphs.
-        name: What it is called where it is a node itself, and in reports.
+        name: Its name in reports, and as a node of another graph.
 
     Returns:
         A compiled graph.
 
     Raises:
-        UserError: There is no node, or two of the same name.
+        UserError: There is no node, or two nodes have the same name.
     """
-    steps = making.named(nodes, name)
-    graph = making.builder(entry=State)
-    for step in steps:
-        making.add(graph, step)
-    graph.add_edge(START, steps[0].name)
-    for before, after in pairwise(steps):
-        graph.add_edge(before.name, after.name)
-    graph.add_edge(steps[-1].name, END)
-    return compiled(graph, name)
+    graph = new_builder(entry=State)
+    add_chain(graph, *named_nodes(nodes, name))
+    return compile_graph(graph, name)

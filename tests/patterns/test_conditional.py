@@ -127,7 +127,7 @@ def test_a_default_is_for_whatever_decides(stage, condition):
 @pytest.mark.parametrize("condition", [validator(), lambda state: "perhaps"])
 async def test_without_a_default_what_is_no_route_is_an_error_that_names_them(stage, condition):
     graph = conditional(condition, ways(), name="gate")
-    wrong = "gate: 'perhaps' is no route, the routes are yes, no, later"
+    wrong = "gate: unknown route 'perhaps', the routes are yes, no, later"
     with pytest.raises(StepFailed, match=wrong):
         stage.invoke(graph, deciding("perhaps")[0])
     with pytest.raises(StepFailed, match=wrong):
@@ -135,15 +135,15 @@ async def test_without_a_default_what_is_no_route_is_an_error_that_names_them(st
 
 
 def test_true_is_no_route_where_no_branch_is_called_yes(stage):
-    with pytest.raises(StepFailed, match="'yes' is no route, the routes are long"):
+    with pytest.raises(StepFailed, match="unknown route 'yes', the routes are long"):
         stage.invoke(conditional(lambda state: True, {"long": creative()}))
 
 
 @pytest.mark.parametrize(
     ("inputs", "wrong"),
     [
-        ({}, "the input 'urgent' is not given: give one of yes, no, later with -p urgent=ROUTE"),
-        ({"urgent": "perhaps"}, "the input 'urgent' is 'perhaps', which is no route"),
+        ({}, "the input 'urgent' is missing: give one of yes, no, later with -p urgent=ROUTE"),
+        ({"urgent": "perhaps"}, "the input 'urgent' is 'perhaps', which is not a route"),
     ],
 )
 def test_an_input_that_names_no_route_is_the_callers_mistake(stage, inputs, wrong):
@@ -212,12 +212,12 @@ def test_a_decision_is_named_apart_from_a_route_called_like_its_role(stage):
     ("arguments", "wrong"),
     [
         ((validator(), {}), "at least one branch"),
-        ((validator(), {"a/b": creative()}), "cannot name a route"),
-        ((validator(), {"": creative()}), "cannot name a route"),
-        (("a:b", {"a": creative()}), "cannot name a node"),
+        ((validator(), {"a/b": creative()}), "is not a valid route name"),
+        ((validator(), {"": creative()}), "is not a valid route name"),
+        (("a:b", {"a": creative()}), "is not a valid node name"),
         ((sequential(validator()), {"a": creative()}), "an agent, a function of the state, or"),
-        ((7, {"a": creative()}), "was given 7 to decide"),
-        ((validator(), {"a": "creative"}), "was given 'creative'"),
+        ((7, {"a": creative()}), "7 cannot be the condition"),
+        ((validator(), {"a": "creative"}), "'creative' cannot be a node"),
     ],
 )
 def test_what_cannot_be_is_refused_when_it_is_built(arguments, wrong):
@@ -226,7 +226,7 @@ def test_what_cannot_be_is_refused_when_it_is_built(arguments, wrong):
 
 
 def test_a_default_that_is_no_branch_is_refused_when_it_is_built():
-    with pytest.raises(UserError, match="the default 'maybe' is none of yes, no, later"):
+    with pytest.raises(UserError, match="the default 'maybe' is not a branch: use yes, no, later"):
         conditional(validator(), ways(), default="maybe")
 
 

@@ -133,7 +133,9 @@ def test_what_a_chat_graph_gives_beside_its_messages_is_data(stage):
 
 def test_a_graph_that_can_take_nothing_of_what_there_is_says_what_it_takes(stage):
     graph = sequential(of_one_node(Research, lambda state: {}))
-    with pytest.raises(InputError, match="theirs takes depth, found, score, topic, and none"):
+    with pytest.raises(
+        InputError, match="theirs takes depth, found, score, topic, and the run has none"
+    ):
         stage.invoke(graph)
 
 

@@ -92,7 +92,9 @@ def test_a_foreign_graph_is_given_what_it_takes_and_its_answer_is_json(stage):
 
 def test_a_foreign_graph_that_is_given_nothing_it_takes_says_what_it_needs(stage):
     foreign = chain(Count, {"count": lambda state: {}}, name="count")
-    with pytest.raises(InputError, match="the graph count takes limit, words, and none"):
+    with pytest.raises(
+        InputError, match="the graph count takes limit, words, and the run has none of these"
+    ):
         stage.invoke(sequential(foreign))
 
 

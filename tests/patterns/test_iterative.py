@@ -168,7 +168,7 @@ def test_a_check_may_be_a_function(stage):
 
 @pytest.mark.parametrize("silent", [lambda state: None, lambda state: "fine", executor("fine")])
 def test_a_check_without_a_verdict_is_a_failure_that_names_the_loop(stage, silent):
-    with pytest.raises(StepFailed, match=r"refine: .* its check no verdict"):
+    with pytest.raises(StepFailed, match=r"refine: .* the check no verdict"):
         stage.invoke(iterative(creative("draft"), silent, name="refine"), Loop(texts="ab").models)
 
 
@@ -180,21 +180,21 @@ def test_a_verdict_from_elsewhere_does_not_pass_a_check_that_gave_none(stage):
 
 
 def test_a_step_without_a_result_is_a_failure(stage):
-    with pytest.raises(StepFailed, match="the step gave no result"):
+    with pytest.raises(StepFailed, match="the step wrote no result"):
         stage.invoke(iterative(lambda state: None, validator()), Loop(judged(1)).models)
 
 
 @pytest.mark.parametrize("max_rounds", [0, -1])
 def test_a_loop_needs_a_round(max_rounds):
-    with pytest.raises(
-        UserError, match=f"refine: max_rounds is {max_rounds}, it must be at least 1"
-    ):
+    with pytest.raises(UserError, match=f"refine: max_rounds must be at least 1, not {max_rounds}"):
         refine(max_rounds=max_rounds)
 
 
 @pytest.mark.parametrize("pass_score", [-0.1, 1.1])
 def test_a_passing_score_lies_between_0_and_1(pass_score):
-    with pytest.raises(UserError, match="refine: pass_score is"):
+    with pytest.raises(
+        UserError, match=f"refine: pass_score must be from 0 to 1, not {pass_score}"
+    ):
         refine(pass_score=pass_score)
 
 

@@ -392,15 +392,24 @@ async def test_a_step_may_ask_a_question_and_go_on_with_the_answer(awaits):
     ("make", "wrong"),
     [
         (lambda: orchestrated(planner()), "orchestrated needs at least one worker"),
-        (lambda: orchestrated(planner(), executor(), max_steps=0), "max_steps is 0"),
+        (
+            lambda: orchestrated(planner(), executor(), max_steps=0),
+            "max_steps must be at least 1, not 0",
+        ),
         (
             lambda: orchestrated(planner(), executor("a"), executor("b")),
             "two workers for executor, 'a' and 'b'",
         ),
-        (lambda: orchestrated(planner(), validator()), "no plan can name 'validator'"),
-        (lambda: orchestrated(planner(), sequential(executor())), "no plan can name 'sequential'"),
+        (
+            lambda: orchestrated(planner(), validator()),
+            "'validator' cannot be a worker: give an agent of the role executor or",
+        ),
+        (
+            lambda: orchestrated(planner(), sequential(executor())),
+            "'sequential' cannot be a worker",
+        ),
         (lambda: orchestrated(planner("work"), executor()), "two nodes called 'work'"),
-        (lambda: orchestrated("planner", executor()), "was given 'planner'"),
+        (lambda: orchestrated("planner", executor()), "'planner' cannot be a node"),
     ],
 )
 def test_what_cannot_be_is_refused_when_it_is_built(make, wrong):

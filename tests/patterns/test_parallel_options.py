@@ -384,8 +384,8 @@ def test_a_branch_may_not_be_called_like_the_node_that_counts_what_is_left():
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        ({"max_concurrency": 0}, "max_concurrency is 0, it must be at least 1"),
-        ({"on_failure": "ignore"}, "on_failure is 'ignore', it must be raise or keep"),
+        ({"max_concurrency": 0}, "max_concurrency must be at least 1, not 0"),
+        ({"on_failure": "ignore"}, "on_failure must be raise or keep, not 'ignore'"),
     ],
 )
 def test_options_that_cannot_be_are_refused_when_it_is_built(options, wrong):

@@ -78,12 +78,12 @@ def test_a_pattern_given_the_same_name_as_an_agent_is_an_error(pattern):
 
 @pytest.mark.parametrize("name", ["a/b", "a|b", "a:b", "__start__", "__end__"])
 def test_a_pattern_cannot_have_a_name_that_would_break_the_node_path(pattern, name):
-    with pytest.raises(UserError, match="cannot name a node"):
+    with pytest.raises(UserError, match="is not a valid node name"):
         pattern(sequential(executor(), name=name), validator())
 
 
 def test_what_cannot_be_a_node_is_refused(pattern):
-    with pytest.raises(UserError, match="was given 'draft': a node is an agent"):
+    with pytest.raises(UserError, match="'draft' cannot be a node: give an agent"):
         pattern("draft", validator())
 
 
