@@ -28,7 +28,7 @@ from aideon_agents.batch.output import Out, deliver
 from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batch_items import ItemRow, ItemStart, NodeSpent, SameId
+from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart, NodeSpent
 from aideon_agents.ledger.batches import BatchStart
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run, RunStart
@@ -213,7 +213,7 @@ class Local:
         self.control.in_flight.add(running)
         try:
             outcome = await running.through(self.book)
-        except SameId:
+        except DuplicateId:
             await self._refuse(item, f"the id {item.item_id!r} is that of an earlier item")
             return
         except LedgerError:
@@ -238,7 +238,7 @@ class Local:
 
     async def _refuse(self, item: Item, problem: str) -> None:
         with self.book.database.transaction() as tx:
-            batch_items.refuse(tx, self.start.batch_id, item.position, item.item_id, problem)
+            batch_items.mark_invalid(tx, self.start.batch_id, item.position, item.item_id, problem)
         self.tally.ended("invalid")
         await asyncio.sleep(0)  # a million bad lines hold nobody up
 
@@ -251,7 +251,7 @@ class Local:
             if time.monotonic() - looked >= _LOOK_EVERY:
                 looked = time.monotonic()
                 try:
-                    if batches.is_to_end(self.book, self.start.batch_id):
+                    if batches.heartbeat(self.book, self.start.batch_id):
                         self.control.drain("cancelled")
                     self._show()
                 except Exception as error:  # noqa: BLE001 - told when the batch has come to its end

@@ -240,7 +240,7 @@ def catch_up(book: Ledger, out: Out, start: BatchStart, found: Held, *, again: b
     if first is not None and first < lines:
         lines, end = first, _put_back(book, found.path, start.batch_id, first, lines)
     if first is not None:
-        batch_items.again(book, start.batch_id, error_type)
+        batch_items.reset_failed(book, start.batch_id, error_type)
     out.keep(lines, end)
 
 

@@ -1,14 +1,12 @@
-"""Where each item of a batch stands.
+"""The items of a batch: the status of each one, and the process that has claimed it.
 
-An item's end, its run's end and what came of it are one transaction: a process that is killed
-leaves an item that is done, with its result, or one that is not.
+The end of an item, the end of its run and its line for OUT are written in one transaction. So a
+process that is killed leaves an item that is done, with its result, or one that is not.
 
-Whose an item is, where several workers run a batch.
-
-A worker that was stopped for a while, or cut off from the server, does not know that its items were
-given to others meanwhile. So each start of an item counts: of those who saw the same number one
-begins, and whoever comes to an end under an older number writes down nothing. What its calls have
-cost stands in their own rows all the same.
+Several workers may run a batch. A worker that was stopped for a while, or cut off from the server,
+does not know that its items were given to others. Each start of an item therefore increments
+`attempts`: of the workers that read the same number one can start the item, and a worker whose
+number is older writes no end. The costs of its calls are kept in their own rows.
 """
 
 from __future__ import annotations
@@ -31,71 +29,71 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Overtaken(Exception):  # noqa: N818 - it says what was found
-    """Somebody else has begun an item since it was looked at."""
+class StaleClaim(Exception):  # noqa: N818 - a signal, not a failure
+    """Another process has started the item since its row was read."""
 
 
 class Halted(Exception):  # noqa: N818 - as above
-    """Nothing of the batch starts any more."""
+    """No more items of the batch may start."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Turn:
-    """Who an item is with."""
+class Claim:
+    """The run that an item was last started with."""
 
     run_id: str | None
-    """Its last run; None: it had none."""
+    """None: the item was never started."""
     attempts: int
 
 
-def refuse_overtaken(tx: Statements, start: ItemStart) -> None:
-    """Refuse to begin an item that is no longer as it was seen, or whose batch is to end."""
+def _check_claim(tx: Statements, start: ItemStart) -> None:
+    """Check that no other process has started the item, and that its batch has not been ended."""
     if start.seen_attempts is None:
         return
-    if _turn(tx, start).attempts != start.seen_attempts:
-        raise Overtaken
-    if not tx.select(_GOES_ON, {"batch_id": start.batch_id}):
+    if _claim(tx, start).attempts != start.seen_attempts:
+        raise StaleClaim
+    if not tx.select(_MAY_START, {"batch_id": start.batch_id}):
         raise Halted
 
 
-def overtaken(tx: Statements, start: ItemStart) -> Turn | None:
-    """Whether somebody else has begun an item since it was begun here."""
+def newer_claim(tx: Statements, start: ItemStart) -> Claim | None:
+    """The claim of another process that has started the item since; None: ours is the last."""
     if start.seen_attempts is None:
         return None
-    now = _turn(tx, start)
-    return None if now == Turn(start.run_id, start.seen_attempts + 1) else now
+    now = _claim(tx, start)
+    return None if now == Claim(start.run_id, start.seen_attempts + 1) else now
 
 
-def _turn(tx: Statements, start: ItemStart) -> Turn:
-    for row in tx.select(_TURN, {"batch_id": start.batch_id, "position": start.position}):
-        return Turn(row["run_id"], int(row["attempts"]))
-    return Turn(None, 0)
+def _claim(tx: Statements, start: ItemStart) -> Claim:
+    for row in tx.select(_CLAIM, {"batch_id": start.batch_id, "position": start.position}):
+        return Claim(row["run_id"], int(row["attempts"]))
+    return Claim(None, 0)
 
 
-_GOES_ON = (
+_MAY_START = (
     "SELECT 1 AS one FROM batches"
     " WHERE batch_id = :batch_id AND status = 'running' AND is_cancelled = 0"
 )
-_TURN = "SELECT run_id, attempts FROM items WHERE batch_id = :batch_id AND position = :position"
+_CLAIM = "SELECT run_id, attempts FROM items WHERE batch_id = :batch_id AND position = :position"
 
 
 ItemStatus = Literal["pending", "running", "waiting", "completed", "failed", "invalid"]
-"""One without a row is pending too. `running` of a process that is gone is as good as pending.
-`waiting`: a node asks, and somebody has to answer."""
+"""An item without a row is pending too. `running` counts as pending when its process is gone.
+`waiting`: a node has asked a question and needs an answer."""
 
 DONE: Sequence[ItemStatus] = ("completed", "failed", "invalid")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemRow:
-    """Where one item stands."""
+    """The row of one item."""
 
     position: int
-    """Its place in ITEMS, from 0."""
+    """Its index among the items, from 0."""
     item_id: str
     status: ItemStatus
     attempts: int
-    """How often it was started, or went on."""
+    """How often it was started or continued."""
     run_id: str | None
     """Its last run; None: it had none."""
     error: str | None
@@ -105,7 +103,7 @@ class ItemRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeSpent:
-    """What one node has cost one item so far, in all of its runs."""
+    """What one node has cost for one item, in all runs of the item."""
 
     node_path: str
     calls: int
@@ -119,17 +117,17 @@ class ItemEnd:
     """How an item's run ended."""
 
     status: ItemStatus
-    """`pending` where it has to go on later."""
+    """`pending`: it has to continue later."""
     nodes: Sequence[NodeSpent] = ()
 
 
-class SameId(Exception):  # noqa: N818 - it says what was found
-    """Another item of the batch has the same id, and was there before."""
+class DuplicateId(Exception):  # noqa: N818 - as above
+    """An earlier item of the batch has the same id."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemStart:
-    """What is known of an item when a run of it starts, or goes on."""
+    """What is written when a run of an item starts or continues."""
 
     batch_id: str
     position: int
@@ -138,19 +136,18 @@ class ItemStart:
     is_new: bool
     """It has had no run before, and so no calls."""
     limit_nanousd: int | None
-    """What it may cost in all of its runs; None: nothing of its own limits it."""
+    """The budget for all of its runs; None: there is none."""
     seen_attempts: int | None = None
-    """How often it had been started when it was looked at, where several may run a batch: of those
-    who saw the same, one begins, and one that has been overtaken writes down no end. None: nobody
-    else runs this batch."""
+    """The `attempts` that were read before this start, where several workers run a batch: of those
+    that read the same number, one can start. None: no other process runs this batch."""
 
 
 def begin(tx: Statements, start: ItemStart) -> None:
-    """Write down that an item is run, in the transaction that starts or resumes its run."""
-    refuse_overtaken(tx, start)
+    """Record the start of an item, in the transaction that starts or resumes its run."""
+    _check_claim(tx, start)
     names = {name: getattr(start, name) for name in ("batch_id", "position", "item_id")}
     if tx.select(_SAME_ID, names):
-        raise SameId
+        raise DuplicateId
     tx.write(_BEGIN, {**names, "run_id": start.run_id})
     account = Account((("item", f"{start.batch_id}/{start.item_id}"),))
     if not start.is_new:
@@ -159,11 +156,11 @@ def begin(tx: Statements, start: ItemStart) -> None:
         accounts.open_empty(tx, account, start.limit_nanousd)
 
 
-def refuse(tx: Statements, batch_id: str, position: int, item_id: str, problem: str) -> None:
-    """Write down that an item cannot be run, with the line that OUT will have of it."""
+def mark_invalid(tx: Statements, batch_id: str, position: int, item_id: str, problem: str) -> None:
+    """Record that an item cannot be run, with its line for OUT."""
     names = {"batch_id": batch_id, "position": position}
     line = stored_line(problem)
-    tx.write(_REFUSE, {**names, "item_id": item_id, "error": line})
+    tx.write(_MARK_INVALID, {**names, "item_id": item_id, "error": line})
     document = _document(item_id, "invalid", error=line)
     batch_outputs.keep(tx, batch_id, position, json.dumps(document))
 
@@ -180,7 +177,7 @@ def end(
     error: str | None,
     error_type: str | None,
 ) -> ItemEnd:
-    """Write down how an item's run ended, in the transaction that completes the run's row."""
+    """Record the end of an item's run, in the transaction that completes the row of the run."""
     names = {"batch_id": batch_id, "item_id": item_id}
     nodes = spent(tx, batch_id, item_id)
     failed = status == "failed"
@@ -228,27 +225,27 @@ def rows(ledger: Ledger, batch_id: str, first: int, end_: int) -> list[ItemRow]:
 
 
 def counts(ledger: Ledger, batch_id: str) -> dict[ItemStatus, int]:
-    """How many items stand where; those without a row are not counted."""
+    """The number of items by status, without those that have no row yet."""
     found = ledger.select(_COUNTS, {"batch_id": batch_id})
     return {row["status"]: int(row["items"]) for row in found}
 
 
 def with_status(ledger: Ledger, batch_id: str, status: ItemStatus, limit: int) -> list[ItemRow]:
-    """Some of the items that stand somewhere, in the order of ITEMS."""
+    """The first items with a status, in the order of the items."""
     wanted = {"batch_id": batch_id, "status": status, "most": limit}
     return [_row(row) for row in ledger.select(_WITH_STATUS, wanted)]
 
 
-def again(ledger: Ledger, batch_id: str, error_type: str | None) -> None:
-    """Have failed items run once more."""
+def reset_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> None:
+    """Set failed items to pending; `error_type` None: all of them."""
     wanted = {"batch_id": batch_id, "error_type": error_type}
     with ledger.database.transaction() as tx:
-        tx.write(_AGAIN_OUTPUTS, wanted)
-        tx.write(_AGAIN, wanted)
+        tx.write(_DROP_FAILED_OUTPUTS, wanted)
+        tx.write(_RESET_FAILED, wanted)
 
 
 def first_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> int | None:
-    """The first position at which an item failed; None: none did."""
+    """The first position of a failed item; None: there is none."""
     (row,) = ledger.select(_FIRST_FAILED, {"batch_id": batch_id, "error_type": error_type})
     return None if row["first"] is None else int(row["first"])
 
@@ -264,7 +261,7 @@ def _document(
     error: str | None = None,
     attempts: int = 0,
 ) -> dict[str, Any]:
-    """An item's line in OUT."""
+    """The line of an item in OUT."""
     return {
         "id": item_id,
         "status": status,
@@ -310,7 +307,7 @@ _BEGIN = (
     " ON CONFLICT (batch_id, position) DO UPDATE SET status = 'running',"
     " attempts = items.attempts + 1, run_id = :run_id, error = NULL, error_type = NULL"
 )
-_REFUSE = (
+_MARK_INVALID = (
     "INSERT INTO items (batch_id, position, item_id, status, attempts, error)"
     " VALUES (:batch_id, :position, :item_id, 'invalid', 0, :error)"
     " ON CONFLICT (batch_id, position) DO UPDATE SET status = 'invalid', error = :error"
@@ -318,7 +315,7 @@ _REFUSE = (
 _OPEN = (
     "SELECT position, attempts FROM items WHERE batch_id = :batch_id AND item_id = :item_id"
     " AND run_id = :run_id AND status IN ('pending', 'running', 'waiting')"
-    " AND status <> 'invalid'"  # says so again, or no index is used: its rows are those
+    " AND status <> 'invalid'"  # redundant, but without it the partial index is not used
 )
 _END = (
     "UPDATE items SET status = :status, error = :error, error_type = :error_type"
@@ -334,11 +331,13 @@ _WITH_STATUS = (
     "SELECT * FROM items WHERE batch_id = :batch_id AND status = :status"
     " ORDER BY position LIMIT :most"
 )
-_AGAIN_OUTPUTS = (
+_DROP_FAILED_OUTPUTS = (
     "DELETE FROM outputs WHERE batch_id = :batch_id"  # noqa: S608 - names of ours, as below
     f" AND position IN (SELECT position FROM items WHERE {_FAILED})"
 )
-_AGAIN = f"UPDATE items SET status = 'pending', error = NULL, error_type = NULL WHERE {_FAILED}"  # noqa: S608 - ours
+_RESET_FAILED = (
+    f"UPDATE items SET status = 'pending', error = NULL, error_type = NULL WHERE {_FAILED}"  # noqa: S608 - ours
+)
 _FIRST_FAILED = f"SELECT MIN(position) AS first FROM items WHERE {_FAILED}"  # noqa: S608 - ours
 _SPENT = (
     "SELECT calls.node_path AS node_path, COUNT(*) AS calls,"

@@ -1,6 +1,6 @@
-"""What came of items whose turn in OUT has not come: the lines that OUT takes next.
+"""The lines of finished items that OUT does not hold yet.
 
-They are content, and stay no longer than until OUT holds them.
+They contain answers of models, and are deleted as soon as OUT holds them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def keep(tx: Statements, batch_id: str, position: int, document: str) -> None:
-    """Keep an item's line until its turn comes."""
+    """Keep the line of an item until the lines before it are written."""
     tx.write(_KEEP, {"batch_id": batch_id, "position": position, "document": document})
 
 
 def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
-    """What OUT takes next: the documents from a position on, up to the first that is not there."""
+    """The lines from a position on, up to the first that is missing."""
     if not ledger.select(_HAS_OUTPUT, {"batch_id": batch_id, "position": first}):
-        return []  # the usual answer while one item is slow: read nothing of those behind it
+        return []  # the usual case while one item is slow: read none of the lines after it
     wanted = {"batch_id": batch_id, "first": first, "end": first + most}
     found: list[str] = []
     for row in ledger.select(_OUTPUTS, wanted):
@@ -34,20 +34,20 @@ def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
 
 
 def written(ledger: Ledger, batch_id: str, lines: int) -> None:
-    """Remove what OUT holds by now, unless the batch is another process's, whose OUT is another."""
+    """Delete the lines that OUT holds, unless another process has taken the batch over with its own OUT."""
     ours = {"batch_id": batch_id, **batches.owner()}
     ledger.database.write(_WRITTEN, {**ours, "lines": lines})
 
 
 def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:
-    """Keep again what OUT held and is going to lose: lines behind an item that is run once more."""
+    """Keep lines again that are cut from OUT because an item before them is run again."""
     with ledger.database.transaction() as tx:
         for position, document in documents:
             keep(tx, batch_id, position, document)
 
 
 def first_lost(ledger: Ledger, batch_id: str, lines: int) -> int | None:
-    """The first finished item of which neither OUT nor the ledger holds the result; None: none."""
+    """The first finished item whose line is neither in OUT nor in the ledger; None: there is none."""
     (row,) = ledger.select(_FIRST_LOST, {"batch_id": batch_id, "lines": lines})
     return None if row["first"] is None else int(row["first"])
 

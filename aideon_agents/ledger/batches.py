@@ -1,13 +1,9 @@
-"""Batches: what is known of each, who runs it, and what all of its items have cost.
+"""Batches: the row of each one, the process that runs it, and the costs of its items.
 
-A batch is found again by its identity, so that the same command goes on where it stopped. One
-process runs it at a time, and says every few seconds that it still does. Where workers run it
-(`batch_workers`), that process follows it, and the batch goes on when it is gone.
-
-Batches that workers run: which there are, how one is ended, and which workers cannot run one.
-
-Any worker may end a batch, where a budget or a number of failures is reached: the process that
-started it may be gone.
+A batch is found by its identity, so the same command continues where it stopped. One process runs it
+at a time, and updates `seen_at` every second. A batch of the distributed engine is run by workers;
+that process only follows it, and the workers continue without it. Any worker may end the batch when
+a budget or a number of failures is reached.
 """
 
 from __future__ import annotations
@@ -32,63 +28,63 @@ if TYPE_CHECKING:
 
 
 BatchStatus = Literal["running", "completed", "stopped", "crashed"]
-"""`crashed` is worked out on reading, as for a run. A batch that waits for answers is stopped, and
-one that workers run is running without the process that started it."""
+"""`crashed` is derived on reading, as for a run. A batch that waits for answers is stopped. A batch
+that workers run stays running when the process that started it is gone."""
 
 DISTRIBUTED = "distributed"
 """The engine of batches that workers run."""
 
 CUT_OFF = 2
-"""What `is_cancelled` says when items in flight are not waited for."""
+"""The value of `is_cancelled` when items in flight are cut off."""
 
 SILENT = 60.0
-"""Seconds without a word after which another machine's process counts as gone."""
+"""Seconds without an update of `seen_at` after which a process on another machine counts as gone."""
 
 _NAMED_AT_MOST = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchStart:
-    """What is known of a batch when it starts, or goes on."""
+    """The row of a batch as it is written when it starts or continues."""
 
     batch_id: str
     identity: str | None
-    """A digest of what makes it the same batch; None: it was forgotten."""
+    """A digest of its workflow, items and options; None: the batch was forgotten."""
     workflow: str
     target: str | None
-    """The address of its workflow; None: a graph that was at hand."""
+    """The address of its workflow; None: a graph object was passed."""
     rehearsed: bool
     engine: str
     items: int
-    """How many ITEMS holds."""
+    """The number of items."""
     item_limit_nanousd: int | None
-    """What each item may cost; None: nothing of its own limits it."""
+    """The budget of each item; None: there is none."""
     out_path: str
-    """The file that its results go to."""
+    """The file that results are written to."""
     work: Mapping[str, Any] | None = None
-    """What workers need to know to run its items, as JSON values; None: no worker does."""
+    """The options that workers need, as JSON values; None: no worker runs it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch(BatchStart):
-    """A batch as read back."""
+    """A batch as it is read."""
 
     status: BatchStatus
     stop_reason: str | None
-    """Why it ended before its end; None: it did not, or its process is gone."""
+    """Why it ended early; None: it did not, or its process is gone."""
     is_cancelled: bool
-    """Somebody asked for its end."""
+    """Its end was requested."""
     is_cut_off: bool
-    """And what is in flight is not waited for."""
+    """Its end was requested, and items in flight are cut off."""
     owner: Process
-    """Who runs it, or follows it, or did last."""
+    """The process that runs or follows it, or the last one that did."""
     is_abandoned: bool
-    """Its row says that it is running, and that process is gone."""
+    """Its row says `running`, but that process is gone."""
     started_at: str
     seen_at: str
-    """When its process last said that it runs it."""
+    """The last update of its process."""
     ended_at: str | None
-    """None while it runs, and when it crashed."""
+    """None: it is running, or it crashed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,14 +95,14 @@ class NodeTotals(Totals):
 
 
 def find_same(ledger: Ledger, identity: str) -> Batch | None:
-    """The batch that a command goes on with."""
+    """The batch with an identity, which the same command continues."""
     for row in ledger.select(_SAME, {"identity": identity}):
         return read(row)
     return None
 
 
 def find_batch(ledger: Ledger, ref: str) -> Batch:
-    """The batch that a reference means."""
+    """Find a batch by its id, the unique beginning of an id, or `last`."""
     if ref == "last":
         if newest := batches(ledger, limit=1):
             return newest[0]
@@ -132,13 +128,13 @@ def batches(ledger: Ledger, limit: int) -> list[Batch]:
 def take(
     ledger: Ledger, start: BatchStart, limit: int | None, graph: Mapping[str, Any] | None = None
 ) -> None:
-    """Start a batch in this process, or go on with it, under the limits of this time."""
+    """Start or continue a batch in this process, with the budget of this call in nano-dollars."""
     texts = {"work": _json(start.work), "graph": _json(graph), "at": utc_text(now())}
     values = {**vars(start), "rehearsed": int(start.rehearsed), **owner(), **texts}
     with ledger.database.transaction() as tx:
         for row in tx.select(_ONE, {"batch_id": start.batch_id}):
             refuse_if_running(read(row))
-            tx.write(_GO_ON, values)
+            tx.write(_CONTINUE, values)
             break
         else:
             tx.write(_START, values)
@@ -147,7 +143,7 @@ def take(
 
 
 def refuse_if_running(seen: Batch) -> None:
-    """Refuse to touch a batch that some process runs."""
+    """Refuse a batch that another process runs."""
     if seen.status == "running" and not seen.is_abandoned:
         raise UserError(
             f"batch {seen.batch_id} is running in process {seen.owner.pid} on {seen.owner.host}: "
@@ -156,42 +152,42 @@ def refuse_if_running(seen: Batch) -> None:
 
 
 def refuse_if_with_workers(seen: Batch) -> None:
-    """Refuse to run a batch here, or forget it, while workers run it."""
+    """Refuse a batch that workers run."""
     if seen.status == "running" and seen.engine == DISTRIBUTED:
         raise UserError(
-            f"batch {seen.batch_id} is run by workers: go on with --engine distributed, or end it "
+            f"batch {seen.batch_id} is run by workers: continue it with --engine distributed, or end it "
             f"with `aideon batches cancel {seen.batch_id}`"
         )
 
 
-def is_to_end(ledger: Ledger, batch_id: str) -> bool:
-    """Say that this process still runs a batch, and find out whether it is to end."""
+def heartbeat(ledger: Ledger, batch_id: str) -> bool:
+    """Record that this process still runs a batch; returns whether its end was requested."""
     owned = {"batch_id": batch_id, **owner(), "at": utc_text(now())}
     with ledger.database.transaction() as tx:
-        is_ours = tx.write(_SEEN, owned) == 1
+        is_ours = tx.write(_HEARTBEAT, owned) == 1
         (row,) = tx.select(_ONE, {"batch_id": batch_id})
     if not is_ours and row["status"] == "running":
         raise RunError(
-            f"batch {batch_id} is that of process {row['pid']} on {row['host']} by now: this one "
-            "gave no sign of life for too long; what it had not written to its OUT is kept"
+            f"batch {batch_id} was taken over by process {row['pid']} on {row['host']}: this "
+            "process sent no heartbeat for too long; results that it had not written to OUT are kept"
         )
     return not is_ours or bool(row["is_cancelled"])
 
 
 def finish(ledger: Ledger, batch_id: str, status: BatchStatus, stop_reason: str | None) -> None:
-    """Write down that this process runs a batch no longer, unless another has taken it over."""
+    """Record that this process has ended a batch, unless another one has taken it over."""
     at = utc_text(now())
     ends = {"batch_id": batch_id, "status": status, "stop_reason": stop_reason, "at": at}
     ledger.database.write(_FINISH, {**ends, **owner()})
 
 
 def cancel(ledger: Ledger, batch_id: str) -> None:
-    """Ask for a batch's end; the process that runs it sees it within seconds."""
+    """Request the end of a batch; the process that runs it sees the request within seconds."""
     ledger.database.write(_CANCEL, {"batch_id": batch_id})
 
 
 def forget(ledger: Ledger, batch_id: str) -> None:
-    """Have the same command begin another batch. What this one has spent stays."""
+    """Remove the identity of a batch, so the same command starts a new one. Its costs are kept."""
     with ledger.database.transaction() as tx:
         tx.write("UPDATE batches SET identity = NULL WHERE batch_id = :batch", {"batch": batch_id})
         tx.write("DELETE FROM outputs WHERE batch_id = :batch", {"batch": batch_id})
@@ -214,13 +210,13 @@ def node_money(ledger: Ledger, batch_id: str) -> list[NodeTotals]:
 
 
 def graph_of(ledger: Ledger, batch_id: str) -> Mapping[str, Any] | None:
-    """The plain model of what a batch's items run; None: nobody kept it."""
+    """The drawing model of the graph that the items run; None: it was not kept."""
     rows = ledger.select("SELECT graph FROM batches WHERE batch_id = :batch", {"batch": batch_id})
     return next((json.loads(row["graph"]) for row in rows if row["graph"]), None)
 
 
 def spent_nanousd(ledger: Ledger, batch_id: str) -> int:
-    """What counts against a batch's budget: what is spent, and what may have been."""
+    """What counts against the budget of a batch: known costs and the holds of open calls."""
     key = _account(batch_id).key
     rows = ledger.select("SELECT spent_nanousd FROM accounts WHERE account = :key", {"key": key})
     return sum(int(row["spent_nanousd"]) for row in rows)
@@ -257,14 +253,14 @@ def _json(values: Mapping[str, Any] | None) -> str | None:
 
 
 def _is_abandoned(owner: Process, seen_at: str) -> bool:
-    """Whether nobody runs it: of another machine's processes only their silence tells."""
+    """Whether its process is gone. On another machine, only a missing heartbeat shows it."""
     if owner.host == this_process().host:
         return is_gone(owner)
     return seen_at < utc_text(now() - timedelta(seconds=SILENT))
 
 
 def owner() -> dict[str, Any]:
-    """This process, as `OURS` asks for it."""
+    """This process, as the parameters of `OURS`."""
     process = this_process()
     return {"host": process.host, "pid": process.pid, "process_start": process.start}
 
@@ -282,7 +278,7 @@ ROWS = (
     " out_path, status, stop_reason, is_cancelled, host, pid, process_start, started_at, seen_at,"
     " ended_at, work FROM batches"
 )
-"""What `read` takes: everything but the graph, which is long and read only to be drawn."""
+"""The columns for `read`: all but the graph, which is long and only read for drawings."""
 _SAME = f"{ROWS} WHERE identity = :identity"
 _ONE = f"{ROWS} WHERE batch_id = :batch_id"
 _FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id <= :last ORDER BY batch_id"
@@ -294,7 +290,7 @@ _START = (
     " :item_limit_nanousd, :out_path, 'running', 0, :host, :pid, :process_start, :at, :at, :work,"
     " :graph)"
 )
-_GO_ON = (
+_CONTINUE = (
     "UPDATE batches SET target = :target, engine = :engine, out_path = :out_path,"
     " item_limit_nanousd = :item_limit_nanousd, status = 'running', stop_reason = NULL,"
     " is_cancelled = 0, host = :host, pid = :pid, process_start = :process_start, work = :work,"
@@ -305,7 +301,7 @@ OURS = (
     "batch_id = :batch_id AND host = :host AND pid = :pid"
     " AND COALESCE(process_start, '') = COALESCE(:process_start, '') AND status = 'running'"
 )
-_SEEN = f"UPDATE batches SET seen_at = :at WHERE {OURS}"  # noqa: S608 - ours, as below
+_HEARTBEAT = f"UPDATE batches SET seen_at = :at WHERE {OURS}"  # noqa: S608 - ours, as below
 _NO_REFUSALS = "DELETE FROM refusals WHERE batch_id = :batch_id"
 _FINISH = (
     "UPDATE batches SET status = :status, stop_reason = :stop_reason, ended_at = :at,"  # noqa: S608
@@ -323,7 +319,7 @@ _MONEY = """
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """That a worker does not run a batch."""
+    """A worker cannot run a batch, and why."""
 
     host: str
     pid: int
@@ -332,25 +328,24 @@ class Refusal:
 
 
 def running(ledger: Ledger) -> list[Batch]:
-    """The batches that workers are to run, the oldest first."""
+    """The running batches of the distributed engine, the oldest first."""
     return [read(row) for row in ledger.select(_RUNNING)]
 
 
 def halt(ledger: Ledger, batch_id: str, reason: str, *, cut_off: bool = False) -> None:
-    """Have nothing of a batch start any more, on any worker."""
+    """Start no more items of a batch, on any worker; the first reason and the hardest end win."""
     level = CUT_OFF if cut_off else 1
-    told = {"batch_id": batch_id, "reason": reason, "level": level}
-    ledger.database.write(_HALT, told)
+    ledger.database.write(_HALT, {"batch_id": batch_id, "reason": reason, "level": level})
 
 
 def end_abandoned(ledger: Ledger, seen: Batch) -> None:
-    """Write down that a batch has been cancelled that nobody follows."""
+    """Mark a cancelled batch as stopped whose process is gone."""
     names = {"batch_id": seen.batch_id, "seen_at": seen.seen_at, "at": utc_text(now())}
     ledger.database.write(_END_ABANDONED, names)
 
 
 def refuse(ledger: Ledger, batch_id: str, reason: str) -> None:
-    """Write down that this process does not run a batch."""
+    """Record that this process cannot run a batch."""
     process = this_process()
     who = {"host": process.host, "pid": process.pid, "at": utc_text(now())}
     line = stored_line(reason)
@@ -358,7 +353,7 @@ def refuse(ledger: Ledger, batch_id: str, reason: str) -> None:
 
 
 def refusals(ledger: Ledger, batch_id: str) -> list[Refusal]:
-    """The workers that do not run a batch, since it was last started."""
+    """The workers that cannot run a batch, since it was last started."""
     found = ledger.select(_REFUSALS, {"batch_id": batch_id})
     return [Refusal(host=row["host"], pid=row["pid"], reason=row["reason"]) for row in found]
 

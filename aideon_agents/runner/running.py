@@ -247,7 +247,7 @@ class Running:
             kept = rows.redacted(said)
         try:
             with book.database.transaction() as tx:
-                overtaken = batch_items.overtaken(tx, self.item) if self.item else None
+                overtaken = batch_items.newer_claim(tx, self.item) if self.item else None
                 if overtaken and overtaken.run_id == self.start.run_id:
                     return  # somebody else runs it, and tells how it ends
                 book.finish_run(

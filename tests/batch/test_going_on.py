@@ -308,7 +308,7 @@ async def test_a_kill_between_a_retry_and_its_cut_doubles_nothing(rehearse, writ
                 "INSERT INTO outputs VALUES (:batch, :position, :document)",
                 {"batch": result.batch_id, "position": position, "document": held[position]},
             )
-    batch_items.again(ledger, result.batch_id, None)  # and here it was killed
+    batch_items.reset_failed(ledger, result.batch_id, None)  # and here it was killed
     await rehearse(written(TEN), graph=graph)
     assert [line["id"] for line in lines()] == [item["id"] for item in TEN]
     assert [line["attempts"] for line in lines()][2] == 2

@@ -106,7 +106,7 @@ def test_a_batch_that_runs_is_cancelled_and_not_forgotten(aideon, ran):
         assert (
             "ends; the same command goes on with it later" in aideon("batches", "cancel", ran).err
         )
-        assert batches.is_to_end(ledger, ran)
+        assert batches.heartbeat(ledger, ran)
         assert "running" in aideon("batches", "list").out
 
 

@@ -53,7 +53,7 @@ def unfollowed(server, items):
         batches.take(ledger, start, None)
         ledger.database.write("UPDATE batches SET pid = 1, process_start = 'long ago'", {})
         with ledger.database.transaction() as tx:
-            batch_items.refuse(tx, start.batch_id, 0, "1", "no task")
+            batch_items.mark_invalid(tx, start.batch_id, 0, "1", "no task")
         batches.refuse(ledger, start.batch_id, "two.py here is another version")
     return start.batch_id
 
@@ -109,7 +109,7 @@ def test_a_batch_with_workers_is_neither_forgotten_nor_run_here(aideon, server, 
     for words in (("batches", "forget", "last"), ("batch", *BATCH[:4], "--rehearse")):
         done = aideon(*words)
         assert done.code == 2
-        assert "is run by workers: go on with --engine distributed" in done.err
+        assert "is run by workers: continue it with --engine distributed" in done.err
 
 
 def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, environment):

@@ -13,7 +13,7 @@ OF_ONE_ITEM = {
     "end": batch_items._END,
     "same id": batch_items._SAME_ID,
     "spent": batch_items._SPENT,
-    "turn": batch_items._TURN,
+    "claim": batch_items._CLAIM,
 }
 
 

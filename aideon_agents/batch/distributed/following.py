@@ -26,7 +26,7 @@ from aideon_agents.batch.output import Out, deliver
 from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batch_items import Halted, ItemEnd, ItemRow, Overtaken, SameId
+from aideon_agents.ledger.batch_items import DuplicateId, Halted, ItemEnd, ItemRow, StaleClaim
 from aideon_agents.ledger.batches import Batch, BatchStart
 from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.rows import RunStart
@@ -110,7 +110,7 @@ class Following:
             for item in some:
                 if item.position not in by_position:
                     problem = item.problem or f"the id {item.item_id!r} is that of an earlier item"
-                    batch_items.refuse(tx, batch_id, item.position, item.item_id, problem)
+                    batch_items.mark_invalid(tx, batch_id, item.position, item.item_id, problem)
         return [
             item
             for item in some
@@ -144,7 +144,7 @@ class Following:
 
     def _hear(self) -> None:
         """Hear whether somebody else, or a limit, ends the batch."""
-        if batches.is_to_end(self.book, self.start.batch_id):
+        if batches.heartbeat(self.book, self.start.batch_id):
             why = batches.find_batch(self.book, self.start.batch_id).stop_reason
             self.control.drain(cast("StopReason", why or "cancelled"))
 
@@ -253,7 +253,7 @@ class Crew:
                 await self._again(item, row)
             else:
                 await self._anew(item, row)
-        except (SameId, Overtaken):
+        except (DuplicateId, StaleClaim):
             return  # whoever was first runs it
         except Halted:
             self.is_over = True
@@ -282,7 +282,9 @@ class Crew:
             running = self._runs.begins(item, row)
         except InputError as wrong:
             with self.book.database.transaction() as tx:
-                batch_items.refuse(tx, self.batch.batch_id, item.position, item.item_id, str(wrong))
+                batch_items.mark_invalid(
+                    tx, self.batch.batch_id, item.position, item.item_id, str(wrong)
+                )
             return
         await self._through(running)
 
@@ -301,7 +303,7 @@ class Crew:
         if running.item_end is not None:
             self._conclude(running.item_end, outcome)
         elif outcome is not None and running.item is not None:
-            if not batch_items.overtaken(self.book.database, running.item):
+            if not batch_items.newer_claim(self.book.database, running.item):
                 raise LedgerError(
                     f"the end of item {running.item.item_id} cannot be written down,"
                     f" {running.unwritten}; it is run again"

@@ -437,7 +437,7 @@ async def test_a_follower_that_was_taken_for_dead_ends_nothing(batch, ledger, un
     following = asyncio.create_task(batch(tasks_of(2)).to_end())
     await until(lambda: len(jobs()) == 2)
     ledger.database.write("UPDATE batches SET host = 'another', pid = 7", {})
-    with pytest.raises(RunError, match="is that of process 7 on another by now"):
+    with pytest.raises(RunError, match="was taken over by process 7 on another"):
         await following
     (found,) = batches.batches(ledger, 1)
     assert (found.status, found.is_cancelled, len(jobs())) == ("running", False, 2)

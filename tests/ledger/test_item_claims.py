@@ -1,4 +1,4 @@
-"""Whose an item is: of those who saw the same, one begins it, and only that one tells how it ends."""
+"""Claims of items: of the workers that read the same row one can start the item and record its end."""
 
 from __future__ import annotations
 
@@ -48,38 +48,38 @@ def begin(ledger, start):
         batch_items.begin(tx, start)
 
 
-def test_of_two_who_saw_the_same_one_begins(ledger, batch):
+def test_of_two_workers_that_read_the_same_row_one_starts_the_item(ledger, batch):
     begin(ledger, seen(0, "R1"))
-    with pytest.raises(batch_items.Overtaken):
+    with pytest.raises(batch_items.StaleClaim):
         begin(ledger, seen(0, "R2"))
     (row,) = batch_items.rows(ledger, "B1", 0, 1)
     assert (row.run_id, row.attempts) == ("R1", 1)
 
 
-def test_who_was_overtaken_finds_out_also_under_the_same_run(ledger, batch):
+def test_a_stale_claim_is_found_also_under_the_same_run(ledger, batch):
     first, second = seen(0), seen(1)
     begin(ledger, first)
-    assert batch_items.overtaken(ledger.database, first) is None
+    assert batch_items.newer_claim(ledger.database, first) is None
     begin(ledger, second)
-    assert batch_items.overtaken(ledger.database, first) == batch_items.Turn("R1", 2)
-    assert batch_items.overtaken(ledger.database, second) is None
+    assert batch_items.newer_claim(ledger.database, first) == batch_items.Claim("R1", 2)
+    assert batch_items.newer_claim(ledger.database, second) is None
 
 
-def test_without_others_nobody_is_overtaken(ledger, batch):
+def test_without_other_workers_no_claim_is_stale(ledger, batch):
     alone = dataclasses.replace(seen(0), seen_attempts=None)
     begin(ledger, alone)
     begin(ledger, alone)
-    assert batch_items.overtaken(ledger.database, alone) is None
+    assert batch_items.newer_claim(ledger.database, alone) is None
 
 
-def test_nothing_of_a_batch_that_is_to_end_begins(ledger, batch):
+def test_no_item_of_a_batch_that_was_halted_starts(ledger, batch):
     batches.halt(ledger, "B1", "budget")
     with pytest.raises(batch_items.Halted):
         begin(ledger, seen(0))
     assert batch_items.rows(ledger, "B1", 0, 1) == []
 
 
-def test_the_first_reason_to_end_stands_and_the_hardest_end(ledger, batch):
+def test_the_first_reason_and_the_hardest_end_win(ledger, batch):
     batches.halt(ledger, "B1", "budget")
     batches.halt(ledger, "B1", "interrupted", cut_off=True)
     batches.halt(ledger, "B1", "cancelled")
@@ -88,7 +88,7 @@ def test_the_first_reason_to_end_stands_and_the_hardest_end(ledger, batch):
     assert found.work == {"target": "two.py"}
 
 
-def test_a_batch_that_nobody_follows_goes_on_until_it_is_cancelled(ledger, batch):
+def test_a_batch_without_its_process_continues_until_it_is_cancelled(ledger, batch):
     ledger.database.write("UPDATE batches SET pid = 1, process_start = 'long ago'", {})
     (found,) = batches.running(ledger)
     assert (found.status, found.is_abandoned) == ("running", True)
@@ -99,7 +99,7 @@ def test_a_batch_that_nobody_follows_goes_on_until_it_is_cancelled(ledger, batch
     assert batches.running(ledger) == []
 
 
-def test_a_refusal_is_told_until_the_batch_is_started_again(ledger, batch):
+def test_a_refusal_is_kept_until_the_batch_is_started_again(ledger, batch):
     batches.refuse(ledger, "B1", "another\nversion")
     batches.refuse(ledger, "B1", "no file")
     assert [one.reason for one in batches.refusals(ledger, "B1")] == ["no file"]
@@ -108,7 +108,7 @@ def test_a_refusal_is_told_until_the_batch_is_started_again(ledger, batch):
     assert batches.refusals(ledger, "B1") == []
 
 
-def test_a_cancel_is_no_softer_end_than_there_was(ledger, batch):
+def test_a_cancel_does_not_soften_an_earlier_cut_off(ledger, batch):
     batches.halt(ledger, "B1", "interrupted", cut_off=True)
     batches.cancel(ledger, "B1")
     (found,) = batches.running(ledger)
@@ -122,13 +122,13 @@ def test_the_longest_id_can_be_kept(ledger, batch):
     assert row.item_id == longest
 
 
-def test_whoever_was_taken_for_dead_is_told_and_removes_nothing(ledger, batch):
+def test_a_process_whose_batch_was_taken_over_is_refused_and_deletes_nothing(ledger, batch):
     with ledger.database.transaction() as tx:
-        batch_items.refuse(tx, "B1", 0, "a", "no task")
-    assert not batches.is_to_end(ledger, "B1")
+        batch_items.mark_invalid(tx, "B1", 0, "a", "no task")
+    assert not batches.heartbeat(ledger, "B1")
     ledger.database.write("UPDATE batches SET host = 'another', pid = 7", {})
-    with pytest.raises(RunError, match="batch B1 is that of process 7 on another by now"):
-        batches.is_to_end(ledger, "B1")
+    with pytest.raises(RunError, match="batch B1 was taken over by process 7 on another"):
+        batches.heartbeat(ledger, "B1")
     batch_outputs.written(ledger, "B1", 1)
     assert len(batch_outputs.outputs(ledger, "B1", 0, 9)) == 1
 
