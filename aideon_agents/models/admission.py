@@ -1,14 +1,13 @@
-"""Whether an attempt can be paid for, decided before it is made.
+"""Decides before each attempt whether it may be made: a slot, and money for its worst case.
 
-Its worst case is held: the request's bytes at the input price, and the most tokens it may answer at
-the output price. A token is at least one byte, so bytes bound tokens in every language. What does
-not fit waits while other calls hold what it needs; then a cheaper candidate of the chain is asked,
-or a text is given less room; then it is refused, and LangGraph stops at the node's edge.
+The worst case is held: the request's bytes at the input price, and the most tokens that it may
+answer at the output price. A token is at least one byte, so bytes bound tokens in every language. A
+call that does not fit waits while other calls hold what it needs; then a cheaper candidate of the
+chain is asked, or a free text gets less room; then it is refused, and LangGraph stops at the edge of
+the node.
 
-An attempt's turn: a place among the calls in flight, and the money for it.
-
-The place first, then the money, so that nothing is held for a call that stands in line; and
-whoever has to wait for money gives the place up, so that those who have it can go on.
+The slot comes first, so that no money is held for a call that waits for a slot. A call that has to
+wait for money gives its slot up, so that calls with money can continue.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.budgets.accounts import LimitState, Refusal, refusal
+from aideon_agents.ledger.budgets.accounts import Refusal, refusal
 from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
 from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.calls import call_start
@@ -37,12 +36,12 @@ from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import OWN_SERVER, price, usd
 from aideon_agents.ledger.usage import Usage
-from aideon_agents.models.candidates import Admission, Attempts, Candidate
-from aideon_agents.models.health import Slots
+from aideon_agents.models.candidates import Attempts, Candidate
+from aideon_agents.models.health import Permit, Slots
 from aideon_agents.state import node_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from datetime import datetime
 
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -53,52 +52,67 @@ _PER_CALL = 256
 """Tokens that a provider's chat template may add around the messages and tools of a call."""
 
 _PER_MESSAGE = 16
-"""Tokens that it may add around each message, its marks and its role."""
+"""Tokens that it may add around each message, such as its marks and its role."""
 
 _SHORTEST = 64
 """Output tokens below which an answer is not worth its price."""
 
 _FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
-"""Unicode forms that tokenizers know; a character can become longer there."""
+"""Unicode forms that tokenizers use; a character can become longer in them."""
 
-_ROOM = ("max_tokens", "max_completion_tokens")
-"""What bounds an answer's tokens."""
+_MAX_TOKENS = ("max_tokens", "max_completion_tokens")
+"""Options that bound the tokens of an answer."""
 
 _SHAPED = ("tools", "functions", "response_format", "extra_body")
-"""What asks for more than free text; schemas travel in the last."""
+"""Options that ask for more than free text; `extra_body` carries schemas."""
+
+_LOOK = 0.01
+"""Seconds between two looks whether a call was settled in this process."""
+
+_ELSEWHERE = 0.25
+"""Seconds after which another process may have settled a call."""
+
+_log = logging.getLogger("aideon_agents.models")
 
 
 class OutOfBudget(errors.BudgetExceeded, GraphBubbleUp):
-    """Refused for lack of budget, in LangGraph's own way: what goes on beside it may finish."""
+    """Refused for lack of budget, as LangGraph's own stop: sibling branches finish first."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """What an attempt is going to send, as far as it costs."""
+class RequestBound:
+    """The most that a request can cost, in tokens."""
 
-    bound: int | None
-    """Input tokens at most; None: nothing bounds them, as with a picture."""
+    input_tokens: int | None
+    """None: nothing bounds them, as with a picture."""
     max_tokens: int | None
-    """Output tokens at most, of one answer; None: nothing bounds them."""
+    """Output tokens of one answer; None: nothing bounds them."""
     answers: int
-    """How many answers are wanted."""
+    """How many answers are requested."""
     is_text: bool
-    """Free text is wanted, without tools or a schema: it can do with less room."""
+    """Free text without tools or a schema: it can be answered with less room."""
 
     @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> Asked:
-        """Read a request as it goes to the provider."""
+    def of(cls, payload: Mapping[str, Any]) -> RequestBound:
+        """Read a request as it is sent to the provider."""
         sent = {
             name: value for name, value in payload.items() if name not in {"model", "extra_body"}
         }
         sent |= payload.get("extra_body") or {}
+        text = json.dumps(sent, ensure_ascii=False, default=str)
+        forms = (text,) if text.isascii() else (text, *(normalize(form, text) for form in _FORMS))
+        # The longest of the forms, whichever the provider's tokenizer uses.
+        size = max(len(form.encode("utf-8", "surrogatepass")) for form in forms)
         messages: Sequence[Any] = sent.get("messages") or ()
-        added = _PER_CALL + _PER_MESSAGE * len(messages)
-        rooms = [sent[name] for name in _ROOM if sent.get(name) is not None]
+        contents = [one.get("content") for one in messages if isinstance(one, Mapping)]
+        parts = [part for one in contents if isinstance(one, list) for part in one]
+        # The price of a picture does not depend on its bytes.
+        is_text = all(isinstance(part, str) or part.get("type") == "text" for part in parts)
+        limits = [sent[name] for name in _MAX_TOKENS if sent.get(name) is not None]
         return cls(
-            bound=_bytes(sent) + added if all(map(_is_text, messages)) else None,
+            input_tokens=size + _PER_CALL + _PER_MESSAGE * len(messages) if is_text else None,
             # Where a server takes it, -1 means as many as the model has.
-            max_tokens=max(rooms) if rooms and min(rooms) > 0 else None,
+            max_tokens=max(limits) if limits and min(limits) > 0 else None,
             answers=sent.get("n") or 1,
             is_text=not any(payload.get(name) for name in _SHAPED),
         )
@@ -106,33 +120,27 @@ class Asked:
     def worst(
         self, candidate: Candidate, at: datetime, max_tokens: int | None = None
     ) -> int | None:
-        """What it can cost at most.
+        """The highest cost in nano-dollars, with other `max_tokens` than requested if given.
 
-        Args:
-            candidate: Who is asked.
-            at: When.
-            max_tokens: The room for its answer; None: what it asks for.
-
-        Returns:
-            Nano-dollars; None: the candidate has no known price, or nothing bounds the tokens.
+        None: the candidate has no known price, or nothing bounds the tokens.
         """
         most = max_tokens or self.max_tokens
         if candidate.provider == OWN_SERVER:
             return 0
-        if self.bound is None or most is None:
+        if self.input_tokens is None or most is None:
             return None
-        plain = Usage(input_tokens=self.bound, output_tokens=most * self.answers)
-        # Some providers take more for what they write to their cache, and that is their choice.
-        written = dataclasses.replace(plain, cache_creation_tokens=self.bound)
+        plain = Usage(input_tokens=self.input_tokens, output_tokens=most * self.answers)
+        # Some providers charge more for what they write to their cache, and decide that themselves.
+        cached = dataclasses.replace(plain, cache_creation_tokens=self.input_tokens)
         costs = [
             price(candidate.provider, candidate.model, usage, at).nanousd
-            for usage in (plain, written)
+            for usage in (plain, cached)
         ]
         known = [cost for cost in costs if cost is not None]
         return max(known) if len(known) == len(costs) else None
 
     def most_tokens(self, candidate: Candidate, at: datetime, left: int) -> int:
-        """The most output tokens that so many nano-dollars pay for; 0 when too few to be of use."""
+        """The most output tokens that some nano-dollars pay for; 0: too few to be of use."""
         low, high = _SHORTEST - 1, self.max_tokens or 0
         while low < high:
             middle = (low + high + 1) // 2
@@ -142,38 +150,38 @@ class Asked:
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class Grant:
     """The attempt may be made."""
 
     at: str | None = None
-    """When its money was held; None: nobody counts it."""
+    """When its money was held; None: its cost is not recorded."""
     max_tokens: int | None = None
-    """The room that it is left; None: what it asked for."""
+    """Its room for the answer; None: what it requests."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Affording:
-    """One attempt that wants to be paid for."""
+class Admission:
+    """One attempt that needs money."""
 
-    purse: RunBudget
+    budget: RunBudget
     call_id: str
     metadata: Mapping[str, Any]
-    """The attempt's, which says where it stands."""
-    asked: Asked
-    line: Sequence[Candidate]
-    """Who can be asked, in order."""
+    """The attempt's metadata, which names its node."""
+    bound: RequestBound
+    candidates: Sequence[Candidate]
+    """The chain's, in order."""
 
-    def hold(self, candidate: Candidate) -> Held | Refusal:
-        """Hold what an attempt at a candidate can cost."""
+    def hold(self, candidate: Candidate) -> Grant | Refusal:
+        """Hold the worst case of an attempt at a candidate."""
         at = now()
         refused = self._take(candidate, at)
         if refused is None:
-            return Held(utc_text(at))
+            return Grant(utc_text(at))
         if refused.waits:
             return refused
-        others = self.line[candidate.position + 1 :]
+        others = self.candidates[candidate.position + 1 :]
         fits = any(self._fits(other, at) for other in others)
-        if not fits and self.asked.is_text:
+        if not fits and self.bound.is_text:
             if tokens := self._room(candidate, at):
                 return self._shortened(candidate, at, tokens, refused)
             fits = any(self._room(other, at) for other in others)
@@ -181,111 +189,100 @@ class Affording:
             raise errors.TooDear(f"{candidate} costs too much for its budget", billed=False)
         raise exceeded(refused, candidate)
 
-    def behind(self, candidate: Candidate, is_waited_for: Callable[[str], bool]) -> Refusal | None:
-        """Whether an attempt has to stand behind those who wait already."""
+    def behind(self, candidate: Candidate) -> Refusal | None:
+        """Why an attempt has to wait behind calls that wait for the same budget; None: it need not."""
         at = now()
-        needed = self.asked.worst(candidate, at)
-        limits = self.purse.budgets.limit_states(self._place(candidate, at), opens=False)
+        needed = self.bound.worst(candidate, at)
+        budgets = self.budget.budgets
+        limits = budgets.limit_states(self._dimensions(candidate, at), opens=False)
         refused = refusal(limits, needed)
         if not needed or (refused and not refused.waits):
             return None
-        waited = (one for one in limits if not one.warns and is_waited_for(one.account.key))
-        return next((Refusal(one, needed, waits=True) for one in waited), None)
+        enforced = (one for one in limits if not one.warns)
+        waited_for = (one for one in enforced if _first(budgets, one.account.key).held)
+        return next((Refusal(one, needed, waits=True) for one in waited_for), None)
+
+    def release(self) -> None:
+        """End the attempt. A ledger that fails now must not cost the answer."""
+        is_failing = isinstance(sys.exception(), errors.LedgerError)
+        try:
+            self.budget.budgets.release(self.call_id)
+        except errors.LedgerError as refused:
+            if not is_failing:
+                _log.warning("the hold of call %s stays: %s", self.call_id, refused)
 
     def _shortened(
         self, candidate: Candidate, at: datetime, most: int, refused: Refusal
-    ) -> Held | Refusal:
-        """Hold what a shorter answer can cost; wait where only settlements leave room for one."""
+    ) -> Grant | Refusal:
+        """Hold the worst case of a shorter answer; wait if only settlements make room for one."""
         tokens = min(most, self._room(candidate, at, besides_held=True))
         if not tokens or self._take(candidate, at, tokens):
             return dataclasses.replace(refused, waits=True)
-        return Held(utc_text(at), tokens)
+        return Grant(utc_text(at), tokens)
 
     def _room(self, candidate: Candidate, at: datetime, *, besides_held: bool = False) -> int:
-        """Output tokens that the limits leave a candidate, once nothing is held or besides that."""
+        """Output tokens that the limits leave a candidate, as if nothing were held or besides that."""
         left = [
             one.left + (0 if besides_held else one.held)
-            for one in self._limits(candidate, at)
+            for one in self.budget.budgets.limit_states(self._dimensions(candidate, at))
             if not one.warns
         ]
-        return self.asked.most_tokens(candidate, at, min(left)) if left else 0
+        return self.bound.most_tokens(candidate, at, min(left)) if left else 0
 
     def _fits(self, candidate: Candidate, at: datetime) -> bool:
-        refused = refusal(self._limits(candidate, at), self.asked.worst(candidate, at))
+        limits = self.budget.budgets.limit_states(self._dimensions(candidate, at))
+        refused = refusal(limits, self.bound.worst(candidate, at))
         return refused is None or refused.waits
-
-    def _limits(self, candidate: Candidate, at: datetime) -> Sequence[LimitState]:
-        return self.purse.budgets.limit_states(self._place(candidate, at))
 
     def _take(
         self, candidate: Candidate, at: datetime, max_tokens: int | None = None
     ) -> Refusal | None:
-        worst = self.asked.worst(candidate, at, max_tokens)
-        told = {tags.HELD_AT: utc_text(at), tags.SHORTENED: max_tokens is not None}
-        run_id = self.purse.run.run
-        row = call_start(self.call_id, run_id, {**self.metadata, **told}) if run_id else None
-        return self.purse.budgets.take(self.call_id, self._place(candidate, at), worst, row=row)
+        of_hold = {tags.HELD_AT: utc_text(at), tags.SHORTENED: max_tokens is not None}
+        run_id = self.budget.run.run
+        row = call_start(self.call_id, run_id, {**self.metadata, **of_hold}) if run_id else None
+        worst = self.bound.worst(candidate, at, max_tokens)
+        dimensions = self._dimensions(candidate, at)
+        return self.budget.budgets.take(self.call_id, dimensions, worst, row=row)
 
-    def _place(self, candidate: Candidate, at: datetime) -> CallDimensions:
-        return self.purse.dimensions(node_path(self.metadata), candidate.provider, at)
+    def _dimensions(self, candidate: Candidate, at: datetime) -> CallDimensions:
+        return self.budget.dimensions(node_path(self.metadata), candidate.provider, at)
 
 
-def affording_for(
+def admission_for(
     model: BaseChatModel,
-    line: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     attempt: RunnableConfig,
     question: LanguageModelInput,
-    told: Mapping[str, Any],
-) -> Affording | None:
-    """What decides whether an attempt can be paid for."""
-    purse = purse_of(attempt)
-    if purse is None:
+    options: Mapping[str, Any],
+) -> Admission | None:
+    """The admission of an attempt; None: its cost is not recorded, and nothing limits it."""
+    budget = run_budget_of(attempt)
+    if budget is None:
         return None
-    payload = cast("Any", model)._get_request_payload(question, **told)  # noqa: SLF001 - LangChain's only way to see what is sent
-    return Affording(
-        purse=purse,
+    payload = cast("Any", model)._get_request_payload(question, **options)  # noqa: SLF001 - LangChain's only way to see what is sent
+    # What the start event is going to carry: a call with its own metadata has no other in its config.
+    inherited = getattr(attempt.get("callbacks"), "metadata", None) or {}
+    return Admission(
+        budget=budget,
         call_id=str(attempt.get("run_id")),
-        metadata=_metadata(attempt),
-        asked=Asked.of(payload),
-        line=line,
+        metadata={**inherited, **(attempt.get("metadata") or {})},
+        bound=RequestBound.of(payload),
+        candidates=candidates,
     )
 
 
-def _metadata(attempt: RunnableConfig) -> dict[str, Any]:
-    """What an attempt's start event is going to carry: its own metadata, and what is handed down.
-
-    A call that brings metadata of its own has no other in its config.
-    """
-    handed_down = getattr(attempt.get("callbacks"), "metadata", None) or {}
-    return {**handed_down, **(attempt.get("metadata") or {})}
-
-
-def purse_of(config: RunnableConfig) -> RunBudget | None:
-    """The purse of whoever records a call; None: nobody does, and nothing limits it."""
+def run_budget_of(config: RunnableConfig) -> RunBudget | None:
+    """The budget of the run that records a call; None: it is not recorded, and nothing limits it."""
     callbacks: Any = config.get("callbacks")
     handlers = callbacks if isinstance(callbacks, list) else getattr(callbacks, "handlers", ())
     parent = getattr(callbacks, "parent_run_id", None)
-    # The outermost run's comes first, also where a node begins a run inside it.
-    purses = [one.run_budget(parent) for one in handlers if isinstance(one, CostHandler)]
-    return purses[0].around(purses[1:]) if purses else None
-
-
-def _bytes(sent: Mapping[str, Any]) -> int:
-    """The size of a request's text in the longest of the forms that tokenizers bring it into."""
-    text = json.dumps(sent, ensure_ascii=False, default=str)
-    forms = (text,) if text.isascii() else (text, *(normalize(form, text) for form in _FORMS))
-    return max(len(form.encode("utf-8", "surrogatepass")) for form in forms)
-
-
-def _is_text(message: Any) -> bool:
-    """Whether a message holds nothing but text; what a picture costs is not in its bytes."""
-    content = message.get("content") if isinstance(message, Mapping) else None
-    parts = content if isinstance(content, list) else ()
-    return all(isinstance(part, str) or part.get("type") == "text" for part in parts)
+    # The outermost run's is the first, also where a node starts a run inside it.
+    found = [one.run_budget(parent) for one in handlers if isinstance(one, CostHandler)]
+    return found[0].around(found[1:]) if found else None
 
 
 def exceeded(refused: Refusal, candidate: Candidate) -> OutOfBudget:
-    """The error for a call that nothing makes room for."""
+    """The error for a call that does not fit its budget."""
     by = refused.by
     return OutOfBudget(
         scope=by.name,
@@ -297,111 +294,90 @@ def exceeded(refused: Refusal, candidate: Candidate) -> OutOfBudget:
     )
 
 
-_log = logging.getLogger("aideon_agents.models")
-
-_LOOK = 0.01
-"""Seconds between two looks whether something was settled in this process."""
-
-_ELSEWHERE = 0.25
-"""Seconds after which another process may have settled something."""
-
-
 @contextlib.asynccontextmanager
-async def turn(
-    attempts: Attempts, candidate: Candidate, leave: Admission, affording: Affording | None
-) -> AsyncGenerator[Held]:
-    """Hold a place and the money for the length of an attempt."""
-    line = _Line(attempts, candidate)
-    async with contextlib.aclosing(line):
-        if affording and (ahead := line.ahead(affording)):
-            await line.wait(affording.purse.budgets, ahead)
+async def claim(
+    attempts: Attempts, candidate: Candidate, permit: Permit, admission: Admission | None
+) -> AsyncGenerator[Grant]:
+    """Hold a slot, and the money if the call is recorded, for the length of an attempt.
+
+    Raises OutOfBudget, TooDear if a later candidate fits, and Transient if the chain's time is up
+    before the attempt starts.
+    """
+    async with contextlib.aclosing(_Queue(attempts, candidate)) as queue:
+        # Without a queue, as nearly always, there is nothing to look up.
+        if admission and _first_places and (refused := admission.behind(candidate)):
+            await queue.wait(admission.budget.budgets, refused)
         while True:
-            # The provider's first: who waits for one provider must not hold up the others'.
+            # The provider's first: a call that waits for one provider must not block the others.
             async with candidate.pace.one(), attempts.slots.one():
-                line.check_time(leave)
-                held = affording.hold(candidate) if affording else Held()
-                if isinstance(held, Held):
+                if not attempts.time_left():
+                    permit.give_back()
+                    raise queue.out_of_time()
+                granted = admission.hold(candidate) if admission else Grant()
+                if isinstance(granted, Grant):
                     try:
-                        await line.aclose()
-                        with candidate.pace.heard():
-                            yield held
+                        await queue.aclose()
+                        yield granted
+                    except errors.RateLimited as error:
+                        candidate.pace.record(error)
+                        raise
+                    else:
+                        candidate.pace.record(None)
                     finally:
-                        _let_go(affording)
+                        if admission:
+                            admission.release()
                     return
-            assert affording is not None  # noqa: S101 - nothing else refuses
-            await line.wait(affording.purse.budgets, held)
+            assert admission is not None  # noqa: S101 - nothing else refuses
+            await queue.wait(admission.budget.budgets, granted)
 
 
-class _Line:
-    """Where a call waits for money: behind those of this process that wait for the same budget.
+class _Queue:
+    """Where a call waits for money, behind the calls of this process that wait for the same budget.
 
-    The first of a line alone looks again when something is settled, so that a thousand who wait
-    cost no more than one. Whoever comes later stands behind it even where there is room: else small
-    calls would take what a large one waits for, for ever.
+    Only the first call in a queue looks again when a call is settled, so that a thousand waiting
+    calls cost no more than one. A new call waits behind them even if there is room for it: small
+    calls would otherwise take what a large one waits for, again and again.
     """
 
     def __init__(self, attempts: Attempts, candidate: Candidate) -> None:
         self._attempts = attempts
         self._candidate = candidate
         self._refused: Refusal | None = None
-        self._at: str | None = None
+        self._account: str | None = None
         self._place = contextlib.AsyncExitStack()
 
-    def check_time(self, leave: Admission) -> None:
-        """Ask nobody when the wait has used the chain's time up."""
-        if self._attempts.time_left():
-            return
-        leave.returned()
+    def out_of_time(self) -> Exception:
+        """The error for a call that waited until the chain's time was up."""
         if self._refused:
-            raise exceeded(self._refused, self._candidate)
+            return exceeded(self._refused, self._candidate)
         late = f"{self._candidate} was not asked: the chain's time was up"
-        raise errors.Transient(late, billed=False, timed_out=True)
-
-    def ahead(self, affording: Affording) -> Refusal | None:
-        """Why a call that comes now has to stand behind others; None: nobody is there."""
-        if not _firsts:  # as nearly always, and then it costs nothing to know
-            return None
-        budgets = affording.purse.budgets
-        return affording.behind(self._candidate, lambda account: _first(budgets, account).held > 0)
+        return errors.Transient(late, billed=False, timed_out=True)
 
     async def wait(self, budgets: Budgets, refused: Refusal) -> None:
-        """Wait until another call's end may have made room."""
+        """Wait until the end of another call may have made room."""
         self._refused = refused
         try:
             async with asyncio.timeout(self._attempts.time_left()):
-                if self._at != refused.by.account.key:
+                if self._account != refused.by.account.key:
                     await self.aclose()
-                    self._at = refused.by.account.key
-                    first = _first(budgets, self._at)
-                    await self._place.enter_async_context(first.one())
+                    self._account = refused.by.account.key
+                    await self._place.enter_async_context(_first(budgets, self._account).one())
                     return
                 seen, until = budgets.settlements, time.monotonic() + _ELSEWHERE
-                while budgets.settlements == seen and time.monotonic() < until:  # noqa: ASYNC110 - what is settled is said by any thread, and in other processes not at all
+                while budgets.settlements == seen and time.monotonic() < until:  # noqa: ASYNC110 - any thread may settle a call, and another process cannot notify this one
                     await asyncio.sleep(_LOOK)
         except TimeoutError:
             raise exceeded(refused, self._candidate) from None
 
     async def aclose(self) -> None:
-        """Leave the line: whoever is next may look."""
-        self._at = None
+        """Leave the queue: the next call may look."""
+        self._account = None
         await self._place.aclose()
 
 
-_firsts: weakref.WeakValueDictionary[tuple[int, str], Slots] = weakref.WeakValueDictionary()
-"""The first place in each line, by ledger and account, for as long as anybody stands there."""
+_first_places: weakref.WeakValueDictionary[tuple[int, str], Slots] = weakref.WeakValueDictionary()
+"""The first place in each queue, by ledger and account, for as long as a call is there."""
 
 
 def _first(budgets: Budgets, account: str) -> Slots:
-    return _firsts.setdefault((id(budgets), account), Slots(1))
-
-
-def _let_go(affording: Affording | None) -> None:
-    """The attempt is over; what it was answered must not be lost to a ledger that fails now."""
-    if affording is None:
-        return
-    told = isinstance(sys.exception(), errors.LedgerError)
-    try:
-        affording.purse.budgets.release(affording.call_id)
-    except errors.LedgerError as refused:
-        if not told:
-            _log.warning("the hold of call %s stays: %s", affording.call_id, refused)
+    return _first_places.setdefault((id(budgets), account), Slots(1))

@@ -1,19 +1,12 @@
-"""The one way from synchronous code into our asynchronous nodes and models.
+"""The only bridge from synchronous code to our asynchronous nodes and models, and back.
 
-Everything that waits is written once, as a coroutine. Called from synchronous code, it runs on a
-single background event loop that lives as long as the process, so that HTTP connections are kept
-between calls instead of being torn down with a loop per call.
+Everything that waits is written once, as a coroutine. Synchronous code runs it on one background
+event loop that lives as long as the process, so that HTTP connections survive from call to call.
 
-Blocking functions beside the event loop, each in a thread of its own.
-
-A pool would have a bound: tools that run workflows whose agents have tools would wait for one
-another's threads for ever. And it is joined when the process ends, so that one tool which hangs
-would keep a run alive that was stopped long ago; these threads are daemons.
-
-What a call's callbacks leave out: that it is made inside a chain.
-
-LangChain's fallbacks give a model the callbacks that they were given themselves. Outside any graph
-that is a plain list, and each attempt would count as a run of its own, with a budget of its own.
+Blocking functions run in a new thread each, not in a pool. A pool has a limit: tools that run
+workflows whose agents have tools would wait for each other's threads forever. A pool is also joined
+when the process ends, so that one tool that hangs would keep a stopped run alive; these threads are
+daemons.
 """
 
 from __future__ import annotations
@@ -25,15 +18,10 @@ import contextvars
 import functools
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-from langchain_core.runnables import ensure_config
-from langchain_core.runnables.config import var_child_runnable_config
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-
-    from langchain_core.runnables import RunnableConfig
 
 
 T = TypeVar("T")
@@ -56,9 +44,9 @@ def _background_loop() -> asyncio.AbstractEventLoop:
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped, whatever its tasks do.
+    """Run a loop until it is stopped, whatever its tasks raise.
 
-    A node's `sys.exit` ends its task, whose caller gets it, and breaks through the loop as well.
+    A node's `sys.exit` ends its task, whose caller receives it, and also leaves `run_forever`.
     """
     is_stopped = False
     while not is_stopped:
@@ -70,9 +58,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 def blocking(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine from synchronous code and wait for it.
 
-    Works with and without an event loop running in the calling thread; context variables are
-    seen by the coroutine. An interrupt of the waiting thread cancels the work and waits until it
-    has cleaned up.
+    Works with and without an event loop in the calling thread; the coroutine sees its context
+    variables. An interrupt of the waiting thread cancels the work and waits for its cleanup.
     """
     loop = _background_loop()
     if _is_this_threads(loop):  # synchronous code inside a node: the loop cannot wait for itself
@@ -85,7 +72,7 @@ def blocking(work: Coroutine[Any, Any, T]) -> T:
         begun[0].add_done_callback(ended.set_result)
 
     def stop() -> None:
-        if not begun:  # the interrupt was quicker
+        if not begun:  # the interrupt came first
             begin()
         begun[0].cancel()
 
@@ -107,14 +94,14 @@ def _is_this_threads(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def _elsewhere(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a loop of its own in a thread of its own."""
+    """Run a coroutine on a new loop in a new thread."""
     seen = contextvars.copy_context()
     with ThreadPoolExecutor(1, "aideon-bridge") as thread:
         return thread.submit(seen.run, asyncio.run, work).result()
 
 
 def blocking_stream(source: AsyncGenerator[T]) -> Iterator[T]:
-    """Iterate from synchronous code over what a coroutine yields."""
+    """Iterate over an asynchronous generator from synchronous code, and close it at the end."""
 
     async def advance() -> tuple[bool, Any]:
         try:
@@ -135,7 +122,7 @@ ThreadT = TypeVar("ThreadT")
 
 
 async def in_own_thread(work: Callable[[], ThreadT]) -> ThreadT:
-    """Run a function without blocking the event loop."""
+    """Run a function in a new thread; if the caller is cancelled, it continues and its result is lost."""
     done: Future[ThreadT] = Future()
     done.set_running_or_notify_cancel()
     context = contextvars.copy_context()
@@ -143,21 +130,10 @@ async def in_own_thread(work: Callable[[], ThreadT]) -> ThreadT:
     def run() -> None:
         try:
             done.set_result(context.run(work))
-        except StopIteration as error:  # asyncio refuses it, and the caller would wait for ever
+        except StopIteration as error:  # asyncio refuses it, and the caller would wait forever
             done.set_exception(RuntimeError(f"StopIteration: {error}"))
         except BaseException as error:  # noqa: BLE001 - it is the caller's to raise
             done.set_exception(error)
 
     threading.Thread(target=run, name="aideon-tool", daemon=True).start()
     return await asyncio.wrap_future(done)
-
-
-def nested(config: RunnableConfig | None) -> RunnableConfig:
-    """A call's config, with the callbacks of the chain around it where those are the same."""
-    given = ensure_config(config)
-    listed: Any = given.get("callbacks")
-    around: Any = (var_child_runnable_config.get() or {}).get("callbacks")
-    known: list[Any] = getattr(around, "handlers", [])
-    if isinstance(listed, list) and listed and all(one in known for one in listed):
-        return cast("RunnableConfig", {**given, "callbacks": around})
-    return given

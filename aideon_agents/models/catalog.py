@@ -1,8 +1,6 @@
-"""Which models there are to choose from: rungs by size, and names that are gone.
+"""The providers, the models of the catalog, and the choice of a chain's models for a request.
 
-From a request to the names of the models that may answer it, in order.
-
-The providers: where they are, which key they take, and which client speaks to them.
+Commands read the catalog without asking a model, so this module does not import LangChain.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> ModelName:
-        """Read a name."""
+        """Read `provider:model`; the catalog need not know the model."""
         provider, _, model = text.strip().partition(":")
         if provider not in PROVIDERS:
             near = difflib.get_close_matches(provider, PROVIDERS, n=1)
@@ -64,38 +62,27 @@ class ModelName:
 
 
 @dataclasses.dataclass(frozen=True)
-class Retirement:
-    """A name that a provider no longer answers to."""
-
-    since: date | None
-    """The day it went, None when unknown."""
-    use: str
-    """What to write instead."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Catalog:
     """One profile of a catalog file."""
 
     rungs: Mapping[str, tuple[ModelName, ...]]
-    retired: Mapping[str, Retirement]
+    retired: Mapping[str, str]
+    """By name: since when it is retired, if known, and what to use instead."""
     reasoning: frozenset[str]
     """`provider:model` of models that refuse `temperature`."""
 
     def checked(self, text: str) -> ModelName:
-        """Read a model name that somebody wrote, and refuse one that is gone."""
+        """Read a model name that the user wrote, and refuse a retired one."""
         name = ModelName.parse(text)
-        gone = self.retired.get(str(name))
-        on_a_rung = any(name in rung for rung in self.rungs.values())
-        if gone and not on_a_rung:
-            when = f" since {gone.since.isoformat()}" if gone.since else ""
-            raise ModelNameError(f"{name} is retired{when}: use {gone.use}")
+        retired = self.retired.get(str(name))
+        if retired and not any(name in rung for rung in self.rungs.values()):
+            raise ModelNameError(f"{name} is retired{retired}")
         return name
 
 
 @functools.lru_cache(maxsize=8)
 def load(path: Path | None = None, profile: str = "current") -> Catalog:
-    """Read a catalog."""
+    """Read a catalog; None: the one in the package."""
     try:
         text = (path or resources.files("aideon_agents.models") / "catalog.toml").read_text("utf-8")
         raw = tomllib.loads(text)
@@ -108,7 +95,7 @@ def load(path: Path | None = None, profile: str = "current") -> Catalog:
     except KeyError as missing:
         raise ModelNameError(f"the catalog {path} has no {missing} in profile {profile}") from None
     retired = {
-        name: Retirement(entry.get("since"), entry["use"])
+        name: f"{_since(entry.get('since'))}: use {entry['use']}"
         for name, entry in raw.get("retired", {}).items()
     }
     reasoning = frozenset(
@@ -119,37 +106,41 @@ def load(path: Path | None = None, profile: str = "current") -> Catalog:
     return Catalog(rungs, retired, reasoning)
 
 
+def _since(day: date | None) -> str:
+    return f" since {day.isoformat()}" if day else ""
+
+
 _ASK_LOCAL_TIMEOUT = 2.0  # seconds
 ANY_MODEL = "any"
-"""`local:any` is whatever model the local server serves first."""
+"""`local:any` is the first model that the local server lists."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Provider:
-    """One provider as it is configured."""
+    """One provider, as configured."""
 
     name: str
     base_url: str | None
-    """None: not configured (a local server without an address)."""
+    """None: it is not configured (a local server without an address)."""
     key: SecretStr | None
     key_variable: str | None
-    """The variable that holds the key; None when none is needed."""
+    """The environment variable that holds the key; None: it needs no key."""
     pretend: bool = False
-    """Rehearsal assumes every key."""
+    """True in a rehearsal, which assumes that every provider is available."""
 
     @property
     def available(self) -> bool:
-        """Whether it can be asked at all."""
+        """Whether it can be asked."""
         return self.pretend or bool(self.base_url and (self.key or self.key_variable is None))
 
     @property
     def missing(self) -> str:
-        """The variable that would make it available."""
+        """The environment variable that would make it available."""
         return self.key_variable or "AIDEON_LOCAL_BASE_URL"
 
 
 def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provider]:
-    """Every provider we know, configured or not."""
+    """All providers by name, configured or not; `pretend` takes every one for available."""
     by_other_name = settings.together_ai_api_key and not settings.together_api_key
     known = (
         Provider(
@@ -170,7 +161,7 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
             settings.hf_token,
             "HF_TOKEN",
         ),
-        # A key of any kind keeps the client content; local servers ignore it.
+        # The client requires a key; local servers ignore it.
         Provider("local", settings.local_base_url, SecretStr("none-needed"), None),
     )
     for provider in known:
@@ -180,7 +171,7 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
 
 
 def resolve(name: ModelName, provider: Provider) -> ModelName:
-    """Replace `local:any` by the model that the local server serves first."""
+    """Replace `local:any` by the first model that the local server lists."""
     if (name.provider, name.model) != ("local", ANY_MODEL):
         return name
     key = provider.key.get_secret_value() if provider.key else ""
@@ -190,10 +181,10 @@ def resolve(name: ModelName, provider: Provider) -> ModelName:
 @functools.lru_cache(maxsize=8)
 def _first_model(base_url: str, key: str) -> str:
     try:
-        asked = urllib.request.Request(  # noqa: S310 - the user's own address
+        request = urllib.request.Request(  # noqa: S310 - the user's own address
             base_url.rstrip("/") + "/models", headers={"Authorization": f"Bearer {key}"}
         )
-        with urllib.request.urlopen(asked, timeout=_ASK_LOCAL_TIMEOUT) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=_ASK_LOCAL_TIMEOUT) as answer:  # noqa: S310 - as above
             listed = cast("dict[str, Any]", json.load(answer))["data"]
         return str(listed[0]["id"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
@@ -215,13 +206,10 @@ _CEILING: Mapping[Tier, Rung] = {"free": "small", "premium": "medium", "enterpri
 
 
 def rung_for(request: ModelRequest, tier: Tier) -> Rung:
-    """The size of model that a request gets.
-
-    The complexity decides where one is given, else the role; never dearer than the tier allows.
-    """
+    """The size of model for a request: by its complexity if given, else its role, up to the tier's."""
     complexity = request.complexity
     wanted = _BY_COMPLEXITY[complexity] if complexity else _BY_ROLE[request.role]
-    # Premium stops at medium, except for work that is marked as complex.
+    # Premium is limited to medium, except for work that is marked as complex.
     ceiling: Rung = "large" if tier == "premium" and complexity == "high" else _CEILING[tier]
     return _LADDER[min(_LADDER.index(wanted), _LADDER.index(ceiling))]
 
@@ -247,7 +235,10 @@ def choose(
 def cheapest_first(
     chain: Sequence[tuple[int, ModelName]], request: ModelRequest
 ) -> list[tuple[int, ModelName]]:
-    """A chain with its cheaper models first, for when a budget is nearly used up."""
+    """A chain by price, the cheapest first; models of unknown price are last.
+
+    The price is that of a prompt as long as the longest answer. `chain` has the rank of each model.
+    """
     tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
 
     def worst(candidate: tuple[int, ModelName]) -> float:

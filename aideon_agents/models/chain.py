@@ -1,8 +1,7 @@
-"""From a request to a chain: the primary, and behind it the models that step in when it fails."""
+"""The chain of chat models for a request: the primary, and its fallbacks."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
@@ -15,8 +14,8 @@ from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import catalog
-from aideon_agents.models.admission import purse_of
-from aideon_agents.models.candidates import Attempts, Candidate
+from aideon_agents.models.admission import run_budget_of
+from aideon_agents.models.candidates import LONGEST_ATTEMPT, Attempts, Candidate
 from aideon_agents.models.catalog import (
     ModelName,
     Provider,
@@ -25,9 +24,9 @@ from aideon_agents.models.catalog import (
     providers,
     resolve,
 )
-from aideon_agents.models.clients import Counted, shared_client, timeouts, unused_client
-from aideon_agents.models.guard import HANDLED, LONGEST_ATTEMPT, Guard
-from aideon_agents.models.health import Breakers, Paces, process_slots
+from aideon_agents.models.clients import UsageFixes, shared_client, timeouts, unused_client
+from aideon_agents.models.guard import HANDLED, Guard
+from aideon_agents.models.health import breaker_for, pace_for, process_slots
 from aideon_agents.models.rehearsal import RehearsalChatModel
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, ModelRequest
@@ -43,23 +42,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger("aideon_agents.models")
 
 _CHAIN_SECONDS = 300.0
-"""How long a chain may take when its request does not say."""
+"""How long a chain may take if its request has no timeout."""
 
 
-class _Together(Guard, Counted, ChatTogether):
+class _Together(Guard, UsageFixes, ChatTogether):
     """Together AI."""
 
 
-class _OpenAI(Guard, Counted, ChatOpenAI):
+class _OpenAI(Guard, UsageFixes, ChatOpenAI):
     """OpenAI."""
 
 
-class _Compatible(Guard, Counted):
+class _Compatible(Guard, UsageFixes):
     """Hugging Face and local servers: they know `max_tokens`, not `max_completion_tokens`."""
 
 
 class _Rehearsed(Guard, RehearsalChatModel):
-    """The model that would have answered, by rule."""
+    """The model that would have been asked, answering by rule."""
 
 
 _CLIENTS: Mapping[str, type[BaseChatModel]] = {
@@ -71,44 +70,59 @@ _CLIENTS: Mapping[str, type[BaseChatModel]] = {
 
 
 class Models:
-    """Where nodes get their models from: a `ModelSource` over Settings."""
+    """Where nodes get their models from: a `ModelSource` built from Settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._catalog = catalog.load(settings.catalog, settings.profile)
         self._slots = process_slots(settings.model_concurrency)
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def chat(
         self, request: ModelRequest, context: Context
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The chain of chat models that answers `request`."""
+        """The chain of chat models for `request`, which takes tools and schemas like one model."""
         names, known = self._names(request, context)
-        attempts = Attempts(request.timeout or _CHAIN_SECONDS, self._slots, self._said)
-        chain = list(enumerate(self._served(names, known)))
-        for rank, name in cheapest_first(chain, request) if _is_nearly_out() else chain:
-            place = len(attempts.line)
-            candidate = _candidate(place, name, known[name.provider], self._slots.limit)
-            attempts.line.append(dataclasses.replace(candidate, rank=rank))
-        primary = next(one.position for one in attempts.line if one.rank == 0)
-        attempts.line[:primary] = [
-            dataclasses.replace(one, economized=True) for one in attempts.line[:primary]
-        ]
-        wants = _wants(request, context)
+        attempts = Attempts(request.timeout or _CHAIN_SECONDS, self._slots, self._logged)
+        chain = list(enumerate(self._resolved(names, known)))
+        budget = run_budget_of(ensure_config())
+        if budget and budget.is_nearly_spent():
+            chain = cheapest_first(chain, request)
+        primary = next(position for position, (rank, _) in enumerate(chain) if rank == 0)
+        for position, (rank, name) in enumerate(chain):
+            provider = known[name.provider]
+            key = provider.key.get_secret_value() if provider.key else ""
+            identity = (provider.base_url, provider.pretend, hash(key))
+            candidate = Candidate(
+                position=position,
+                rank=rank,
+                economized=position < primary,
+                provider=name.provider,
+                model=name.model,
+                key_variable=provider.key_variable,
+                rehearsed=provider.pretend,
+                window=context_window(name.provider, name.model),
+                # The process's: what one run learns of a provider holds for the next.
+                model_breaker=breaker_for(*identity, name.model),
+                key_breaker=breaker_for(*identity),
+                pace=pace_for(self._slots.limit, *identity),
+            )
+            attempts.candidates.append(candidate)
         first, *others = (
-            self._rehearsed(candidate, attempts, wants, longest=context.longest)
-            if candidate.rehearsed
-            else self._guarded(candidate, known[candidate.provider], attempts, wants)
-            for candidate in attempts.line
+            self._model(candidate, attempts, known[candidate.provider], request, context)
+            for candidate in attempts.candidates
         )
         return first.with_fallbacks(others, exceptions_to_handle=HANDLED)
 
     def window(self, request: ModelRequest, context: Context) -> int | None:
-        """Tokens that every model of the chain for `request` can take."""
+        """Tokens of prompt and answer that every model of the chain for `request` can take.
+
+        Models of unknown size are left out; None: no size is known.
+        """
         return min((size for size in self._sizes(request, context) if size), default=None)
 
     def roomiest(self, request: ModelRequest, context: Context) -> int | None:
-        """Tokens that the largest model of the chain for `request` can take."""
+        """Tokens of prompt and answer that the largest model can take; None: a size is unknown."""
         sizes = self._sizes(request, context)
         return None if None in sizes else max(size or 0 for size in sizes)
 
@@ -119,16 +133,16 @@ class Models:
     def _names(
         self, request: ModelRequest, context: Context
     ) -> tuple[Sequence[ModelName], Mapping[str, Provider]]:
-        """Who is asked, and where they are; in a rehearsal, the one that would have answered."""
+        """The models to ask and their providers; in a rehearsal only the primary."""
         rehearse = context.rehearse or self._settings.offline
         known = providers(self._settings, pretend=rehearse)
         names = choose(request, context.tier, self._catalog, known)
         return (names[:1] if rehearse else names), known
 
-    def _served(
+    def _resolved(
         self, names: Sequence[ModelName], known: Mapping[str, Provider]
     ) -> Iterator[ModelName]:
-        """The names, `local:any` resolved; a server that is off stops nobody who has others."""
+        """The names, with `local:any` replaced; without its server, if there are other models."""
         for name in names:
             provider = known[name.provider]
             try:
@@ -136,24 +150,31 @@ class Models:
             except ModelNameError as off:
                 if len(names) == 1:
                     raise
-                if str(off) not in self._said:
-                    self._said.add(str(off))
+                if str(off) not in self._logged:
+                    self._logged.add(str(off))
                     _log.warning("%s", off)
 
-    def _rehearsed(
-        self, candidate: Candidate, attempts: Attempts, wants: dict[str, Any], *, longest: bool
+    def _model(
+        self,
+        candidate: Candidate,
+        attempts: Attempts,
+        provider: Provider,
+        request: ModelRequest,
+        context: Context,
     ) -> BaseChatModel:
-        """A model of a chain that answers by rule, guarded as well."""
-        options = _options(candidate, attempts, wants)
-        return _Rehearsed(provider=candidate.provider, longest=longest, **options)
-
-    def _guarded(
-        self, candidate: Candidate, provider: Provider, attempts: Attempts, wants: dict[str, Any]
-    ) -> BaseChatModel:
-        """One model of a chain, guarded."""
-        options = _options(candidate, attempts, wants)
-        if str(candidate) in self._catalog.reasoning:
-            options["temperature"] = None
+        """The guarded chat model of a candidate."""
+        is_reasoning = str(candidate) in self._catalog.reasoning
+        options: dict[str, Any] = {
+            "candidate": candidate,
+            "attempts": attempts,
+            "model": candidate.model,
+            "max_tokens": request.max_tokens,
+            "temperature": None if is_reasoning else request.temperature,
+            # Explicit either way: a viewer that listens must not turn streaming on.
+            "streaming": context.stream,
+        }
+        if candidate.rehearsed:
+            return _Rehearsed(provider=candidate.provider, longest=context.longest, **options)
         return cast("Any", _CLIENTS[candidate.provider])(
             **options,
             api_key=provider.key,
@@ -166,51 +187,7 @@ class Models:
         )
 
 
-_BREAKERS = Breakers()
-_PACES = Paces()
-"""The process's: what one run learned of a provider that is dead or busy holds for the next."""
-
-
-def _candidate(position: int, name: ModelName, provider: Provider, most: int) -> Candidate:
-    key = provider.key.get_secret_value() if provider.key else ""
-    place = (provider.base_url, provider.pretend, hash(key))
-    return Candidate(
-        position=position,
-        rank=position,
-        economized=False,
-        provider=name.provider,
-        model=name.model,
-        key_variable=provider.key_variable,
-        rehearsed=provider.pretend,
-        window=context_window(name.provider, name.model),
-        model_breaker=_BREAKERS.of(*place, name.model),
-        key_breaker=_BREAKERS.of(*place),
-        pace=_PACES.of(most, *place),
-    )
-
-
-def _options(candidate: Candidate, attempts: Attempts, wants: dict[str, Any]) -> dict[str, Any]:
-    """What every model is built with."""
-    return {**wants, "candidate": candidate, "attempts": attempts, "model": candidate.model}
-
-
-def _wants(request: ModelRequest, context: Context) -> dict[str, Any]:
-    """What every candidate is asked for alike."""
-    return {
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        # Explicit either way: a viewer that listens must not turn streaming on.
-        "streaming": context.stream,
-    }
-
-
-def _is_nearly_out() -> bool:
-    """Whether a budget of whoever asks, as far as a recorder is listening, is nearly used up."""
-    purse = purse_of(ensure_config())
-    return purse is not None and purse.is_nearly_spent()
-
-
 @functools.lru_cache(maxsize=1)
 def default_models() -> Models:
-    """What a graph uses that is invoked bare: the environment's models, read at the first call."""
+    """The models of a graph that is invoked directly: the environment's, read at the first call."""
     return Models(environment.load())

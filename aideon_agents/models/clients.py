@@ -1,14 +1,12 @@
-"""One HTTP client for every model, whose connections belong to the loop that uses them.
+"""One HTTP client for every model, and fixes of what LangChain's clients read from an answer.
 
-A connection reused on another event loop fails, and inside a chain that failure looks like a dead
-provider. Building a client takes tens of milliseconds, so none is built per model. Hence one client
-object for the process, and behind it one real client per running loop.
+A connection that is reused on another event loop fails, and in a chain that failure looks like a dead
+provider. Building a client takes tens of milliseconds, so models share one. It is one object for the
+process, with one real client behind it for each running loop.
 
-What clients get wrong about a body: token counts that they drop or make up, odd arguments.
-
-LangChain reads a missing count as 0, and an unknown sum must not look like nothing; it knows only
-OpenAI's names of the counts; and it drops Together's top-level `cached_tokens`, which are cheaper
-than the rest. Older servers send a tool's arguments as an object instead of as text.
+LangChain reads a missing token count as 0, but an unknown sum must not look like nothing; it knows
+only OpenAI's names of the counts; and it drops Together's top-level `cached_tokens`, which are
+cheaper than the rest. Older servers send the arguments of a tool call as an object instead of text.
 """
 
 from __future__ import annotations
@@ -33,12 +31,12 @@ if TYPE_CHECKING:
 
 
 _CONNECT_TIMEOUT = 10.0
-"""Seconds, of which a loop with a thousand calls on their way may take some for itself. How long an
-answer may take is the guard's business."""
+"""Seconds. A loop with a thousand calls in flight may use some of them itself. The guard limits how
+long an answer may take."""
 
 
 class _Connections(httpx2.AsyncBaseTransport):
-    """Sends each request through the running loop's own client."""
+    """Sends each request through the client of the running loop."""
 
     def __init__(self) -> None:
         self._clients: weakref.WeakKeyDictionary[
@@ -61,37 +59,39 @@ class _Connections(httpx2.AsyncBaseTransport):
     async def _close_with_loop(
         self, loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient
     ) -> AsyncIterator[None]:
-        """Wait inside a generator: `asyncio.run` closes those before it closes the loop."""
+        """Wait in a generator, because `asyncio.run` closes generators before it closes the loop."""
         try:
             yield
         finally:
-            del self._clients[loop]  # the client knows its loop, so the entry would keep both
+            del self._clients[
+                loop
+            ]  # the client refers to its loop, so the entry would keep both alive
             await client.aclose()
 
 
 @functools.lru_cache(maxsize=1)
 def shared_client() -> openai.DefaultAsyncHttpxClient:
-    """The process's client, good on any event loop."""
-    # A redirect would take the prompt to an address that nobody chose.
+    """The client of the process, for any event loop."""
+    # A redirect would send the prompt to an address that the user did not choose.
     return openai.DefaultAsyncHttpxClient(transport=_Connections(), follow_redirects=False)
 
 
 @functools.lru_cache(maxsize=1)
 def unused_client() -> openai.DefaultHttpxClient:
-    """The synchronous client that the model classes insist on; calls go through the bridge."""
+    """The synchronous client that the model classes require; calls use the bridge instead."""
     return openai.DefaultHttpxClient()
 
 
 def timeouts(seconds: float) -> httpx2.Timeout:
-    """Time limits of one attempt: how long between bytes, and a short one to connect."""
+    """Time limits of one attempt: between two bytes, and a shorter one to connect."""
     return httpx2.Timeout(seconds, connect=min(_CONNECT_TIMEOUT, seconds))
 
 
 _NAMES = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
 
 
-class Counted(BaseChatOpenAI):
-    """Reads `usage` as it was meant, in an answer and in a stream. Mixed in before a client."""
+class UsageFixes(BaseChatOpenAI):
+    """Fixes `usage` in an answer and in a stream. Mixed in before a LangChain client."""
 
     def _create_chat_result(
         self, response: dict[str, Any] | openai.BaseModel, generation_info: Any = None
@@ -100,7 +100,7 @@ class Counted(BaseChatOpenAI):
         usage = getattr(body, "usage", None)
         if usage is not None:
             is_read = isinstance(usage, CompletionUsage)
-            counts = counted(usage.model_dump(warnings=False) if is_read else usage)
+            counts = fixed_usage(usage.model_dump(warnings=False) if is_read else usage)
             body.usage = None if counts is None else CompletionUsage.construct(**counts)
         for choice in getattr(body, "choices", None) or []:
             for call in getattr(getattr(choice, "message", None), "tool_calls", None) or []:
@@ -111,14 +111,14 @@ class Counted(BaseChatOpenAI):
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
     ) -> ChatGenerationChunk | None:
         if chunk.get("usage") is not None:
-            chunk["usage"] = counted(chunk["usage"])
+            chunk["usage"] = fixed_usage(chunk["usage"])
         return super()._convert_chunk_to_generation_chunk(
             chunk, default_chunk_class, base_generation_info
         )
 
 
-def counted(reported: object) -> dict[str, Any] | None:
-    """A body's `usage` in OpenAI's words."""
+def fixed_usage(reported: object) -> dict[str, Any] | None:
+    """A body's `usage` with OpenAI's names; None: input or output tokens are missing or no counts."""
     if not isinstance(reported, dict):
         return None
     usage = cast("dict[str, Any]", reported)

@@ -1,14 +1,12 @@
-"""What a provider's error means: from the client library's exceptions to our classes.
+"""What a provider's errors and empty answers mean, as our error classes.
 
-The classes decide what happens next (retry, next candidate, stop), so nothing outside this module
-looks at a status or a message. Whether an attempt may have been charged goes with it: a provider
-that answered with an error status, or was never reached, charged nothing; of anything between,
-nobody here can know.
+The class of an error decides what follows (retry, next candidate, stop), so no other module looks at
+a status or a message. The error also says whether the attempt may have been charged: a provider that
+answered with an error status, or was never reached, charged nothing; in all other cases it is
+unknown.
 
-What came back, looked at before anybody believes it: an answer without an answer is none.
-
-An empty body is paid for like any other. So the errors raised here carry the tokens that the
-provider reported, and the row of the attempt has its cost.
+An answer without content is paid for like any other. So its error carries the tokens that the
+provider reported, and the row of the attempt gets its cost.
 """
 
 from __future__ import annotations
@@ -56,9 +54,9 @@ _GARBAGE = (
     IndexError,
     RecursionError,
 )
-"""What the client makes of a body that is no chat completion, or of an error inside a stream."""
+"""What the client raises for a body that is no chat completion, or for an error inside a stream."""
 _WRONG_CALL = "unexpected keyword argument"
-"""What Python says when the caller, not the provider, got something wrong."""
+"""Part of Python's message for a mistake of the caller, not of the provider."""
 _LONGEST_MESSAGE = 200
 
 
@@ -67,11 +65,11 @@ _WHAT: Mapping[type[errors.ProviderError], str] = {
     errors.OutOfCredit: "{asked} has no credit left for {key} ({status}): top it up",
     errors.ModelGone: "{asked} is not to be had ({status}): name another with --model",
 }
-"""What only a person can mend, and how; the provider's own words follow."""
+"""What only the user can fix, and how; the provider's message follows."""
 
 
 def translate(error: BaseException, *, asked: str, key_variable: str | None) -> BaseException:
-    """Turn what a model class raised into one of our provider errors."""
+    """What a model class raised, as one of our provider errors; an error that is not a provider's as it is."""
     if isinstance(error, errors.AideonError):
         return error
     if isinstance(error, openai.APIStatusError):
@@ -98,14 +96,14 @@ def _from_status(
     error: openai.APIStatusError, asked: str, key_variable: str | None
 ) -> errors.ProviderError:
     status = error.status_code
-    said = f"{_said(error)} {error.code or ''} {error.type or ''}".lower()
-    make = _class_for(status, said)
+    message = f"{_message(error)} {error.code or ''} {error.type or ''}".lower()
+    make = _class_for(status, message)
     what = _WHAT.get(make, f"{{asked}} answered {status}").format(
         asked=asked,
         status=status,
         key=f"the key in {key_variable}" if key_variable else "the call without a key",
     )
-    words = "" if make is errors.KeyRejected else f": {_short(_said(error))}"
+    words = "" if make is errors.KeyRejected else f": {_short(_message(error))}"
     return make(
         f"{what}{words}",
         billed=False,
@@ -114,9 +112,9 @@ def _from_status(
     )
 
 
-def _class_for(status: int, said: str) -> type[errors.ProviderError]:
+def _class_for(status: int, message: str) -> type[errors.ProviderError]:
     def mentions(words: tuple[str, ...]) -> bool:
-        return any(word in said for word in words)
+        return any(word in message for word in words)
 
     by_words: tuple[tuple[type[errors.ProviderError], bool], ...] = (
         (errors.ContextTooLong, status in {400, 413, 422} and mentions(_TOO_LONG)),
@@ -161,7 +159,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _billed(error: BaseException) -> bool | None:
-    """False when the request never left, None otherwise."""
+    """False: the request was never sent. None: unknown."""
     cause: BaseException | None = error
     while cause is not None:
         if type(cause).__name__ in _NEVER_SENT:
@@ -171,14 +169,14 @@ def _billed(error: BaseException) -> bool | None:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The error underneath: the client's own says no more than that the connection failed."""
+    """The first cause: the client's own error says only that the connection failed."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
 
 
-def _said(error: openai.APIStatusError) -> str:
-    """The provider's own words."""
+def _message(error: openai.APIStatusError) -> str:
+    """The provider's message."""
     body = error.body
     if isinstance(body, dict):
         inner = cast("dict[str, Any]", body)
@@ -192,11 +190,11 @@ def _short(what: object) -> str:
 
 
 _MAY_BE_EMPTY = ("length", "content_filter")
-"""Finish reasons that explain why there is no text."""
+"""Finish reasons of answers without text."""
 
 
-def checked(result: ChatResult, asked: str) -> ChatResult:
-    """Pass an answer on if it is one."""
+def validated(result: ChatResult, asked: str) -> ChatResult:
+    """The answer, if it has content; raises Transient or Refused if not."""
     if not result.generations:
         raise _paid(errors.Transient(f"{asked} sent no answer"), result, _usage_beside(result))
     message: Any = result.generations[0].message
@@ -211,12 +209,12 @@ def checked(result: ChatResult, asked: str) -> ChatResult:
 
 
 def may_be_empty(finish_reason: str | None) -> bool:
-    """Whether a finish reason explains that there is no text."""
+    """Whether an answer with this finish reason may have no text."""
     return finish_reason in _MAY_BE_EMPTY
 
 
 def is_empty(message: BaseMessage) -> bool:
-    """Whether a message, or a piece of one, says nothing and calls nothing."""
+    """Whether a message or a chunk has no text and no tool call."""
     calls = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
     return not (message.text.strip() or any(getattr(message, name, None) for name in calls))
 
@@ -230,7 +228,7 @@ def _paid(
 
 
 def _usage_beside(result: ChatResult) -> Usage | None:
-    """The usage of a body without a message to carry it."""
+    """The usage of a body without a message."""
     counts: Any = (result.llm_output or {}).get("token_usage") or {}
     if not counts:
         return None

@@ -1,21 +1,19 @@
-"""A model that keeps failing is left alone for a while.
+"""How this process treats its providers: circuit breakers, slots for calls, an adaptive limit.
 
-One breaker per (address, model, key) in each process: closed while things go well, open after five
-failures in a row or half of at least five in thirty seconds, then half open: exactly one call goes
-through to see, and the others go elsewhere until it is back. The rest doubles each time, from five
-seconds to five minutes, with jitter so that processes do not come back in step.
+A breaker exists per (address, model, key). It opens after five failures in a row, or when half of at
+least five calls in thirty seconds fail; then it is half open: exactly one call probes, and the other
+calls use other models until the model is back. The pause doubles each time, from five seconds to five
+minutes, with jitter so that processes do not return at the same moment.
 
-How many calls a provider is asked for at once: fewer when it says that it is too much.
+LangGraph's `max_concurrency` counts per invoke, and asyncio's semaphores belong to one loop, while a
+process may have several loops. So `Slots` is a counter behind a lock, and each waiter waits on its
+own loop.
 
-A provider that limits its rate refuses whatever is too many. Each refused call would be tried once
-more and then fail, though the provider could answer it a moment later. So what was in flight beside
-a refused call is taken for what the provider can do; it is kept to for a while, and then one more is
-tried now and then, until it refuses again or the process's own limit is reached.
-
-How many model calls may be in flight in this process, whatever the nesting.
-
-LangGraph's `max_concurrency` counts per invoke, and asyncio's semaphores belong to one loop, while
-a process may have several: so a counter behind a lock, whose waiters sit on their own loops.
+A provider that limits its rate refuses the calls that are too many. Each refused call would be tried
+once more and then fail, although the provider could answer it a moment later. So `Pace` limits the
+calls in flight to a little less than were in flight beside a refused call. It keeps that limit for a
+while, and then raises it step by step until the provider refuses again or the process's own limit is
+reached.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import functools
 import random
 import threading
@@ -31,10 +28,9 @@ import time
 from typing import TYPE_CHECKING
 
 from aideon_agents import errors
-from aideon_agents.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable
 
 
 _IN_A_ROW = 5
@@ -47,6 +43,7 @@ _MOMENT = 0.05  # seconds, at least, until a probe is back
 
 _COUNTED = (errors.Transient, errors.Partial)
 _AT_ONCE = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
+_OF_KEY = (errors.KeyRejected, errors.OutOfCredit)
 
 
 class Breaker:
@@ -66,34 +63,38 @@ class Breaker:
 
     @property
     def is_limited(self) -> bool:
-        """Whether a limited rate opened it last: that is no failure, and soon over."""
+        """Whether a rate limit opened it last: that is not a failure, and passes soon."""
         return self._is_limited
 
     @property
     def why(self) -> str:
-        """What opened it last; empty: it never was open."""
+        """What opened it last; empty: it was never open."""
         return self._why
 
     def rest_left(self) -> float:
-        """Seconds until a call may go through, a moment while one is finding out; 0: one may now."""
+        """Seconds until a call may go through, a moment while another call probes; 0: it may now."""
         with self._lock:
             if not self._is_open:
                 return 0.0
             return max(_MOMENT if self._is_probed else 0.0, self._open_until - self._clock())
 
-    def admit(self, *, early: bool = False) -> Leave | None:
-        """Ask whether a call may go through."""
-        with self._lock:
-            if not self._is_open:
-                return Leave(self, is_probe=False)
-            is_over = self._clock() >= self._open_until
-            if self._is_probed or not (is_over or early):
-                return None
-            self._is_probed = True
-            return Leave(self, is_probe=True)
+    def admit(self, *, early: bool = False, of_key: Permit | None = None) -> Permit | None:
+        """A permit for one call, which must be settled; None: the call may not go through.
 
-    def heard(self, error: BaseException | None, *, of_probe: bool) -> None:
-        """Note how a call ended that had leave."""
+        `early` probes before the pause is over. `of_key` is the permit of the key's breaker, which is
+        settled with this one.
+        """
+        with self._lock:
+            is_probe = self._is_open
+            if is_probe:
+                is_over = self._clock() >= self._open_until
+                if self._is_probed or not (is_over or early):
+                    return None
+                self._is_probed = True
+        return Permit(self, is_probe=is_probe, of_key=of_key)
+
+    def record(self, error: BaseException | None, *, of_probe: bool) -> None:
+        """Record how a permitted call ended; None: it was answered."""
         with self._lock:
             if of_probe:
                 self._is_probed = False
@@ -102,7 +103,7 @@ class Breaker:
             elif isinstance(error, _AT_ONCE):
                 self._open(_LONGEST_REST, error)
             elif isinstance(error, _COUNTED) and (of_probe or not self._is_open):
-                # Others that were on their way when it opened say nothing new.
+                # Calls that were in flight when it opened give no new information.
                 self._count_failure(error, of_probe=of_probe)
             elif error is None:
                 self._count_success(of_probe=of_probe)
@@ -130,40 +131,47 @@ class Breaker:
         self._open_until = max(self._open_until, self._clock() + min(seconds, _LONGEST_REST))
 
 
-@dataclasses.dataclass
-class Leave:
-    """One call may go through. It is settled once: the first word stands."""
+class Permit:
+    """Permission for one call, from the breaker of its model and, with `of_key`, of its key.
 
-    _breaker: Breaker
-    is_probe: bool
-    _is_settled: bool = False
+    It is settled once: later reports change nothing.
+    """
 
-    def heard(self, error: BaseException | None) -> None:
-        """Say how the call ended: None, it was answered."""
-        if not self._is_settled:
-            self._is_settled = True
-            self._breaker.heard(error, of_probe=self.is_probe)
+    def __init__(self, breaker: Breaker, *, is_probe: bool, of_key: Permit | None = None) -> None:
+        self._breaker = breaker
+        self._is_probe = is_probe
+        self._of_key = of_key
+        self._is_settled = False
 
-    def returned(self) -> None:
-        """Say that there was no call, or that its end says nothing of the model."""
-        self.heard(errors.AideonError())
+    def record(self, error: BaseException | None) -> None:
+        """Record how the call ended; None: it was answered."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        if self._of_key:
+            is_of_key = isinstance(error, _OF_KEY)
+            self._of_key.record(error if is_of_key or error is None else _UNRELATED)
+            error = _UNRELATED if is_of_key else error
+        self._breaker.record(error, of_probe=self._is_probe)
+
+    def give_back(self) -> None:
+        """Record that there was no call."""
+        self.record(_UNRELATED)
 
 
-class Breakers:
-    """The breakers of a process, by address, model and key."""
+_UNRELATED = errors.AideonError()
+"""An end that gives no information about the model or the key."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[tuple[object, ...], Breaker] = {}
+_breakers: dict[tuple[object, ...], Breaker] = {}
 
-    def of(self, *what: object) -> Breaker:
-        """The breaker for whatever identifies a model: address, name, key."""
-        with self._lock:
-            return self._known.setdefault(what, Breaker())
+
+def breaker_for(*identity: object) -> Breaker:
+    """The process's breaker for an address, a key and a model, or for a key alone."""
+    return _breakers.get(identity) or _breakers.setdefault(identity, Breaker())
 
 
 class Slots:
-    """A counting semaphore across threads and event loops, first come first served."""
+    """A counting semaphore across threads and event loops; calls are served in their order."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -175,18 +183,18 @@ class Slots:
 
     @property
     def held(self) -> int:
-        """How many are held now."""
+        """How many are in use."""
         return self._held
 
     def resize(self, limit: int) -> None:
-        """Let more or fewer hold a slot at once. Those who hold one too many keep it."""
+        """Change the limit. Calls that hold a slot above a lower limit keep it."""
         with self._lock:
             more = min(limit - self._held, len(self._waiting))
             self.limit = limit
             self._held += max(0, more)
-            turns = [self._waiting.popleft() for _ in range(more)]
-        for loop, turn in turns:
-            self._hand_over(loop, turn)
+            next_ones = [self._waiting.popleft() for _ in range(more)]
+        for loop, waiter in next_ones:
+            self._pass_on(loop, waiter)
 
     @contextlib.asynccontextmanager
     async def one(self) -> AsyncGenerator[None]:
@@ -199,116 +207,89 @@ class Slots:
 
     async def _acquire(self) -> None:
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
         with self._lock:
             if self._held < self.limit:
                 self._held += 1
                 return
-            self._waiting.append((loop, turn))
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._waiting.append((loop, waiter))
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            self._give_up((loop, turn))
+            with self._lock:
+                is_in_queue = (loop, waiter) in self._waiting
+                if is_in_queue:
+                    self._waiting.remove((loop, waiter))
+            if not is_in_queue:  # it was given a slot meanwhile, which the next waiter gets
+                self._release()
             raise
-
-    def _give_up(self, place: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]) -> None:
-        """Leave the queue; a slot that was handed over meanwhile goes to the next."""
-        with self._lock:
-            if place in self._waiting:
-                self._waiting.remove(place)
-                return
-        self._release()
 
     def _release(self) -> None:
         with self._lock:
             if not self._waiting or self._held > self.limit:
                 self._held -= 1
                 return
-            loop, turn = self._waiting.popleft()
-        self._hand_over(loop, turn)
+            loop, waiter = self._waiting.popleft()
+        self._pass_on(loop, waiter)
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, turn: asyncio.Future[None]) -> None:
+    def _pass_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+        """Give a slot to a waiter, which wakes up on its own loop."""
         try:
-            loop.call_soon_threadsafe(_wake, turn)
-        except RuntimeError:  # the waiter's loop is closed, so nobody waits there any more
+            loop.call_soon_threadsafe(_wake, waiter)
+        except RuntimeError:  # the waiter's loop is closed
             self._release()
 
 
-def _wake(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_result(None)
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 @functools.lru_cache(maxsize=8)
 def process_slots(limit: int) -> Slots:
-    """The process's slots for a limit: every chain built with it shares them."""
+    """The process's slots for a limit, which all chains with that limit share."""
     return Slots(limit)
 
 
 _OF_WHAT_WORKED = 0.9
-"""The share that is asked for of what was in flight beside a refused call."""
+"""The limit after a refused call, as a share of the calls in flight beside it."""
 
 _KEPT_FOR = 30.0
-"""Seconds after a refusal until more is tried: each try may cost a moment's rest."""
+"""Seconds after a refusal until the limit grows: each attempt to exceed it may cost a pause."""
 
 
-class Pace:
-    """What one provider is asked for at once with one key. Safe to use from many threads and loops."""
+class Pace(Slots):
+    """The calls in flight at one provider with one key, whose limit adapts to its refusals."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(most)
         self._most = most
         self._clock = clock
-        self._slots = Slots(most)
-        self._lock = threading.Lock()
+        self._adapting = threading.Lock()
         self._answered = 0
         self._kept_until = 0.0
 
-    @property
-    def limit(self) -> int:
-        """How many calls may be in flight now."""
-        return self._slots.limit
-
-    @contextlib.asynccontextmanager
-    async def one(self) -> AsyncGenerator[None]:
-        """Hold a place among the calls in flight for the length of a block."""
-        async with self._slots.one():
-            yield
-
-    @contextlib.contextmanager
-    def heard(self) -> Generator[None]:
-        """Notice how the call ended that is made in a block. It holds a place meanwhile."""
-        try:
-            yield
-        except RateLimited:
-            self._refused()
-            raise
-        self._was_answered()
-
-    def _refused(self) -> None:
-        with self._lock:
-            beside = self._slots.held - 1
-            self._kept_until = self._clock() + _KEPT_FOR
-            self._answered = 0
-            self._slots.resize(min(self.limit, max(1, int(beside * _OF_WHAT_WORKED))))
-
-    def _was_answered(self) -> None:
-        with self._lock:
-            if self.limit >= self._most or self._clock() < self._kept_until:
-                return
-            self._answered += 1
-            if self._answered >= self.limit:
+    def record(self, error: BaseException | None) -> None:
+        """Record how a call ended that still holds its slot; None: it was answered."""
+        if error is not None and not isinstance(error, errors.RateLimited):
+            return
+        with self._adapting:
+            if error is not None:
+                beside = self.held - 1
+                self._kept_until = self._clock() + _KEPT_FOR
                 self._answered = 0
-                self._slots.resize(self.limit + 1)
+                self.resize(min(self.limit, max(1, int(beside * _OF_WHAT_WORKED))))
+            elif self.limit < self._most and self._clock() >= self._kept_until:
+                self._answered += 1
+                if self._answered >= self.limit:
+                    self._answered = 0
+                    self.resize(self.limit + 1)
 
 
-class Paces:
-    """The paces of a process, by address and key."""
+_paces: dict[tuple[object, ...], Pace] = {}
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[tuple[object, ...], Pace] = {}
 
-    def of(self, most: int, *what: object) -> Pace:
-        """The pace for whatever identifies a provider, under the process's limit."""
-        with self._lock:
-            return self._known.setdefault((most, *what), Pace(most))
+def pace_for(most: int, *identity: object) -> Pace:
+    """The process's pace for an address and a key, under the process's limit."""
+    key = (most, *identity)
+    return _paces.get(key) or _paces.setdefault(key, Pace(most))

@@ -1,7 +1,7 @@
-"""Answers of a shape: ask with a JSON schema, check, complain once.
+"""Answers that fit a schema: ask with a JSON schema, check the answer, ask once more if it is wrong.
 
 The schema travels in `extra_body`, not as LangChain's `response_format`: with the latter the client
-library raises on an answer that met its token limit, and the tokens it cost are lost to the ledger.
+library raises for an answer that reached its token limit, and the ledger loses the tokens it cost.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 
 REPAIR = "aideon_repair"
-"""Metadata key of a second question: it belongs to the same pass over the chain."""
+"""Metadata key of the second request: it belongs to the same pass over the chain."""
 
 
 class Complain(Protocol):
-    """Takes note of an answer that cannot be read."""
+    """Records an answer that cannot be read."""
 
     def __call__(self, error: Malformed, *, is_last: bool) -> None:
-        """Raise the error that ends the asking when it is the last."""
+        """Record it; raise the error that ends the chain's pass if it is the last."""
         ...
 
 
@@ -43,7 +43,7 @@ _SHOWN = 120  # characters of a wrong answer that an error shows
 
 
 def response_format(schema: type[BaseModel]) -> dict[str, Any]:
-    """The request's `response_format` for a pydantic model."""
+    """The `response_format` for a pydantic model, as OpenAI and compatible servers take it."""
     return {
         "type": "json_schema",
         "json_schema": {"name": schema.__name__, "schema": _closed(schema.model_json_schema())},
@@ -51,35 +51,35 @@ def response_format(schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def parse(answer: AIMessage, schema: type[Model]) -> Model:
-    """Read an answer."""
-    said = answer.text.strip()
+    """Read an answer; thoughts before the JSON, words around it and a code fence are ignored."""
+    text = answer.text.strip()
     try:
-        return schema.model_validate_json(_json_in(said))
+        return schema.model_validate_json(_json_in(text))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the answer"
-        begins = said[:_SHOWN] + ("…" if len(said) > _SHOWN else "")
+        begins = text[:_SHOWN] + ("…" if len(text) > _SHOWN else "")
         raise Malformed(
             f"the answer is no {schema.__name__}: {place}: {first['msg']}"
             f"{ANSWER_BEGINS}{json.dumps(begins, ensure_ascii=False)}"
         ) from None
 
 
-def _json_in(said: str) -> str:
-    """The JSON of an answer, or the answer where there is none."""
-    spoken = _THOUGHT.sub("", said).strip()
-    if spoken.startswith(("{", "[")):
-        return spoken
-    fenced = _FENCE.search(spoken)
-    spoken = fenced.group(1).strip() if fenced else spoken
-    begins = spoken.find("{")
+def _json_in(text: str) -> str:
+    """The JSON in an answer, or the answer if there is none."""
+    found = _THOUGHT.sub("", text).strip()
+    if found.startswith(("{", "[")):
+        return found
+    fenced = _FENCE.search(found)
+    found = fenced.group(1).strip() if fenced else found
+    begins = found.find("{")
     if begins < 0:
-        return spoken
+        return found
     try:
-        _, length = json.JSONDecoder().raw_decode(spoken[begins:])
+        _, length = json.JSONDecoder().raw_decode(found[begins:])
     except ValueError:
-        return spoken
-    return spoken[begins : begins + length]
+        return found
+    return found[begins : begins + length]
 
 
 def shaped(
@@ -88,14 +88,14 @@ def shaped(
     complain: Complain,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Model]:
-    """A runnable that asks `model` for an instance of `schema`."""
+    """A runnable that asks `model` for an instance of `schema`, in at most two calls."""
     form = response_format(schema)
     bound = model.bind(extra_body={"response_format": form}, **kwargs)
-    # A server that takes no notice of the format has to be told in words.
+    # A server that ignores the format gets the schema in the prompt.
     wanted = "Answer with JSON alone that fits: " + json.dumps(form["json_schema"]["schema"])
 
     async def ask(question: LanguageModelInput, config: RunnableConfig) -> Model:
-        messages = model._convert_input(question).to_messages()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - LangChain's own way in
+        messages = model._convert_input(question).to_messages()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - as LangChain reads it
         first = await bound.ainvoke(messages, config)
         try:
             return parse(first, schema)
@@ -121,7 +121,7 @@ def shaped(
 
 
 def _closed(schema: Any) -> Any:
-    """The schema with objects closed to further keys, which providers ask for."""
+    """The schema without additional properties in its objects, as providers require."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from aideon_agents import Context, CostHandler, Settings, errors
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models
-from aideon_agents.models.admission import Asked
+from aideon_agents.models.admission import RequestBound
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -216,10 +216,10 @@ async def test_a_picture_is_refused_under_a_budget_and_asked_about_without(count
     ids=["none said", "none", "nothing", "as many as there are"],
 )
 def test_a_request_that_bounds_nothing_has_no_worst_case(room):
-    asked = Asked.of({"messages": [{"role": "user", "content": "x"}], **room})
+    bound = RequestBound.of({"messages": [{"role": "user", "content": "x"}], **room})
     candidate = type("Candidate", (), {"provider": "together", "model": "openai/gpt-oss-120b"})
-    assert asked.worst(candidate, datetime.now(UTC)) is None
-    assert asked.most_tokens(candidate, datetime.now(UTC), 10**9) == 0
+    assert bound.worst(candidate, datetime.now(UTC)) is None
+    assert bound.most_tokens(candidate, datetime.now(UTC), 10**9) == 0
 
 
 async def test_a_model_without_a_price_is_refused_under_a_budget_alone(counter, ledger):
@@ -248,7 +248,7 @@ async def test_a_rehearsal_holds_nothing(counter, ledger):
     assert holds(ledger) == []
 
 
-async def test_whoever_else_listens_the_recorder_s_purse_is_asked(counter, ledger):
+async def test_the_recorder_s_budget_applies_whatever_other_callbacks_there_are(counter, ledger):
     chain = Models(counter.settings()).chat(ModelRequest(role="planner", model=(OTHER,)), Context())
     listeners = [BaseCallbackHandler(), CostHandler(ledger, budget=0)]
     with pytest.raises(errors.BudgetExceeded):

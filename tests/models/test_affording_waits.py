@@ -14,9 +14,9 @@ from aideon_agents.ledger.budgets.accounts import LimitState, Refusal
 from aideon_agents.ledger.budgets.limits import Account, Scope
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.models import Models
-from aideon_agents.models.admission import _firsts, _Line
+from aideon_agents.models.admission import _first_places, _Queue, claim
 from aideon_agents.models.candidates import Attempts
-from aideon_agents.models.health import process_slots
+from aideon_agents.models.health import Breaker, Pace, process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, Rate, SimulatedProvider
 
@@ -155,7 +155,7 @@ def gate():
 
 def in_line():
     """How many stand in some line, the first of each left out."""
-    return sum(len(first._waiting) for first in _firsts.values())
+    return sum(len(first._waiting) for first in _first_places.values())
 
 
 async def test_a_small_call_does_not_overtake_a_large_one_that_waits(ledger, gate):
@@ -178,7 +178,7 @@ async def test_a_small_call_does_not_overtake_a_large_one_that_waits(ledger, gat
     first = asking("Go 1.", ROOM // 4)
     await until(lambda: gate.order == ["Go 1."])
     large = asking("Go 2.", ROOM - 100)
-    await until(lambda: len(_firsts) == 1)
+    await until(lambda: len(_first_places) == 1)
     small = asking("Go 3.", ROOM // 4)  # there is room for it
     await until(lambda: in_line() or len(gate.order) > 1)
     own = asking("Go 4.", ROOM * 9)  # never fits, so nobody is behind it
@@ -187,7 +187,7 @@ async def test_a_small_call_does_not_overtake_a_large_one_that_waits(ledger, gat
     gate.opened.set()
     await asyncio.gather(first, large, small)
     assert gate.order == ["Go 1.", "Go 2.", "Go 3."]
-    assert not _firsts
+    assert not _first_places
 
 
 async def test_whoever_is_under_no_budget_that_others_wait_for_is_asked_at_once(ledger, gate):
@@ -201,7 +201,7 @@ async def test_whoever_is_under_no_budget_that_others_wait_for_is_asked_at_once(
         asyncio.create_task(chain_for(settings).ainvoke("Poor.", {"callbacks": [poor]}))
         for _ in range(2)
     ]
-    while not _firsts:
+    while not _first_places:
         await asyncio.sleep(0.002)
     asking.append(asyncio.create_task(chain_for(settings).ainvoke("Free.", {"callbacks": [free]})))
     async with asyncio.timeout(20):
@@ -254,25 +254,37 @@ async def test_a_wait_in_line_ends_with_the_chain_s_time_too(ledger):
 
 
 async def test_whoever_has_waited_for_money_is_told_so_when_the_time_is_up_in_the_queue(ledger):
-    standing = LimitState(
+    state = LimitState(
         scope=Scope(kind="run"), account=Account(), limit=10, warns=False, spent=1, held=9
     )
-    attempts = Attempts(seconds=5.0, slots=process_slots(3), said=set())
+    attempts = Attempts(seconds=5.0, slots=process_slots(3), logged=set())
     attempts.begin()
-    returned = []
-    leave = SimpleNamespace(returned=lambda: returned.append(True))
-    line = _Line(attempts, "together:small")
-    refused = Refusal(standing, 5, waits=True)
-    await line.wait(ledger.budgets, refused)  # it is the first in line now
+    queue = _Queue(attempts, "together:small")
+    refused = Refusal(state, 5, waits=True)
+    await queue.wait(ledger.budgets, refused)  # it is the first in the queue now
     attempts.deadline = time.monotonic() + 0.05
     with pytest.raises(errors.BudgetExceeded, match="run budget"):
-        await line.wait(ledger.budgets, refused)
+        await queue.wait(ledger.budgets, refused)
     with pytest.raises(errors.BudgetExceeded, match="run budget"):
-        line.check_time(leave)
-    await line.aclose()
-    with pytest.raises(errors.Transient, match="was not asked: the chain's time was up"):
-        _Line(attempts, "together:small").check_time(leave)
-    assert len(returned) == 2
+        raise queue.out_of_time()
+    await queue.aclose()
+
+
+async def test_a_call_that_gets_a_slot_after_the_chain_s_time_is_not_made():
+    attempts = Attempts(seconds=0.0, slots=process_slots(3), logged=set())
+    attempts.begin()
+    breaker = Breaker()
+    candidate = SimpleNamespace(pace=Pace(3), name="together:small")
+    for _ in range(5):
+        breaker.admit().record(errors.Transient("dead"))
+    probe = breaker.admit(early=True)
+    late = r"was not asked: the chain's time was up"
+    with pytest.raises(errors.Transient, match=late) as refused:
+        async with claim(attempts, candidate, probe, None):
+            pytest.fail("it was made")
+    assert (refused.value.billed, refused.value.timed_out) == (False, True)
+    assert candidate.pace.held == 0
+    assert breaker.admit(early=True)  # the permit was given back: another call may probe
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_behind(ledger):

@@ -9,7 +9,7 @@ import pytest
 
 from aideon_agents import Context, errors
 from aideon_agents.models import Models
-from aideon_agents.models.health import Breaker, Breakers
+from aideon_agents.models.health import Breaker, breaker_for
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
 
@@ -38,10 +38,10 @@ def breaker(clock):
 
 def call(breaker, error=None, *, early=False):
     """One call, if it may be made; returns whether it was."""
-    leave = breaker.admit(early=early)
-    if leave is not None:
-        leave.heard(error)
-    return leave is not None
+    permit = breaker.admit(early=early)
+    if permit is not None:
+        permit.record(error)
+    return permit is not None
 
 
 def fail(breaker, times):
@@ -103,19 +103,19 @@ def test_a_success_of_the_probe_closes_it_and_the_next_rest_is_short_again(break
 
 
 def test_many_that_were_on_their_way_do_not_prolong_the_rest(breaker):
-    leaves = [breaker.admit() for _ in range(40)]
-    for leave in leaves:
-        leave.heard(DEAD)
+    permits = [breaker.admit() for _ in range(40)]
+    for permit in permits:
+        permit.record(DEAD)
     assert breaker.rest_left() <= 6
 
 
 def test_of_forty_at_once_exactly_one_probes(breaker, clock):
     fail(breaker, 5)
     clock.now += 6
-    leaves = [breaker.admit(early=bool(number % 2)) for number in range(40)]
-    assert [leave is not None for leave in leaves] == [True] + [False] * 39
+    permits = [breaker.admit(early=bool(number % 2)) for number in range(40)]
+    assert [permit is not None for permit in permits] == [True] + [False] * 39
     assert breaker.rest_left() > 0
-    leaves[0].heard(None)
+    permits[0].record(None)
     assert all(breaker.admit() for _ in range(40))
 
 
@@ -124,10 +124,10 @@ def test_a_late_end_of_another_call_is_not_taken_for_the_probes(breaker, clock):
     fail(breaker, 5)
     clock.now += 6
     probe = breaker.admit()
-    for leave, error in zip(late, (DEAD, None), strict=True):
-        leave.heard(error)
+    for permit, error in zip(late, (DEAD, None), strict=True):
+        permit.record(error)
         assert breaker.admit(early=True) is None
-    probe.heard(DEAD)
+    probe.record(DEAD)
     assert breaker.rest_left() > 6
 
 
@@ -135,8 +135,8 @@ def test_a_call_is_settled_once(breaker, clock):
     fail(breaker, 5)
     clock.now += 6
     probe = breaker.admit()
-    probe.returned()
-    probe.heard(DEAD)
+    probe.give_back()
+    probe.record(DEAD)
     assert breaker.rest_left() == 0
     assert breaker.admit() is not None
 
@@ -187,10 +187,9 @@ def test_a_stream_that_broke_counts_as_a_failure(breaker):
 
 
 def test_breakers_are_kept_by_address_model_and_key():
-    breakers = Breakers()
-    assert breakers.of("a", "m", 1) is breakers.of("a", "m", 1)
+    assert breaker_for("a", "m", 1) is breaker_for("a", "m", 1)
     assert (
-        len({id(breakers.of(*what)) for what in (("a", "m", 1), ("b", "m", 1), ("a", "m", 2))}) == 3
+        len({id(breaker_for(*what)) for what in (("a", "m", 1), ("b", "m", 1), ("a", "m", 2))}) == 3
     )
 
 
@@ -238,9 +237,9 @@ async def test_while_one_probes_the_only_model_the_others_wait_for_what_it_finds
 async def test_when_all_rest_the_one_soonest_back_is_asked(counter, quick):
     settings = counter.settings([Fault(404)])
     request = ModelRequest(role="planner", model=(PRIMARY, OTHER))
-    line = Models(settings).chat(request, Context()).runnable.attempts.line
+    line = Models(settings).chat(request, Context()).runnable.attempts.candidates
     for _ in range(5):
-        line[1].model_breaker.admit().heard(DEAD)
+        line[1].model_breaker.admit().record(DEAD)
     first = await counter.ask(settings=settings)  # the primary is gone for 300 s, the other for 5
     assert [(row.candidate, row.status) for row in first.rows] == [(0, "error"), (1, "ok")]
 
@@ -248,8 +247,8 @@ async def test_when_all_rest_the_one_soonest_back_is_asked(counter, quick):
 def with_resting_other(counter, settings, seconds):
     """The line of a chain whose second model has met its rate limit."""
     request = ModelRequest(role="planner", model=(PRIMARY, OTHER))
-    line = Models(settings).chat(request, Context()).runnable.attempts.line
-    line[1].model_breaker.admit().heard(errors.RateLimited("busy", retry_after=seconds))
+    line = Models(settings).chat(request, Context()).runnable.attempts.candidates
+    line[1].model_breaker.admit().record(errors.RateLimited("busy", retry_after=seconds))
 
 
 async def test_whoever_has_nobody_behind_waits_for_a_rate_limit_to_pass(counter, quick):

@@ -10,7 +10,7 @@ import pytest
 from aideon_agents import Context
 from aideon_agents.errors import RateLimited, Transient
 from aideon_agents.models import Models
-from aideon_agents.models.health import Pace, Paces
+from aideon_agents.models.health import Pace, pace_for
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -40,15 +40,13 @@ async def in_flight(pace, number):
 
 
 def refuse(pace):
-    with contextlib.suppress(RateLimited), pace.heard():
-        raise RateLimited("429")
+    pace.record(RateLimited("429"))
 
 
 async def answer(pace, times):
     for _ in range(times):
         async with pace.one():
-            with pace.heard():
-                pass
+            pace.record(None)
 
 
 async def test_what_was_in_flight_beside_a_refused_call_is_what_it_can_do(clock):
@@ -100,8 +98,7 @@ async def test_it_grows_back_by_one_for_each_round_of_answers_after_a_while(cloc
 async def test_other_errors_say_nothing_of_the_pace(clock):
     pace = Pace(4, clock)
     async with in_flight(pace, 4):
-        with contextlib.suppress(Transient), pace.heard():
-            raise Transient("503")
+        pace.record(Transient("503"))
     assert pace.limit == 4
 
 
@@ -122,8 +119,7 @@ async def test_who_waits_goes_on_when_it_grows(clock):
         waiting = [asyncio.create_task(enter(gate)) for _ in range(2)]
         await asyncio.sleep(0)
         assert entered == []
-        with pace.heard():
-            pass
+        pace.record(None)
         await asyncio.sleep(0.01)
         assert len(entered) == 1
     gate.set()
@@ -131,10 +127,9 @@ async def test_who_waits_goes_on_when_it_grows(clock):
 
 
 def test_one_place_has_one_pace_under_each_limit():
-    paces = Paces()
-    assert paces.of(5, "here", 1) is paces.of(5, "here", 1)
-    assert paces.of(5, "here", 1) is not paces.of(5, "here", 2)
-    assert paces.of(6, "here", 1).limit == 6
+    assert pace_for(5, "here", 1) is pace_for(5, "here", 1)
+    assert pace_for(5, "here", 1) is not pace_for(5, "here", 2)
+    assert pace_for(6, "here", 1).limit == 6
 
 
 async def test_a_provider_that_takes_twenty_at_once_answers_a_hundred(counter, quick):
