@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aideon_agents.cli import spending
+from aideon_agents.cli import options
 
 
 def costs(
@@ -17,7 +17,7 @@ def costs(
     ] = "node",
     run: Annotated[str | None, typer.Option(help="Of this run alone: an id, or last.")] = None,
     since: Annotated[
-        str | None, typer.Option(help=f"From this UTC day or time on, or {spending.WORDS} ago.")
+        str | None, typer.Option(help=f"From this UTC day or time on, or {options.PERIODS} ago.")
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="Up to this UTC day or this time, written the same ways.")

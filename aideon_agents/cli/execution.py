@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, cast
 from aideon_agents.cli import options, output
 from aideon_agents.cli.options import rehearsing
 from aideon_agents.cli.output import printable, tell_ledger_errors_once
-from aideon_agents.cli.stream import Watching
 from aideon_agents.errors import BudgetExceeded, RunError
 
 if TYPE_CHECKING:
@@ -325,12 +324,13 @@ def _carried_out(running: Running, showing: Showing, page: Watched | None) -> in
 
 @contextlib.contextmanager
 def _shown(*, asked: bool) -> Generator[Watch | None]:
-    """What shows a run on stderr: a tree on a terminal, lines elsewhere; None: nobody asked."""
+    """What shows a run on stderr: a tree on a terminal, lines elsewhere; None: it is not shown."""
     if not asked:
         yield None
-    elif sys.stderr.isatty():
-        from aideon_agents.cli.stream import LiveTree  # noqa: PLC0415 - help must not wait
+        return
+    from aideon_agents.cli.stream import LiveTree, Watching  # noqa: PLC0415 - help must not wait
 
+    if sys.stderr.isatty():
         with LiveTree() as tree:
             yield tree
     else:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from aideon_agents.settings import Settings
 
 
+PERIODS = "today, yesterday, this-month, last-month, 7d or 24h"
+"""What `--since`, `--until` and `--before` take besides a day and a time; any number of days and hours."""
+
 Target = Annotated[str, typer.Argument(help="brief, file.py:graph, ...")]
 Parameters = Annotated[
     list[str] | None, typer.Option("-p", metavar="KEY=VALUE", help="Sets an input.")

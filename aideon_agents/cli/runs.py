@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import execution, options, output, spending
+from aideon_agents.cli import execution, options, output
 from aideon_agents.cli.execution import Showing, carry_out, load
 from aideon_agents.errors import InputError
 
@@ -303,13 +303,14 @@ def resume(
 @app.command()
 def prune(
     before: Annotated[
-        str, typer.Option(metavar="D", help=f"A UTC day or time, or {spending.WORDS} ago.")
+        str, typer.Option(metavar="D", help=f"A UTC day or time, or {options.PERIODS} ago.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Remove what runs left that ended before a day: states, questions, recorded content."""
     import asyncio  # noqa: PLC0415 - help must not wait
 
+    from aideon_agents.cli import spending  # noqa: PLC0415 - as above
     from aideon_agents.ledger.dimensions import first_moment  # noqa: PLC0415 - as above
     from aideon_agents.ledger.identity import now  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pruning import prune as remove  # noqa: PLC0415 - as above

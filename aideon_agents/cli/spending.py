@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 Moment = dt.date | dt.datetime
 
-WORDS = "today, yesterday, this-month, last-month, 7d or 24h"
-"""What can be written besides a day and a time; the figures may be any."""
-
 
 def period(
     since: str | None, until: str | None, now: dt.datetime
@@ -80,7 +77,7 @@ def _moment(flag: str, text: str, now: dt.datetime) -> tuple[Moment, Moment]:
             )
     except (ValueError, OverflowError):
         raise InputError(
-            f"{flag} {text}: write 2026-11-20, 2026-11-20T08:00, {WORDS} (all UTC)"
+            f"{flag} {text}: write 2026-11-20, 2026-11-20T08:00, {options.PERIODS} (all UTC)"
         ) from None
     return moment, moment
 

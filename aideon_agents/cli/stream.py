@@ -43,8 +43,6 @@ class Watching:
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
-        from aideon_agents.runner import events  # noqa: PLC0415 - help must not wait
-
         if isinstance(event, events.NodeStarted):
             self._started(event)
         elif isinstance(event, events.Token):

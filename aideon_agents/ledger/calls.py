@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import time
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
 from aideon_agents import state
 from aideon_agents.errors import Partial, ProviderError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import Price, billed_model, price
-from aideon_agents.ledger.rows import CallEnd, CallStart, CallStatus
+from aideon_agents.ledger.rows import CallEnd, CallStart, CallStatus, redacted
 from aideon_agents.ledger.usage import RunningTotal, Usage, answered_from_cache, usage_of
 
 if TYPE_CHECKING:
@@ -185,3 +188,26 @@ class OpenCall:
     def usage_in(self, message: object) -> Usage | None:
         """The call's usage, given its whole answer; None when nobody reported any."""
         return self._total.usage or usage_of(message)
+
+
+def prompt_text(messages: Any) -> str:
+    """The JSON of what a start event says was asked."""
+    first = messages[0] if messages else []
+    is_chat = isinstance(first, list)
+    return _json([_plain(one) for one in (cast("list[Any]", first) if is_chat else messages)])
+
+
+def answer_text(response: LLMResult) -> str | None:
+    """The JSON of what was answered."""
+    answers = response.generations[0] if response.generations else []
+    if not answers:
+        return None
+    return _json(_plain(getattr(answers[0], "message", answers[0].text)))
+
+
+def _plain(message: Any) -> Any:
+    return convert_to_openai_messages(message) if isinstance(message, BaseMessage) else message
+
+
+def _json(values: Any) -> str:
+    return json.dumps(redacted(values), ensure_ascii=False, default=repr)

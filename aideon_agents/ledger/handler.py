@@ -21,9 +21,16 @@ from langgraph.errors import GraphInterrupt
 from aideon_agents.errors import LedgerError, RunError
 from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.budgets.limits import Amount, Budget
-from aideon_agents.ledger.calls import OpenCall, answered, call_start, failed
+from aideon_agents.ledger.calls import (
+    OpenCall,
+    answer_text,
+    answered,
+    call_start,
+    failed,
+    prompt_text,
+)
 from aideon_agents.ledger.implicit_runs import BareRuns
-from aideon_agents.ledger.rows import CallEnd, answer_text, prompt_text
+from aideon_agents.ledger.rows import CallEnd
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:

@@ -17,8 +17,6 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
-
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import Process, is_gone, new_run_id
 from aideon_agents.ledger.pricing import usd
@@ -28,8 +26,6 @@ from aideon_agents.ledger.usage import Usage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from decimal import Decimal
-
-    from langchain_core.outputs import LLMResult
 
 
 RunStatus = Literal["running", "completed", "failed", "stopped", "waiting", "cancelled", "crashed"]
@@ -306,29 +302,6 @@ def end(tx: Statements, call_id: str, end: CallEnd) -> bool:
         "call_id": call_id,
     }
     return tx.write(FINISH_CALL, values) == 1
-
-
-def prompt_text(messages: Any) -> str:
-    """The JSON of what a start event says was asked."""
-    first = messages[0] if messages else []
-    is_chat = isinstance(first, list)
-    return _json([_plain(one) for one in (cast("list[Any]", first) if is_chat else messages)])
-
-
-def answer_text(response: LLMResult) -> str | None:
-    """The JSON of what was answered."""
-    answers = response.generations[0] if response.generations else []
-    if not answers:
-        return None
-    return _json(_plain(getattr(answers[0], "message", answers[0].text)))
-
-
-def _plain(message: Any) -> Any:
-    return convert_to_openai_messages(message) if isinstance(message, BaseMessage) else message
-
-
-def _json(values: Any) -> str:
-    return json.dumps(redacted(values), ensure_ascii=False, default=repr)
 
 
 def redacted(value: Any) -> Any:

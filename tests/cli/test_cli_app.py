@@ -11,6 +11,8 @@ import pytest
 from aideon_agents.cli import app as door
 from aideon_agents.cli.app import main
 from aideon_agents.errors import TimeLimit
+from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.store import Ledger
 
 COMMANDS = [
     *(["run"], ["runs"], ["runs", "list"], ["runs", "show"], ["runs", "resume"], ["runs", "prune"]),
@@ -40,6 +42,43 @@ def test_no_command_imports_langchain_before_it_runs():
     told = f"import sys, aideon_agents.cli.app; print(*sys.modules.keys() & {set(heavy)})"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+REPORTS = """
+import sys
+from aideon_agents.cli.app import main
+
+codes = [main(words) for words in (["costs"], ["doctor"], ["runs", "list"])]
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(codes, sorted(loaded & set(sys.argv[1:])), file=sys.stderr)
+"""
+
+
+def test_commands_that_read_the_ledger_import_no_langchain_and_no_database_library(folder):
+    heavy = ["langchain_core", "langgraph", "langchain_openai", "openai", "sqlite_utils", "psycopg"]
+    with Ledger(folder / ".aideon" / "ledger.db") as ledger:
+        run_id = ledger.start_run(RunStart(workflow="mine"))
+        call = CallStart(
+            call_id="a",
+            run_id=run_id,
+            node_path="draft",
+            role="creative",
+            provider="openai",
+            requested_model="gpt-4o-mini",
+            started_at="2026-11-20T09:00:00.000Z",
+        )
+        ledger.start_call(call)
+        ledger.finish_call("a", CallEnd(status="ok", duration_ms=5, cost_nanousd=1_000))
+    done = subprocess.run(
+        [sys.executable, "-c", REPORTS, *heavy],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == "[0, 0, 0] []"
+    assert "draft" in done.stdout
+    assert "mine" in done.stdout
 
 
 def test_without_a_command_help_is_shown_and_the_code_says_mistake(aideon):
