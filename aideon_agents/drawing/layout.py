@@ -20,7 +20,8 @@ from aideon_agents.drawing.back_edges import BESIDE, BackLines, Spot, back_lines
 from aideon_agents.drawing.cards import Card, card, fitted, title, width
 from aideon_agents.drawing.flow import ENTRY, EXIT, Flow, cut
 from aideon_agents.drawing.picture import Box, Frame, Line, Picture, Point, Shapes, moved, together
-from aideon_agents.drawing.stacks import Climb, Columns, Item, Stacks, forward, spaced, stacked
+from aideon_agents.drawing.ranks import Item
+from aideon_agents.drawing.stacks import Columns, Stacks, forward, spaced, stacked
 from aideon_agents.graphs.topology import Topology
 
 if TYPE_CHECKING:
@@ -84,10 +85,10 @@ def arranged(
 def _columns(level: Stacks, width: int) -> Columns:
     stops = level.ranked.stops
     widths = [0] * level.ranked.columns
-    for stop, wide in zip(stops, level.widths, strict=True):
-        widths[stop.column] = max(widths[stop.column], wide)
+    for stop, measures in zip(stops, level.stops, strict=True):
+        widths[stop.column] = max(widths[stop.column], measures.width)
     climbs = [
-        Climb(stops[source].column, level.entry(target) - level.exit(source))
+        (stops[source].column, level.entry(target) - level.exit(source))
         for source, target in level.pieces
     ]
     places = {item: stops[number].column for item, number in level.numbers.items()}
@@ -103,7 +104,7 @@ def _columns(level: Stacks, width: int) -> Columns:
     columns = spaced(widths, climbs, extra, spans)
     lacks = width - columns.right(len(widths) - 1)
     if lacks > 0 and len(widths) > 1 and columns.rows[-1] == 0:
-        # both sides share the room that a long title needs
+        # Both sides share the room that a long title needs
         extra += Counter({0: lacks // 2})
         extra += Counter({len(widths) - 2: lacks - lacks // 2})
         columns = spaced(widths, climbs, extra, spans)
@@ -114,12 +115,12 @@ def _spot(level: Stacks, number: int, columns: Columns) -> Spot:
     stop = level.ranked.stops[number]
     rim, edge = columns.lefts[stop.column], columns.right(stop.column)
     item = level.items.get(stop.item) if stop.item is not None else None
-    wide = level.widths[number]
+    wide = level.stops[number].width
     if item and item.stretches:
         wide = level.stretched[stop.column]
     left = rim + (edge - rim - wide) // 2
     top = level.tops[number] + ranks.APART // 2 if item else level.tops[number]
-    bottom = level.tops[number] + level.talls[number].height - (ranks.APART // 2 if item else 0)
+    bottom = level.tops[number] + level.stops[number].height - (ranks.APART // 2 if item else 0)
     return Spot(
         column=stop.column,
         left=left,

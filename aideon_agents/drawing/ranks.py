@@ -122,14 +122,18 @@ APART = 14
 
 
 @dataclass(frozen=True)
-class Tall:
-    """A stop with its height."""
+class Item:
+    """The measures of a stop: of a node, an arranged group, a label or a passing line, in pixels."""
 
+    width: int
     height: int
     entry: int
-    """Where lines enter, in pixels from the top."""
+    """Where lines enter, from the top."""
     exit: int
-    """Where lines leave, in pixels from the top."""
+    """Where lines leave, from the top."""
+    is_group: bool = False
+    stretches: bool = False
+    """Whether it gets the width of the others in its column."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Piece:
     """The weight of keeping it straight."""
 
 
-def tops(stops: Sequence[Tall], pieces: Iterable[Piece]) -> list[int]:
+def tops(stops: Sequence[Item], pieces: Iterable[Piece]) -> list[int]:
     """Ask Graphviz for the order and height of stops."""
     try:
         from pygraphviz import AGraph  # noqa: PLC0415 - an optional dependency
@@ -164,7 +168,7 @@ def missing_extra() -> UserError:
     return UserError("a picture needs an extra: pip install 'aideon-agents[draw]'")
 
 
-def _source(stops: Sequence[Tall], pieces: Iterable[Piece]) -> Iterable[str]:
+def _source(stops: Sequence[Item], pieces: Iterable[Piece]) -> Iterable[str]:
     yield f"digraph {{ nodesep={APART / 72}; ranksep=0.1; splines=false; nslimit=2;"
     yield 'node [shape=box fixedsize=true label="" height=0.1];'
     has_ports = [stop.entry != stop.height // 2 or stop.exit != stop.entry for stop in stops]
@@ -180,12 +184,12 @@ def _source(stops: Sequence[Tall], pieces: Iterable[Piece]) -> Iterable[str]:
     yield "}"
 
 
-def _port(stop: Tall) -> str:
+def _port(stop: Item) -> str:
     """The port that lines leave from: the entry port where both are the same."""
     return "i" if stop.exit == stop.entry else "o"
 
 
-def _table(stop: Tall) -> str:
+def _table(stop: Item) -> str:
     """A row of cells that is as long as the stop is high, with a cell around each port."""
     ports = {"i": stop.entry, _port(stop): stop.exit}
     cells: list[str] = []

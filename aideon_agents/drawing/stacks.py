@@ -20,7 +20,7 @@ from aideon_agents.drawing import ranks
 from aideon_agents.drawing.back_edges import STRIP, Spot, room_below
 from aideon_agents.drawing.flow import Flow
 from aideon_agents.drawing.picture import Line, Point, written
-from aideon_agents.drawing.ranks import Link, Ranked, Stop, ranked
+from aideon_agents.drawing.ranks import Item, Link, Ranked, Stop, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -37,31 +37,15 @@ passes nothing, and where it joins others."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """A node or an arranged group, as its level sees it. All values are pixels."""
-
-    width: int
-    height: int
-    entry: int
-    """Where lines enter, from the top."""
-    exit: int
-    """Where lines leave, from the top."""
-    is_group: bool = False
-    stretches: bool = False
-    """Whether it gets the width of the others in its column."""
-
-
-@dataclass(frozen=True)
 class Stacks:
     """A level, stacked."""
 
     ranked: Ranked
     items: Mapping[str, Item]
-    widths: list[int]
-    """Of each stop."""
-    talls: list[ranks.Tall]
+    stops: list[Item]
+    """The measures of each stop, including the room kept free around it."""
     tops: list[int]
-    """Of each stop, including half of the room kept free around it."""
+    """The top of each stop."""
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -89,10 +73,10 @@ class Stacks:
     def stretched(self) -> dict[int, int]:
         """For each column, the common width of its items."""
         widest: dict[int, int] = {}
-        for stop, width in zip(self.ranked.stops, self.widths, strict=True):
+        for stop, measures in zip(self.ranked.stops, self.stops, strict=True):
             item = self.items.get(stop.item) if stop.item is not None else None
             if item and item.stretches:
-                widest[stop.column] = max(widest.get(stop.column, 0), width)
+                widest[stop.column] = max(widest.get(stop.column, 0), measures.width)
         return widest
 
     @property
@@ -102,38 +86,34 @@ class Stacks:
 
     def entry(self, stop: int) -> int:
         """The height at which lines enter a stop."""
-        return self.tops[stop] + self.talls[stop].entry
+        return self.tops[stop] + self.stops[stop].entry
 
     def exit(self, stop: int) -> int:
         """The height at which lines leave a stop."""
-        return self.tops[stop] + self.talls[stop].exit
+        return self.tops[stop] + self.stops[stop].exit
 
 
 def stacked(flow: Flow, items: Mapping[str, Item], ends: Collection[str] = ()) -> Stacks:
     """Place items in columns and give them heights."""
     level = ranked(flow, ends=ends)
-    measured = [_measured(stop, items, level.back) for stop in level.stops]
-    talls = [tall for _, tall in measured]
-    tops = ranks.tops(talls, _pieces(level))
-    return Stacks(level, items, [width for width, _ in measured], talls, tops)
+    stops = [_measured(stop, items, level.back) for stop in level.stops]
+    return Stacks(level, items, stops, ranks.tops(stops, _pieces(level)))
 
 
-def _measured(
-    stop: Stop, items: Mapping[str, Item], back: Sequence[Link]
-) -> tuple[int, ranks.Tall]:
-    """The width of a stop, and its height with the room kept free around it."""
+def _measured(stop: Stop, items: Mapping[str, Item], back: Sequence[Link]) -> Item:
+    """The measures of a stop, including the room kept free around it."""
     if stop.labels is not None:
         label = written(stop.labels.conditions)
         height = label.height + _LABEL_ROUND
-        return label.width, ranks.Tall(height, height // 2, height // 2)
+        return Item(label.width, height, height // 2, height // 2)
     if stop.item is None or stop.item not in items:
-        return 0, ranks.Tall(_THIN, _THIN // 2, _THIN // 2)
+        return Item(0, _THIN, _THIN // 2, _THIN // 2)
     item = items[stop.item]
     here = [link for link in back if stop.item in {link.source, link.target}]
     width = max(item.width, room_below(stop.item, here))
     strip = STRIP if any(link.source == link.target for link in here) else 0
     height = item.height + ranks.APART + strip
-    return width, ranks.Tall(height, item.entry + _HALF, item.exit + _HALF)
+    return Item(width, height, item.entry + _HALF, item.exit + _HALF)
 
 
 def _pieces(level: Ranked) -> Iterator[ranks.Piece]:
@@ -164,16 +144,6 @@ _NEAR, _FAR = 26, 84
 
 
 @dataclass(frozen=True)
-class Climb:
-    """A piece of a line from one column to the next."""
-
-    column: int
-    """The column on its left."""
-    height: int
-    """How far up or down it leads, in pixels."""
-
-
-@dataclass(frozen=True)
 class Columns:
     """Where the columns are."""
 
@@ -190,20 +160,19 @@ class Columns:
 
 def spaced(
     widths: Sequence[int],
-    climbs: Iterable[Climb],
+    climbs: Sequence[tuple[int, int]],
     extra: Mapping[int, int],
     spans: Iterable[tuple[int, int]],
 ) -> Columns:
-    """Place columns."""
-    pieces = list(climbs)
+    """Place columns. A climb is a line's left column and the pixels that it leads up or down."""
     steepest = [0] * len(widths)
-    for piece in pieces:
-        steepest[piece.column] = max(steepest[piece.column], abs(piece.height))
+    for column, height in climbs:
+        steepest[column] = max(steepest[column], abs(height))
     gaps = [
         _NEAR + extra.get(column, 0) + (14 if steep else 0) + min(_FAR - _NEAR - 14, steep // 5)
         for column, steep in enumerate(steepest)
     ]
-    crossing = Counter(piece.column for piece in pieces)
+    crossing = Counter(column for column, _ in climbs)
     blocked = {column for first, last in spans for column in range(first, last)}
     cuts = [
         column for column in range(len(widths) - 1)
