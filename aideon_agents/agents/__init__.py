@@ -1,4 +1,4 @@
-"""The four agents: one role a file, each a node; and the tools that they may use."""
+"""The four agents, one file for each role, and the tools that they may use."""
 
 from aideon_agents.agents.creative import creative
 from aideon_agents.agents.executor import executor

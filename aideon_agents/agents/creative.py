@@ -1,4 +1,4 @@
-"""The agent that writes."""
+"""The agent that composes texts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 def creative(
     name: str | None = None, *, output: type[BaseModel] | None = None, **options: Unpack[Options]
 ) -> Agent:
-    """An agent that composes a text from the task and what others found out.
+    """An agent that composes a text from the task and the results of other nodes.
 
     Args:
-        name: Its place in the graph and in reports; None: `creative`.
+        name: Its name in the graph and in reports; None: `creative`.
         output: A pydantic model that the answer must fit; None: text.
         **options: See `Options`.
 
@@ -24,6 +24,6 @@ def creative(
         A node for any pattern or LangGraph graph.
 
     Raises:
-        UserError: An argument cannot be.
+        UserError: An argument is not valid.
     """
     return make("creative", name, options, output=output)

@@ -1,4 +1,4 @@
-"""The agent that does a step and reports its result."""
+"""The agent that carries out a step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def executor(
     """An agent that carries out a step and reports its result.
 
     Args:
-        name: Its place in the graph and in reports; None: `executor`.
+        name: Its name in the graph and in reports; None: `executor`.
         output: A pydantic model that the answer must fit; None: text.
         **options: See `Options`.
 
@@ -24,6 +24,6 @@ def executor(
         A node for any pattern or LangGraph graph.
 
     Raises:
-        UserError: An argument cannot be.
+        UserError: An argument is not valid.
     """
     return make("executor", name, options, output=output)

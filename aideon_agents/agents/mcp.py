@@ -1,10 +1,10 @@
-"""MCP servers: started when a node runs, their tools loaded, closed when it is done.
+"""MCP servers: started when a node runs, and closed when it ends.
 
-A session per run of a node costs the server's start each time (a Python one: about a second), and
-in return nothing outlives the node: no process, no connection that belongs to another event loop.
+A session per run of a node costs the server's start each time (a Python one: about a second). In
+return nothing outlives the node: no process, and no connection that belongs to another event loop.
 
-The session lives in a task of its own. The library's task groups would otherwise wrap whatever is
-raised inside, and a graph's interrupt would reach nobody.
+The session lives in its own task. Otherwise the library's task groups would wrap what is raised
+inside, and LangGraph would not see an interrupt.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 class ServerDown(StepFailed):
-    """An MCP server did not start, or has died."""
+    """An MCP server did not start, or died."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class McpServer:
-    """Where an MCP server is; made by `mcp_server`."""
+    """How to reach an MCP server; made by `mcp_server`."""
 
     command: str | None
     args: tuple[str, ...]
@@ -43,10 +43,10 @@ class McpServer:
     url: str | None
     headers: Mapping[str, str] | None
     seconds: float
-    """How long it may take to start and to list its tools."""
+    """How long it may take to start and list its tools."""
 
     def __str__(self) -> str:
-        """The command, or the address without what may be secret in it."""
+        """The command, or the address without its login and query, which may be secret."""
         if self.url is None:
             return one_line(shlex.join([str(self.command), *self.args]))
         parts = urlsplit(self.url)
@@ -64,27 +64,27 @@ def mcp_server(
 ) -> McpServer:
     """An MCP server whose tools an agent may use: `tools=[mcp_server("uvx", ["some-server"])]`.
 
-    It is started, or connected to, each time the agent's node runs, and closed when that is done.
+    It is started, or connected to, each time the agent's node runs, and closed when the node ends.
 
     Args:
-        command: The program of a server that speaks over stdin and stdout.
+        command: The program of a server that communicates over stdin and stdout.
         args: The program's arguments.
-        env: What its environment has besides PATH, HOME and the like; the keys of this process
-            are not handed on.
-        url: The address of a server that speaks streamable HTTP, instead of a command.
-        headers: What is sent with each request to the address.
-        timeout: Seconds until it must have started and listed its tools.
+        env: Its environment besides PATH, HOME and the like; the keys of this process are not
+            passed on.
+        url: The address of a server that uses streamable HTTP, instead of a command.
+        headers: The headers of each request to the address.
+        timeout: Seconds in which it must start and list its tools.
 
     Returns:
         A description for an agent's `tools`.
 
     Raises:
-        UserError: Neither or both of command and url are given, or the extra is not installed.
+        UserError: Not exactly one of command and url is given, or the extra is not installed.
     """
     if (command is None) == (url is None):
-        raise UserError("an MCP server has either a command or a url")
+        raise UserError("mcp_server needs exactly one of command and url")
     if timeout <= 0:
-        raise UserError("an MCP server's timeout must be more than 0")
+        raise UserError("mcp_server: timeout must be more than 0")
     if importlib.util.find_spec("langchain_mcp_adapters") is None:
         raise UserError("MCP servers need an extra: pip install 'aideon-agents[mcp]'")
     return McpServer(
@@ -94,11 +94,14 @@ def mcp_server(
 
 @contextlib.asynccontextmanager
 async def connected(server: McpServer) -> AsyncGenerator[list[BaseTool]]:
-    """Have a server's tools for the length of a block."""
-    # It takes half a second the first time, which the event loop must not wait for.
+    """Load a server's tools for the length of a block.
+
+    Raises ServerDown, as a call of a tool does when the server has died.
+    """
+    # The first import takes half a second, which must not block the event loop.
     await asyncio.to_thread(importlib.import_module, "langchain_mcp_adapters.tools")
-    with await asyncio.to_thread(tempfile.TemporaryFile, "w+", errors="replace") as said:
-        session = _Session(server, said)
+    with await asyncio.to_thread(tempfile.TemporaryFile, "w+", errors="replace") as stderr:
+        session = _Session(server, stderr)
         try:
             yield await session.tools()
         finally:
@@ -108,13 +111,13 @@ async def connected(server: McpServer) -> AsyncGenerator[list[BaseTool]]:
 class _Session:
     """One session with a server."""
 
-    def __init__(self, server: McpServer, said: TextIO) -> None:
+    def __init__(self, server: McpServer, stderr: TextIO) -> None:
         self._server = server
-        self._said = said
+        self._stderr = stderr
         self._closing = asyncio.Event()
         self._loaded: asyncio.Future[list[BaseTool]] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live())
-        # How it ended is said by whoever needs the server; unread, asyncio would log it.
+        # The caller that needs the server reports how it ended; asyncio logs what is never read.
         self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
 
     async def tools(self) -> list[BaseTool]:
@@ -132,7 +135,7 @@ class _Session:
     async def _live(self) -> None:
         from langchain_mcp_adapters.tools import load_mcp_tools  # noqa: PLC0415 - an extra
 
-        async with _session(self._server, self._said) as session:
+        async with _session(self._server, self._stderr) as session:
             async with asyncio.timeout(self._server.seconds):
                 await session.initialize()
                 tools = await load_mcp_tools(session, tool_interceptors=[self._call])
@@ -140,10 +143,10 @@ class _Session:
             await self._closing.wait()
 
     async def _call(self, request: Any, handler: Any) -> Any:
-        """Wait for an answer as long as the server lives: from a dead one none will come.
+        """Wait for an answer only while the server lives.
 
-        Over HTTP the library does not notice a server that dies in a call. Then the call takes too
-        long, and the next one finds nobody there.
+        Over HTTP the library does not notice a server that dies during a call. Then this call runs
+        into its time limit, and the next one finds the connection closed.
         """
         call: asyncio.Future[Any] = asyncio.ensure_future(handler(request))
         try:
@@ -156,7 +159,7 @@ class _Session:
             call.cancel()
 
     async def _down(self, what: str, error: BaseException | None) -> ServerDown:
-        """Say why: the server's own last words, else what the library made of them."""
+        """The error with its cause: the last line of the server's stderr, else the library's error."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if isinstance(error, TimeoutError):
@@ -164,17 +167,17 @@ class _Session:
         why = f"{type(error).__name__}: {error}"
         if error is None or _is_closed(error):
             why = "it closed the connection"
-        said = await asyncio.to_thread(self._last_words)
-        return ServerDown(f"the MCP server `{self._server}` {what}: {one_line(said or why)}")
+        line = await asyncio.to_thread(self._last_line)
+        return ServerDown(f"the MCP server `{self._server}` {what}: {one_line(line or why)}")
 
-    def _last_words(self) -> str | None:
-        self._said.seek(0)
-        lines = [line for line in self._said if line.strip()]
+    def _last_line(self) -> str | None:
+        self._stderr.seek(0)
+        lines = [line for line in self._stderr if line.strip()]
         return lines[-1] if lines else None
 
 
 def _is_closed(error: BaseException) -> bool:
-    """Whether a call failed because nobody is there."""
+    """Whether a call failed because the connection is closed."""
     from anyio import BrokenResourceError, ClosedResourceError  # noqa: PLC0415 - an extra's
 
     gone = isinstance(error, BrokenResourceError | ClosedResourceError)
@@ -182,8 +185,8 @@ def _is_closed(error: BaseException) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _session(server: McpServer, said: TextIO) -> AsyncGenerator[ClientSession]:
-    """A session that is not initialized yet."""
+async def _session(server: McpServer, stderr: TextIO) -> AsyncGenerator[ClientSession]:
+    """A session that is not yet initialized."""
     from langchain_mcp_adapters import sessions  # noqa: PLC0415 - an extra
     from mcp import ClientSession, StdioServerParameters, stdio_client  # noqa: PLC0415 - an extra
 
@@ -197,5 +200,8 @@ async def _session(server: McpServer, said: TextIO) -> AsyncGenerator[ClientSess
     started = StdioServerParameters(
         command=str(server.command), args=list(server.args), env=dict(server.env or {})
     )
-    async with stdio_client(started, said) as (read, write), ClientSession(read, write) as session:
+    async with (
+        stdio_client(started, stderr) as (read, write),
+        ClientSession(read, write) as session,
+    ):
         yield session

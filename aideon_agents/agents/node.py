@@ -1,14 +1,13 @@
-"""An agent as a LangGraph node.
+"""An agent as a LangGraph node, and the options that the four factories share.
 
-It is a runnable with an asynchronous function and a synchronous bridge to it, because a node with
-one alone cannot be used by both `graph.ainvoke` and `graph.invoke`.
-
-What the four factories share: what an agent can be told, and what it must not be.
+The node is a runnable with an asynchronous function and a synchronous bridge to it: one that has
+only one of them cannot be used by both `graph.ainvoke` and `graph.invoke`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
@@ -44,12 +43,10 @@ from aideon_agents.state import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pydantic import BaseModel
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec:
-    """Everything an agent was told when it was made."""
+    """Everything that an agent was made with."""
 
     role: Role
     name: str
@@ -67,7 +64,7 @@ class Spec:
     toolbox: Toolbox | None = None
     """What the model may call; None: nothing."""
     approve: bool = False
-    """Whether a person must agree to the result: the pattern around it sees to that."""
+    """Whether a person must agree to the result: the pattern around it asks them."""
 
 
 class Agent(RunnableLambda[State, Results]):
@@ -94,41 +91,30 @@ class Agent(RunnableLambda[State, Results]):
 
     def without_approval(self) -> Agent:
         """The same agent, for a pattern that asks the person."""
-        return Agent(dataclasses.replace(self.spec, approve=False))
+        return self._with(approve=False)
 
     def for_step(self, step: PlanStep) -> Agent:
         """The same agent with a step of a plan to do."""
         request = dataclasses.replace(self.spec.request, complexity=step.complexity)
-        return Agent(dataclasses.replace(self.spec, description=step.description, request=request))
+        return self._with(description=step.description, request=request)
 
     def deciding(self, routes: Sequence[str]) -> Agent:
-        """The same agent, answering its question with one of some routes."""
+        """The same agent, answering its question with one of the routes; it writes `route`."""
         offered = ", ".join(routes)
         schema = create_model("Decision", __base__=Decision, route=(str, _one_of(routes)))
         question = f"{self.spec.description or 'Which way?'} Answer with one of: {offered}."
-        return self._asked_for(schema, Decision, question, write=_route)
+        return self._with(output=schema, kept_as=Decision, description=question, write=_route)
 
     def planning(self, agents: Sequence[str], max_steps: int) -> Agent:
-        """The same agent, told who can do the steps of its plan and how many there may be."""
+        """The same agent, planning at most `max_steps` steps for `agents`; it writes `plan`."""
         agent: Any = (PlanStep.model_fields["agent"].annotation, _one_of(agents))
         step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
         steps = Field(description=f"At most {max_steps} steps, in an order that can be followed")
         several: Any = (list[step], steps)
-        schema = create_model("Plan", __base__=Plan, steps=several)
-        return self._asked_for(schema, Plan, self.spec.description, write=self.spec.write)
+        return self._with(output=create_model("Plan", __base__=Plan, steps=several), kept_as=Plan)
 
-    def _asked_for(
-        self,
-        output: type[BaseModel],
-        kept_as: type[BaseModel],
-        description: str | None,
-        write: Callable[[Any], tuple[str, Results]],
-    ) -> Agent:
-        return Agent(
-            dataclasses.replace(
-                self.spec, output=output, kept_as=kept_as, description=description, write=write
-            )
-        )
+    def _with(self, **changes: Any) -> Agent:
+        return Agent(dataclasses.replace(self.spec, **changes))
 
     def _work_blocking(self, state: State, config: RunnableConfig) -> Results:
         return blocking(self._work(state, config))
@@ -137,15 +123,23 @@ class Agent(RunnableLambda[State, Results]):
         spec = self.spec
         if spec.approve:
             raise UserError(
-                f"{spec.name} is to be approved, and nothing here would ask: put it into a "
-                "pattern, such as sequential(...)"
+                f"{spec.name} has approve=True, but only a pattern asks for the approval: put it "
+                "into one, such as sequential(...)"
             )
         given: Any = get_runtime(Context).context
         context = given if isinstance(given, Context) else Context()  # a larger graph has its own
-        path = node_path(config.get("metadata") or {}, of_agent=True) or spec.name
-        request = _for_run(spec, context)
-        window = (context.models or default_models()).window(request, context)
-        told = material.messages(
+        models = context.models or default_models()
+        metadata = config.get("metadata") or {}
+        path = node_path(metadata, of_agent=True) or spec.name
+        request = spec.request
+        if context.purpose or context.model:
+            request = dataclasses.replace(
+                request,
+                model=context.model.get(spec.role) or request.model,
+                purpose=request.purpose or context.purpose,
+            )
+        window = models.window(request, context)
+        prompt = material.messages(
             state,
             instructions=spec.instructions,
             step=spec.description,
@@ -153,9 +147,19 @@ class Agent(RunnableLambda[State, Results]):
             conversation=context.earlier,
             room=None if window is None else window - request.max_tokens,
         )
-        tagged = _tagged(config, request, path, state.get("round", 1))
+        round_ = state.get("round", 1)
+        place = {NODE_PATH: path, tags.ROLE: request.role, tags.ROUND: round_}
+        if request.purpose:
+            place[tags.PURPOSE] = request.purpose
+        tagged = cast("RunnableConfig", {**config, "metadata": {**metadata, **place}})
         answer: Any = await ask(
-            request, context, told, output=spec.output, toolbox=spec.toolbox, config=tagged
+            models,
+            request,
+            context,
+            prompt,
+            output=spec.output,
+            toolbox=spec.toolbox,
+            config=tagged,
         )
         if spec.kept_as:
             answer = cast("Any", spec.kept_as.model_validate(answer.model_dump()))
@@ -165,45 +169,24 @@ class Agent(RunnableLambda[State, Results]):
             role=spec.role,
             content=content,
             data=answer if spec.output else None,
-            round=state.get("round", 1),
+            round=round_,
             order=next_order(state.get("results") or {}),
         )
         return {"results": {path: result}, **also}
 
 
 def _one_of(names: Sequence[str]) -> Any:
-    """A text field that names what may stand in it, to the model, not to its parser."""
+    """A text field that names its values to the model, but whose parser accepts any."""
     described = f"One of: {', '.join(names)}"
     return Field(description=described, json_schema_extra={"enum": list(names)})
 
 
-def as_json(answer: BaseModel) -> tuple[str, Results]:
-    """Write a typed answer that no role knows: its JSON is its text."""
+def _as_json(answer: BaseModel) -> tuple[str, Results]:
     return answer.model_dump_json(indent=2), Results()
 
 
 def _route(decision: Decision) -> tuple[str, Results]:
     return f"{decision.route}: {decision.reason}", Results(route=decision.route)
-
-
-def _for_run(spec: Spec, context: Context) -> ModelRequest:
-    """The agent's request as this run changes it: another chain for the role, a default purpose."""
-    request = spec.request
-    return dataclasses.replace(
-        request,
-        model=context.model.get(spec.role) or request.model,
-        purpose=request.purpose or context.purpose,
-    )
-
-
-def _tagged(
-    config: RunnableConfig, request: ModelRequest, path: str, round_: int
-) -> RunnableConfig:
-    place = {NODE_PATH: path, tags.ROLE: request.role, tags.ROUND: round_}
-    if request.purpose:
-        place[tags.PURPOSE] = request.purpose
-    metadata = {**(config.get("metadata") or {}), **place}
-    return cast("RunnableConfig", {**config, "metadata": metadata})
 
 
 _MAX_TOKENS: Mapping[Role, int] = {
@@ -215,14 +198,14 @@ _MAX_TOKENS: Mapping[Role, int] = {
 
 
 class Options(TypedDict, total=False):
-    """What every agent can be told. The four factories take these by keyword."""
+    """The options of every agent. The four factories take these by keyword."""
 
     description: str | None
     """What to do, where `{task}` and `{key of inputs}` are filled in; None: the task itself."""
     instructions: str | None
     """The system prompt; None: the role's own."""
     complexity: Complexity | None
-    """How hard the work is: chooses the size of model; None: the role does."""
+    """How hard the work is, which chooses the size of model; None: the role does."""
     purpose: str | None
     """What its calls are for, a dimension of the cost report."""
     model: str | Sequence[str] | None
@@ -236,9 +219,9 @@ class Options(TypedDict, total=False):
     tools: Sequence[Tool]
     """LangChain tools, functions, and `mcp_server(...)`s that the model may call."""
     max_tool_rounds: int
-    """How many of its answers may call tools, 8 unless given; then it has to do without."""
+    """How many answers may call tools, 8 unless given; then the model must answer without."""
     tool_timeout: float
-    """Seconds that one call of a tool may take, 300 unless given; then the model is told."""
+    """Seconds that one tool call may take, 300 unless given; then the model is sent an error."""
     approve: bool
     """Whether a person must agree to its result before the next node runs; False unless given."""
 
@@ -249,17 +232,18 @@ def make(
     options: Options,
     *,
     output: type[BaseModel] | None = None,
-    write: Callable[[Any], tuple[str, Results]] | None = None,
+    write: Callable[[Any], tuple[str, Results]] = _as_json,
 ) -> Agent:
-    """Make an agent."""
+    """Make an agent. `write` turns a typed answer into its text and what else the agent writes."""
     named = name or role
     if not named.strip() or any(mark in named for mark in "/|:"):
-        raise UserError(f"{named!r} cannot name an agent: leave out /, | and :")
-    if unknown := options.keys() - Options.__annotations__.keys():
-        raise UserError(f"{named}: an agent cannot be told {', '.join(sorted(unknown))}")
+        raise UserError(
+            f"{named!r} is not a valid agent name: it must not be empty or contain /, | or :"
+        )
+    _refuse_unknown(options, named)
     complexity = options.get("complexity")
     if complexity not in (None, *get_args(Complexity)):
-        raise UserError(f"{named}: complexity {complexity!r} is none of low, medium, high")
+        raise UserError(f"{named}: complexity must be low, medium or high, not {complexity!r}")
     max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
     timeout = options.get("timeout")
     if max_tokens < 1 or (timeout is not None and timeout <= 0):
@@ -274,6 +258,14 @@ def make(
         temperature=options.get("temperature"),
         timeout=timeout,
     )
+    try:
+        tools = toolbox(
+            options.get("tools", ()),
+            max_rounds=options.get("max_tool_rounds", 8),
+            seconds=options.get("tool_timeout", 300.0),
+        )
+    except UserError as error:
+        raise UserError(f"{named}: {error}") from None
     spec = Spec(
         role=role,
         name=named,
@@ -281,29 +273,23 @@ def make(
         instructions=options.get("instructions") or prompt(role),
         output=output,
         request=request,
-        write=write or as_json,
-        toolbox=_tools(named, options),
+        write=write,
+        toolbox=tools,
         approve=options.get("approve", False),
     )
     return Agent(spec)
 
 
-def _tools(named: str, options: Options) -> Toolbox | None:
-    try:
-        return toolbox(
-            options.get("tools", ()),
-            max_rounds=options.get("max_tool_rounds", 8),
-            seconds=options.get("tool_timeout", 300.0),
-        )
-    except UserError as mistake:
-        raise UserError(f"{named}: {mistake}") from None
+def _refuse_unknown(options: Options, name: str) -> None:
+    known = sorted(Options.__annotations__)
+    for option in sorted(options.keys() - set(known)):
+        near = difflib.get_close_matches(option, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+        raise UserError(f"{name}: unknown option {option!r}; {hint}")
 
 
 @functools.cache
 def prompt(role: Role) -> str:
     """The role's own instructions."""
-    return (
-        (resources.files("aideon_agents.agents") / "prompts" / f"{role}.md")
-        .read_text("utf-8")
-        .strip()
-    )
+    file = resources.files("aideon_agents.agents") / "prompts" / f"{role}.md"
+    return file.read_text("utf-8").strip()

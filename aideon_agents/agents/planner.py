@@ -12,14 +12,14 @@ def planner(name: str | None = None, **options: Unpack[Options]) -> Agent:
     """An agent that breaks the task into steps; its typed answer is a `Plan`.
 
     Args:
-        name: Its place in the graph and in reports; None: `planner`.
+        name: Its name in the graph and in reports; None: `planner`.
         **options: See `Options`.
 
     Returns:
         A node for any pattern or LangGraph graph; it writes `plan`.
 
     Raises:
-        UserError: An argument cannot be.
+        UserError: An argument is not valid.
     """
     return make("planner", name, options, output=Plan, write=_write)
 

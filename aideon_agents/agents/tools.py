@@ -1,4 +1,4 @@
-"""What an agent may use: LangChain tools, plain functions, MCP servers."""
+"""The tools of an agent: LangChain tools, plain functions, MCP servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aideon_agents.agents.mcp import McpServer, connected
 from aideon_agents.errors import UserError
 
 Tool: TypeAlias = BaseTool | Callable[..., Any] | McpServer
-"""A LangChain tool, a function whose signature and docstring say what it takes, or a server."""
+"""A LangChain tool, a function whose signature and docstring describe it, or a server."""
 
 _NAME = re.compile(r"[\w-]{1,64}", re.ASCII)  # what providers accept
 
@@ -27,7 +27,7 @@ class Toolbox:
 
     tools: tuple[BaseTool, ...]
     servers: tuple[McpServer, ...] = ()
-    """Where more of them are; they are started for each run of the node."""
+    """Servers with more tools; they are started for each run of the node."""
     max_rounds: int
     """How many answers may call tools."""
     seconds: float
@@ -35,7 +35,7 @@ class Toolbox:
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncGenerator[dict[str, BaseTool]]:
-        """Have every tool ready, by name, for the length of a block."""
+        """Every tool by name, ready for the length of a block."""
         async with contextlib.AsyncExitStack() as stack:
             tools = list(self.tools)
             for server in self.servers:
@@ -43,18 +43,18 @@ class Toolbox:
             yield _by_name(tools)
 
     def rehearsed(self) -> Toolbox:
-        """The same tools, none of which does anything.
+        """The same tools, but none of them does anything, and no server is started.
 
-        A rehearsal makes arguments up. What a tool would do with them is not to happen, and what
-        it would answer cannot change an answer that is worked out by rule. No server is started.
+        A rehearsal invents the arguments, so a tool must not act on them, and what it returns
+        cannot change an answer that is made by rule.
         """
-        return dataclasses.replace(self, tools=tuple(map(_stand_in, self.tools)), servers=())
+        return dataclasses.replace(self, tools=tuple(map(_rehearsed, self.tools)), servers=())
 
 
 def toolbox(given: object, *, max_rounds: int, seconds: float) -> Toolbox | None:
-    """Check what an agent was given as tools."""
+    """Check an agent's tools; None where there are none. `seconds` is the limit of one call."""
     if isinstance(given, str) or not isinstance(given, Sequence):
-        raise UserError(f"tools are given as a list, not as {given!r}")
+        raise UserError(f"tools must be a list, not {given!r}")
     listed = cast("Sequence[object]", given)
     if max_rounds < 1 or seconds <= 0:
         raise UserError("max_tool_rounds and tool_timeout must be more than 0")
@@ -62,23 +62,31 @@ def toolbox(given: object, *, max_rounds: int, seconds: float) -> Toolbox | None
         return None
     servers = tuple(one for one in listed if isinstance(one, McpServer))
     tools = tuple(_tool(one) for one in listed if not isinstance(one, McpServer))
-    _by_name(tools)
+    _by_name(tools)  # refuses two of one name
     return Toolbox(tools=tools, servers=servers, max_rounds=max_rounds, seconds=seconds)
 
 
 def _tool(given: object) -> BaseTool:
-    name = given.name if isinstance(given, BaseTool) else _name_of_function(given)
+    name = given.name if isinstance(given, BaseTool) else _function_name(given)
     if not _NAME.fullmatch(name):
-        raise UserError(f"{name!r} cannot name a tool: take letters, digits, _ and - alone")
+        raise UserError(f"{name!r} is not a valid tool name: use 1 to 64 letters, digits, _ and -")
     try:
-        tool = given if isinstance(given, BaseTool) else _of_function(cast("Any", given))
+        tool = given if isinstance(given, BaseTool) else _from_function(cast("Any", given))
         convert_to_openai_tool(tool)
     except Exception as error:
-        raise UserError(f"what the tool {name} takes cannot be told to a model: {error}") from error
+        raise UserError(
+            f"the arguments of the tool {name} cannot be described to a model: {error}"
+        ) from error
     return tool
 
 
-def _name_of_function(given: object) -> str:
+def _from_function(function: Callable[..., Any]) -> BaseTool:
+    if inspect.iscoroutinefunction(function):
+        return StructuredTool.from_function(coroutine=function, parse_docstring=True)
+    return StructuredTool.from_function(function, parse_docstring=True)
+
+
+def _function_name(given: object) -> str:
     name = getattr(given, "__name__", None)
     if name is None or not callable(given) or isinstance(given, type):
         raise UserError(
@@ -87,15 +95,6 @@ def _name_of_function(given: object) -> str:
     if not inspect.getdoc(given):
         raise UserError(f"the tool {name} needs a docstring: it tells the model what the tool does")
     return name
-
-
-def _of_function(function: Callable[..., Any]) -> BaseTool:
-    is_async = inspect.iscoroutinefunction(function)
-    return StructuredTool.from_function(
-        func=None if is_async else function,
-        coroutine=function if is_async else None,
-        parse_docstring=True,
-    )
 
 
 def _by_name(tools: Iterable[BaseTool]) -> dict[str, BaseTool]:
@@ -107,7 +106,7 @@ def _by_name(tools: Iterable[BaseTool]) -> dict[str, BaseTool]:
     return named
 
 
-def _stand_in(tool: BaseTool) -> BaseTool:
+def _rehearsed(tool: BaseTool) -> BaseTool:
     async def answer(**_: Any) -> str:
         return f"{tool.name} was not called: this is a rehearsal"
 

@@ -1,4 +1,4 @@
-"""The agent that judges."""
+"""The agent that judges results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def validator(
     In a `conditional` it decides instead: its typed answer is then a `Decision`.
 
     Args:
-        name: Its place in the graph and in reports; None: `validator`.
+        name: Its name in the graph and in reports; None: `validator`.
         criteria: What the result must meet, where `{task}` and `{key of inputs}` are filled in;
             None: what the task asks for.
         question: What it decides in a `conditional`.
@@ -30,16 +30,15 @@ def validator(
         A node for any pattern or LangGraph graph; it writes `verdict`.
 
     Raises:
-        UserError: An argument cannot be.
+        UserError: An argument is not valid.
     """
     judged = criteria or "it does what the task asks for"
     asked = options.get("description") or "Judge the latest of the results above."
-    told = options.copy()
-    told["description"] = question or f"{asked} Criteria: {judged}"
-    return make("validator", name, told, output=Verdict, write=_write)
+    options["description"] = question or f"{asked} Criteria: {judged}"
+    return make("validator", name, options, output=Verdict, write=_write)
 
 
 def _write(verdict: Verdict) -> tuple[str, Results]:
     word = "passed" if verdict.passed else "not passed"
-    said = f": {verdict.feedback}" if verdict.feedback else ""
-    return f"{word}, score {verdict.score:g}{said}", Results(verdict=verdict)
+    feedback = f": {verdict.feedback}" if verdict.feedback else ""
+    return f"{word}, score {verdict.score:g}{feedback}", Results(verdict=verdict)

@@ -1,4 +1,4 @@
-"""From an address to a compiled graph: task files, Python files, ready-made workflows."""
+"""Workflows by address, as compiled graphs: task files, Python files, ready-made workflows."""
 
 from aideon_agents.tasks.steps import json_schema
 from aideon_agents.tasks.target import Target, load, ready_made

@@ -1,10 +1,11 @@
-"""From a task file's steps to nodes, through the builders that everybody uses.
+"""Builds the graph of a task file with the public patterns and agents.
 
-The functions that a task file names as tools, from the Python files beside it.
+The functions that a task file names as tools come from the Python files beside it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,22 +17,22 @@ from aideon_agents.graphs import Graph, Node
 from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
 from aideon_agents.state import Complexity, Role
 from aideon_agents.tasks import python_file, steps
-from aideon_agents.tasks.document import Document, Place, nearest
+from aideon_agents.tasks.document import Document, FieldPath, nearest
 from aideon_agents.tasks.reading import AnyStep
 from aideon_agents.tasks.steps import AgentStep, OlderConditional, OlderIterative, OlderParallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
     from types import ModuleType
 
 
 ModelCheck: TypeAlias = "Callable[[Role, str], object]"
-"""Takes a role and a model that a step names for it, and raises a UserError about a wrong one."""
+"""Takes a role and the model that a step names for it; raises UserError for an invalid model."""
 
 _AGENTS = {"planner": planner, "executor": executor, "validator": validator, "creative": creative}
 
-_TOLD = {
+_OPTIONS = {
     "description",
     "instructions",
     "complexity",
@@ -42,26 +43,36 @@ _TOLD = {
     "purpose",
     "approve",
 }
-"""The keys of an agent's step that are its factory's options of the same name."""
+"""The keys of an agent's step that are passed to its factory under the same name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """Where a step stands, and what holds for it there."""
+    """The position of a step in its file, and the settings that apply there."""
 
     document: Document
     tools: ToolFiles
-    place: Place = ()
+    field: FieldPath = ()
     complexity: Complexity | None = None
-    """That of the nearest pattern around it that says; None: none does."""
+    """That of the nearest pattern around the step that sets one; None: none does."""
     check_model: ModelCheck | None = None
-    """Refuses a model that cannot be asked; None: whoever runs the graph finds out."""
+    """Checks each model that a step names; None: models are checked when the graph runs."""
 
     def at(self, *names: str | int) -> Site:
-        return dataclasses.replace(self, place=(*self.place, *names))
+        return dataclasses.replace(self, field=(*self.field, *names))
 
     def within(self, step: AnyStep) -> Site:
         return dataclasses.replace(self, complexity=step.complexity or self.complexity)
+
+    @contextlib.contextmanager
+    def located(self) -> Generator[None]:
+        """Add the position of this step to an error, unless a step inside has added its own."""
+        try:
+            yield
+        except TargetError:
+            raise
+        except UserError as error:
+            raise self.document.error(self.field, str(error)) from error
 
 
 def root(step: AnyStep, site: Site, name: str) -> Graph:
@@ -83,50 +94,37 @@ def _nodes(several: Sequence[AnyStep], site: Site) -> list[Node]:
 
 def _pattern(step: AnyStep, around: Site, name: str) -> Graph:
     site = around.within(step)
-    try:
+    with site.located():
         return _BUILDERS[type(step)](step, site, name)
-    except TargetError:
-        raise  # a step inside has said where
-    except UserError as error:
-        raise site.document.error(site.place, str(error)) from error
 
 
 def _agent(step: AgentStep, site: Site) -> Node:
     _check_models(step, site)
-    told = step.model_dump(include=_TOLD, exclude_none=True)
-    told.setdefault("complexity", site.complexity)
+    options = step.model_dump(include=_OPTIONS, exclude_none=True)
+    options.setdefault("complexity", site.complexity)
     if step.tools:
-        told["tools"] = [
+        options["tools"] = [
             _tool(address, site.at("tools", index)) for index, address in enumerate(step.tools)
         ]
-    try:
-        return _AGENTS[step.agent](step.name, **told)
-    except UserError as error:
-        raise site.document.error(site.place, str(error)) from error
+    with site.located():
+        return _AGENTS[step.agent](step.name, **options)
 
 
 def _check_models(step: AgentStep, site: Site) -> None:
-    check = site.check_model
-    if check is None:
+    if site.check_model is None:
         return
-    named = step.model or []
-    several = (
-        [(named, site.at("model"))]
-        if isinstance(named, str)
-        else [(one, site.at("model", index)) for index, one in enumerate(named)]
-    )
-    for name, place in several:
-        try:
-            check(step.agent, name)
-        except UserError as error:
-            raise site.document.error(place.place, str(error)) from error
+    models = [step.model] if isinstance(step.model, str) else step.model or []
+    for index, model in enumerate(models):
+        own = site.at("model") if isinstance(step.model, str) else site.at("model", index)
+        with own.located():
+            site.check_model(step.agent, model)
 
 
 def _tool(address: str, site: Site) -> Any:
     try:
         return site.tools.tool(address)
     except TargetError as error:
-        raise site.document.error(site.place, str(error)) from error
+        raise site.document.error(site.field, str(error)) from error
 
 
 def _sequential(step: steps.SequentialStep, site: Site, name: str) -> Graph:
@@ -148,7 +146,7 @@ def _conditional(step: steps.ConditionalStep, site: Site, name: str) -> Graph:
 
 
 def _branch(route: str, branch: AnyStep | list[AnyStep], site: Site) -> Node:
-    """What a route leads to. Its node has the route's name, so a step that has its own is inside."""
+    """The node of a route. It has the route's name, so a step with its own name is put inside it."""
     if isinstance(branch, list):
         return sequential(*_nodes(branch, site), name=route)
     step = _node(branch, site)
@@ -190,7 +188,7 @@ def _older_iterative(step: OlderIterative, site: Site, name: str) -> Graph:
 
 
 def _given(step: AnyStep, *keys: str) -> dict[str, Any]:
-    """Those of a step's keys that it gives; the builder knows what the others mean."""
+    """The keys that a step sets; the pattern has defaults for the others."""
     return step.model_dump(include=set(keys), exclude_none=True)
 
 
@@ -207,7 +205,7 @@ _BUILDERS: dict[type[Any], Any] = {
 
 
 class ToolFiles:
-    """Loads each file once, however many tools come from it."""
+    """The Python files beside a task file; each is loaded once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -215,11 +213,11 @@ class ToolFiles:
 
     @property
     def contents(self) -> tuple[bytes, ...]:
-        """What the files contain, in the order in which they were first named."""
+        """The contents of the files, in the order in which they were first named."""
         return tuple(content for _, content in self._loaded.values())
 
     def tool(self, address: str) -> Any:
-        """Find a tool."""
+        """The function or LangChain tool at `file.py:name`."""
         file, _, name = address.rpartition(":")
         path = self._folder / file
         module = self._module(path)
@@ -227,10 +225,8 @@ class ToolFiles:
         if _is_tool(found):
             return found
         tools = [key for key, value in vars(module).items() if _is_tool(value) and key[0] != "_"]
-        wrong = (
-            "has no function" if found is None else f"has a {type(found).__name__}, no function,"
-        )
-        raise TargetError(f"{path} {wrong} {name!r}: {nearest(name, tools)}")
+        what = "function" if found is None else f"function, but a {type(found).__name__},"
+        raise TargetError(f"{path} has no {what} {name!r}: {nearest(name, tools)}")
 
     def _module(self, path: Path) -> ModuleType:
         if path not in self._loaded:

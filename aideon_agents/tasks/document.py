@@ -1,13 +1,9 @@
 """A task file as it was written: plain values, and the line of each field.
 
 YAML 1.1 reads an unquoted `no` as false, `1.10` as 1.1 and `12:30` as 750. So every YAML scalar
-stays the text it is, and the field it is given to says what it means. JSON's values have types.
-
-JSON with the line of each field, which the standard library's reader does not tell.
-
-YAML, read from its nodes: text and lines are still there, and no tag makes an object.
-
-What to say beside a word that is not known.
+stays text, and the type of its field decides what it means. YAML is read from its nodes, which
+still have their lines, and no tag creates an object. JSON's values have types; the lines of its
+fields come from a second pass, because the standard library's reader does not report them.
 """
 
 from __future__ import annotations
@@ -28,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-Place: TypeAlias = tuple[str | int, ...]
-"""Where a field is: keys and positions from the root down."""
+FieldPath: TypeAlias = tuple[str | int, ...]
+"""The keys and positions that lead from the root to a field."""
 
 _MAX_DEPTH = 64
 _MAX_FIELDS = 10_000
@@ -38,53 +34,51 @@ _MAX_SHOWN = 300
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """What a file says."""
+    """The contents of a task file."""
 
     path: Path
     values: Any
     """Mappings with text as keys, lists, text, None; in JSON also numbers and booleans."""
-    lines: Mapping[Place, int]
+    lines: Mapping[FieldPath, int]
     """The line of each key and each list item, from 1."""
     typed: bool
-    """Whether numbers and booleans are such already, as in JSON, or text, as in YAML."""
+    """Whether numbers and booleans have their types, as in JSON, or are text, as in YAML."""
 
-    def error(self, place: Place, what: str) -> TargetError:
-        """The one line about a field."""
-        return complaint(self.path, self.line(place), place, what)
+    def error(self, field: FieldPath, what: str) -> TargetError:
+        """The error about a field."""
+        return complaint(self.path, self.line(field), field, what)
 
-    def line(self, place: Place) -> int:
-        """The line of a field, or of the nearest one around it that the file has."""
-        around = (place[:end] for end in range(len(place), 0, -1))
+    def line(self, field: FieldPath) -> int:
+        """The line of a field, or of the nearest field around it that the file has."""
+        around = (field[:end] for end in range(len(field), 0, -1))
         return next((self.lines[one] for one in around if one in self.lines), 1)
 
 
-def complaint(path: Path, line: int, place: Place, what: str) -> TargetError:
-    """The one line about a place in a file: `file:line: path.of.the.field: what is wrong`."""
-    field = ".".join(map(str, place))
-    told = " ".join(f"{field}: {what}".split() if field else what.split())
-    shown = told if len(told) <= _MAX_SHOWN else f"{told[:_MAX_SHOWN]}..."
-    return TargetError(f"{path}:{line}: {shown}")
+def complaint(path: Path, line: int, field: FieldPath, what: str) -> TargetError:
+    """An error of one line: `file:line: path.of.the.field: what is wrong`."""
+    name = ".".join(map(str, field))
+    text = " ".join(f"{name}: {what}".split() if name else what.split())
+    if len(text) > _MAX_SHOWN:
+        text = f"{text[:_MAX_SHOWN]}..."
+    return TargetError(f"{path}:{line}: {text}")
 
 
 class Fields:
-    """The lines of a file's fields, as they are found, within bounds."""
+    """The lines of a file's fields; refuses duplicates, and more or deeper fields than allowed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: dict[Place, int] = {}
+        self.lines: dict[FieldPath, int] = {}
 
-    def found(self, place: Place, line: int) -> None:
-        """Take a field down."""
-        if place in self.lines:
-            first = self.lines[place]
-            raise complaint(
-                self.path, line, place, f"this key is there twice, first in line {first}"
-            )
-        if len(place) > _MAX_DEPTH:
+    def add(self, field: FieldPath, line: int) -> None:
+        if field in self.lines:
+            first = self.lines[field]
+            raise complaint(self.path, line, field, f"duplicate key, first used in line {first}")
+        if len(field) > _MAX_DEPTH:
             raise complaint(self.path, line, (), f"nested more than {_MAX_DEPTH} levels deep")
         if len(self.lines) >= _MAX_FIELDS:
             raise complaint(self.path, line, (), f"more than {_MAX_FIELDS:,} fields")
-        self.lines[place] = line
+        self.lines[field] = line
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -92,7 +86,6 @@ _DECODER = json.JSONDecoder()
 
 
 def read_json(path: Path, text: str) -> Document:
-    """Read a JSON file."""
     if not text.strip():
         return Document(path, None, {}, typed=True)
     try:
@@ -104,16 +97,16 @@ def read_json(path: Path, text: str) -> Document:
     except RecursionError:
         raise complaint(path, 1, (), "nested far too deeply for a task file") from None
     fields = Fields(path)
-    _Walk(text, fields).value(())
+    _LineFinder(text, fields).value(())
     return Document(path, values, fields.lines, typed=True)
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON's")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
-class _Walk:
-    """Goes through text that is known to be JSON, and takes each field's line down."""
+class _LineFinder:
+    """Finds the line of each field in text that is known to be valid JSON."""
 
     def __init__(self, text: str, fields: Fields) -> None:
         self._text = text
@@ -121,16 +114,16 @@ class _Walk:
         self._ends = [at for at, mark in enumerate(text) if mark == "\n"]
         self._at = 0
 
-    def value(self, place: Place) -> None:
+    def value(self, field: FieldPath) -> None:
         opening = self._next()
         if opening == "{":
-            self._inside("}", place, keyed=True)
+            self._inside("}", field, keyed=True)
         elif opening == "[":
-            self._inside("]", place, keyed=False)
+            self._inside("]", field, keyed=False)
         else:
             _, self._at = _DECODER.raw_decode(self._text, self._at)
 
-    def _inside(self, closing: str, place: Place, *, keyed: bool) -> None:
+    def _inside(self, closing: str, field: FieldPath, *, keyed: bool) -> None:
         self._at += 1
         index = 0
         while (mark := self._next()) != closing:
@@ -139,8 +132,8 @@ class _Walk:
                 continue
             line = bisect.bisect(self._ends, self._at) + 1
             name = self._key() if keyed else index
-            self._fields.found((*place, name), line)
-            self.value((*place, name))
+            self._fields.add((*field, name), line)
+            self.value((*field, name))
             index += 1
         self._at += 1
 
@@ -151,7 +144,7 @@ class _Walk:
         return key
 
     def _next(self) -> str:
-        """The next mark that is no space."""
+        """The next character that is not a space."""
         found = _SPACE.match(self._text, self._at)
         self._at = found.end() if found else self._at
         return self._text[self._at]
@@ -162,7 +155,6 @@ _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 
 
 def read_yaml(path: Path, text: str) -> Document:
-    """Read a YAML file."""
     reader = _Reader(path)
     try:
         root = yaml.compose(text, yaml.BaseLoader)
@@ -182,40 +174,40 @@ def read_yaml(path: Path, text: str) -> Document:
 
 
 class _Reader:
-    """Turns nodes into values. An alias counts as what it stands for, so that none explodes."""
+    """Turns nodes into values. An alias counts as the fields of its anchor, so aliases cannot explode."""
 
     def __init__(self, path: Path) -> None:
         self.fields = Fields(path)
 
-    def value(self, node: yaml.Node, place: Place) -> Any:
+    def value(self, node: yaml.Node, field: FieldPath) -> Any:
         if node.tag not in _TAGS:
             line = node.start_mark.line + 1
-            raise complaint(self.fields.path, line, place, f"leave out the tag {node.tag}")
+            raise complaint(self.fields.path, line, field, f"leave out the tag {node.tag}")
         if isinstance(node, yaml.MappingNode):
-            return dict(self._entry(key, value, place) for key, value in node.value)
+            return dict(self._entry(key, value, field) for key, value in node.value)
         if isinstance(node, yaml.SequenceNode):
-            return [self._item(item, (*place, index)) for index, item in enumerate(node.value)]
+            return [self._item(item, (*field, index)) for index, item in enumerate(node.value)]
         is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
         return None if is_plain and node.value in _NOTHING else node.value
 
-    def _entry(self, key: yaml.Node, value: yaml.Node, place: Place) -> tuple[str, Any]:
+    def _entry(self, key: yaml.Node, value: yaml.Node, field: FieldPath) -> tuple[str, Any]:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise complaint(self.fields.path, line, place, "a key has to be a word")
-        inside = (*place, key.value)
-        self.fields.found(inside, line)
+            raise complaint(self.fields.path, line, field, "a key must be text")
+        inside = (*field, key.value)
+        self.fields.add(inside, line)
         return key.value, self.value(value, inside)
 
-    def _item(self, item: yaml.Node, place: Place) -> Any:
-        self.fields.found(place, item.start_mark.line + 1)
-        return self.value(item, place)
+    def _item(self, item: yaml.Node, field: FieldPath) -> Any:
+        self.fields.add(field, item.start_mark.line + 1)
+        return self.value(item, field)
 
 
 _SHOWN = 60
 
 
 def nearest(word: str, known: Iterable[str], *, of: str = "there are") -> str:
-    """Name what was probably meant, or all there is."""
+    """`did you mean agent?`, or all known words: `there are a, b, c`."""
     words = sorted(known)
     near = difflib.get_close_matches(word[:_SHOWN], words, n=3)
     if near:
@@ -224,7 +216,7 @@ def nearest(word: str, known: Iterable[str], *, of: str = "there are") -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: what YAML and JSON call it, and never long."""
+    """A value as an error shows it: in the words of YAML and JSON, and never long."""
     if value is None:
         return "nothing"
     if isinstance(value, dict | list):

@@ -1,6 +1,6 @@
-"""From a Python file to what it holds: a workflow's graph, a task file's tools.
+"""Runs a Python file as a module, for a workflow's graph or the tools of a task file.
 
-The file runs as a module of its own, and everything that goes wrong in it is told with its line.
+An error in the file is reported with its line.
 """
 
 from __future__ import annotations
@@ -24,40 +24,34 @@ from aideon_agents.patterns import sequential
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from types import FunctionType, ModuleType
+    from types import ModuleType
 
 
 def graph(path: Path, content: bytes, name: str) -> Graph:
-    """The graph that a file holds under a name."""
+    """The graph that a file defines under a name."""
     module = execute(path, content)
     if not hasattr(module, name):
         graphs = [key for key, value in vars(module).items() if isinstance(value, Runnable)]
-        hint = f"it has {', '.join(graphs)}" if graphs else "it has no graph at all"
+        hint = f"it has {', '.join(graphs)}" if graphs else "it defines no graph"
         raise TargetError(f"{path} has no {name!r}: {hint}")
     made = getattr(module, name)
     if inspect.isfunction(made) and not _takes_state(made):
-        made = _called(made, path)
+        if inspect.iscoroutinefunction(made):
+            raise TargetError(f"{path}: {name!r} is an async function: use def to build a graph")
+        with _loading(path):
+            made = made()
     if isinstance(made, CompiledStateGraph):
         return cast("Graph", made)
     if isinstance(made, Runnable) or _takes_state(made):
         return sequential(cast("Runnable[Any, Any]", made))
     raise TargetError(
-        f"{path} gives a {type(made).__name__}: a workflow is a compiled graph, a node, "
-        "or a function without arguments that returns one"
+        f"{path}: {name!r} is a {type(made).__name__}: it must be a compiled graph, a node, or a "
+        "function without arguments that returns one"
     )
 
 
-def _called(maker: FunctionType, path: Path) -> Any:
-    if inspect.iscoroutinefunction(maker):
-        raise TargetError(
-            f"{path} gives a function made with async def: write def, making a graph waits for nothing"
-        )
-    with _loading(path):
-        return maker()
-
-
 def execute(path: Path, content: bytes) -> ModuleType:
-    """Run a file as a module of its own."""
+    """Run a file as a module that no other code can import by name."""
     name = f"aideon_workflow_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = ModuleSpec(name, SourceFileLoader(name, str(path)), origin=str(path))
     spec.has_location = True
@@ -70,7 +64,7 @@ def execute(path: Path, content: bytes) -> ModuleType:
 
 @contextlib.contextmanager
 def _loading(path: Path) -> Generator[None]:
-    """Run code of the user's file: its folder is importable, its errors name their line."""
+    """Make the folder of a file importable for a block, and name the line of its errors."""
     folder = str(path.parent.resolve())
     sys.path.insert(0, folder)
     try:
@@ -80,14 +74,14 @@ def _loading(path: Path) -> Generator[None]:
     except Exception as error:
         raise TargetError(_where(error, path)) from error
     finally:
-        with contextlib.suppress(ValueError):  # the file may have taken it out itself
+        with contextlib.suppress(ValueError):  # the file may have removed it
             sys.path.remove(folder)
 
 
 def _where(error: Exception, path: Path) -> str:
     """The line of the user's file on which loading it failed, and why."""
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
-        return f"{error.filename}:{error.lineno}: {error.msg}"  # maybe of a file it imports
+        return f"{error.filename}:{error.lineno}: {error.msg}"  # may be a file that it imports
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     line = f":{lines[-1]}" if lines else ""
@@ -95,5 +89,5 @@ def _where(error: Exception, path: Path) -> str:
 
 
 def _takes_state(made: Any) -> bool:
-    """Whether it is a function that is a node itself."""
+    """Whether it is a function with parameters, which is a node itself."""
     return inspect.isfunction(made) and bool(inspect.signature(made).parameters)

@@ -1,4 +1,4 @@
-"""From what a file says to a step, or to the one line about what it cannot say."""
+"""Reads a task file and checks it: the result is a step, or an error of one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from aideon_agents.tasks.document import (
     Document,
-    Place,
+    FieldPath,
     complaint,
     nearest,
     read_json,
@@ -34,50 +34,54 @@ _MAX_BYTES = 262_144
 
 
 def read(path: Path, content: bytes) -> Document:
-    """Read a task file's values."""
+    """Read a task file's values; they are not checked yet."""
     if len(content) > _MAX_BYTES:
-        raise complaint(path, 1, (), f"{len(content):,} bytes are too many: at most {_MAX_BYTES:,}")
+        raise complaint(
+            path, 1, (), f"the file has {len(content):,} bytes, at most {_MAX_BYTES:,} are allowed"
+        )
     text = content.decode("utf-8-sig")
     document = (read_json if path.suffix == ".json" else read_yaml)(path, text)
     try:
         json.dumps(document.values, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # nothing further down could print it
-        what = r"half a character: an escape from \ud800 to \udfff stands alone"
+    except UnicodeEncodeError:  # nothing could print it
+        what = r"half a character: an escape from \ud800 to \udfff has no second half"
         raise complaint(path, 1, (), what) from None
     if document.values is None:
         raise complaint(path, 1, (), "the file is empty: it needs a type and steps")
     if not isinstance(document.values, Mapping):
         found = shown(document.values)
-        raise complaint(path, 1, (), f"a task file has keys, `type:` and `steps:` say, not {found}")
+        raise complaint(
+            path, 1, (), f"a task file must have keys, such as `type:` and `steps:`, not {found}"
+        )
     return document
 
 
 def check(document: Document) -> AnyStep:
-    """Check a task file's values."""
+    """Check a task file's values; an error names the first field that is wrong."""
     try:
         return _STEP.validate_python(document.values, strict=document.typed)
     except ValidationError as error:
         first, *_ = sorted(
-            (_told(document, one) for one in error.errors(include_url=False)),
-            key=lambda told: (document.line(told[0]), -len(told[0])),
+            (_explained(document, one) for one in error.errors(include_url=False)),
+            key=lambda one: (document.line(one[0]), -len(one[0])),
         )
         raise document.error(*first) from None
 
 
-def _told(document: Document, error: ErrorDetails) -> tuple[Place, str]:
-    place = _place(document.values, error["loc"], is_missing=error["type"] == "missing")
-    return _SENTENCES.get(error["type"], _other)(place, error)
+def _explained(document: Document, error: ErrorDetails) -> tuple[FieldPath, str]:
+    field = _field(document.values, error["loc"], is_missing=error["type"] == "missing")
+    return _EXPLANATIONS.get(error["type"], _other)(field, error)
 
 
-def _place(values: Any, path: Sequence[str | int], *, is_missing: bool) -> Place:
-    """Where the file has it: pydantic also names the members of unions that it went through."""
-    place: list[str | int] = []
+def _field(values: Any, path: Sequence[str | int], *, is_missing: bool) -> FieldPath:
+    """The path in the file: pydantic's path also names the members of unions."""
+    field: list[str | int] = []
     inside = values
     for name in path:
         if _has(inside, name):
             inside = inside[name]
-            place.append(name)
-    return (*place, path[-1]) if is_missing else tuple(place)
+            field.append(name)
+    return (*field, path[-1]) if is_missing else tuple(field)
 
 
 def _has(values: Any, name: str | int) -> bool:
@@ -90,50 +94,49 @@ def _context(error: ErrorDetails) -> dict[str, Any]:
     return error.get("ctx", {})
 
 
-def _unknown_key(place: Place, error: ErrorDetails) -> tuple[Place, str]:
+def _unknown_key(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
     context = _context(error)
     key, known = context["key"], context["known"]
     hint = nearest(key, known)
     allowed = f" (allowed: {', '.join(known)})" if hint.startswith("did") else ""
-    return (*place, key), f"unknown key, {hint}{allowed}"
+    return (*field, key), f"unknown key, {hint}{allowed}"
 
 
-def _missing(place: Place, _error: ErrorDetails) -> tuple[Place, str]:
-    if place[-1] != "agent":
-        return place, "this key is missing"
-    return place, f"this key is missing, or a type: one of {', '.join(TYPES)}"
+def _missing(field: FieldPath, _error: ErrorDetails) -> tuple[FieldPath, str]:
+    if field[-1] != "agent":
+        return field, "this key is missing"
+    return field, f"this key is missing, or a type: one of {', '.join(TYPES)}"
 
 
-def _no_type(place: Place, error: ErrorDetails) -> tuple[Place, str]:
+def _no_type(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
     kind = error["input"].get("type")
-    return (*place, "type"), f"{shown(kind)} is no type: {nearest(str(kind), TYPES)}"
+    return (*field, "type"), f"{shown(kind)} is not a step type: {nearest(str(kind), TYPES)}"
 
 
-def _no_keys(place: Place, error: ErrorDetails) -> tuple[Place, str]:
+def _no_keys(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
     found = shown(error["input"])
-    return place, f"a step has keys, such as `agent: executor`, this is {found}"
+    return field, f"a step must have keys, such as `agent: executor`, not {found}"
 
 
-def _literal(place: Place, error: ErrorDetails) -> tuple[Place, str]:
+def _literal(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
     known = _context(error)["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-    found = error["input"]
-    return place, f"{shown(found)} is none of {', '.join(known)}"
+    return field, f"{shown(error['input'])} is not one of {', '.join(known)}"
 
 
-def _own(place: Place, error: ErrorDetails) -> tuple[Place, str]:
-    return place, str(_context(error)["error"])
+def _our_own(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
+    return field, str(_context(error)["error"])
 
 
-def _pattern(place: Place, error: ErrorDetails) -> tuple[Place, str]:
-    return place, f"{shown(error['input'])} {PATTERNS[_context(error)['pattern']]}"
+def _pattern(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
+    return field, f"{shown(error['input'])} {PATTERNS[_context(error)['pattern']]}"
 
 
-def _other(place: Place, error: ErrorDetails) -> tuple[Place, str]:
+def _other(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
     kind = error["type"]
     if kind == "too_short":
-        return place, "this must have at least one entry"
+        return field, "this must have at least one entry"
     wanted = _WANTED.get(kind.rpartition("_")[0]) or error["msg"].removeprefix("Input should ")
-    return place, f"this must {wanted}, not {shown(error['input'])}"
+    return field, f"this must {wanted}, not {shown(error['input'])}"
 
 
 _WANTED = {
@@ -145,14 +148,14 @@ _WANTED = {
     "float": "be a number",
     "bool": "be true or false",
 }
-"""By what pydantic's name for a wrong value begins with."""
+"""By the beginning of pydantic's name for the error."""
 
-_SENTENCES = {
+_EXPLANATIONS = {
     "unknown_key": _unknown_key,
     "missing": _missing,
     "union_tag_invalid": _no_type,
     "model_type": _no_keys,
     "literal_error": _literal,
-    "value_error": _own,
+    "value_error": _our_own,
     "string_pattern_mismatch": _pattern,
 }

@@ -1,14 +1,8 @@
-"""What a task file can say, all levels down: a discriminated union on `type`.
+"""The models of a task file: a discriminated union on `type`, nested to any depth.
 
-The docstrings below are the descriptions in the JSON Schema that `aideon schema` prints.
-
-The step that asks one agent, and what it has in common with all other parts of a task file.
-
-The JSON Schema of task files, made from the models that read them.
-
-Task objects as they were written before task files: camelCase keys, agents without steps.
-
-They are read where they cannot be mistaken for anything else. A sequence is the same in both.
+The JSON Schema that `aideon schema` prints is made from them; their docstrings are its descriptions.
+The older form of task objects, with camelCase keys and agents without steps, is read where it cannot
+be mistaken for the current one. A sequence is the same in both.
 """
 
 from __future__ import annotations
@@ -42,18 +36,18 @@ LONGEST_NAME = 80
 """In characters."""
 
 PATTERNS = {
-    _NAME: "cannot be a name: leave out /, | and :",
-    _TEXT: "says nothing: write some text, or leave the key out",
-    _MODEL: "is no model: write provider:model, such as openai:gpt-4o-mini",
-    _TOOL: "is no tool: write file.py:function",
+    _NAME: "is not a valid name: it must not be empty or contain /, | or :",
+    _TEXT: "is empty: write some text, or leave the key out",
+    _MODEL: "is not a model: write provider:model, such as openai:gpt-4o-mini",
+    _TOOL: "is not a tool: write file.py:function",
 }
-"""What is wrong with text that does not fit."""
+"""What is wrong with text that does not match."""
 
 Name = Annotated[str, Field(pattern=_NAME, max_length=LONGEST_NAME)]
 """What a node can be called."""
 
 Text = Annotated[str, Field(pattern=_TEXT)]
-"""Text that says something."""
+"""Text that is not blank."""
 
 ModelName = Annotated[str, Field(pattern=_MODEL, examples=["openai:gpt-4o-mini"])]
 """`provider:model`."""
@@ -63,30 +57,19 @@ ToolAddress = Annotated[str, Field(pattern=_TOOL, examples=["tools.py:search"])]
 
 
 class Part(BaseModel):
-    """Any part of a task file: what it does not know is a mistake."""
+    """Any part of a task file: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, values: Any) -> Any:
-        """Name the unknown key alone: a misspelt one is not also missing."""
-        unknown = (
-            [key for key in values if key not in cls.model_fields] if _is_keyed(values) else []
-        )
-        if unknown:
-            known = {"key": unknown[0], "known": _offered(cls)}
-            raise PydanticCustomError("unknown_key", "unknown key", known)
+        """Report an unknown key alone: a misspelt key is not also missing."""
+        for key in values if isinstance(values, Mapping) else ():
+            if key not in cls.model_fields:
+                known = {"key": key, "known": list(cls.model_fields)}
+                raise PydanticCustomError("unknown_key", "unknown key", known)
         return values
-
-
-def _offered(part: type[BaseModel]) -> list[str]:
-    """The keys that a part can have."""
-    return list(part.model_fields)
-
-
-def _is_keyed(values: Any) -> bool:
-    return isinstance(values, Mapping)
 
 
 class AgentStep(Part):
@@ -230,13 +213,15 @@ class ConditionalStep(Pattern):
     def _is_a_route(cls, default: str | None, info: ValidationInfo) -> str | None:
         routes = info.data.get("branches")
         if default is not None and routes is not None and default not in routes:
-            raise ValueError(f"{default!r} is no route: {nearest(default, routes)}")
+            raise ValueError(f"{default!r} is not a route: {nearest(default, routes)}")
         return default
 
     @model_validator(mode="after")
     def _is_decided_once(self) -> ConditionalStep:
         if (self.question is None) == (self.when is None):
-            raise ValueError("say how it is decided, by `question` or by `when`, one of the two")
+            raise ValueError(
+                "set exactly one of `question` and `when`, to say how the route is chosen"
+            )
         return self
 
 
@@ -273,22 +258,24 @@ _OLDER_KEYS = {
     "conditional": ("branches", {"condition", "trueBranch", "falseBranch"}),
     "iterative": ("step", {"maxIterations", "description"}),
 }
-"""By type: the key that the form of today has, and those that only the older one has instead."""
+"""By type: the key of the current form, and the keys that only the older form has instead."""
 
 TYPES = ("agent", "conditional", "iterative", "orchestrated", "parallel", "sequential")
 
 
 def form(value: Any) -> str:
-    """Which form a step has: its type; older ones have their own; without a type it is an agent's.
+    """The form of a step: its type, `older` and its type, or `agent` where it has no type.
 
-    The marks around it keep it apart from keys where pydantic names both in one path.
+    The angle brackets distinguish it from keys: pydantic names both in one path.
     """
     if not isinstance(value, Mapping):
         return "<agent>"
     step = cast("Mapping[str, Any]", value)
     kind = step.get("type", "agent")
-    today, older = _OLDER_KEYS.get(kind, ("", set[str]())) if isinstance(kind, str) else ("", set())
-    if today not in step and older & step.keys():
+    current, older = (
+        _OLDER_KEYS.get(kind, ("", set[str]())) if isinstance(kind, str) else ("", set())
+    )
+    if current not in step and older & step.keys():
         return f"<older {kind}>"
     return f"<{kind}>"
 
@@ -322,14 +309,14 @@ Branch = TypeAliasType(
         Discriminator(_several),
     ],
 )
-"""What a route leads to: a step, or several one after another."""
+"""What runs on a route: a step, or several one after another."""
 
 
 _ID = "https://github.com/AllienNova/aideon-agents/task-file.schema.json"
 
 
 def json_schema() -> dict[str, Any]:
-    """What an editor needs to check task files."""
+    """The JSON Schema of task files, for editors."""
     made = TypeAdapter[Any](Step).json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,10 +1,8 @@
-"""From an address to a compiled graph.
+"""Loads the workflow at an address as a compiled graph.
 
-An address is `path/to/file.py:name`, a task file, or the bare name of a ready-made workflow, looked
-up in `./workflows` and then among those in the wheel. Files are loaded by path and never become
-part of an importable package.
-
-A task file, from its bytes to a graph.
+An address is `path/to/file.py:name`, a task file, or the name of a ready-made workflow, which is
+looked up in `./workflows` and then among those in the wheel. Files are loaded by path and never
+become part of an importable package.
 """
 
 from __future__ import annotations
@@ -23,27 +21,6 @@ SUFFIXES = (".yaml", ".yml", ".json")
 """How the names of task files end."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Made:
-    """What a task file makes."""
-
-    name: str
-    """Its own name, or that of the file."""
-    graph: Graph
-    tool_files: tuple[bytes, ...]
-    """What the files contain that its tools came from."""
-
-
-def load_file(path: Path, content: bytes, check_model: ModelCheck | None = None) -> Made:
-    """Build the graph that a task file describes."""
-    document = reading.read(path, content)
-    step = reading.check(document)
-    files = ToolFiles(path.parent)
-    name = step.name or path.stem
-    graph = root(step, Site(document, files, check_model=check_model), name)
-    return Made(name, graph, files.contents)
-
-
 _PACKAGE = Path(__file__).parents[1]
 
 _SUFFIXES = (".py", *SUFFIXES)
@@ -51,54 +28,61 @@ _SUFFIXES = (".py", *SUFFIXES)
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A workflow that was found."""
+    """A loaded workflow."""
 
     name: str
-    """What it is called in reports."""
+    """Its name in reports."""
     address: str
-    """As it was asked for."""
+    """The address that was asked for."""
     path: Path
-    """The file it came from."""
+    """The file that it was loaded from."""
     content_hash: str
-    """SHA-256 in hex of that file, and of the files that hold a task file's tools."""
+    """SHA-256 in hex of that file and of the files with a task file's tools."""
     graph: Graph
 
 
 def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
-    """Find a workflow and build its graph."""
+    """Find a workflow and build its graph.
+
+    `check_model` receives the role and the model of each step of a task file that names a model, and
+    raises UserError for an invalid one; the error then has the step's position. None: models are
+    checked where the graph is run.
+    """
     path, attribute = _split(address)
     name = None
     if "/" not in address and not attribute and path.suffix not in _SUFFIXES:
         path, name = _ready_made(address), address
     content = _read(path, address)
     if path.suffix in SUFFIXES:
-        made = load_file(path, content, check_model)
-        read = hashlib.sha256(content)
-        for tools in made.tool_files:
-            read.update(tools)
-        return Target(name or made.name, address, path, read.hexdigest(), made.graph)
+        document = reading.read(path, content)
+        step = reading.check(document)
+        files = ToolFiles(path.parent)
+        own_name = step.name or path.stem
+        graph = root(step, Site(document, files, check_model=check_model), own_name)
+        digest = hashlib.sha256(b"".join([content, *files.contents]))
+        return Target(name or own_name, address, path, digest.hexdigest(), graph)
     graph = python_file.graph(path, content, attribute or "graph")
     name = name or (path.stem if attribute in ("", "graph") else attribute)
     return Target(name, address, path, hashlib.sha256(content).hexdigest(), graph)
 
 
 def ready_made() -> dict[str, Path]:
-    """The workflows that can be named without a path."""
+    """The files of the workflows that can be named without a path, by name."""
     folders = (_gallery(), Path("workflows"))
-    suffixes = reversed(_SUFFIXES)  # of two files with one name, the Python one is meant
+    suffixes = reversed(_SUFFIXES)  # of two files with one name, the Python file wins
     patterns = [f"[!_]*{suffix}" for suffix in suffixes]
     found = (file for folder in folders for one in patterns for file in sorted(folder.glob(one)))
     return {file.stem: file for file in found}
 
 
 def _gallery() -> Path:
-    """The wheel's folder, or the checkout's; installed, `workflows` beside us is somebody else's."""
+    """The wheel's folder, else the checkout's: beside an installed package, `workflows` is not ours."""
     shipped = _PACKAGE / "_gallery"
     return shipped if shipped.is_dir() else _PACKAGE.parent / "workflows"
 
 
 def _split(address: str) -> tuple[Path, str]:
-    """The file and the name in it; a name is asked of Python files alone."""
+    """The file and the name in it; only Python files have names."""
     file, separator, attribute = address.partition(".py:")
     if separator:
         return Path(file + ".py"), attribute
@@ -113,7 +97,7 @@ def _ready_made(name: str) -> Path:
     if name in known:
         return known[name]
     if _exists(Path(name)):
-        return Path(name)  # a folder, or no workflow: reading it says which
+        return Path(name)  # a folder, or not a workflow: reading it reports which
     hint = nearest(name, known)
     raise TargetError(f"no workflow is called {name!r}: {hint} (or give a path: file.py:graph)")
 
@@ -121,7 +105,7 @@ def _ready_made(name: str) -> Path:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long, a task say
+    except OSError:  # the name is too long: perhaps a task
         return False
 
 
@@ -132,7 +116,7 @@ def _read(path: Path, address: str) -> bytes:
                 f"{path} is a folder: name a file in it, such as {path}/NAME.py:graph"
             )
         if path.exists() and not path.is_file():
-            raise TargetError(f"{path} cannot be read as a workflow: it is no regular file")
+            raise TargetError(f"{path} cannot be read as a workflow: it is not a regular file")
         content = path.read_bytes()
         content.decode("utf-8")
     except FileNotFoundError:
@@ -145,16 +129,16 @@ def _read(path: Path, address: str) -> bytes:
         raise TargetError(f"{path} cannot be read as a workflow: {error}") from None
     if path.suffix not in _SUFFIXES:
         raise TargetError(
-            f"{path} is no Python file: a workflow's name ends in .py, "
-            f"a task file's in {', '.join(SUFFIXES)}"
+            f"{path} is not a workflow: the name of a Python file ends in .py, "
+            f"that of a task file in {', '.join(SUFFIXES)}"
         )
     return content
 
 
 def _beside(path: Path) -> str:
-    """What there is instead of a file that is not there."""
+    """A hint at workflows in the folder of a missing file."""
     try:
         names = [str(one) for one in path.parent.iterdir() if one.suffix in _SUFFIXES]
     except OSError:
-        return ""  # there is no such folder either, or none that we may look into
+        return ""  # the folder is missing or cannot be read
     return f": {nearest(str(path), names)}" if names else ""

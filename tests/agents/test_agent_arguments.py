@@ -1,4 +1,4 @@
-"""What an agent cannot be is found when it is made, and said in one line."""
+"""An agent's options are checked when it is made; an error is one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def factory(request):
 
 @pytest.mark.parametrize("name", ["a/b", "a|b", "a:b", " "])
 def test_a_name_that_would_break_the_node_path_is_refused(factory, name):
-    with pytest.raises(UserError, match="cannot name an agent"):
+    with pytest.raises(UserError, match="is not a valid agent name"):
         factory(name)
 
 
@@ -26,12 +26,14 @@ def test_a_bound_that_leaves_nothing_is_refused(factory, wrong):
 
 
 def test_a_misspelt_argument_is_refused(factory):
-    with pytest.raises(UserError, match="draft: an agent cannot be told desciption"):
+    with pytest.raises(
+        UserError, match="draft: unknown option 'desciption'; did you mean 'description'"
+    ):
         factory("draft", desciption="Write.")
 
 
 def test_an_unknown_complexity_is_refused(factory):
-    with pytest.raises(UserError, match="'hard' is none of low, medium, high"):
+    with pytest.raises(UserError, match="complexity must be low, medium or high, not 'hard'"):
         factory("draft", complexity="hard")
 
 

@@ -226,11 +226,15 @@ async def test_an_address_where_nobody_is_fails_the_step_and_keeps_what_is_secre
 
 
 @pytest.mark.parametrize(
-    "given",
-    [{}, {"command": "a", "url": "http://a"}, {"command": "a", "timeout": 0}],
+    ("given", "problem"),
+    [
+        ({}, "needs exactly one of command and url"),
+        ({"command": "a", "url": "http://a"}, "needs exactly one of command and url"),
+        ({"command": "a", "timeout": 0}, "timeout must be more than 0"),
+    ],
 )
-def test_a_description_of_no_server_is_refused(given):
-    with pytest.raises(UserError, match="MCP server"):
+def test_a_description_of_no_server_is_refused(given, problem):
+    with pytest.raises(UserError, match=f"mcp_server.*{problem}"):
         mcp_server(**given)
 
 

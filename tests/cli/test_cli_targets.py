@@ -24,9 +24,9 @@ SOURCES = {
         ("raises.py", "raises.py:3: RuntimeError: not today"),
         ("syntax.py", "syntax.py:2: invalid syntax"),
         ("exits.py", "exits.py exits while it is loaded (code 4)"),
-        ("empty.py", "empty.py has no 'graph': it has no graph at all"),
+        ("empty.py", "empty.py has no 'graph': it defines no graph"),
         ("one.py:draft", "one.py has no 'draft': it has graph"),
-        ("number.py", "number.py gives a int: a workflow is a compiled graph, a node"),
+        ("number.py", "number.py: 'graph' is a int: it must be a compiled graph, a node"),
     ],
 )
 @pytest.mark.parametrize("command", [["run", "--task", "x"], ["graph"]], ids=["run", "graph"])

@@ -355,7 +355,7 @@ async def test_an_approving_agent_put_into_a_bare_graph_says_that_nobody_would_a
     builder = StateGraph(State, context_schema=Context)
     builder.add_node("draft", creative("draft", approve=True))
     builder.add_edge(START, "draft")
-    with pytest.raises(UserError, match=r"draft is to be approved.*sequential"):
+    with pytest.raises(UserError, match=r"draft has approve=True, but only a pattern.*sequential"):
         await ask(builder.compile(), "A text.")
 
 

@@ -68,14 +68,14 @@ def test_a_tool_named_twice_is_told_with_its_step(write):
         ("tools.py:serch", "tools.py has no function 'serch': did you mean search?"),
         (
             "tools.py:LIMIT",
-            "tools.py has a int, no function, 'LIMIT': there are count, search, tool",
+            "tools.py has no function, but a int, 'LIMIT': there are count, search, tool",
         ),
         ("missing.py:f", "missing.py cannot be read: No such file or directory"),
         ("broken.py:f", "broken.py:2: ValueError: no"),
         ("exits.py:f", "exits.py exits while it is loaded (code 3)"),
         ("binary.py:f", "binary.py:"),
-        ("tools.txt:f", "'tools.txt:f' is no tool: write file.py:function"),
-        ("tools.py", "'tools.py' is no tool: write file.py:function"),
+        ("tools.txt:f", "'tools.txt:f' is not a tool: write file.py:function"),
+        ("tools.py", "'tools.py' is not a tool: write file.py:function"),
     ],
 )
 def test_a_tool_that_is_none_is_told_with_its_line(write, address, says):

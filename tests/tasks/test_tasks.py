@@ -124,13 +124,13 @@ def test_a_syntax_error_of_an_imported_file_names_that_file(folder, write):
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("", "flow.py has no 'graph': it has no graph at all"),
+        ("", "flow.py has no 'graph': it defines no graph"),
         ("from aideon_agents import creative\none = creative('a')\ntwo = creative('b')\n",
          "flow.py has no 'graph': it has one, two"),
-        ("graph = 'text'\n", "flow.py gives a str: a workflow is a compiled graph, a node, or"),
-        ("def graph():\n    return None\n", "flow.py gives a NoneType"),
-        ("async def graph():\n    return None\n", "flow.py gives a "),
-        ("class graph:\n    pass\n", "flow.py gives a type"),
+        ("graph = 'text'\n", "flow.py: 'graph' is a str: it must be a compiled graph, a node, or"),
+        ("def graph():\n    return None\n", "flow.py: 'graph' is a NoneType"),
+        ("async def graph():\n    return None\n", "flow.py: 'graph' is an async function: use def"),
+        ("class graph:\n    pass\n", "flow.py: 'graph' is a type"),
     ],
     ids=["nothing", "other names", "text", "maker of nothing", "async maker", "class"],
 )  # fmt: skip
@@ -148,7 +148,10 @@ def test_a_file_without_a_workflow_says_what_it_has(write, source, says):
         ("./flows", "flows is a folder: name a file in it, such as flows/NAME.py:graph"),
         ("./flows/", "flows is a folder"),
         ("./flows/picture.py", "flows/picture.py cannot be read as a workflow"),
-        ("./flows/notes.txt", "flows/notes.txt is no Python file: a workflow's name ends in .py"),
+        (
+            "./flows/notes.txt",
+            "flows/notes.txt is not a workflow: the name of a Python file ends in .py",
+        ),
         ("./flows/notes.txt/x.py", "flows/notes.txt/x.py cannot be read as a workflow"),
     ],
 )
