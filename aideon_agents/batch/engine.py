@@ -28,8 +28,9 @@ from aideon_agents.batch.output import Out, deliver
 from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart, NodeSpent
+from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart
 from aideon_agents.ledger.batches import BatchStart
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run, RunStart
 from aideon_agents.ledger.store import Ledger
@@ -195,9 +196,7 @@ class Local:
                 return
         await self._anew(item, row, before)
 
-    async def _anew(
-        self, item: Item, row: ItemRow | None, before: Sequence[NodeSpent] = ()
-    ) -> None:
+    async def _anew(self, item: Item, row: ItemRow | None, before: Sequence[NodeCost] = ()) -> None:
         try:
             running = self.runs.begins(item, row)
         except InputError as wrong:
@@ -205,9 +204,7 @@ class Local:
         else:
             await self._through(item, running, before)
 
-    async def _through(
-        self, item: Item, running: Running, before: Sequence[NodeSpent] = ()
-    ) -> None:
+    async def _through(self, item: Item, running: Running, before: Sequence[NodeCost] = ()) -> None:
         """Run an item, and draw the conclusions from how it ended."""
         outcome = None
         self.control.in_flight.add(running)

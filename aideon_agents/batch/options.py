@@ -26,8 +26,8 @@ from aideon_agents.errors import InputError, UserError
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.topology import model
 from aideon_agents.graphs.walk import specs
-from aideon_agents.ledger.batches import NodeTotals
 from aideon_agents.ledger.budgets.limits import Amount
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
@@ -150,7 +150,7 @@ class BatchResult:
     """Seconds that this call took."""
     waiting: Sequence[str]
     """Runs that wait for an answer, the first few; `aideon runs resume RUN` answers."""
-    nodes: Sequence[NodeTotals]
+    nodes: Sequence[NodeCost]
     """What each node has cost over the whole batch, the dearest first."""
 
 

@@ -7,12 +7,12 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from aideon_agents.ledger.batch_items import ItemStatus, NodeSpent
-from aideon_agents.ledger.batches import NodeTotals
+from aideon_agents.ledger.batch_items import ItemStatus
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.pricing import usd, usd_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from decimal import Decimal
     from typing import Any
 
@@ -79,7 +79,7 @@ class Tally:
         began: float,
         items: int,
         counts: Mapping[ItemStatus, int],
-        nodes: Iterable[NodeTotals],
+        nodes: Collection[NodeCost],
     ) -> None:
         self.items = items
         self.counts: collections.Counter[ItemStatus] = collections.Counter(counts)
@@ -101,7 +101,7 @@ class Tally:
         return time.monotonic() - self._began
 
     def ended(
-        self, status: ItemStatus, now: Iterable[NodeSpent] = (), before: Iterable[NodeSpent] = ()
+        self, status: ItemStatus, now: Iterable[NodeCost] = (), before: Iterable[NodeCost] = ()
     ) -> None:
         """Count the end of an item's run."""
         self.counts[status] += 1
@@ -109,11 +109,11 @@ class Tally:
         self._ended += status in ("completed", "failed", "invalid")
         for sign, nodes in ((1, now), (-1, before)):
             for node in nodes:
-                sofar = self._spent.get(node.node_path, 0)
-                self._spent[node.node_path] = sofar + sign * node.nanousd
-                self._unknown += sign * (node.calls - node.known)
+                before_it = self._spent.get(node.node_path, usd(0))
+                self._spent[node.node_path] = before_it + sign * node.usd
+                self._incomplete += sign * (not node.complete)
 
-    def seen(self, counts: Mapping[ItemStatus, int], nodes: Iterable[NodeTotals]) -> None:
+    def seen(self, counts: Mapping[ItemStatus, int], nodes: Collection[NodeCost]) -> None:
         """Take over what the ledger says, where others run the items."""
         before = self.done
         self.counts = collections.Counter(counts)
@@ -141,18 +141,15 @@ class Tally:
             items_per_s=speed,
             seconds_left=left / speed if speed else None,
             wall_s=self.wall_s,
-            spent=usd(sum(self._spent.values()) if counted is None else counted),
-            complete=not self._unknown,
+            spent=sum(self._spent.values(), usd(0)) if counted is None else usd(counted),
+            complete=not self._incomplete,
             budget=None if budget is None else usd(budget),
-            dearest=[(path, usd(nanousd)) for path, nanousd in dearest],
+            dearest=dearest,
         )
 
-    def _take(self, nodes: Iterable[NodeTotals]) -> None:
-        self._spent: dict[str, int] = {}
-        self._unknown = 0
-        for node in nodes:
-            self._spent[node.node_path] = int(node.usd.scaleb(9))
-            self._unknown += not node.complete
+    def _take(self, nodes: Collection[NodeCost]) -> None:
+        self._spent = {node.node_path: node.usd for node in nodes}
+        self._incomplete = sum(not node.complete for node in nodes)
 
     def _speed(self) -> float:
         """Items a second; asked about once a second."""

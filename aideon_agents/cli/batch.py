@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aideon_agents.batch import BatchResult
     from aideon_agents.batch.progress import Progress
     from aideon_agents.batch.running import BatchRunning
-    from aideon_agents.ledger.batches import NodeTotals
+    from aideon_agents.ledger.costs import NodeCost
 
 
 _MINUTE, _HOUR = 60, 3600
@@ -131,7 +131,7 @@ def show(result: BatchResult, out: Path) -> None:
 
 
 def nodes(
-    found: Sequence[NodeTotals], usd: Decimal, *, complete: bool, to_stderr: bool = False
+    found: Sequence[NodeCost], usd: Decimal, *, complete: bool, to_stderr: bool = False
 ) -> None:
     """Print what nodes cost over a whole batch."""
     output.table(

@@ -14,7 +14,7 @@ import io
 import sys
 import textwrap
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import xlsxwriter
 from rich.console import Console
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from xlsxwriter.worksheet import Worksheet
 
     from aideon_agents.ledger.advice.cells import Advice
-    from aideon_agents.ledger.reports import Report, ReportRow, ReportTotal
+    from aideon_agents.ledger.reports import Report, ReportRow
 
-
-Figures: TypeAlias = "ReportRow | ReportTotal"
 
 _NO_TERMINAL = 160
 """Columns of a file or a pipe, as `output.drawn` has it."""
@@ -49,7 +47,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 def table(made: Report, *, to_file: bool = False) -> str:
     """A table, and below it what it does not show."""
-    figures: list[Figures] = [*made.rows, made.total]
+    figures: list[ReportRow] = [*made.rows, made.total]
     keys = [*(row.key or "-" for row in made.rows), "total"]
     wanted = _wanted(made)
     width = _width(to_file=to_file)
@@ -104,20 +102,20 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cost(one: Figures) -> str:
+def _cost(one: ReportRow) -> str:
     return output.money(one.usd, complete=one.complete)
 
 
-def _against(one: Figures) -> str:
+def _against(one: ReportRow) -> str:
     return output.money(one.against.usd, complete=one.against.complete) if one.against else ""
 
 
-def _speed(one: Figures) -> str:
+def _speed(one: ReportRow) -> str:
     speed = one.measures.tokens_per_second
     return "-" if speed is None else f"{speed:,.1f}"
 
 
-_COLUMNS: dict[str, Callable[[Figures], str]] = {
+_COLUMNS: dict[str, Callable[[ReportRow], str]] = {
     "calls": lambda one: f"{one.calls:,}",
     "failed": lambda one: f"{one.failed_calls:,}",
     "in": lambda one: f"{one.input_tokens:,}",
@@ -153,7 +151,7 @@ def _width(*, to_file: bool) -> int:
     return Console(file=sys.stdout).width if is_shown else _NO_TERMINAL
 
 
-def _fitting(wanted: list[str], figures: list[Figures], width: int, key: int) -> list[str]:
+def _fitting(wanted: list[str], figures: list[ReportRow], width: int, key: int) -> list[str]:
     """The columns that a line has room for, beside a key of so many characters."""
     room = width - min(key, _KEY_AT_MOST) - _EDGES
     shown: list[str] = []
@@ -271,7 +269,7 @@ def _sheet(sheet: Worksheet, report: Report, formats: dict[str, Format], bold: F
 
 
 def _flat_sheet(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures as cells: amounts as numbers, a comparison beside the rest."""
+    """ReportRow as cells: amounts as numbers, a comparison beside the rest."""
     against = {f"against_{name}": value for name, value in figures.get("against", {}).items()}
     cells = {**{name: one for name, one in figures.items() if name != "against"}, **against}
     return {

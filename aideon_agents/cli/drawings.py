@@ -22,11 +22,11 @@ from aideon_agents.errors import InputError
 from aideon_agents.graphs.topology import Topology, read, topology_in
 from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batches import find_batch, graph_of
-from aideon_agents.ledger.traces import runs_of_batch
+from aideon_agents.ledger.traces import Trace, runs_of_batch, traces
 from aideon_agents.runner import recall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aideon_agents.drawing.annotations import Annotations
     from aideon_agents.drawing.figures import RunFigures
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 class Ran:
     """Runs of one graph."""
 
-    run_ids: Sequence[str]
     topology: Topology
     """With all its groups open."""
     drawn: Topology
@@ -50,9 +49,10 @@ class Ran:
     annotations: Annotations
 
 
-def runs(ledger: Ledger, refs: Sequence[str], depth: int | None = None) -> Ran:
-    """Read runs of one graph."""
-    found = list({run.run_id: run for run in map(ledger.find_run, refs)}.values())
+def runs(
+    ledger: Ledger, found: Sequence[Run], read_runs: Iterable[Trace], depth: int | None = None
+) -> Ran:
+    """What runs of one graph spent; `read_runs` are the same with their calls."""
     topology = _graph(ledger, found[0])
     for other in found[1:]:
         if _graph(ledger, other) != topology:
@@ -61,7 +61,7 @@ def runs(ledger: Ledger, refs: Sequence[str], depth: int | None = None) -> Ran:
                 f"{found[0].workflow}, or of another version of it: draw them one by one"
             )
     waiting = {run.run_id: _asking(ledger, run) for run in found}
-    return _ran(ledger, [run.run_id for run in found], topology, depth, waiting=waiting)
+    return _ran(read_runs, topology, depth, waiting=waiting)
 
 
 def batch(ledger: Ledger, ref: str, depth: int | None = None) -> Ran:
@@ -75,12 +75,11 @@ def batch(ledger: Ledger, ref: str, depth: int | None = None) -> Ran:
     items = batch_items.with_status(ledger, found.batch_id, "waiting", len(run_ids))
     asking = [ledger.find_run(row.run_id) for row in items if row.run_id]
     waiting = {run.run_id: _asking(ledger, run) for run in asking}
-    return _ran(ledger, run_ids, topology, depth, waiting=waiting, name=title)
+    return _ran(traces(ledger, run_ids), topology, depth, waiting=waiting, name=title)
 
 
 def _ran(
-    ledger: Ledger,
-    run_ids: Sequence[str],
+    read_runs: Iterable[Trace],
     topology: Topology,
     depth: int | None,
     *,
@@ -88,9 +87,8 @@ def _ran(
     name: str | None = None,
 ) -> Ran:
     drawn = folded(topology, depth)
-    spent = figures(ledger, run_ids, topology, waiting=waiting)
+    spent = figures(read_runs, topology, waiting=waiting)
     return Ran(
-        run_ids=run_ids,
         topology=topology,
         drawn=drawn,
         figures=spent,
@@ -133,8 +131,8 @@ def made(asked: Asked) -> bytes:
     if asked.batch is not None or len(asked.runs) != 1:
         raise InputError("-f html shows the calls of one run: give --run once, or another -f")
     with options.ledger() as ledger:
-        found = runs(ledger, asked.runs)
-        record = recorded(ledger, ledger.find_run(found.run_ids[0]))
+        record = recorded(ledger, ledger.find_run(asked.runs[0]))
+        found = runs(ledger, [record.run], [record.trace])
     return page(
         found.topology,
         record,
@@ -172,7 +170,9 @@ def drawn(asked: Asked) -> bytes:
         if asked.batch is not None:
             found = batch(ledger, asked.batch, asked.depth)
         else:
-            found = runs(ledger, asked.runs, asked.depth)
+            read_once = {run.run_id: run for run in map(ledger.find_run, asked.runs)}
+            read_runs = traces(ledger, list(read_once))
+            found = runs(ledger, list(read_once.values()), read_runs, asked.depth)
     return _drawn(asked, found.drawn, found)
 
 

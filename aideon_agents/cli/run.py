@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from aideon_agents.cli.watch import Watched
-    from aideon_agents.ledger.reports import Cost
+    from aideon_agents.ledger.costs import Cost
     from aideon_agents.runner.running import Running
 
 

@@ -150,8 +150,8 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """List runs, newest first."""
+    from aideon_agents.ledger.costs import run_cost  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.documents import cost_document  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.reports import run_cost  # noqa: PLC0415 - help must not wait
 
     with options.ledger() as ledger:
         found = [(run, run_cost(ledger, run.run_id)) for run in ledger.runs(limit)]
@@ -311,9 +311,9 @@ def prune(
     import asyncio  # noqa: PLC0415 - help must not wait
 
     from aideon_agents.cli import spending  # noqa: PLC0415 - as above
-    from aideon_agents.ledger.dimensions import first_moment  # noqa: PLC0415 - as above
     from aideon_agents.ledger.identity import now  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pruning import prune as remove  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.selection import first_moment  # noqa: PLC0415 - as above
 
     moment = first_moment(spending.beginning("--before", before, now()))
     with options.ledger() as ledger:

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING
 from aideon_agents.cli import options, output
 from aideon_agents.cli.cost_forms import advice_text, csv_text, json_text, table
 from aideon_agents.errors import InputError, ModelNameError
-from aideon_agents.ledger.advice.given import advice
-from aideon_agents.ledger.dimensions import DIMENSIONS, Selection
-from aideon_agents.ledger.documents import advice_document
+from aideon_agents.ledger.advice import advice, advice_document
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import PricedModel
 from aideon_agents.ledger.reports import reports
+from aideon_agents.ledger.selection import DIMENSIONS, Selection
 from aideon_agents.models import catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aideon_agents.ledger.dimensions import ReportBy
+    from aideon_agents.ledger.selection import ReportBy
     from aideon_agents.ledger.store import Ledger
 
 
@@ -40,7 +39,7 @@ def period(
     since: str | None, until: str | None, now: dt.datetime
 ) -> tuple[Moment | None, Moment | None]:
     """Read the two ends of a period."""
-    from aideon_agents.ledger.dimensions import (  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.selection import (  # noqa: PLC0415 - help must not wait
         first_moment,
         moment_after,
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderResult
 
-    from aideon_agents.ledger.reports import NodeCost
+    from aideon_agents.ledger.costs import NodeCost
     from aideon_agents.runner import Event, NodeEnded, NodeStarted
 
 

@@ -1,10 +1,8 @@
-"""What runs spent on each node and group of a graph, and which way they took.
+"""What runs spent on each node and group of a graph, and which edges they took.
 
-Read from the ledger's calls alone, so a run that is under way, has crashed or was started by
-somebody's own code is told of as well as one that is done. Of several runs everything is a sum;
-what one run takes, in money and in time, is the median.
-
-Calls added up: what those of one node come to in one run, and over several.
+Worked out from the ledger's calls alone, so a run that is under way, has crashed or was started by
+the user's own code is shown like one that is done. Of several runs everything is a sum; what one
+run takes, in money and in time, is the median.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from langgraph.graph import END, START
@@ -20,10 +19,10 @@ from aideon_agents.drawing.annotations import EdgeKey
 from aideon_agents.drawing.locations import Locations
 from aideon_agents.drawing.taken_edges import Found, Seen, TakenEdges
 from aideon_agents.graphs.topology import Topology
+from aideon_agents.ledger.costs import ANSWERED, FAILED, Totals, model_of, totals_of
 from aideon_agents.ledger.pricing import usd
-from aideon_agents.ledger.rows import RunStatus
-from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.traces import CallTrace, RunTrace, traces
+from aideon_agents.ledger.rows import Call, Run, RunStatus
+from aideon_agents.ledger.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -44,57 +43,45 @@ BadgeWord = Literal[
 """`cut_off`: nothing was heard of a call's end, or it was cancelled. `not_run`: as far as is known,
 in none of the runs; the others: in one of them at least."""
 
-_FAILED = ("error", "truncated")
-_ANSWERED = ("ok", "cached")
-
 
 @dataclass
 class Tally:
-    """What the calls of a node, or of several, come to."""
+    """What the calls of a node, or of several, add up to over the runs that are read."""
 
-    calls: int = 0
-    failed: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    known: int = 0
-    """Calls whose cost is known."""
+    totals: Totals = field(default_factory=Totals)
+    is_priced: bool = False
+    """Whether the cost of any call is known."""
     rounds: int = 0
-    asked: dict[str, None] = field(default_factory=dict[str, None])
+    requested: dict[str, None] = field(default_factory=dict[str, None])
     """Every model, first use first."""
     models: dict[str, None] = field(default_factory=dict[str, None])
     runs: int = 0
     """Runs that called a model here."""
-    nanousd: int = 0
-    """What is known of their cost."""
-    priced: list[int] = field(default_factory=list[int])
-    """The cost, in nano-dollars, of each of these runs of which all of it is known."""
+    priced: list[Decimal] = field(default_factory=list["Decimal"])
+    """What each of the runs cost whose cost is known completely, in US dollars."""
     busy_ms: list[int] = field(default_factory=list[int])
-    """How long each of these runs was at it, where that is known."""
+    """How long calls of each of these runs were under way, where that is known."""
     badges: Counter[BadgeWord] = field(default_factory=Counter["BadgeWord"])
     """In how many runs."""
 
-    def add(self, calls: Sequence[CallTrace]) -> None:
-        """Add one run's calls; there is one at least."""
-        known = [call.nanousd for call in calls if call.nanousd is not None]
-        self.calls += len(calls)
-        self.failed += sum(call.status in _FAILED for call in calls)
-        self.input_tokens += sum(call.input_tokens or 0 for call in calls)
-        self.output_tokens += sum(call.output_tokens or 0 for call in calls)
-        self.known += len(known)
+    def add(self, calls: Sequence[Call]) -> None:
+        """Add one run's calls; there is at least one."""
+        run = totals_of(calls)
+        self.totals += run
+        self.is_priced |= any(call.cost_nanousd is not None for call in calls)
         self.runs += 1
-        self.nanousd += sum(known)
-        if len(known) == len(calls):
-            self.priced.append(sum(known))
+        if run.complete:
+            self.priced.append(run.usd)
         self.rounds = max(self.rounds, *(call.round for call in calls))
-        self.asked |= dict.fromkeys(call.model for call in calls)
+        self.requested |= dict.fromkeys(map(model_of, calls))
         self.models |= dict.fromkeys(_answering(calls))
         if any(call.duration_ms is not None for call in calls):
             self.busy_ms.append(busy(calls))
 
     @property
-    def median_nanousd(self) -> int | None:
-        """Of the runs whose cost is known; None: that of none is."""
-        return round(statistics.median(self.priced)) if self.priced else None
+    def median_usd(self) -> Decimal | None:
+        """Of the runs whose cost is known, to the nano-dollar; None: there are none."""
+        return statistics.median(self.priced).quantize(usd(1)) if self.priced else None
 
     @property
     def median_ms(self) -> int | None:
@@ -102,22 +89,23 @@ class Tally:
         return round(statistics.median(self.busy_ms)) if self.busy_ms else None
 
 
-def busy(calls: Iterable[CallTrace]) -> int:
-    """How long at least one of some calls was under way."""
+def busy(calls: Iterable[Call]) -> int:
+    """How many milliseconds at least one of some calls was under way."""
     whole, until = 0, 0
     for call in calls:
-        end = call.started_ms + (call.duration_ms or 0)
-        whole += max(0, end - max(until, call.started_ms))
+        start = _milliseconds(call.started_at)
+        end = start + (call.duration_ms or 0)
+        whole += max(0, end - max(until, start))
         until = max(until, end)
     return whole
 
 
-def badges(calls: Sequence[CallTrace], status: RunStatus) -> set[BadgeWord]:
+def badges(calls: Sequence[Call], status: RunStatus) -> set[BadgeWord]:
     """What is remarkable about a node's calls in one run."""
     found: set[BadgeWord] = set()
     for call in calls:
         # A cheaper model that was preferred to fit a budget stepped in for nobody.
-        if call.candidate > 0 and not call.economized and call.status in _ANSWERED:
+        if call.candidate > 0 and not call.economized and call.status in ANSWERED:
             found.add("fallback")
         if call.attempt > 1:
             found.add("retry")
@@ -132,25 +120,37 @@ def badges(calls: Sequence[CallTrace], status: RunStatus) -> set[BadgeWord]:
     return found
 
 
-def failed(calls: Iterable[CallTrace]) -> bool:
+def failed(calls: Iterable[Call]) -> bool:
     """Whether some node path's last call failed."""
-    return any(call.status in _FAILED for call in _last(calls))
+    return any(call.status in FAILED for call in _last(calls))
 
 
-def _last(calls: Iterable[CallTrace]) -> Iterable[CallTrace]:
+def _last(calls: Iterable[Call]) -> Iterable[Call]:
     """Each node path's last call: how it ended is how the node did."""
     return {call.node_path: call for call in calls}.values()
 
 
-def is_answered(calls: Iterable[CallTrace]) -> bool:
+def is_answered(calls: Iterable[Call]) -> bool:
     """Whether every node path's last call brought an answer."""
-    return all(call.status in _ANSWERED for call in _last(calls))
+    return all(call.status in ANSWERED for call in _last(calls))
 
 
-def _answering(calls: Sequence[CallTrace]) -> Iterator[str]:
+def _answering(calls: Sequence[Call]) -> Iterator[str]:
     """The models that answered; those that were asked where none did."""
-    answered = [call.model for call in calls if call.status in _ANSWERED]
-    return iter(answered or [call.model for call in calls])
+    answered = [call for call in calls if call.status in ANSWERED]
+    return map(model_of, answered or calls)
+
+
+def _duration(run: Run) -> int | None:
+    """Milliseconds from a run's start to its end, pauses included; None: it has no end."""
+    if run.ended_at is None:
+        return None
+    return _milliseconds(run.ended_at) - _milliseconds(run.started_at)
+
+
+def _milliseconds(moment: str) -> int:
+    """Milliseconds since 1970."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,17 +214,16 @@ class RunFigures:
 
 
 def figures(
-    ledger: Ledger,
-    run_ids: Sequence[str],
+    runs: Iterable[Trace],
     topology: Topology,
     *,
     waiting: Mapping[str, Collection[str]] | None = None,
     given: Collection[str] = (),
 ) -> RunFigures:
-    """Read what runs of a graph spent, and which way they took."""
+    """Work out what runs of a graph spent, and which edges they took."""
     reading = _Reading(topology, waiting or {}, frozenset(given))
-    for trace in traces(ledger, run_ids):
-        reading.add(trace)
+    for run, calls in runs:
+        reading.add(run, calls)
     return reading.done()
 
 
@@ -240,30 +239,30 @@ class _Reading:
         self._taken_edges = TakenEdges(topology)
         self._waiting = waiting
         self._given = given
-        self._runs: list[RunTrace] = []
+        self._runs: list[Run] = []
         self._whole = Tally()
         self._tallies: dict[str, Tally] = {}
         self._idle = Counter[str]()
         self._taken = Counter["EdgeKey"]()
         self._not_taken = Counter["EdgeKey"]()
 
-    def add(self, run: RunTrace) -> None:
-        """Add one run."""
+    def add(self, run: Run, calls: Sequence[Call]) -> None:
+        """Add one run with its calls."""
         self._runs.append(run)
-        by_place: dict[str, list[CallTrace]] = {}
+        by_place: dict[str, list[Call]] = {}
         order: list[str] = []
-        for call in run.calls:
+        for call in calls:
             around = self._locations.of(call.node_path)
             # A call inside somebody else's agent belongs to none of the nodes in it.
             order += [place for place in around[:1] if place in self._taken_edges.into]
             for place in around:
                 by_place.setdefault(place, []).append(call)
-        if run.calls:
-            self._whole.add(run.calls)
-        for place, calls in by_place.items():
+        if calls:
+            self._whole.add(calls)
+        for place, own in by_place.items():
             tally = self._tally(place)
-            tally.add(calls)
-            tally.badges.update(badges(calls, run.status))
+            tally.add(own)
+            tally.badges.update(badges(own, run.status))
         nodes = {place: by_place[place] for place in order}
         found = self._found(run, order, nodes)
         self._taken.update(edge_key for edge_key, taken in found.verdicts.items() if taken)
@@ -274,9 +273,7 @@ class _Reading:
         if run.status == "failed" and not any(map(failed, nodes.values())):
             self._mark("failed", self._broken(found, nodes))
 
-    def _found(
-        self, run: RunTrace, order: Sequence[str], nodes: Mapping[str, Sequence[CallTrace]]
-    ) -> Found:
+    def _found(self, run: Run, order: Sequence[str], nodes: Mapping[str, Sequence[Call]]) -> Found:
         """The way of a run; one that a budget stopped got as far as those that might not ask."""
         seen = self._seen(run, order, nodes)
         found = self._taken_edges.of(seen)
@@ -286,10 +283,8 @@ class _Reading:
         self._mark("over_budget", refused)
         return self._taken_edges.of(replace(seen, also=seen.also | refused))
 
-    def _seen(
-        self, run: RunTrace, order: Sequence[str], nodes: Mapping[str, Sequence[CallTrace]]
-    ) -> Seen:
-        paths = {*self._given, *run.given}
+    def _seen(self, run: Run, order: Sequence[str], nodes: Mapping[str, Sequence[Call]]) -> Seen:
+        paths = {*self._given, *(run.results or ())}
         exact = {path: self._locations.of(path)[:1] for path in paths}
         also = {one for path, place in exact.items() for one in place if self._paths[one] == path}
         return Seen(
@@ -299,12 +294,12 @@ class _Reading:
             completed=run.status == "completed",
         )
 
-    def _asking(self, run: RunTrace) -> set[str]:
+    def _asking(self, run: Run) -> set[str]:
         paths = self._waiting.get(run.run_id, ())
         return {around[0] for path in paths if (around := self._locations.of(path))}
 
     def _refused(
-        self, found: Found, seen: Seen, nodes: Mapping[str, Sequence[CallTrace]]
+        self, found: Found, seen: Seen, nodes: Mapping[str, Sequence[Call]]
     ) -> frozenset[str]:
         """The nodes that were reached and might not ask, or not once more."""
         reached = {
@@ -315,7 +310,7 @@ class _Reading:
         }
         return seen.unanswered | reached
 
-    def _broken(self, found: Found, nodes: Mapping[str, Sequence[CallTrace]]) -> set[str]:
+    def _broken(self, found: Found, nodes: Mapping[str, Sequence[Call]]) -> set[str]:
         """The one node that the run did not get past, where its answers could not be used."""
         last = [
             one
@@ -336,12 +331,12 @@ class _Reading:
     def done(self) -> RunFigures:
         """What it all comes to."""
         runs = self._runs
-        ended = [run.duration_ms for run in runs if run.duration_ms is not None]
+        ended = [lasted for run in runs if (lasted := _duration(run)) is not None]
         taken = self._taken if runs else Counter["EdgeKey"]()
         for place in self._never_ran():
             if not self._tally(place).badges:
                 self._tally(place).badges["not_run"] = len(runs)
-        total = self._whole.nanousd
+        total = self._whole.totals.usd
         return RunFigures(
             run_ids=tuple(run.run_id for run in runs),
             workflow=runs[0].workflow if runs else "",
@@ -373,22 +368,22 @@ class _Reading:
         return {around for one in idle for around in self._locations.around(one)} - alive
 
 
-def _figures(path: str, tally: Tally, total: int) -> NodeFigures:
-    spent, median = tally.nanousd, tally.median_nanousd
+def _figures(path: str, tally: Tally, total: Decimal) -> NodeFigures:
+    spent = tally.totals
     return NodeFigures(
         node_path=path,
-        usd=usd(spent) if tally.known else None,
-        complete=tally.known == tally.calls,
-        share=spent / total if total and tally.known else None,
-        calls=tally.calls,
-        failed_calls=tally.failed,
-        input_tokens=tally.input_tokens,
-        output_tokens=tally.output_tokens,
+        usd=spent.usd if tally.is_priced else None,
+        complete=spent.complete,
+        share=float(spent.usd / total) if total and tally.is_priced else None,
+        calls=spent.calls,
+        failed_calls=spent.failed_calls,
+        input_tokens=spent.input_tokens,
+        output_tokens=spent.output_tokens,
         rounds=tally.rounds,
         duration_ms=tally.median_ms,
-        median_usd=None if median is None else usd(median),
+        median_usd=tally.median_usd,
         ran=tally.runs,
         models=tuple(tally.models),
-        gave_way=tuple(one for one in tally.asked if one not in tally.models),
+        gave_way=tuple(one for one in tally.requested if one not in tally.models),
         badges=tally.badges,
     )

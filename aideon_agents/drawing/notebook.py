@@ -20,8 +20,9 @@ from aideon_agents.drawing.svg import svg
 from aideon_agents.drawing.text import text
 from aideon_agents.errors import UserError
 from aideon_agents.graphs.topology import AnyGraph, Topology, read, topology_in
-from aideon_agents.ledger.reports import Totals
+from aideon_agents.ledger.costs import Totals
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.traces import traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,9 +78,8 @@ def _drawn(result: Any) -> dict[str, str]:
                 return {}
             asking = [str(one["node_path"]) for one in result.questions]
             waiting = {result.run_id: asking}
-            spent = figures(
-                ledger, [result.run_id], topology, waiting=waiting, given=result.results
-            )
+            runs = list(traces(ledger, [result.run_id]))
+            spent = figures(runs, topology, waiting=waiting, given=result.results)
     except UserError:
         return {}
     return shown(topology, annotated(spent, topology, topology))

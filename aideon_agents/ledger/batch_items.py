@@ -20,6 +20,7 @@ from pydantic_core import to_json
 from aideon_agents.ledger import batch_outputs
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
+from aideon_agents.ledger.costs import NodeCost, cost
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.pricing import usd, usd_text
 from aideon_agents.ledger.redaction import stored_line
@@ -102,23 +103,12 @@ class ItemRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NodeSpent:
-    """What one node has cost for one item, in all runs of the item."""
-
-    node_path: str
-    calls: int
-    nanousd: int
-    known: int
-    """Calls whose cost is known."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemEnd:
     """How an item's run ended."""
 
     status: ItemStatus
     """`pending`: it has to continue later."""
-    nodes: Sequence[NodeSpent] = ()
+    nodes: Sequence[NodeCost] = ()
 
 
 class DuplicateId(Exception):  # noqa: N818 - as above
@@ -204,18 +194,9 @@ def end(
     return ItemEnd(status=status, nodes=nodes)
 
 
-def spent(tx: Statements, batch_id: str, item_id: str) -> list[NodeSpent]:
-    """What an item has cost so far, in all of its runs."""
-    names = {"batch_id": batch_id, "item_id": item_id}
-    return [
-        NodeSpent(
-            node_path=row["node_path"],
-            calls=int(row["calls"]),
-            nanousd=int(row["nanousd"] or 0),
-            known=int(row["known"]),
-        )
-        for row in tx.select(_SPENT, names)
-    ]
+def spent(tx: Statements, batch_id: str, item_id: str) -> list[NodeCost]:
+    """What each node has cost one item so far, in all of its runs."""
+    return list(cost(tx, batch_id=batch_id, item_id=item_id).by_node.values())
 
 
 def rows(ledger: Ledger, batch_id: str, first: int, end_: int) -> list[ItemRow]:
@@ -256,7 +237,7 @@ def _document(
     *,
     output: str | None = None,
     results: Mapping[str, Any] | None = None,
-    nodes: Sequence[NodeSpent] = (),
+    nodes: Sequence[NodeCost] = (),
     run_id: str | None = None,
     error: str | None = None,
     attempts: int = 0,
@@ -267,8 +248,8 @@ def _document(
         "status": status,
         "output": output,
         "results": results or {},
-        "usd": usd_text(usd(sum(node.nanousd for node in nodes))),
-        "complete": all(node.known == node.calls for node in nodes),
+        "usd": usd_text(sum((node.usd for node in nodes), usd(0))),
+        "complete": all(node.complete for node in nodes),
         "run_id": run_id,
         "error": error,
         "attempts": attempts,
@@ -339,10 +320,3 @@ _RESET_FAILED = (
     f"UPDATE items SET status = 'pending', error = NULL, error_type = NULL WHERE {_FAILED}"  # noqa: S608 - ours
 )
 _FIRST_FAILED = f"SELECT MIN(position) AS first FROM items WHERE {_FAILED}"  # noqa: S608 - ours
-_SPENT = (
-    "SELECT calls.node_path AS node_path, COUNT(*) AS calls,"
-    " SUM(calls.cost_nanousd) AS nanousd, COUNT(calls.cost_nanousd) AS known"
-    " FROM runs JOIN calls ON calls.run_id = runs.run_id"
-    " WHERE runs.batch_id = :batch_id AND runs.item_id = :item_id"
-    " AND (calls.rehearsed = 0 OR runs.rehearsed = 1) GROUP BY calls.node_path"
-)

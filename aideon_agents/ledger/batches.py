@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from aideon_agents.errors import BatchNotFound, RunError, UserError
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
+from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row
 from aideon_agents.ledger.identity import Process, is_gone, now, this_process, those_from, utc_text
-from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.redaction import stored_line
-from aideon_agents.ledger.reports import Totals
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 
 BatchStatus = Literal["running", "completed", "stopped", "crashed"]
@@ -85,13 +84,6 @@ class Batch(BatchStart):
     """The last update of its process."""
     ended_at: str | None
     """None: it is running, or it crashed."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NodeTotals(Totals):
-    """What one node's calls add up to, over some items."""
-
-    node_path: str
 
 
 def find_same(ledger: Ledger, identity: str) -> Batch | None:
@@ -193,19 +185,14 @@ def forget(ledger: Ledger, batch_id: str) -> None:
         tx.write("DELETE FROM outputs WHERE batch_id = :batch", {"batch": batch_id})
 
 
-def money(ledger: Ledger, batch_id: str) -> Totals:
+def money(ledger: Ledger, batch_id: str) -> Cost:
     """What all calls of a batch have cost so far, those of runs that were lost included."""
-    (row,) = ledger.select(_MONEY.format(keys="'' AS node_path"), {"batch_id": batch_id})
-    return _totals(row)
+    return cost(ledger.database, batch_id=batch_id)
 
 
-def node_money(ledger: Ledger, batch_id: str) -> list[NodeTotals]:
-    """What each node has cost over a whole batch."""
-    by_node = _MONEY.format(keys="calls.node_path AS node_path") + " GROUP BY calls.node_path"
-    nodes = [
-        NodeTotals(node_path=row["node_path"], **vars(_totals(row)))
-        for row in ledger.select(by_node, {"batch_id": batch_id})
-    ]
+def node_money(ledger: Ledger, batch_id: str) -> list[NodeCost]:
+    """What each node has cost over a whole batch, the most expensive first."""
+    nodes = money(ledger, batch_id).by_node.values()
     return sorted(nodes, key=lambda node: (-node.usd, node.node_path))
 
 
@@ -224,13 +211,6 @@ def spent_nanousd(ledger: Ledger, batch_id: str) -> int:
 
 def _account(batch_id: str) -> Account:
     return Account((("batch", batch_id),))
-
-
-def _totals(row: Row) -> Totals:
-    # A sum is a Decimal on a server, and NULL where there is nothing to add.
-    counts = {name: int(row[name] or 0) for name in _COUNTS}
-    nanousd, known = counts.pop("nanousd"), counts.pop("known")
-    return Totals(**counts, usd=usd(nanousd), complete=known == counts["calls"])
 
 
 def read(row: Row) -> Batch:
@@ -265,14 +245,6 @@ def owner() -> dict[str, Any]:
     return {"host": process.host, "pid": process.pid, "process_start": process.start}
 
 
-_COUNTS: Sequence[str] = (
-    "calls",
-    "failed_calls",
-    "input_tokens",
-    "output_tokens",
-    "nanousd",
-    "known",
-)
 ROWS = (
     "SELECT batch_id, identity, workflow, target, rehearsed, engine, items, item_limit_nanousd,"
     " out_path, status, stop_reason, is_cancelled, host, pid, process_start, started_at, seen_at,"
@@ -307,14 +279,6 @@ _FINISH = (
     "UPDATE batches SET status = :status, stop_reason = :stop_reason, ended_at = :at,"  # noqa: S608
     f" seen_at = :at WHERE {OURS}"
 )
-_MONEY = """
-    SELECT {keys}, COUNT(*) AS calls,
-        COUNT(*) FILTER (WHERE calls.status IN ('error', 'truncated')) AS failed_calls,
-        SUM(calls.input_tokens) AS input_tokens, SUM(calls.output_tokens) AS output_tokens,
-        SUM(calls.cost_nanousd) AS nanousd, COUNT(calls.cost_nanousd) AS known
-    FROM runs JOIN calls ON calls.run_id = runs.run_id
-    WHERE runs.batch_id = :batch_id AND (calls.rehearsed = 0 OR runs.rehearsed = 1)
-"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

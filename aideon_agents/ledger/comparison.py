@@ -1,8 +1,8 @@
 """The same tokens at another model's price.
 
-Called exactly that, because it is nothing more: another model would count other tokens, say more or
-less, and perhaps do worse. Every call is priced by itself at its own time, so that a comparison of
-a model with itself gives what was spent.
+That is all that is claimed: another model would count other tokens, answer at another length, and
+perhaps do worse. Every call is priced by itself at its own time, so that a comparison of a model
+with itself gives what was spent.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.dimensions import CALL_KEYS, CALLS, ReportBy, Selection
 from aideon_agents.ledger.pricing import OWN_SERVER, PricedModel, usd
+from aideon_agents.ledger.selection import CALLS, Selection
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from decimal import Decimal
 
 
@@ -36,7 +36,7 @@ class Against:
 
 
 class Compared:
-    """Calls priced again, added up by key."""
+    """Calls at another model's price, added up by key."""
 
     def __init__(self, model: PricedModel) -> None:
         self._model = model
@@ -51,11 +51,11 @@ class Compared:
             self._nanousd[key] += nanousd
 
     def of(self, key: str) -> Against:
-        """What a row's calls come to."""
+        """What the calls of a key add up to."""
         return self._against(self._nanousd[key], self._unknown[key])
 
     def total(self) -> Against:
-        """What all calls come to."""
+        """What all calls add up to."""
         return self._against(self._nanousd.total(), self._unknown.total())
 
     def _against(self, nanousd: int, unknown: int) -> Against:
@@ -63,35 +63,43 @@ class Compared:
 
 
 def compared(
-    ledger: Ledger, dimensions: Sequence[ReportBy], selection: Selection, model: PricedModel
-) -> dict[ReportBy, Compared]:
-    """Price the calls that are asked for once more, each once however many the dimensions."""
-    keys = ", ".join(f"COALESCE({CALL_KEYS[by]}, '') AS by_{by}" for by in dimensions)
+    ledger: Ledger,
+    selection: Selection,
+    model: PricedModel,
+    keys: Mapping[str, str],
+    *,
+    condition: str = "1 = 1",
+    values: Mapping[str, object] | None = None,
+) -> dict[str, Compared]:
+    """Price the selected calls at another model's price, each once however many the keys.
+
+    `keys` are SQL by a name that no column of a call has; the result has the same names.
+    """
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in keys.items())
     found = ledger.select(
         f"""
-        SELECT {keys}, {PRICED_COLUMNS} FROM {CALLS} {selection.where("calls")}
+        SELECT {columns}, {_PRICED} FROM {CALLS}
+        WHERE {selection.where("calls")} AND {condition}
         """,  # noqa: S608 - all parts are ours
-        selection.values,
+        {**selection.values, **(values or {})},
     )
-    made: dict[ReportBy, Compared] = {by: Compared(model) for by in dimensions}
-    columns = [(f"by_{by}", sums) for by, sums in made.items()]
+    made = {name: Compared(model) for name in keys}
     for row in found:
-        nanousd = again(row, model)
-        for column, sums in columns:
-            sums.add(row[column], nanousd)
+        nanousd = _price(row, model)
+        for name, added in made.items():
+            added.add(row[name], nanousd)
     return made
 
 
-PRICED_COLUMNS = (
+_PRICED = (
     "calls.provider AS provider, calls.started_at AS started_at, calls.cost_nanousd AS nanousd,"
     " calls.input_tokens AS input_tokens, calls.output_tokens AS output_tokens,"
     " calls.cache_read_tokens AS cache_read_tokens, calls.reasoning_tokens AS reasoning_tokens,"
     " calls.cache_creation_tokens AS cache_creation_tokens"
 )
-"""SQL: what `again` needs of a call."""
 
 
-def again(call: Row, model: PricedModel) -> int | None:
+def _price(call: Row, model: PricedModel) -> int | None:
     """What one call's tokens cost at another model's price."""
     if call["input_tokens"] is None or call["output_tokens"] is None:
         used_nothing = call["nanousd"] == 0 and call["provider"] != OWN_SERVER

@@ -2,31 +2,19 @@
 
 Money is an exact decimal string; what is unknown is null. The names and their order are the
 project's contract: changing one is a new major version.
-
-What budgets count as spent though nobody knows whether it was: the worst cases of lost calls.
-
-A report adds up what is known, so it says less than a budget that a lost call was held against.
-Whoever compares the two is told by how much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from aideon_agents.ledger.advice.cells import Advice
-from aideon_agents.ledger.comparison import Against
+from aideon_agents.ledger.costs import Cost, NodeCost, Totals
 from aideon_agents.ledger.identity import Process, is_gone, utc_text
 from aideon_agents.ledger.pricing import usd_text
-from aideon_agents.ledger.reports import Cost, NodeCost, Report, ReportRow, ReportTotal, Totals
+from aideon_agents.ledger.reports import Report, ReportRow
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 _BEFORE_MONEY = (
     "call_id",
@@ -109,9 +97,9 @@ def report_document(report: Report) -> dict[str, Any]:
     }
 
 
-def figures_document(figures: ReportRow | ReportTotal) -> dict[str, Any]:
+def figures_document(figures: ReportRow) -> dict[str, Any]:
     """The figures of a report's row, or of its total."""
-    measures = figures.measures
+    measures, against = figures.measures, figures.against
     return {
         **_sums(figures),
         "failed_share": _rounded(measures.failed_share, _SHARE_PLACES),
@@ -120,17 +108,7 @@ def figures_document(figures: ReportRow | ReportTotal) -> dict[str, Any]:
         "median_ms": measures.median_ms,
         "p95_ms": measures.p95_ms,
         "run_success_rate": _rounded(measures.run_success_rate, _SHARE_PLACES),
-        **({} if figures.against is None else {"against": _against(figures.against)}),
-    }
-
-
-def advice_document(found: Sequence[Advice]) -> dict[str, Any]:
-    """What `aideon costs --advice` recommends."""
-    return {
-        "advice": [
-            {"kind": one.kind, "where": one.where, "text": one.text, "figures": _json(one.figures)}
-            for one in found
-        ]
+        **({"against": {**vars(against), "usd": usd_text(against.usd)}} if against else {}),
     }
 
 
@@ -145,24 +123,6 @@ def _sums(totals: Totals) -> dict[str, Any]:
     }
 
 
-def _against(against: Against) -> dict[str, Any]:
-    return {
-        "model": against.model,
-        "usd": usd_text(against.usd),
-        "complete": against.complete,
-    }
-
-
-def _json(value: Any) -> Any:
-    """A recommendation's figures, at any depth: money as text, shares rounded."""
-    if isinstance(value, Mapping):
-        figures = cast("Mapping[str, Any]", value)
-        return {name: _json(one) for name, one in figures.items()}
-    if isinstance(value, Decimal):
-        return usd_text(value)
-    return round(value, _SHARE_PLACES) if isinstance(value, float) else value
-
-
 def _rounded(value: float | None, places: int) -> float | None:
     return None if value is None else round(value, places)
 
@@ -174,7 +134,10 @@ def _moment(moment: date | datetime | None) -> str | None:
 
 
 def losses(ledger: Ledger, run_id: str) -> dict[str, int]:
-    """The worst cases of a run's calls whose cost nobody knows."""
+    """The worst cases, in nano-dollars, of a run's calls whose cost is unknown, by call.
+
+    Budgets count them as spent and reports do not, so the two differ by these amounts.
+    """
     return {
         hold["call_id"]: hold["amount_nanousd"]
         for hold in ledger.select(_UNSETTLED, {"run_id": run_id})

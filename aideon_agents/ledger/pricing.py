@@ -3,14 +3,12 @@
 Prices come from genai-prices, pinned exactly: its version is its price list, it works offline and
 its prices are dated. The provider's id is always given, because the same model costs differently
 elsewhere and providers change their addresses. What cannot be priced is None, never 0, and nothing
-here raises: a price that is missing must not break a run that is paid for.
+here raises: a missing price must not break a run that is paid for.
 
-One model's prices, for pricing very many calls at it.
-
-`pricing.price` looks a model up and takes its prices apart for each call, about 80 microseconds:
-nothing beside a call, a quarter of a minute for two hundred thousand of them. Where every price is
-a plain one per token, a call costs its counts times rates that are asked for once. Where a price
-depends on the size of the prompt, each call is priced as it always is.
+`price` looks a model up and takes its prices apart for each call, about 80 microseconds. That is
+nothing beside a call, and a quarter of a minute for two hundred thousand of them. `PricedModel`
+prices very many calls at one model: where every price is a plain one per token, a call costs its
+counts times rates that are looked up once.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from genai_prices.types import ModelInfo, ModelPrice
@@ -35,17 +34,17 @@ NANO = 9
 """Decimal places of a dollar that the ledger keeps."""
 
 OWN_SERVER = "local"
-"""The provider whose calls cost nobody's invoice: a server of one's own."""
+"""The provider whose calls appear on no invoice: the user's own server."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Price:
-    """What a call costs and who says so."""
+    """What a call costs, and where its price comes from."""
 
     nanousd: int | None
     """Billionths of a US dollar; None: unknown."""
     source: str | None
-    """The price list, with its version; None when it has no price."""
+    """The price list with its version; None where it has no price."""
 
 
 HUGGING_FACE = "huggingface"
@@ -55,18 +54,21 @@ UNKNOWN = Price(None, None)
 
 
 def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price:
-    """Price one call."""
+    """Price one call of the model that `billed_model` gives; a `usage` of None was not reported.
+
+    `at` is when the call began: prices change by date, and for some models by the hour.
+    """
     if provider == OWN_SERVER:
         return Price(0, "own server")
     if usage is None:
         return UNKNOWN
-    # Calls of the same size are priced again and again: before they are made, and when they end.
+    # Calls of the same size are priced repeatedly: before they are made, and when they end.
     return _listed(provider, model, usage, at.replace(second=0, microsecond=0))
 
 
 @functools.lru_cache(maxsize=4096)
 def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
-    """What the list says."""
+    """What a call costs according to the price list, rounded half to even."""
     # Imported at the first price: the list takes about 55 ms, which no --help should wait for.
     import genai_prices  # noqa: PLC0415 - see above
 
@@ -86,7 +88,7 @@ def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
         )
         billionths = found.total_price.scaleb(NANO)
         nanousd = int(billionths.to_integral_value(decimal.ROUND_HALF_EVEN))
-    except Exception:  # noqa: BLE001 - whatever the price list stumbles over, the price is unknown
+    except Exception:  # noqa: BLE001 - whatever fails in the price list, the price is unknown
         return UNKNOWN
     if provider == HUGGING_FACE and found.provider.id != seller:
         return UNKNOWN  # the list matches names loosely: `huggingface_cohere` finds Cohere itself
@@ -94,7 +96,10 @@ def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
 
 
 def billed_model(provider: str, requested: str, response: str | None) -> str:
-    """The model whose price applies: the one that answered, because aliases redirect silently."""
+    """The model whose price applies: the one that answered, because aliases redirect silently.
+
+    Hugging Face's answers leave out which provider they came from, so it is taken from the request.
+    """
     if response is None:
         return requested
     seller = requested.partition(":")[2]
@@ -105,13 +110,13 @@ def billed_model(provider: str, requested: str, response: str | None) -> str:
 
 @functools.lru_cache(maxsize=256)
 def context_window(provider: str, model: str) -> int | None:
-    """How many tokens a model can take, prompt and answer together."""
+    """How many tokens a model can take, prompt and answer together; None: the list has no size."""
     import genai_prices  # noqa: PLC0415 - as above
 
     seller, sold = sold_as(provider, model)
     try:
         found = genai_prices.calc_price(genai_prices.Usage(), sold, provider_id=seller)
-    except Exception:  # noqa: BLE001 - whatever the list stumbles over, the size is unknown
+    except Exception:  # noqa: BLE001 - as above: the size is unknown
         return None
     return found.model.context_window
 
@@ -135,56 +140,31 @@ def sold_as(provider: str, model: str) -> tuple[str, str]:
     return f"{HUGGING_FACE}_{seller}", name
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rates:
-    """What each kind of token adds to a call's price, in nano-dollars."""
-
-    call: Decimal
-    fresh: Decimal
-    """A token of the prompt that neither comes from the provider's cache nor goes into it."""
-    cache_read: Decimal
-    cache_creation: Decimal
-    said: Decimal
-    """A token of the answer that is not reasoning."""
-    reasoning: Decimal
-
-    def nanousd(self, usage: Usage) -> int | None:
-        """The price of a call, rounded as `pricing.price` does; None: its counts contradict."""
-        read, created = usage.cache_read_tokens or 0, usage.cache_creation_tokens or 0
-        reasoning = usage.reasoning_tokens or 0
-        fresh, said = usage.input_tokens - read - created, usage.output_tokens - reasoning
-        if fresh < 0 or said < 0:
-            return None
-        exact = self.call + self.fresh * fresh + self.said * said
-        exact += self.cache_read * read + self.cache_creation * created + self.reasoning * reasoning
-        return int(exact.to_integral_value(decimal.ROUND_HALF_EVEN))
-
-
 class PricedModel:
-    """A model whose price is known."""
+    """A model, named `provider:model`, at whose price calls can be priced."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._provider, _, self._model = name.partition(":")
         nothing = Usage(input_tokens=0, output_tokens=0)
         if price(self._provider, self._model, nothing, now()).nanousd is None:
-            raise ModelNameError(f"{name} has no known price: write a model of the price list")
-        self._rates: dict[int, _Rates | None] = {}
+            raise ModelNameError(f"{name} has no known price: name a model of the price list")
+        self._rates: dict[int, dict[str, Decimal] | None] = {}
         self._listed = None if self._provider == OWN_SERVER else self._find()
 
     def nanousd(self, usage: Usage, at: datetime) -> int | None:
-        """What a call with these tokens costs at this model's price."""
+        """What a call with these tokens costs, the same as `price` gives."""
         rates = self._rates_at(at)
-        quick = rates.nanousd(usage) if rates else None
+        quick = _at_rates(rates, usage) if rates else None
         return price(self._provider, self._model, usage, at).nanousd if quick is None else quick
 
     def _find(self) -> ModelInfo:
-        import genai_prices  # noqa: PLC0415 - the list takes 55 ms, which no --help should wait for
+        import genai_prices  # noqa: PLC0415 - as above
 
         seller, sold = sold_as(self._provider, self._model)
         return genai_prices.calc_price(genai_prices.Usage(), sold, provider_id=seller).model
 
-    def _rates_at(self, at: datetime) -> _Rates | None:
+    def _rates_at(self, at: datetime) -> dict[str, Decimal] | None:
         if self._listed is None:
             return None
         prices = self._listed.get_prices(at)
@@ -193,8 +173,8 @@ class PricedModel:
         return self._rates[id(prices)]
 
 
-def _rates(prices: ModelPrice) -> _Rates | None:
-    """A list's prices by kind of token; None where one depends on the prompt's size."""
+def _rates(prices: ModelPrice) -> dict[str, Decimal] | None:
+    """Nano-dollars per call and per kind of token; None where a price depends on the prompt's size."""
     import genai_prices  # noqa: PLC0415 - as above
 
     if any(not isinstance(one, Decimal) for one in vars(prices).values() if one is not None):
@@ -204,11 +184,30 @@ def _rates(prices: ModelPrice) -> _Rates | None:
         return prices.calc_price(genai_prices.Usage(**tokens))["total_price"].scaleb(NANO)
 
     call = cost(input_tokens=0, output_tokens=0)
-    return _Rates(
-        call=call,
-        fresh=cost(input_tokens=1) - call,
-        cache_read=cost(input_tokens=1, cache_read_tokens=1) - call,
-        cache_creation=cost(input_tokens=1, cache_write_tokens=1) - call,
-        said=cost(output_tokens=1) - call,
-        reasoning=cost(output_tokens=1, output_reasoning_tokens=1) - call,
+    return {
+        "call": call,
+        "input": cost(input_tokens=1) - call,
+        "cache_read": cost(input_tokens=1, cache_read_tokens=1) - call,
+        "cache_creation": cost(input_tokens=1, cache_write_tokens=1) - call,
+        "output": cost(output_tokens=1) - call,
+        "reasoning": cost(output_tokens=1, output_reasoning_tokens=1) - call,
+    }
+
+
+def _at_rates(rates: Mapping[str, Decimal], usage: Usage) -> int | None:
+    """The price of a call, rounded as `price` does; None: its counts contradict one another."""
+    read, created = usage.cache_read_tokens or 0, usage.cache_creation_tokens or 0
+    reasoning = usage.reasoning_tokens or 0
+    plain_input = usage.input_tokens - read - created
+    plain_output = usage.output_tokens - reasoning
+    if plain_input < 0 or plain_output < 0:
+        return None
+    exact = (
+        rates["call"]
+        + rates["input"] * plain_input
+        + rates["cache_read"] * read
+        + rates["cache_creation"] * created
+        + rates["output"] * plain_output
+        + rates["reasoning"] * reasoning
     )
+    return int(exact.to_integral_value(decimal.ROUND_HALF_EVEN))

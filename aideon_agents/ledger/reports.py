@@ -1,91 +1,73 @@
-"""What calls add up to: by node, by run, and by any other dimension.
+"""What was spent, by node, by model, by day or by any other dimension, and how well it was spent.
 
-Every figure is a sum over rows of calls, so the sums by any dimension are the same. Sums hold what
-is known; `complete` is False when any row's cost is unknown, and the sum is then a lower bound.
-Rehearsed rows cost nothing and stand apart unless they are asked for.
+Every figure is a sum over rows of calls, so the total is the same by every dimension. Shares,
+speeds and percentiles are worked out at the end, from a row's sums, because they cannot be added.
+Rehearsed calls cost nothing and count only where the caller asks for them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.ledger.comparison import Against, Compared, compared
-from aideon_agents.ledger.dimensions import BY_TIME, ReportBy, Selection
-from aideon_agents.ledger.measures import Measures, measured
-from aideon_agents.ledger.pricing import PricedModel, usd
-from aideon_agents.ledger.rows import Call
+from aideon_agents.ledger.costs import Totals, totals
+from aideon_agents.ledger.identity import Process, is_gone
+from aideon_agents.ledger.pricing import PricedModel
+from aideon_agents.ledger.selection import (
+    BY_TIME,
+    CALL_KEYS,
+    CALLS,
+    RUN_KEYS,
+    ReportBy,
+    Selection,
+    sums,
+)
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.sums import Sums, sums_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
-    from decimal import Decimal
 
-
-_FAILED = ("error", "truncated")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Totals:
-    """What some calls add up to."""
-
-    calls: int
-    """Every attempt at a model, failed ones included."""
-    failed_calls: int
-    """Of these, the ones that raised or whose answer broke off."""
-    input_tokens: int
-    output_tokens: int
-    usd: Decimal
-    """US dollars, the sum of what is known."""
-    complete: bool
-    """Whether the cost of every call is known; if not, `usd` is a lower bound."""
+_ENDED = ("completed", "failed", "stopped", "cancelled", "crashed")
+"""Statuses of runs that are over; a run that waits for an answer is not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NodeCost(Totals):
-    """What one node's calls add up to."""
+class Measures:
+    """How well and how fast some calls were answered. A share of nothing is None."""
 
-    node_path: str
-    role: str
-    """Empty when no agent of ours called the model."""
-    models: tuple[str, ...]
-    """`provider:model` of the models that answered, or were asked when none did; first use first."""
-    duration_ms: int
-    """The calls' durations added up, also where they overlapped."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cost(Totals):
-    """What one run's calls add up to."""
-
-    by_node: dict[str, NodeCost]
-    """By node path, in order of first start; only nodes that called a model."""
+    failed_share: float | None
+    """Failed calls per call, 0 to 1; every attempt is a call. None: there are none."""
+    success_rate: float | None
+    """Answered calls per call that was answered or failed, 0 to 1. Calls that were cancelled here,
+    and calls whose end was never reported, say nothing about a model. None: there are none."""
+    tokens_per_second: float | None
+    """Output tokens over the time of the calls that have both. None: there are none."""
+    median_ms: int | None
+    """Half of the calls that a model answered took this many milliseconds or less: a time that was
+    measured, by nearest rank. None: none is timed."""
+    p95_ms: int | None
+    """95 % of these calls took this many milliseconds or less. None as above."""
+    run_success_rate: float | None
+    """Completed runs per run that has ended, 0 to 1; a run counts where and when it started.
+    None: none has ended, or a run does not belong to one row as a whole, as with nodes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportRow(Totals):
-    """One line of a report."""
+    """One line of a report, or its total."""
 
     key: str
-    """The dimension's value; empty where calls have none, as a purpose nobody named."""
+    """The dimension's value; empty where calls have none, and for the total."""
     measures: Measures
     against: Against | None
-    """The same tokens at another model's price; None: nobody asked."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReportTotal(Totals):
-    """What all calls of a report add up to."""
-
-    measures: Measures
-    against: Against | None
-    """As of a row."""
+    """The same tokens at another model's price; None: no comparison was requested."""
     economized_calls: int
     """Calls that went to a cheaper model of their chain because a budget was nearly used up."""
     shortened_calls: int
-    """Calls whose answer was given less room, to fit a budget."""
+    """Calls whose `max_tokens` was lowered to fit a budget."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,55 +78,10 @@ class Report:
     since: date | datetime | None
     until: date | datetime | None
     rows: tuple[ReportRow, ...]
-    total: ReportTotal
+    total: ReportRow
     """Of all rows, also of those that were left out."""
     left_out: int = 0
-    """Rows that are not among the dearest that were asked for."""
-
-
-def run_cost(ledger: Ledger, run_id: str) -> Cost:
-    """What a run has cost so far."""
-    nodes = node_costs(ledger, run_id)
-    return Cost(by_node={node.node_path: node for node in nodes}, **vars(_total(nodes)))
-
-
-def node_costs(ledger: Ledger, run_id: str) -> list[NodeCost]:
-    """What each node of a run has cost so far."""
-    run = ledger.find_run(run_id)
-    by_node: dict[str, list[Call]] = {}
-    for call in ledger.calls(run.run_id):
-        if run.rehearsed or not call.rehearsed:
-            by_node.setdefault(call.node_path, []).append(call)
-    return [_node(path, calls) for path, calls in by_node.items()]
-
-
-def _node(path: str, calls: Sequence[Call]) -> NodeCost:
-    models = (f"{call.provider}:{call.response_model or call.requested_model}" for call in calls)
-    known = [call.cost_nanousd for call in calls if call.cost_nanousd is not None]
-    return NodeCost(
-        node_path=path,
-        role=next((call.role for call in calls if call.role), ""),
-        calls=len(calls),
-        failed_calls=sum(call.status in _FAILED for call in calls),
-        input_tokens=sum(call.input_tokens or 0 for call in calls),
-        output_tokens=sum(call.output_tokens or 0 for call in calls),
-        usd=usd(sum(known)),
-        complete=len(known) == len(calls),
-        models=tuple(dict.fromkeys(models)),
-        duration_ms=sum(call.duration_ms or 0 for call in calls),
-    )
-
-
-def _total(parts: Iterable[Totals]) -> Totals:
-    known = list(parts)
-    return Totals(
-        calls=sum(part.calls for part in known),
-        failed_calls=sum(part.failed_calls for part in known),
-        input_tokens=sum(part.input_tokens for part in known),
-        output_tokens=sum(part.output_tokens for part in known),
-        usd=sum((part.usd for part in known), start=usd(0)),
-        complete=all(part.complete for part in known),
-    )
+    """Rows below the `top` ones."""
 
 
 def report(
@@ -171,49 +108,138 @@ def reports(
     against: PricedModel | None = None,
     top: int | None = None,
 ) -> tuple[Report, ...]:
-    """What was spent, by several dimensions."""
-    again = compared(ledger, dimensions, selection, against) if against else {}
-    return tuple(_report(ledger, by, selection, again.get(by), top) for by in dimensions)
+    """What was spent, by several dimensions; of each the `top` most expensive rows, or all."""
+    keys = {f"by_{by}": CALL_KEYS[by] for by in dimensions}
+    again = compared(ledger, selection, against, keys) if against else {}
+    return tuple(_report(ledger, by, selection, again.get(f"by_{by}"), top) for by in dimensions)
 
 
 def _report(
     ledger: Ledger, by: ReportBy, selection: Selection, again: Compared | None, top: int | None
 ) -> Report:
-    sums, total = sums_by(ledger, by, selection)
-    keys = sorted(sums, key=lambda key: (-sums[key].nanousd, key))
+    where, values = selection.where("calls"), selection.values
+    found = sums(ledger.database, where, values, by={"key": CALL_KEYS[by]}, also=_MEASURED)
+    rows = {row["key"]: row for row in found}
+    latencies = _latencies(ledger, by, selection)
+    ends = _run_ends(ledger, by, selection)
+    keys = sorted(rows, key=lambda key: (-rows[key]["nanousd"], key))
     shown = keys[:top]
-    rows = (
-        ReportRow(
-            key=key,
-            **_plain(sums[key]),
-            measures=measured(sums[key]),
-            against=again.of(key) if again else None,
-        )
-        for key in (sorted(shown) if by in BY_TIME else shown)
-    )
     return Report(
         by=by,
         since=selection.since,
         until=selection.until,
-        rows=tuple(rows),
-        total=ReportTotal(
-            **_plain(total),
-            measures=measured(total),
-            against=again.total() if again else None,
-            economized_calls=total.economized,
-            shortened_calls=total.shortened,
+        rows=tuple(
+            _row(
+                key,
+                [rows[key]],
+                latencies[key],
+                ends[key] if by in RUN_KEYS else {},
+                again.of(key) if again else None,
+            )
+            for key in (sorted(shown) if by in BY_TIME else shown)
+        ),
+        total=_row(
+            "",
+            found,
+            sum(latencies.values(), Counter[int]()),
+            sum(ends.values(), Counter[str]()),
+            again.total() if again else None,
         ),
         left_out=len(keys) - len(shown),
     )
 
 
-def _plain(sums: Sums) -> dict[str, Any]:
-    """The fields of `Totals`."""
-    return {
-        "calls": sums.calls,
-        "failed_calls": sums.failed,
-        "input_tokens": sums.input_tokens,
-        "output_tokens": sums.output_tokens,
-        "usd": usd(sums.nanousd),
-        "complete": sums.known == sums.calls,
-    }
+def _row(
+    key: str,
+    rows: Sequence[Mapping[str, Any]],
+    latencies: Mapping[int, int],
+    ends: Mapping[str, int],
+    against: Against | None,
+) -> ReportRow:
+    calls, failed, answered, timed_tokens, timed_ms, economized, shortened = (
+        sum(row[name] for row in rows) for name in ("calls", "failed_calls", *_MEASURED)
+    )
+    return ReportRow(
+        key=key,
+        measures=Measures(
+            failed_share=_share(failed, calls),
+            success_rate=_share(answered, answered + failed),
+            tokens_per_second=_share(timed_tokens * 1000, timed_ms),
+            median_ms=percentile(latencies, 50),
+            p95_ms=percentile(latencies, 95),
+            run_success_rate=_share(ends.get("completed", 0), sum(ends.values())),
+        ),
+        against=against,
+        economized_calls=economized,
+        shortened_calls=shortened,
+        **vars(totals(rows)),
+    )
+
+
+def percentile(counts: Mapping[int, int], percent: int) -> int | None:
+    """The smallest value that at least so many percent of all values do not exceed: nearest rank.
+
+    The values come with how often each occurs.
+    """
+    rank = -(-sum(counts.values()) * percent // 100)  # rounded up, without floats
+    for value in sorted(counts):
+        rank -= counts[value]
+        if rank <= 0:
+            return value
+    return None
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+_MEASURED = {
+    "answered": "COUNT(*) FILTER (WHERE calls.status IN ('ok', 'cached'))",
+    # Of the calls whose time and tokens are both known.
+    "timed_tokens": "SUM(calls.output_tokens) FILTER (WHERE calls.duration_ms > 0)",
+    "timed_ms": "SUM(calls.duration_ms) FILTER (WHERE calls.output_tokens IS NOT NULL)",
+    "economized": "COUNT(*) FILTER (WHERE calls.economized = 1)",
+    "shortened": "COUNT(*) FILTER (WHERE calls.shortened = 1)",
+}
+
+
+def _latencies(ledger: Ledger, by: ReportBy, selection: Selection) -> dict[str, Counter[int]]:
+    """How often a model took how many milliseconds. The cache's answers say nothing of a model."""
+    found = ledger.select(
+        f"""
+        SELECT {CALL_KEYS[by]} AS key, calls.duration_ms AS ms, COUNT(*) AS calls
+        FROM {CALLS} WHERE {selection.where("calls")}
+            AND calls.status = 'ok' AND calls.duration_ms IS NOT NULL
+        GROUP BY 1, 2
+        """,  # noqa: S608 - all parts are ours
+        selection.values,
+    )
+    counts: dict[str, Counter[int]] = defaultdict(Counter[int])
+    for row in found:
+        counts[row["key"]][row["ms"]] += row["calls"]
+    return counts
+
+
+def _run_ends(ledger: Ledger, by: ReportBy, selection: Selection) -> dict[str, Counter[str]]:
+    """How many runs ended in which status. A run whose process is gone has crashed."""
+    key, where = RUN_KEYS.get(by, "''"), selection.where("runs")
+    ended = ledger.select(
+        f"""
+        SELECT {key} AS key, runs.status AS status, COUNT(*) AS runs
+        FROM runs WHERE {where} AND runs.status <> 'running' GROUP BY 1, 2
+        """,  # noqa: S608 - both parts are ours
+        selection.values,
+    )
+    running = ledger.select(
+        f"SELECT {key} AS key, host, pid, process_start FROM runs"  # noqa: S608 - as above
+        f" WHERE {where} AND runs.status = 'running'",
+        selection.values,
+    )
+    counts: dict[str, Counter[str]] = defaultdict(Counter[str])
+    for row in ended:
+        if row["status"] in _ENDED:
+            counts[row["key"]][row["status"]] += row["runs"]
+    for row in running:
+        if is_gone(Process(row["host"], row["pid"], row["process_start"])):
+            counts[row["key"]]["crashed"] += 1
+    return counts

@@ -1,7 +1,7 @@
 """Token counts as LangChain has them: parents include their parts.
 
 `input_tokens` includes cached ones and `output_tokens` includes reasoning, so nothing here is ever
-added to its parent. A count nobody reported is None; a reported 0 is a value.
+added to its parent. A count that was not reported is None; a reported 0 is a value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 MOST = 10**12
-"""Tokens that no call can have: a larger number is somebody's mistake, and adds up to more."""
+"""Tokens that no call can have: a larger number is an error, and would distort every sum."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Usage:
 
 
 def usage_of(message: object) -> Usage | None:
-    """The usage that an answer reports."""
+    """The usage that a message or a chunk reports; None also where one of the two totals is missing."""
     reported: Any = getattr(message, "usage_metadata", None)
     if not isinstance(reported, Mapping):
         return None
@@ -50,7 +50,7 @@ def usage_of(message: object) -> Usage | None:
 
 
 def answered_from_cache(message: object) -> bool:
-    """Whether LangChain's own cache gave the answer: it reports the old usage at `total_cost` 0."""
+    """Whether LangChain's own cache gave the answer: it repeats the old usage with `total_cost` 0."""
     reported: Any = getattr(message, "usage_metadata", None)
     return isinstance(reported, Mapping) and "total_cost" in reported and not reported["total_cost"]
 
@@ -59,8 +59,8 @@ class RunningTotal:
     """The usage of a stream whose chunks each repeat the total so far.
 
     LangChain adds up the usage of all chunks, which is right for providers that report parts and
-    many times too much for those that report totals. Totals are known by repeating the input
-    count, which is whole from the first chunk on; parts give it once.
+    many times too much for those that report totals. Totals are recognised because they repeat the
+    input count, which is complete from the first chunk on; parts report it once.
     """
 
     def __init__(self) -> None:

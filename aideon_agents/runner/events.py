@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from aideon_agents.ledger.reports import NodeCost
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.state import StepResult
 
 

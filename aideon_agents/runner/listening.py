@@ -22,8 +22,8 @@ from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
 from aideon_agents.graphs.walk import graphs_in
 from aideon_agents.ledger import tags
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.redaction import one_line
-from aideon_agents.ledger.reports import NodeCost
 from aideon_agents.models.candidates import RESTART
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.outcome import Outcome

@@ -29,10 +29,10 @@ from aideon_agents.errors import (
 from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batch_items import ItemEnd, ItemStatus
 from aideon_agents.ledger.budgets.limits import Scope
+from aideon_agents.ledger.costs import Cost, run_cost
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.redaction import one_line, safe_text
-from aideon_agents.ledger.reports import Cost, run_cost
 from aideon_agents.ledger.rows import RunStart, RunStatus
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.events import Question

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 from pydantic import TypeAdapter
 
 from aideon_agents.errors import LedgerError, LimitError, RunError
+from aideon_agents.ledger.costs import Cost, NodeCost, run_cost
 from aideon_agents.ledger.documents import cost_document, node_document
-from aideon_agents.ledger.reports import Cost, NodeCost, node_costs, run_cost
 from aideon_agents.ledger.rows import Run, RunStatus
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.bridge import blocking
@@ -101,6 +101,7 @@ Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | Question | RunEnd
 def recall(ledger: Ledger, found: Run) -> RunResult:
     """A run as the ledger remembers it; prompts and answers only where they were recorded."""
     kept = cast("dict[str, dict[str, Any]]", found.results or {})
+    cost = run_cost(ledger, found.run_id)
     return RunResult(
         run_id=found.run_id,
         workflow=found.workflow,
@@ -108,8 +109,8 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
         stop_reason=found.stop_reason,
         output=found.output,
         results={path: StepResult(node_path=path, **result) for path, result in kept.items()},
-        cost=run_cost(ledger, found.run_id),
-        nodes=node_costs(ledger, found.run_id),
+        cost=cost,
+        nodes=list(cost.by_node.values()),
         rehearsed=found.rehearsed,
         error=found.error,
         questions=_asked(ledger, found),

@@ -18,9 +18,9 @@ from aideon_agents.ledger.batch_items import ItemEnd, ItemStart
 from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.checkpoints import questions_name
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.redaction import one_line, quoted, safe_text
-from aideon_agents.ledger.reports import NodeCost
 from aideon_agents.ledger.rows import Run, RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner import state

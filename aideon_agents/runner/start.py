@@ -29,7 +29,7 @@ from aideon_agents.graphs.topology import model
 from aideon_agents.ledger.batch_items import ItemStart
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.checkpointer import Checkpoints
-from aideon_agents.ledger.reports import Cost
+from aideon_agents.ledger.costs import Cost
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models

@@ -83,8 +83,8 @@ def show_page(calls: int) -> None:
 def page_of(ledger: Ledger, run_id: str) -> str:
     """What `aideon graph --run RUN -f html` writes."""
     topology = read(workflow())
-    spent = figures(ledger, [run_id], topology)
     record = recorded(ledger, ledger.find_run(run_id))
+    spent = figures([record.trace], topology)
     return page(topology, record, lambda drawn: annotated(spent, topology, drawn))
 
 

@@ -15,8 +15,8 @@ from aideon_agents.ledger.reports import report
 
 if TYPE_CHECKING:
     from aideon_agents import Ledger
-    from aideon_agents.ledger.dimensions import ReportBy
     from aideon_agents.ledger.rows import Call
+    from aideon_agents.ledger.selection import ReportBy
     from aideon_agents.testing import BilledCall, SimulatedProvider
 
 _DIMENSIONS: tuple[ReportBy, ...] = ("node", "role", "model", "provider", "run", "day")

@@ -7,14 +7,15 @@ import time
 from aideon_agents import abatch, executor, sequential
 from aideon_agents.batch import progress as counting
 from aideon_agents.batch.progress import Tally
-from aideon_agents.ledger.batch_items import NodeSpent
+from aideon_agents.ledger.costs import NodeCost
+from aideon_agents.ledger.pricing import usd
 from aideon_agents.testing import SimulatedProvider
 
 MODEL = {"executor": "together:Qwen/Qwen3.5-9B", "creative": "together:Qwen/Qwen3.5-9B"}
 
 
 def spent(path, nanousd, *, calls=1, known=1):
-    return NodeSpent(node_path=path, calls=calls, nanousd=nanousd, known=known)
+    return NodeCost(node_path=path, calls=calls, usd=usd(nanousd), complete=known == calls)
 
 
 async def test_the_last_that_is_told_is_where_the_batch_ends(rehearse):

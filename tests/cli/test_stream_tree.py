@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from aideon_agents.cli.stream import LiveTree
-from aideon_agents.ledger.reports import NodeCost
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.runner import NodeEnded, NodeStarted, Question, Restart, RunEnded, Token
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")

@@ -11,6 +11,7 @@ from aideon_agents.drawing.figures import figures
 from aideon_agents.graphs.topology import read
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.traces import traces
 from aideon_agents.ledger.usage import Usage
 from aideon_agents.testing import ScriptedChatModel
 
@@ -97,7 +98,7 @@ def words(found):
 def test_nodes_groups_and_all_together_add_up(book, graph):
     run_id = full(book)
     book.end(run_id)
-    found = figures(book.ledger, [run_id], graph)
+    found = figures(traces(book.ledger, [run_id]), graph)
     facts = found.nodes["gather|facts|branch"]
     assert (facts.usd, facts.share, facts.calls, facts.duration_ms) == (
         Decimal("0.000002"),
@@ -131,13 +132,13 @@ def test_an_unknown_cost_makes_a_lower_bound_and_no_cost_at_all_is_unknown(book,
     run_id = full(book)
     book.call(run_id, "plan", at=50, nanousd=None)
     book.call(run_id, "polish/draft", at=600, round=2, status="started")
-    found = figures(book.ledger, [run_id], graph)
+    found = figures(traces(book.ledger, [run_id]), graph)
     assert (found.nodes["plan"].usd, found.nodes["plan"].complete) == (Decimal("0.000004"), False)
     assert found.nodes["polish|draft"].rounds == 2
     assert not found.totals.complete
     other = book.run()
     book.call(other, "plan", nanousd=None)
-    alone = figures(book.ledger, [other], graph)
+    alone = figures(traces(book.ledger, [other]), graph)
     assert (alone.nodes["plan"].usd, alone.nodes["plan"].share) == (None, None)
     assert alone.totals.usd is None
 
@@ -151,7 +152,7 @@ def test_what_is_remarkable_is_a_badge(book, graph):
     book.call(run_id, "gather/risks", at=40, status="cached", nanousd=0)
     book.call(run_id, "polish/draft", at=50, status="error", nanousd=0)
     book.end(run_id, "failed")
-    found = figures(book.ledger, [run_id], graph)
+    found = figures(traces(book.ledger, [run_id]), graph)
     assert words(found) == {
         "plan": {"retry": 1, "fallback": 1},
         "gather": {"cached": 1},
@@ -168,23 +169,23 @@ def test_what_is_remarkable_is_a_badge(book, graph):
 def test_a_call_without_an_end_is_running_or_cut_off(book, graph):
     run_id = book.run()
     book.call(run_id, "plan", status="started")
-    assert words(figures(book.ledger, [run_id], graph))["plan"] == {"running": 1}
-    assert figures(book.ledger, [run_id], graph).nodes["plan"].duration_ms is None
+    assert words(figures(traces(book.ledger, [run_id]), graph))["plan"] == {"running": 1}
+    assert figures(traces(book.ledger, [run_id]), graph).nodes["plan"].duration_ms is None
     book.end(run_id, "cancelled")
-    assert words(figures(book.ledger, [run_id], graph))["plan"] == {"cut_off": 1}
+    assert words(figures(traces(book.ledger, [run_id]), graph))["plan"] == {"cut_off": 1}
 
 
 def test_a_run_whose_process_is_gone_has_crashed(book, graph):
     run_id = book.run()
     book.ledger.database.write("UPDATE runs SET pid = 4000000", {})
-    assert dict(figures(book.ledger, [run_id], graph).statuses) == {"crashed": 1}
+    assert dict(figures(traces(book.ledger, [run_id]), graph).statuses) == {"crashed": 1}
 
 
 def test_a_run_that_failed_behind_good_answers_failed_where_it_got_no_further(book, graph):
     run_id = book.run()
     book.call(run_id, "plan")
     book.end(run_id, "failed")
-    found = figures(book.ledger, [run_id], graph)
+    found = figures(traces(book.ledger, [run_id]), graph)
     assert words(found)["plan"] == {"failed": 1}
     assert set(found.taken) == {("__start__", "plan")}
     two = book.run()
@@ -192,28 +193,30 @@ def test_a_run_that_failed_behind_good_answers_failed_where_it_got_no_further(bo
     book.call(two, "gather/facts", at=10)
     book.call(two, "gather/risks", at=20)
     book.end(two, "failed")
-    assert "failed" not in str(words(figures(book.ledger, [two], graph)))  # one of two: who knows
+    assert "failed" not in str(
+        words(figures(traces(book.ledger, [two]), graph))
+    )  # one of two: who knows
 
 
 def test_a_run_at_its_budget_stopped_where_it_might_not_ask(book, graph):
     run_id = book.run()
     book.call(run_id, "plan")
     book.end(run_id, "stopped", stop_reason="budget")
-    found = figures(book.ledger, [run_id], graph)
+    found = figures(traces(book.ledger, [run_id]), graph)
     assert words(found)["gather|facts|branch"] == {"over_budget": 1}
     assert words(found)["gather"] == {"over_budget": 1}
     assert words(found)["polish"] == {"not_run": 1}
     assert ("plan", "gather|facts|branch") in found.taken
     first = book.run()
     book.end(first, "stopped", stop_reason="budget")
-    assert words(figures(book.ledger, [first], graph))["plan"] == {"over_budget": 1}
+    assert words(figures(traces(book.ledger, [first]), graph))["plan"] == {"over_budget": 1}
 
 
 def test_what_waits_is_marked_while_the_run_waits(book, graph):
     run_id = book.run()
     book.call(run_id, "plan")
     book.end(run_id, "waiting")
-    found = figures(book.ledger, [run_id], graph, waiting={run_id: ["gather/facts"]})
+    found = figures(traces(book.ledger, [run_id]), graph, waiting={run_id: ["gather/facts"]})
     assert words(found)["gather|facts|branch"] == {"waiting": 1}
     assert ("plan", "gather|facts|branch") in found.taken
     assert ("plan", "gather|risks|branch") not in found.taken
@@ -221,7 +224,7 @@ def test_what_waits_is_marked_while_the_run_waits(book, graph):
     book.call(other, "plan")
     book.end(other, "waiting")
     both = {run_id: ["gather/facts"], other: ["gather/risks"]}
-    found = figures(book.ledger, [run_id, other], graph, waiting=both)
+    found = figures(traces(book.ledger, [run_id, other]), graph, waiting=both)
     assert words(found)["gather|facts|branch"] == {"waiting": 1}
     assert found.taken["plan", "gather|facts|branch"] == 1
     assert found.taken["plan", "gather|risks|branch"] == 1
@@ -231,10 +234,10 @@ def test_what_gave_a_result_ran_without_a_call(book, graphs):
     chain = read(graphs.chain("c", plan="planner", tidy=None, last="creative"))
     run_id = book.run()
     book.call(run_id, "plan")
-    assert ("plan", "tidy") in figures(book.ledger, [run_id], chain).unknown
-    assert ("plan", "tidy") in figures(book.ledger, [run_id], chain, given=["tidy"]).taken
+    assert ("plan", "tidy") in figures(traces(book.ledger, [run_id]), chain).unknown
+    assert ("plan", "tidy") in figures(traces(book.ledger, [run_id]), chain, given=["tidy"]).taken
     book.end(run_id, "failed", results={"tidy": {"content": "done"}})
-    assert ("plan", "tidy") in figures(book.ledger, [run_id], chain).taken
+    assert ("plan", "tidy") in figures(traces(book.ledger, [run_id]), chain).taken
 
 
 def test_several_runs_are_summed_and_their_medians_taken(book, graph):
@@ -248,7 +251,7 @@ def test_several_runs_are_summed_and_their_medians_taken(book, graph):
     book.call(runs[-1], "gather/facts", nanousd=None)
     book.call(runs[-1], "gather/facts", nanousd=7)
     book.end(runs[-1], "failed")
-    found = figures(book.ledger, [*runs, "nobody"], graph)
+    found = figures(traces(book.ledger, [*runs, "nobody"]), graph)
     plan = found.nodes["plan"]
     assert (plan.usd, plan.median_usd) == (Decimal("0.000012"), Decimal("0.000003"))
     assert (plan.duration_ms, plan.ran, plan.calls) == (200, 3, 3)
@@ -265,8 +268,8 @@ def test_rehearsed_calls_count_in_a_rehearsal_alone(book, graph):
     paid, rehearsed = book.run(), book.run(rehearsed=True)
     for run_id in (paid, rehearsed):
         book.call(run_id, "plan", rehearsed=True)
-    assert figures(book.ledger, [paid], graph).totals.calls == 0
-    found = figures(book.ledger, [rehearsed], graph)
+    assert figures(traces(book.ledger, [paid]), graph).totals.calls == 0
+    found = figures(traces(book.ledger, [rehearsed]), graph)
     assert (found.totals.calls, found.rehearsed) == (1, True)
 
 
@@ -274,7 +277,7 @@ def test_a_call_that_stands_nowhere_counts_in_the_total_alone(book, graph):
     run_id = book.run()
     book.call(run_id, "elsewhere/inside")
     book.call(run_id, "polish/unheard")  # below a group
-    found = figures(book.ledger, [run_id], graph)
+    found = figures(traces(book.ledger, [run_id]), graph)
     assert found.totals.calls == 2
     assert found.nodes["polish"].calls == 1
 
@@ -284,13 +287,13 @@ def test_steps_of_a_plan_count_for_the_node_that_does_them(book, graphs):
     run_id = book.run()
     book.call(run_id, "work/s1")
     book.call(run_id, "work/s2", status="error")
-    found = figures(book.ledger, [run_id], chain)
+    found = figures(traces(book.ledger, [run_id]), chain)
     assert found.nodes["work"].calls == 2
     assert words(found)["work"] == {"failed": 1}
 
 
 def test_no_run_at_all_says_nothing(book, graph):
-    found = figures(book.ledger, ["nobody"], graph)
+    found = figures(traces(book.ledger, ["nobody"]), graph)
     assert (found.run_ids, found.workflow, dict(found.taken)) == ((), "", {})
     assert (dict(found.nodes), found.totals.usd) == ({}, None)
 
@@ -303,7 +306,7 @@ def test_calls_inside_somebody_elses_agent_count_for_the_whole_agent(book, graph
     for at, path in enumerate(("plan", "researcher", "researcher", "text")):
         book.call(run_id, path, at=at)
     book.end(run_id)
-    found = figures(book.ledger, [run_id], whole)
+    found = figures(traces(book.ledger, [run_id]), whole)
     assert found.nodes["researcher"].calls == 2
     assert found.nodes["text"].calls == 1
     assert ("plan", "researcher|model") in found.taken

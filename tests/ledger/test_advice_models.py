@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from aideon_agents.ledger.advice.given import advice
-from aideon_agents.ledger.dimensions import Selection
+from aideon_agents.ledger.advice import advice
+from aideon_agents.ledger.selection import Selection
 from aideon_agents.ledger.usage import Usage
 
 SMALL, MEDIUM, LARGE = "openai:gpt-4o-mini", "openai:gpt-4.1", "openai:gpt-4o"

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from aideon_agents.ledger.advice.given import advice
-from aideon_agents.ledger.dimensions import Selection
+from aideon_agents.ledger.advice import advice
 from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.selection import Selection
 from aideon_agents.ledger.usage import Usage
 
 

@@ -7,12 +7,30 @@ import pytest
 from aideon_agents import Ledger
 from aideon_agents.ledger import batch_items
 
+
+class Noted:
+    """Takes a statement instead of running it."""
+
+    sql = ""
+
+    def select(self, sql, values):
+        self.sql = sql
+        return []
+
+
+def spent():
+    """The statement that adds up what an item has cost."""
+    noted = Noted()
+    batch_items.spent(noted, "b", "i")
+    return noted.sql
+
+
 NAMES = {"batch_id": "b", "item_id": "i", "run_id": "r", "position": 1}
 OF_ONE_ITEM = {
     "open": batch_items._OPEN,
     "end": batch_items._END,
     "same id": batch_items._SAME_ID,
-    "spent": batch_items._SPENT,
+    "spent": spent(),
     "claim": batch_items._CLAIM,
 }
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.comparison import Against
-from aideon_agents.ledger.dimensions import DIMENSIONS, Selection
 from aideon_agents.ledger.pricing import PricedModel, price
 from aideon_agents.ledger.reports import report, reports
+from aideon_agents.ledger.selection import DIMENSIONS, Selection
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.identity import Process, is_gone, this_process
-from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
 

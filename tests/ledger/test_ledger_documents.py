@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.documents import (
     call_document,
     cost_document,
@@ -10,7 +11,7 @@ from aideon_agents.ledger.documents import (
     report_document,
 )
 from aideon_agents.ledger.pricing import PricedModel
-from aideon_agents.ledger.reports import report, run_cost
+from aideon_agents.ledger.reports import report
 from aideon_agents.ledger.usage import Usage
 
 USAGE = Usage(input_tokens=3210, output_tokens=890)

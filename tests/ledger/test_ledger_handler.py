@@ -20,8 +20,8 @@ from langgraph.types import interrupt
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.handler import CostHandler
-from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.schema import table_names
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aideon_agents.errors import RunNotFound
-from aideon_agents.ledger.dimensions import DIMENSIONS, Selection
-from aideon_agents.ledger.reports import node_costs, report, reports, run_cost
+from aideon_agents.ledger.costs import run_cost
+from aideon_agents.ledger.reports import report, reports
 from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.selection import DIMENSIONS, Selection
 from aideon_agents.ledger.usage import Usage
 
 USAGE = Usage(input_tokens=10, output_tokens=4)
@@ -184,7 +185,7 @@ def test_a_node_tells_its_role_its_models_and_its_time(ledger, run_id, record):
     record(ledger, run_id, node_path="a", nanousd=2, usage=USAGE)
     record(ledger, run_id, node_path="b", requested_model="second", status="error")
     record(ledger, run_id, node_path="b", requested_model="first", nanousd=3)
-    first, second = node_costs(ledger, run_id)
+    first, second = run_cost(ledger, run_id).by_node.values()
     assert (first.node_path, second.node_path) == ("b", "a"), "in order of first start"
     assert first.models == ("together:first", "together:second")
     assert (first.role, first.calls, first.failed_calls) == ("creative", 3, 1)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.pricing import usd
-from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import CallEnd, RunStart
 from aideon_agents.ledger.schema import STEPS
 from aideon_agents.ledger.store import Ledger

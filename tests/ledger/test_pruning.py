@@ -16,8 +16,8 @@ from aideon_agents.ledger.checkpoints import (
     open_checkpoints,
     questions_name,
 )
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.pruning import Pruned, prune
-from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
 

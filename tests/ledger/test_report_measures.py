@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aideon_agents.ledger.measures import percentile
-from aideon_agents.ledger.reports import report
+from aideon_agents.ledger.reports import percentile, report
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.usage import Usage
 

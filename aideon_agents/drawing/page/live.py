@@ -193,12 +193,12 @@ class Live:
             self._version = version
 
     def _views(self, record: Record, *, final: bool) -> list[dict[str, Any]]:
-        if self._topology is None or self._ledger is None:
+        if self._topology is None:
             return []
         whole = self._topology
         with self._news:
             waiting = {record.run.run_id: frozenset(self._asking)}
-        spent = figures(self._ledger, [record.run.run_id], whole, waiting=waiting)
+        spent = figures([record.trace], whole, waiting=waiting)
         shown: list[View] = views(whole) if final else self._levels
         return [one.document(lambda drawn: annotated(spent, whole, drawn)) for one in shown]
 

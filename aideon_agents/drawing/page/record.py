@@ -22,11 +22,12 @@ from aideon_agents.drawing.annotations import Annotations
 from aideon_agents.drawing.folding import with_closed
 from aideon_agents.drawing.svg import unstyled
 from aideon_agents.graphs.topology import Topology
+from aideon_agents.ledger.costs import cost_of, counted
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.pricing import usd_text
-from aideon_agents.ledger.reports import Cost, run_cost
 from aideon_agents.ledger.rows import Call, Content, Run
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,19 +105,23 @@ class Record:
     """A run as it is known at one time."""
 
     run: Run
-    cost: Cost
     calls: Sequence[Call]
+    """All of them, those included that are no part of its cost."""
     contents: Sequence[Content] = ()
     """Of the calls that were recorded."""
     spans: Sequence[Span] = field(default=())
-    """Empty where nobody watched."""
+    """Empty where the run was not watched."""
+
+    @property
+    def trace(self) -> Trace:
+        """What the figures of a graph are made of."""
+        return self.run, counted(self.run, self.calls)
 
 
 def recorded(ledger: Ledger, run: Run) -> Record:
     """Everything that the ledger knows of a run."""
     return Record(
         run=run,
-        cost=run_cost(ledger, run.run_id),
         calls=ledger.calls(run.run_id),
         contents=ledger.contents(run.run_id),
     )
@@ -124,13 +129,13 @@ def recorded(ledger: Ledger, run: Run) -> Record:
 
 def summary(record: Record) -> dict[str, Any]:
     """What is said of the run as a whole, and of its nodes."""
-    results = record.run.results or {}
-    ended = record.run.ended_at
+    run, calls = record.trace
+    cost, results, ended = cost_of(calls), run.results or {}, run.ended_at
     return {
-        "run": {name: getattr(record.run, name) for name in _OF_THE_RUN}
-        | {"duration_ms": ended and since(record.run.started_at, ended)},
-        "totals": cost_document(record.cost),
-        "nodes": [node_document(node) for node in record.cost.by_node.values()],
+        "run": {name: getattr(run, name) for name in _OF_THE_RUN}
+        | {"duration_ms": ended and since(run.started_at, ended)},
+        "totals": cost_document(cost),
+        "nodes": [node_document(node) for node in cost.by_node.values()],
         "results": {path: one.get("content") for path, one in results.items()},
         "spans": [list(vars(one).values()) for one in record.spans],
     }

@@ -1,9 +1,7 @@
-"""The calls a piece of advice rests on, those that are alike added up into one cell.
+"""The calls that advice is derived from; calls that are alike are added up into one cell.
 
 A ledger of any size comes down to some hundred cells, so that each kind of advice is plain
 arithmetic over them and all rest on the same figures.
-
-What a node's calls would cost at another model's price, and what a cached prompt costs.
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from aideon_agents.errors import ModelNameError
-from aideon_agents.ledger.comparison import PRICED_COLUMNS, Against, Compared, again
-from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.dimensions import MODEL, Selection
+from aideon_agents.ledger.comparison import Against, compared
+from aideon_agents.ledger.costs import FAILED
 from aideon_agents.ledger.pricing import PricedModel, price, usd, usd_text
+from aideon_agents.ledger.selection import MODEL, Selection, sums
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.usage import Usage
 
@@ -38,7 +36,7 @@ Kind = Literal[
 ]
 
 FEW = 10
-"""Calls, or runs, below which a share says little: of nine, one alone is more than a tenth."""
+"""Calls, or runs, below which a share says little: one of nine is more than a tenth."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,31 +51,31 @@ class Advice:
     figures: Mapping[str, Any]
     """What it rests on: counts, shares from 0 to 1, money as Decimal US dollars."""
     nanousd: int
-    """The money that it is about, by which recommendations are ordered."""
+    """The amount that it is about, by which recommendations are ordered."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Calls that are alike in all that advice asks about."""
+    """Calls that are alike in everything that advice distinguishes."""
 
     node: str
     role: str
     model: str
-    """`provider:model` as it was asked for."""
+    """`provider:model` as it was requested."""
     status: str
     error_type: str
     """Empty when they did not fail."""
     finish_reason: str
-    """Empty when no answer said why it ended."""
+    """Empty when no answer reports why it ended."""
     is_primary: bool
     """The chain's first model."""
     fallback: bool
-    """A later one, asked because the ones before failed or cost too much for a budget."""
+    """A later model, called because the ones before it failed or did not fit a budget."""
     retry: bool
     """Not the first try of this model."""
     shortened: bool
     calls: int
-    known: int
+    known_calls: int
     """Of these, the ones whose cost is known."""
     unpriced: int
     """Of these, the ones whose tokens are known and whose cost is not."""
@@ -85,43 +83,45 @@ class Cell:
 
     @property
     def failed(self) -> bool:
-        """Whether they raised, or broke off on the way."""
-        return self.status in ("error", "truncated")
+        """Whether they raised, or their answers broke off."""
+        return self.status in FAILED
 
 
 def cells(ledger: Ledger, selection: Selection) -> list[Cell]:
-    """Add up the calls that advice is asked about."""
-    found = ledger.select(
-        f"""
-        SELECT calls.node_path AS node, calls.role AS role, {MODEL} AS model,
-            calls.status AS status, COALESCE(calls.error_type, '') AS error_type,
-            COALESCE(calls.finish_reason, '') AS finish_reason,
-            CASE WHEN calls.candidate = 0 THEN 1 ELSE 0 END AS is_primary,
-            CASE WHEN calls.candidate > 0 AND calls.economized = 0 THEN 1 ELSE 0 END AS fallback,
-            CASE WHEN calls.attempt > 1 THEN 1 ELSE 0 END AS retry,
-            calls.shortened AS shortened,
-            COUNT(*) AS calls, COUNT(calls.cost_nanousd) AS known,
-            COUNT(*) FILTER (
-                WHERE calls.cost_nanousd IS NULL AND calls.input_tokens IS NOT NULL
-            ) AS unpriced,
-            COALESCE(SUM(calls.cost_nanousd), 0) AS nanousd
-        FROM calls {selection.where("calls")} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-        """,  # noqa: S608 - both parts are ours
-        selection.values,
-    )
-    return sorted((_cell(row) for row in found), key=dataclasses.astuple)
+    """Add up the selected calls."""
+    where, values = selection.where("calls"), selection.values
+    found = sums(ledger.database, where, values, by=_ALIKE, also=_UNPRICED)
+    return sorted(map(_cell, found), key=dataclasses.astuple)
 
 
-def _cell(row: Row) -> Cell:
-    fields: dict[str, Any] = dict(row)
+def _cell(row: dict[str, Any]) -> Cell:
+    fields = {field.name: row[field.name] for field in dataclasses.fields(Cell)}
     for flag in ("is_primary", "fallback", "retry", "shortened"):
         fields[flag] = bool(fields[flag])
-    fields["nanousd"] = int(fields["nanousd"])  # a sum is a Decimal on a server
     return Cell(**fields)
 
 
+_ALIKE = {
+    "node": "calls.node_path",
+    "role": "calls.role",
+    "model": MODEL,
+    "status": "calls.status",
+    "error_type": "COALESCE(calls.error_type, '')",
+    "finish_reason": "COALESCE(calls.finish_reason, '')",
+    "is_primary": "CASE WHEN calls.candidate = 0 THEN 1 ELSE 0 END",
+    "fallback": "CASE WHEN calls.candidate > 0 AND calls.economized = 0 THEN 1 ELSE 0 END",
+    "retry": "CASE WHEN calls.attempt > 1 THEN 1 ELSE 0 END",
+    "shortened": "calls.shortened",
+}
+_UNPRICED = {
+    "unpriced": (
+        "COUNT(*) FILTER (WHERE calls.cost_nanousd IS NULL AND calls.input_tokens IS NOT NULL)"
+    )
+}
+
+
 def grouped(found: Iterable[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:
-    """Cells by what they have in common, in the order of the first."""
+    """Cells by key, in the order of the first of each."""
     groups: dict[str, list[Cell]] = collections.defaultdict(list)
     for cell in found:
         groups[key(cell)].append(cell)
@@ -134,17 +134,17 @@ def calls_in(found: Iterable[Cell]) -> int:
 
 
 def nanousd_in(found: Iterable[Cell]) -> int:
-    """What some cells cost, as far as it is known."""
+    """What some cells cost, in nano-dollars, the sum of what is known."""
     return sum(cell.nanousd for cell in found)
 
 
 def is_complete(found: Iterable[Cell]) -> bool:
     """Whether the cost of every call in some cells is known."""
-    return all(cell.known == cell.calls for cell in found)
+    return all(cell.known_calls == cell.calls for cell in found)
 
 
 def errors_in(found: Iterable[Cell]) -> dict[str, int]:
-    """How often which error was raised, the most frequent first."""
+    """How often each error was raised, the most frequent first."""
     counts: collections.Counter[str] = collections.Counter()
     for cell in found:
         if cell.failed:
@@ -164,7 +164,7 @@ def money(amount: int | Decimal, *, complete: bool = True) -> str:
 
 
 def spent(found: Sequence[Cell]) -> str:
-    """What some cells cost, for a sentence; a lower bound is called one."""
+    """What some cells cost, for a sentence that names a lower bound as one."""
     return money(nanousd_in(found), complete=is_complete(found))
 
 
@@ -181,27 +181,25 @@ def counted(number: int, noun: str) -> str:
 def at_price_of(
     ledger: Ledger, selection: Selection, name: str, node: str, *, fallbacks: bool = False
 ) -> Against | None:
-    """The same tokens at another model's price."""
+    """A node's tokens, or those of its fallbacks alone, at another model's price; None: unknown."""
     try:
         model = PricedModel(name)
     except ModelNameError:
         return None
-    some = "AND calls.candidate > 0 AND calls.economized = 0" if fallbacks else ""
-    found = ledger.select(
-        f"""
-        SELECT {PRICED_COLUMNS} FROM calls
-        {selection.where("calls")} AND calls.node_path = :node {some}
-        """,  # noqa: S608 - all parts are ours
-        {**selection.values, "node": node},
+    some = " AND calls.candidate > 0 AND calls.economized = 0" if fallbacks else ""
+    found = compared(
+        ledger,
+        selection,
+        model,
+        {"node": "calls.node_path"},
+        condition=f"calls.node_path = :node_path{some}",
+        values={"node_path": node},
     )
-    sums = Compared(model)
-    for call in found:
-        sums.add(node, again(call, model))
-    return sums.total()
+    return found["node"].total()
 
 
 def saved_by_cache(provider: str, model: str, tokens: int, at: str) -> int:
-    """How much less a prompt costs when it is read from the provider's cache."""
+    """How many nano-dollars less a prompt costs when it is read from the provider's cache."""
     moment = datetime.fromisoformat(at)
     fresh = price(provider, model, Usage(input_tokens=tokens, output_tokens=0), moment)
     usage = Usage(input_tokens=tokens, output_tokens=0, cache_read_tokens=tokens)

@@ -1,7 +1,4 @@
-"""Nodes that cost much on a dear model, where a cheaper one has answered the same role.
-
-Calls that failed often, calls whose cost nobody knows, and answers that were cut short.
-"""
+"""Advice about models: cheaper ones, failing ones, cut answers and unknown costs."""
 
 from __future__ import annotations
 
@@ -24,8 +21,8 @@ from aideon_agents.ledger.advice.cells import (
     spent,
 )
 from aideon_agents.ledger.comparison import Against
-from aideon_agents.ledger.dimensions import Selection
 from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.selection import Selection
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 
 
 LARGE_SHARE = 0.2
-"""Of the cost: a fifth. Below it, half the price would move the whole by less than a tenth."""
+"""Of the cost: a fifth. Below it, half the price would reduce the total by less than a tenth."""
 
 
 def cheaper_models(
@@ -42,15 +39,15 @@ def cheaper_models(
     cells: Sequence[Cell],
     rungs: Mapping[str, Sequence[str]],
 ) -> Iterator[Advice]:
-    """Find dear nodes that a cheaper model of the catalog may do as well for."""
+    """Find expensive nodes whose role a cheaper model of the catalog has answered without a failure."""
     rung_of = {name: rung for rung, names in rungs.items() for name in names}
     steps = list(rungs)
     whole = nanousd_in(cells)
     for node, own in grouped(cells, lambda cell: cell.node).items():
         cost, roles = nanousd_in(own), {cell.role for cell in own}
-        is_dear = whole and cost >= LARGE_SHARE * whole and calls_in(own) >= FEW
+        is_expensive = whole and cost >= LARGE_SHARE * whole and calls_in(own) >= FEW
         on_rungs = all(cell.model in rung_of for cell in own)
-        if not is_dear or not on_rungs or len(roles) != 1 or roles == {""}:
+        if not is_expensive or not on_rungs or len(roles) != 1 or roles == {""}:
             continue
         (role,) = roles
         lowest = min(steps.index(rung_of[cell.model]) for cell in own)
@@ -60,13 +57,13 @@ def cheaper_models(
         cheapest = min((one for one in priced if one), key=lambda one: one.usd, default=None)
         if cheapest is None or cheapest.usd.scaleb(9) >= cost:
             continue
-        yield _said(
+        yield _cheaper_model(
             node, own, whole, cheaper=cheapest, answers=tried[cheapest.model], rung_of=rung_of
         )
 
 
 def _without_failure(cells: Sequence[Cell], role: str, models: set[str]) -> dict[str, int]:
-    """How often each model answered a role, of those that did often and never failed."""
+    """How often each of some models answered a role, of those that did so often and never failed."""
     answers: dict[str, int] = {}
     for name, own in grouped(
         (one for one in cells if one.role == role), lambda one: one.model
@@ -77,7 +74,7 @@ def _without_failure(cells: Sequence[Cell], role: str, models: set[str]) -> dict
     return answers
 
 
-def _said(
+def _cheaper_model(
     node: str,
     own: Sequence[Cell],
     whole: int,
@@ -117,13 +114,13 @@ def _said(
 
 
 MANY_FAILED = 0.1
-"""Of a model's calls: one in ten. Fewer are what retries and fallbacks are there for."""
+"""Of a model's calls: one in ten. Retries and fallbacks are there for fewer."""
 
 MANY_CUT = 0.05
-"""Of a node's answers: one in twenty. Fewer may be the odd long one."""
+"""Of a node's answers: one in twenty. Fewer may be single long answers."""
 
 _CUT = ("length", "max_tokens")
-"""How providers say that an answer met its limit."""
+"""The finish reasons of answers that reached max_tokens."""
 
 _REMEDIES = {
     "RateLimited": "ask less at once (AIDEON_MODEL_CONCURRENCY) or put another provider first",
@@ -146,13 +143,13 @@ def failing_models(cells: Sequence[Cell]) -> Iterator[Advice]:
         if calls < FEW or count < MANY_FAILED * calls:
             continue
         errors = errors_in(failed)
-        told = ", ".join(f"{name} {times:,}" for name, times in errors.items())
+        causes = ", ".join(f"{name} {times:,}" for name, times in errors.items())
         cost = nanousd_in(failed)
         yield Advice(
             kind="failing_model",
             where=model,
             text=(
-                f"{count:,} of {calls:,} calls failed ({percent(count / calls)}): {told}; they"
+                f"{count:,} of {calls:,} calls failed ({percent(count / calls)}): {causes}; they"
                 f" cost {spent(failed)} and time. {_REMEDIES.get(next(iter(errors)), _REMEDY)}"
             ),
             figures={
@@ -168,7 +165,7 @@ def failing_models(cells: Sequence[Cell]) -> Iterator[Advice]:
 
 
 def cut_short(cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find nodes whose answers meet their limit."""
+    """Find nodes whose answers reach max_tokens."""
     for node, own in grouped(cells, lambda cell: cell.node).items():
         answered = [cell for cell in own if cell.status == "ok" and not cell.shortened]
         cut = [cell for cell in answered if cell.finish_reason.lower() in _CUT]
@@ -195,24 +192,24 @@ def cut_short(cells: Sequence[Cell]) -> Iterator[Advice]:
 
 
 def unknown_costs(cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find calls whose cost nobody knows. One is enough: it makes every total a lower bound."""
+    """Find calls whose cost is unknown. One is enough: it makes every total a lower bound."""
     whole = calls_in(cells)
     for model, own in grouped(cells, lambda cell: cell.model).items():
-        unknown = [cell for cell in own if cell.known < cell.calls]
+        unknown = [cell for cell in own if cell.known_calls < cell.calls]
         if not unknown:
             continue
         started = calls_in(cell for cell in unknown if cell.status == "started")
         unpriced = sum(cell.unpriced for cell in unknown)
-        count = sum(cell.calls - cell.known for cell in unknown)
-        untold = count - started - unpriced
+        count = sum(cell.calls - cell.known_calls for cell in unknown)
+        without_usage = count - started - unpriced
         why = [
             f"{counted(started, 'call')} of whose end nothing was heard (their process ended, or"
             " still runs): the provider's invoice tells"
             if started
             else "",
-            f"{counted(untold, 'call')} without a count of tokens (cancelled, timed out, broken"
+            f"{counted(without_usage, 'call')} without a count of tokens (cancelled, timed out, broken"
             " off, or a provider that reports none): more time, or a provider that reports usage"
-            if untold
+            if without_usage
             else "",
             f"{counted(unpriced, 'call')} whose model has no known price: name one that the price"
             " list has, or no budget can hold it"
@@ -231,7 +228,7 @@ def unknown_costs(cells: Sequence[Cell]) -> Iterator[Advice]:
                 "unknown_calls": count,
                 "unknown_share": count / whole,
                 "started_calls": started,
-                "calls_without_usage": untold,
+                "calls_without_usage": without_usage,
                 "calls_without_price": unpriced,
             },
             nanousd=0,

@@ -1,18 +1,7 @@
-"""What second tries and second choices cost.
-
-Loops that pass, if at all, only in the last round that any run went to.
-
-Prompts that grow from call to call and are paid for afresh each time.
-
-A ledger holds no prompts, so what is repeated in them is not known. But where a node calls one
-model several times in a run, and its prompt never becomes shorter, it is a conversation: each call
-sends what the last one sent, and more. Then all prompts but the longest are, at most, repetition.
-"""
+"""Advice about calls that repeat work: retries, fallbacks, last rounds and repeated prompts."""
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 from typing import TYPE_CHECKING
 
 from aideon_agents.ledger.advice.cells import (
@@ -34,8 +23,8 @@ from aideon_agents.ledger.advice.cells import (
 )
 from aideon_agents.ledger.comparison import Against
 from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.dimensions import CALLS, Selection
 from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.selection import Selection, sums
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -43,11 +32,11 @@ if TYPE_CHECKING:
 
 
 NOTABLE_SHARE = 0.05
-"""Of the cost: one dollar in twenty. Less is the price of getting an answer at all."""
+"""Of the cost: one dollar in twenty. Less is normal for getting an answer."""
 
 
 def retries(cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find models whose second tries cost much."""
+    """Find models whose retries cost much."""
     whole = nanousd_in(cells)
     for model, own in grouped(cells, lambda cell: cell.model).items():
         again = [cell for cell in own if cell.retry]
@@ -75,14 +64,14 @@ def retries(cells: Sequence[Cell]) -> Iterator[Advice]:
 
 
 def fallbacks(ledger: Ledger, selection: Selection, cells: Sequence[Cell]) -> Iterator[Advice]:
-    """Find nodes that are often answered by another model than their first."""
+    """Find nodes whose fallbacks cost much."""
     whole = nanousd_in(cells)
     for node, own in grouped(cells, lambda cell: cell.node).items():
         second = [cell for cell in own if cell.fallback]
         cost = nanousd_in(second)
         errors = errors_in(own)
         if not errors or not cost or cost < NOTABLE_SHARE * whole:
-            continue  # without an error it was a budget that chose the cheaper one
+            continue  # without an error a budget chose the cheaper model
         first = sorted({cell.model for cell in own if cell.is_primary})
         models = sorted({cell.model for cell in second})
         at_first = None
@@ -120,107 +109,87 @@ def _at_its_price(against: Against | None) -> str:
 
 
 def _because(errors: dict[str, int]) -> str:
-    told = ", ".join(f"{name} {times:,}" for name, times in errors.items())
-    return f" ({told})" if told else ""
+    causes = ", ".join(f"{name} {times:,}" for name, times in errors.items())
+    return f" ({causes})" if causes else ""
 
 
 MOST = 0.5
 """Of a workflow's runs: half. A loop is there for the runs that need it, not for most."""
 
 
-@dataclasses.dataclass
-class _Workflow:
-    """A workflow's completed runs, as far as they go round."""
-
-    runs: int = 0
-    at_last: int = 0
-    """Runs that went to the last round."""
-    passed: int = 0
-    """Of these, the ones that passed there."""
-    not_passed: int = 0
-    """Of these, the ones that ended because the rounds were used up."""
-    later_nanousd: int = 0
-    """What all rounds after the first cost."""
-    nanousd: int = 0
-    unknown: int = 0
-    """Calls whose cost nobody knows."""
-
-
 def last_rounds(ledger: Ledger, selection: Selection) -> Iterator[Advice]:
     """Find workflows most of whose runs go to the last round.
 
-    A row does not hold how many rounds a loop may take, so the last one is the highest that any
-    of the workflow's runs went to.
+    A row does not hold how many rounds a loop may take, so the last round is the highest that any
+    of the workflow's runs reached.
     """
-    found = ledger.select(
-        f"""
-        SELECT runs.workflow AS workflow, runs.run_id AS run_id,
-            COALESCE(runs.stop_reason, '') AS stop_reason, MAX(calls.round) AS rounds,
-            COALESCE(SUM(calls.cost_nanousd) FILTER (WHERE calls.round > 1), 0) AS later,
-            COALESCE(SUM(calls.cost_nanousd), 0) AS nanousd,
-            COUNT(*) - COUNT(calls.cost_nanousd) AS unknown
-        FROM {CALLS} {selection.where("calls")} AND runs.status = 'completed' GROUP BY 1, 2, 3
-        """,  # noqa: S608 - both parts are ours
-        selection.values,
-    )
-    last: collections.Counter[str] = collections.Counter()
-    for run in found:
-        last[run["workflow"]] = max(last[run["workflow"]], run["rounds"])
-    sums: dict[str, _Workflow] = collections.defaultdict(_Workflow)
-    for run in found:
-        own = sums[run["workflow"]]
-        is_last = run["rounds"] == last[run["workflow"]]
-        own.runs += 1
-        own.at_last += is_last
-        own.passed += is_last and run["stop_reason"] == "passed"
-        own.not_passed += is_last and run["stop_reason"] == "max_rounds"
-        own.later_nanousd += int(run["later"])
-        own.nanousd += int(run["nanousd"])
-        own.unknown += run["unknown"]
-    for workflow in sorted(sums):
-        own = sums[workflow]
-        if last[workflow] > 1 and own.runs >= FEW and own.at_last >= MOST * own.runs:
-            yield _said(workflow, last[workflow], own)
+    completed = f"{selection.where('calls')} AND runs.status = 'completed'"
+    found = sums(ledger.database, completed, selection.values, by=_RUN, also=_ROUNDS)
+    for workflow in sorted({run["workflow"] for run in found}):
+        runs = [run for run in found if run["workflow"] == workflow]
+        last = max(run["rounds"] for run in runs)
+        at_last = [run for run in runs if run["rounds"] == last]
+        if last > 1 and len(runs) >= FEW and len(at_last) >= MOST * len(runs):
+            yield _last_round(workflow, last, runs, at_last)
 
 
-def _said(workflow: str, last: int, own: _Workflow) -> Advice:
-    ends, complete = "", not own.unknown
-    if own.passed or own.not_passed:
-        ends = f", where {own.passed:,} passed and {own.not_passed:,} did not"
+def _last_round(workflow: str, last: int, runs: Sequence[Row], at_last: Sequence[Row]) -> Advice:
+    passed = sum(run["stop_reason"] == "passed" for run in at_last)
+    not_passed = sum(run["stop_reason"] == "max_rounds" for run in at_last)
+    cost, later = sum(run["nanousd"] for run in runs), sum(run["later"] for run in runs)
+    complete = all(run["known_calls"] == run["calls"] for run in runs)
+    ends = f", where {passed:,} passed and {not_passed:,} did not" if passed or not_passed else ""
     return Advice(
         kind="last_round",
         where=workflow,
         text=(
-            f"{own.at_last:,} of {counted(own.runs, 'run')} ({percent(own.at_last / own.runs)})"
+            f"{len(at_last):,} of {counted(len(runs), 'run')} ({percent(len(at_last) / len(runs))})"
             f" went to round {last}, the last that any went to{ends}. Rounds after the first cost"
-            f" {money(own.later_nanousd, complete=complete)} of"
-            f" {money(own.nanousd, complete=complete)}. Tell the step what the check"
+            f" {money(later, complete=complete)} of"
+            f" {money(cost, complete=complete)}. Tell the step what the check"
             " asks for, ease the criteria, or begin with a better model"
         ),
         figures={
-            "runs": own.runs,
+            "runs": len(runs),
             "last_round": last,
-            "runs_at_last_round": own.at_last,
-            "share": own.at_last / own.runs,
-            "passed_at_last_round": own.passed,
-            "not_passed_at_last_round": own.not_passed,
-            "later_rounds_usd": usd(own.later_nanousd),
-            "usd": usd(own.nanousd),
+            "runs_at_last_round": len(at_last),
+            "share": len(at_last) / len(runs),
+            "passed_at_last_round": passed,
+            "not_passed_at_last_round": not_passed,
+            "later_rounds_usd": usd(later),
+            "usd": usd(cost),
             "complete": complete,
         },
-        nanousd=own.later_nanousd,
+        nanousd=later,
     )
 
 
+_RUN = {
+    "workflow": "runs.workflow",
+    "run_id": "calls.run_id",
+    "stop_reason": "COALESCE(runs.stop_reason, '')",
+}
+_ROUNDS = {
+    "rounds": "MAX(calls.round)",
+    "later": "SUM(calls.cost_nanousd) FILTER (WHERE calls.round > 1)",
+}
+
+
 CACHED_FROM = 1024
-"""Tokens of the shortest prompt that providers keep; a shorter one is never read from a cache."""
+"""Tokens of the shortest prompt that providers cache."""
 
 NOTABLE_PROMPT_SHARE = 0.05
 """Of the cost: one dollar in twenty."""
 
 
 def repeated_input(ledger: Ledger, selection: Selection, whole: int) -> Iterator[Advice]:
-    """Find nodes that send the same again without the provider's cache."""
+    """Find nodes that send the same text again without the provider's cache.
+
+    A ledger holds no prompts, so what is repeated in them is not known. But where a node calls one
+    model several times in a run, and its prompt never becomes shorter, it is a conversation: each
+    call sends what the last one sent, and more. Then all prompts but the longest are, at most,
+    repetition.
+    """
     found = ledger.select(
         f"""
         SELECT node, provider, model, COUNT(*) AS runs, SUM(calls) AS calls,
@@ -240,14 +209,14 @@ def repeated_input(ledger: Ledger, selection: Selection, whole: int) -> Iterator
                             calls.requested_model
                         ORDER BY calls.started_at, calls.call_id
                     ) AS before
-                FROM calls {selection.where("calls")}
+                FROM calls WHERE {selection.where("calls")}
                     AND calls.status = 'ok' AND calls.input_tokens IS NOT NULL
             ) AS in_order
             GROUP BY node, provider, model, run_id
             HAVING COUNT(*) > 1 AND COUNT(*) FILTER (WHERE before > input_tokens) = 0
         ) AS growing
         GROUP BY node, provider, model ORDER BY node, provider, model
-        """,  # noqa: S608 - both parts are ours
+        """,  # noqa: S608 - the condition is ours
         selection.values,
     )
     for row in found:
@@ -258,10 +227,10 @@ def repeated_input(ledger: Ledger, selection: Selection, whole: int) -> Iterator
         provider, model = row["provider"], row["model"]
         saved = again * saved_by_cache(provider, model, repeated // again, row["last"])
         if saved and saved >= NOTABLE_PROMPT_SHARE * whole:
-            yield _prompt_said(row["node"], f"{provider}:{model}", row, saved)
+            yield _repeated_input(row["node"], f"{provider}:{model}", row, saved)
 
 
-def _prompt_said(node: str, model: str, row: Row, saved: int) -> Advice:
+def _repeated_input(node: str, model: str, row: Row, saved: int) -> Advice:
     calls, repeated, sent = int(row["calls"]), int(row["repeated"]), int(row["input_tokens"])
     return Advice(
         kind="repeated_input",

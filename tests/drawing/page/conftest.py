@@ -18,6 +18,7 @@ from aideon_agents.graphs.topology import model, topology_in
 from aideon_agents.ledger.identity import utc_text
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.traces import traces
 from aideon_agents.ledger.usage import Usage
 from aideon_agents.settings import Settings
 from aideon_agents.testing import Fault, SimulatedProvider
@@ -145,7 +146,7 @@ def page_of(ledger, ref="last", **more):
     topology = topology_in(found.graph)
     if topology is None:
         return page(None, recorded(ledger, found), lambda _: None, **more)
-    spent = figures(ledger, [found.run_id], topology)
+    spent = figures(traces(ledger, [found.run_id]), topology)
     return page(
         topology, recorded(ledger, found), lambda drawn: annotated(spent, topology, drawn), **more
     )

@@ -10,7 +10,7 @@ import pytest
 
 from aideon_agents.drawing.page.document import page as page_of_graph
 from aideon_agents.graphs.topology import read
-from aideon_agents.ledger.reports import run_cost
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.testing import SimulatedProvider
 
 SERIOUS = {"serious", "critical"}

@@ -12,9 +12,9 @@ import threading
 import pytest
 
 from aideon_agents.errors import LedgerError
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
-from aideon_agents.ledger.reports import run_cost
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.schema import STEPS, for_postgres, table_names
 from aideon_agents.ledger.store import Ledger

@@ -1,0 +1,175 @@
+"""Calls added up: what a run, an item of a batch or a whole batch has cost, and each node in it.
+
+Every cost is made of the same sums: of rows that the database grouped (`selection.sums`), or of
+calls that have been read anyway. Sums hold what is known. `complete` is False when the cost of any
+call is unknown, and the sum is then a lower bound. Rehearsed calls count in rehearsed runs only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents.ledger.database import Statements
+from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.selection import sums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from decimal import Decimal
+
+    # Not imported when this module is: they load LangChain.
+    from aideon_agents.ledger.rows import Call, Run
+    from aideon_agents.ledger.store import Ledger
+
+FAILED = ("error", "truncated")
+"""Statuses of calls that raised or whose answer broke off."""
+
+NOTHING = usd(0)
+
+ANSWERED = ("ok", "cached")
+"""Statuses of calls that were answered, by a model or from the cache."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What some calls add up to."""
+
+    calls: int = 0
+    """Every attempt at a model, failed ones included."""
+    failed_calls: int = 0
+    """Of these, the ones that raised or whose answer broke off."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: Decimal = NOTHING
+    """US dollars, the sum of what is known."""
+    complete: bool = True
+    """Whether the cost of every call is known; if not, `usd` is a lower bound."""
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            calls=self.calls + other.calls,
+            failed_calls=self.failed_calls + other.failed_calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            usd=self.usd + other.usd,
+            complete=self.complete and other.complete,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeCost(Totals):
+    """What one node's calls add up to."""
+
+    node_path: str
+    role: str = ""
+    """Empty when no agent of ours called the model."""
+    models: tuple[str, ...] = ()
+    """`provider:model` of the models that answered, or were asked when none did; first use first."""
+    duration_ms: int = 0
+    """The calls' durations added up, also where they overlapped."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost(Totals):
+    """What the calls of a run, an item or a batch add up to."""
+
+    by_node: dict[str, NodeCost]
+    """By node path, in order of first start; only nodes that called a model."""
+
+
+def run_cost(ledger: Ledger, run_id: str) -> Cost:
+    """What a run has cost so far; the run may be named as `Ledger.find_run` takes it."""
+    return cost(ledger.database, run_id=ledger.find_run(run_id).run_id)
+
+
+def cost(
+    tx: Statements,
+    *,
+    run_id: str | None = None,
+    batch_id: str | None = None,
+    item_id: str | None = None,
+) -> Cost:
+    """What a run, an item of a batch in all of its runs, or all runs of a batch have cost so far."""
+    scope = {"calls.run_id": run_id, "runs.batch_id": batch_id, "runs.item_id": item_id}
+    known = {column: value for column, value in scope.items() if value is not None}
+    names = {column: column.partition(".")[2] for column in known}
+    where = [f"{column} = :{name}" for column, name in names.items()]
+    counted = " AND ".join([*where, "(calls.rehearsed = 0 OR runs.rehearsed = 1)"])
+    return _cost(sums(tx, counted, {names[one]: known[one] for one in known}, by=_NODE))
+
+
+def cost_of(calls: Iterable[Call]) -> Cost:
+    """The same from calls that have been read."""
+    return _cost(map(_row, calls))
+
+
+def totals_of(calls: Iterable[Call]) -> Totals:
+    """What calls that have been read add up to."""
+    return totals(list(map(_row, calls)))
+
+
+def counted(run: Run, calls: Iterable[Call]) -> list[Call]:
+    """Those of a run's calls that are part of its cost."""
+    return [call for call in calls if run.rehearsed or not call.rehearsed]
+
+
+def model_of(call: Call) -> str:
+    """`provider:model` of the model that answered, or was asked when none did."""
+    return f"{call.provider}:{call.response_model or call.requested_model}"
+
+
+def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
+    """What rows of `selection.sums` add up to."""
+    calls = sum(row["calls"] for row in rows)
+    return Totals(
+        calls=calls,
+        failed_calls=sum(row["failed_calls"] for row in rows),
+        input_tokens=sum(row["input_tokens"] for row in rows),
+        output_tokens=sum(row["output_tokens"] for row in rows),
+        usd=usd(sum(row["nanousd"] for row in rows)),
+        complete=sum(row["known_calls"] for row in rows) == calls,
+    )
+
+
+def _cost(rows: Iterable[Mapping[str, Any]]) -> Cost:
+    of_node: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        of_node.setdefault(row["node_path"], []).append(row)
+    nodes = {
+        path: NodeCost(
+            node_path=path,
+            role=next((row["role"] for row in own if row["role"]), ""),
+            models=tuple(dict.fromkeys(row["model"] for row in own)),
+            duration_ms=sum(row["duration_ms"] for row in own),
+            **vars(totals(own)),
+        )
+        for path, own in of_node.items()
+    }
+    return Cost(by_node=nodes, **vars(sum(nodes.values(), Totals())))
+
+
+def _row(call: Call) -> dict[str, Any]:
+    """One call as a row of `selection.sums`."""
+    return {
+        "node_path": call.node_path,
+        "role": call.role,
+        "model": model_of(call),
+        "calls": 1,
+        "failed_calls": int(call.status in FAILED),
+        "input_tokens": call.input_tokens or 0,
+        "output_tokens": call.output_tokens or 0,
+        "nanousd": call.cost_nanousd or 0,
+        "known_calls": int(call.cost_nanousd is not None),
+        "duration_ms": call.duration_ms or 0,
+    }
+
+
+_NODE = {
+    "node_path": "calls.node_path",
+    "role": "calls.role",
+    "model": (
+        "calls.provider || ':' || COALESCE(NULLIF(calls.response_model, ''), calls.requested_model)"
+    ),
+}
+"""SQL: what a node's sums are grouped by."""

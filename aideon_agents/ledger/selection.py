@@ -1,0 +1,140 @@
+"""Which calls are counted, by which dimension, and the one statement that adds calls up.
+
+Everything here is SQL that SQLite and Postgres read alike. A condition that is not asked for is
+left out instead of compared with NULL, because a parameter without a column has no type on a
+server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from aideon_agents.ledger.database import Statements
+from aideon_agents.ledger.identity import utc_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ReportBy = Literal[
+    "node", "role", "model", "provider", "workflow", "purpose", "run", "user", "day", "month"
+]
+"""A dimension of the costs report. Days and months are UTC."""
+
+DIMENSIONS: tuple[ReportBy, ...] = get_args(ReportBy)
+
+BY_TIME: tuple[ReportBy, ...] = ("day", "month")
+"""Dimensions whose rows are in order of time; the rows of the others are in order of cost."""
+
+MODEL = "calls.provider || ':' || calls.requested_model"
+"""SQL: a model as it was requested."""
+
+CALL_KEYS: Mapping[ReportBy, str] = {
+    "node": "calls.node_path",
+    "role": "calls.role",
+    "model": MODEL,
+    "provider": "calls.provider",
+    "workflow": "COALESCE(runs.workflow, '')",
+    "purpose": "COALESCE(calls.purpose, '')",
+    "run": "calls.run_id",
+    "user": "COALESCE(runs.\"user\", '')",
+    "day": "substr(calls.started_at, 1, 10)",
+    "month": "substr(calls.started_at, 1, 7)",
+}
+"""SQL: the row that a call belongs to; empty where a call has no value."""
+
+RUN_KEYS: Mapping[ReportBy, str] = {
+    "workflow": "runs.workflow",
+    "user": "COALESCE(runs.\"user\", '')",
+    "day": "substr(runs.started_at, 1, 10)",
+    "month": "substr(runs.started_at, 1, 7)",
+}
+"""SQL: the row that a run belongs to, in the dimensions where it belongs to exactly one."""
+
+CALLS = "calls LEFT JOIN runs ON runs.run_id = calls.run_id"
+"""SQL: every call, with its run where that is recorded."""
+
+SUMS: Mapping[str, str] = {
+    "calls": "COUNT(*)",
+    "failed_calls": "COUNT(*) FILTER (WHERE calls.status IN ('error', 'truncated'))",
+    "input_tokens": "SUM(calls.input_tokens)",
+    "output_tokens": "SUM(calls.output_tokens)",
+    "nanousd": "SUM(calls.cost_nanousd)",
+    "known_calls": "COUNT(calls.cost_nanousd)",
+    "duration_ms": "SUM(calls.duration_ms)",
+}
+"""SQL: what is added up for every group of calls. Only whole numbers are, so that the rows of every
+dimension add up to the same total."""
+
+
+def sums(
+    tx: Statements,
+    where: str,
+    values: Mapping[str, object],
+    *,
+    by: Mapping[str, str] | None = None,
+    also: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Add up the calls that fit a condition: a row for each combination of the `by` columns.
+
+    A row has the columns of `by`, `SUMS` and `also`. Groups are in the order in which the first
+    call of each started. Without `by` there is exactly one row.
+    """
+    keys, added = by or {}, {**SUMS, **(also or {})}
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in (*keys.items(), *added.items()))
+    groups = ", ".join(str(number) for number, _ in enumerate(keys, start=1))
+    # Ids of calls grow with time, so they decide between calls of one millisecond.
+    order = f"GROUP BY {groups} ORDER BY MIN(calls.started_at), MIN(calls.call_id)" if keys else ""
+    found = tx.select(f"SELECT {columns} FROM {CALLS} WHERE {where} {order}", values)  # noqa: S608 - all parts are ours
+    # A sum is a Decimal on a server, and NULL where nothing is known.
+    return [
+        {name: row[name] for name in keys} | {name: int(row[name] or 0) for name in added}
+        for row in found
+    ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which calls, or runs, a report counts."""
+
+    run_id: str | None = None
+    """Only this run's, by its whole id; None: every run's."""
+    since: date | datetime | None = None
+    """Those that started on this UTC day or at this time, or later."""
+    until: date | datetime | None = None
+    """Those that started before this time, or on this UTC day and before."""
+    rehearsed: bool = False
+    """Whether rehearsed ones count too."""
+
+    def where(self, table: Literal["calls", "runs"]) -> str:
+        """The condition on a table, as SQL that takes `values`."""
+        known = {
+            "run_id": f"{table}.run_id = :run_id",
+            "since": f"{table}.started_at >= :since",
+            "until": f"{table}.started_at < :until",
+        }
+        conditions = [sql for name, sql in known.items() if name in self.values]
+        if not self.rehearsed:
+            conditions.append(f"{table}.rehearsed = 0")
+        return " AND ".join(conditions) or "1 = 1"
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The parameters of `where`."""
+        known = {
+            "run_id": self.run_id,
+            "since": None if self.since is None else first_moment(self.since),
+            "until": None if self.until is None else moment_after(self.until),
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+
+def first_moment(since: date | datetime) -> str:
+    """The first moment of a period, as rows write times."""
+    return utc_text(since) if isinstance(since, datetime) else f"{since}T00:00:00.000Z"
+
+
+def moment_after(until: date | datetime) -> str:
+    """The first moment after a period: a day that is given as the end is part of it."""
+    return utc_text(until) if isinstance(until, datetime) else f"{until}T24:00:00.000Z"
