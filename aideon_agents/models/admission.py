@@ -30,7 +30,6 @@ from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.budgets.accounts import Refusal, refusal
 from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
-from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
@@ -165,8 +164,9 @@ class Admission:
 
     budget: RunBudget
     call_id: str
+    node: str
+    """Its node path."""
     metadata: Mapping[str, Any]
-    """The attempt's metadata, which names its node."""
     bound: RequestBound
     candidates: Sequence[Candidate]
     """The chain's, in order."""
@@ -194,7 +194,9 @@ class Admission:
         at = now()
         needed = self.bound.worst(candidate, at)
         budgets = self.budget.budgets
-        limits = budgets.limit_states(self._dimensions(candidate, at), opens=False)
+        limits = budgets.limit_states(
+            self.budget.dimensions(self.node, candidate.provider, at), opens=False
+        )
         refused = refusal(limits, needed)
         if not needed or (refused and not refused.waits):
             return None
@@ -224,13 +226,17 @@ class Admission:
         """Output tokens that the limits leave a candidate, as if nothing were held or besides that."""
         left = [
             one.left + (0 if besides_held else one.held)
-            for one in self.budget.budgets.limit_states(self._dimensions(candidate, at))
+            for one in self.budget.budgets.limit_states(
+                self.budget.dimensions(self.node, candidate.provider, at)
+            )
             if not one.warns
         ]
         return self.bound.most_tokens(candidate, at, min(left)) if left else 0
 
     def _fits(self, candidate: Candidate, at: datetime) -> bool:
-        limits = self.budget.budgets.limit_states(self._dimensions(candidate, at))
+        limits = self.budget.budgets.limit_states(
+            self.budget.dimensions(self.node, candidate.provider, at)
+        )
         refused = refusal(limits, self.bound.worst(candidate, at))
         return refused is None or refused.waits
 
@@ -241,11 +247,8 @@ class Admission:
         run_id = self.budget.run.run
         row = call_start(self.call_id, run_id, {**self.metadata, **of_hold}) if run_id else None
         worst = self.bound.worst(candidate, at, max_tokens)
-        dimensions = self._dimensions(candidate, at)
+        dimensions = self.budget.dimensions(self.node, candidate.provider, at)
         return self.budget.budgets.take(self.call_id, dimensions, worst, row=row)
-
-    def _dimensions(self, candidate: Candidate, at: datetime) -> CallDimensions:
-        return self.budget.dimensions(node_path(self.metadata), candidate.provider, at)
 
 
 def admission_for(
@@ -262,10 +265,12 @@ def admission_for(
     payload = cast("Any", model)._get_request_payload(question, **options)  # noqa: SLF001 - LangChain's only way to see what is sent
     # What the start event is going to carry: a call with its own metadata has no other in its config.
     inherited = getattr(attempt.get("callbacks"), "metadata", None) or {}
+    metadata = {**inherited, **(attempt.get("metadata") or {})}
     return Admission(
         budget=budget,
         call_id=str(attempt.get("run_id")),
-        metadata={**inherited, **(attempt.get("metadata") or {})},
+        node=node_path(metadata),
+        metadata=metadata,
         bound=RequestBound.of(payload),
         candidates=candidates,
     )
@@ -278,7 +283,9 @@ def run_budget_of(config: RunnableConfig) -> RunBudget | None:
     parent = getattr(callbacks, "parent_run_id", None)
     # The outermost run's is the first, also where a node starts a run inside it.
     found = [one.run_budget(parent) for one in handlers if isinstance(one, CostHandler)]
-    return found[0].around(found[1:]) if found else None
+    if len(found) > 1:
+        return found[0].around(found[1:])
+    return found[0] if found else None
 
 
 def exceeded(refused: Refusal, candidate: Candidate) -> OutOfBudget:

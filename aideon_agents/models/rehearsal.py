@@ -1,12 +1,10 @@
-"""The chat model that answers when no provider may be asked.
+"""The chat model of a rehearsal, which answers by rule, and the base class it shares with the doubles.
 
-It answers by rule from the prompt's own material, at once and for nothing, in the name of the
-model that would have answered. Its token counts are estimates and say so.
+It answers from the material in the prompt, at once and free, in the name of the model that would have
+been asked. Its token counts are marked as estimates.
 
-A chat model whose whole answer is known at once, in this process.
-
-Rehearsal and the doubles differ only in where their answer comes from. What LangChain asks of
-every chat model (sync, async, streamed, with tools, with a schema) is written here once.
+Rehearsal and the doubles in `testing` differ only in where an answer comes from. What LangChain
+requires of every chat model (sync, async, streams, tools, schemas) is in `InProcessChatModel`.
 """
 
 from __future__ import annotations
@@ -50,14 +48,14 @@ _CHUNK = re.compile(r"\s*\S{1,40}\s*|\s+")
 
 
 class InProcessChatModel(BaseChatModel):
-    """Answers without waiting for anybody; a subclass says what."""
+    """A chat model whose whole answer is known at once; a subclass provides it."""
 
     streaming: bool = False
-    """Whether `invoke` streams inside, as in LangChain's clients: said aloud, no viewer changes it."""
+    """Whether `invoke` streams inside, as in LangChain's clients. It is set, so that no viewer changes it."""
 
     @abstractmethod
     def answer_to(self, messages: list[BaseMessage], options: dict[str, Any]) -> AIMessage:
-        """The whole answer to the messages."""
+        """The whole answer, with its usage and finish reason; `options` are what was bound or passed."""
 
     def _generate(
         self,
@@ -86,8 +84,8 @@ class InProcessChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         for chunk in _chunks(self.answer_to(messages, {**kwargs, "stop": stop})):
-            said = chunk.response_metadata.get("finish_reason")
-            ended = {"finish_reason": said} if said else None  # where clients put it as well
+            reason = chunk.response_metadata.get("finish_reason")
+            ended = {"finish_reason": reason} if reason else None  # clients put it here as well
             yield ChatGenerationChunk(message=chunk, generation_info=ended)
 
     async def _astream(
@@ -133,7 +131,7 @@ class InProcessChatModel(BaseChatModel):
 
 
 def _chunks(message: AIMessage) -> Iterator[AIMessageChunk]:
-    """The message word by word; what is known only at the end comes with the last chunk."""
+    """The message word by word; usage, tool calls and finish reason come with the last chunk."""
     if isinstance(message.content, str):
         for piece in _CHUNK.findall(message.content):
             yield AIMessageChunk(content=piece, id=message.id)
@@ -163,16 +161,16 @@ _ROLES = (
 
 
 class RehearsalChatModel(InProcessChatModel):
-    """Rehearses a model's part: valid answers by rule, no network, nothing to pay."""
+    """Answers in place of a model: valid answers by rule, without network and cost."""
 
     provider: str
-    """Our name of the provider that would have been asked."""
+    """The provider that would have been asked."""
     model: str
-    """The model that would have answered."""
+    """The model that would have been asked."""
     max_tokens: int | None = None
-    """The most output tokens, by estimate; None sets no bound."""
+    """The most output tokens, by estimate; None: no limit."""
     longest: bool = False
-    """Each answer is as long and as dear as it can be."""
+    """True: each answer is as long and as expensive as possible."""
 
     @property
     def _llm_type(self) -> str:
@@ -187,7 +185,7 @@ class RehearsalChatModel(InProcessChatModel):
         return {**params, "ls_provider": self.provider, "ls_model_name": self.model}
 
     def answer_to(self, messages: list[BaseMessage], options: dict[str, Any]) -> AIMessage:
-        """Answer by rule."""
+        """Answer by rule; Malformed: the schema has no instance that simple means can find."""
         asked = ask_of(messages, {"max_tokens": self.max_tokens, **options})
         ask = dataclasses.replace(asked, longest=self.longest)
         try:
@@ -202,7 +200,7 @@ class RehearsalChatModel(InProcessChatModel):
 
 
 def ask_of(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Ask:
-    """Read what LangChain passes to a chat model."""
+    """What LangChain passes to a chat model, as an `Ask`."""
     extra = options.get("extra_body") or {}
     stop = options.get("stop") or ()
     return Ask(
@@ -223,7 +221,7 @@ def _turn(message: BaseMessage) -> Turn:
 
 
 def message_of(answer: Answer, ask: Ask, model: str) -> AIMessage:
-    """Put an answer into LangChain's form."""
+    """An answer as a LangChain message; arguments that were cut off become an invalid tool call."""
     given = max(answer.output_tokens, ask.max_tokens or 0) if ask.longest else answer.output_tokens
     message = AIMessage(
         content=answer.text,

@@ -154,7 +154,7 @@ def test_a_workflow_that_prints_does_not_spoil_the_document(aideon, folder, item
         (["two.py", "items.jsonl", "-o", "."], ". is a folder: name a file for the results"),
         (["two.py", "items.jsonl"], "Missing option '-o'"),
         (["two.py", "items.jsonl", "-o", "o", "--max-failures", "x"], "'x' failures are neither"),
-        (["two.py", "items.jsonl", "-o", "o", "--budget", "x"], "'x' is no budget"),
+        (["two.py", "items.jsonl", "-o", "o", "--budget", "x"], "'x' is not a budget"),
         (
             ["two.py", "items.jsonl", "-o", "o", "--engine", "distributed"],
             "needs a ledger on Postgres",

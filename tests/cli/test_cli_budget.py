@@ -67,10 +67,10 @@ def test_a_limit_for_each_one_has_no_sum(aideon):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("set", "week", "3"), "'week' is no scope"),
-        (("set", "node:", "3"), "'node:' is no scope"),
-        (("set", "day", "much"), "'much' is no budget"),
-        (("set", "day", "nan"), "'nan' is no budget"),
+        (("set", "week", "3"), "'week' is not a scope"),
+        (("set", "node:", "3"), "'node:' is not a scope"),
+        (("set", "day", "much"), "'much' is not a budget"),
+        (("set", "day", "nan"), "'nan' is not a budget"),
         (("set", "day", "0.0000000001"), "at most 9 decimals"),
         (("remove", "run"), "there is no budget on run"),
     ],

@@ -77,8 +77,7 @@ def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) ->
     limits = [
         (scope, account, row["limit_nanousd"], bool(row["warns"]))
         for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {})
-        for scope in (_scope(row["scope"]),)
-        for account in scope.accounts(call)
+        for scope, account in _in_scope(row["scope"], call.at[: len("2026-11-21")], call)
     ]
     names, values = _parameters(frozenset(own).union(account.key for _, account, _, _ in limits))
     found = tx.select(f"{_ACCOUNTS} ({names})", values) if values else []
@@ -202,7 +201,11 @@ def are_nearly_spent(limits: Iterable[LimitState]) -> bool:
     )
 
 
-_scope = functools.lru_cache(maxsize=256)(Scope.parse)
+@functools.lru_cache(maxsize=1024)
+def _in_scope(written: str, _day: str, call: CallDimensions) -> tuple[tuple[Scope, Account], ...]:
+    """A scope, with each account of it that a call is counted in. Calls on one day share them."""
+    scope = Scope.parse(written)
+    return tuple((scope, account) for account in scope.accounts(call))
 
 
 @functools.lru_cache(maxsize=1024)

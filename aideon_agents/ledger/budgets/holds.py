@@ -106,7 +106,21 @@ class Budgets:
                 hold = Hold(call, amount or 0, json.dumps(keys))
                 if not (refused := refusal(limits, amount)):
                     accounts.add(tx, keys, held=hold.amount)
-                    tx.later(_TAKE, _values(call_id, hold))
+                    process = _this_process(os.getpid())
+                    values = {
+                        "call_id": call_id,
+                        "run_id": call.run,
+                        "node_path": call.node,
+                        "provider": call.provider,
+                        "taken_at": call.at,
+                        "amount": hold.amount,
+                        "accounts": hold.accounts,
+                        "expires_at": time.time() + LEASE,
+                        "host": process.host,
+                        "pid": process.pid,
+                        "process_start": process.start,
+                    }
+                    tx.later(_TAKE, values)
                     if row:
                         rows.begin(tx, row)
             if not refused:
@@ -333,23 +347,6 @@ def _count_end(
 def _this_process(_pid: int) -> Process:
     """This process, looked up once; a fork has another id."""
     return this_process()
-
-
-def _values(call_id: str, hold: Hold) -> dict[str, Any]:
-    process = _this_process(os.getpid())
-    return {
-        "call_id": call_id,
-        "run_id": hold.call.run,
-        "node_path": hold.call.node,
-        "provider": hold.call.provider,
-        "taken_at": hold.call.at,
-        "amount": hold.amount,
-        "accounts": hold.accounts,
-        "expires_at": time.time() + LEASE,
-        "host": process.host,
-        "pid": process.pid,
-        "process_start": process.start,
-    }
 
 
 def _dimensions(row: Row, at: str) -> CallDimensions:

@@ -79,10 +79,6 @@ class Account:
         return ":".join((*when, *(part for kind in self.kinds for part in kind)))
 
 
-_account = functools.lru_cache(maxsize=1024)(Account)
-"""Cached: calls share a few accounts, and building a key takes longer than finding the account."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Scope:
     """What a limit applies to."""
@@ -104,7 +100,7 @@ class Scope:
         if kind not in get_args(Kind) or (colon and not name):
             kinds = ", ".join(get_args(Kind))
             raise UserError(
-                f"{text!r} is no scope: write day, month, or one of {kinds}, with :NAME for one "
+                f"{text!r} is not a scope: write day, month, or one of {kinds}, with :NAME for one "
                 "alone; day: or month: before it counts by UTC day or month (day:user:alice)"
             )
         return cls(window, cast("Kind", kind), name or None)
@@ -120,11 +116,11 @@ class Scope:
         """The accounts of this scope that a call is counted in."""
         begins = call.at[: _WINDOWS[self.window]] if self.window else None
         if self.kind is None:
-            yield _account((), self.window, begins)
+            yield Account((), self.window, begins)
             return
         for name in call.names(self.kind):
             if self.name in {None, name}:
-                yield _account(((self.kind, name),), self.window, begins)
+                yield Account(((self.kind, name),), self.window, begins)
 
 
 def own_accounts(call: CallDimensions) -> Iterator[tuple[Scope, Account]]:
@@ -165,7 +161,7 @@ def nanousd(amount: Amount) -> int:
     whole = int(value.scaleb(NANO)) if fits else 0
     if not fits or usd(whole) != value:
         raise UserError(
-            f"{text!r} is no budget: write US dollars such as 0.05, with at most {NANO} decimals"
+            f"{text!r} is not a budget: write US dollars such as 0.05, with at most {NANO} decimals"
         )
     return whole
 

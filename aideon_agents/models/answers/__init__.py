@@ -1,7 +1,7 @@
-"""Answers worked out by rule from the prompt's own material.
+"""Answers made by rule from the material in the prompt.
 
-Rehearsal and the simulated provider need answers that are free, deterministic and valid. These are
-extracts and examples; they never pretend to be a language model's.
+Rehearsal and the simulated provider need answers that are free, deterministic and valid. They are
+extracts and examples, and never pretend to come from a language model.
 """
 
 from __future__ import annotations

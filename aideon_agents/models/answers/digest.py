@@ -1,9 +1,9 @@
-"""The most central sentences of a text, in their own order.
+"""The most central sentences of a text, in their original order.
 
-An answer by rule may only say what its material says. Sentences are scored by how often their
+An answer by rule contains only what its material contains. The score of a sentence is how often its
 longer words occur in the whole text, which needs no model, no network and one pass over the text.
-Markdown is read as its reader sees it: code, tables, headings and badges say little, so they
-count only when there is nothing else.
+Code, tables, headings and badges in Markdown carry little meaning, so they count only if there is
+nothing else.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import Counter
 from functools import lru_cache
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\ud800-\udfff]")
-# Every repetition is bounded or cannot overlap what follows it, so that "[[[[" or "<<<<" by the
-# megabyte still takes linear time.
+# Every repetition is bounded or cannot overlap what follows it, so that a megabyte of "[[[[" or
+# "<<<<" still takes linear time.
 _REMOVED = re.compile(
     r"<!--[^<>]{0,2000}-->|!\[[^\[\]\n]{0,300}\]\([^()\s]{0,500}\)|</?[A-Za-z][^<>\n]{0,300}>"
 )
@@ -27,7 +27,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?![a-z])|(?<=[。！？])\s*")  # 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _IDEOGRAPH = "\u3040"
 _TELLING = 4
-"""Letters of the shortest word that says what a text is about."""
+"""Letters of the shortest word that counts."""
 _LONGEST = 300
 """Characters of the longest piece that counts as one sentence."""
 _CHARACTERS_PER_WORD = 12
@@ -35,12 +35,12 @@ _CHARACTERS_PER_WORD = 12
 
 
 def digest(text: str, max_words: int = 120) -> str:
-    """Pick the most central sentences of a text."""
+    """The most central sentences of a text, up to so many words."""
     chosen: list[int] = []
     room = max_words
     units, ranking = _ranked(text)
     for index in ranking:
-        if any(_says_the_same(units[index], units[known]) for known in chosen):
+        if any(_overlap(units[index], units[known]) for known in chosen):
             continue
         room -= _words_in(units[index])
         if room < 0:
@@ -51,19 +51,19 @@ def digest(text: str, max_words: int = 120) -> str:
     return " ".join(_stopped(units[index]) for index in sorted(chosen))
 
 
-def _says_the_same(one: str, other: str) -> bool:
-    """Whether one of two sentences is part of the other: an earlier digest joins what it quotes."""
+def _overlap(one: str, other: str) -> bool:
+    """Whether one sentence is part of the other: an earlier digest joins the sentences it quotes."""
     return one in other or other in one
 
 
 def central(text: str, count: int, max_words: int) -> tuple[str, ...]:
-    """Pick the most central sentences, one by one."""
+    """The most central sentences of a text, separately."""
     units, ranking = _ranked(text)
     return tuple(shortened(units[index], max_words) for index in sorted(ranking[:count]))
 
 
 def shortened(sentence: str, max_words: int) -> str:
-    """Cut a sentence after so many words, and end it as sentences end."""
+    """Cut a sentence after so many words, and end it with an ellipsis or a full stop."""
     end = max_words * _CHARACTERS_PER_WORD
     for position, word in enumerate(_WORD.finditer(sentence)):
         if position == max_words:
@@ -82,7 +82,7 @@ def _ranked(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     )
 
     def score(index: int) -> float:
-        # The constant keeps a heading of one frequent word from beating a whole sentence.
+        # The constant prevents a heading of one frequent word from outscoring a whole sentence.
         return sum(weights[word] for word in set(words[index])) / (len(words[index]) + 8)
 
     scores = [score(index) for index in range(len(units))]
@@ -103,7 +103,7 @@ def _plain(text: str) -> str:
 
 
 def _paragraphs(text: str) -> tuple[list[str], list[str]]:
-    """What a text says, and the code, tables and headings around it."""
+    """The paragraphs of a text, and its code, tables and headings."""
     major: list[list[str]] = [[]]
     minor: list[str] = []
     fenced = False

@@ -1,7 +1,7 @@
-"""A valid instance of a JSON Schema, its strings taken from the material.
+"""A valid instance of a JSON Schema, with strings from the material.
 
-Answers that are rehearsed should let a workflow run its ordinary way: a verdict passes, a score is
-high, a plan has a few independent steps with ids of their own, a list has a few items.
+Rehearsed answers should let a workflow take its ordinary path: a verdict passes, a score is high, a
+plan has a few independent steps with different ids, a list has a few items.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ if TYPE_CHECKING:
 
 _NOTHING = "Nothing was given."
 _SENTENCES = 64
-"""How many sentences of the material are spread over an instance's strings."""
+"""How many sentences of the material the strings of an instance use."""
 _DEEP = 4
-"""References inside one another after which only what is demanded is filled in."""
+"""Nested references after which only required parts are filled in."""
 _ITEMS = 3
 _VARIANTS = 64
-"""After how many variants an alternative is taken to have no more to give."""
+"""Variants after which an alternative is considered exhausted."""
 _DEPENDENCIES = frozenset(
     {"depends_on", "dependencies", "requires", "needs", "after", "blocked_by", "parents"}
 )
 
 
 def instance(schema: Schema, material: str, *, max_words: int = 24) -> Any:
-    """Work out a value that a JSON Schema accepts.
+    """A value that a JSON Schema accepts; ValueError: simple means find none.
 
-    Understood is what pydantic writes: references, combinations, enums, bounds, lengths, formats,
-    tuples, maps. Strings are sentences of the material, distinct as long as there are some left;
+    It understands what pydantic writes: references, combinations, enums, bounds, lengths, formats,
+    tuples, maps. Strings are sentences of the material, distinct as long as some are left;
     booleans are true; a number between two bounds lies near the upper one; an enum gives its
     first value; a field `id` counts s1, s2; lists named like `depends_on` stay empty.
     """
-    return _Composer(schema, central(material, _SENTENCES, max_words)).value(schema, _Place())
+    return _Composer(schema, central(material, _SENTENCES, max_words)).value(schema, _Position())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Place:
-    """Where in the instance a value is made."""
+class _Position:
+    """The position of a value in the instance."""
 
     name: str = ""
-    """The property it is for; empty for an item."""
+    """The name of its property; empty for an item."""
     references: frozenset[str] = frozenset()
-    """What was followed to get here."""
+    """The references that were followed."""
     lean: bool = False
-    """Only what is demanded: the way to the end of a recursion."""
+    """True: only required parts are made, which ends a recursion."""
     variant: int = 0
-    """Which of the possible values: greater in a set whose items must differ."""
+    """Selects one of the possible values: greater in a set whose items must differ."""
     lists: int = 0
-    """How many lists lie around it."""
+    """How many lists enclose it."""
 
 
 class _Composer:
@@ -75,7 +75,7 @@ class _Composer:
         self._heights = Heights(root)
         self._sentences: Iterator[str] = itertools.cycle(sentences or (_NOTHING,))
         self._ids = itertools.count(1)
-        self._makers: dict[str, Callable[[Schema, _Place], Any]] = {
+        self._makers: dict[str, Callable[[Schema, _Position], Any]] = {
             "string": self._string,
             "number": self._number,
             "integer": self._number,
@@ -85,7 +85,7 @@ class _Composer:
             "object": self._object,
         }
 
-    def value(self, part: object, place: _Place) -> Any:
+    def value(self, part: object, place: _Position) -> Any:
         schema = as_schema(part)
         if "$ref" in schema:
             return self._referred(schema, place)
@@ -109,7 +109,7 @@ class _Composer:
         return self._makers[kind](schema, place)
 
     def _opened(self, part: object) -> Schema:
-        """A part of an allOf with its references replaced by what they point at."""
+        """A part of an allOf with its references resolved."""
         schema = as_schema(part)
         if math.isinf(self._heights.of(schema)):
             raise ValueError("the schema has no finite instance")
@@ -117,7 +117,7 @@ class _Composer:
             schema = merged(resolved(self._root, schema["$ref"]), demands(schema, "$ref"))
         return schema
 
-    def _referred(self, schema: Schema, place: _Place) -> Any:
+    def _referred(self, schema: Schema, place: _Position) -> Any:
         reference = schema["$ref"]
         if math.isinf(self._heights.of(schema)):
             raise ValueError(f"{reference} has no finite instance")
@@ -129,7 +129,7 @@ class _Composer:
         target = resolved(self._root, reference)
         return self.value(merged(target, demands(schema, "$ref")), inside)
 
-    def _one_of(self, options: list[Any], around: Schema, place: _Place) -> Any:
+    def _one_of(self, options: list[Any], around: Schema, place: _Position) -> Any:
         heights = [self._heights.of(option) for option in options]
         order = [index for index, height in enumerate(heights) if not math.isinf(height)]
         if place.lean:
@@ -137,24 +137,24 @@ class _Composer:
         else:
             order.sort(key=lambda index: options[index] == {"type": "null"})
         reason = ValueError("none of the alternatives has a finite instance")
-        # A set takes its items from the first alternative until that has no more to give: pydantic
-        # writes a Decimal as a number or a string, and not every string is one.
-        turn, variant = divmod(place.variant, _VARIANTS)
-        turn %= max(1, len(order))
+        # A set takes its items from the first alternative until that is exhausted: pydantic writes a
+        # Decimal as a number or a string, and not every string is one.
+        first, variant = divmod(place.variant, _VARIANTS)
+        first %= max(1, len(order))
         inside = dataclasses.replace(place, variant=variant)
-        for index in order[turn:] + order[:turn]:
+        for index in order[first:] + order[:first]:
             try:
                 return self.value(merged(around, as_schema(options[index])), inside)
             except ValueError as error:
                 reason = error
         raise reason
 
-    def _number(self, schema: Schema, place: _Place) -> int | float:
+    def _number(self, schema: Schema, place: _Position) -> int | float:
         whole = kind_of(schema) == "integer"
         variant = next(self._ids) - 1 if place.name == "id" and whole else place.variant
         return number(schema, whole=whole, variant=variant)
 
-    def _string(self, schema: Schema, place: _Place) -> str:
+    def _string(self, schema: Schema, place: _Position) -> str:
         if "contentSchema" in schema:
             return json.dumps(self.value(schema["contentSchema"], place), ensure_ascii=False)
         shortest, longest = schema.get("minLength", 0), schema.get("maxLength")
@@ -163,7 +163,7 @@ class _Composer:
                 return text
         raise ValueError(f"no text fits {demands(schema)}")
 
-    def _texts(self, schema: Schema, place: _Place) -> Iterator[str]:
+    def _texts(self, schema: Schema, place: _Position) -> Iterator[str]:
         shortest, longest = schema.get("minLength", 0), schema.get("maxLength")
         variant = next(self._ids) if place.name == "id" else place.variant
         if schema.get("format") in FORMATS:
@@ -174,13 +174,13 @@ class _Composer:
             yield f"s{variant}"
             yield fitted(str(variant), shortest=shortest, longest=longest)
         else:
-            # Where the sentences are used up, a number in front keeps the items of a set apart.
+            # When the sentences are used up, a number in front makes the items of a set distinct.
             number_in_front = f"{variant + 1} " if variant else ""
             yield fitted(
                 number_in_front + next(self._sentences), shortest=shortest, longest=longest
             )
 
-    def _array(self, schema: Schema, place: _Place) -> list[Any]:
+    def _array(self, schema: Schema, place: _Position) -> list[Any]:
         inside = dataclasses.replace(place, name="", lists=place.lists + 1)
         most = schema.get("maxItems", math.inf)
         prefix = schema.get("prefixItems", [])
@@ -195,13 +195,15 @@ class _Composer:
             return items
         return self._distinct(items, schema, inside, int(wanted))
 
-    def _usual_length(self, schema: Schema, place: _Place) -> int:
+    def _usual_length(self, schema: Schema, place: _Position) -> int:
         endless = math.isinf(self._heights.of(schema.get("items")))
         if place.lean or endless or schema.get("prefixItems") or place.name in _DEPENDENCIES:
             return 0
         return max(1, _ITEMS - place.lists)
 
-    def _distinct(self, items: list[Any], schema: Schema, inside: _Place, wanted: int) -> list[Any]:
+    def _distinct(
+        self, items: list[Any], schema: Schema, inside: _Position, wanted: int
+    ) -> list[Any]:
         seen = {json.dumps(item, sort_keys=True) for item in items}
         variant = inside.variant
         for _ in range(wanted + 4 * _VARIANTS):
@@ -212,7 +214,7 @@ class _Composer:
                 item = self.value(schema.get("items", {}), one)
                 written = json.dumps(item, sort_keys=True)
             except ValueError:
-                # There is no such variant, or the items cannot be made at all: few may do.
+                # There is no such variant, or no item can be made at all: fewer may be enough.
                 variant += 1
                 continue
             if written in seen:
@@ -224,12 +226,12 @@ class _Composer:
             raise ValueError(f"there are not {schema['minItems']} distinct items")
         return items
 
-    def _object(self, schema: Schema, place: _Place) -> dict[str, Any]:
+    def _object(self, schema: Schema, place: _Position) -> dict[str, Any]:
         made: dict[str, Any] = {}
         required = set(schema.get("required", []))
         for name, part in schema.get("properties", {}).items():
             inside = dataclasses.replace(place, name=name)
-            # A tag that tells the members of a union apart has a default, so it is not required.
+            # A tag that distinguishes the members of a union has a default, so it is not required.
             tag = isinstance(part, dict) and ("const" in part or "enum" in part)
             if name in required:
                 made[name] = self.value(part, inside)
@@ -242,14 +244,14 @@ class _Composer:
         self._add_entries(made, schema, place)
         return made
 
-    def _try_optional(self, made: dict[str, Any], part: object, inside: _Place) -> None:
-        """An optional property that cannot be made by simple means is left out."""
+    def _try_optional(self, made: dict[str, Any], part: object, inside: _Position) -> None:
+        """Leave out an optional property that cannot be made by simple means."""
         try:
             made[inside.name] = self.value(part, inside)
         except ValueError:
             return
 
-    def _add_entries(self, made: dict[str, Any], schema: Schema, place: _Place) -> None:
+    def _add_entries(self, made: dict[str, Any], schema: Schema, place: _Position) -> None:
         """The entries of a map, whose keys the schema does not name."""
         patterns = list(schema.get("patternProperties", {}).items())
         part = patterns[0][1] if patterns else schema.get("additionalProperties")
@@ -262,7 +264,7 @@ class _Composer:
         for nth in range(wanted + _VARIANTS):
             if len(made) >= wanted:
                 return
-            # Keys that are bare numbers also serve a map whose keys are numbers.
+            # Keys that are plain numbers are also valid for a map with numbers as keys.
             key = str(nth + 1)
             if keys:
                 key = self.value(

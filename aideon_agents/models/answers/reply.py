@@ -1,14 +1,11 @@
-"""What a chat model would be asked, and the answer to it by rule.
+"""What a chat model is asked, and its answer by rule.
 
-Both the rehearsing chat model and the simulated provider answer through `reply`, one from
-LangChain's messages and the other from OpenAI's, so that they cannot drift apart.
+The rehearsing chat model and the simulated provider both answer through `reply`, one from LangChain's
+messages and the other from OpenAI's, so that their answers cannot differ.
 
-The longest answers there can be: what a workflow costs at most is rehearsed with them.
-
-How many tokens a text is, when no provider has counted them.
-
-A token is estimated as four UTF-8 bytes, rounded up. English prose comes out about right, Chinese
-somewhat low. A budget's holds never rest on this: they take the bytes themselves as their bound.
+Without a provider's count, a token is estimated as four UTF-8 bytes, rounded up: about right for
+English prose, somewhat low for Chinese. The holds of a budget use the bytes themselves as their
+bound, never this estimate.
 """
 
 from __future__ import annotations
@@ -26,12 +23,12 @@ BYTES_PER_TOKEN = 4
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate a text's tokens."""
+    """Estimate the tokens of a text: four UTF-8 bytes each."""
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
 
 
 def cut(text: str, max_tokens: int | None) -> tuple[str, bool]:
-    """Cut a text after so many estimated tokens."""
+    """The part of a text within so many estimated tokens, and whether it was cut; None: no limit."""
     if max_tokens is None or estimate_tokens(text) <= max_tokens:
         return text, False
     head = text.encode("utf-8", "surrogatepass")[: max(0, max_tokens) * BYTES_PER_TOKEN]
@@ -39,17 +36,17 @@ def cut(text: str, max_tokens: int | None) -> tuple[str, bool]:
 
 
 _A_SENTENCE = 3
-"""Words from which a text is prose: a name or a route must stay as it is."""
+"""Words of the shortest prose: a name or a route must stay as it is."""
 
 
 def filled(text: str, tokens: int) -> str:
-    """A text said again and again until it is as long as it may be."""
+    """A text repeated until it has about so many tokens."""
     size = len(text.encode("utf-8", "surrogatepass")) + 1
     return " ".join([text] * (1 + tokens * BYTES_PER_TOKEN // size))
 
 
 def stretched(text: str, max_tokens: int, may_grow: bool) -> str:  # noqa: FBT001 - a fact of the schema
-    """An instance of a schema as it costs the most: no verdict passes, and its prose is long."""
+    """The most expensive form of an instance: no verdict passes, and its prose is long."""
     value = json.loads(text)
     if isinstance(value, dict) and value.get("passed") is True:
         value |= {"passed": False, "score": 0}
@@ -61,7 +58,7 @@ def stretched(text: str, max_tokens: int, may_grow: bool) -> str:  # noqa: FBT00
 
 
 def _lengthen(value: Any, tokens: int) -> bool:
-    """Make the first prose in a value longer by so many tokens; says whether there is any."""
+    """Lengthen the first prose in a value by so many tokens; returns whether there is any."""
     items = cast("Any", value.items() if isinstance(value, dict) else enumerate(value))
     for key, part in list(items):
         if isinstance(part, str) and len(part.split()) >= _A_SENTENCE:
@@ -74,12 +71,12 @@ def _lengthen(value: Any, tokens: int) -> bool:
 
 
 TO_DO = "What to do now"
-"""The heading under which agents are told their step: an instruction, not material."""
+"""The heading above the step of an agent: an instruction, not material."""
 
 _PEOPLE = frozenset({"human", "user"})
 _NO_MATERIAL = "There was nothing to answer from."
 _WORDS_PER_STRING = (24, 8, 3)
-"""How long the strings of a typed answer are: shorter ones when the answer would not fit."""
+"""Words of the strings of a typed answer: fewer if the answer would not fit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,10 +84,10 @@ class Turn:
     """One message of a conversation."""
 
     role: str
-    """In LangChain's words or OpenAI's: human or user, ai or assistant, system, tool."""
+    """LangChain's or OpenAI's name: human or user, ai or assistant, system, tool."""
     text: str
     calls: tuple[tuple[str, str], ...] = ()
-    """The tools that it calls: name, and arguments as JSON."""
+    """Its tool calls: name, and arguments as JSON."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +98,15 @@ class Ask:
     tools: tuple[Schema, ...] = ()
     """In OpenAI's format."""
     tool_choice: object = None
-    """In OpenAI's format or LangChain's; None leaves the choice to the rule."""
+    """In OpenAI's or LangChain's format; None: the rule decides."""
     response_format: Mapping[str, Any] | None = None
-    """In OpenAI's format; None asks for text."""
+    """In OpenAI's format; None: text."""
     max_tokens: int | None = None
-    """The most output tokens; None sets no bound."""
+    """The most output tokens; None: no limit."""
     stop: tuple[str, ...] = ()
     """Texts before which an answer ends."""
     longest: bool = False
-    """The answer is the longest there can be, and no verdict passes: what would cost the most."""
+    """True: the most expensive answer, as long as possible, and no verdict passes."""
 
     @property
     def input_tokens(self) -> int:
@@ -128,9 +125,9 @@ class Answer:
 
     text: str = ""
     tool: str | None = None
-    """The name of the tool that is called; None when the answer is text."""
+    """The name of the called tool; None: the answer is text."""
     arguments: str = ""
-    """The call's arguments as JSON, which breaks off where max_tokens cut it."""
+    """The arguments of the call as JSON, which max_tokens may cut off."""
     finish_reason: str = "stop"
     """stop, length, tool_calls or content_filter."""
 
@@ -141,7 +138,7 @@ class Answer:
 
 
 def text_of(content: object) -> str:
-    """Read a message's content."""
+    """The text of a message's content, which may be a list of strings and blocks."""
     if isinstance(content, str):
         return content
     if not isinstance(content, Sequence):
@@ -157,14 +154,14 @@ def _block_text(block: object) -> str:
 
 
 def material(turns: Sequence[Turn]) -> str:
-    """Find what an answer is worked out from."""
-    said = [turn.text for turn in turns if turn.text.strip()]
+    """The material of an answer: the last message of a user without its instruction, else the last text."""
+    texts = [turn.text for turn in turns if turn.text.strip()]
     by_people = [turn.text for turn in turns if turn.role in _PEOPLE and turn.text.strip()]
-    return (by_people or said or [""])[-1].partition(f"\n\n# {TO_DO}\n")[0]
+    return (by_people or texts or [""])[-1].partition(f"\n\n# {TO_DO}\n")[0]
 
 
 def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) -> dict[str, Any]:
-    """Call the first tool."""
+    """A call of the first tool: its `name`, and `args` that are valid for its parameters."""
     function = tools[0]["function"]
     parameters = function.get("parameters") or {"type": "object"}
     return {
@@ -174,11 +171,11 @@ def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) ->
 
 
 def reply(ask: Ask) -> Answer:
-    """Answer by rule, from the given material alone.
+    """Answer by rule from the given material; ValueError: a schema has no instance that it can find.
 
-    A tool is called when tools are offered and none has answered since a person last spoke, or
-    when the choice is forced. Otherwise a response format gets an instance of its schema as JSON,
-    and a plain question the digest of its material.
+    It calls a tool if tools are offered and none has answered since the last message of a user, or
+    if the choice is forced. Otherwise a response format gets an instance of its schema as JSON, and
+    a plain question the digest of its material.
     """
     given = material(ask.turns)
     tool = _tool_to_call(ask)
@@ -203,18 +200,18 @@ def reply(ask: Ask) -> Answer:
 
 
 _ANY_OBJECT: Schema = {"properties": {"answer": {"type": "string"}}, "required": ["answer"]}
-"""What a `json_object` response is, which asks for JSON without saying which."""
+"""The schema of a `json_object` response, which may be any JSON object."""
 
 
 def limited(text: str, ask: Ask) -> Answer:
-    """Make a text an answer that keeps to `stop` and `max_tokens`."""
+    """An answer with a text, cut at `stop` and `max_tokens`."""
     ends = [text.find(stop) for stop in ask.stop if stop and stop in text]
     text, shortened = cut(text[: min(ends)] if ends else text, ask.max_tokens)
     return Answer(text=text, finish_reason="length" if shortened else "stop")
 
 
 def _fitting_json(made: Callable[[int], object], max_tokens: int | None) -> tuple[str, bool]:
-    """The JSON of the first value that fits; else the shortest one, broken off."""
+    """The JSON of the first value that fits; else the shortest one, cut off."""
     text, shortened = "", True
     for words in _WORDS_PER_STRING:
         text, shortened = cut(json.dumps(made(words), ensure_ascii=False), max_tokens)
@@ -233,7 +230,7 @@ def _tool_to_call(ask: Ask) -> Schema | None:
         return None
     if isinstance(choice, str) and choice in tools:
         return tools[choice]
-    since = _since_a_person_spoke(ask.turns)
+    since = _since_last_user_message(ask.turns)
     if choice in ("any", "required", True):
         # A loop with a forced choice ends when its last tool, the typed answer, is called.
         called = {name for turn in since for name, _ in turn.calls}
@@ -243,6 +240,6 @@ def _tool_to_call(ask: Ask) -> Schema | None:
     return None if answered else next(iter(tools.values()))
 
 
-def _since_a_person_spoke(turns: Sequence[Turn]) -> Sequence[Turn]:
+def _since_last_user_message(turns: Sequence[Turn]) -> Sequence[Turn]:
     last = max((nth for nth, turn in enumerate(turns) if turn.role in _PEOPLE), default=-1)
     return turns[last + 1 :]

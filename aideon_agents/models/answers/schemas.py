@@ -1,4 +1,4 @@
-"""How a JSON Schema is read: references, combined schemas, and which of them ever end."""
+"""Reads JSON Schemas: references, combined schemas, and which of them have finite instances."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HINTS = (
 
 
 def as_schema(schema: object) -> Schema:
-    """Read `true` and `false`, which are schemas too."""
+    """Read a schema, which may also be `true`; ValueError: it accepts nothing."""
     if schema is True:
         return {}
     if isinstance(schema, dict):
@@ -38,7 +38,7 @@ def as_schema(schema: object) -> Schema:
 
 
 def kind_of(schema: Schema) -> str:
-    """The type of value to make: the first that is not null, or what its keywords speak of."""
+    """The type of value to make: the first that is not null, or the one that its keywords imply."""
     declared = schema.get("type")
     kinds = cast("list[str]", declared if isinstance(declared, list) else [declared])
     if declared:
@@ -47,7 +47,7 @@ def kind_of(schema: Schema) -> str:
 
 
 def resolved(root: Schema, reference: str) -> Schema:
-    """Follow a reference inside the document."""
+    """Follow a reference such as `#/$defs/Step` inside the document."""
     if not reference.startswith("#"):
         raise ValueError(f"the reference {reference!r} leaves the schema")
     target: Any = root
@@ -61,7 +61,7 @@ def resolved(root: Schema, reference: str) -> Schema:
 
 
 def merged(left: Schema, right: Schema) -> Schema:
-    """The schema that accepts what both accept, for the keywords that can be told together."""
+    """A schema that accepts what both accept; where keywords cannot be combined, `right` wins."""
     both: Schema = {**left, **right}
     for key in left.keys() & right.keys():
         one, other = left[key], right[key]
@@ -87,7 +87,7 @@ def merged(left: Schema, right: Schema) -> Schema:
 
 
 def demands(schema: Schema, *without: str) -> Schema:
-    """The keywords of a schema that restrict values, but those named."""
+    """The keywords of a schema that restrict values, except those named."""
     return {
         key: value
         for key, value in schema.items()
@@ -98,9 +98,8 @@ def demands(schema: Schema, *without: str) -> Schema:
 class Heights:
     """How many references deep the smallest instance of each schema is.
 
-    A recursive schema ends only along a way whose height falls at each step; a schema of endless
-    height has no finite instance at all. The heights are the least fixed point over the
-    document's references.
+    A recursion ends only if the height falls at each step; a schema of infinite height has no finite
+    instance. The heights are the least fixed point over the references of the document.
     """
 
     def __init__(self, root: Schema) -> None:
@@ -117,7 +116,7 @@ class Heights:
                     changed = True
 
     def of(self, schema: object) -> float:
-        """The height of a schema in this document, infinite when no instance ever ends."""
+        """The height of a schema in this document; infinite: it has no finite instance."""
         if schema is False:
             return math.inf
         if not isinstance(schema, dict):

@@ -1,13 +1,11 @@
-"""Numbers and formatted strings that a JSON Schema accepts.
+"""Numbers, formatted strings and texts for a pattern that a JSON Schema accepts.
 
-`variant` asks for another value of the same kind: 0 gives the best one, and a set of distinct
-items counts upwards until it has enough.
+`variant` selects another value of the same kind: 0 is the best one, and a set of distinct items
+counts upwards until it has enough.
 
-A text that a regular expression accepts, for the string fields that demand one.
-
-The pattern is read once, left to right: the first alternative, few repetitions, the first fitting
-character. What that yields is checked against the pattern by `re`, so a construct that is read
-too simply (a lookahead, a back reference) ends as "no" and never as a wrong answer.
+A pattern is read once, left to right: the first alternative, few repetitions, the first character
+that fits. `re` then checks the result against the pattern, so a construct that is read too simply (a
+lookahead, a back reference) ends as an error and never as a wrong answer.
 """
 
 from __future__ import annotations
@@ -25,14 +23,14 @@ if TYPE_CHECKING:
 
 
 _HIGH = Fraction(9, 10)
-"""Where in a range a number lies: near its top, so that a score rehearses a good answer."""
+"""The place of a number in its range: near the top, so that a score rehearses a good answer."""
 _STEPS = 64
-"""Into how many parts a range of real numbers is cut for distinct values."""
+"""The number of parts of a real range, for distinct values."""
 _FIRST_DAY = date(2026, 1, 1)
 
 
 def number(schema: Mapping[str, Any], *, whole: bool, variant: int) -> int | float:
-    """Work out a number within a schema's bounds."""
+    """A number within the bounds of a schema; ValueError: there is none."""
     for value in _candidates(schema, whole=whole, variant=variant):
         if _fits(schema, value):
             return value
@@ -65,7 +63,7 @@ def _candidates(schema: Mapping[str, Any], *, whole: bool, variant: int) -> Iter
 def _points(
     low: Fraction | None, high: Fraction | None, grid: Fraction, variant: int
 ) -> Iterator[Fraction]:
-    """Places to try, in order; the caller rounds them and drops what does not fit."""
+    """Values to try, in order; the caller rounds them and drops those that do not fit."""
     if low is not None and high is not None:
         step = grid or (high - low) / _STEPS
         if variant:
@@ -79,7 +77,7 @@ def _points(
     if start is None:
         yield step * (1 + variant)
         return
-    # Beyond 2**40 a step of one is lost in a float, so the step grows with the bound.
+    # Above 2**40 a float may lose a step of one, so the step grows with the bound.
     far = max(step, abs(start) / 2**40)
     for nth in (variant, variant + 1):
         yield start + sign * nth * far
@@ -136,11 +134,11 @@ FORMATS: Mapping[str, Callable[[int], str]] = {
     "json-string": lambda nth: str(nth + 1),
     "regex": lambda nth: "a" * (nth + 1),
 }
-"""A string of each format, by variant. A format that is missing here puts no demand on a text."""
+"""A string of each format, by variant. A format that is missing here does not restrict a text."""
 
 
 def fitted(text: str, *, shortest: int, longest: int | None) -> str:
-    """Make a text as long as a schema demands, cut between words where that is possible."""
+    """Make a text as long as a schema requires, cut between words if possible."""
     if longest is not None and len(text) > longest:
         space = text.rfind(" ", max(shortest, longest // 2), longest + 1)
         text = text[: space if space > 0 else longest].rstrip()
@@ -162,7 +160,7 @@ _ONE = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|[^()|]", re.DOTALL)
 
 
 def matching(pattern: str, *, shortest: int, longest: int | None, variant: int) -> str:
-    """Work out a text that a pattern accepts."""
+    """A text that a pattern accepts; ValueError: simple means find none."""
     for repetitions in _REPETITIONS:
         try:
             text = _Reader(pattern, repetitions, variant).alternatives()
@@ -182,7 +180,7 @@ def _characters(single: str) -> str:
 
 
 class _Reader:
-    """Reads a pattern and writes a text as it goes."""
+    """Reads a pattern and builds a text for it."""
 
     def __init__(self, pattern: str, repetitions: int, variant: int) -> None:
         self._pattern = pattern
@@ -244,7 +242,7 @@ class _Reader:
         accepted = _characters(single.group()) if single else ""
         if single is None or not accepted:
             rest = self._pattern[self._at :]
-            raise ValueError(f"no plain character fits where the pattern goes on with {rest!r}")
+            raise ValueError(f"no plain character fits where the pattern continues with {rest!r}")
         self._at = single.end()
         self._variant, choice = divmod(self._variant, len(accepted))
         return accepted[choice]

@@ -217,7 +217,7 @@ def test_a_scope_or_an_amount_that_is_none_sets_nothing(ledger):
     for scope, amount in (("week", 1), ("day", "much")):
         with pytest.raises(UserError):
             ledger.set_budget(scope, amount)
-    with pytest.raises(UserError, match="'week' is no scope"):
+    with pytest.raises(UserError, match="'week' is not a scope"):
         set_limit(ledger.database, "week", 1)
     assert [one.limit_nanousd for one in limits(ledger.database)] == [5 * 10**9, 100 * 10**9]
 

@@ -41,7 +41,7 @@ def test_amounts_are_exact(amount, nanos):
     ],
 )
 def test_what_is_no_amount_is_refused(amount):
-    with pytest.raises(UserError, match="is no budget: write US dollars such as"):
+    with pytest.raises(UserError, match="is not a budget: write US dollars such as"):
         nanousd(amount)
 
 

@@ -89,7 +89,7 @@ def test_scopes_are_read_with_blanks_around_and_colons_in_names():
     "text", ["", "week", "day:", "user:", "user: ", "day:day", "users:ada", "day:user:", ":run"]
 )
 def test_what_is_no_scope_is_refused_in_a_line_that_says_how_to_write_one(text):
-    with pytest.raises(UserError, match="is no scope: write day, month, or one of run, item"):
+    with pytest.raises(UserError, match="is not a scope: write day, month, or one of run, item"):
         Scope.parse(text)
 
 
