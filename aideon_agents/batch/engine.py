@@ -1,16 +1,9 @@
-"""The local engine: every item on one event loop, through one graph that was compiled once.
+"""Runs the items of one batch, one claimed item at a time.
 
-Workers take items in their order. An item has its row before anybody takes the next one, so the
-first of several with the same id is the first in ITEMS. Results go to the ledger as items end, and
-from there to OUT: what waits there for a slow item takes room on the disk, and none in memory.
-
-The runs of a batch's items: how one begins and how it goes on, whichever engine runs it.
-
-Garbage collection that leaves alone what a batch did not make.
-
-Modules, models' schemas and graphs are some hundred thousand objects that live as long as the
-process. Looking through them again and again for garbage takes a fifth of a batch's CPU and finds
-none.
+Items are claimed in this process (`Local`, below), or from the queue of the distributed engine
+(`distributed.runner`). The engine starts a claimed item, or continues its last run where the state
+of that run is kept, and records how it ended. Results go to the ledger as items end, and from there
+to OUT: a result that waits for a slow item takes space on the disk, and none in memory.
 """
 
 from __future__ import annotations
@@ -20,22 +13,22 @@ import contextlib
 import dataclasses
 import gc
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aideon_agents.batch.items import Item, Source
-from aideon_agents.batch.options import Control
-from aideon_agents.batch.output import Out, deliver
+from aideon_agents.batch.options import Control, StopReason
+from aideon_agents.batch.output import Out, write_ready
 from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart
+from aideon_agents.ledger.batch_items import DuplicateId, ItemEnd, ItemRow, ItemStart
 from aideon_agents.ledger.batches import BatchStart
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.identity import new_run_id
-from aideon_agents.ledger.rows import Run, RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.checks import Demands
-from aideon_agents.runner.outcome import is_out_of_budget
+from aideon_agents.runner.outcome import Outcome, is_out_of_budget
 from aideon_agents.runner.resume_state import NOTHING
 from aideon_agents.runner.running import Earlier, Running
 from aideon_agents.runner.start import Common
@@ -45,25 +38,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
 
-_YOUNG = 50_000
-"""Objects that are made before the youngest are looked through. A model call leaves some hundred of
-them behind: with 10,000 the search took a twentieth of a batch's CPU, with 50,000 it takes next to
+_GC_THRESHOLD = 50_000
+"""New objects before the youngest generation is collected. A model call leaves some hundred of them:
+with 10,000 the collector took a twentieth of a batch's CPU time, with 50,000 it takes next to
 nothing, for some ten megabytes more."""
+
+_ROWS = 1000
+"""Rows of items that are read at a time."""
+_PAUSE_EVERY = 500
+"""Finished items that are skipped before other tasks may run."""
+_WRITE_EVERY = 0.5
+"""Seconds between two writes to OUT."""
+_CHECK_EVERY = 1.0
+"""Seconds between two heartbeats and reports of progress."""
 
 
 @contextlib.contextmanager
-def spared() -> Generator[None]:
-    """Look for garbage only among what is made while a block lasts.
+def gc_tuned() -> Generator[None]:
+    """Collect garbage only among the objects that are made while a block runs.
 
-    Where somebody has decided otherwise already (nothing is collected, or something is frozen),
-    nothing is changed.
+    Modules, schemas and graphs are some hundred thousand objects that live as long as the process.
+    Scanning them again and again takes a fifth of a batch's CPU time and finds nothing. Nothing is
+    changed where the process has its own settings: no collection, or objects that are frozen.
     """
     before = gc.get_threshold()
     if not gc.isenabled() or not before[0] or gc.get_freeze_count():
         yield
         return
     gc.freeze()
-    gc.set_threshold(max(before[0], _YOUNG), *before[1:])
+    gc.set_threshold(max(before[0], _GC_THRESHOLD), *before[1:])
     try:
         yield
     finally:
@@ -71,259 +74,106 @@ def spared() -> Generator[None]:
         gc.unfreeze()
 
 
-_ROWS = 1000
-"""Rows of items that are read at a time."""
-_REST_EVERY = 500
-"""Finished items that are passed over before others get their turn."""
-_DELIVER_EVERY = 0.5  # seconds
-_LOOK_EVERY = 1.0  # seconds: whether it is to end, and who watches is told
+class Claims(Protocol):
+    """Where the items of an engine are claimed, and where it reports them."""
 
+    are_shared: bool
+    """Other processes claim items of the batch too."""
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Work:
-    """An item that is not finished."""
+    def restarts(self, item: Item, row: ItemRow) -> None:
+        """An item that was started before is run again, or continues."""
 
-    item: Item
-    row: ItemRow | None
-    """Where it stands; None: it was never started."""
+    def ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+        """A run of an item has ended."""
 
+    def invalid(self) -> None:
+        """An item cannot be run."""
 
-@dataclasses.dataclass(eq=False, kw_only=True)
-class Local:
-    """Runs a batch in this process."""
+    def failures(self) -> int:
+        """How many failed items count towards `max_failures`."""
+        ...
 
-    book: Ledger
-    start: BatchStart
-    runs: ItemRuns
-    source: Source
-    out: Out
-    tally: Tally
-    control: Control
-    at_once: int
-    most_failures: int | None
-    """Failed items of this call after which none is started; None: there is no such number."""
-    limit: int | None
-    """Of the whole batch, in nano-dollars; None: there is none."""
-    watch: Callable[[Progress], object] | None
-    _is_full: bool = dataclasses.field(default=False, init=False)
-    """Nothing can be written to OUT any more."""
-
-    async def run(self) -> None:
-        """Run items until all are finished or the batch is to end."""
-        with spared():
-            await self._run()
-        error = self.control.error
-        if isinstance(error, UserError):  # nobody's mistake any more: it had begun
-            raise RunError(str(error)) from error
-        if error is not None:
-            raise error
-        self._show()
-
-    async def _run(self) -> None:
-        left = self._left()
-        ticking = asyncio.create_task(self._tick())
-        workers: list[asyncio.Task[None]] = []
-        try:
-            for _ in range(min(self.at_once, self.tally.items)):
-                workers.append(asyncio.create_task(self._work(left)))
-                # A thousand that begin together keep one another waiting until nobody has
-                # connected in time.
-                await asyncio.sleep(0)
-            await asyncio.gather(*workers)
-        finally:
-            for task in (*workers, ticking):
-                task.cancel()
-            await asyncio.gather(*workers, ticking, return_exceptions=True)
-            left.close()
-            await self._deliver()
-
-    def _left(self) -> Generator[_Work | None]:
-        """The items that are not finished; None now and then, to let others have their turn."""
-        rows: dict[int, ItemRow] = {}
-        passed = 0
-        with contextlib.closing(self.source.items()) as items:
-            for item in items:
-                if item.position % _ROWS == 0:
-                    rows = self._rows(item.position)
-                row = rows.pop(item.position, None)
-                if row is None or row.status not in batch_items.DONE:
-                    yield _Work(item, row)
-                    continue
-                passed += 1
-                if passed % _REST_EVERY == 0:
-                    yield None
-
-    def _rows(self, first: int) -> dict[int, ItemRow]:
-        rows = batch_items.rows(self.book, self.start.batch_id, first, first + _ROWS)
-        return {row.position: row for row in rows}
-
-    async def _work(self, left: Generator[_Work | None]) -> None:
-        """Take one item after another."""
-        while not self.control.is_over:
-            try:
-                work = next(left)
-                if work is None:
-                    await asyncio.sleep(0)
-                else:
-                    await self._item(work.item, work.row)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: BLE001 - the others come to their end, then it is raised
-                self.control.broke(error)
-                return
-
-    async def _item(self, item: Item, row: ItemRow | None) -> None:
-        if item.problem is not None:
-            await self._refuse(item, item.problem)
-            return
-        if row is not None and row.run_id is not None:
-            await self._again(item, row)
-        else:
-            await self._anew(item, row)
-
-    async def _again(self, item: Item, row: ItemRow) -> None:
-        """Go on with an item that was started before, where its state is kept; else start it again."""
-        seen = self.book.find_run(str(row.run_id))
-        is_ours = row.status == "running"  # by whoever ran this batch before, and is gone
-        if not is_ours and seen.status in ("running", row.status):
-            return  # it asks, or somebody is just answering it
-        before = batch_items.spent(self.book.database, self.start.batch_id, item.item_id)
-        self.tally.goes_on(row.status)
-        if await self.runs.is_kept(seen.run_id):
-            running = self.runs.goes_on(item, row, seen)
-            with contextlib.suppress(_NotBegun):
-                await self._through(item, running, before)
-                return
-        await self._anew(item, row, before)
-
-    async def _anew(self, item: Item, row: ItemRow | None, before: Sequence[NodeCost] = ()) -> None:
-        try:
-            running = self.runs.begins(item, row)
-        except InputError as wrong:
-            await self._refuse(item, str(wrong))
-        else:
-            await self._through(item, running, before)
-
-    async def _through(self, item: Item, running: Running, before: Sequence[NodeCost] = ()) -> None:
-        """Run an item, and draw the conclusions from how it ended."""
-        outcome = None
-        self.control.in_flight.add(running)
-        try:
-            outcome = await running.through(self.book)
-        except DuplicateId:
-            await self._refuse(item, f"the id {item.item_id!r} is that of an earlier item")
-            return
-        except LedgerError:
-            raise
-        except (UserError, SystemExit):
-            pass  # the item has failed, and its row says so
-        finally:
-            self.control.in_flight.discard(running)
-        end = running.item_end
-        if end is None:
-            if outcome is None:
-                raise _NotBegun
-            raise LedgerError(
-                f"the end of item {item.item_id} cannot be written down, {running.unwritten}; it "
-                "goes on, or is run again, with the same command"
-            )
-        self.tally.ended(end.status, end.nodes, before)
-        if outcome is not None and is_out_of_budget(outcome):
-            self.control.drain("budget")
-        if self.most_failures is not None and self.tally.failed_now >= self.most_failures:
-            self.control.drain("max_failures")
-
-    async def _refuse(self, item: Item, problem: str) -> None:
-        with self.book.database.transaction() as tx:
-            batch_items.mark_invalid(tx, self.start.batch_id, item.position, item.item_id, problem)
-        self.tally.ended("invalid")
-        await asyncio.sleep(0)  # a million bad lines hold nobody up
-
-    async def _tick(self) -> None:
-        """Write to OUT what its turn has come for, and look up from time to time."""
-        looked = time.monotonic()
-        while True:
-            await asyncio.sleep(_DELIVER_EVERY)
-            await self._deliver()
-            if time.monotonic() - looked >= _LOOK_EVERY:
-                looked = time.monotonic()
-                try:
-                    if batches.heartbeat(self.book, self.start.batch_id):
-                        self.control.drain("cancelled")
-                    self._show()
-                except Exception as error:  # noqa: BLE001 - told when the batch has come to its end
-                    self.control.broke(error)
-
-    async def _deliver(self) -> None:
-        """Write to OUT what its turn has come for."""
-        try:
-            if not self._is_full:
-                await deliver(self.book, self.start.batch_id, self.out)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._is_full = isinstance(error, RunError)
-            self.control.broke(error)
-
-    def _show(self) -> None:
-        if self.watch is None:
-            return
-        spent = None
-        if self.limit is not None and not self.start.rehearsed:  # which counts against no budget
-            spent = batches.spent_nanousd(self.book, self.start.batch_id)
-        self.watch(
-            self.tally.progress(self.start.batch_id, len(self.control.in_flight), self.limit, spent)
-        )
-
-
-class _NotBegun(Exception):  # noqa: N818 - it says what is
-    """A run could not go on after all, and nothing was called."""
+    def stop(self, reason: StopReason) -> None:
+        """Start no more items of the batch."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ItemRuns:
-    """Makes the runs of one batch's items."""
+class Engine:
+    """Runs items of one batch that this process has claimed."""
 
+    ledger: Ledger
     batch_id: str
-    limit_nanousd: int | None
-    """Of each item; None: nothing of its own limits it."""
+    claims: Claims
     common: Common
-    """What all of them share; its `keeps` says whether those that begin now are kept."""
+    """What all runs share; `keeps` says whether the state of new runs is kept."""
     demands: Demands
-    inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
-    """What all items are given."""
-    are_shared: bool = False
-    """Other processes run items of this batch too, and only one may begin each."""
+    inputs: Mapping[str, Any]
+    """The inputs of every item; an item's own take precedence."""
+    item_limit_nanousd: int | None
+    """The budget of each item; None: there is none."""
+    most_failures: int | None
+    """Failed items after which no more start; None: there is no such limit."""
+    in_flight: set[Running]
 
-    def begins(self, item: Item, row: ItemRow | None) -> Running:
-        """An item's run from its beginning."""
+    async def run(self, item: Item, row: ItemRow | None) -> None:
+        """Run an item that is not done; `row` None: it was never started."""
+        if item.problem is not None:
+            self._reject(item, item.problem)
+        elif row is None or row.run_id is None:
+            await self._start(item, row)
+        else:
+            await self._restart(item, row, self.ledger.find_run(row.run_id))
+
+    async def _restart(self, item: Item, row: ItemRow, seen: Run) -> None:
+        """Continue the last run of an item where its state is kept, else start a new run."""
+        if row.status == "waiting" and seen.status in ("running", "waiting"):
+            return  # it waits for an answer, or is being answered
+        # A claim from the queue is ours alone, also when the process before was killed and left its
+        # run as `running`. In this process, a pending item is run by `aideon runs resume` then.
+        if row.status == "pending" and seen.status == "running" and not self.claims.are_shared:
+            return
+        self.claims.restarts(item, row)
+        if await self._is_kept(seen.run_id):
+            try:
+                await self._to_end(item, self._continued(item, row, seen))
+            except LedgerError:
+                raise
+            except UserError:
+                pass  # its state cannot be continued, and nothing was called
+            else:
+                return
+        await self._start(item, row)
+
+    async def _start(self, item: Item, row: ItemRow | None) -> None:
         inputs = {**self.inputs, **item.inputs}
-        self.demands.check(item.task, inputs)
-        entry = self.common.root.entry(item.task, inputs)
-        start = self._run_of(item, new_run_id())
-        return self.common.running(
-            start, item.task, entry, item=self._starts(item, row, start.run_id)
+        try:
+            self.demands.check(item.task, inputs)
+        except InputError as wrong:
+            self._reject(item, str(wrong))
+            return
+        run_id = new_run_id()
+        running = self.common.running(
+            self._run_start(item, run_id),
+            item.task,
+            self.common.root.entry(item.task, inputs),
+            item=self._item_start(item, row, run_id),
         )
+        await self._to_end(item, running)
 
-    def goes_on(self, item: Item, row: ItemRow, seen: Run) -> Running:
-        """An item's earlier run, from where its state is kept."""
+    def _continued(self, item: Item, row: ItemRow, seen: Run) -> Running:
         return dataclasses.replace(self.common, keeps=True).running(
-            self._run_of(item, seen.run_id),
+            self._run_start(item, seen.run_id),
             "",
             {},
             earlier=Earlier(seen=seen, answer=NOTHING),
-            item=self._starts(item, row, seen.run_id),
+            item=self._item_start(item, row, seen.run_id),
         )
 
-    async def is_kept(self, run_id: str) -> bool:
-        """Whether a run can go on where it was, instead of being paid for again."""
-        saver = self.common.saver
-        return saver is not None and await saver.aget_tuple(kept_as(run_id)) is not None
+    def _run_start(self, item: Item, run_id: str) -> Any:
+        own = {"run_id": run_id, "batch_id": self.batch_id, "item_id": item.item_id}
+        return dataclasses.replace(self.common.start, **own)
 
-    def _run_of(self, item: Item, run_id: str) -> RunStart:
-        return dataclasses.replace(
-            self.common.start, run_id=run_id, batch_id=self.batch_id, item_id=item.item_id
-        )
-
-    def _starts(self, item: Item, row: ItemRow | None, run_id: str) -> ItemStart:
+    def _item_start(self, item: Item, row: ItemRow | None, run_id: str) -> ItemStart:
         attempts = row.attempts if row else 0
         return ItemStart(
             batch_id=self.batch_id,
@@ -331,6 +181,215 @@ class ItemRuns:
             item_id=item.item_id,
             run_id=run_id,
             is_new=row is None or row.run_id is None,
-            limit_nanousd=self.limit_nanousd,
-            seen_attempts=attempts if self.are_shared else None,
+            limit_nanousd=self.item_limit_nanousd,
+            seen_attempts=attempts if self.claims.are_shared else None,
         )
+
+    async def _is_kept(self, run_id: str) -> bool:
+        """Whether a run can continue, so that its calls are not paid for again."""
+        checkpointer = self.common.saver
+        return checkpointer is not None and bool(await checkpointer.aget_tuple(kept_as(run_id)))
+
+    async def _to_end(self, item: Item, running: Running) -> None:
+        """Run an item and record its end. Raises a UserError only if the run has not begun."""
+        outcome = refused = None
+        self.in_flight.add(running)
+        try:
+            outcome = await running.through(self.ledger)
+        except DuplicateId:
+            self._reject(item, f"the id {item.item_id!r} is that of an earlier item")
+            return
+        except LedgerError:
+            raise
+        except (UserError, SystemExit) as error:  # the item has failed, and its row says why
+            refused = error
+        finally:
+            self.in_flight.discard(running)
+        if running.item_end is not None:
+            self._ended(item, running.item_end, outcome)
+        elif outcome is None and running.unwritten is None and refused is not None:
+            raise refused
+        elif running.item and batch_items.newer_claim(self.ledger.database, running.item):
+            await self._forget(running.start.run_id)
+        else:
+            raise LedgerError(
+                f"the end of item {item.item_id} cannot be written ({running.unwritten}): it "
+                "continues, or is run again, with the same command"
+            )
+
+    def _ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+        if outcome is not None and is_out_of_budget(outcome):
+            self.claims.stop("budget")
+        self.claims.ended(item, end, outcome)
+        most = self.most_failures
+        if end.status == "failed" and most is not None and self.claims.failures() >= most:
+            self.claims.stop("max_failures")
+
+    async def _forget(self, run_id: str) -> None:
+        """Delete the state that a run with a stale claim has kept, if it was completed elsewhere."""
+        if self.common.saver and self.ledger.find_run(run_id).status == "completed":
+            await self.common.saver.adelete_thread(run_id)
+
+    def _reject(self, item: Item, problem: str) -> None:
+        with self.ledger.database.transaction() as tx:
+            batch_items.mark_invalid(tx, self.batch_id, item.position, item.item_id, problem)
+        self.claims.invalid()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OpenBatch:
+    """A batch that this process runs or follows: everything is open and checked."""
+
+    ledger: Ledger
+    start: BatchStart
+    source: Source
+    out: Out
+    tally: Tally
+    control: Control
+    limit: int | None
+    """The budget of the whole batch in nano-dollars; None: there is none."""
+    watch: Callable[[Progress], object] | None
+
+    async def write_out(self) -> None:
+        """Write the results to OUT that are next in order."""
+        await write_ready(self.ledger, self.start.batch_id, self.out)
+
+    def report(self, in_flight: int) -> None:
+        """Report the progress to the caller."""
+        if self.watch is None:
+            return
+        batch_id, spent = self.start.batch_id, None
+        if self.limit is not None and not self.start.rehearsed:  # it counts against no budget
+            spent = batches.spent_nanousd(self.ledger, batch_id)
+        self.watch(self.tally.progress(batch_id, in_flight, self.limit, spent))
+
+
+class Local:
+    """Claims items in this process, in their order, on one event loop.
+
+    An item has its row before the next one is claimed, so of several items with one id the first
+    is valid.
+    """
+
+    are_shared = False
+
+    def __init__(self, batch: OpenBatch) -> None:
+        self._batch = batch
+        self._counted: dict[int, Sequence[NodeCost]] = {}
+        """What earlier runs of items in flight have cost, by position: it is counted already."""
+        self._is_full = False
+        """OUT cannot be written any more."""
+
+    async def run(self, engine: Engine, at_once: int) -> None:
+        """Run items until all are finished or the batch has to stop."""
+        with gc_tuned():
+            await self._run(engine, at_once)
+        error = self._batch.control.error
+        if isinstance(error, UserError):  # the batch had begun: it is no mistake of the caller
+            raise RunError(str(error)) from error
+        if error is not None:
+            raise error
+        self._report()
+
+    async def _run(self, engine: Engine, at_once: int) -> None:
+        unfinished = self._unfinished()
+        ticking = asyncio.create_task(self._tick())
+        workers: list[asyncio.Task[None]] = []
+        try:
+            for _ in range(min(at_once, self._batch.tally.items)):
+                workers.append(asyncio.create_task(self._work(engine, unfinished)))
+                # A thousand items that start in one step delay each other until connections time out.
+                await asyncio.sleep(0)
+            await asyncio.gather(*workers)
+        finally:
+            for task in (*workers, ticking):
+                task.cancel()
+            await asyncio.gather(*workers, ticking, return_exceptions=True)
+            unfinished.close()
+            await self._write_out()
+
+    def _unfinished(self) -> Generator[tuple[Item, ItemRow | None] | None]:
+        """The items that are not done, with their rows; None now and then, so other tasks can run."""
+        rows: dict[int, ItemRow] = {}
+        skipped = 0
+        with contextlib.closing(self._batch.source.items()) as items:
+            for item in items:
+                if item.position % _ROWS == 0:
+                    rows = self._rows(item.position)
+                row = rows.pop(item.position, None)
+                if row is None or row.status not in batch_items.DONE:
+                    yield item, row
+                    continue
+                skipped += 1
+                if skipped % _PAUSE_EVERY == 0:
+                    yield None
+
+    def _rows(self, first: int) -> dict[int, ItemRow]:
+        batch_id = self._batch.start.batch_id
+        rows = batch_items.rows(self._batch.ledger, batch_id, first, first + _ROWS)
+        return {row.position: row for row in rows}
+
+    async def _work(
+        self, engine: Engine, unfinished: Generator[tuple[Item, ItemRow | None] | None]
+    ) -> None:
+        """Claim one item after another."""
+        while not self._batch.control.is_over:
+            try:
+                claimed = next(unfinished)
+                if claimed is not None:
+                    await engine.run(*claimed)
+                await asyncio.sleep(0)  # a million invalid lines must not block the event loop
+            except StopIteration:
+                return
+            except Exception as error:  # noqa: BLE001 - items in flight end first, then it is raised
+                self._batch.control.broke(error)
+                return
+
+    def restarts(self, item: Item, row: ItemRow) -> None:
+        """Take the costs of the item's earlier runs, so that they are counted once."""
+        database, batch_id = self._batch.ledger.database, self._batch.start.batch_id
+        self._counted[item.position] = batch_items.spent(database, batch_id, item.item_id)
+        self._batch.tally.restarts(row.status)
+
+    def ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+        """Count an item and its costs."""
+        del outcome
+        self._batch.tally.ended(end.status, end.nodes, self._counted.pop(item.position, ()))
+
+    def invalid(self) -> None:
+        """Count an invalid item."""
+        self._batch.tally.ended("invalid")
+
+    def failures(self) -> int:
+        """The items that have failed since this command began."""
+        return self._batch.tally.failed_now
+
+    def stop(self, reason: StopReason) -> None:
+        """Start no more items."""
+        self._batch.control.drain(reason)
+
+    async def _tick(self) -> None:
+        """Write to OUT, send heartbeats and report progress."""
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(_WRITE_EVERY)
+            await self._write_out()
+            if time.monotonic() - checked >= _CHECK_EVERY:
+                checked = time.monotonic()
+                try:
+                    if batches.heartbeat(self._batch.ledger, self._batch.start.batch_id):
+                        self._batch.control.drain("cancelled")
+                    self._report()
+                except Exception as error:  # noqa: BLE001 - raised when the batch has ended
+                    self._batch.control.broke(error)
+
+    async def _write_out(self) -> None:
+        try:
+            if not self._is_full:
+                await self._batch.write_out()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._is_full = isinstance(error, RunError)
+            self._batch.control.broke(error)
+
+    def _report(self) -> None:
+        self._batch.report(len(self._batch.control.in_flight))

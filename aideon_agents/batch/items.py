@@ -1,12 +1,11 @@
-"""The items of a batch, one after another: however many there are, only one is in memory.
+"""The items of a batch, read one after another: only one is in memory.
 
-A line that cannot be read is an item as well, with its problem: it stops nothing. Its place and its
-number count like any other's, so that the results of the others do not move when it is mended.
+A line that cannot be read is an item with a problem: it does not stop the batch. Its position and its
+line number count like any other, so the results of other items keep their places when it is corrected.
 
-ITEMS at hand: read once to know what they are, and a second time to run them.
-
-What can be read only once, stdin or a pipe, is written to a temporary file first. A file is read
-where it lies, so it is looked at whether it changes meanwhile.
+Items are read twice: to count and digest them, and to run them. A stream that can be read only once
+(stdin, a pipe) is copied to a temporary file first. A file is read in place, so every read checks
+whether it was changed.
 """
 
 from __future__ import annotations
@@ -37,30 +36,30 @@ if TYPE_CHECKING:
 Form: TypeAlias = Literal["jsonl", "csv"]
 
 LONGEST = 16 * 1024 * 1024
-"""Bytes of one line: more is no item, and would not fit into any model either."""
+"""Bytes of one line: a longer one does not fit into any model."""
 
 _SHALLOW = 100
-"""Brackets of a line that need no thought."""
+"""Brackets of a line up to which its nesting is not checked."""
 
 _LONGEST_ID = 500
-"""Characters: a database keeps an index of ids, and a server takes no long ones into it."""
+"""Characters: Postgres cannot index longer ids."""
 
 _ID_OR_TASK = ("id", "task")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
-    """One item as it was given."""
+    """One item, as it was read."""
 
     position: int
-    """Its place among the items, from 0."""
+    """Its index among the items, from 0."""
     item_id: str
-    """As given, or the number of its line."""
+    """Its own id, or the number of its line."""
     task: str
     inputs: Mapping[str, Any]
-    """Everything else that was said of it."""
+    """Its other keys."""
     problem: str | None = None
-    """Why it cannot be run; None: it can."""
+    """Why the item is invalid; None: it is valid."""
 
 
 def read(file: BinaryIO, form: Form, name: str) -> Generator[Item]:
@@ -71,7 +70,7 @@ def read(file: BinaryIO, form: Form, name: str) -> Generator[Item]:
 
 
 def form_of(name: str, start: bytes) -> Form:
-    """How items are written, by the name of their file, else by its first line."""
+    """The format of items, by the name of their file, else by its first line."""
     if name.lower().endswith(".csv"):
         return "csv"
     if name.lower().endswith((".jsonl", ".ndjson", ".json")):
@@ -88,10 +87,12 @@ def form_of(name: str, start: bytes) -> Form:
 
 
 def refuse_binary(name: str, start: bytes) -> None:
-    """Refuse what is no text before anything is made of it."""
+    """Refuse a file that is not text."""
     first = start.lstrip().split(b"\n", 1)[0]
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(first)  # its end may be cut in two
+        codecs.getincrementaldecoder("utf-8")().decode(
+            first
+        )  # its last character may be incomplete
     except UnicodeDecodeError:
         is_text = False
     else:
@@ -100,8 +101,8 @@ def refuse_binary(name: str, start: bytes) -> None:
         raise InputError(f"{name} is not text in UTF-8: items are JSON lines, or CSV")
 
 
-class _Wrong(Exception):  # noqa: N818 - it says what is wrong with a line
-    """A line is no item."""
+class _Wrong(Exception):  # noqa: N818 - it is not raised, but says what is wrong with a line
+    """A line is not a valid item."""
 
     def __init__(self, why: str, item_id: object = None) -> None:
         super().__init__(why)
@@ -167,7 +168,7 @@ def _parsed(line: str) -> _Given:
     try:
         value: object = json.loads(line)
         if line.count("[") + line.count("{") > _SHALLOW:
-            json.dumps([[value]])  # what can be read only just cannot be written any more
+            json.dumps([[value]])  # a line that is nested too deeply can be read, but not written
     except json.JSONDecodeError as error:
         return _Wrong(f"it is not JSON ({error.msg}, column {error.colno})")
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand [
@@ -185,7 +186,7 @@ def _csv(file: BinaryIO, name: str) -> Iterator[tuple[int, _Given]]:
     try:
         yield from _records(text, name)
     finally:
-        text.detach()  # the file is its owner's to close
+        text.detach()  # the caller closes the file
 
 
 def _records(text: Iterable[str], name: str) -> Iterator[tuple[int, _Given]]:
@@ -253,42 +254,42 @@ _STDIN = "-"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """Items that can be read again and again."""
+    """Items that can be read more than once."""
 
     name: str
-    """For what is said of it."""
+    """The name in messages."""
     path: Path | None
-    """The file as it was named; None: it is none."""
+    """The file as the caller named it; None: the items are not in a file."""
     form: Form
     file: BinaryIO
     digest: str
-    """SHA-256 in hex of what was given, whatever the form it was written in."""
+    """SHA-256 in hex of the items, independent of their format."""
     count: int
-    """How many items there are."""
+    """The number of items."""
     seen: tuple[int, int]
-    """Size and time of the file when the items were counted."""
+    """Size and modification time (ns) of the file when the items were counted."""
 
     def items(self) -> Generator[Item]:
         """Read the items."""
         self.file.seek(0)
         with contextlib.closing(read(self.file, self.form, self.name)) as found:
             for item in found:
-                self.refuse_changed()  # before each: none is run and paid that nobody counted
+                self.refuse_changed()  # before each item: none is run and paid that was not counted
                 yield item
         self.refuse_changed()
 
     def refuse_changed(self) -> None:
-        """Refuse to go on with a file that is another by now."""
+        """Refuse a file that was changed since its items were counted."""
         if _seen(self.file) != self.seen:
             raise InputError(
-                f"{self.name} was changed while the batch was running: what is done is kept, and "
-                "the same command begins another batch with what it holds now"
+                f"{self.name} was changed while the batch was running: finished items are kept, and "
+                "the same command starts a new batch with its current content"
             )
 
 
 @contextlib.contextmanager
 def opened(given: Items) -> Generator[Source]:
-    """Open items and read them once."""
+    """Open items, and read them once to count them."""
     with contextlib.ExitStack() as open_while_used:
         name, path, file = _file(given, open_while_used)
         try:
@@ -326,7 +327,7 @@ def _file(given: Items, open_while_used: contextlib.ExitStack) -> tuple[str, Pat
 
 
 def _spooled(once: BinaryIO, open_while_used: contextlib.ExitStack) -> BinaryIO:
-    """What can be read only once, in a file that goes with this process."""
+    """A temporary copy of a stream that can be read only once."""
     spool = open_while_used.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is entered
     shutil.copyfileobj(once, spool)
     spool.seek(0)
@@ -351,7 +352,7 @@ def _written(
 
 
 def _digest(file: BinaryIO, form: Form, name: str) -> tuple[str, int]:
-    """What is given, as a number, and how many items it is."""
+    """The digest of the items, and their number."""
     digest, count = hashlib.sha256(), 0
     with contextlib.closing(read(file, form, name)) as found:
         for item in found:

@@ -1,13 +1,8 @@
-"""What a batch can be told.
+"""The options of a batch, its result, its control while it runs, and its identity.
 
-What came of a batch, as an object and as a JSON document.
-
-Ending a batch before its end: first nothing starts any more, then what runs is cut off.
-
-What makes a batch the same batch: then the same command goes on with it.
-
-What TARGET is, the items, the inputs of all items, tier and models. Not what may change from one
-call to the next: budgets, concurrency, engine, time limits, and OUT.
+The identity decides whether the same command continues a batch. It is made of the workflow, the
+items, the inputs of all items, the tier and the models. Budgets, concurrency, engine, time limits and
+OUT may change between two calls.
 """
 
 from __future__ import annotations
@@ -42,7 +37,7 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 50
-"""Items in flight unless it is said otherwise."""
+"""The default number of items in flight."""
 
 ENGINES = ("local", "distributed")
 
@@ -50,32 +45,31 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
 class BatchOptions(TypedDict, total=False):
-    """Everything that may be said about a batch besides its graph, its items and its OUT."""
+    """The options of a batch, besides its graph, its items and its OUT."""
 
     max_concurrency: int
-    """Items in flight at once; 50 unless given. Model calls have a limit of their own,
-    `AIDEON_MODEL_CONCURRENCY`."""
+    """Items in flight at once; 50 by default. `AIDEON_MODEL_CONCURRENCY` limits model calls."""
     budget: Amount | None
-    """US dollars that all items together may cost; None: only what stands in the ledger limits
-    them. Spent by earlier calls counts."""
+    """US dollars for all items together, with the costs of earlier calls of the same batch; None:
+    only the budgets of the ledger apply."""
     item_budget: Amount | None
-    """US dollars that each item may cost."""
+    """US dollars for each item; None: there is no such limit."""
     engine: Literal["local", "distributed"]
-    """Where the items are run; local unless given."""
+    """Where the items are run; `local` by default."""
     retry_failed: bool
-    """Run items once more that have failed."""
+    """Run failed items again."""
     max_failures: int | str | None
-    """Failed items after which none is started any more, or a share of all items (`"5%"`)."""
+    """Failed items after which no more start, or a share of all items (`"5%"`); None: no limit."""
     checkpoint: bool | None
-    """Whether an item's state is kept until it completes, so that it goes on where it was; None:
-    where a budget stands."""
+    """Whether the state of an item is kept until it completes, so that it can continue; None: if there
+    is a budget that may stop it."""
     inputs: Mapping[str, Any] | None
-    """Inputs of every item, by key; an item's own come first."""
+    """Inputs of every item, by key; an item's own inputs take precedence."""
     tier: Tier | None
     user: str | None
     model: Mapping[str, str | Sequence[str]] | None
     timeout: float | None
-    """Seconds until an item is stopped, which has failed then; None: never."""
+    """Seconds after which an item fails; None: no limit."""
     rehearse: bool
     record_content: bool
     ledger: Ledger | str | Path | None
@@ -83,38 +77,38 @@ class BatchOptions(TypedDict, total=False):
     workflow: str | None
     target: str | None
     target_hash: str | None
-    """These as for a run."""
+    """As in `RunOptions`."""
     version: str | None
-    """Whatever tells this graph from what it was before, where it has no address: what the code of
-    its functions does is not looked into."""
+    """Distinguishes versions of a graph that has no address: the code of its functions is not part of
+    the identity of the batch."""
     watch: Callable[[Progress], object] | None
-    """Is told how far it has come, once a second; None: nobody watches."""
+    """Is called with the progress once a second."""
 
 
 def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Refuse a word that no option has, as a function with these parameters would."""
+    """Refuse an unknown option, as a function with these parameters would."""
     unknown = [word for word in options if word not in BatchOptions.__annotations__]
     if unknown:
         known = ", ".join(BatchOptions.__annotations__)
-        raise TypeError(f"a batch has no option {unknown[0]!r}: {known}")
+        raise TypeError(f"unknown option {unknown[0]!r} of a batch: {known}")
 
 
 def known_engine(engine: str) -> str:
-    """Refuse an engine that there is not."""
+    """Refuse an unknown engine."""
     if engine not in ENGINES:
-        raise UserError(f"there is no engine {engine!r}: one of {', '.join(ENGINES)}")
+        raise UserError(f"unknown engine {engine!r}: use one of {', '.join(ENGINES)}")
     return engine
 
 
 def at_once(given: int) -> int:
-    """Refuse a number of items in flight that is none."""
+    """Refuse a concurrency below 1."""
     if given < 1:
-        raise InputError(f"{given} items at once are none: give at least 1")
+        raise InputError(f"the concurrency is {given}: give at least 1")
     return given
 
 
 def most_failures(given: int | str | None, items: int) -> int | None:
-    """How many failed items are too many."""
+    """The number of failed items that stops the batch; None: there is no limit."""
     if given is None:
         return None
     text = str(given).strip()
@@ -123,7 +117,7 @@ def most_failures(given: int | str | None, items: int) -> int | None:
         return max(1, math.ceil(items * float(share[1]) / 100))
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    raise InputError(f"{text!r} failures are neither a number from 1 on nor a share such as 5%")
+    raise InputError(f"max_failures is {text!r}: give a number from 1, or a share such as 5%")
 
 
 StopReason = Literal["budget", "interrupted", "cancelled", "max_failures", "waiting"]
@@ -131,7 +125,7 @@ StopReason = Literal["budget", "interrupted", "cancelled", "max_failures", "wait
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchResult:
-    """What came of a batch. Its fields are those of the last line of `aideon batch`, and more."""
+    """The result of a batch: the fields of the last line of `aideon batch`, and more."""
 
     batch_id: str
     items: int
@@ -139,23 +133,23 @@ class BatchResult:
     failed: int
     invalid: int
     pending: int
-    """Items that are not finished; the same command goes on with them."""
+    """Items that are not finished; the same command continues them."""
     usd: Decimal
-    """What all runs of all items have cost, in every call of this batch."""
+    """The costs of all runs of all items, in every call of this batch."""
     complete: bool
-    """Whether that is all; if not, it is a lower bound."""
+    """False: some costs are unknown, and `usd` is a lower bound."""
     stop_reason: StopReason | None
-    """Why items are pending; None: none is. `waiting`: somebody has to answer what they ask."""
+    """Why items are pending; None: none is. `waiting`: they need answers to questions."""
     wall_s: float
     """Seconds that this call took."""
     waiting: Sequence[str]
-    """Runs that wait for an answer, the first few; `aideon runs resume RUN` answers."""
+    """The first runs that wait for an answer; `aideon runs resume RUN` answers them."""
     nodes: Sequence[NodeCost]
-    """What each node has cost over the whole batch, the dearest first."""
+    """The costs of each node over the whole batch, the highest first."""
 
 
 def document(result: BatchResult) -> dict[str, Any]:
-    """A batch as the JSON document that `aideon batch` ends with."""
+    """The JSON document that `aideon batch` ends with."""
     return {
         "batch_id": result.batch_id,
         "items": result.items,
@@ -171,50 +165,50 @@ def document(result: BatchResult) -> dict[str, Any]:
 
 
 class Control:
-    """Whether a batch goes on, and what of it is in flight. For one event loop."""
+    """Stops a batch, and knows its items in flight. For one event loop."""
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
-        """Why nothing starts any more; None: it does, or something broke."""
+        """Why no more items start; None: they do, or there is an error."""
         self.error: Exception | None = None
-        """What broke; None: nothing."""
+        """What failed outside of the items; None: nothing."""
         self.in_flight: set[Running] = set()
         self.outside = 0
-        """Items that workers run elsewhere."""
+        """Items in flight in workers."""
         self.is_cut_off = False
-        """Whether what is in flight is not waited for."""
+        """Whether items in flight are cut off."""
 
     @property
     def count(self) -> int:
-        """How many items are in flight, here or elsewhere."""
+        """The number of items in flight, here or in workers."""
         return len(self.in_flight) + self.outside
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing starts any more."""
+        """Whether no more items start."""
         return self.reason is not None or self.error is not None
 
     def drain(self, reason: StopReason = "interrupted") -> None:
-        """Start nothing any more; what is in flight comes to its end."""
+        """Start no more items; those in flight are finished."""
         self.reason = self.reason or reason
 
     def cancel(self) -> None:
-        """Cut off what is in flight as well. It can go on later."""
+        """Cut off items in flight as well; they can continue later."""
         self.drain()
         self.is_cut_off = True
         for running in self.in_flight:
             running.interrupt()
 
     def broke(self, error: Exception) -> None:
-        """Start nothing any more, because something is wrong with the ledger, OUT, or ourselves."""
+        """Start no more items because of an error in the ledger, OUT, or our own code."""
         self.error = self.error or error
 
 
 def identity_of(
     start: RunStart, graph: Graph, items: str, inputs: Mapping[str, Any], version: str | None
 ) -> str:
-    """A batch's identity."""
-    made_of = {
+    """The identity of a batch; `items` is their digest."""
+    parts = {
         "target": _target(start, graph),
         "version": version,
         "items": items,
@@ -223,13 +217,13 @@ def identity_of(
         "model": (start.options or {}).get("model"),
         "rehearsed": start.rehearsed,
     }
-    return _digest(made_of)
+    return _digest(parts)
 
 
 def _target(start: RunStart, graph: Graph) -> list[Any]:
     if start.target_hash is None:
         return [start.workflow, _digest([model(graph), [vars(spec) for spec in specs(graph)]])]
-    # One file may hold several workflows.
+    # A file may define several workflows.
     return [start.target_hash, (start.target or "").partition(".py:")[2] or "graph"]
 
 
@@ -239,7 +233,7 @@ def _digest(value: object) -> str:
 
 
 def _named(value: object) -> str:
-    """What says of an object which one it is, and is the same in the next process."""
+    """The name of an object that JSON cannot hold; it is the same in the next process."""
     return (
         f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
     )

@@ -1,16 +1,12 @@
-"""OUT: the results in the order of ITEMS, as an unbroken prefix of whole lines.
+"""OUT: the results in the order of the items, as an unbroken prefix of complete lines.
 
-The file itself says how far it has come: it is only ever added to at its end, and a line that a
-killed process left half written is cut off. A line is safe on the disk before the ledger forgets
-what it holds, so nothing is lost and nothing is there twice, whenever the process dies.
+The file is only appended to, and its last line shows how far it has come. A partial line, as a
+killed process leaves it, is cut off. A line is on the disk before the ledger deletes it, so no line
+is lost or written twice, at whatever moment the process is killed.
 
-OUT and the ledger brought to the same state, before anything is run.
-
-OUT is this batch's if each of its lines is that of the item at its place, by id and by run. What a
-killed process left behind the last line that counts is cut off, and what an item that is to be run
-once more stands in front of goes back into the ledger.
-
-From the ledger to OUT: results wait there until those before them are written.
+Before a batch continues, OUT and the ledger are brought to the same state. OUT belongs to the batch
+if each line has the id and the run of the item at its position. Lines that the ledger does not know
+are cut off, and lines after an item that is run again are kept in the ledger.
 """
 
 from __future__ import annotations
@@ -40,53 +36,65 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 1024 * 1024
+"""Bytes that are copied at a time."""
+_AT_A_TIME = 500
+"""Rows, or lines, that are in memory."""
+_LINES = 200
+"""Lines that are written at a time."""
+
+OUT_OF_BUDGET = "OutOfBudget"
+"""The error type of an item that reached its own budget."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """One whole line that OUT holds."""
+    """One complete line of OUT; the ids of a line that is not from a batch are None."""
 
     item_id: object
     run_id: object
     text: str
     end: int
-    """Where the next line begins, in bytes."""
+    """The offset of the next line, in bytes."""
 
 
 class Out:
-    """The open file."""
+    """The open file of the results."""
 
     def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
         self.lines = 0
-        """How many lines it holds that are ours."""
+        """The number of lines of this batch."""
         self._file = file
         self._end = 0
         self._writing = threading.Lock()
 
     @property
-    def place(self) -> str:
-        """Where it is, whatever it is called from where."""
+    def real_path(self) -> str:
+        """The absolute path, without symbolic links."""
         return os.path.realpath(self.path)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing in it, not half a line either."""
+        """Whether the file has no content, also no partial line."""
         return os.fstat(self._file.fileno()).st_size == 0
 
-    def keep(self, lines: int, end: int) -> None:
-        """Cut off everything behind the lines that are ours."""
+    def truncate(self, lines: int, end: int) -> None:
+        """Cut off everything after the lines of this batch, which end at an offset in bytes."""
         self.lines, self._end = lines, end
-        with self._or_whole():
+        with self._whole_lines():
             self._file.truncate(end)
 
     def append(self, documents: Iterable[str], first: int) -> None:
-        """Add lines; they are safe on the disk when this returns."""
+        """Append lines, from number `first` on; they are on the disk when this returns.
+
+        Lines that OUT holds are skipped: a task that was cancelled while this ran in a thread does
+        not know how many were written.
+        """
         with self._writing:
             missing = itertools.islice(documents, self.lines - first, None)
             made = [document.encode() + b"\n" for document in missing]
             self._refuse_changed()
-            with self._or_whole():
+            with self._whole_lines():
                 self._file.seek(self._end)
                 self._write(b"".join(made))
                 os.fsync(self._file.fileno())
@@ -94,20 +102,20 @@ class Out:
             self.lines += len(made)
 
     def copy(self, other: Path, end: int) -> None:
-        """Take over the beginning of another file."""
-        with self._or_whole(), other.open("rb") as source:
+        """Copy the beginning of another file, up to an offset in bytes."""
+        with self._whole_lines(), other.open("rb") as source:
             while chunk := source.read(min(_CHUNK, end - source.tell())):
                 self._write(chunk)
             os.fsync(self._file.fileno())
 
     def _refuse_changed(self) -> None:
-        """Write nothing into what nobody finds again, or behind somebody else's change."""
+        """Do not write to a file that was removed, or that another process has changed."""
         now = os.fstat(self._file.fileno())
         if not now.st_nlink or now.st_size != self._end:
             raise RunError(
                 f"{self.path} was {'changed' if now.st_nlink else 'removed'} while the batch was "
-                "running: what it had not written there is kept; put the file back, and the same "
-                "command goes on"
+                "running: the results that it does not hold are kept; put the file back, and the "
+                "same command continues"
             )
 
     def _write(self, content: bytes) -> None:
@@ -116,34 +124,34 @@ class Out:
             left = left[self._file.write(left) :]
 
     @contextlib.contextmanager
-    def _or_whole(self) -> Generator[None]:
-        """A write that fails leaves whole lines, and says in one line why."""
+    def _whole_lines(self) -> Generator[None]:
+        """Cut off a partial line when a write fails, and report the failure as a RunError."""
         try:
             yield
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(self._end)
             raise RunError(
-                f"{self.path} cannot be written any more ({error.strerror or error}): what is done "
-                "is kept, and the same command goes on once it can be"
+                f"{self.path} cannot be written any more ({error.strerror or error}): finished items "
+                "are kept, and the same command continues once it can be written"
             ) from None
 
 
 def read(path: Path) -> Generator[Line]:
-    """Read what an OUT holds."""
+    """Read the complete lines of an OUT."""
     end = 0
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
             end += len(line)
-            held = _parsed(line)
+            values = _parsed(line)
             text = line[:-1].decode("utf-8", "replace")
-            yield Line(held.get("id"), held.get("run_id"), text, end)
+            yield Line(values.get("id"), values.get("run_id"), text, end)
 
 
 def refuse_unusable(path: Path, source: Source) -> None:
-    """Refuse an OUT that cannot be one, before anything is made."""
+    """Refuse a path that cannot be an OUT, before anything is created."""
     try:
         if not path.exists():
             parent = Path(os.path.realpath(path)).parent
@@ -154,7 +162,9 @@ def refuse_unusable(path: Path, source: Source) -> None:
         if stat.S_ISDIR(mode):
             raise InputError(f"{path} is a folder: name a file for the results, {path}/out.jsonl")
         if not stat.S_ISREG(mode):
-            raise InputError(f"{path} is no regular file: a batch that goes on reads its OUT again")
+            raise InputError(
+                f"{path} is no regular file: a batch that continues reads its OUT again"
+            )
         if source.path is not None and source.path.exists() and path.samefile(source.path):
             raise InputError(f"{path} is the file of the items: write the results to another one")
     except OSError as error:
@@ -163,7 +173,7 @@ def refuse_unusable(path: Path, source: Source) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Generator[Out]:
-    """Open OUT, making it where it is missing; nobody else can while a block lasts."""
+    """Open OUT, creating it if it is missing; no other process can open it meanwhile."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -179,7 +189,7 @@ def _lock(path: Path, file: FileIO) -> None:
     except BlockingIOError:
         raise InputError(f"{path} is being written by another process: wait for it") from None
     except OSError:
-        pass  # a file system without locks: the ledger still lets one process run a batch
+        pass  # a file system without locks: the ledger still allows only one process for a batch
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -190,62 +200,60 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-_AT_A_TIME = 500
-"""Rows, or lines, that are in memory."""
-
-OUT_OF_BUDGET = "OutOfBudget"
-"""The class of the error of an item that met its own budget."""
-
-
 @dataclasses.dataclass(frozen=True)
-class Held:
-    """How much of an OUT is a batch's."""
+class Written:
+    """The lines of a batch that are in a file."""
 
     path: Path
     lines: int
     end: int
-    """Where they end, in bytes."""
+    """The offset after the last of them, in bytes."""
 
 
-def held(book: Ledger, out: Out, before: Batch | None) -> Held:
-    """Find out how much of OUT is this batch's. Nothing is changed."""
+def find_written(ledger: Ledger, out: Out, before: Batch | None) -> Written:
+    """Find the lines of this batch in OUT, or in its earlier OUT. Nothing is changed."""
     if before is None:
         if not out.is_empty:
-            raise InputError(_not_ours(book, out.path))
-        return Held(out.path, 0, 0)
-    found = _held(book, out.path, before)
+            raise InputError(_not_ours(ledger, out.path))
+        return Written(out.path, 0, 0)
+    found = _matching(ledger, out.path, before)
     earlier = Path(before.out_path)
-    if not found.lines and not out.is_empty and out.place != before.out_path:
-        raise InputError(_not_ours(book, out.path))
-    if not found.lines and out.place != before.out_path and earlier.is_file():
-        found = _held(book, earlier, before)
-    lost = batch_outputs.first_lost(book, before.batch_id, found.lines)
+    if not found.lines and not out.is_empty and out.real_path != before.out_path:
+        raise InputError(_not_ours(ledger, out.path))
+    if not found.lines and out.real_path != before.out_path and earlier.is_file():
+        found = _matching(ledger, earlier, before)
+    lost = batch_outputs.first_lost(ledger, before.batch_id, found.lines)
     if lost is not None:
         raise UserError(
-            f"results of batch {before.batch_id} were written to {before.out_path} and are not "
-            f"there any more, from line {lost + 1} on: put that file back, or let the same command "
-            f"begin another batch after `aideon batches forget {before.batch_id}`"
+            f"results of batch {before.batch_id} were written to {before.out_path} and are missing "
+            f"there from line {lost + 1} on: put that file back, or run `aideon batches forget "
+            f"{before.batch_id}`, after which the same command starts a new batch"
         )
     return found
 
 
-def catch_up(book: Ledger, out: Out, start: BatchStart, found: Held, *, again: bool | str) -> None:
-    """Make OUT hold what is this batch's and nothing else."""
+def restore(
+    ledger: Ledger, out: Out, start: BatchStart, found: Written, *, retry: bool | str
+) -> None:
+    """Make OUT hold the lines of this batch and nothing else, without failed items to be retried.
+
+    `retry` is True for all failed items, or the error type of those that are run again.
+    """
     lines, end = found.lines, found.end
     if found.path != out.path:
         out.copy(found.path, end)
-    batch_outputs.written(book, start.batch_id, lines)
-    error_type = again if isinstance(again, str) else None
-    first = batch_items.first_failed(book, start.batch_id, error_type) if again else None
+    batch_outputs.written(ledger, start.batch_id, lines)
+    error_type = retry if isinstance(retry, str) else None
+    first = batch_items.first_failed(ledger, start.batch_id, error_type) if retry else None
     if first is not None and first < lines:
-        lines, end = first, _put_back(book, found.path, start.batch_id, first, lines)
+        lines, end = first, _keep_again(ledger, found.path, start.batch_id, first, lines)
     if first is not None:
-        batch_items.reset_failed(book, start.batch_id, error_type)
-    out.keep(lines, end)
+        batch_items.reset_failed(ledger, start.batch_id, error_type)
+    out.truncate(lines, end)
 
 
-def _put_back(book: Ledger, path: Path, batch_id: str, first: int, lines: int) -> int:
-    """Keep what OUT holds from a line on in the ledger; returns where that line begins."""
+def _keep_again(ledger: Ledger, path: Path, batch_id: str, first: int, lines: int) -> int:
+    """Keep the lines from number `first` on in the ledger again; returns the offset of that line."""
     begins = 0
     behind: Iterator[tuple[int, Line]] = enumerate(read(path))
     for _, line in itertools.islice(behind, first):
@@ -253,40 +261,40 @@ def _put_back(book: Ledger, path: Path, batch_id: str, first: int, lines: int) -
     left = itertools.islice(behind, lines - first)
     while some := list(itertools.islice(left, _AT_A_TIME)):
         documents = ((position, line.text) for position, line in some)
-        batch_outputs.put_back(book, batch_id, documents)
+        batch_outputs.put_back(ledger, batch_id, documents)
     return begins
 
 
-def _held(book: Ledger, path: Path, before: Batch) -> Held:
+def _matching(ledger: Ledger, path: Path, before: Batch) -> Written:
     lines = end = 0
-    for line, row in zip(read(path), _rows(book, before.batch_id), strict=False):
+    for line, row in zip(read(path), _rows(ledger, before.batch_id), strict=False):
         if row is not None and row.status not in batch_items.DONE and row.item_id == line.item_id:
-            break  # it is to be run once more, and its line was about to be cut off
+            break  # the item is run again, and its line was about to be cut off
         if row is None or (row.item_id, row.run_id) != (line.item_id, line.run_id):
             if not lines:
-                raise InputError(_not_ours(book, path))
+                raise InputError(_not_ours(ledger, path))
             raise InputError(
                 f"{path}:{lines + 1} is no line of batch {before.batch_id}: cut the file off "
                 "there, or name another one with -o"
             )
         lines, end = lines + 1, line.end
-    return Held(path, lines, end)
+    return Written(path, lines, end)
 
 
-def _rows(book: Ledger, batch_id: str) -> Iterator[ItemRow | None]:
-    """The rows of a batch by position, and None for ever after the last."""
+def _rows(ledger: Ledger, batch_id: str) -> Iterator[ItemRow | None]:
+    """The rows of a batch by position; None where there is no row, without an end."""
     for first in itertools.count(0, _AT_A_TIME):
-        rows = batch_items.rows(book, batch_id, first, first + _AT_A_TIME)
+        rows = batch_items.rows(ledger, batch_id, first, first + _AT_A_TIME)
         by_position = {row.position: row for row in rows}
         for position in range(first, first + _AT_A_TIME):
             yield by_position.get(position)
 
 
-def _not_ours(book: Ledger, path: Path) -> str:
-    """Whose a file is that is not this batch's, as far as can be told."""
+def _not_ours(ledger: Ledger, path: Path) -> str:
+    """The message for a file that does not belong to this batch; it names the batch that owns it."""
     runs = (line.run_id for line in itertools.islice(read(path), _AT_A_TIME))
     run_id = next((one for one in runs if isinstance(one, str)), None)
-    found = book.select("SELECT batch_id FROM runs WHERE run_id = :run_id", {"run_id": run_id})
+    found = ledger.select("SELECT batch_id FROM runs WHERE run_id = :run_id", {"run_id": run_id})
     owner = next((row["batch_id"] for row in found if row["batch_id"]), None)
     if owner is None:
         return f"{path} holds something else already: name another file with -o, or remove it"
@@ -296,16 +304,12 @@ def _not_ours(book: Ledger, path: Path) -> str:
     )
 
 
-_LINES = 200
-"""Lines that are written at a time."""
-
-
-async def deliver(book: Ledger, batch_id: str, out: Out) -> None:
-    """Write lines to OUT until one is not there yet; what OUT holds the ledger forgets."""
+async def write_ready(ledger: Ledger, batch_id: str, out: Out) -> None:
+    """Write the lines that are next in order to OUT, and then delete them from the ledger."""
     while True:
         first = out.lines
-        lines = batch_outputs.outputs(book, batch_id, first, _LINES)
+        lines = batch_outputs.outputs(ledger, batch_id, first, _LINES)
         if not lines:
             return
         await asyncio.to_thread(out.append, lines, first)
-        batch_outputs.written(book, batch_id, out.lines)
+        batch_outputs.written(ledger, batch_id, out.lines)

@@ -1,4 +1,4 @@
-"""How far a batch has come: counted as items end, so that nobody has to ask the ledger."""
+"""The progress of a batch, counted as items end, so that the ledger need not be read."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.pricing import usd, usd_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from decimal import Decimal
     from typing import Any
 
 
-DEAREST = 5
-"""Nodes that are named."""
+TOP_NODES = 5
+"""The number of nodes that are named."""
 
 _WINDOW = 30.0
 """Seconds over which the speed is measured."""
@@ -26,7 +26,7 @@ _WINDOW = 30.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a batch has come."""
+    """The progress of a batch."""
 
     batch_id: str
     items: int
@@ -35,27 +35,27 @@ class Progress:
     invalid: int
     in_flight: int
     items_per_s: float
-    """Of late."""
+    """Over the last 30 seconds."""
     seconds_left: float | None
-    """At that speed; None: nobody can tell."""
+    """At that speed; None: unknown."""
     wall_s: float
-    """Of this call."""
+    """Since this command began."""
     spent: Decimal
-    """US dollars, what is known."""
+    """US dollars: the known costs."""
     complete: bool
-    """Whether that is all; if not, it is a lower bound."""
+    """False: some costs are unknown, and `spent` is a lower bound."""
     budget: Decimal | None
     """US dollars for the whole batch; None: there is no such limit."""
-    dearest: Sequence[tuple[str, Decimal]]
-    """The nodes that cost most, with what they cost so far."""
+    top_nodes: Sequence[tuple[str, Decimal]]
+    """The nodes with the highest costs."""
 
     @property
     def done(self) -> int:
-        """Items that are finished, however."""
+        """Items that are completed, failed or invalid."""
         return self.completed + self.failed + self.invalid
 
     def document(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The progress as JSON values."""
         left = None if self.seconds_left is None else round(self.seconds_left, 1)
         return {
             **{name: getattr(self, name) for name in ("batch_id", "items", "completed")},
@@ -67,70 +67,70 @@ class Progress:
             "usd": usd_text(self.spent),
             "complete": self.complete,
             "budget": None if self.budget is None else usd_text(self.budget),
-            "nodes": [{"node_path": path, "usd": usd_text(cost)} for path, cost in self.dearest],
+            "nodes": [{"node_path": path, "usd": usd_text(cost)} for path, cost in self.top_nodes],
         }
 
 
 class Tally:
     """Counts the ends of items."""
 
-    def __init__(
-        self,
-        began: float,
-        items: int,
-        counts: Mapping[ItemStatus, int],
-        nodes: Collection[NodeCost],
-    ) -> None:
+    def __init__(self, began: float, items: int) -> None:
         self.items = items
-        self.counts: collections.Counter[ItemStatus] = collections.Counter(counts)
+        self.counts: collections.Counter[ItemStatus] = collections.Counter()
         self.failed_now = 0
-        """Items that have failed in this call."""
-        self._take(nodes)
+        """Items that have failed since this command began."""
+        self._spent: dict[str, Decimal] = {}
+        self._incomplete = 0
         self._began = began
         self._ends = collections.deque([(began, 0)])
         self._ended = 0
 
     @property
     def done(self) -> int:
-        """Items that are finished, however."""
+        """Items that are completed, failed or invalid."""
         return sum(self.counts[status] for status in ("completed", "failed", "invalid"))
 
     @property
     def wall_s(self) -> float:
-        """Seconds since this call began."""
+        """Seconds since this command began."""
         return time.monotonic() - self._began
 
     def ended(
         self, status: ItemStatus, now: Iterable[NodeCost] = (), before: Iterable[NodeCost] = ()
     ) -> None:
-        """Count the end of an item's run."""
+        """Count the end of an item's run; `before` are its costs that were counted earlier."""
         self.counts[status] += 1
         self.failed_now += status == "failed"
         self._ended += status in ("completed", "failed", "invalid")
         for sign, nodes in ((1, now), (-1, before)):
             for node in nodes:
-                before_it = self._spent.get(node.node_path, usd(0))
-                self._spent[node.node_path] = before_it + sign * node.usd
+                so_far = self._spent.get(node.node_path, usd(0))
+                self._spent[node.node_path] = so_far + sign * node.usd
                 self._incomplete += sign * (not node.complete)
 
-    def seen(self, counts: Mapping[ItemStatus, int], nodes: Collection[NodeCost]) -> None:
-        """Take over what the ledger says, where others run the items."""
-        before = self.done
+    def load(self, counts: Mapping[ItemStatus, int], nodes: Sequence[NodeCost]) -> None:
+        """Set the counts and costs to those of the ledger."""
         self.counts = collections.Counter(counts)
-        self._ended += self.done - before
-        self._take(nodes)
+        self._spent = {node.node_path: node.usd for node in nodes}
+        self._incomplete = sum(not node.complete for node in nodes)
 
-    def goes_on(self, status: ItemStatus) -> None:
-        """Count an item no longer where it stood: it goes on."""
+    def update(self, counts: Mapping[ItemStatus, int], nodes: Sequence[NodeCost]) -> None:
+        """Take the counts and costs from the ledger, where workers run the items."""
+        before = self.done
+        self.load(counts, nodes)
+        self._ended += self.done - before
+
+    def restarts(self, status: ItemStatus) -> None:
+        """Stop counting an item under its earlier status: it is run again."""
         self.counts[status] -= 1
 
     def progress(
         self, batch_id: str, in_flight: int, budget: int | None, counted: int | None
     ) -> Progress:
-        """How far it has come."""
+        """The progress; `counted` are the nano-dollars that count against the budget, if it has one."""
         speed = self._speed()
         left = self.items - self.done
-        dearest = sorted(self._spent.items(), key=lambda node: (-node[1], node[0]))[:DEAREST]
+        top = sorted(self._spent.items(), key=lambda node: (-node[1], node[0]))[:TOP_NODES]
         return Progress(
             batch_id=batch_id,
             items=self.items,
@@ -144,15 +144,11 @@ class Tally:
             spent=sum(self._spent.values(), usd(0)) if counted is None else usd(counted),
             complete=not self._incomplete,
             budget=None if budget is None else usd(budget),
-            dearest=dearest,
+            top_nodes=top,
         )
 
-    def _take(self, nodes: Collection[NodeCost]) -> None:
-        self._spent = {node.node_path: node.usd for node in nodes}
-        self._incomplete = sum(not node.complete for node in nodes)
-
     def _speed(self) -> float:
-        """Items a second; asked about once a second."""
+        """Items a second; called about once a second."""
         at = time.monotonic()
         self._ends.append((at, self._ended))
         while self._ends[1][0] <= at - _WINDOW:

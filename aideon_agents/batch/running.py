@@ -1,7 +1,4 @@
-"""One batch on its way: what is checked before anything is called, what runs it, what came of it.
-
-The way to run a batch from Python.
-"""
+"""A batch from its checks to its result; `abatch` is its function for Python."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from aideon_agents.batch import options as known
 from aideon_agents.batch import output
-from aideon_agents.batch.engine import ItemRuns, Local
+from aideon_agents.batch.engine import Engine, Local, OpenBatch
 from aideon_agents.batch.items import Items, Source
 from aideon_agents.batch.items import opened as item_source
-from aideon_agents.batch.options import BatchOptions, BatchResult, Control, StopReason, identity_of
-from aideon_agents.batch.output import OUT_OF_BUDGET, Held, Out, catch_up, held
+from aideon_agents.batch.options import BatchOptions, BatchResult, Control, identity_of
+from aideon_agents.batch.output import OUT_OF_BUDGET, Out, find_written, restore
 from aideon_agents.batch.progress import Tally
 from aideon_agents.errors import LedgerError, NoModel
 from aideon_agents.graphs import Graph, Node
@@ -41,29 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
 
-_SHOWN = 5
-"""Runs that wait for an answer and are named."""
+_NAMED = 5
+"""Waiting runs that the result names."""
 
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content"),
     *("ledger", "settings", "workflow", "target", "target_hash"),
 )
-"""What is handed on to every item's run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Ready:
-    """Everything open and checked."""
-
-    book: Ledger
-    items: Source
-    out: Out
-    most_failures: int | None
-    before: Batch | None
-    """What an earlier call with the same identity left."""
-    found: Held
-    """What OUT holds already."""
-    start: BatchStart
+"""The options that are passed on to the run of every item."""
 
 
 class BatchRunning:
@@ -74,7 +56,7 @@ class BatchRunning:
     ) -> None:
         known.refuse_unknown(given)
         self.control = Control()
-        """Ends it before its end."""
+        """Stops the batch early."""
         self._given = given
         self._items = items
         self._out = Path(out)
@@ -84,13 +66,13 @@ class BatchRunning:
             None if amount is None else nanousd(amount)
             for amount in (given.get("budget"), given.get("item_budget"))
         )
-        told = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
-        self._common = common(graph, **cast("Any", told))
+        shared = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        self._common = common(graph, **cast("Any", shared))
         check_time(self._common.seconds)
         self._demands = self._demanded()
 
     def _demanded(self) -> Demands:
-        """What the graph demands. Whether its models can be asked is for whoever asks them."""
+        """What the graph demands of items; the keys of its models are needed where they are called."""
         graph, context = self._common.root.graph, self._common.context
         try:
             return Demands.of(graph, context)
@@ -100,105 +82,94 @@ class BatchRunning:
             return Demands(required_keys(graph), ())
 
     async def to_end(self, begins: Callable[[], object] | None = None) -> BatchResult:
-        """Run the items, or those that are left."""
+        """Run the items that are not finished; `begins` is called after the checks."""
         began = time.monotonic()
         with contextlib.ExitStack() as open_while_used:
-            ready = await self._checked(open_while_used)
-            graph = model(self._common.root.graph)
-            batches.take(ready.book, ready.start, self._limit, graph)
+            items = await asyncio.to_thread(open_while_used.enter_context, item_source(self._items))
+            most = known.most_failures(self._given.get("max_failures"), items.count)
+            output.refuse_unusable(self._out, items)
+            ledger = open_while_used.enter_context(opened_ledger(self._common.ledger))
+            identity = self._identity(items)
+            before = batches.find_same(ledger, identity)
+            if before is not None:
+                batches.refuse_if_running(before)
+            work = self._work(ledger, before, most)
+            out = open_while_used.enter_context(output.opened(self._out))
+            found = await asyncio.to_thread(find_written, ledger, out, before)
+            batch = self._open(
+                ledger, items, out, began, self._start(items, out, identity, before, work)
+            )
+            batches.take(ledger, batch.start, self._limit, model(self._common.root.graph))
             if begins is not None:
                 begins()
             try:
-                result = await self._run(ready, began)
+                retry = self._retry(before)
+                await asyncio.to_thread(restore, ledger, out, batch.start, found, retry=retry)
+                await self._run(batch, before, most)
+                result = self._result(batch)
             except BaseException:
-                with contextlib.suppress(LedgerError):  # what went wrong first says more
-                    _finish(ready, "interrupted")
+                with contextlib.suppress(LedgerError):  # the first error says more
+                    batches.finish(ledger, batch.start.batch_id, "stopped", "interrupted")
                 raise
-            _finish(ready, result.stop_reason)
+            status = "completed" if result.stop_reason is None else "stopped"
+            batches.finish(ledger, batch.start.batch_id, status, result.stop_reason)
         return result
 
-    async def _checked(self, open_while_used: contextlib.ExitStack) -> _Ready:
-        """Open what is read and written, and refuse what cannot go well, before anything is paid."""
-        items = await asyncio.to_thread(open_while_used.enter_context, item_source(self._items))
-        most = known.most_failures(self._given.get("max_failures"), items.count)
-        output.refuse_unusable(self._out, items)
-        book = open_while_used.enter_context(opened_ledger(self._common.ledger))
-        identity = self._identity(items)
-        before = batches.find_same(book, identity)
-        if before is not None:
-            batches.refuse_if_running(before)
-        work = self._work(book, before, most)
-        out = open_while_used.enter_context(output.opened(self._out))
-        found = await asyncio.to_thread(held, book, out, before)
-        start = self._start(items, out, identity, before, work)
-        return _Ready(book, items, out, most, before, found, start)
-
-    async def _run(self, ready: _Ready, began: float) -> BatchResult:
-        book, start = ready.book, ready.start
-        again = self._again(ready.before)
-        await asyncio.to_thread(catch_up, book, ready.out, start, ready.found, again=again)
-        tally = Tally(
-            began,
-            ready.items.count,
-            batch_items.counts(book, start.batch_id),
-            batches.node_money(book, start.batch_id),
-        )
-        if self._engine == DISTRIBUTED:
-            await self._followed(ready, tally)
-            return self._result(book, start, tally)
-        async with self._saver(book, ready.before) as (saver, keeps):
-            runs = ItemRuns(
-                batch_id=start.batch_id,
-                limit_nanousd=start.item_limit_nanousd,
-                common=dataclasses.replace(self._common, ledger=book, saver=saver, keeps=keeps),
-                demands=self._demands,
-                inputs=self._given.get("inputs") or {},
-            )
-            await Local(
-                book=book,
-                start=start,
-                runs=runs,
-                source=ready.items,
-                out=ready.out,
-                tally=tally,
-                control=self.control,
-                at_once=self._at_once,
-                most_failures=ready.most_failures,
-                limit=self._limit,
-                watch=self._given.get("watch"),
-            ).run()
-        return self._result(book, start, tally)
-
-    async def _followed(self, ready: _Ready, tally: Tally) -> None:
-        """Have workers run the items."""
-        from aideon_agents.batch.distributed.following import Following  # noqa: PLC0415 - an extra
-
-        await Following(
-            book=ready.book,
-            start=ready.start,
-            source=ready.items,
-            out=ready.out,
-            tally=tally,
+    def _open(
+        self, ledger: Ledger, items: Source, out: Out, began: float, start: BatchStart
+    ) -> OpenBatch:
+        return OpenBatch(
+            ledger=ledger,
+            start=start,
+            source=items,
+            out=out,
+            tally=Tally(began, items.count),
             control=self.control,
-            inputs=self._given.get("inputs") or {},
             limit=self._limit,
             watch=self._given.get("watch"),
-        ).run()
+        )
 
-    def _work(self, book: Ledger, before: Batch | None, most: int | None) -> dict[str, Any] | None:
-        """What workers need to know, once they can be asked at all; None: nobody asks them."""
+    async def _run(self, batch: OpenBatch, before: Batch | None, most: int | None) -> None:
+        ledger, batch_id = batch.ledger, batch.start.batch_id
+        batch.tally.load(batch_items.counts(ledger, batch_id), batches.node_money(ledger, batch_id))
+        inputs = self._given.get("inputs") or {}
+        if self._engine == DISTRIBUTED:
+            from aideon_agents.batch.distributed.follower import Follower  # noqa: PLC0415 - an extra
+
+            await Follower(batch, inputs).run()
+            return
+        claims = Local(batch)
+        async with self._checkpointer(ledger, before) as (checkpointer, keeps):
+            shared = {"ledger": ledger, "saver": checkpointer, "keeps": keeps}
+            engine = Engine(
+                ledger=ledger,
+                batch_id=batch_id,
+                claims=claims,
+                common=dataclasses.replace(self._common, **shared),
+                demands=self._demands,
+                inputs=inputs,
+                item_limit_nanousd=self._item_limit,
+                most_failures=most,
+                in_flight=self.control.in_flight,
+            )
+            await claims.run(engine, self._at_once)
+
+    def _work(
+        self, ledger: Ledger, before: Batch | None, most: int | None
+    ) -> dict[str, Any] | None:
+        """The options that workers need; None: this process runs the items."""
         if self._engine != DISTRIBUTED:
             if before is not None:
                 batches.refuse_if_with_workers(before)
             return None
-        from aideon_agents.batch.distributed import claims, targets  # noqa: PLC0415 - an extra
+        from aideon_agents.batch.distributed import jobs, runner  # noqa: PLC0415 - an extra
 
-        claims.needs_server(book)
+        jobs.require_server(ledger)
         run = self._common.start
-        address, content_hash = targets.sendable(run.target, run.target_hash)
+        address, content_hash = runner.check_address(run.target, run.target_hash)
         failed = 0
         if before is not None and not self._given.get("retry_failed"):
-            failed = batch_items.counts(book, before.batch_id).get("failed", 0)
+            failed = batch_items.counts(ledger, before.batch_id).get("failed", 0)
         return {
             "target": address,
             "target_hash": content_hash,
@@ -208,7 +179,7 @@ class BatchRunning:
             "timeout": self._common.seconds,
             "record_content": self._common.records,
             "rehearse": run.rehearsed,
-            "keeps": self._keeps(book),
+            "keeps": self._keeps(ledger),
             "most_failures": None if most is None else most + failed,
         }
 
@@ -239,12 +210,12 @@ class BatchRunning:
             engine=self._engine,
             items=items.count,
             item_limit_nanousd=self._item_limit,
-            out_path=out.place,
+            out_path=out.real_path,
             work=work,
         )
 
-    def _again(self, before: Batch | None) -> bool | str:
-        """Which failed items are run once more: all, those that may cost more now, or none."""
+    def _retry(self, before: Batch | None) -> bool | str:
+        """The failed items that are run again: all, those whose budget is larger now, or none."""
         if self._given.get("retry_failed"):
             return True
         if before is None or before.item_limit_nanousd is None:
@@ -253,32 +224,33 @@ class BatchRunning:
         return OUT_OF_BUDGET if is_more else False
 
     @contextlib.asynccontextmanager
-    async def _saver(
-        self, book: Ledger, before: Batch | None
+    async def _checkpointer(
+        self, ledger: Ledger, before: Batch | None
     ) -> AsyncGenerator[tuple[Checkpoints | None, bool]]:
-        """What keeps items' states, and whether those that begin now are kept."""
-        keeps = self._keeps(book)
+        """The checkpointer of the items, and whether the state of new runs is kept."""
+        keeps = self._keeps(ledger)
         if not keeps and before is None:
             yield None, False
             return
-        async with open_checkpoints(book, shapes(self._common.root.graph)) as saver:
-            yield saver, keeps
+        async with open_checkpoints(ledger, shapes(self._common.root.graph)) as checkpointer:
+            yield checkpointer, keeps
 
-    def _keeps(self, book: Ledger) -> bool:
-        """Whether the state of items that begin now is kept."""
+    def _keeps(self, ledger: Ledger) -> bool:
+        """Whether the state of new runs is kept: as the caller chose, else where a budget could stop them."""
         keeps = self._given.get("checkpoint")
         if keeps is not None:
             return keeps
-        standing = any(not limit.warns for limit in limits(book.database))
-        return standing or any(limit is not None for limit in (self._limit, self._item_limit))
+        stops = any(not limit.warns for limit in limits(ledger.database))
+        return stops or any(limit is not None for limit in (self._limit, self._item_limit))
 
-    def _result(self, book: Ledger, start: BatchStart, tally: Tally) -> BatchResult:
-        counts = batch_items.counts(book, start.batch_id)
+    def _result(self, batch: OpenBatch) -> BatchResult:
+        ledger, start = batch.ledger, batch.start
+        counts = batch_items.counts(ledger, start.batch_id)
         done = {status: counts.get(status, 0) for status in batch_items.DONE}
         pending = start.items - sum(done.values())
-        waiting = batch_items.with_status(book, start.batch_id, "waiting", _SHOWN)
-        money = batches.money(book, start.batch_id)
-        # Left over without a reason: a worker could not write an end, or somebody else runs it.
+        waiting = batch_items.with_status(ledger, start.batch_id, "waiting", _NAMED)
+        money = batches.money(ledger, start.batch_id)
+        # Pending without a reason: an end could not be written, or another process runs an item.
         reason = self.control.reason or ("waiting" if waiting else "interrupted")
         return BatchResult(
             batch_id=start.batch_id,
@@ -290,22 +262,16 @@ class BatchRunning:
             usd=money.usd,
             complete=money.complete,
             stop_reason=reason if pending else None,
-            wall_s=tally.wall_s,
+            wall_s=batch.tally.wall_s,
             waiting=[str(row.run_id) for row in waiting],
-            nodes=batches.node_money(book, start.batch_id),
+            nodes=batches.node_money(ledger, start.batch_id),
         )
-
-
-def _finish(ready: _Ready, reason: StopReason | None) -> None:
-    """Write down that this process runs the batch no longer."""
-    status = "completed" if reason is None else "stopped"
-    batches.finish(ready.book, ready.start.batch_id, status, reason)
 
 
 async def abatch(
     graph: Graph | Node, items: Items, out: str | Path, **options: Unpack[BatchOptions]
 ) -> BatchResult:
-    """Run many items through a workflow. The same call again goes on where it stopped.
+    """Run many items through a workflow. The same call again continues where it stopped.
 
     Args:
         graph: A compiled graph, or a node.
@@ -315,10 +281,10 @@ async def abatch(
         **options: See `BatchOptions`.
 
     Returns:
-        What came of it, also when items failed or it stopped at a limit.
+        The counts and costs, also when items failed or the batch stopped at a limit.
 
     Raises:
         UserError: The caller's mistake; nothing was called.
-        RunError: OUT cannot be written any more. What is done is kept.
+        RunError: OUT cannot be written any more. Finished items are kept.
     """
     return await BatchRunning(graph, items, out, **options).to_end()

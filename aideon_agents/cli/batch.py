@@ -69,7 +69,7 @@ def _picture(progress: Progress) -> RenderableType:
     counts = f"{progress.done:,} of {progress.items:,} ({share} %)"
     bar.add_row(ProgressBar(progress.items, progress.done, width=40), Text(counts))
     dearest = Table.grid(padding=(0, 2))
-    for path, usd in progress.dearest:
+    for path, usd in progress.top_nodes:
         dearest.add_row(Text(f"  {path}"), Text(output.money(usd), justify="right"))
     return Group(bar, *(Text(line) for line in lines(progress)), dearest)
 

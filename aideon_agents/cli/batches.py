@@ -146,10 +146,10 @@ def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
 
     if batch.engine != batches.DISTRIBUTED:
         return
-    from aideon_agents.batch.distributed import claims  # noqa: PLC0415 - an extra
+    from aideon_agents.batch.distributed import jobs  # noqa: PLC0415 - an extra
 
-    if claims.is_made(ledger):
-        claims.remove_waiting(ledger, batch.batch_id)
+    if jobs.tables_exist(ledger):
+        jobs.delete_queued(ledger, batch.batch_id)
     if batch.is_abandoned:
         batches.end_abandoned(ledger, batch)
 

@@ -183,23 +183,25 @@ async def test_what_is_no_item_is_refused(rehearse):
 
 
 async def test_an_unknown_option_is_refused(rehearse):
-    with pytest.raises(TypeError, match="a batch has no option 'concurrency': max_concurrency, "):
+    with pytest.raises(
+        TypeError, match="unknown option 'concurrency' of a batch: max_concurrency, "
+    ):
         await rehearse(["x"], concurrency=3)
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"max_concurrency": 0}, "0 items at once are none"),
-        ({"max_failures": "0"}, "neither a number from 1 on nor a share"),
-        ({"max_failures": "101%"}, "neither a number from 1 on nor a share"),
-        ({"max_failures": "many"}, "neither a number from 1 on nor a share"),
+        ({"max_concurrency": 0}, "the concurrency is 0"),
+        ({"max_failures": "0"}, "give a number from 1, or a share such as 5%"),
+        ({"max_failures": "101%"}, "give a number from 1, or a share such as 5%"),
+        ({"max_failures": "many"}, "give a number from 1, or a share such as 5%"),
         ({"budget": "free"}, "'free' is not a budget"),
         ({"item_budget": -1}, "'-1' is not a budget"),
         ({"timeout": 0}, "a timeout of 0 s leaves no time"),
         ({"tier": "gold"}, "there is no tier 'gold'"),
         ({"model": {"cook": "local:any"}}, "there is no role 'cook'"),
-        ({"engine": "remote"}, "there is no engine 'remote': one of local, distributed"),
+        ({"engine": "remote"}, "unknown engine 'remote': use one of local, distributed"),
         ({"engine": "distributed"}, "the distributed engine needs a ledger on Postgres"),
     ],
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else "",

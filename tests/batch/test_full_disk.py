@@ -58,8 +58,8 @@ def test_a_full_disk_is_one_line_and_what_is_done_is_kept(on_server, lines, star
     assert limited.returncode == 1, limited.stderr
     complaint = limited.stderr.splitlines()[-1]
     assert complaint == (
-        "aideon: out.jsonl cannot be written any more (File too large): what is done is kept, and "
-        "the same command goes on once it can be"
+        "aideon: out.jsonl cannot be written any more (File too large): finished items are kept, and "
+        "the same command continues once it can be written"
     )
     assert limited.stderr.count("aideon:") == 1
     begun = lines()

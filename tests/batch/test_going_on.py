@@ -171,7 +171,7 @@ async def test_an_out_that_was_renamed_is_gone_on_with(rehearse, written, lines,
 async def test_results_that_are_gone_are_told_of_and_nothing_is_called(rehearse, written, ledger):
     first = await rehearse(written(TEN))
     Path("out.jsonl").unlink()
-    with pytest.raises(UserError, match="are not there any more, from line 1 on: put that file"):
+    with pytest.raises(UserError, match="are missing there from line 1 on: put that file"):
         await rehearse(written(TEN))
     assert len(ledger.runs()) == 10
     batches.forget(ledger, first.batch_id)

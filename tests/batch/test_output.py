@@ -40,13 +40,13 @@ def test_lines_that_are_there_already_are_not_added_again():
     assert Path("out").read_text(encoding="utf-8") == "1\n2\n3\n"
 
 
-async def test_a_delivery_that_is_cut_off_while_it_writes_doubles_nothing(monkeypatch):
+async def test_a_write_that_is_cut_off_doubles_nothing(monkeypatch):
     def slowly(descriptor, fsync=os.fsync):
         time.sleep(0.05)
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", slowly)
-    held = ["1", "2", "3"]  # what the ledger still has, as nobody told it of the first delivery
+    held = ["1", "2", "3"]  # what the ledger still has: it does not know of the first write
     with output.opened(Path("out")) as out:
         first = asyncio.create_task(asyncio.to_thread(out.append, held, out.lines))
         await asyncio.sleep(0.01)
@@ -65,7 +65,7 @@ def test_what_is_behind_the_last_line_that_counts_is_cut_off():
         (None, None),
     ]
     with output.opened(Path("out")) as out:
-        out.keep(1, read[0].end)
+        out.truncate(1, read[0].end)
         out.append(["{}"], 1)
     assert Path("out").read_bytes() == b'{"id": "a", "run_id": "r"}\n{}\n'
 
@@ -75,8 +75,8 @@ def test_a_write_that_fails_says_so_in_one_line():
     with output.opened(Path("/dev/full")) as out, pytest.raises(RunError) as failed:
         out.append(["{}"], 0)
     assert str(failed.value) == (
-        "/dev/full cannot be written any more (No space left on device): what is done is kept, and "
-        "the same command goes on once it can be"
+        "/dev/full cannot be written any more (No space left on device): finished items are kept, and "
+        "the same command continues once it can be written"
     )
 
 
@@ -137,7 +137,7 @@ def test_the_beginning_of_another_file_is_taken_over():
     Path("old").write_bytes(b"{}\n[]\nrest")
     with output.opened(Path("out")) as out:
         out.copy(Path("old"), 6)
-        out.keep(2, 6)
+        out.truncate(2, 6)
         out.append(["1"], 2)
     assert Path("out").read_bytes() == b"{}\n[]\n1\n"
 

@@ -64,30 +64,30 @@ async def test_against_a_budget_calls_in_flight_count(ledger, keyed):
     assert told[-1].document()["budget"] == "0.500000"
 
 
-def test_the_dearest_nodes_are_named_first(monkeypatch):
-    monkeypatch.setattr(counting, "DEAREST", 2)
-    tally = Tally(time.monotonic(), 3, {}, [])
+def test_the_nodes_with_the_highest_costs_are_named_first(monkeypatch):
+    monkeypatch.setattr(counting, "TOP_NODES", 2)
+    tally = Tally(time.monotonic(), 3)
     tally.ended("completed", [spent("a", 5), spent("b", 9), spent("c", 1)])
     tally.ended("completed", [spent("c", 7)])
     shown = tally.progress("id", 1, None, None)
-    assert [path for path, _ in shown.dearest] == ["b", "c"]
+    assert [path for path, _ in shown.top_nodes] == ["b", "c"]
     assert (shown.completed, shown.in_flight, shown.done) == (2, 1, 2)
 
 
-def test_a_cost_that_nobody_knows_makes_a_lower_bound():
-    tally = Tally(time.monotonic(), 2, {}, [])
+def test_an_unknown_cost_makes_a_lower_bound():
+    tally = Tally(time.monotonic(), 2)
     tally.ended("completed", [spent("a", 5, calls=2)])
     assert tally.progress("id", 0, None, None).complete is False
-    tally.goes_on("completed")
+    tally.restarts("completed")
     tally.ended("completed", [spent("a", 7, calls=2, known=2)], [spent("a", 5, calls=2)])
     shown = tally.progress("id", 0, None, None)
     assert (shown.complete, shown.completed, str(shown.spent)) == (True, 1, "7E-9")
 
 
-def test_the_speed_is_that_of_late(monkeypatch):
+def test_the_speed_is_that_of_the_last_seconds(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(counting.time, "monotonic", lambda: now[0])
-    tally = Tally(90.0, 1000, {}, [])
+    tally = Tally(90.0, 1000)
     for _ in range(10):
         tally.ended("completed")
     assert tally.progress("id", 0, None, None).items_per_s == 1.0
@@ -100,9 +100,9 @@ def test_the_speed_is_that_of_late(monkeypatch):
     assert shown.seconds_left == (1000 - 210) / 5
 
 
-def test_without_any_end_nobody_can_tell_how_long_it_takes(monkeypatch):
+def test_the_time_left_is_unknown_before_the_first_end(monkeypatch):
     monkeypatch.setattr(counting.time, "monotonic", lambda: 50.0)
-    tally = Tally(50.0, 10, {}, [])
+    tally = Tally(50.0, 10)
     shown = tally.progress("id", 0, None, None)
     assert (shown.items_per_s, shown.seconds_left) == (0.0, None)
     assert shown.document()["seconds_left"] is None
@@ -111,7 +111,7 @@ def test_without_any_end_nobody_can_tell_how_long_it_takes(monkeypatch):
 def test_a_first_moment_is_no_speed(monkeypatch):
     now = [11.0]
     monkeypatch.setattr(counting.time, "monotonic", lambda: now[0])
-    tally = Tally(1.0, 100, {}, [])
+    tally = Tally(1.0, 100)
     tally.progress("id", 0, None, None)
     now[0] += 0.01
     for _ in range(10):

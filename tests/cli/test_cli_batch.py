@@ -153,7 +153,10 @@ def test_a_workflow_that_prints_does_not_spoil_the_document(aideon, folder, item
         (["two.py", "items.jsonl", "-o", "no/o"], "there is no folder "),
         (["two.py", "items.jsonl", "-o", "."], ". is a folder: name a file for the results"),
         (["two.py", "items.jsonl"], "Missing option '-o'"),
-        (["two.py", "items.jsonl", "-o", "o", "--max-failures", "x"], "'x' failures are neither"),
+        (
+            ["two.py", "items.jsonl", "-o", "o", "--max-failures", "x"],
+            "max_failures is 'x': give a number",
+        ),
         (["two.py", "items.jsonl", "-o", "o", "--budget", "x"], "'x' is not a budget"),
         (
             ["two.py", "items.jsonl", "-o", "o", "--engine", "distributed"],
@@ -183,7 +186,7 @@ def shown(**changes):
         "batch_id": "x", "items": 2000, "completed": 1200, "failed": 12, "invalid": 3,
         "in_flight": 50, "items_per_s": 12.34, "seconds_left": 3725.0, "wall_s": 9.0,
         "spent": usd(123_456_789), "complete": True, "budget": usd(5_000_000_000),
-        "dearest": [("refine/draft", usd(100_000_000)), ("[red]facts", usd(23_456_789))],
+        "top_nodes": [("refine/draft", usd(100_000_000)), ("[red]facts", usd(23_456_789))],
     }  # fmt: skip
     return Progress(**known | changes)
 
@@ -202,7 +205,7 @@ def test_progress_is_told_in_words():
     assert batch.lines(shown(seconds_left=None))[0].endswith("items/s")
 
 
-def test_progress_is_drawn_with_the_dearest_nodes():
+def test_progress_is_drawn_with_the_most_expensive_nodes():
     console = Console(record=True, width=80, file=open(os.devnull, "w"), highlight=False)  # noqa: SIM115, PTH123 - what is recorded is looked at
     console.print(batch._picture(shown()))
     console.file.close()

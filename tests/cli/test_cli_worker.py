@@ -70,7 +70,7 @@ def test_a_ledger_in_a_file_is_refused_in_one_line(aideon, items, words):
 
 def test_a_worker_that_may_run_nothing_is_refused(aideon, server):
     done = aideon("worker", "--max-concurrency", "0")
-    assert (done.code, done.complaint) == (2, "0 items at once are none: give at least 1")
+    assert (done.code, done.complaint) == (2, "the concurrency is 0: give at least 1")
 
 
 def test_an_address_out_of_the_folder_is_refused_before_anything_is_queued(

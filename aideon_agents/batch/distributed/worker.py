@@ -1,7 +1,7 @@
-"""A worker: it runs items of whatever batches there are, until it is told to leave.
+"""A worker: it runs items of all distributed batches until it is stopped.
 
-Signs of life come from a thread of their own: a node that holds up the event loop for a while must
-not look like a dead process, or its items would be begun elsewhere again and again.
+Heartbeats are sent from a thread: a node that blocks the event loop for a while must not look like a
+dead process, or other workers would start its items again and again.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from procrastinate import exceptions
-from procrastinate.worker import Worker as Fetching
+from procrastinate.worker import Worker as QueueWorker
 
 from aideon_agents.batch import options as known
-from aideon_agents.batch.distributed import claims
-from aideon_agents.batch.distributed.claims import WorkersLedger
-from aideon_agents.batch.distributed.following import Crew
+from aideon_agents.batch.distributed import jobs
+from aideon_agents.batch.distributed.jobs import FencedJobs, LeasedLedger, Requeue
+from aideon_agents.batch.distributed.runner import DistributedRunner
 from aideon_agents.errors import LedgerError, UserError
 from aideon_agents.ledger import batches
 from aideon_agents.ledger.batches import Batch
@@ -33,92 +33,103 @@ from aideon_agents.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from procrastinate import App, jobs
+    from procrastinate import App
+    from procrastinate.jobs import Job
 
 
-_LOOK_EVERY = 1.0
-"""Seconds between two looks for batches, and for items of workers that are gone."""
+_CHECK_EVERY = 1.0
+"""Seconds between two searches for batches, and for items of workers that are gone."""
 _PAUSE = 2.0
-"""Seconds until another try where the server cannot be reached."""
-_TRY_AGAIN = 5.0
-"""Seconds until a batch is looked at again that could not be run: its file may come."""
-_TRIES = 5
-"""How often an item is given to somebody else because the ledger could not be written."""
-_AWAY = "this worker gave no sign of life for too long"
+"""Seconds before another attempt when the server cannot be reached."""
+_RETRY_AFTER = 5.0
+"""Seconds before a batch that could not be run is tried again: its file may arrive."""
+_ATTEMPTS = 5
+"""How often an item is requeued because its end could not be written."""
+_FORGET_AFTER = 86400.0
+"""Seconds without a heartbeat after which procrastinate deletes the row of a worker. A suspended
+worker that returns still uses its row."""
+_LEASE_OVER = "this worker sent no heartbeat for too long"
 _NEVER = 1e6
-"""Seconds: what procrastinate would do at such an interval is done here."""
+"""Seconds: an interval for what procrastinate would do, and this worker does itself."""
 
 
 class Worker:
-    """Runs items, many at once."""
+    """Runs items, several at once."""
 
     def __init__(self, settings: Settings, at_once: int, tell: Callable[[str], object]) -> None:
         self._settings = settings
         self._at_once = known.at_once(at_once)
         self._tell = tell
         if not names_a_server(settings.ledger):
-            claims.refuse_file(ledger_path(settings.ledger))
-        self.book = WorkersLedger.from_url(settings.ledger)
-        """The ledger it works for."""
-        self._database = claims.needs_server(self.book)
-        self._app: App = claims.app_for(self._database, self._run)
-        self._crews: dict[str, Crew] = {}
-        self._running: set[Running] = set()
+            jobs.refuse_file(ledger_path(settings.ledger))
+        self._ledger = LeasedLedger.from_url(settings.ledger)
+        self._database = jobs.require_server(self._ledger)
+        self._app: App = jobs.app_for(self._database, self._run)
+        self._runners: dict[str, DistributedRunner] = {}
+        self._in_flight: set[Running] = set()
         self._refused: dict[str, float] = {}
+        """When to try batches again that could not be run, by their ids."""
         self._queues: list[str] = []
-        self._fetching: Fetching | None = None
-        self._leaves = self._is_cut_off = False
+        """The queues to fetch from. Procrastinate reads this list before each fetch."""
+        self._fetching: QueueWorker | None = None
+        self._is_leaving = self._is_cut_off = False
         self._closed = threading.Event()
         self._jobs: set[int] = set()
+        """The jobs that are run here."""
         self._strays: set[int] = set()
+        """The jobs that this worker held without running them, at the last check."""
         self.ran = 0
-        """Items that were run here."""
+        """Items that were run by this worker."""
 
     @property
     def in_flight(self) -> int:
-        """Items that are being run."""
-        return len(self._running)
+        """The number of items that are being run."""
+        return len(self._in_flight)
 
     def leave(self) -> None:
-        """Take no more items; those in flight come to their end."""
-        self._leaves = True
+        """Take no more items; those in flight are finished."""
+        self._is_leaving = True
         self._queues.clear()
         if self._fetching:
             self._fetching.stop()
 
     def cut_off(self) -> None:
-        """Leave at once: what is in flight is given back."""
+        """Leave at once: items in flight are requeued."""
         self._is_cut_off = True
         self.leave()
         self._interrupt()
 
     async def work(self) -> None:
-        """Run items until it is to leave."""
+        """Run items until the worker is stopped."""
         loop = asyncio.get_running_loop()
-        beating = threading.Thread(
-            target=self._beat, args=[loop], name="aideon-worker-beat", daemon=True
+        heart = threading.Thread(
+            target=self._beat, args=[loop], name="aideon-worker-heartbeat", daemon=True
         )
         try:
-            async with claims.opened(self._app, self._database):
-                beating.start()
-                async with open_checkpoints(self.book, []) as saver, self._looking(saver):
-                    while not self._leaves:
+            async with jobs.opened(self._app, self._database):
+                heart.start()
+                async with (
+                    open_checkpoints(self._ledger, []) as checkpointer,
+                    self._checking(checkpointer),
+                ):
+                    while not self._is_leaving:
                         await self._fetch()
         finally:
             self._closed.set()
-            if beating.is_alive():
-                await asyncio.to_thread(beating.join)
-            self.book.close()
+            if heart.is_alive():
+                await asyncio.to_thread(heart.join)
+            self._ledger.close()
 
     async def _fetch(self) -> None:
-        """Take items until it is to leave, or the server is gone."""
-        self._fetching = Fetching(
+        """Take items until the worker is stopped, or the server cannot be reached."""
+        self._fetching = QueueWorker(
             self._app,
             queues=self._queues,
             concurrency=self._at_once,
-            fetch_job_polling_interval=_LOOK_EVERY,
+            fetch_job_polling_interval=_CHECK_EVERY,
             abort_job_polling_interval=_NEVER,
             update_heartbeat_interval=_NEVER,
+            stalled_worker_timeout=_FORGET_AFTER,
             listen_notify=False,
             delete_jobs="always",
             install_signal_handlers=False,
@@ -132,87 +143,91 @@ class Worker:
             self._fetching = None
 
     @contextlib.asynccontextmanager
-    async def _looking(self, saver: Checkpoints) -> AsyncGenerator[None]:
-        self._look(saver)
-        looking = asyncio.create_task(self._keep_looking(saver))
+    async def _checking(self, checkpointer: Checkpoints) -> AsyncGenerator[None]:
+        await self._check(checkpointer)
+        checking = asyncio.create_task(self._keep_checking(checkpointer))
         try:
             yield
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
 
-    async def _keep_looking(self, saver: Checkpoints) -> None:
-        said = ""
+    async def _keep_checking(self, checkpointer: Checkpoints) -> None:
+        reported = ""
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_CHECK_EVERY)
             try:
-                self._look(saver)
+                await self._check(checkpointer)
             except LedgerError as error:
-                if said != str(error):
+                if reported != str(error):
                     self._tell(str(error))
-                said = str(error)
+                reported = str(error)
             else:
-                said = ""
+                reported = ""
 
-    def _look(self, saver: Checkpoints) -> None:
-        """See which batches there are, and give on what belonged to workers that are gone."""
-        found = batches.running(self.book)
+    async def _check(self, checkpointer: Checkpoints) -> None:
+        """Find the batches to run, and requeue the items of workers that are gone."""
+        found = batches.running(self._ledger)
         for batch in found:
             if batch.is_cut_off:
                 self._interrupt(batch.batch_id)
         due = [batch for batch in found if not batch.is_cancelled]
         for batch in due:
-            self._join(batch, saver)
-        for batch_id, crew in self._crews.items():
-            crew.is_over = batch_id not in {batch.batch_id for batch in due}
-        queues = [claims.queue_of(one.batch_id) for one in due if one.batch_id in self._crews]
-        self._queues[:] = [] if self._leaves else queues
-        there = {batch.batch_id for batch in found}
-        for known_ones in (self._crews, self._refused):
-            for batch_id in known_ones.keys() - there:
+            self._join(batch, checkpointer)
+        due_ids = [batch.batch_id for batch in due]
+        for batch_id, runner in self._runners.items():
+            runner.is_over = batch_id not in due_ids
+        queues = [jobs.queue_of(batch_id) for batch_id in due_ids if batch_id in self._runners]
+        self._queues[:] = [] if self._is_leaving else queues
+        found_ids = {batch.batch_id for batch in found}
+        for known_ones in (self._runners, self._refused):
+            for batch_id in known_ones.keys() - found_ids:
                 del known_ones[batch_id]
-        claims.rescue(self.book)
-        self._give_back_strays()
+        jobs.requeue_stalled(self._ledger)
+        await self._requeue_strays()
 
-    def _give_back_strays(self) -> None:
-        """Give back jobs that stand under this worker's name and are not run: an end was not written.
+    async def _requeue_strays(self) -> None:
+        """Requeue jobs that this worker holds and does not run: their end could not be written.
 
-        One that has just been taken is not run yet either, so it has to be seen twice.
+        A job that was just fetched is not run yet either, so it has to be seen twice.
         """
         worker_id = self._fetching.worker_id if self._fetching else None
         if worker_id is None:
             return
-        seen = claims.held_by(self.book, worker_id) - self._jobs
+        queued = cast("FencedJobs", self._app.job_manager)
+        with jobs.ledger_errors(self._database):
+            seen = await queued.held_by(worker_id) - self._jobs
         for job_id in seen & self._strays:
-            claims.give_back(self.book, worker_id, job_id)
+            await queued.requeue(job_id, worker_id)
         self._strays = seen
 
-    def _join(self, batch: Batch, saver: Checkpoints) -> None:
-        """Make a crew for a batch, unless there is one; one that was refused is tried later."""
-        crew = self._crews.get(batch.batch_id)
-        if crew is not None and crew.is_for(batch):
+    def _join(self, batch: Batch, checkpointer: Checkpoints) -> None:
+        """Make the runner of a batch, unless there is one, or one was refused a moment ago."""
+        batch_id = batch.batch_id
+        runner = self._runners.get(batch_id)
+        if runner is not None and runner.is_for(batch):
             return
-        if time.monotonic() < self._refused.get(batch.batch_id, 0):
+        if time.monotonic() < self._refused.get(batch_id, 0):
             return
         try:
-            self._crews[batch.batch_id] = Crew(
-                self.book, batch, self._settings, saver, self._running
+            self._runners[batch_id] = DistributedRunner(
+                self._ledger, batch, self._settings, checkpointer, self._in_flight
             )
         except LedgerError:
             raise
-        except Exception as refused:  # noqa: BLE001 - what a workflow does while it is made may be anything
-            is_news = batch.batch_id not in self._refused
-            self._refused[batch.batch_id] = time.monotonic() + _TRY_AGAIN
-            self._crews.pop(batch.batch_id, None)
+        except Exception as refused:  # noqa: BLE001 - a workflow's module may raise anything
+            is_new = batch_id not in self._refused
+            self._refused[batch_id] = time.monotonic() + _RETRY_AFTER
+            self._runners.pop(batch_id, None)
             why = str(refused) if isinstance(refused, UserError) else one_line(repr(refused))
-            batches.refuse(self.book, batch.batch_id, why)
-            if is_news:
-                self._tell(f"batch {batch.batch_id} is not run here: {why}")
+            batches.refuse(self._ledger, batch_id, why)
+            if is_new:
+                self._tell(f"batch {batch_id} is not run here: {why}")
         else:
-            self._refused.pop(batch.batch_id, None)
-            self._tell(f"batch {batch.batch_id} ({batch.workflow}): {batch.items:,} items")
+            self._refused.pop(batch_id, None)
+            self._tell(f"batch {batch_id} ({batch.workflow}): {batch.items:,} items")
 
-    async def _run(self, job: jobs.Job) -> None:
+    async def _run(self, job: Job) -> None:
         """Run the item of a job."""
         job_id = int(job.id or 0)
         self._jobs.add(job_id)
@@ -221,65 +236,64 @@ class Worker:
         finally:
             self._jobs.discard(job_id)
 
-    async def _item(self, job: jobs.Job) -> None:
-        crew = self._crews.get(claims.batch_of(job.queue))
-        if crew is None or crew.is_over or self._is_cut_off:
-            self._pass_over(job.queue)
-            raise claims.PutBack
+    async def _item(self, job: Job) -> None:
+        runner = self._runners.get(jobs.batch_of(job.queue))
+        if runner is None or runner.is_over or self._is_cut_off:
+            self._skip(job.queue)
+            raise Requeue
         try:
-            await crew.run(claims.item_of(job))
-        except claims.PutBack:
-            self._pass_over(job.queue)
+            await runner.run(jobs.item_of(job))
+        except Requeue:
+            self._skip(job.queue)
             raise
         except LedgerError as error:
             self._tell(str(error))
-            if job.attempts >= _TRIES:  # it would be paid for again and again
-                self._tell(
-                    f"item {job.task_kwargs['item_id']} is left until the same command again"
-                )
+            if job.attempts >= _ATTEMPTS:  # it would be paid for again and again
+                item_id = job.task_kwargs["item_id"]
+                self._tell(f"item {item_id} is not run again before the same command is given")
                 return
             await asyncio.sleep(_PAUSE)
-            raise claims.PutBack from None
+            raise Requeue from None
         self.ran += 1
 
-    def _pass_over(self, name: str) -> None:
-        """Take nothing from a queue until the next look: it would be given back again and again."""
-        if name in self._queues:
-            self._queues.remove(name)
+    def _skip(self, queue: str) -> None:
+        """Take nothing from a queue until the next check: it would be requeued again and again."""
+        if queue in self._queues:
+            self._queues.remove(queue)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Say again and again that this worker lives; what it lost meanwhile it lets go of first."""
-        lease, said = self.book.lease, ""
-        while not self._closed.wait(claims.BEAT):
+        """Send heartbeats. After an expired lease, items in flight are cut off before the next one."""
+        lease, reported = self._ledger.lease, ""
+        while not self._closed.wait(jobs.HEARTBEAT_EVERY):
             if lease.is_over:
-                if not said:
-                    self._tell(f"{_AWAY}: its items go to others")
-                said = said or _AWAY
+                if not reported:
+                    self._tell(f"{_LEASE_OVER}: other workers run its items")
+                reported = reported or _LEASE_OVER
                 dropped = threading.Event()
                 loop.call_soon_threadsafe(self._drop, dropped)
-                dropped.wait(claims.BEAT)
-            asked = lease.clock()
+                dropped.wait(jobs.HEARTBEAT_EVERY)
+            sent_at = lease.clock()
             worker_id = self._fetching.worker_id if self._fetching else None
             if worker_id is None:
-                lease.renewed(asked)
+                lease.renew(sent_at)
                 continue
             try:
-                claims.beat(self.book, worker_id)
+                jobs.send_heartbeat(self._ledger, worker_id)
             except LedgerError as error:
-                if not said:
+                if not reported:
                     self._tell(str(error))
-                said = str(error)
+                reported = str(error)
             else:
-                lease.renewed(asked)
-                said = ""
+                lease.renew(sent_at)
+                reported = ""
 
     def _interrupt(self, batch_id: str | None = None) -> None:
-        """Cut off what is in flight, of one batch or of all."""
-        for running in self._running:
+        """Cut off items in flight, of one batch or of all."""
+        for running in self._in_flight:
             if batch_id in (None, running.start.batch_id):
                 running.interrupt()
 
     def _drop(self, dropped: threading.Event) -> None:
         self._interrupt()
-        # Their cancellations come with the next round of the loop.
+        # The runs are cancelled in the next round of the event loop.
         asyncio.get_running_loop().call_later(0.1, dropped.set)

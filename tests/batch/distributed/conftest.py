@@ -19,12 +19,12 @@ from aideon_agents.batch.running import BatchRunning
 ROOT = Path(__file__).parents[3]
 HASTY = (
     "import sys\n"
-    "from aideon_agents.batch.distributed import claims\n"
-    "claims.BEAT, claims.GONE = 0.3, 3.0\n"
+    "from aideon_agents.batch.distributed import jobs\n"
+    "jobs.HEARTBEAT_EVERY, jobs.GONE_AFTER = 0.3, 3.0\n"
     "from aideon_agents.__main__ import main\n"
     "sys.exit(main())\n"
 )
-"""The command line of a world in which a worker is missed sooner."""
+"""The command line, with shorter times until a worker counts as gone."""
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def batch(ledger):
 
 @pytest.fixture
 async def worker(server, monkeypatch):
-    """Starts workers in this process; they look around more often than others."""
-    monkeypatch.setattr(working, "_LOOK_EVERY", 0.05)
-    monkeypatch.setattr(working, "_TRY_AGAIN", 0.1)
+    """Starts workers in this process; they check more often than usual."""
+    monkeypatch.setattr(working, "_CHECK_EVERY", 0.05)
+    monkeypatch.setattr(working, "_RETRY_AFTER", 0.1)
     monkeypatch.setattr(working, "_PAUSE", 0.1)
     started = []
 
@@ -95,8 +95,8 @@ def until():
 
 
 @pytest.fixture
-def jobs(ledger):
-    """The jobs there are."""
+def queued(ledger):
+    """Returns the jobs in the queue."""
 
     def found():
         if ledger.select("SELECT to_regclass('procrastinate_jobs') AS t")[0]["t"] is None:

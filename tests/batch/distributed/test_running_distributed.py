@@ -1,4 +1,4 @@
-"""Items that workers run, and what the process that gave the command makes of it."""
+"""Items that workers run, and the process that started the batch and follows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aideon_agents import Ledger, Settings, abatch, creative, sequential
-from aideon_agents.batch.distributed import claims, following, targets
+from aideon_agents.batch.distributed import follower, jobs, runner
 from aideon_agents.batch.items import Item
 from aideon_agents.errors import RunError, TargetError, UserError
 from aideon_agents.ledger import batches
@@ -42,7 +42,7 @@ async def test_out_holds_what_the_local_engine_writes(batch, worker, lines, tmp_
     worker()
     result = await batch(items).to_end()
     with Ledger(tmp_path / "local.db") as local:
-        graph = targets.tasks.load("two.py").graph
+        graph = runner.tasks.load("two.py").graph
         expected = await abatch(graph, items, "local.jsonl", rehearse=True, ledger=local)
     assert (result.completed, result.invalid) == (expected.completed, expected.invalid) == (30, 3)
     assert (result.usd, result.stop_reason) == (expected.usd, None)
@@ -62,27 +62,27 @@ async def test_a_task_arrives_as_it_was_given(batch, worker, lines, folder):
     assert shown == ascii(["half \0 熱 🌡", {"deep": task["deep"], "wide": "\0"}])
 
 
-async def test_nothing_is_added_while_it_is_queued_or_being_run(ledger, jobs):
+async def test_nothing_is_added_while_it_is_queued_or_being_run(ledger, queued):
     items = [Item(n, f"i{n}", "x", {}) for n in range(5)]
-    app = claims.app_for(claims.needs_server(ledger))
+    app = jobs.app_for(jobs.require_server(ledger))
     async with app.open_async():
-        assert await claims.enqueue(app, "B", items, {}) == 5
+        assert await jobs.enqueue(app, "B", items, {}) == 5
         held = await app.job_manager.fetch_job(
-            [claims.queue_of("B")], await app.job_manager.register_worker()
+            [jobs.queue_of("B")], await app.job_manager.register_worker()
         )
-        before = jobs()
-        assert await claims.enqueue(app, "B", items, {}) == 0
-        assert jobs() == before
-        assert await claims.enqueue(app, "B", [*items, Item(5, "i5", "x", {})], {}) == 1
+        before = queued()
+        assert await jobs.enqueue(app, "B", items, {}) == 0
+        assert queued() == before
+        assert await jobs.enqueue(app, "B", [*items, Item(5, "i5", "x", {})], {}) == 1
         await app.job_manager.finish_job(held, "succeeded", delete_job=True)
-        assert len(jobs()) == 5
+        assert len(queued()) == 5
 
 
-async def test_no_key_is_in_the_queue_or_in_the_ledger(batch, worker, ledger, jobs, until):
+async def test_no_key_is_in_the_queue_or_in_the_ledger(batch, worker, ledger, queued, until):
     with SimulatedProvider() as provider:
         given = batch(tasks_of(3), settings=Settings(ledger="x", **keyed(provider)))
         running = asyncio.create_task(given.to_end())
-        await until(lambda: len(jobs()) == 3)
+        await until(lambda: len(queued()) == 3)
         waiting = everything(ledger)
         worker(**keyed(provider))
         result = await running
@@ -103,10 +103,12 @@ def everything(ledger):
     return "".join(str(ledger.select(f"SELECT * FROM {row['name']}")) for row in named)  # noqa: S608 - the catalog's names
 
 
-async def test_what_is_done_leaves_neither_jobs_nor_states_nor_results(batch, worker, ledger, jobs):
+async def test_what_is_done_leaves_neither_jobs_nor_states_nor_results(
+    batch, worker, ledger, queued
+):
     worker()
     await batch(tasks_of(3), checkpoint=True).to_end()
-    assert jobs() == []
+    assert queued() == []
     for table in ("outputs", "checkpoints", "checkpoint_writes", "procrastinate_events"):
         assert ledger.select(f"SELECT * FROM {table}") == []  # noqa: S608 - our names
 
@@ -150,9 +152,9 @@ def test_an_address_leads_nowhere_but_below_the_folder(address, folder, tmp_path
     elsewhere.write_text("raise SystemExit\n", encoding="utf-8")
     (folder / "out.py").symlink_to(elsewhere)
     with pytest.raises(TargetError, match="leads out of the working directory"):
-        targets.found(address, "ab", Settings(), ())
+        runner.load(address, "ab", Settings(), ())
     with pytest.raises(TargetError, match="leads out of the working directory"):
-        targets.sendable(address, "ab")
+        runner.check_address(address, "ab")
 
 
 def test_a_graph_without_an_address_is_refused(ledger):
@@ -220,14 +222,14 @@ def slow(folder, until):
 
 
 async def test_the_first_interrupt_lets_items_in_flight_come_to_their_end(
-    batch, worker, slow, lines, jobs
+    batch, worker, slow, lines, queued
 ):
     worker(2)
     given = batch(tasks_of(6), "slow.py")
     running = asyncio.create_task(given.to_end())
     await slow(2)
     given.control.drain()
-    while len(jobs()) > 2:
+    while len(queued()) > 2:
         await asyncio.sleep(0.02)
     assert not running.done()
     Path("go").touch()
@@ -281,13 +283,13 @@ async def test_a_worker_that_leaves_finishes_what_it_has_begun(batch, worker, sl
     assert [line["attempts"] for line in lines()] == [1, 1, 1]
 
 
-async def test_somebody_elses_cancel_ends_it(batch, worker, slow, ledger, jobs):
+async def test_somebody_elses_cancel_ends_it(batch, worker, slow, ledger, queued):
     worker(2)
     running = asyncio.create_task(batch(tasks_of(6), "slow.py").to_end())
     await slow(2)
     (one,) = batches.running(ledger)
     batches.cancel(ledger, one.batch_id)
-    while len(jobs()) > 2:
+    while len(queued()) > 2:
         await asyncio.sleep(0.02)
     Path("go").touch()
     result = await running
@@ -309,7 +311,7 @@ async def test_an_item_that_asks_waits_and_holds_nobody_up(batch, worker, folder
 
 
 async def test_without_a_worker_it_says_so(batch, worker, monkeypatch, caplog, until):
-    monkeypatch.setattr(following, "_LONELY", 0.5)
+    monkeypatch.setattr(follower, "_WARN_AFTER", 0.5)
     running = asyncio.create_task(batch(tasks_of(1)).to_end())
     await until(lambda: "no worker is running: start `aideon worker`" in caplog.text)
     worker()
@@ -327,7 +329,7 @@ async def test_progress_counts_what_workers_do(batch, worker, slow, until):
     Path("go").touch()
     await running
     assert (seen[-1].completed, seen[-1].in_flight, seen[-1].done) == (4, 0, 4)
-    assert [path for path, _ in seen[-1].dearest] == ["facts"]
+    assert [path for path, _ in seen[-1].top_nodes] == ["facts"]
 
 
 async def test_a_changed_file_of_items_ends_it_with_what_is_done_kept(
@@ -351,13 +353,13 @@ async def test_an_end_that_cannot_be_written_down_is_tried_again(
     ledger.database.write("ALTER TABLE outputs RENAME COLUMN document TO gone", {})
     running = asyncio.create_task(batch(tasks_of(1)).to_end())
     worker(tell=told.append)
-    await until(lambda: any("cannot be written down" in line for line in told))
+    await until(lambda: any("the end of item item-0 cannot be written" in line for line in told))
     ledger.database.write("ALTER TABLE outputs RENAME COLUMN gone TO document", {})
     assert (await running).completed == 1
 
 
 @pytest.mark.parametrize("missing", ["procrastinate", "psycopg"])
-@pytest.mark.parametrize("door", ["worker", "following", "claims"])
+@pytest.mark.parametrize("door", ["worker", "follower", "jobs"])
 def test_the_pip_line_is_named_where_the_extra_is_missing(monkeypatch, missing, door):
     room = "aideon_agents.batch.distributed"
     for name in [name for name in sys.modules if name.startswith(room)]:
@@ -369,14 +371,14 @@ def test_the_pip_line_is_named_where_the_extra_is_missing(monkeypatch, missing, 
 
 def test_items_in_a_file_are_refused_in_one_line(tmp_path):
     with Ledger(tmp_path / "file.db") as book, pytest.raises(UserError) as refused:
-        claims.needs_server(book)
+        jobs.require_server(book)
     assert "set AIDEON_LEDGER=postgresql://" in str(refused.value)
 
 
 async def test_a_job_is_found_at_once_however_many_are_queued(ledger):
     """Without an index of our own the server compares each with all others."""
-    claims.app_for(claims.needs_server(ledger))
-    claims.app_for(claims.needs_server(ledger))
+    jobs.app_for(jobs.require_server(ledger))
+    jobs.app_for(jobs.require_server(ledger))
     rows = ledger.select("SELECT to_regclass('aideon_jobs_lock') AS made")
     assert rows[0]["made"] is not None
 
@@ -433,11 +435,11 @@ async def test_a_bad_line_that_out_holds_is_not_kept_again(batch, worker, ledger
     assert ledger.select("SELECT * FROM outputs") == []
 
 
-async def test_a_follower_that_was_taken_for_dead_ends_nothing(batch, ledger, until, jobs):
+async def test_a_follower_that_was_taken_for_dead_ends_nothing(batch, ledger, until, queued):
     following = asyncio.create_task(batch(tasks_of(2)).to_end())
-    await until(lambda: len(jobs()) == 2)
+    await until(lambda: len(queued()) == 2)
     ledger.database.write("UPDATE batches SET host = 'another', pid = 7", {})
     with pytest.raises(RunError, match="was taken over by process 7 on another"):
         await following
     (found,) = batches.batches(ledger, 1)
-    assert (found.status, found.is_cancelled, len(jobs())) == ("running", False, 2)
+    assert (found.status, found.is_cancelled, len(queued())) == ("running", False, 2)

@@ -1,4 +1,4 @@
-"""What was there before a batch is not looked through for garbage, and nothing stays changed."""
+"""Objects from before a batch are not scanned for garbage, and all settings are restored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from aideon_agents import sequential
-from aideon_agents.batch.engine import spared
+from aideon_agents.batch.engine import gc_tuned
 
 TWO = [{"id": "a", "task": "A."}, {"id": "b", "task": "B."}]
 
@@ -21,7 +21,7 @@ def as_found():
     gc.unfreeze()
 
 
-async def test_items_run_while_what_was_there_before_is_frozen(rehearse, written):
+async def test_items_run_while_earlier_objects_are_frozen(rehearse, written):
     seen = []
 
     async def look(state):
@@ -37,21 +37,21 @@ async def test_items_run_while_what_was_there_before_is_frozen(rehearse, written
 
 def test_a_threshold_that_is_higher_already_stays():
     gc.set_threshold(50_000, 5, 5)
-    with spared():
+    with gc_tuned():
         assert gc.get_threshold() == (50_000, 5, 5)
     assert gc.get_threshold() == (50_000, 5, 5)
 
 
 @pytest.mark.parametrize("decide", [gc.disable, gc.freeze, lambda: gc.set_threshold(0)])
-def test_whoever_has_decided_about_garbage_is_left_alone(decide):
+def test_settings_of_the_process_are_left_alone(decide):
     decide()
     before = (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count())
-    with spared():
+    with gc_tuned():
         assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == before
     assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 def test_what_a_block_raises_leaves_nothing_frozen():
-    with pytest.raises(RuntimeError), spared():
+    with pytest.raises(RuntimeError), gc_tuned():
         raise RuntimeError
     assert gc.get_freeze_count() == 0

@@ -1,0 +1,185 @@
+"""One batch in a worker: its workflow, loaded from the worker's folder, and the claims from the queue.
+
+Whoever can write to the database chooses what workers run. So an address of a workflow leads only to
+a file below the working directory of the worker, or to a ready-made workflow, and a file with another
+content than that of the batch is not even loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aideon_agents import tasks
+from aideon_agents.batch.distributed.jobs import LeaseExpired, Requeue
+from aideon_agents.batch.engine import Engine
+from aideon_agents.batch.items import Item
+from aideon_agents.batch.options import StopReason
+from aideon_agents.errors import TargetError, UserError
+from aideon_agents.ledger import batch_items, batches
+from aideon_agents.ledger.batch_items import Halted, ItemEnd, ItemRow, StaleClaim
+from aideon_agents.ledger.batches import Batch
+from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.models import catalog
+from aideon_agents.runner.checks import Demands
+from aideon_agents.runner.outcome import Outcome
+from aideon_agents.runner.running import Running
+from aideon_agents.runner.start import common
+from aideon_agents.runner.state import shapes
+from aideon_agents.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+_PYTHON = ".py"
+
+
+class DistributedRunner:
+    """Runs the items of one batch that a worker takes from the queue."""
+
+    are_shared = True
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        batch: Batch,
+        settings: Settings,
+        checkpointer: Checkpoints,
+        in_flight: set[Running],
+    ) -> None:
+        self._ledger = ledger
+        self._batch = batch
+        self.is_over = False
+        """No more items of the batch may start."""
+        work: Mapping[str, Any] = batch.work or {}
+        if settings.offline and not work["rehearse"]:
+            raise UserError("this worker only rehearses (AIDEON_OFFLINE=1), and the batch is paid")
+        found = load(work["target"], work["target_hash"], settings, work["model"])
+        shared = common(
+            found.graph,
+            ledger=ledger,
+            settings=settings,
+            workflow=batch.workflow,
+            target=work["target"],
+            target_hash=work["target_hash"],
+            tier=work["tier"],
+            user=work["user"],
+            model=work["model"],
+            timeout=work["timeout"],
+            record_content=work["record_content"],
+            rehearse=work["rehearse"],
+        )
+        reading = checkpointer.reading(shapes(shared.root.graph))
+        self._engine = Engine(
+            ledger=ledger,
+            batch_id=batch.batch_id,
+            claims=self,
+            common=dataclasses.replace(shared, saver=reading, keeps=work["keeps"]),
+            demands=Demands.of(shared.root.graph, shared.context),
+            inputs={},
+            item_limit_nanousd=batch.item_limit_nanousd,
+            most_failures=work["most_failures"],
+            in_flight=in_flight,
+        )
+
+    def is_for(self, batch: Batch) -> bool:
+        """Whether the options of a batch are those that this runner was made for."""
+        options = (batch.work, batch.item_limit_nanousd)
+        return options == (self._batch.work, self._batch.item_limit_nanousd)
+
+    async def run(self, item: Item) -> None:
+        """Run the item of a job, unless it is done, was started elsewhere, or waits for an answer."""
+        at = item.position
+        rows = batch_items.rows(self._ledger, self._batch.batch_id, at, at + 1)
+        row = next(iter(rows), None)
+        if row is not None and row.status in batch_items.DONE:
+            return
+        try:
+            await self._engine.run(item, row)
+        except StaleClaim:
+            return  # the worker that started it runs it
+        except Halted:
+            self.is_over = True
+            raise Requeue from None
+
+    def restarts(self, item: Item, row: ItemRow) -> None:
+        """Do nothing: the follower reads the counts from the ledger."""
+
+    def ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+        """Requeue an item that was cut off."""
+        del item
+        was_cut_off = outcome is not None and (
+            outcome.status == "cancelled" or isinstance(outcome.exception, LeaseExpired)
+        )
+        if end.status == "pending" and was_cut_off:
+            raise Requeue
+
+    def invalid(self) -> None:
+        """Do nothing: the follower reads the counts from the ledger."""
+
+    def failures(self) -> int:
+        """The failed items of the batch, on all workers."""
+        return batch_items.counts(self._ledger, self._batch.batch_id).get("failed", 0)
+
+    def stop(self, reason: StopReason) -> None:
+        """Start no more items, on any worker."""
+        batches.halt(self._ledger, self._batch.batch_id, reason)
+
+
+def check_address(address: str | None, content_hash: str | None) -> tuple[str, str]:
+    """Refuse a workflow that no worker can find."""
+    if address is None or content_hash is None:
+        raise UserError(
+            "workers load a workflow by its address, and this graph has none: put it into a file, "
+            "and pass its path and hash (`tasks.load` returns both)"
+        )
+    return _inside(address), content_hash
+
+
+def load(
+    address: str, content_hash: str, settings: Settings, chosen: Collection[str]
+) -> tasks.Target:
+    """Load the workflow of a batch from the worker's folder; `chosen` are the roles with a model."""
+    path = _file(_inside(address))
+    if path is not None:
+        _refuse_other(path, hashlib.sha256(path.read_bytes()).hexdigest(), content_hash)
+    known = catalog.load(settings.catalog, settings.profile)
+
+    def check(role: str, name: str) -> None:
+        if role not in chosen:
+            known.checked(name)
+
+    target = tasks.load(address, check_model=check)
+    _refuse_other(target.path, target.content_hash, content_hash)
+    return target
+
+
+def _refuse_other(path: Path, here: str, wanted: str) -> None:
+    if here != wanted:
+        raise TargetError(
+            f"{path} here is another version ({here[:12]}) than that of the batch ({wanted[:12]}): "
+            "bring the same file to this folder"
+        )
+
+
+def _file(address: str) -> Path | None:
+    """The Python file of an address, which is checked before it is run; None: it has none."""
+    file, separator, _ = address.partition(".py:")
+    path = Path(f"{file}.py" if separator else address)
+    return path if path.suffix == _PYTHON and path.is_file() else None
+
+
+def _inside(address: str) -> str:
+    file, separator, _ = address.partition(".py:")
+    path = Path(f"{file}.py" if separator else address)
+    here = Path.cwd().resolve()
+    if path.is_absolute() or ".." in path.parts or not path.resolve().is_relative_to(here):
+        raise TargetError(
+            f"{address} leads out of the working directory, and workers only run files below "
+            "theirs: give a path below it, such as workflows/article.py:graph"
+        )
+    return address
