@@ -134,6 +134,9 @@ def nodes(
     found: Sequence[NodeCost], usd: Decimal, *, complete: bool, to_stderr: bool = False
 ) -> None:
     """Print what nodes cost over a whole batch."""
+    from aideon_agents.ledger.costs import Totals  # noqa: PLC0415 - help must not wait
+
+    whole = sum(found, Totals())
     output.table(
         ("node", "calls", "in", "out", "cost"),
         [
@@ -148,9 +151,9 @@ def nodes(
         ],
         total=(
             "total",
-            _calls(sum(node.calls for node in found), sum(node.failed_calls for node in found)),
-            f"{sum(node.input_tokens for node in found):,}",
-            f"{sum(node.output_tokens for node in found):,}",
+            _calls(whole.calls, whole.failed_calls),
+            f"{whole.input_tokens:,}",
+            f"{whole.output_tokens:,}",
             output.money(usd, complete=complete),
         ),
         numbers=4,

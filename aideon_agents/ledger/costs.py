@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.rows import Call, Run
 from aideon_agents.ledger.selection import sums
+from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from decimal import Decimal
-
-    # Not imported when this module is: they load LangChain.
-    from aideon_agents.ledger.rows import Call, Run
-    from aideon_agents.ledger.store import Ledger
 
 FAILED = ("error", "truncated")
 """Statuses of calls that raised or whose answer broke off."""
@@ -63,9 +61,10 @@ class NodeCost(Totals):
 
     node_path: str
     role: str = ""
-    """Empty when no agent of ours called the model."""
+    """Empty when no agent of ours called the model, and in the cost of an item or a batch."""
     models: tuple[str, ...] = ()
-    """`provider:model` of the models that answered, or were asked when none did; first use first."""
+    """`provider:model` of the models that answered, or were asked when none did; first use first.
+    Empty in the cost of an item or a batch, which is added up often and by node alone."""
     duration_ms: int = 0
     """The calls' durations added up, also where they overlapped."""
 
@@ -75,7 +74,7 @@ class Cost(Totals):
     """What the calls of a run, an item or a batch add up to."""
 
     by_node: dict[str, NodeCost]
-    """By node path, in order of first start; only nodes that called a model."""
+    """By node path, of a run in order of first start; only nodes that called a model."""
 
 
 def run_cost(ledger: Ledger, run_id: str) -> Cost:
@@ -96,12 +95,14 @@ def cost(
     names = {column: column.partition(".")[2] for column in known}
     where = [f"{column} = :{name}" for column, name in names.items()]
     counted = " AND ".join([*where, "(calls.rehearsed = 0 OR runs.rehearsed = 1)"])
-    return _cost(sums(tx, counted, {names[one]: known[one] for one in known}, by=_NODE))
+    values = {names[column]: value for column, value in known.items()}
+    by = _NODE if run_id else {"node_path": _NODE["node_path"]}
+    return _cost(sums(tx, counted, values, by=by, in_order=run_id is not None))
 
 
 def cost_of(calls: Iterable[Call]) -> Cost:
     """The same from calls that have been read."""
-    return _cost(map(_row, calls))
+    return _cost(list(map(_row, calls)))
 
 
 def totals_of(calls: Iterable[Call]) -> Totals:
@@ -121,32 +122,35 @@ def model_of(call: Call) -> str:
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
     """What rows of `selection.sums` add up to."""
-    calls = sum(row["calls"] for row in rows)
+    columns = ("calls", "failed_calls", "input_tokens", "output_tokens", "nanousd", "known_calls")
+    calls, failed, input_tokens, output_tokens, nanousd, known = (
+        sum([row[name] for row in rows]) for name in columns
+    )
     return Totals(
         calls=calls,
-        failed_calls=sum(row["failed_calls"] for row in rows),
-        input_tokens=sum(row["input_tokens"] for row in rows),
-        output_tokens=sum(row["output_tokens"] for row in rows),
-        usd=usd(sum(row["nanousd"] for row in rows)),
-        complete=sum(row["known_calls"] for row in rows) == calls,
+        failed_calls=failed,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        usd=usd(nanousd),
+        complete=known == calls,
     )
 
 
-def _cost(rows: Iterable[Mapping[str, Any]]) -> Cost:
+def _cost(rows: Sequence[Mapping[str, Any]]) -> Cost:
     of_node: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_node.setdefault(row["node_path"], []).append(row)
     nodes = {
         path: NodeCost(
             node_path=path,
-            role=next((row["role"] for row in own if row["role"]), ""),
-            models=tuple(dict.fromkeys(row["model"] for row in own)),
-            duration_ms=sum(row["duration_ms"] for row in own),
+            role=next((row["role"] for row in own if row.get("role")), ""),
+            models=tuple(dict.fromkeys([row["model"] for row in own if "model" in row])),
+            duration_ms=sum([row["duration_ms"] for row in own]),
             **vars(totals(own)),
         )
         for path, own in of_node.items()
     }
-    return Cost(by_node=nodes, **vars(sum(nodes.values(), Totals())))
+    return Cost(by_node=nodes, **vars(totals(rows)))
 
 
 def _row(call: Call) -> dict[str, Any]:

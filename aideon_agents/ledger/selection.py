@@ -8,6 +8,7 @@ server.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,7 +16,7 @@ from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.identity import utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ReportBy = Literal[
     "node", "role", "model", "provider", "workflow", "purpose", "run", "user", "day", "month"
@@ -75,23 +76,45 @@ def sums(
     *,
     by: Mapping[str, str] | None = None,
     also: Mapping[str, str] | None = None,
+    in_order: bool = False,
 ) -> list[dict[str, Any]]:
     """Add up the calls that fit a condition: a row for each combination of the `by` columns.
 
-    A row has the columns of `by`, `SUMS` and `also`. Groups are in the order in which the first
-    call of each started. Without `by` there is exactly one row.
+    A row has the columns of `by`, `SUMS` and `also`. Without `by` there is exactly one row.
+    `in_order` sorts the rows by the start of their first calls.
     """
-    keys, added = by or {}, {**SUMS, **(also or {})}
-    columns = ", ".join(f"{sql} AS {name}" for name, sql in (*keys.items(), *added.items()))
-    groups = ", ".join(str(number) for number, _ in enumerate(keys, start=1))
-    # Ids of calls grow with time, so they decide between calls of one millisecond.
-    order = f"GROUP BY {groups} ORDER BY MIN(calls.started_at), MIN(calls.call_id)" if keys else ""
-    found = tx.select(f"SELECT {columns} FROM {CALLS} WHERE {where} {order}", values)  # noqa: S608 - all parts are ours
+    keys, others = by or {}, also or {}
+    found = tx.select(
+        _statement(where, tuple(keys.items()), tuple(others.items()), in_order=in_order), values
+    )
     # A sum is a Decimal on a server, and NULL where nothing is known.
     return [
-        {name: row[name] for name in keys} | {name: int(row[name] or 0) for name in added}
+        {
+            name: row[name] if name in keys else int(row[name] or 0)
+            for name in (*keys, *SUMS, *others)
+        }
         for row in found
     ]
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(
+    where: str,
+    keys: Sequence[tuple[str, str]],
+    others: Sequence[tuple[str, str]],
+    *,
+    in_order: bool,
+) -> str:
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in (*keys, *SUMS.items(), *others))
+    groups = ", ".join(str(number) for number, _ in enumerate(keys, start=1))
+    return " ".join(
+        [
+            f"SELECT {columns} FROM {CALLS} WHERE {where}",  # noqa: S608 - all parts are ours
+            f"GROUP BY {groups}" if keys else "",
+            # Ids of calls grow with time, so they decide between calls of one millisecond.
+            "ORDER BY MIN(calls.started_at), MIN(calls.call_id)" if in_order else "",
+        ]
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aideon_agents.errors import RunNotFound
-from aideon_agents.ledger.costs import run_cost
+from aideon_agents.ledger.costs import cost, cost_of, run_cost
 from aideon_agents.ledger.reports import report, reports
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.selection import DIMENSIONS, Selection
@@ -61,7 +61,11 @@ def together(parts):
 def test_the_sum_over_calls_is_the_same_by_every_dimension(new_ledger, record, written):
     with new_ledger() as ledger:
         runs = [
-            ledger.start_run(RunStart(workflow=f"w{number % 2}", user=user))
+            ledger.start_run(
+                RunStart(
+                    workflow=f"w{number % 2}", user=user, batch_id="B", item_id=f"{number % 2}"
+                )
+            )
             for number, user in enumerate([None, "ada", "bob"])
         ]
         for call in written:
@@ -80,13 +84,18 @@ def test_the_sum_over_calls_is_the_same_by_every_dimension(new_ledger, record, w
         )
         costs = [run_cost(ledger, run_id) for run_id in runs]
         assert together(costs) == by_hand
-        assert [together(cost.by_node.values()) for cost in costs] == [sums(cost) for cost in costs]
+        assert [together(one.by_node.values()) for one in costs] == [sums(one) for one in costs]
+        of_rows = [cost_of(ledger.calls(run_id)) for run_id in runs]
+        assert of_rows == costs, "rows that have been read add up to the same"
+        whole = cost(ledger.database, batch_id="B")
+        items = [cost(ledger.database, batch_id="B", item_id=item) for item in "01"]
+        assert sums(whole) == together(whole.by_node.values()) == together(items) == by_hand
         for by in DIMENSIONS:
             found = report(ledger, by)
             assert sums(found.total) == by_hand, by
             assert together(found.rows) == by_hand, by
-        for run_id, cost in zip(runs, costs, strict=True):
-            assert sums(report(ledger, "node", run_id=run_id).total) == sums(cost)
+        for run_id, one in zip(runs, costs, strict=True):
+            assert sums(report(ledger, "node", run_id=run_id).total) == sums(one)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +203,8 @@ def test_a_node_tells_its_role_its_models_and_its_time(ledger, run_id, record):
 
 
 def test_a_run_without_calls_costs_nothing_and_that_is_all_of_it(ledger, run_id):
-    cost = run_cost(ledger, "last")
-    assert (cost.usd, cost.complete, cost.calls, cost.by_node) == (0, True, 0, {})
+    nothing = run_cost(ledger, "last")
+    assert (nothing.usd, nothing.complete, nothing.calls, nothing.by_node) == (0, True, 0, {})
 
 
 def test_the_cost_of_no_run_is_an_error(ledger):
