@@ -23,7 +23,7 @@ AideonError
 │       ├── ContextTooLong   the input does not fit the model
 │       ├── Refused          the provider's content filter said no
 │       ├── CallerError      other 400, 415, 422: the request itself is wrong
-│       ├── TooDear          it does not fit a budget, and a cheaper candidate does
+│       ├── TooExpensive     it does not fit a budget, and a cheaper candidate does
 │       ├── Malformed        the answer does not have the shape that was asked for
 │       └── Partial          the answer broke off on the way
 └── LimitError           stopped at a limit; carries kind, value and limit           (exit 3)
@@ -150,7 +150,7 @@ class CallerError(ProviderError):
     """Any other 4xx: the request itself is wrong, and would be wrong anywhere."""
 
 
-class TooDear(ProviderError):
+class TooExpensive(ProviderError):
     """The call was not made: it does not fit a budget, and a cheaper candidate's does."""
 
 

@@ -186,7 +186,7 @@ class Admission:
                 return self._shortened(candidate, at, tokens, refused)
             fits = any(self._room(other, at) for other in others)
         if fits:
-            raise errors.TooDear(f"{candidate} costs too much for its budget", billed=False)
+            raise errors.TooExpensive(f"{candidate} costs too much for its budget", billed=False)
         raise exceeded(refused, candidate)
 
     def behind(self, candidate: Candidate) -> Refusal | None:
@@ -307,7 +307,7 @@ async def claim(
 ) -> AsyncGenerator[Grant]:
     """Hold a slot, and the money if the call is recorded, for the length of an attempt.
 
-    Raises OutOfBudget, TooDear if a later candidate fits, and Transient if the chain's time is up
+    Raises OutOfBudget, TooExpensive if a later candidate fits, and Transient if the chain's time is up
     before the attempt starts.
     """
     async with contextlib.aclosing(_Queue(attempts, candidate)) as queue:

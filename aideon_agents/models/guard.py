@@ -48,7 +48,7 @@ HANDLED = (
     errors.KeyRejected,
     errors.ModelGone,
     errors.ContextTooLong,
-    errors.TooDear,
+    errors.TooExpensive,
     errors.Malformed,
     errors.Partial,
 )

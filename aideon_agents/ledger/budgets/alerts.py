@@ -139,7 +139,7 @@ class Channel:
         if is_sent:
             return None
         answers = _STATUS.findall(" ".join(captured))
-        return f"it answered {answers[-1]}" if answers else "it could not be reached or said no"
+        return f"it answered {answers[-1]}" if answers else "it could not be reached, or refused it"
 
 
 def files(folder: Path) -> list[Path]:

@@ -48,11 +48,6 @@ class CallDimensions:
 
     def names(self, kind: Kind) -> Iterator[str]:
         """The names of one kind; for nodes, the enclosing ones as well, the innermost first."""
-        yield from self._names(kind)
-        for run in self.inner if kind in {"run", "batch", "item"} else ():
-            yield from run.names(kind)
-
-    def _names(self, kind: Kind) -> Iterator[str]:
         if kind == "node":
             parts = self.node.split("/") if self.node else []
             yield from ("/".join(parts[:end]) for end in range(len(parts), 0, -1))
@@ -61,6 +56,8 @@ class CallDimensions:
                 yield f"{self.batch}/{self.item}"
         elif name := getattr(self, kind):
             yield name
+        for run in self.inner if kind in {"run", "batch", "item"} else ():
+            yield from run.names(kind)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -205,8 +205,8 @@ class Broken:
     [
         Broken("{endpoint}/no", "it answered 500"),
         Broken("{endpoint}/moved", "it answered 302"),
-        Broken("{endpoint}/hang/?rto=0.2", "it could not be reached or said no"),
-        Broken("json://127.0.0.1:{closed}", "it could not be reached or said no"),
+        Broken("{endpoint}/hang/?rto=0.2", "it could not be reached, or refused it"),
+        Broken("json://127.0.0.1:{closed}", "it could not be reached, or refused it"),
     ],
 )
 def test_a_broken_channel_is_named_and_costs_the_others_nothing(
