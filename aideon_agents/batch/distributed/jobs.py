@@ -258,14 +258,17 @@ _REQUEUE = (
     " WHERE id = %(id)s AND status = 'doing' AND worker_id = %(worker_id)s"
 )
 _HELD_BY = "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = %(worker_id)s"
-# One statement, so a job that another worker has taken meanwhile is not taken from it.
+# One statement, so a job that another worker has taken meanwhile is not taken from it. Locked jobs are
+# skipped: the lock may be held by procrastinate on this event loop, which would wait for itself.
 _REQUEUE_STALLED = (
-    "UPDATE procrastinate_jobs AS jobs"
+    "UPDATE procrastinate_jobs"
     " SET status = 'todo', worker_id = NULL, attempts = attempts + 1"
+    " WHERE id IN (SELECT jobs.id FROM procrastinate_jobs AS jobs"
     " WHERE jobs.status = 'doing' AND starts_with(jobs.queue_name, :prefix)"
     " AND NOT EXISTS (SELECT 1 FROM procrastinate_workers AS workers"
     " WHERE workers.id = jobs.worker_id"
     " AND workers.last_heartbeat > NOW() - make_interval(secs => :gone))"
+    " FOR UPDATE OF jobs SKIP LOCKED)"
 )
 _HEARTBEAT = "UPDATE procrastinate_workers SET last_heartbeat = NOW() WHERE id = :worker_id"
 _LIVE_WORKERS = (

@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from aideon_agents import Ledger, Settings, abatch, creative, sequential
@@ -76,6 +77,22 @@ async def test_nothing_is_added_while_it_is_queued_or_being_run(ledger, queued):
         assert await jobs.enqueue(app, "B", [*items, Item(5, "i5", "x", {})], {}) == 1
         await app.job_manager.finish_job(held, "succeeded", delete_job=True)
         assert len(queued()) == 5
+
+
+async def test_a_locked_job_of_a_worker_that_is_gone_is_requeued_later(ledger, queued):
+    """The lock may be held by the event loop that looks for such jobs: waiting would never end."""
+    database = jobs.require_server(ledger)
+    app = jobs.app_for(database)
+    async with app.open_async():
+        await jobs.enqueue(app, "B", [Item(0, "i0", "x", {})], {})
+        gone = await app.job_manager.register_worker()
+        await app.job_manager.fetch_job([jobs.queue_of("B")], gone)
+        ledger.database.write("UPDATE procrastinate_workers SET last_heartbeat = '2000-01-01'", {})
+        with psycopg.connect(**database.address.parameters) as other:
+            other.execute("SELECT * FROM procrastinate_jobs FOR UPDATE")
+            assert jobs.requeue_stalled(ledger) == 0
+        assert jobs.requeue_stalled(ledger) == 1
+    assert [job["status"] for job in queued()] == ["todo"]
 
 
 async def test_no_key_is_in_the_queue_or_in_the_ledger(batch, worker, ledger, queued, until):
