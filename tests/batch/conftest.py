@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import warm
 
 from aideon_agents import Ledger, Settings, abatch, creative, executor, sequential
 
@@ -101,8 +101,8 @@ def start(folder, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words: str, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "aideon_agents", "batch", *words],
+        return warm.Process(
+            ["-m", "aideon_agents", "batch", *words],
             cwd=folder,
             env=os.environ | more,
             stdin=subprocess.DEVNULL,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import warm
 
 from aideon_agents.cli.app import main
 from aideon_agents.settings import Settings
@@ -106,10 +106,18 @@ def command(folder, environment):
 
 
 @pytest.fixture
-def process(command):
+def process(folder, environment):
     """Calls the command line in a process of its own."""
 
-    def call(*words: str, stdout: int = subprocess.PIPE) -> Done:
-        return command(sys.executable, "-m", "aideon_agents", *words, stdout=stdout)
+    def call(*words: str) -> Done:
+        done = warm.run(
+            ["-m", "aideon_agents", *words],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     return call

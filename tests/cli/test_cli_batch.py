@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from rich.console import Console
 
 from aideon_agents.batch.progress import Progress
@@ -217,8 +218,8 @@ def test_progress_is_drawn_with_the_most_expensive_nodes():
 
 def test_progress_is_drawn_on_a_terminal(folder, items, environment):
     reading, writing = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "aideon_agents", "batch", "two.py", items, "-o", "out.jsonl"],
+    with warm.Process(
+        ["-m", "aideon_agents", "batch", "two.py", items, "-o", "out.jsonl"],
         cwd=folder,
         env=environment | {"TERM": "xterm"},
         stdin=subprocess.DEVNULL,

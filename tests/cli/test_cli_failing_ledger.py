@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
+import warm
 
 from aideon_agents.testing import SimulatedProvider
 
@@ -101,9 +101,9 @@ def test_what_a_killed_process_leaves_is_read_and_written_on(breaking, provider,
 
 
 def test_commands_that_make_one_ledger_at_once_all_write_to_it(folder, environment, aideon):
-    words = [sys.executable, "-m", "aideon_agents", "run", "one.py", "--task", "x", "--json"]
+    words = ["-m", "aideon_agents", "run", "one.py", "--task", "x", "--json"]
     running = [
-        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        warm.Process(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     for one in running:

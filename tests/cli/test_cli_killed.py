@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 import time
 
 import pytest
+import warm
 
 from aideon_agents import Ledger
 from aideon_agents.testing import Fault, SimulatedProvider
@@ -40,8 +40,8 @@ def killed(folder, environment, provider):
 
     def kill(after: int, *words: str) -> int:
         given = {"TOGETHER_API_KEY": "key", "TOGETHER_BASE_URL": provider.base_url}
-        with subprocess.Popen(
-            [sys.executable, "-m", "aideon_agents", *words],
+        with warm.Process(
+            ["-m", "aideon_agents", *words],
             cwd=folder,
             env={**environment, **given},
             stdout=subprocess.PIPE,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import warm
 
 # The first line: a process started in the background ignores interrupts otherwise.
 NAP = """
@@ -22,6 +23,16 @@ async def nap(state):
 
 graph = sequential(creative("draft"), nap)
 """
+
+
+@pytest.fixture
+def process(command):
+    """Calls the command line in an interpreter of its own, whose end is tested as well."""
+
+    def call(*words, stdout=subprocess.PIPE):
+        return command(sys.executable, "-m", "aideon_agents", *words, stdout=stdout)
+
+    return call
 
 
 @pytest.fixture
@@ -43,8 +54,8 @@ def ran(aideon):
 def interrupted(folder, environment):
     """A run that was interrupted in its second node: its exit code, stdout and stderr."""
     (folder / "nap.py").write_text(NAP, encoding="utf-8")
-    with subprocess.Popen(
-        [sys.executable, "-m", "aideon_agents", "run", "nap.py", "--task", "x", "--json"],
+    with warm.Process(
+        ["-m", "aideon_agents", "run", "nap.py", "--task", "x", "--json"],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+import warm
 
 from aideon_agents import Ledger, Settings
 from aideon_agents.cli.options import why_rehearsed
@@ -116,9 +116,9 @@ def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, 
     (folder / "waits.py").write_text(WAITS, encoding="utf-8")
 
     def start(*words):
-        command = [sys.executable, "-m", "aideon_agents", *words]
+        command = ["-m", "aideon_agents", *words]
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=folder, env=environment, **piped)
+        return warm.Process(command, cwd=folder, env=environment, **piped)
 
     with start("worker", "--json") as worker, start("batch", "waits.py", *BATCH[1:]) as batch:
         while not (folder / "begun").exists():

@@ -6,10 +6,10 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 
 import httpx
 import pytest
+import warm
 
 from aideon_agents.cli.simulate import _plan
 
@@ -20,8 +20,8 @@ class Running:
     """`aideon simulate` in a process of its own."""
 
     def __init__(self, words, folder, environment):
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "aideon_agents", "simulate", *words],
+        self._process = warm.Process(
+            ["-m", "aideon_agents", "simulate", *words],
             cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+import warm
 
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -36,8 +36,8 @@ def start(folder, environment):
     """Starts the command line in the background."""
 
     def begin(*words: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "aideon_agents", *words],
+        process = warm.Process(
+            ["-m", "aideon_agents", *words],
             cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,

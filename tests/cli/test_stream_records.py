@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 
 import pytest
+import warm
 
 from aideon_agents import Ledger
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
@@ -132,8 +132,8 @@ def test_everything_that_is_known_of_a_call_is_told(aideon, called):
 def on_terminal(environment, folder, *words, columns):
     """What a command shows on a terminal of a width."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "aideon_agents", *words],
+    with warm.Process(
+        ["-m", "aideon_agents", *words],
         cwd=folder,
         env=environment | {"COLUMNS": str(columns), "TERM": "dumb"},
         stdin=subprocess.DEVNULL,

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import warm
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
@@ -52,14 +51,13 @@ def test_a_picture_is_what_the_commands_above_it_draw(picture, tmp_path, pytestc
     }
     for program, *words in picture.commands:
         assert program == "aideon"
-        subprocess.run(
-            [sys.executable, "-m", "aideon_agents", *words],
+        done = warm.run(
+            ["-m", "aideon_agents", *words],
             cwd=tmp_path,
             env=environment,
-            check=True,
             capture_output=True,
-            timeout=60,
         )
+        assert done.returncode == 0, done.stderr
     drawn = (tmp_path / picture.name).read_bytes()
     if pytestconfig.getoption("update_snapshots", default=False):
         (PICTURES / picture.name).write_bytes(drawn)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import warm
 
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.identity import Process, is_gone, this_process
@@ -50,8 +51,8 @@ with Ledger(sys.argv[1]) as ledger:
 
 
 def start(code, path):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
+    return warm.Process(
+        ["-c", code, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,11 +10,11 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import sqlite_utils
+import warm
 
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.pricing import usd
@@ -203,8 +203,8 @@ def test_a_stored_ledger_takes_new_rows_and_the_end_of_an_old_call(stored, recor
 def test_processes_that_open_an_older_ledger_at_once_all_can(older):
     path, tables = older
     opening = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENS, str(path)],
+        warm.Process(
+            ["-c", OPENS, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -222,9 +222,7 @@ def test_processes_that_open_an_older_ledger_at_once_all_can(older):
 def test_a_process_killed_while_it_brings_a_ledger_up_to_date_leaves_the_older_one(older):
     path, tables = older
     before = steps_taken(path)
-    killed = subprocess.run(
-        [sys.executable, "-c", DIES_HALFWAY, str(path)], capture_output=True, check=False
-    )
+    killed = warm.run(["-c", DIES_HALFWAY, str(path)], stderr=subprocess.PIPE)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert path.with_name("ledger.db-wal").stat().st_size > 0, "it had begun to write"
     assert steps_taken(path) == before

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import subprocess
-import sys
 import threading
 
 import pytest
+import warm
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.rows import RunStart
@@ -138,8 +138,8 @@ def test_no_transaction_of_another_thread_comes_between(ledger, counter):
 
 def test_no_transaction_of_another_process_comes_between(ledger, counter, ledger_url):
     piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-c", COUNTS, ledger_url]
-    counting = [subprocess.Popen(command, **piped) for _ in range(3)]
+    command = ["-c", COUNTS, ledger_url]
+    counting = [warm.Process(command, **piped) for _ in range(3)]
     assert [process.stdout.readline() for process in counting] == ["open\n"] * 3
     assert [process.communicate("go\n", timeout=60) for process in counting] == [("", None)] * 3
     assert pid_of(ledger, counter) == 150

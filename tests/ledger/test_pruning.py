@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 
 import pytest
+import warm
 from langgraph.checkpoint.base import empty_checkpoint
 
 from aideon_agents.ledger.checkpoints import (
@@ -104,7 +103,7 @@ def test_what_ended_later_or_still_runs_is_left_alone(ledger, start):
 
 
 def test_a_killed_run_counts_by_its_start(ledger, ledger_url):
-    killed = subprocess.run([sys.executable, "-c", DIES, ledger_url], check=False)
+    killed = warm.run(["-c", DIES, ledger_url])
     assert killed.returncode == -9
     keep(ledger, "DEAD")
     assert pruned(ledger, ledger.find_run("DEAD").started_at).runs == 0

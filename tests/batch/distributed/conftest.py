@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from aideon_agents import Ledger, Settings, tasks
 from aideon_agents.batch.distributed import worker as working
@@ -114,8 +114,8 @@ def start(folder, server, monkeypatch):
     started = []
 
     def run(*words: str, **more: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HASTY, *words],
+        process = warm.Process(
+            ["-c", HASTY, *words],
             cwd=folder,
             env=os.environ | more,
             stdin=subprocess.DEVNULL,

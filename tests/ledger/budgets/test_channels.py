@@ -18,6 +18,7 @@ from pathlib import Path
 
 import apprise
 import pytest
+import warm
 
 from aideon_agents.ledger.budgets import alerts
 from aideon_agents.ledger.budgets.alerts import Alert
@@ -429,14 +430,13 @@ folder = Path(sys.argv[1])
 
 def process(folder, source, stdin=subprocess.DEVNULL):
     """Run a program that tells an alert, as a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + textwrap.dedent(source), folder],
+    done = warm.run(
+        ["-c", PRELUDE + textwrap.dedent(source), folder],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=stdin,
         capture_output=True,
         text=True,
         timeout=LONGEST,
-        check=False,
     )
     assert SECRET not in done.stderr
     return done

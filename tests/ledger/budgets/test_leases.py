@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+import warm
 
 from aideon_agents.ledger.budgets import holds
 
@@ -53,8 +53,8 @@ with Ledger.from_url(url) as ledger:
 
 
 def start(code, *words):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)],
+    return warm.Process(
+        ["-c", code, *map(str, words)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -10,6 +10,7 @@ import sys
 
 import psycopg
 import pytest
+import warm
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.types import interrupt
 
@@ -248,8 +249,8 @@ def test_without_langgraphs_part_the_pip_line_is_said(there, monkeypatch):
 
 def test_processes_that_make_the_tables_at_once_make_them_once(postgres_url):
     piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-c", OPENS, postgres_url]
-    opening = [subprocess.Popen(command, text=True, **piped) for _ in range(3)]
+    command = ["-c", OPENS, postgres_url]
+    opening = [warm.Process(command, text=True, **piped) for _ in range(3)]
     assert [process.stdout.readline() for process in opening] == ["up\n"] * 3
     for process in opening:  # all are up before any of them asks
         process.stdin.write("go\n")

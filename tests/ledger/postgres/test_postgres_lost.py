@@ -8,11 +8,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
+import warm
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.postgres import database
@@ -209,8 +209,8 @@ def test_a_process_that_stops_in_a_transaction_holds_nobody_up_for_long(
     postgres_url, server_ledger
 ):
     run_id = server_ledger.start_run(RunStart(workflow="w"))
-    with subprocess.Popen(
-        [sys.executable, "-c", STOPS_INSIDE, postgres_url], stdout=subprocess.PIPE, text=True
+    with warm.Process(
+        ["-c", STOPS_INSIDE, postgres_url], stdout=subprocess.PIPE, text=True
     ) as stopping:
         assert stopping.stdout.readline() == "inside\n"
         try:
@@ -235,13 +235,7 @@ def test_many_ledgers_of_one_process_share_a_few_connections(postgres, postgres_
 
 
 def test_a_forked_process_has_connections_of_its_own_and_leaves_its_parents_alone(postgres_url):
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS, postgres_url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = warm.run(["-c", FORKS, postgres_url], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("0 ['after', 'before', 'child']\n", "")
 
 

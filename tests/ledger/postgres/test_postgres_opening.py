@@ -6,10 +6,10 @@ import contextlib
 import socket
 import struct
 import subprocess
-import sys
 import threading
 
 import pytest
+import warm
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.costs import run_cost
@@ -215,8 +215,8 @@ def test_a_transaction_that_is_in_the_way_for_too_long_is_said(postgres_url):
 
 def test_processes_that_make_one_ledger_at_once_make_it_once(postgres_url):
     piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-c", OPENS, postgres_url]
-    opening = [subprocess.Popen(command, text=True, **piped) for _ in range(4)]
+    command = ["-c", OPENS, postgres_url]
+    opening = [warm.Process(command, text=True, **piped) for _ in range(4)]
     assert [process.stdout.readline() for process in opening] == ["up\n"] * 4
     for process in opening:  # all are up before any of them asks
         process.stdin.write("go\n")
