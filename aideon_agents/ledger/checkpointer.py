@@ -1,14 +1,12 @@
-"""What keeps the state of graphs, wherever that is: LangGraph's savers, and what we add to them.
+"""Keeps the state of graphs in a SQLite file, with LangGraph's checkpointer and what we add to it.
 
-Their rows are LangGraph's own. They hold what the nodes said, which the ledger does not, so a run's
-are removed once it has come to its end. A run is paid for, and its state is kept only in case it
-does not come to its end: what cannot be written down is told of and costs no result.
+The rows are LangGraph's own. They hold the nodes' answers, which the ledger does not, so the rows of
+a run are removed once it has ended. The state is kept only so that an interrupted run can be
+resumed: a state that cannot be written is logged, and the run, which is paid for, keeps its result.
 
-The state of graphs in a SQLite file.
-
-Every write is done where it is asked for, as the ledger's are: a thread of its own would make it
-wait for Python's one lock at each turn, longer than it takes, while the answer that it is to keep
-may be lost.
+Every write is done in the thread that asks for it, as the ledger's are. A worker thread would wait
+for Python's global lock at each step, longer than the write takes, and meanwhile the answer that it
+writes may be lost.
 """
 
 from __future__ import annotations
@@ -47,25 +45,25 @@ if TYPE_CHECKING:
 _log = logging.getLogger("aideon_agents.ledger.checkpoints")
 
 
-class Turn(asyncio.Lock):
-    """One write at a time, as a connection does one thing; and none once it is let go of."""
+class WriteLock(asyncio.Lock):
+    """Allows one write at a time, because a connection does one thing, and none after the end."""
 
-    is_over = False
-    """Whether nobody uses the connection any more."""
+    is_finished = False
+    """Whether the connection is no longer used."""
 
 
 class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
-    """Checkpoints for one event loop. One of LangGraph's savers comes behind this in a class."""
+    """Checkpoints for one event loop. A class inherits from this and one of LangGraph's savers."""
 
-    _turn: Turn
-    _told: list[str]
-    """Why nothing is kept any more; empty while everything is."""
+    _writing: WriteLock
+    _failures: list[str]
+    """Why the state is no longer kept; empty while it is."""
 
     def reading(self, types: Iterable[type]) -> Self:
-        """The same, for one run."""
+        """The same connection, for one run whose state may hold these types."""
         view = copy.copy(self)
         view.serde = JsonPlusSerializer(allowed_msgpack_modules=list(types))
-        view._told = []  # noqa: SLF001 - it is one of these itself
+        view._failures = []  # noqa: SLF001 - it is one of these itself
         return view
 
     async def aput(
@@ -75,12 +73,12 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Save a checkpoint, or say that it is not kept."""
+        """Save a checkpoint, or log that it is not kept."""
         save = super().aput
-        place = config.get("configurable", {})
-        if not await self._or_told(lambda: save(config, checkpoint, metadata, new_versions)):
-            self._missed(place["thread_id"])
-        return {"configurable": {**place, "checkpoint_id": checkpoint["id"]}}
+        given = config.get("configurable", {})
+        if not await self._try_save(lambda: save(config, checkpoint, metadata, new_versions)):
+            self._missed(given["thread_id"])
+        return {"configurable": {**given, "checkpoint_id": checkpoint["id"]}}
 
     async def aput_writes(
         self,
@@ -89,27 +87,27 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Save what a task gave, or say that it is not kept."""
-        # Of an error only its text is kept, and providers quote keys and answers in theirs.
+        """Save what a task returned, or log that it is not kept."""
+        # Of an error only the text is kept, and providers quote keys and answers in it.
         kept = [
             (channel, stored_line(safe_text(value)) if channel == ERROR else value)
             for channel, value in writes
         ]
         save = super().aput_writes
-        await self._or_told(lambda: save(config, kept, task_id, task_path))
+        await self._try_save(lambda: save(config, kept, task_id, task_path))
 
     @abc.abstractmethod
     async def names(self) -> set[str]:
         """Every name of a thread under which something is kept."""
 
-    async def let_go(self) -> None:
-        """Close it, as soon as no write is under way.
+    async def finish(self) -> None:
+        """Close the connection, as soon as no write is in progress.
 
-        LangGraph does not wait for what the graphs in a cancelled run want to save; it comes too
-        late then, and is of tasks that are done again.
+        LangGraph does not wait for the writes of graphs in a cancelled run. Those that come later
+        are dropped; they belong to tasks that are run again.
         """
-        async with self._turn:
-            self._turn.is_over = True
+        async with self._writing:
+            self._writing.is_finished = True
             await self.close()
 
     @abc.abstractmethod
@@ -118,7 +116,7 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
 
     @abc.abstractmethod
     def explained(self, error: Exception) -> LedgerError | None:
-        """What went wrong with the place where it is kept; None: the error is about a value."""
+        """A failure of the file or the server as a LedgerError; None: the error is about a value."""
 
     def _missed(self, name: str) -> None:
         """Note that a checkpoint under this name was not saved."""
@@ -127,24 +125,24 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
     async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
         """Do one write, all of it or nothing."""
 
-    async def _or_told(self, save: Callable[[], Awaitable[object]]) -> bool:
-        """Do one write, and say whether it was done; one that fails is told of, the first time."""
-        async with self._turn:
-            if self._turn.is_over:
+    async def _try_save(self, save: Callable[[], Awaitable[object]]) -> bool:
+        """Do one write, and return whether it was done; the first failure is logged."""
+        async with self._writing:
+            if self._writing.is_finished:
                 return False
             try:
                 await self._saved(save)
             except Exception as error:  # noqa: BLE001 - a full disk, or a value that has no bytes
-                if not self._told:
+                if not self._failures:
                     why = str(self.explained(error) or one_line(safe_text(error)))
-                    self._told.append(why.removeprefix("the ledger "))  # which it lies beside
-                    _log.warning("the run's state is not kept from here on: %s", self._told[0])
+                    self._failures.append(why.removeprefix("the ledger "))  # which it is beside
+                    _log.warning("the run's state is not kept from here on: %s", self._failures[0])
                 return False
         return True
 
 
 class _AtOnce(SqliteSaver):
-    """LangGraph's saver, whose asynchronous methods do what they are asked to do before they return."""
+    """LangGraph's saver for SQLite, with asynchronous methods that do not switch threads."""
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read one."""
@@ -179,7 +177,7 @@ class _AtOnce(SqliteSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Write what a task gave."""
+        """Write what a task returned."""
         self.put_writes(config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:
@@ -188,7 +186,7 @@ class _AtOnce(SqliteSaver):
 
     @contextlib.contextmanager
     def cursor(self, transaction: bool = True) -> Generator[sqlite3.Cursor]:  # noqa: FBT001, FBT002 - as above
-        """All of a write or nothing; theirs keeps what was written before an error."""
+        """All of a write or nothing; LangGraph's own keeps what was written before an error."""
         with self.lock, contextlib.closing(self.conn.cursor()) as cursor:
             try:
                 yield cursor
@@ -206,8 +204,8 @@ class FileCheckpoints(Checkpoints, _AtOnce):
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         _AtOnce.__init__(self, connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
         self._path = path
-        self._turn = Turn()
-        self._told = []
+        self._writing = WriteLock()
+        self._failures = []
 
     async def names(self) -> set[str]:
         """Every name of a thread under which something is kept."""
@@ -219,7 +217,7 @@ class FileCheckpoints(Checkpoints, _AtOnce):
         self.conn.close()
 
     def explained(self, error: Exception) -> LedgerError | None:
-        """What went wrong with the file; None: the error is about a value."""
+        """A failure of the file as a LedgerError; None: the error is about a value."""
         return explained(self._path, error) if isinstance(error, sqlite3.Error) else None
 
     async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
@@ -233,14 +231,14 @@ async def opened(path: Path, busy_seconds: float) -> FileCheckpoints:
             connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
             on_failure.callback(connection.close)
             connection.execute("PRAGMA synchronous = NORMAL")
-            # What is removed was said by somebody: it is not to be found in the file either.
+            # Removed state is content: it must not remain in free pages of the file.
             connection.execute("PRAGMA secure_delete = ON")
-            saver = FileCheckpoints(connection, path)
-            saver.setup()
-            # A file that can only be read is found now, before anything is paid.
+            checkpointer = FileCheckpoints(connection, path)
+            checkpointer.setup()
+            # A read-only file is found now, before anything is paid.
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
         except (OSError, sqlite3.Error) as error:
             raise explained(path, error) from error
         on_failure.pop_all()
-    return saver
+    return checkpointer

@@ -1,8 +1,8 @@
-"""The state of graphs in tables beside the ledger's, on one connection for each event loop.
+"""Keeps the state of graphs in tables beside the ledger's, on one connection for each event loop.
 
 LangGraph writes there what has changed since the checkpoint before. So when one could not be
-written, none after it is whole: that run's last whole one stays, and is gone on from. But first a
-connection that was lost is made again, and the write is done again: it does the same twice.
+written, none after it is complete: the run is resumed from its last complete one. But first a lost
+connection is replaced and the write is repeated, which is safe: it has the same effect twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg.rows import DictRow, dict_row
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.checkpointer import Checkpoints, Turn
+from aideon_agents.ledger.checkpointer import Checkpoints, WriteLock
 from aideon_agents.ledger.postgres.address import MISSING
 from aideon_agents.ledger.postgres.database import KEY, is_dead, without_nul
 from aideon_agents.ledger.postgres.refusals import explained, unreachable
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 
 _MAKING = KEY + 1
-"""The lock of whoever makes the tables. Not the ledger's own: it is held while others in the same
-event loop go on, and one that waited there for the ledger's would hold up the loop, and so itself."""
+"""The lock for making the tables. Not the ledger's: this one is held across awaits, while a
+transaction on the ledger blocks the event loop until it has its lock, so one loop could wait for
+itself."""
 
 _T = TypeVar("_T")
 _TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
@@ -53,18 +54,19 @@ _TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
     """Checkpoints in one database."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, connecting: _Reconnecting) -> None:
         serde = JsonPlusSerializer(allowed_msgpack_modules=None)
-        AsyncPostgresSaver.__init__(self, line.connection, serde=serde)
-        self._line = line
-        self._turn = Turn()
-        self._told = []
-        self._cut_off: set[str] = set()
+        AsyncPostgresSaver.__init__(self, connecting.connection, serde=serde)
+        self._connecting = connecting
+        self._writing = WriteLock()
+        self._failures = []
+        self._incomplete: set[str] = set()
+        """Threads of which a checkpoint could not be written."""
 
     def reading(self, types: Iterable[type]) -> Self:
         """The same database, for one run; see `Checkpoints`."""
         view = super().reading(types)
-        view._cut_off = set()  # noqa: SLF001 - it is one of these itself
+        view._incomplete = set()  # noqa: SLF001 - it is one of these itself
         return view
 
     async def aput(
@@ -74,10 +76,10 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Save a checkpoint, or say that it is not kept."""
-        place = config.get("configurable", {})
-        if place["thread_id"] in self._cut_off:
-            return {"configurable": {**place, "checkpoint_id": checkpoint["id"]}}
+        """Save a checkpoint, or log that it is not kept."""
+        given = config.get("configurable", {})
+        if given["thread_id"] in self._incomplete:
+            return {"configurable": {**given, "checkpoint_id": checkpoint["id"]}}
         # Text that is a channel's whole value goes into JSON, where Postgres takes no NUL.
         values = {name: without_nul(one) for name, one in checkpoint["channel_values"].items()}
         storable: Checkpoint = {**checkpoint, "channel_values": values}
@@ -86,8 +88,8 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint, the newest unless one is named."""
         read = super().aget_tuple
-        async with self._turn:
-            return await self._done(lambda: read(config))
+        async with self._writing:
+            return await self._with_retry(lambda: read(config))
 
     async def alist(
         self,
@@ -103,57 +105,57 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
         async def read() -> list[CheckpointTuple]:
             return [one async for one in listed(config, filter=filter, before=before, limit=limit)]
 
-        async with self._turn:
-            found = await self._done(read)
+        async with self._writing:
+            found = await self._with_retry(read)
         for one in found:
             yield one
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Remove what is kept under a name."""
         remove = super().adelete_thread
-        async with self._turn:
-            await self._done(lambda: remove(thread_id))
+        async with self._writing:
+            await self._with_retry(lambda: remove(thread_id))
 
     async def names(self) -> set[str]:
         """Every name of a thread under which something is kept."""
 
         async def read() -> set[str]:
-            cursor = await self._line.connection.execute(
+            cursor = await self._connecting.connection.execute(
                 "SELECT DISTINCT thread_id FROM checkpoints"
             )
             return {row["thread_id"] for row in await cursor.fetchall()}
 
-        async with self._turn:
-            return await self._done(read)
+        async with self._writing:
+            return await self._with_retry(read)
 
     async def close(self) -> None:
         """End the connection."""
-        await self._line.connection.close()
+        await self._connecting.connection.close()
 
     def explained(self, error: Exception) -> LedgerError | None:
-        """What went wrong with the database; None: the error is about a value."""
+        """A failure of the database as a LedgerError; None: the error is about a value."""
         return error if isinstance(error, LedgerError) else None
 
     def _missed(self, name: str) -> None:
-        self._cut_off.add(name)
+        self._incomplete.add(name)
 
     async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
-        await self._done(save)
+        await self._with_retry(save)
 
-    async def _done(self, do: Callable[[], Awaitable[_T]]) -> _T:
-        """Do something, once more where the connection was lost on the way."""
+    async def _with_retry(self, do: Callable[[], Awaitable[_T]]) -> _T:
+        """Run a query, a second time where the connection was lost during the first."""
         for is_last in (False, True):
-            self.conn = await self._line.living()
+            self.conn = await self._connecting.living()
             try:
                 return await do()
             except psycopg.Error as error:
-                if is_last or not self._line.connection.broken:
-                    raise explained(self._line.address.shown, error) from error
-        raise AssertionError  # the last time round either returned or raised
+                if is_last or not self._connecting.connection.broken:
+                    raise explained(self._connecting.address.shown, error) from error
+        raise AssertionError  # the last attempt either returned or raised
 
 
-class _Line:
-    """The connection, made again when it was lost."""
+class _Reconnecting:
+    """A connection that is replaced when it was lost."""
 
     connection: psycopg.AsyncConnection[DictRow]
 
@@ -171,8 +173,8 @@ class _Line:
             raise unreachable(self.address.shown, error) from error
 
     async def living(self) -> psycopg.AsyncConnection[DictRow]:
-        """A connection that was not lost, as far as can be seen without asking."""
-        # Somebody who was cancelled may have left it in the middle of something.
+        """A connection that was not lost, as far as can be seen without asking the server."""
+        # A cancelled task may have left it in the middle of a query.
         is_busy = self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
         if is_busy or is_dead(self.connection):
             await self.connection.close()
@@ -182,20 +184,20 @@ class _Line:
 
 async def opened(address: Address) -> ServerCheckpoints:
     """Open the checkpoints in a database, making their tables where they are missing."""
-    line = _Line(address)
-    await line.connect()
+    connecting = _Reconnecting(address)
+    await connecting.connect()
     async with contextlib.AsyncExitStack() as on_failure:
-        on_failure.push_async_callback(line.connection.close)
+        on_failure.push_async_callback(connecting.connection.close)
         try:
-            await _make_tables(line.connection)
-            # What may not be written is found now, before anything is paid.
+            await _make_tables(connecting.connection)
+            # A missing permission to write is found now, before anything is paid.
             for table in _TABLES:
                 none = f"INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0"  # noqa: S608 - LangGraph's names
-                await line.connection.execute(_ours(none))
+                await connecting.connection.execute(_ours(none))
         except psycopg.Error as error:
             raise explained(address.shown, error) from error
         on_failure.pop_all()
-    return ServerCheckpoints(line)
+    return ServerCheckpoints(connecting)
 
 
 async def _make_tables(connection: psycopg.AsyncConnection[DictRow]) -> None:
@@ -210,13 +212,13 @@ async def _make_tables(connection: psycopg.AsyncConnection[DictRow]) -> None:
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKING])
         await connection.execute(_ours(steps[0]))
         for number in range(await _steps_taken(connection), len(steps)):
-            # Nobody uses the tables yet, and with this word it may stand in no transaction.
+            # CONCURRENTLY is not allowed in a transaction, and no process uses the tables yet.
             await connection.execute(_ours(steps[number].replace(" CONCURRENTLY", "")))
             await connection.execute("INSERT INTO checkpoint_migrations VALUES (%s)", [number])
 
 
 def _ours(sql: str) -> LiteralString:
-    """SQL in which nothing comes from anybody else."""
+    """SQL that holds no text of a user."""
     return cast("LiteralString", sql)
 
 
