@@ -1,8 +1,8 @@
-"""What every model call cost, by whom, where and when.
+"""What every model call cost: its run, node, model and time.
 
-`handler` listens to LangChain and writes one row per call into `store`, an embedded SQLite file.
-`usage` and `pricing` turn an answer into tokens and money, `reports` adds the rows up, and
-`documents` writes them as the JSON that scripts rely on. `tags` names what travels with a call.
+`handler` is a LangChain callback handler that writes one row per call into `store`, a SQLite file
+or a database on Postgres. `usage` and `pricing` turn an answer into tokens and money, `costs` and
+`reports` add the rows up, and `documents` writes them as JSON for scripts.
 
-Nothing is imported here: agents need `tags` alone, and must not pay for opening databases.
+Nothing is imported here, so that a module that needs only `tags` does not import databases.
 """

@@ -1,13 +1,11 @@
-"""How a call ended: its status, its tokens and what they cost.
+"""A call from its start event to its end: status, tokens, cost, and the text of its content.
 
-A call is settled once, by what is known at its end. An answer costs what its usage says. A failed
+A call is settled once, by what is known at its end. An answer costs what its usage implies. A failed
 attempt costs nothing only where the provider cannot have charged: it answered with an error
 status, or was never reached. Everything in between is unknown, and makes totals lower bounds.
 
-A call between its start and its end: what its start said, and what was heard since.
-
-LangChain's end and error events carry no metadata, so whatever a row needs of the start is kept
-here until the end comes.
+LangChain's end and error events carry no metadata, so `OpenCall` keeps what a row needs of the
+start until the end comes.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 
 CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
-"""Ends that somebody here asked for."""
+"""Errors that mean that this process cancelled the call."""
 
 _CACHED = Price(0, "answer cache")
 _NOT_BILLED = Price(0, "not billed")
@@ -48,24 +46,24 @@ def answered(call: OpenCall, response: LLMResult) -> CallEnd:
     answers = response.generations[0] if response.generations else []
     answer = answers[0] if answers else None
     message = getattr(answer, "message", None)
-    said: dict[str, Any] = {
+    reported: dict[str, Any] = {
         **(response.llm_output or {}),
         **(getattr(answer, "generation_info", None) or {}),
         **getattr(message, "response_metadata", {}),
     }
-    model = _text(said, "model_name", "model")
+    model = _text(reported, "model_name", "model")
     end = functools.partial(
         CallEnd,
         duration_ms=call.elapsed_ms,
         time_to_first_token_ms=call.first_token_ms,
         response_model=model,
-        finish_reason=_text(said, "finish_reason", "stop_reason"),
+        finish_reason=_text(reported, "finish_reason", "stop_reason"),
     )
     if answered_from_cache(message):
         return end(status="cached", cost_nanousd=_CACHED.nanousd, price_source=_CACHED.source)
     usage = call.usage_in(message)
     cost = _cost(call, model, usage)
-    estimated = said.get(tags.USAGE_SOURCE) == "estimated"
+    estimated = reported.get(tags.USAGE_SOURCE) == "estimated"
     return end(
         status="ok",
         usage=usage,
@@ -107,7 +105,7 @@ def _status(error: BaseException) -> CallStatus:
 
 
 def _words(error: BaseException) -> str:
-    """What an error says, or its class. A cancellation says an object that only LangGraph knows."""
+    """An error's message, or its class. The message of a cancellation is an internal of LangGraph."""
     words = "" if isinstance(error, CANCELLED) else str(error)
     return words or type(error).__name__
 
@@ -115,8 +113,8 @@ def _words(error: BaseException) -> str:
 def _unbilled(error: BaseException) -> bool:
     """Whether the provider cannot have charged.
 
-    Errors of our own say so; a model that is not guarded raises its client's errors, which carry
-    the HTTP status that was answered.
+    Our own errors carry that; a model that is not guarded raises its client's errors, which carry
+    the HTTP status of the response.
     """
     if isinstance(error, ProviderError):
         return error.billed is False
@@ -124,19 +122,19 @@ def _unbilled(error: BaseException) -> bool:
     return isinstance(status, int) and status >= HTTPStatus.BAD_REQUEST
 
 
-def _text(said: dict[str, Any], *names: str) -> str | None:
-    found = (said[name] for name in names if said.get(name))
+def _text(reported: dict[str, Any], *names: str) -> str | None:
+    found = (reported[name] for name in names if reported.get(name))
     return next((value for value in found if isinstance(value, str)), None)
 
 
-_NOBODY_SAID = "unknown"
-"""Stands for the provider or model of a chat model that names none."""
+_UNNAMED = "unknown"
+"""The provider or model of a chat model that names none."""
 
 
 def call_start(
     call_id: str, run_id: str, metadata: Mapping[str, Any], params: Mapping[str, Any] | None = None
 ) -> CallStart:
-    """What a call's row says before the model is asked."""
+    """What a call's row holds before the request is sent."""
     provider = metadata.get(tags.PROVIDER) or metadata.get("ls_provider")
     model = metadata.get(tags.MODEL) or metadata.get("ls_model_name") or (params or {}).get("model")
     return CallStart(
@@ -148,8 +146,8 @@ def call_start(
         purpose=metadata.get(tags.PURPOSE),
         candidate=metadata.get(tags.CANDIDATE, 0),
         attempt=metadata.get(tags.ATTEMPT, 1),
-        provider=str(provider or _NOBODY_SAID),
-        requested_model=str(model or _NOBODY_SAID),
+        provider=str(provider or _UNNAMED),
+        requested_model=str(model or _UNNAMED),
         # One time for the hold, the row and the price, so that none of them is of another day.
         started_at=metadata.get(tags.HELD_AT) or utc_text(now()),
         rehearsed=bool(metadata.get(tags.REHEARSED)),
@@ -159,7 +157,7 @@ def call_start(
 
 
 class OpenCall:
-    """One attempt at a model that is on its way."""
+    """One attempt at a model that is in progress."""
 
     def __init__(self, start: CallStart) -> None:
         self.start = start
@@ -167,7 +165,7 @@ class OpenCall:
         self.first_token_ms: int | None = None
         """None unless the answer is streamed."""
         self.final: Usage | None = None
-        """The usage at the end of a stream, in a piece without text; None: it was not heard."""
+        """The usage at the end of a stream, in a chunk without text; None: it was not received."""
         self._clock = time.perf_counter()
         self._total = RunningTotal()
 
@@ -176,8 +174,8 @@ class OpenCall:
         """Whole milliseconds since the start, on a clock that is never set."""
         return round((time.perf_counter() - self._clock) * 1000)
 
-    def hear(self, chunk: object) -> None:
-        """Note a streamed chunk: when the first came, and the usage it reports."""
+    def add_chunk(self, chunk: object) -> None:
+        """Record when the first chunk of a stream came, and the usage that a chunk reports."""
         if self.first_token_ms is None:
             self.first_token_ms = self.elapsed_ms
         message = getattr(chunk, "message", None)
@@ -186,19 +184,19 @@ class OpenCall:
             self.final = usage_of(message) or self.final
 
     def usage_in(self, message: object) -> Usage | None:
-        """The call's usage, given its whole answer; None when nobody reported any."""
+        """The call's usage, given its whole answer; None: the provider reported none."""
         return self._total.usage or usage_of(message)
 
 
 def prompt_text(messages: Any) -> str:
-    """The JSON of what a start event says was asked."""
+    """The prompt in a start event, as JSON."""
     first = messages[0] if messages else []
     is_chat = isinstance(first, list)
     return _json([_plain(one) for one in (cast("list[Any]", first) if is_chat else messages)])
 
 
 def answer_text(response: LLMResult) -> str | None:
-    """The JSON of what was answered."""
+    """The answer in an end event, as JSON; None: it holds none."""
     answers = response.generations[0] if response.generations else []
     if not answers:
         return None

@@ -1,9 +1,9 @@
-"""What the ledger asks of a database: one seam, so that SQLite and a server keep the same ledger.
+"""What the ledger needs of a database, so that SQLite and Postgres keep the same ledger.
 
 Statements name their parameters (`:name`) and use what both dialects have, so each is written once.
-What they have alike: `ON CONFLICT`, `FILTER (WHERE ...)`, `COALESCE`, `substr`, `||`. What they do
-not: how they order NULL and compare flags with TRUE, `rowid`, a column outside GROUP BY, a column
-called user without quotes, a parameter whose type nothing tells (write `CAST(:name AS TEXT)`).
+Both have `ON CONFLICT`, `FILTER (WHERE ...)`, `COALESCE`, `substr` and `||`. They differ in the
+order of NULL, comparing flags with TRUE, `rowid`, a column outside GROUP BY, a column called user
+without quotes, and a parameter whose type cannot be inferred (write `CAST(:name AS TEXT)`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Statements(Protocol):
         ...
 
     def later(self, sql: str, values: Mapping[str, object]) -> None:
-        """Change rows, when nobody asks how many: not later than whatever comes next.
+        """Change rows, at the latest together with the next statement.
 
-        In a transaction on a server it travels with that, and nobody waits for it by itself.
+        In a transaction on a server it is sent with that statement, which saves a round trip.
         """
         ...
 
@@ -41,13 +41,12 @@ class Statements(Protocol):
 class Database(Statements, Protocol):
     """One ledger's tables. Outside a transaction each statement commits by itself.
 
-    Safe to use from many threads. Every method raises a LedgerError: one line that says why and
-    what to do.
+    Safe to use from many threads. Every method raises failures as a LedgerError.
     """
 
     @property
     def name(self) -> str:
-        """What messages call it: a path, or an address without its password."""
+        """Its name in messages: a path, or an address without its password."""
         ...
 
     @property
@@ -57,22 +56,20 @@ class Database(Statements, Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where the files beside it are: for a server's, `.aideon` in the working directory."""
+        """The folder for files beside it: for a server, `.aideon` in the working directory."""
         ...
 
     def transaction(self) -> AbstractContextManager[Statements]:
-        """Statements that count together or not at all, and that no other transaction comes between.
+        """Run a block whose statements take effect together; an exception inside undoes them.
 
-        On a server single statements of others may; in a file nothing does.
-
-        An exception inside undoes them.
+        No other transaction runs meanwhile. On a server single statements of others may.
         """
         ...
 
     def check(self) -> None:
-        """Find out whether all of it can be read, and whether it can be written."""
+        """Check that all of it can be read, and that it can be written."""
         ...
 
     def close(self) -> None:
-        """Let go of it. Rows are safe without it."""
+        """Release its connections. Rows are safe without it."""
         ...

@@ -1,12 +1,12 @@
-"""Writes one row per model call, as LangChain's callbacks tell of it.
+"""Writes one row per model call, from LangChain's callbacks.
 
-The handler records and does nothing else. Its start rows must be written before money is spent, so
-a ledger that refuses them stops the call (`raise_error`); at the end the answer is paid for, so
-a row that cannot be completed is logged and stays `started`, which says that money may have been
-spent. It runs inline: a thread per event costs more than the row.
+The handler records and does nothing else. A call's row must be written before money is spent, so a
+ledger that cannot write it stops the call (`raise_error`). When a call ends it is paid for already,
+so a row that cannot be completed is logged and stays `started`, which means that money may have
+been spent. The handler runs inline: a thread per event costs more than the row.
 """
 
-# ruff: noqa: ARG002 - LangChain's events say more than a row needs
+# ruff: noqa: ARG002 - LangChain's events carry more than a row needs
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from aideon_agents.ledger.calls import (
     failed,
     prompt_text,
 )
-from aideon_agents.ledger.implicit_runs import BareRuns
+from aideon_agents.ledger.implicit_runs import ImplicitRuns
 from aideon_agents.ledger.rows import CallEnd
 from aideon_agents.ledger.store import Ledger
 
@@ -50,13 +50,13 @@ class CostHandler(BaseCallbackHandler):
     Args:
         ledger: Where rows are written.
         run_id: The run that all calls belong to, which exists already. None: every outermost
-            chain becomes a run of its own.
+            chain becomes a run.
         workflow: The name of such runs; None: the chain's own.
         user: Who they are for.
         tier: The tier they count for.
-        budget: What each of them may cost: a `Budget`, or US dollars; None: only what stands in
-            the ledger limits them.
-        record_content: Keep what every call asks and is answered as well.
+        budget: What each of them may cost: a `Budget`, or US dollars; None: only the
+            limits in the ledger apply.
+        record_content: Record prompts and answers as well.
     """
 
     run_inline = True
@@ -77,7 +77,7 @@ class CostHandler(BaseCallbackHandler):
         self._records = record_content
         self._given = run_id
         limit = None if budget is None else Budget.of(budget)
-        self._bare = BareRuns(ledger, workflow=workflow, user=user, tier=tier, budget=limit)
+        self._implicit = ImplicitRuns(ledger, workflow=workflow, user=user, tier=tier, budget=limit)
         self._lock = threading.Lock()
         self._open: dict[UUID, OpenCall] = {}
         self._run_budgets: dict[str | None, RunBudget] = {}
@@ -88,15 +88,15 @@ class CostHandler(BaseCallbackHandler):
     @property
     def run_id(self) -> str | None:
         """The run given, else the one that started last; None before the first."""
-        return self._given or self._bare.newest
+        return self._given or self._implicit.newest
 
     def run_budget(self, parent_run_id: UUID | None) -> RunBudget:
-        """What the next call may cost; the guard asks before it makes one.
+        """The budget that the next call counts against; the guard asks for it before each call.
 
         Args:
-            parent_run_id: LangChain's id of the chain that makes it; None: it stands alone.
+            parent_run_id: LangChain's id of the chain that makes the call; None: there is none.
         """
-        run_id = self._given or self._bare.run_of(parent_run_id)
+        run_id = self._given or self._implicit.run_of(parent_run_id)
         with self._lock:
             known = self._run_budgets.get(run_id)
         budget = known or self._ledger.run_budget(run_id)
@@ -106,12 +106,12 @@ class CostHandler(BaseCallbackHandler):
 
     @property
     def ignore_chain(self) -> bool:
-        """With a run given nobody needs to hear of chains, and leaving them out is cheaper."""
+        """Where the run is given, events of chains are not needed, and ignoring them is faster."""
         return self._given is not None
 
     @property
     def ignore_agent(self) -> bool:
-        """As for chains; LangChain files tools under agents."""
+        """As for chains; LangChain counts tools among agents."""
         return self._given is not None
 
     @property
@@ -129,15 +129,15 @@ class CostHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write the call's row before the model is asked."""
+        """Write the call's row before the request is sent."""
         if self._is_over:
-            raise RunError("the run has ended: nothing more is asked for it")
+            raise RunError("the run has ended: no more model calls are made for it")
         known = metadata or {}
         ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
         begun = self._ledger.budgets.started_row(str(run_id))
         start = begun or call_start(str(run_id), ledger_run, known, kwargs.get("invocation_params"))
         if start.rehearsed and self._given is None:
-            self._bare.rehearsed(run_id)
+            self._implicit.rehearsed(run_id)
         prompt = prompt_text(messages) if self._records else None
         if begun is None or prompt is not None:
             self._ledger.start_call(start, prompt=prompt)
@@ -155,9 +155,9 @@ class CostHandler(BaseCallbackHandler):
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
-        """Note when a streamed answer begins, and the usage it reports on the way."""
+        """Record when a streamed answer begins, and the usage in its chunks."""
         if call := self._open.get(run_id):
-            call.hear(chunk)
+            call.add_chunk(chunk)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Complete the row of a call that was answered."""
@@ -192,7 +192,7 @@ class CostHandler(BaseCallbackHandler):
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Forget a chain that raised; with the outermost its run has failed."""
         if isinstance(error, GraphInterrupt):
-            self._bare.asked(run_id)
+            self._implicit.waits(run_id)
         self._leave(run_id, error)
 
     def on_tool_start(
@@ -234,7 +234,7 @@ class CostHandler(BaseCallbackHandler):
     def settle_cancelled(self, run_id: str | None = None) -> None:
         """Complete the rows of calls that were cancelled on the way.
 
-        LangChain tells nobody of a cancelled call's end, so whoever ends a run says so here. A
+        LangChain sends no event when a call is cancelled, so the code that ends a run calls this. A
         call that begins later for the run that was given is refused before it costs anything.
 
         Args:
@@ -242,7 +242,7 @@ class CostHandler(BaseCallbackHandler):
         """
         ended = run_id or self._given
         with self._lock:
-            # LangGraph lets graphs nested in a failed run's other branches go on for a while.
+            # LangGraph continues graphs nested in other branches of a failed run for a while.
             self._is_over = self._is_over or ended == self._given is not None
             left = [key for key, call in self._open.items() if call.start.run_id == ended]
             calls = [self._open.pop(key) for key in left]
@@ -259,27 +259,28 @@ class CostHandler(BaseCallbackHandler):
     ) -> str:
         name = kwargs.get("name") or (serialized or {}).get("name") or "chain"
         thread = metadata.get("thread_id")
-        return self._bare.enter(
+        return self._implicit.enter(
             member, parent, name=name, thread=None if thread is None else str(thread)
         )
 
     def _leave(self, member: UUID, error: BaseException | None = None) -> None:
-        ended = self._bare.leave(member, error)
+        ended = self._implicit.leave(member, error)
         if ended is None:
             return
+        ledger_run, status, stop_reason = ended
         with self._lock:
-            self._run_budgets.pop(ended.run_id, None)
-        self.settle_cancelled(ended.run_id)
+            self._run_budgets.pop(ledger_run, None)
+        self.settle_cancelled(ledger_run)
         try:
             self._ledger.finish_run(
-                ended.run_id,
-                ended.status,
-                stop_reason=ended.stop_reason,
+                ledger_run,
+                status,
+                stop_reason=stop_reason,
                 error=None if error is None else str(error) or type(error).__name__,
                 error_type=None if error is None else type(error).__name__,
             )
         except LedgerError as refused:
-            _log.warning("run %s stays running: %s", ended.run_id, refused)
+            _log.warning("run %s stays running: %s", ledger_run, refused)
 
     def _take(self, run_id: UUID) -> OpenCall | None:
         with self._lock:

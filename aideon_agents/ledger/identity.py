@@ -1,17 +1,15 @@
-"""One form of time for every row: ISO-8601 in UTC, with milliseconds and `Z`.
+"""What identifies a row: its time, the id of its run, and the process that wrote it.
 
-All texts have the same length, so that comparing them as text compares them as times, and the
-first ten characters are the UTC day by which budgets and reports count.
+Times are ISO-8601 in UTC, with milliseconds and `Z`. All texts have the same length, so that
+comparing them as text compares them as times, and the first ten characters are the UTC day by which
+budgets and reports count.
 
-Run ids that sort by time: 48 bits of milliseconds and 80 bits of chance, in Crockford's base 32.
+Run ids are ULIDs, which sort by time: 48 bits of milliseconds and 80 random bits, in Crockford's
+base 32. Ids made by one process always grow, also within a millisecond.
 
-That is a ULID. Ids made by one process always grow, also within a millisecond, so that the newest
-run is the greatest id.
-
-Who is running a run, so that a run whose process is gone reads as crashed.
-
-A process id alone is no proof: it is given to another process later. So a run keeps the process's
-start as well, where the system tells it (`/proc`), together with the boot that it counts from.
+A run whose process is gone reads as crashed. A process id alone is no proof, because the system
+gives it to another process later. So a run keeps the start of its process as well, where the system
+has it (`/proc`), together with the boot that it counts from.
 """
 
 from __future__ import annotations
@@ -81,18 +79,18 @@ class Process:
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The process that calls this."""
     return _known(os.getpid())
 
 
 @functools.lru_cache(maxsize=1)
 def _known(pid: int) -> Process:
-    """A process that lives for as long as it asks; every row names it, and /proc is slow."""
+    """Cached, because every row names this process and reading /proc is slow."""
     return Process(host=socket.gethostname(), pid=pid, start=_start(pid))
 
 
 def is_gone(process: Process) -> bool:
-    """Whether a process has surely ended. False for another machine's: nobody here can know."""
+    """Whether a process has certainly ended. False for another machine, where it is unknown."""
     if process.host != socket.gethostname() or os.name != "posix":
         return False
     if process.start is not None:

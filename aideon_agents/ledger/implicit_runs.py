@@ -1,8 +1,8 @@
-"""Runs of graphs that nobody announced: `graph.ainvoke(..., config={"callbacks": [handler]})`.
+"""Runs of graphs that are called directly: `graph.ainvoke(..., config={"callbacks": [handler]})`.
 
-The outermost chain that a handler hears of is a run, and ends with it. What happens inside is told
-only by parent ids, so every chain and tool on the way is remembered with its root, and forgotten
-at its end; whatever never ended is forgotten with the root.
+The outermost chain that a handler gets events of is a run, and ends with it. LangChain's events name
+only their parent, so every chain and tool is remembered with its root until it ends; those that
+never end are forgotten with the root.
 """
 
 from __future__ import annotations
@@ -26,21 +26,12 @@ class _Root:
     run_id: str
     top: UUID
     inside: set[UUID]
-    asked: bool = False
+    is_waiting: bool = False
     """Something inside stopped to ask a person."""
     rehearsed: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    """A root that has ended; its row is still to be completed."""
-
-    run_id: str
-    status: RunStatus
-    stop_reason: str | None
-
-
-class BareRuns:
+class ImplicitRuns:
     """Which run each chain, tool and model call belongs to."""
 
     def __init__(
@@ -62,13 +53,13 @@ class BareRuns:
         self._lock = threading.Lock()
         self._roots: dict[UUID, _Root] = {}
         self._left_over: set[UUID] = set()
-        """What went on inside a run when it ended: graphs nested in a cancelled branch, say."""
+        """Chains still active when their run ended, such as graphs nested in a cancelled branch."""
 
     def enter(self, member: UUID, parent: UUID | None, *, name: str, thread: str | None) -> str:
-        """Take something in, starting a run when its parent is in none."""
+        """Add a chain, tool or call to the run of its parent, or start a run; returns the run's id."""
         with self._lock:
             if parent in self._left_over:
-                raise RunError("the run has ended: nothing more is asked for it")
+                raise RunError("the run has ended: no more model calls are made for it")
             root = self._roots.get(parent) if parent else None
             if root is None:
                 start = RunStart(
@@ -85,7 +76,7 @@ class BareRuns:
             return root.run_id
 
     def run_of(self, member: UUID | None) -> str | None:
-        """The id of the run that something goes on in; None: of none that is known."""
+        """The id of the run that a chain, tool or call is part of; None: of no known run."""
         with self._lock:
             root = self._roots.get(member) if member else None
         return root.run_id if root else None
@@ -98,14 +89,16 @@ class BareRuns:
                 self._ledger.mark_rehearsed(root.run_id)
                 root.rehearsed = True
 
-    def asked(self, member: UUID) -> None:
-        """Note that something inside a run stopped to ask a person."""
+    def waits(self, member: UUID) -> None:
+        """Record that something inside a run stopped to ask a person."""
         with self._lock:
             if root := self._roots.get(member):
-                root.asked = True
+                root.is_waiting = True
 
-    def leave(self, member: UUID, error: BaseException | None = None) -> Ended | None:
-        """Forget something that has ended."""
+    def leave(
+        self, member: UUID, error: BaseException | None = None
+    ) -> tuple[str, RunStatus, str | None] | None:
+        """Forget what has ended; when a run ends with it: the run's id, status and stop reason."""
         with self._lock:
             self._left_over.discard(member)
             root = self._roots.pop(member, None)
@@ -117,12 +110,12 @@ class BareRuns:
             self._left_over |= root.inside
             for left_over in root.inside:
                 self._roots.pop(left_over, None)
-        return Ended(root.run_id, *_outcome(error, asked=root.asked))
+        return root.run_id, *_outcome(error, is_waiting=root.is_waiting)
 
 
-def _outcome(error: BaseException | None, *, asked: bool) -> tuple[RunStatus, str | None]:
+def _outcome(error: BaseException | None, *, is_waiting: bool) -> tuple[RunStatus, str | None]:
     if error is None:
-        return ("waiting" if asked else "completed"), None
+        return ("waiting" if is_waiting else "completed"), None
     if isinstance(error, LimitError):
         return "stopped", error.kind
     return ("cancelled" if isinstance(error, CANCELLED) else "failed"), None

@@ -1,6 +1,6 @@
-"""What nobody will go on with is removed: what was said stays no longer than it is needed.
+"""Removes the state and content of old runs, so that they are kept no longer than needed.
 
-Rows and costs stay: they hold no word of anybody's, and reports rest on them.
+Rows and costs are kept: they hold no content, and reports need them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Pruned:
     runs: int
     """Runs that had ended by then, whether anything was left of them or not."""
     checkpoints: int
-    """Of how many of them the state was kept, with which they could have gone on."""
+    """Runs among them whose state was kept, with which they could have been resumed."""
     conversations: int
-    """Threads of which no run is later."""
+    """Threads without a later run."""
     contents: int
     """Recorded prompts, with their answers."""
     results: int
@@ -33,7 +33,7 @@ class Pruned:
 
 
 async def prune(ledger: Ledger, before: str) -> Pruned:
-    """Remove what runs have left that ended before some time."""
+    """Remove the state and content of runs that ended before a time."""
     rows = ledger.select(_RUNS)
     ended = [row for row in rows if (row["ended_at"] or row["started_at"]) < before]
     ended = [row for row in ended if _is_over(ledger, row)]
@@ -54,7 +54,7 @@ async def prune(ledger: Ledger, before: str) -> Pruned:
 
 
 def _is_over(ledger: Ledger, row: Row) -> bool:
-    """Whether a run is over; where its row says that it runs, its process may be gone."""
+    """Whether a run is over; if its row holds `running`, its process may be gone."""
     return row["status"] != "running" or ledger.find_run(row["run_id"]).status == "crashed"
 
 

@@ -59,10 +59,10 @@ _ADVICE_BY_ERRNO = {
     errno.ENOTDIR: _IN_THE_WAY,
 }
 _UNCLEAR = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
-"""What SQLite says of a full disk, of a folder without permissions and of broken hardware alike."""
+"""Codes that SQLite gives for a full disk, missing permissions and broken hardware alike."""
 
 _PRIMARY = 0xFF
-"""SQLite's extended error codes carry the plain one in their low byte."""
+"""SQLite's extended error codes hold the primary code in their low byte."""
 
 _ROOM = 64 * 1024
 """Bytes: more than SQLite needs beside a file to open it."""
@@ -92,7 +92,7 @@ def ledger_path(url: str) -> Path:
 
 
 def explained(path: Path, error: Exception) -> LedgerError:
-    """What went wrong with a ledger, in one line that says what to do."""
+    """A failure of a ledger's file as one line that says what to do."""
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
         return LedgerError(f"the ledger {path} was closed: open it again")
     if isinstance(error, OverflowError | UnicodeError):
@@ -114,7 +114,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def obstacle(path: Path) -> OSError | None:
-    """What the system says of a ledger's place, which SQLite does not tell.
+    """The operating system's reason why a ledger cannot be written, which SQLite does not report.
 
     The file itself is not opened: closing it would drop the locks that this process holds on it.
     """
@@ -186,10 +186,10 @@ def _switch_to_wal(path: Path, connection: sqlite3.Connection, busy_seconds: flo
 
 _LOOK_MS = 3
 """How long SQLite itself waits for a lock. Its waits grow to 100 ms, so that of many writers those
-who wait longest look least often, and some would never have their turn."""
+that wait longest try least often, and some would never get the lock."""
 
 _WRONG = (sqlite3.Error, OverflowError, UnicodeError)
-"""What SQLite raises, and Python for a value that does not fit into a column."""
+"""Errors of SQLite, and of Python for a value that does not fit into a column."""
 
 
 class SqliteDatabase:
@@ -304,7 +304,7 @@ class SqliteDatabase:
                     raise
 
     def _explained(self, error: Exception) -> LedgerError:
-        """What went wrong, in one line."""
+        """A failure as one line."""
         return self._gone() or explained(self.path, error)
 
     def _undo(self) -> None:
@@ -312,7 +312,7 @@ class SqliteDatabase:
             self._connection.execute("ROLLBACK")
 
     def _seen(self) -> tuple[int, int] | None:
-        """What tells the file at this place from any other; None: there is none."""
+        """The identity of the file at the ledger's path; None: there is none."""
         try:
             found = os.stat(self._place)  # noqa: PTH116 - before each write: a Path takes thrice as long
         except OSError:
@@ -320,7 +320,7 @@ class SqliteDatabase:
         return found.st_dev, found.st_ino
 
     def _gone(self) -> LedgerError | None:
-        """What is wrong when another file lies in its place, or none; None: it is there."""
+        """An error if the file is missing or replaced; None: it is there."""
         if self._seen() == self._identity:
             return None
         return LedgerError(

@@ -1,6 +1,6 @@
-"""The ledger itself: a row per run, a row per call.
+"""The ledger: a row per run, a row per call.
 
-Every row is committed by itself, at the moment it is known, so that a killed process loses none.
+Every row is committed as soon as it is known, so that a killed process loses none.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _NAMED_AT_MOST = 5
 
 
 class Ledger:
-    """What every run and every call cost, in one file or on a server.
+    """The cost of every run and every call, in one file or on a server.
 
     Args:
-        place: The file; it, its folder and its tables are made when missing. Or a database.
+        place: The file; it, its folder and its tables are created when missing. Or a database.
         busy_seconds: How long to wait for another process that is writing to the file.
 
     Raises:
@@ -56,11 +56,11 @@ class Ledger:
     def __init__(self, place: str | Path | Database, *, busy_seconds: float = 5.0) -> None:
         is_file = isinstance(place, str | Path)
         self.database = SqliteDatabase(Path(place), busy_seconds) if is_file else place
-        """Its tables; the way in for this room."""
+        """Its tables, for the modules of this package."""
         self.path = self.database.path
         """The file; None: it is on a server."""
         self.budgets = Budgets(self.database, self.database.folder)
-        """What its calls may cost."""
+        """The limits of its calls."""
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -89,9 +89,9 @@ class Ledger:
         """Write a run's row, `running` in this process.
 
         Args:
-            start: What is known of it.
-            budget: What it may cost; None: only what stands in the ledger limits it.
-            tx: The transaction that it is part of; None: it is one by itself.
+            start: The run.
+            budget: What it may cost; None: only the limits in the ledger apply.
+            tx: The transaction to write in; None: its own.
 
         Returns:
             Its id.
@@ -108,7 +108,7 @@ class Ledger:
         return start.run_id
 
     def set_run_budget(self, run_id: str, budget: Budget) -> None:
-        """Give a run another budget: the new total, in which what it has spent counts."""
+        """Replace a run's budget by a new total, which includes what the run has spent."""
         with self.database.transaction() as tx:
             _limit(tx, run_id, budget)
         self.budgets.forget_limits()
@@ -122,7 +122,7 @@ class Ledger:
             warns: Only warn, and refuse nothing.
 
         Raises:
-            UserError: The scope or the amount is none.
+            UserError: The scope or the amount is not valid.
         """
         set_limit(self.database, scope, nanousd(budget), warns=warns)
         self.budgets.forget_limits()
@@ -135,11 +135,11 @@ class Ledger:
         """Set a run to `running` again, now in this process.
 
         Args:
-            seen: The run as it was read: of several who read the same, one resumes it.
-            tx: The transaction that it is part of; None: it is one by itself.
+            seen: The run as it was read: of several processes that read the same, one resumes it.
+            tx: The transaction to write in; None: its own.
 
         Raises:
-            UserError: It has gone on since.
+            UserError: It was resumed in the meantime.
         """
         which = {"run_id": seen.run_id}
         with self._within(tx) as inside:
@@ -147,13 +147,13 @@ class Ledger:
             is_now = run_in(row)
             if (is_now.status, is_now.ended_at) != (seen.status, seen.ended_at):
                 raise UserError(
-                    f"run {seen.run_id} has gone on meanwhile and is {is_now.status}: "
+                    f"run {seen.run_id} was resumed in the meantime and is {is_now.status}: "
                     f"`aideon runs show {seen.run_id}` shows it"
                 )
             inside.write(rows.RESUME_RUN, {**_owner(), **which})
 
     def mark_rehearsed(self, run_id: str) -> None:
-        """Say of a run that its answers are rehearsed, which only its first call can tell."""
+        """Mark a run as a rehearsal, which is known from its first call on."""
         self._write("UPDATE runs SET rehearsed = 1 WHERE run_id = :run_id", {"run_id": run_id})
 
     def finish_run(
@@ -168,17 +168,17 @@ class Ledger:
         results: Mapping[str, Any] | None = None,
         tx: Statements | None = None,
     ) -> bool:
-        """Complete a run's row. The first finish stands, until the run is resumed.
+        """Complete a run's row. Only the first finish counts, until the run is resumed.
 
         Args:
             run_id: The run.
             status: How it ended.
-            stop_reason: Why it ended; None: there is nothing to say.
-            error: What went wrong; kept as one line without keys.
+            stop_reason: Why it ended; None: for no particular reason.
+            error: What went wrong; stored as one line without keys.
             error_type: The name of the error's class.
             output: The last result's text, given only when content is recorded.
             results: Every node's result as JSON values, given only when content is recorded.
-            tx: The transaction that it is part of; None: it is one by itself.
+            tx: The transaction to write in; None: its own.
 
         Returns:
             Whether the run was running.
@@ -200,9 +200,9 @@ class Ledger:
         """Write a call's row, `started`: from here on money may be spent.
 
         Args:
-            start: What is known of it.
-            prompt: What it asks, as JSON, given only when content is recorded. When it cannot be
-                kept there is no row either, since the call is not made then.
+            start: The call.
+            prompt: Its prompt as JSON, given only when content is recorded. When it cannot be
+                stored there is no row either, because the call is not sent then.
         """
         if prompt is None:
             rows.begin(self.database, start)
@@ -219,19 +219,19 @@ class Ledger:
             end: How it ended.
 
         Returns:
-            Whether this was the first end heard of the call. A call is settled once: later ends
-            change nothing.
+            Whether this was the first end reported for the call. A call is settled once: later
+            ends change nothing.
         """
         return self.budgets.settle(call_id, end)
 
     def record_answer(self, call_id: str, answer: str) -> None:
-        """Keep what a call was answered, as JSON, beside its prompt."""
+        """Store the answer of a call as JSON, beside its prompt."""
         self._write(rows.RECORD_ANSWER, {"call_id": call_id, "answer": answer})
 
     def contents(self, run_id: str) -> list[Content]:
-        """What was asked and answered in a run, by its whole id, in the order of its calls.
+        """The prompts and answers of a run, by its full id, in the order of its calls.
 
-        Empty unless the run was told to record content.
+        Empty unless the run records content.
         """
         return [
             Content(
@@ -243,7 +243,7 @@ class Ledger:
         ]
 
     def find_run(self, ref: str) -> Run:
-        """The run that a reference means.
+        """The run that a reference names.
 
         Args:
             ref: A run id, the unique beginning of one in either case, or `last`.
@@ -252,7 +252,7 @@ class Ledger:
             The run.
 
         Raises:
-            RunNotFound: None or several answer to it; the message says what to write.
+            RunNotFound: None or several match; the message says what to write.
         """
         if ref == "last":
             if newest := self.runs(limit=1):
@@ -286,15 +286,15 @@ class Ledger:
         return [run_in(row) for row in self.select(rows.NEWEST_RUNS, {"most": most})]
 
     def calls(self, run_id: str) -> list[Call]:
-        """A run's calls, by its whole id, in the order in which they started."""
+        """A run's calls, by its full id, in the order in which they started."""
         return [call_in(row) for row in self.select(rows.CALLS_OF_RUN, {"run_id": run_id})]
 
     def select(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
-        """Read rows; the way in for the reports of this room."""
+        """Read rows."""
         return self.database.select(sql, values or {})
 
     def close(self) -> None:
-        """Close it. Rows are safe without it."""
+        """Close it. Rows are safe without this."""
         self.budgets.close()
         self.database.close()
 

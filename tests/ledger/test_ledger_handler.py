@@ -345,7 +345,7 @@ async def test_a_bare_graph_becomes_a_run_of_its_own(ledger, foreign, way):
     cost = run_cost(ledger, run.run_id)
     assert sorted(cost.by_node) == ["node0", "node1"]
     assert (cost.calls, cost.complete) == (2, True)
-    assert (handler._open, handler._bare._roots) == ({}, {})
+    assert (handler._open, handler._implicit._roots) == ({}, {})
 
 
 async def test_every_root_is_its_own_run_also_at_the_same_time(ledger, foreign):
@@ -355,7 +355,7 @@ async def test_every_root_is_its_own_run_also_at_the_same_time(ledger, foreign):
     runs = ledger.runs()
     assert [(run.workflow, run.status) for run in runs] == [("article", "completed")] * 20
     assert [len(ledger.calls(run.run_id)) for run in runs] == [1] * 20
-    assert handler._bare._roots == {}
+    assert handler._implicit._roots == {}
 
 
 def test_a_hundred_parallel_sync_nodes_all_land(ledger, foreign):
@@ -380,7 +380,7 @@ def test_a_model_inside_a_tool_belongs_to_the_graphs_run(ledger, foreign):
     )
     assert [run.workflow for run in ledger.runs()] == ["stock"]
     assert only_call(ledger, handler).node_path == "node0"
-    assert handler._bare._roots == {}
+    assert handler._implicit._roots == {}
 
 
 def test_a_model_inside_a_retriever_belongs_to_the_graphs_run(ledger, foreign):
@@ -396,7 +396,7 @@ def test_a_model_inside_a_retriever_belongs_to_the_graphs_run(ledger, foreign):
     )
     assert [run.workflow for run in ledger.runs()] == ["stock"]
     assert only_call(ledger, handler).status == "ok"
-    assert handler._bare._roots == {}
+    assert handler._implicit._roots == {}
 
 
 def test_a_model_called_without_a_graph_is_a_run(ledger, foreign):
@@ -416,7 +416,7 @@ def test_a_model_called_without_a_graph_is_a_run(ledger, foreign):
         (KeyboardInterrupt(), "cancelled", None),
     ],
 )
-def test_a_bare_run_ends_as_its_graph_does(ledger, foreign, error, status, stop_reason):
+def test_an_implicit_run_ends_as_its_graph_does(ledger, foreign, error, status, stop_reason):
     def fail(state):
         raise error
 
@@ -446,7 +446,7 @@ async def test_calls_cancelled_with_a_bare_graph_are_completed(ledger, foreign):
         await task
     assert ledger.find_run("last").status == "cancelled"
     assert only_call(ledger, handler).status == "cancelled"
-    assert (handler._open, handler._bare._roots) == ({}, {})
+    assert (handler._open, handler._implicit._roots) == ({}, {})
 
 
 def test_a_bare_graph_that_asks_a_person_is_waiting(ledger):
@@ -457,7 +457,7 @@ def test_a_bare_graph_that_asks_a_person_is_waiting(ledger):
     assert (run.status, run.thread) == ("waiting", "talk")
 
 
-def test_a_rehearsed_call_makes_its_bare_run_a_rehearsed_one(ledger, foreign):
+def test_a_rehearsed_call_makes_its_implicit_run_a_rehearsed_one(ledger, foreign):
     handler = CostHandler(ledger)
     graph = graph_of(asking(foreign(metadata={tags.REHEARSED: True})), asking(foreign()))
     graph.invoke({}, {"callbacks": [handler]})

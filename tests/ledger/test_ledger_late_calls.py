@@ -21,7 +21,7 @@ def test_a_call_for_a_run_that_was_given_and_has_ended_is_refused(ledger):
     assert [call.status for call in ledger.calls(run_id)] == ["cancelled"]
 
 
-def test_what_was_left_inside_a_bare_run_that_has_ended_starts_nothing_more(ledger):
+def test_what_was_left_inside_an_implicit_run_that_has_ended_starts_nothing_more(ledger):
     handler = CostHandler(ledger)
     root, branch = uuid4(), uuid4()
     handler.on_chain_start({}, {}, run_id=root, name="graph")
@@ -32,7 +32,7 @@ def test_what_was_left_inside_a_bare_run_that_has_ended_starts_nothing_more(ledg
     assert [run.status for run in ledger.runs()] == ["failed"]
 
 
-def test_a_handler_serves_one_bare_run_after_another(ledger):
+def test_a_handler_serves_one_implicit_run_after_another(ledger):
     handler = CostHandler(ledger)
     for _ in range(2):
         root = uuid4()

@@ -337,7 +337,7 @@ def test_of_two_that_go_on_with_a_run_at_the_same_time_one_does(ledger):
     (refused,) = (one for one in ends if isinstance(one, Exception))
     assert (done.status, purse.paid) == ("completed", ["gate"])
     assert isinstance(refused, UserError)
-    assert "has gone on meanwhile" in str(refused)
+    assert "was resumed in the meantime" in str(refused)
 
 
 def test_a_run_that_keeps_no_state_cannot_go_on_and_says_so(ledger, names):

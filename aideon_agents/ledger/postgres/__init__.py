@@ -1,5 +1,5 @@
-"""The ledger on a Postgres server, for work that one machine does not hold.
+"""The ledger on a Postgres server, for work on several machines.
 
-Its libraries are an extra, and slow to import: nothing outside imports this room before an address
-names a server.
+Its libraries are an extra and slow to import: no module outside this package imports `database` or
+`checkpoints` before an address names a server.
 """

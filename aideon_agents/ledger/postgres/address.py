@@ -1,7 +1,7 @@
-"""Where a ledger on a Postgres server is: how it is connected to, and how it is spoken of.
+"""The address of a ledger on a Postgres server: its connection parameters, and its name in messages.
 
-An address holds a password, so no message repeats it as it was given, nor anything that libpq says
-while it takes it apart: of a password that is written wrongly it quotes a piece.
+An address holds a password, so no message repeats it as it was given, nor the errors of libpq's
+parser: those quote a piece of a password that is written wrongly.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 _FORM = "postgresql://user:password@host:5432/database"
 MISSING = "the ledger is on Postgres, which needs more: pip install 'aideon-agents[postgres]'"
 
-_UNLESS_SAID = {
+_DEFAULTS = {
     "connect_timeout": "10",
     "application_name": "aideon-agents",
-    # A server that vanishes without a word is missed within a minute, not after two hours.
+    # A server that disappears without notice is noticed within a minute, not after two hours.
     "keepalives_idle": "20",
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
-"""Parameters of a connection that an address may set otherwise; seconds, and the last milliseconds."""
+"""Connection parameters that an address may override; in seconds, and the last in milliseconds."""
 
 
 def names_a_server(url: str) -> bool:
-    """Whether a ledger's address is meant for Postgres, be it well written or not."""
+    """Whether a ledger's address is meant for Postgres, even if it is not valid."""
     return url.strip().lower().startswith(("postgresql:", "postgres:", "postgresql+"))
 
 
@@ -44,11 +44,11 @@ class Address:
     shown: str
     """The address without its password."""
     parameters: Mapping[str, str] = dataclasses.field(repr=False)
-    """As libpq takes them; the password is one."""
+    """For libpq; they include the password."""
 
     @property
     def key(self) -> frozenset[tuple[str, str]]:
-        """What tells it from any other."""
+        """Equal for addresses with equal parameters."""
         return frozenset(self.parameters.items())
 
     @classmethod
@@ -75,11 +75,11 @@ class Address:
             ) from None
         named = {name: str(value) for name, value in given.items() if value is not None}
         keep_out(named.get("password", ""))
-        return cls(_shown(named), {**_UNLESS_SAID, **named})
+        return cls(_shown(named), {**_DEFAULTS, **named})
 
 
 def _is_ambiguous(rest: str) -> bool:
-    """Whether an @ or / that belongs to the password ends it: what follows would be shown as a host.
+    """Whether the password holds an @ or / that ends it: what follows would be shown as a host.
 
     libpq takes everything up to the first @ as the user and the password, unless a / comes before.
     """

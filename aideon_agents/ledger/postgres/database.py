@@ -79,9 +79,10 @@ class Connection(psycopg.Connection[dict[str, Any]]):
 
 
 class _Pool(ConnectionPool[Connection]):
-    """Connects in a thread of its own, as psycopg_pool does, but reports a failure at once.
+    """A pool that reports at once when it cannot connect.
 
-    psycopg_pool would log it, try again and let the callers wait until their time is up.
+    psycopg_pool connects in a worker thread: it logs the failure, tries again, and lets the callers
+    wait until their timeout.
     """
 
     def __init__(self, address: Address) -> None:

@@ -1,8 +1,8 @@
-"""What went wrong with a ledger on a server, in one line that says what to do.
+"""Explains failures of a ledger on a server in one line that says what to do.
 
-Postgres names what went wrong by a code. It gives none to a connection that does not come about;
-then its own words are looked at, and shown where they are not known, as a server that speaks
-another language has.
+Postgres gives each failure of a statement a code. It gives none to a connection that cannot be made;
+then its message is searched for known words, and shown where it has none of them, for example
+because the server writes another language.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ANOTHER = "name another database with AIDEON_LEDGER"
 _LOGIN = "does not take this user and password: mend them in AIDEON_LEDGER"
 _CROWDED = "has no connection left: end some, or raise max_connections on its server"
 _LOST = (
-    "lost its connection, so nobody knows whether the last change was written: the server was"
+    "lost its connection, so it is unknown whether the last change was written: the server was"
     " stopped, or the network is down"
 )
 _NOT_ALLOWED = (
@@ -26,7 +26,7 @@ _NOT_ALLOWED = (
     " UPDATE and DELETE on the tables"
 )
 _TAKEN = (
-    "has something else by a name of the ledger's: name another database, or a schema of its own"
+    "has something else by a name of the ledger's: name another database, or another schema"
     " with ?options=-csearch_path%3DSCHEMA at the end of AIDEON_LEDGER"
 )
 
@@ -47,7 +47,7 @@ _ADVICE = {
 """By SQLSTATE, or by how that begins."""
 
 _QUOTED = ("42501", "42P07")
-"""Of which the server's own words say more: of what."""
+"""Codes whose message names the object, and is shown as well."""
 
 _WORDS = {
     r"password authentication failed|no password supplied|role .* does not exist": _LOGIN,
@@ -57,19 +57,19 @@ _WORDS = {
     r"is (starting up|shutting down)": "is starting or stopping: wait a moment",
     r"permission denied for database": _NOT_ALLOWED,
 }
-"""What a server says that takes no connection."""
+"""By the message of a server that refuses a connection."""
 
 
 def explained(shown: str, error: Exception) -> LedgerError:
-    """What went wrong with a ledger, in one line that says what to do."""
+    """A failure of a statement as one line that says what to do."""
     code = getattr(error, "sqlstate", None) or ""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     words = one_line(primary or safe_text(error))
     known = [(start, advice) for start, advice in _ADVICE.items() if code.startswith(start)]
     if known:
         ((start, advice),) = known
-        told = f" ({words})" if start in _QUOTED else ""
-        return LedgerError(f"the ledger {shown} {advice}{told}")
+        details = f" ({words})" if start in _QUOTED else ""
+        return LedgerError(f"the ledger {shown} {advice}{details}")
     if isinstance(error, psycopg.OperationalError) and not code:
         return LedgerError(f"the ledger {shown} {_LOST}")
     if isinstance(error, psycopg.Error) and not isinstance(error, psycopg.DataError):
@@ -78,7 +78,7 @@ def explained(shown: str, error: Exception) -> LedgerError:
 
 
 def unreachable(shown: str, error: Exception) -> LedgerError:
-    """Why a connection to a ledger's server did not come about, as `explained`."""
+    """A failure to connect as one line that says what to do."""
     words = one_line(safe_text(error))
     for pattern, advice in _WORDS.items():
         if re.search(pattern, words):

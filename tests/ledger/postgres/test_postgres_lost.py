@@ -154,7 +154,7 @@ def test_a_transaction_whose_connection_is_lost_is_undone_and_the_next_counts(
             postgres.execute(ENDS)
             tx.write("UPDATE runs SET thread = 't'", {})
 
-    with pytest.raises(LedgerError, match="lost its connection, so nobody knows"):
+    with pytest.raises(LedgerError, match="lost its connection, so it is unknown"):
         cut()
     run = server_ledger.find_run(run_id)
     assert (run.tier, run.thread) == (None, None)
