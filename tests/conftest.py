@@ -9,6 +9,8 @@ on the machine and opens the folders above it to everybody.
 A test that is about any ledger takes `ledger` (in tests/ledger), and runs on both databases. One
 that needs a server's address takes `postgres_url`: a ledger of its own, empty, without tables.
 
+`graphs` makes graphs as the patterns build them, with LangGraph alone.
+
 The Chromium is the system's: `make browser` installs Debian's. A test that takes `new_page` is
 async, and its pages have nothing of one another.
 """
@@ -25,9 +27,17 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from langgraph.graph import END, START, StateGraph
+
+from aideon_agents.ledger.tags import ROLE
+from aideon_agents.state import Results, State, part
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As whatever a script starts in the background. Tests interrupt themselves and their children,
@@ -175,3 +185,92 @@ async def new_page(chromium):
     yield opened
     for context in contexts:
         await context.close()
+
+
+def does_nothing(state: State) -> Results:
+    return {}
+
+
+class Graphs:
+    """Small graphs in the dialect of our builders."""
+
+    def node(self, builder: StateGraph, name: str, role: str | None = None, runs: Any = None):
+        marks = part(name) | ({ROLE: role} if role else {})
+        builder.add_node(name, runs or does_nothing, metadata=marks)
+
+    def chain(self, name: str, **steps: Any) -> CompiledStateGraph:
+        """Steps one after the other; a step is a role, a graph, or None for a function."""
+        builder = StateGraph(State, output_schema=Results)
+        previous = START
+        for step, runs in steps.items():
+            if isinstance(runs, str):
+                self.node(builder, step, role=runs)
+            else:
+                self.node(builder, step, runs=runs)
+            builder.add_edge(previous, step)
+            previous = step
+        builder.add_edge(previous, END)
+        return builder.compile(name=name)
+
+    def wrapped(self, role: str | None = None, runs: Any = None) -> CompiledStateGraph:
+        """A parallel branch as a subgraph of its own."""
+        builder = StateGraph(State, output_schema=Results)
+        marks = part("branch", "") | ({ROLE: role} if role else {})
+        builder.add_node("branch", runs or does_nothing, metadata=marks)
+        builder.add_edge(START, "branch")
+        builder.add_edge("branch", END)
+        return builder.compile()
+
+    def parallel(self, name: str, **branches: Any) -> CompiledStateGraph:
+        builder = StateGraph(State, output_schema=Results)
+        for branch, runs in branches.items():
+            builder.add_node(branch, runs, metadata=part(branch), error_handler=lambda state: {})
+            builder.add_edge(START, branch)
+            builder.add_edge(branch, END)
+        return builder.compile(name=name)
+
+    def loop(self, name: str) -> CompiledStateGraph:
+        builder = StateGraph(State, output_schema=Results)
+        self.node(builder, "draft", "creative")
+        self.node(builder, "check", "validator")
+        builder.add_edge(START, "draft")
+        builder.add_edge("draft", "check")
+        builder.add_conditional_edges(
+            "check", lambda state: "again", {"again": "draft", "passed": END, "max_rounds": END}
+        )
+        return builder.compile(name=name)
+
+    def fork(self, name: str) -> CompiledStateGraph:
+        builder = StateGraph(State, output_schema=Results)
+        self.node(builder, "decide", "validator")
+        self.node(builder, "write", "creative")
+        self.node(builder, "recheck", "executor")
+        builder.add_edge(START, "decide")
+        builder.add_conditional_edges(
+            "decide",
+            lambda state: "yes",
+            {"yes": "write", "no": "recheck", "unclear": "recheck", "skip": END},
+        )
+        builder.add_edge("write", END)
+        builder.add_edge("recheck", END)
+        return builder.compile(name=name)
+
+    def brief(self) -> CompiledStateGraph:
+        """Every pattern once, a loop inside a parallel branch included."""
+        gather = self.parallel(
+            "gather",
+            facts=self.wrapped("executor"),
+            angle=self.wrapped(runs=self.loop("angle")),
+        )
+        return self.chain(
+            "brief",
+            plan="planner",
+            gather=gather,
+            choose=self.fork("choose"),
+            polish=self.loop("p"),
+        )
+
+
+@pytest.fixture
+def graphs() -> Graphs:
+    return Graphs()

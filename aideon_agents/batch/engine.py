@@ -27,12 +27,11 @@ from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.runner.checks import Demands
-from aideon_agents.runner.outcome import Outcome, is_out_of_budget
-from aideon_agents.runner.resume_state import NOTHING
-from aideon_agents.runner.running import Earlier, Running
-from aideon_agents.runner.start import Common
-from aideon_agents.runner.state import kept_as
+from aideon_agents.runner.checks import Room, check_length, check_task
+from aideon_agents.runner.outcome import ItemJournal, Outcome, is_out_of_budget
+from aideon_agents.runner.running import Running
+from aideon_agents.runner.spec import RunSpec, graph_input
+from aideon_agents.runner.state import config_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -104,9 +103,10 @@ class Engine:
     ledger: Ledger
     batch_id: str
     claims: Claims
-    common: Common
-    """What all runs share; `keeps` says whether the state of new runs is kept."""
-    demands: Demands
+    spec: RunSpec
+    """What all runs share; `checkpoint` says whether the state of new runs is kept."""
+    rooms: Sequence[Room]
+    """How long a task may be, by role."""
     inputs: Mapping[str, Any]
     """The inputs of every item; an item's own take precedence."""
     item_limit_nanousd: int | None
@@ -135,7 +135,8 @@ class Engine:
         self.claims.restarts(item, row)
         if await self._is_kept(seen.run_id):
             try:
-                await self._to_end(item, self._continued(item, row, seen))
+                spec = dataclasses.replace(self.spec, checkpoint=True, resumes=seen)
+                await self._to_end(item, row, spec, seen.run_id)
             except LedgerError:
                 raise
             except UserError:
@@ -147,51 +148,35 @@ class Engine:
     async def _start(self, item: Item, row: ItemRow | None) -> None:
         inputs = {**self.inputs, **item.inputs}
         try:
-            self.demands.check(item.task, inputs)
+            check_task(self.spec.graph, item.task, inputs)
+            check_length(item.task, self.rooms)
+            entry = graph_input(self.spec.graph, item.task, inputs)
         except InputError as wrong:
             self._reject(item, str(wrong))
             return
-        run_id = new_run_id()
-        running = self.common.running(
-            self._run_start(item, run_id),
-            item.task,
-            self.common.root.entry(item.task, inputs),
-            item=self._item_start(item, row, run_id),
-        )
-        await self._to_end(item, running)
+        spec = dataclasses.replace(self.spec, task=item.task, entry=entry)
+        await self._to_end(item, row, spec, new_run_id())
 
-    def _continued(self, item: Item, row: ItemRow, seen: Run) -> Running:
-        return dataclasses.replace(self.common, keeps=True).running(
-            self._run_start(item, seen.run_id),
-            "",
-            {},
-            earlier=Earlier(seen=seen, answer=NOTHING),
-            item=self._item_start(item, row, seen.run_id),
-        )
+    async def _is_kept(self, run_id: str) -> bool:
+        """Whether a run can continue, so that its calls are not paid for again."""
+        checkpointer = self.spec.checkpointer
+        return checkpointer is not None and bool(await checkpointer.aget_tuple(config_for(run_id)))
 
-    def _run_start(self, item: Item, run_id: str) -> Any:
+    async def _to_end(self, item: Item, row: ItemRow | None, spec: RunSpec, run_id: str) -> None:
+        """Run an item and record its end. Raises a UserError only if the run has not begun."""
         own = {"run_id": run_id, "batch_id": self.batch_id, "item_id": item.item_id}
-        return dataclasses.replace(self.common.start, **own)
-
-    def _item_start(self, item: Item, row: ItemRow | None, run_id: str) -> ItemStart:
-        attempts = row.attempts if row else 0
-        return ItemStart(
+        run_start = dataclasses.replace(spec.start, **own)
+        item_start = ItemStart(
             batch_id=self.batch_id,
             position=item.position,
             item_id=item.item_id,
             run_id=run_id,
             is_new=row is None or row.run_id is None,
             limit_nanousd=self.item_limit_nanousd,
-            seen_attempts=attempts if self.claims.are_shared else None,
+            seen_attempts=(row.attempts if row else 0) if self.claims.are_shared else None,
         )
-
-    async def _is_kept(self, run_id: str) -> bool:
-        """Whether a run can continue, so that its calls are not paid for again."""
-        checkpointer = self.common.saver
-        return checkpointer is not None and bool(await checkpointer.aget_tuple(kept_as(run_id)))
-
-    async def _to_end(self, item: Item, running: Running) -> None:
-        """Run an item and record its end. Raises a UserError only if the run has not begun."""
+        journal = ItemJournal(run_start, item_start)
+        running = Running(dataclasses.replace(spec, start=run_start, journal=journal))
         outcome = refused = None
         self.in_flight.add(running)
         try:
@@ -205,12 +190,12 @@ class Engine:
             refused = error
         finally:
             self.in_flight.discard(running)
-        if running.item_end is not None:
-            self._ended(item, running.item_end, outcome)
+        if journal.end is not None and running.unwritten is None:
+            self._ended(item, journal.end, outcome)
         elif outcome is None and running.unwritten is None and refused is not None:
             raise refused
-        elif running.item and batch_items.newer_claim(self.ledger.database, running.item):
-            await self._forget(running.start.run_id)
+        elif batch_items.newer_claim(self.ledger.database, item_start):
+            await self._forget(run_id)
         else:
             raise LedgerError(
                 f"the end of item {item.item_id} cannot be written ({running.unwritten}): it "
@@ -227,8 +212,9 @@ class Engine:
 
     async def _forget(self, run_id: str) -> None:
         """Delete the state that a run with a stale claim has kept, if it was completed elsewhere."""
-        if self.common.saver and self.ledger.find_run(run_id).status == "completed":
-            await self.common.saver.adelete_thread(run_id)
+        checkpointer = self.spec.checkpointer
+        if checkpointer and self.ledger.find_run(run_id).status == "completed":
+            await checkpointer.adelete_thread(run_id)
 
     def _reject(self, item: Item, problem: str) -> None:
         with self.ledger.database.transaction() as tx:

@@ -20,7 +20,6 @@ from aideon_agents.batch.progress import Tally
 from aideon_agents.errors import LedgerError, NoModel
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import model
-from aideon_agents.graphs.walk import required_keys
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batches import DISTRIBUTED, Batch, BatchStart
 from aideon_agents.ledger.budgets.accounts import limits
@@ -29,9 +28,9 @@ from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.checkpoints import open_checkpoints
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.runner.checks import Demands, check_time
-from aideon_agents.runner.running import opened as opened_ledger
-from aideon_agents.runner.start import common
+from aideon_agents.runner.checks import Room, check_models
+from aideon_agents.runner.running import open_ledger
+from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 
 if TYPE_CHECKING:
@@ -67,19 +66,13 @@ class BatchRunning:
             for amount in (given.get("budget"), given.get("item_budget"))
         )
         shared = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
-        self._common = common(graph, **cast("Any", shared))
-        check_time(self._common.seconds)
-        self._demands = self._demanded()
-
-    def _demanded(self) -> Demands:
-        """What the graph demands of items; the keys of its models are needed where they are called."""
-        graph, context = self._common.root.graph, self._common.context
+        self._spec = run_spec(graph, **cast("Any", shared))
+        self._rooms: list[Room] = []
         try:
-            return Demands.of(graph, context)
-        except NoModel:
+            self._rooms = check_models(self._spec.graph, self._spec.context)
+        except NoModel:  # the workers have the keys of the models
             if self._engine != DISTRIBUTED:
                 raise
-            return Demands(required_keys(graph), ())
 
     async def to_end(self, begins: Callable[[], object] | None = None) -> BatchResult:
         """Run the items that are not finished; `begins` is called after the checks."""
@@ -88,7 +81,7 @@ class BatchRunning:
             items = await asyncio.to_thread(open_while_used.enter_context, item_source(self._items))
             most = known.most_failures(self._given.get("max_failures"), items.count)
             output.refuse_unusable(self._out, items)
-            ledger = open_while_used.enter_context(opened_ledger(self._common.ledger))
+            ledger = open_while_used.enter_context(open_ledger(self._spec.ledger))
             identity = self._identity(items)
             before = batches.find_same(ledger, identity)
             if before is not None:
@@ -99,7 +92,7 @@ class BatchRunning:
             batch = self._open(
                 ledger, items, out, began, self._start(items, out, identity, before, work)
             )
-            batches.take(ledger, batch.start, self._limit, model(self._common.root.graph))
+            batches.take(ledger, batch.start, self._limit, model(self._spec.graph))
             if begins is not None:
                 begins()
             try:
@@ -140,13 +133,13 @@ class BatchRunning:
             return
         claims = Local(batch)
         async with self._checkpointer(ledger, before) as (checkpointer, keeps):
-            shared = {"ledger": ledger, "saver": checkpointer, "keeps": keeps}
+            shared = {"ledger": ledger, "checkpointer": checkpointer, "checkpoint": keeps}
             engine = Engine(
                 ledger=ledger,
                 batch_id=batch_id,
                 claims=claims,
-                common=dataclasses.replace(self._common, **shared),
-                demands=self._demands,
+                spec=dataclasses.replace(self._spec, **shared),
+                rooms=self._rooms,
                 inputs=inputs,
                 item_limit_nanousd=self._item_limit,
                 most_failures=most,
@@ -165,7 +158,7 @@ class BatchRunning:
         from aideon_agents.batch.distributed import jobs, runner  # noqa: PLC0415 - an extra
 
         jobs.require_server(ledger)
-        run = self._common.start
+        run = self._spec.start
         address, content_hash = runner.check_address(run.target, run.target_hash)
         failed = 0
         if before is not None and not self._given.get("retry_failed"):
@@ -176,8 +169,8 @@ class BatchRunning:
             "tier": run.tier,
             "user": run.user,
             "model": (run.options or {}).get("model"),
-            "timeout": self._common.seconds,
-            "record_content": self._common.records,
+            "timeout": self._spec.timeout,
+            "record_content": self._spec.record_content,
             "rehearse": run.rehearsed,
             "keeps": self._keeps(ledger),
             "most_failures": None if most is None else most + failed,
@@ -185,8 +178,8 @@ class BatchRunning:
 
     def _identity(self, items: Source) -> str:
         return identity_of(
-            self._common.start,
-            self._common.root.graph,
+            self._spec.start,
+            self._spec.graph,
             items.digest,
             self._given.get("inputs") or {},
             self._given.get("version"),
@@ -200,7 +193,7 @@ class BatchRunning:
         before: Batch | None,
         work: dict[str, Any] | None,
     ) -> BatchStart:
-        run = self._common.start
+        run = self._spec.start
         return BatchStart(
             batch_id=before.batch_id if before else new_run_id(),
             identity=identity,
@@ -232,7 +225,7 @@ class BatchRunning:
         if not keeps and before is None:
             yield None, False
             return
-        async with open_checkpoints(ledger, shapes(self._common.root.graph)) as checkpointer:
+        async with open_checkpoints(ledger, shapes(self._spec.graph)) as checkpointer:
             yield checkpointer, keeps
 
     def _keeps(self, ledger: Ledger) -> bool:

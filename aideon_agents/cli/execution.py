@@ -317,7 +317,7 @@ def _carried_out(running: Running, showing: Showing, page: Watched | None) -> in
                 result = on_loop.run(running.to_end(_both(shown, page)))
         except SystemExit as left:  # it would end this process with the node's code, 0 even
             raise RunError(
-                f"a node of {running.start.target} called sys.exit({left.code}): let it raise"
+                f"a node of {running.spec.start.target} called sys.exit({left.code}): let it raise"
             ) from left
         return showing.end(result)
 

@@ -106,7 +106,7 @@ def _run(
 
         def at_most() -> Cost:
             with redirect_stdout(sys.stderr):  # what the workflow prints is no result
-                return blocking(runner.most(running))
+                return blocking(runner.worst_case_cost(running))
 
         showing = dataclasses.replace(showing, estimate=at_most)
     return carry_out(running, showing)

@@ -248,8 +248,8 @@ class Watched:
 @contextlib.contextmanager
 def watched(running: Running, *, opens: bool) -> Generator[Watched]:
     """Serve a run's page while a block lasts, and say where it is."""
-    topology = read(running.root.graph)
-    live = Live(str(running.ledger), running.start.run_id, topology)
+    spec = running.spec
+    live = Live(str(spec.ledger), spec.start.run_id, read(spec.graph))
     with PageServer(live) as server:
         output.note(f"watch: {server.address}")
         yield Watched(live, server, opens=opens)

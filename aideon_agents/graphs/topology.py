@@ -1,29 +1,21 @@
-"""What every drawing is drawn from: one plain model of a graph, however deep it nests.
+"""The plain model of a graph: its nodes, groups and edges, however deep it nests.
 
-Read from `graph.builder`. Subgraphs become groups around their nodes; their own start and end are
-not drawn, edges run through them from node to node.
+It is read from `graph.builder`. Subgraphs become groups around their nodes. The start and end of a
+subgraph are not part of the model: edges pass through them from node to node.
 
-The edges of a graph: which ones its builder declares, and how they pass through a subgraph.
+A builder keeps edges in four attributes (plain, waiting, branches, `Command` destinations), and some
+of them are sets whose order changes from process to process. They are read in the order in which
+the nodes were added, so that a drawing is the same every time.
 
-A builder keeps edges in four places (plain, waiting, branches, `Command` destinations), some of
-them sets whose order changes from process to process. They are read here once, in the order in
-which the nodes were added, so that a drawing is the same every time.
-
-A graph out of the plain model that a run's row keeps of it, as `-f json` prints it.
-
-So a run is drawn as its graph was when it ran: where its workflow has changed since, and where there
-never was a file.
-
-What a run's graph was when the run began, and what has changed about it since.
-
-A run goes on from what its nodes left. In a graph with other nodes or edges that has no meaning; in
-one whose nodes merely do their work differently it has.
+A run's row keeps the model of its graph as JSON. So a run is drawn as its graph was when it ran, also
+when the workflow has changed since or never was in a file. A run can only resume if the graph still
+has the same nodes and edges: what its nodes left has no meaning in another graph.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langgraph.graph import END, START, StateGraph
@@ -31,7 +23,7 @@ from langgraph.pregel import Pregel
 from pydantic import TypeAdapter, ValidationError
 
 from aideon_agents.graphs import Graph
-from aideon_agents.graphs.nodes import Place, inside, one_line
+from aideon_agents.graphs.walk import NodeInfo, inside, once_per_graph, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -211,66 +203,61 @@ class Topology:
 
 
 def read(graph: AnyGraph, depth: int | None = None) -> Topology:
-    """Read a compiled graph, ours or anybody's."""
-    root = Place(graph)
+    """Read a compiled graph, ours or any other, with subgraphs opened down to `depth`."""
+    root = NodeInfo(graph)
     name = one_line(graph.get_name())
     reading = _Reading(depth)
-    reading.nodes.append(Node(START, "start", "start"))
     if root.opened is None:
         reading.nodes.append(Node(name, name, "graph"))
         reading.edges += [Edge(START, name), Edge(name, END)]
     else:
         reading.level(root, None)
-    reading.nodes.append(Node(END, "end", "end"))
-    order = {node.id: index for index, node in enumerate(reading.nodes)}
+    nodes = (Node(START, "start", "start"), *reading.nodes, Node(END, "end", "end"))
+    order = {node.id: index for index, node in enumerate(nodes)}
     legs = runnable(reading.edges, reading.passages)
     edges = without(legs, reading.passages)
     return Topology(
         name=name,
-        nodes=tuple(reading.nodes),
+        nodes=nodes,
         groups=tuple(reading.groups),
         edges=tuple(sorted(edges, key=lambda edge: order[edge.source])),
         legs=tuple(legs),
     )
 
 
-@dataclass
 class _Reading:
-    """What has been read so far."""
+    """What has been read of a graph so far."""
 
-    depth: int | None
-    nodes: list[Node] = field(default_factory=list[Node])
-    groups: list[Group] = field(default_factory=list[Group])
-    edges: list[Edge] = field(default_factory=list[Edge])
-    passages: list[str] = field(default_factory=list[str])
-    """The starts and ends of groups: edges meet there, and nothing is drawn."""
+    def __init__(self, depth: int | None) -> None:
+        self.depth = depth
+        self.nodes: list[Node] = []
+        self.groups: list[Group] = []
+        self.edges: list[Edge] = []
+        self.passages: list[str] = []
+        """The starts and ends of groups. Edges meet there, and nothing is drawn."""
 
-    def level(self, graph: Place, group: Group | None, level: int = 1) -> None:
+    def level(self, graph: NodeInfo, group: Group | None, level: int = 1) -> None:
         """Read one graph, and the graphs inside it."""
         sources = {START: group.entry if group else START}
         targets = {END: group.exit if group else END}
         parent = group.id if group else None
-        for place in inside(graph):
-            name = place.names[len(graph.names)]
-            if place.opened is None or (self.depth is not None and level > self.depth):
-                self.nodes.append(Node(place.id, place.label, _kind(place), parent, place.path))
-                sources[name] = targets[name] = place.id
+        for node in inside(graph):
+            name = node.names[len(graph.names)]
+            if node.opened is None or (self.depth is not None and level > self.depth):
+                other = "graph" if node.is_graph else "function"
+                kind: Kind = "approval" if node.asks else node.role or other
+                self.nodes.append(Node(node.id, node.label, kind, parent, node.path))
+                sources[name] = targets[name] = node.id
                 continue
-            opened = Group(place.id, place.label, parent, place.path)
+            opened = Group(node.id, node.label, parent, node.path)
             targets[name], sources[name] = opened.entry, opened.exit
             self.passages += [opened.entry, opened.exit]
             self.groups.append(opened)
-            self.level(place, opened, level + 1)
+            self.level(node, opened, level + 1)
         self.edges += [
             replace(edge, source=sources[edge.source], target=targets[edge.target])
             for edge in declared(graph.runs.builder)
         ]
-
-
-def _kind(place: Place) -> Kind:
-    if place.asks:
-        return "approval"
-    return place.role or ("graph" if place.is_graph else "function")
 
 
 _PLAIN = TypeAdapter(Topology)
@@ -288,7 +275,8 @@ _SHOWN = 5
 """How many changes are named."""
 
 
-def model(graph: Graph) -> dict[str, Any]:
+@once_per_graph
+def model(graph: Graph) -> Mapping[str, Any]:
     """The plain model of a graph, as `aideon graph -f json` gives it."""
     topology = dataclasses.asdict(read(graph))
     return {key: list(one) if isinstance(one, tuple) else one for key, one in topology.items()}

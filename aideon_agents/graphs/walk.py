@@ -1,43 +1,163 @@
-"""What is inside a graph, all levels down, without running it.
-
-Which inputs a graph cannot do without, known before anything is called.
-"""
+"""The nodes of a graph at every depth, and what can be read from them without running anything."""
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from weakref import WeakKeyDictionary
 
+from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel.protocol import PregelProtocol
 
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
-from aideon_agents.state import ModelRequest
+from aideon_agents.ledger.tags import ROLE
+from aideon_agents.state import PART, ModelRequest, Role, node_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from langgraph.graph._node import StateNodeSpec
+
+
+FactT = TypeVar("FactT")
+
+
+def once_per_graph(read: Callable[[Graph], FactT]) -> Callable[[Graph], FactT]:
+    """Remember what a function reads from a graph for as long as the graph exists.
+
+    The result must not refer to the graph or its nodes: the graph would never be collected.
+    """
+    known: WeakKeyDictionary[Graph, FactT] = WeakKeyDictionary()
+
+    @functools.wraps(read)
+    def remembered(graph: Graph) -> FactT:
+        if graph not in known:
+            known[graph] = read(graph)
+        return known[graph]
+
+    return remembered
+
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
+_APPROVAL = "approval"
 
 
-def requests(graph: Graph) -> Iterator[ModelRequest]:
-    """What the agents in a graph will ask of models."""
-    for spec in specs(graph):
-        yield spec.request
+@dataclass(frozen=True)
+class NodeInfo:
+    """A node at its position in nested graphs. The root graph has no name and no metadata."""
+
+    runs: Any
+    """The subgraph; any other runnable when it is none."""
+    names: tuple[str, ...] = ()
+    """From the outside in."""
+    label: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Its own and that of every graph around it, merged as LangGraph does when it runs, so that
+    `path` is the node path in the ledger."""
+    is_marked: bool = False
+    """Whether one of our builders added it."""
+
+    @property
+    def id(self) -> str:
+        """Its names; node names contain no `|`, so this is unique."""
+        return "|".join(self.names)
+
+    @property
+    def path(self) -> str:
+        """Its node path in the ledger."""
+        return node_path(self.metadata | {"langgraph_checkpoint_ns": self.id})
+
+    @property
+    def role(self) -> Role | None:
+        """The agent's role, None for what is no agent."""
+        role = self.metadata.get(ROLE)
+        return cast("Role", role) if role in get_args(Role) else None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked here: our builders give that node its name and its mark."""
+        return self.names[-1:] == (_APPROVAL,) and PART + _APPROVAL in self.metadata
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether a subgraph runs here. The inside of an agent does not count."""
+        return self.role is None and isinstance(self.runs, PregelProtocol)
+
+    @property
+    def opened(self) -> CompiledStateGraph[Any, Any, Any, Any] | None:
+        """The subgraph, None when there is none or nothing in it can be drawn.
+
+        A graph of the functional API has no nodes, and a remote one does not show them.
+        """
+        if not self.is_graph or not isinstance(self.runs, CompiledStateGraph):
+            return None
+        specs = self.runs.builder.nodes.values()
+        return self.runs if any(not spec.is_error_handler for spec in specs) else None
+
+    def child(self, name: str, spec: StateNodeSpec[Any, Any], runs: object) -> NodeInfo:
+        """A node of the subgraph that runs here."""
+        own = dict(spec.metadata or {})
+        return NodeInfo(
+            runs=runs,
+            names=(*self.names, name),
+            label=one_line(str(own.get(PART + name) or name.removesuffix("/"))),
+            metadata=self.metadata | own,
+            is_marked=PART + name in own,
+        )
+
+
+def walk(graph: Graph) -> Iterator[NodeInfo]:
+    """Every node at every depth: of the graph, of graphs inside it, and those that nodes enclose.
+
+    A node that encloses others comes before them, a subgraph before its nodes. Enclosed nodes have
+    the names of the node around them.
+    """
+    yield from _nodes_of(NodeInfo(graph))
+
+
+def _nodes_of(parent: NodeInfo) -> Iterator[NodeInfo]:
+    for name, spec in parent.runs.builder.nodes.items():
+        yield from _with_inside(parent.child(name, spec, spec.runnable))
+
+
+def _with_inside(node: NodeInfo) -> Iterator[NodeInfo]:
+    yield node
+    if isinstance(node.runs, CompiledStateGraph):
+        yield from _nodes_of(node)
+    elif isinstance(node.runs, Enclosing):
+        for enclosed in node.runs.inside:
+            yield from _with_inside(replace(node, runs=enclosed))
+
+
+def graphs(graph: Graph) -> Iterator[Graph]:
+    """A graph and every graph inside it, at every depth."""
+    yield graph
+    for node in walk(graph):
+        if isinstance(node.runs, CompiledStateGraph):
+            yield cast("Graph", node.runs)
 
 
 def specs(graph: Graph) -> Iterator[Any]:
-    """What the agents in a graph were told."""
-    for node in nodes(graph):
-        if (spec := getattr(node, "spec", None)) is not None:
+    """The specs of the agents in a graph."""
+    for node in walk(graph):
+        if (spec := getattr(node.runs, "spec", None)) is not None:
             yield spec
+
+
+@once_per_graph
+def requests(graph: Graph) -> tuple[ModelRequest, ...]:
+    """What the agents in a graph request of models."""
+    return tuple(spec.request for spec in specs(graph))
 
 
 def functions(graph: Graph) -> Iterator[Callable[..., Any]]:
     """The plain functions that are nodes of a graph."""
-    for node in nodes(graph):
-        for given in (getattr(node, "func", None), getattr(node, "afunc", None)):
+    for node in walk(graph):
+        for given in (getattr(node.runs, "func", None), getattr(node.runs, "afunc", None)):
             ours = getattr(given, "__self__", None)
             if callable(function := getattr(ours, "function", None)):
                 yield function
@@ -45,51 +165,77 @@ def functions(graph: Graph) -> Iterator[Callable[..., Any]]:
                 yield given
 
 
-def nodes(graph: Graph) -> Iterator[object]:
-    """Every node of a graph, those of the graphs in it and those that nodes enclose."""
-    for node in graph.builder.nodes.values():
-        yield from _within(node.runnable)
-
-
-def _within(runnable: object) -> Iterator[object]:
-    if isinstance(runnable, CompiledStateGraph):
-        yield from nodes(cast("Any", runnable))
-        return
-    yield runnable
-    if isinstance(runnable, Enclosing):
-        for node in runnable.inside:
-            yield from _within(node)
-
-
 _NAMED = re.compile(r"\{([^\W\d]\w*)\}")
 """A name in braces; other braces, such as those of a JSON example, are text."""
 
 
-def required_keys(graph: Graph) -> list[str]:
+@once_per_graph
+def required_keys(graph: Graph) -> tuple[str, ...]:
     """The keys of inputs that a graph's agents name in their texts, or that choose a route."""
-    return [key for key in dict.fromkeys(_keys(graph)) if key != "task"]
+    keys: list[str] = []
+    for node in walk(graph):
+        if isinstance(node.runs, Enclosing):
+            keys += node.runs.needs
+        elif (spec := getattr(node.runs, "spec", None)) is not None:
+            keys += _NAMED.findall(spec.description or "")
+    return tuple(key for key in dict.fromkeys(keys) if key != "task")
 
 
-def _keys(graph: Graph) -> Iterator[str]:
-    for node in nodes(graph):
-        if isinstance(node, Enclosing):
-            yield from node.needs
-        elif (spec := getattr(node, "spec", None)) is not None:
-            yield from _NAMED.findall(spec.description or "")
+@once_per_graph
+def patterns(graph: Graph) -> frozenset[tuple[str, ...]]:
+    """The names of the nodes that only hold other nodes: they have no place in a run's story.
+
+    An agent's or somebody else's graph is a node, whatever it runs inside. A graph holds nodes if
+    our builders did not add it, or if they added a node inside it.
+    """
+    return frozenset(node.names for node in walk(graph) if _holds_nodes(node))
 
 
-def graphs(graph: Graph) -> Iterator[Graph]:
-    """A graph and every graph inside it, all levels down."""
-    yield graph
-    for node in graph.builder.nodes.values():
-        for inside in graphs_in(node.runnable):
-            yield from graphs(inside)
+def _holds_nodes(node: NodeInfo) -> bool:
+    if isinstance(node.runs, CompiledStateGraph):
+        inside = node.runs.builder.nodes.items()
+        return not node.is_marked or any(
+            PART + name in (spec.metadata or {}) for name, spec in inside
+        )
+    # One that hides its nodes from LangGraph runs them below its own place.
+    return isinstance(node.runs, Enclosing) and not node.runs.deps
 
 
-def graphs_in(runnable: object) -> Iterator[Graph]:
-    """The graphs that run in a node's place, or that it calls itself."""
-    if isinstance(runnable, CompiledStateGraph):
-        yield cast("Any", runnable)
-    elif isinstance(runnable, Enclosing):
-        for one in runnable.inside:
-            yield from graphs_in(one)
+def inside(parent: NodeInfo) -> list[NodeInfo]:
+    """The nodes of one subgraph as they are drawn, without error handlers and wrappers."""
+    return [_seen_through(node) for node in _drawn(parent)]
+
+
+def _drawn(parent: NodeInfo) -> list[NodeInfo]:
+    graph = parent.opened
+    if graph is None:
+        return []
+    called = dict(graph.get_subgraphs())
+    nodes: list[NodeInfo] = []
+    for name, spec in graph.builder.nodes.items():
+        if spec.is_error_handler:
+            continue
+        direct: Any = spec.runnable
+        while isinstance(direct, RunnableBindingBase):
+            direct = cast("Any", direct).bound
+        subgraph = direct if isinstance(direct, PregelProtocol) else called.get(name)
+        nodes.append(parent.child(name, spec, subgraph or direct))
+    return nodes
+
+
+def _seen_through(node: NodeInfo) -> NodeInfo:
+    """The node inside a wrapper, under the wrapper's label.
+
+    A parallel branch is wrapped into a graph with one node that adds nothing to the node path. The
+    author of the graph did not write that wrapper, so it is not drawn.
+    """
+    nodes = _drawn(node)
+    if len(nodes) != 1 or nodes[0].metadata.get(PART + nodes[0].names[-1]) != "":
+        return node
+    return _seen_through(replace(nodes[0], label=node.label))
+
+
+def one_line(text: str) -> str:
+    """The printable characters of a text on a single line, as a drawing shows them."""
+    printable = (char if char.isprintable() or char == "\u200d" else " " for char in text)
+    return " ".join("".join(printable).split())

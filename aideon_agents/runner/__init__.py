@@ -1,10 +1,10 @@
-"""One run of a workflow, and what came of it."""
+"""Run a workflow, watch it, and resume it."""
 
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.result import Event, RunEnded, RunResult, document, recall
 from aideon_agents.runner.resume import aresume, prepare_resume, refuse_unless_resumable, resume
-from aideon_agents.runner.resume_state import NOTHING
-from aideon_agents.runner.start import RunOptions, arun, astream, most, prepare, run
+from aideon_agents.runner.spec import NOTHING
+from aideon_agents.runner.start import RunOptions, arun, astream, prepare, run, worst_case_cost
 
 __all__ = [
     "NOTHING",
@@ -21,11 +21,11 @@ __all__ = [
     "arun",
     "astream",
     "document",
-    "most",
     "prepare",
     "prepare_resume",
     "recall",
     "refuse_unless_resumable",
     "resume",
     "run",
+    "worst_case_cost",
 ]

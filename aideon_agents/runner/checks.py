@@ -1,4 +1,4 @@
-"""The caller's mistakes, found before anything is called."""
+"""The caller's mistakes, found before any model is called."""
 
 from __future__ import annotations
 
@@ -19,44 +19,11 @@ if TYPE_CHECKING:
 
 
 Room: TypeAlias = "tuple[Role, int]"
-"""A role, and the tokens that the roomiest of its models takes, prompt and answer together."""
+"""A role, and the tokens of prompt and answer that the largest of its models takes."""
 
 
-def check(
-    graph: Graph,
-    task: str,
-    inputs: Mapping[str, Any],
-    context: Context,
-    timeout: float | None,
-) -> None:
-    """Find the caller's mistakes before anything is called."""
-    _check_words(task, inputs)
-    check_time(timeout)
-    require(required_keys(graph), {"inputs": dict(inputs)})
-    _check_length(task, check_models(graph, context))
-
-
-@dataclasses.dataclass(frozen=True)
-class Demands:
-    """What a graph demands of whatever it is given, found once for many tasks."""
-
-    keys: Sequence[str]
-    """The inputs that it cannot do without."""
-    rooms: Sequence[Room]
-
-    @classmethod
-    def of(cls, graph: Graph, context: Context) -> Demands:
-        """Find out what a graph demands."""
-        return cls(required_keys(graph), check_models(graph, context))
-
-    def check(self, task: str, inputs: Mapping[str, Any]) -> None:
-        """Find a mistake in what one run is given."""
-        _check_words(task, inputs)
-        require(self.keys, {"inputs": dict(inputs)})
-        _check_length(task, self.rooms)
-
-
-def _check_words(task: str, inputs: Mapping[str, Any]) -> None:
+def check_task(graph: Graph, task: str, inputs: Mapping[str, Any]) -> None:
+    """Refuse a task or inputs that the graph cannot run with."""
     if not isinstance(cast("object", task), str):
         raise InputError(f"the task is a {type(task).__name__}: it must be text")
     if not isinstance(cast("object", inputs), Mapping):
@@ -65,17 +32,13 @@ def _check_words(task: str, inputs: Mapping[str, Any]) -> None:
         raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
     try:
         task.encode()
-    except UnicodeEncodeError:  # bytes of another encoding, as a shell hands them on
+    except UnicodeEncodeError:  # bytes of another encoding, as a shell passes them
         raise InputError("the task is not text in UTF-8: it must be") from None
+    require(required_keys(graph), {"inputs": dict(inputs)})
 
 
-def check_time(timeout: float | None) -> None:
-    """Refuse a time limit that leaves no time."""
-    if timeout is not None and not timeout > 0:  # nan is no time either
-        raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
-
-
-def _check_length(task: str, rooms: Sequence[Room]) -> None:
+def check_length(task: str, rooms: Sequence[Room]) -> None:
+    """Refuse a task that is longer than the models of an agent take."""
     tokens = estimate_tokens(task)
     for role, room in rooms:
         if tokens > room:
@@ -85,8 +48,14 @@ def _check_length(task: str, rooms: Sequence[Room]) -> None:
             )
 
 
+def check_time(timeout: float | None) -> None:
+    """Refuse a time limit that leaves no time."""
+    if timeout is not None and not timeout > 0:  # nan leaves none either
+        raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
+
+
 def check_models(graph: Graph, context: Context) -> list[Room]:
-    """Find an agent that no model can answer."""
+    """Refuse an agent that no model can answer; returns what models take, where that is known."""
     rooms: list[Room] = []
     models = cast("Models", context.models)
     for request in requests(graph):
@@ -106,6 +75,7 @@ def known_tier(tier: str) -> Tier:
 
 
 def chains(model: Mapping[str, str | Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    """The chains of models by role, as a run's `model` option gives them."""
     unknown = [role for role in model or {} if role not in get_args(Role)]
     if unknown:
         raise InputError(f"there is no role {unknown[0]!r}: one of {', '.join(get_args(Role))}")

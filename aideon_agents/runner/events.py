@@ -1,4 +1,4 @@
-"""What happens in a run, as it happens."""
+"""The events of a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from aideon_agents.state import StepResult
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeStarted:
-    """A node begins. Patterns are places, not nodes: only what is inside them starts and ends."""
+    """A node starts. Patterns are not nodes: only the nodes inside them start and end."""
 
     node_path: str
     """As in the ledger."""
     role: str
-    """planner, executor, validator or creative; empty: no agent of ours."""
+    """planner, executor, validator or creative; empty: it is not an agent."""
     round: int
-    """The n-th time round in the innermost loop, from 1."""
+    """The round of the innermost loop, from 1."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,20 +31,20 @@ class Token:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Restart:
-    """The answer that was being shown broke off: what comes next begins it again from nothing."""
+    """The answer so far is void: its stream broke off, and the next tokens begin it again."""
 
     node_path: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeEnded:
-    """A node is done. One that waits for an answer, or is cancelled say, has no such end."""
+    """A node ended. One that waits for an answer, or was cancelled, does not send this event."""
 
     node_path: str
     role: str
     round: int
     result: StepResult | None
-    """None: it gave none, or it failed."""
+    """None: it has none, or it failed."""
     cost: NodeCost | None
     """What the node has cost so far, in this and earlier rounds; None: it called no model."""
     error: str | None
@@ -53,16 +53,16 @@ class NodeEnded:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Question:
-    """A node waits for an answer. The run goes on as far as it can without, then ends `waiting`."""
+    """A node waits for an answer. The run continues as far as it can, then ends `waiting`."""
 
     node_path: str
     id: str
     """LangGraph's, for `{id: answer}` where a run asks several questions."""
     question: Any
-    """What is asked, as JSON values."""
+    """What it asks, as JSON values."""
     schema: Any
-    """The JSON Schema that the answer must fit; None: any answer does."""
+    """The JSON Schema that the answer must fit; None: any answer fits."""
 
     def document(self) -> dict[str, Any]:
-        """The question as it stands in the JSON document of a run."""
+        """The question as in the JSON document of a run."""
         return {name: getattr(self, name) for name in ("id", "node_path", "question", "schema")}

@@ -1,61 +1,43 @@
-"""How a run's graph ended, and what it had given until then.
-
-What the end of a run means for the item of a batch that it was run for.
-
-Whoever runs it: the batch, or somebody who answers what the item asks with `aideon runs resume`.
-
-What a run has cost, as far as its ledger can tell when the run is over.
-
-An answer is paid for by then: it is not lost because its price cannot be read any more.
-"""
+"""How a run ended, and what that means for the item of a batch that it was run for."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langgraph.errors import GraphDrained
+from pydantic import TypeAdapter
 
-from aideon_agents.errors import (
-    AideonError,
-    BudgetExceeded,
-    LedgerError,
-    LimitError,
-    RunNotFound,
-    TimeLimit,
-)
+from aideon_agents.errors import AideonError, BudgetExceeded, LimitError, TimeLimit
 from aideon_agents.ledger import batch_items
-from aideon_agents.ledger.batch_items import ItemEnd, ItemStatus
+from aideon_agents.ledger.batch_items import ItemEnd, ItemStart, ItemStatus
 from aideon_agents.ledger.budgets.limits import Scope
-from aideon_agents.ledger.costs import Cost, run_cost
 from aideon_agents.ledger.database import Statements
-from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.redaction import one_line, safe_text
 from aideon_agents.ledger.rows import RunStart, RunStatus
-from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.events import Question
-from aideon_agents.runner.result import recorded
-from aideon_agents.runner.roots import results_in
 from aideon_agents.state import StepResult, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 DECLINED = "declined"
-"""The kind of limit that a person's no is: nothing can go on from there."""
+"""The stop reason when a person said no: such a run cannot resume."""
+
+_RESULT = TypeAdapter(StepResult)
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What is known of a run's end; a run that is under way has none of it but its values."""
+    """How a run ended. While it runs, only `values` and `done` are known."""
 
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     """The last state of the root graph."""
     done: dict[str, StepResult] = dataclasses.field(default_factory=dict[str, StepResult])
-    """What nodes gave since they began, also where the pattern around them never came to its end."""
+    """What nodes have given so far, also where the pattern around them did not complete."""
     status: RunStatus = "completed"
     stop_reason: str | None = None
     exception: BaseException | None = None
@@ -64,12 +46,12 @@ class Outcome:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing to go on with."""
+        """Whether the run can never resume."""
         return self.status == "completed" or self.stop_reason == DECLINED
 
     @property
     def results(self) -> dict[str, StepResult]:
-        """What the graph gave; of one that came to no end, what its nodes gave until then."""
+        """What the graph gave; if it did not complete, what its nodes gave until then."""
         given = results_in(self.values)
         return given if self.status == "completed" else merge(given, self.done)
 
@@ -84,54 +66,109 @@ class Outcome:
 
     @property
     def error_type(self) -> str | None:
-        """The class of what was raised; None: nothing."""
+        """The class of the exception; None: there was none."""
         return type(self.exception).__name__ if self.exception else None
 
     def interrupted(self) -> None:
-        """Somebody asked for the end."""
+        """Note that the run was cancelled."""
         self.status, self.stop_reason = "cancelled", "interrupted"
         self.exception = asyncio.CancelledError("interrupted")
 
     def out_of_time(self, seconds: float) -> None:
-        """The run's own time is up."""
+        """Note that the run reached its own time limit."""
         self.raised(TimeLimit(seconds))
 
     def waits(self, questions: Iterable[Question]) -> None:
-        """It came as far as it can without an answer."""
+        """Note that the run cannot continue without an answer."""
         self.status, self.questions = "waiting", tuple(questions)
 
     def raised(self, error: BaseException) -> None:
-        """A node raised, or the graph itself."""
+        """Note what a node or the graph raised."""
         self.status, self.exception = "failed", error
         if isinstance(error, LimitError):
             self.status, self.stop_reason = "stopped", error.kind
-        elif isinstance(error, GraphDrained):  # somebody asked LangGraph itself for the end
+        elif isinstance(error, GraphDrained):  # LangGraph itself was asked to stop
             self.status, self.stop_reason = "stopped", "interrupted"
 
 
-_OF_ONE_ITEM = ("item", "run")
-"""Kinds of budget that others have no part in: only this item has to stop at them."""
+def results_in(values: object) -> dict[str, StepResult]:
+    """The results in a state or an update, by node path.
+
+    A graph that is not ours may use the key `results` for something else.
+    """
+    held = cast("Mapping[str, Any]", values).get("results") if isinstance(values, Mapping) else None
+    if not isinstance(held, Mapping):
+        return {}
+    found = cast("Mapping[str, Any]", held)
+    return {path: one for path, one in found.items() if isinstance(one, StepResult)}
 
 
-def end_item(tx: Statements, start: RunStart, outcome: Outcome, output: str | None) -> ItemEnd:
-    """Write down how an item's run ended, beside the run's own row."""
-    error = outcome.error
-    if error is None and outcome.exception is not None:
-        error = one_line(safe_text(outcome.exception))
-    return batch_items.end(
-        tx,
-        start.run_id,
-        _status(outcome),
-        batch_id=str(start.batch_id),
-        item_id=str(start.item_id),
-        output=output,
-        results=recorded(outcome.results),
-        error=error,
-        error_type=outcome.error_type,
-    )
+def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
+    """Results as JSON values for a document or a row; other data becomes its `repr`."""
+    return {
+        path: _RESULT.dump_python(
+            one, mode="json", include={"role", "content", "data", "round"}, fallback=repr
+        )
+        for path, one in results.items()
+    }
 
 
-def _status(outcome: Outcome) -> ItemStatus:
+class Journal(Protocol):
+    """Records a run elsewhere, in the transactions that begin and end its row."""
+
+    def began(self, tx: Statements) -> None:
+        """Record that the run begins or resumes. An exception keeps it from running."""
+
+    def ended(self, tx: Statements, outcome: Outcome, output: str | None) -> bool:
+        """Record the end; returns False if another process has taken over the run's row."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the end is recorded; until then the state of the run is kept."""
+        ...
+
+
+class ItemJournal:
+    """Records runs of batch items: those of the batch itself, and those that a user resumes."""
+
+    def __init__(self, run: RunStart, start: ItemStart | None = None) -> None:
+        self.run = run
+        self.start = start
+        """None: the run is resumed outside its batch, which does not count as an attempt."""
+        self.end: ItemEnd | None = None
+        """None: the item has not ended, or another worker has begun it since."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.end is not None
+
+    def began(self, tx: Statements) -> None:
+        if self.start:
+            batch_items.begin(tx, self.start)
+
+    def ended(self, tx: Statements, outcome: Outcome, output: str | None) -> bool:
+        now_with = batch_items.newer_claim(tx, self.start) if self.start else None
+        if now_with:
+            return now_with.run_id != self.run.run_id
+        error = outcome.error
+        if error is None and outcome.exception is not None:
+            error = one_line(safe_text(outcome.exception))
+        self.end = batch_items.end(
+            tx,
+            self.run.run_id,
+            _item_status(outcome),
+            batch_id=str(self.run.batch_id),
+            item_id=str(self.run.item_id),
+            output=output,
+            results=recorded(outcome.results),
+            error=error,
+            error_type=outcome.error_type,
+        )
+        return True
+
+
+def _item_status(outcome: Outcome) -> ItemStatus:
     if outcome.status in ("completed", "waiting"):
         return "completed" if outcome.status == "completed" else "waiting"
     if outcome.status == "cancelled" or is_out_of_budget(outcome):
@@ -141,35 +178,8 @@ def _status(outcome: Outcome) -> ItemStatus:
 
 
 def is_out_of_budget(outcome: Outcome) -> bool:
-    """Whether a budget ended a run that others have a part in, so that they have to stop as well."""
+    """Whether the run ended at a budget that it shares, so that others have to stop as well."""
     error = outcome.exception
-    return isinstance(error, BudgetExceeded) and Scope.parse(error.scope).kind not in _OF_ONE_ITEM
-
-
-_log = logging.getLogger("aideon_agents.runner")
-
-
-def spent_on(ledger: Ledger, run_id: str, *, told: bool = False) -> Cost:
-    """What a run has cost so far."""
-    try:
-        return run_cost(ledger, run_id)
-    except (LedgerError, RunNotFound) as refused:
-        if not told:
-            _log.warning("what run %s cost is unknown: %s", run_id, refused)
-    return Cost(
-        calls=0,
-        failed_calls=0,
-        input_tokens=0,
-        output_tokens=0,
-        usd=usd(0),
-        complete=False,
-        by_node={},
-    )
-
-
-def has_called(ledger: Ledger, run_id: str, *, otherwise: bool) -> bool:
-    """Whether a model was called for a run."""
-    try:
-        return bool(ledger.calls(run_id))
-    except LedgerError:
-        return otherwise
+    if not isinstance(error, BudgetExceeded):
+        return False
+    return Scope.parse(error.scope).kind not in ("item", "run")  # which only this item uses

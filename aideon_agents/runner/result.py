@@ -1,12 +1,11 @@
-"""What came of a run, as an object and as a JSON document."""
+"""The result of a run, as an object and as a JSON document."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
-
-from pydantic import TypeAdapter
 
 from aideon_agents.errors import LedgerError, LimitError, RunError
 from aideon_agents.ledger.costs import Cost, NodeCost, run_cost
@@ -15,29 +14,27 @@ from aideon_agents.ledger.rows import Run, RunStatus
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.bridge import blocking
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
-from aideon_agents.runner.state import recalled
+from aideon_agents.runner.outcome import recorded
+from aideon_agents.runner.state import open_questions
 from aideon_agents.state import StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-from pathlib import Path
-
 _log = logging.getLogger("aideon_agents.runner")
 
-_RESULT = TypeAdapter(StepResult)
 _WENT_WRONG = frozenset(["failed", "stopped", "cancelled", "crashed"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What came of a run. Its fields are those of `aideon run --json`."""
+    """The result of a run. Its fields are those of `aideon run --json`."""
 
     run_id: str
     workflow: str
     status: RunStatus
     stop_reason: str | None
-    """Why the root pattern or the run ended; None: it came to its end."""
+    """Why the run, or a loop at its root, ended; None: for no particular reason."""
     output: str | None
     """The text of the last result; None: there is none."""
     results: Mapping[str, StepResult]
@@ -49,16 +46,16 @@ class RunResult:
     error: str | None
     """One line; None: it did not fail."""
     questions: Sequence[Mapping[str, Any]] = ()
-    """What it waits for an answer to: `id`, `node_path`, `question` and `schema`, JSON values."""
+    """The questions that it waits with: `id`, `node_path`, `question` and `schema`, JSON values."""
     exception: BaseException | None = dataclasses.field(default=None, repr=False, compare=False)
     """What was raised; None: nothing."""
 
     kept_in: Ledger | Path | None = dataclasses.field(default=None, repr=False, compare=False)
-    """The ledger that tells a notebook of its graph and its calls; None: it is shown without."""
+    """The ledger from which a notebook shows its graph and its calls; None: it shows neither."""
 
     drawn_by: ClassVar[Callable[[RunResult], dict[str, str]] | None] = None
-    """What a notebook shows of a result, by MIME type. The package sets it, because the runner does
-    not import the drawing room; None: the result is shown as text."""
+    """Draws a result for a notebook, by MIME type. The package sets it, because the runner does not
+    import `drawing`; None: a result is shown as text."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         drawer = type(self).drawn_by
@@ -68,15 +65,15 @@ class RunResult:
         return self._repr_mimebundle_().get("text/html")
 
     def raise_for_status(self) -> RunResult:
-        """Raise what made the run fail or stop; return the result itself when nothing did.
+        """Raise what made the run fail or stop; otherwise return the result itself.
 
         Returns:
             This result.
 
         Raises:
             RunError: It failed.
-            LimitError: It stopped at a limit. A result out of the ledger, which keeps no
-                exceptions, raises a RunError then too.
+            LimitError: It stopped at a limit. The ledger keeps no exceptions, so a result that was
+                read from it raises a RunError instead.
         """
         if self.exception is None and self.status not in _WENT_WRONG:
             return self
@@ -99,7 +96,7 @@ Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | Question | RunEnd
 
 
 def recall(ledger: Ledger, found: Run) -> RunResult:
-    """A run as the ledger remembers it; prompts and answers only where they were recorded."""
+    """The result of a run, read from the ledger; its texts only if content was recorded."""
     kept = cast("dict[str, dict[str, Any]]", found.results or {})
     cost = run_cost(ledger, found.run_id)
     return RunResult(
@@ -113,17 +110,17 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
         nodes=list(cost.by_node.values()),
         rehearsed=found.rehearsed,
         error=found.error,
-        questions=_asked(ledger, found),
-        kept_in=place_of(ledger),
+        questions=_questions(ledger, found),
+        kept_in=ledger_location(ledger),
     )
 
 
-def _asked(ledger: Ledger, found: Run) -> tuple[Mapping[str, Any], ...]:
-    """What a run waits for, from beside the ledger: a ledger alone is a run's story as well."""
+def _questions(ledger: Ledger, found: Run) -> tuple[Mapping[str, Any], ...]:
+    """The open questions. They are not in the ledger, and a ledger without them is shown as well."""
     if found.status != "waiting":
         return ()
     try:
-        asked = blocking(recalled(ledger, found.run_id))
+        asked = blocking(open_questions(ledger, found.run_id))
     except LedgerError as error:
         _log.warning("what run %s asks cannot be read: %s", found.run_id, error)
         return ()
@@ -131,7 +128,7 @@ def _asked(ledger: Ledger, found: Run) -> tuple[Mapping[str, Any], ...]:
 
 
 def document(result: RunResult) -> dict[str, Any]:
-    """A run as the JSON document of `aideon run --json`."""
+    """The JSON document of `aideon run --json`: money is a decimal string, unknown is null."""
     return {
         "run_id": result.run_id,
         "workflow": result.workflow,
@@ -147,16 +144,6 @@ def document(result: RunResult) -> dict[str, Any]:
     }
 
 
-def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
-    """Results as JSON values, as they stand in a document and in a row."""
-    return {
-        path: _RESULT.dump_python(
-            one, mode="json", include={"role", "content", "data", "round"}, fallback=repr
-        )
-        for path, one in results.items()
-    }
-
-
-def place_of(ledger: Ledger) -> Ledger | Path:
-    """Where a ledger can be found again when this one may have been closed."""
+def ledger_location(ledger: Ledger) -> Ledger | Path:
+    """What opens a ledger again after this one was closed: its file, or itself if on a server."""
     return ledger if ledger.path is None else Path(ledger.path).absolute()

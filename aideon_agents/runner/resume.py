@@ -1,4 +1,4 @@
-"""Going on with a run that ended before its end: stopped, failed, cancelled, killed, or asking."""
+"""Resume a run that ended early: it was stopped, failed, was cancelled or killed, or it waits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.runner.checks import chains, check_models, known_tier
-from aideon_agents.runner.outcome import DECLINED
+from aideon_agents.runner.outcome import DECLINED, ItemJournal
 from aideon_agents.runner.result import RunResult
-from aideon_agents.runner.resume_state import NOTHING
-from aideon_agents.runner.roots import Root
-from aideon_agents.runner.running import Earlier, Running, opened
+from aideon_agents.runner.running import Running, open_ledger
+from aideon_agents.runner.spec import NOTHING, RunSpec
 from aideon_agents.runner.start import compiled
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context
@@ -37,26 +36,25 @@ def resume(
     ledger: Ledger | str | Path | None = None,
     settings: Settings | None = None,
 ) -> RunResult:
-    """Go on with a run that ended before its end, and wait for it.
+    """Resume a run that ended early, and wait for it.
 
-    What its nodes have given is not asked for again: only what was refused, failed or was under
-    way is done. It is the same run with the same id, and what it costs is added to its row.
+    Nodes that completed do not run again: only what was refused, failed or was still running does.
+    It is the same run with the same id, and what it costs is added to its row.
 
     Args:
-        graph: What was run, or what has become of it; its nodes and edges must be the same.
+        graph: What was run. Its code may have changed; its nodes and edges must be the same.
         run: A run id, the unique beginning of one, or `last`.
-        answer: What a waiting run is told: to one question the answer itself, to several
+        answer: The answer to a waiting run: to one question the answer itself, to several
             `{id: answer}`. None is an answer.
-        budget: What it may cost from now on, in US dollars and in all: what it has spent counts.
-            None: as before.
+        budget: What it may cost in all, in US dollars: what it has spent counts. None: as before.
         ledger: Where it is written: a ledger, or a path; None: the Settings'.
         settings: The environment; None: read now.
 
     Returns:
-        What came of it, also when it failed or was stopped again.
+        The result, also of a run that failed or was stopped again.
 
     Raises:
-        UserError: It cannot go on, or the answer does not fit; nothing was called.
+        UserError: It cannot resume, or the answer does not fit; no model was called.
     """
     return blocking(
         aresume(graph, run, answer=answer, budget=budget, ledger=ledger, settings=settings)
@@ -72,22 +70,21 @@ async def aresume(
     ledger: Ledger | str | Path | None = None,
     settings: Settings | None = None,
 ) -> RunResult:
-    """Go on with a run that ended before its end, as `resume` does.
+    """Resume a run that ended early, as `resume` does.
 
     Args:
         graph: What was run; its nodes and edges must be the same.
         run: A run id, the unique beginning of one, or `last`.
-        answer: What a waiting run is told: to one question the answer itself, to several
-            `{id: answer}`. None is an answer.
+        answer: The answer to a waiting run; None is an answer.
         budget: What it may cost in all, in US dollars; None: as before.
         ledger: Where it is written: a ledger, or a path; None: the Settings'.
         settings: The environment; None: read now.
 
     Returns:
-        What came of it, also when it failed or was stopped again.
+        The result, as from `resume`.
 
     Raises:
-        UserError: It cannot go on, or the answer does not fit; nothing was called.
+        UserError: It cannot resume, or the answer does not fit; no model was called.
     """
     running = prepare_resume(
         graph, run, answer=answer, budget=budget, ledger=ledger, settings=settings
@@ -105,48 +102,34 @@ def prepare_resume(
     ledger: Ledger | str | Path | None = None,
     settings: Settings | None = None,
 ) -> Running:
-    """Check everything that can be checked before a run goes on."""
+    """Check a run that resumes, and return it ready to begin.
+
+    `stream`: whether model calls stream, also if they did not before.
+    """
     settings = settings or environment.load()
     where = ledger or settings.ledger
-    with opened(where) as book:
-        seen = book.find_run(run)
+    with open_ledger(where) as opened:
+        seen = opened.find_run(run)
     refuse_unless_resumable(seen)
-    root = Root(compiled(graph))
-    _refuse_changed(root.graph, seen)
-    context = _context(seen, settings, stream=stream)
-    check_models(root.graph, context)
-    told = seen.options or {}
-    return Running(
-        root=root,
-        task="",
-        entry={},
-        context=context,
-        start=_start(seen),
-        seconds=told.get("timeout"),
-        budget=None if budget is None else Budget.of(budget),
-        ledger=where,
-        records=told.get("record_content", False),
-        earlier=Earlier(seen=seen, answer=answer),
-    )
-
-
-def _context(seen: Run, settings: Settings, *, stream: bool) -> Context:
-    """What the run was given when it began."""
+    graph = compiled(graph)
+    if seen.graph is not None and (changed := changes(seen.graph, model(graph))):
+        raise UserError(
+            f"run {seen.run_id} cannot resume: its workflow has other nodes or edges than when it "
+            f"began ({changed}): put them back, or start a new run"
+        )
     if settings.offline and not seen.rehearsed:
         raise UserError(f"AIDEON_OFFLINE is set, and run {seen.run_id} asks models: unset it")
-    told: Mapping[str, Any] = seen.options or {}
-    return Context(
+    options: Mapping[str, Any] = seen.options or {}
+    context = Context(
         models=Models(settings),
         tier=known_tier(seen.tier or settings.tier),
         user=seen.user,
-        model=chains(told.get("model")),
-        stream=stream or told.get("stream", False),
+        model=chains(options.get("model")),
+        stream=stream or options.get("stream", False),
         rehearse=seen.rehearsed,
     )
-
-
-def _start(seen: Run) -> RunStart:
-    return RunStart(
+    check_models(graph, context)
+    start = RunStart(
         workflow=seen.workflow,
         run_id=seen.run_id,
         target=seen.target,
@@ -157,23 +140,26 @@ def _start(seen: Run) -> RunStart:
         batch_id=seen.batch_id,
         item_id=seen.item_id,
     )
+    spec = RunSpec(
+        graph=graph,
+        context=context,
+        start=start,
+        timeout=options.get("timeout"),
+        budget=None if budget is None else Budget.of(budget),
+        ledger=where,
+        record_content=options.get("record_content", False),
+        resumes=seen,
+        answer=answer,
+        journal=None if seen.batch_id is None else ItemJournal(start),
+    )
+    return Running(spec)
 
 
 def refuse_unless_resumable(seen: Run) -> None:
-    """Refuse to go on with a run that is done or on its way."""
+    """Refuse to resume a run that is completed, was declined, or still runs."""
     if seen.status == "running":
         raise UserError(f"run {seen.run_id} is still running: interrupt it, or wait for its end")
     if seen.status == "completed":
         raise UserError(f"run {seen.run_id} is completed: there is nothing left to do")
     if seen.stop_reason == DECLINED:
         raise UserError(f"run {seen.run_id} was declined: start it again")
-
-
-def _refuse_changed(graph: Graph, seen: Run) -> None:
-    if seen.graph is None:  # of a run from before it was kept
-        return
-    if told := changes(seen.graph, model(graph)):
-        raise UserError(
-            f"run {seen.run_id} cannot go on: its workflow has other nodes or edges than when it "
-            f"began ({told}): put them back, or start a new run"
-        )

@@ -1,16 +1,9 @@
-"""The ways to start a run: wait for it, await it, or watch it.
+"""Start a run: wait for it, await it, or watch it. `prepare` checks everything that can be checked.
 
-What a run can be told, the same for every way to start one.
-
-What a run is given: an id and a Context, once everything that can be checked has been.
-
-What runs have in common that are told the same: worked out once, also for a million of them.
-
-What a workflow costs at most, found by rehearsing it at its dearest.
-
-Every loop comes round until its rounds are used up and every answer is as long as `max_tokens`
-lets it be, so each prompt that quotes one is as long as it can get. The routes and the number of
-planned steps are those of an ordinary rehearsal, and nothing fails: no retries, no fallbacks.
+`worst_case_cost` rehearses a run at its most expensive: every loop uses all its rounds, and every
+answer has `max_tokens`, so each prompt that quotes one is as long as it can get. The routes and the
+number of planned steps are those of an ordinary rehearsal. Nothing fails: there are no retries and
+no fallbacks.
 """
 
 from __future__ import annotations
@@ -24,22 +17,20 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents import settings as environment
+from aideon_agents.errors import InputError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import model
-from aideon_agents.ledger.batch_items import ItemStart
 from aideon_agents.ledger.budgets.limits import Amount, Budget
-from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.costs import Cost
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.patterns import sequential
-from aideon_agents.runner import state
-from aideon_agents.runner.checks import chains, check, known_tier
+from aideon_agents.runner import checks
 from aideon_agents.runner.result import Event, RunResult
-from aideon_agents.runner.roots import Root
-from aideon_agents.runner.running import Earlier, Running
+from aideon_agents.runner.running import Running
+from aideon_agents.runner.spec import RunSpec, graph_input
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, Tier
 
@@ -48,144 +39,104 @@ if TYPE_CHECKING:
 
 
 class RunOptions(TypedDict, total=False):
-    """Everything that may be said about a run besides its graph and its task."""
+    """The keyword arguments of a run besides its graph and its task."""
 
     inputs: Mapping[str, Any] | None
-    """Whatever else nodes need, by key."""
+    """Other values that nodes need, by key."""
     tier: Tier | None
     """free, premium or enterprise; None: the Settings'."""
     user: str | None
-    """Who it is for; None: the Settings'."""
+    """The user it runs for; None: the Settings'."""
     model: Mapping[str, str | Sequence[str]] | None
     """`{role: "provider:model"}`, or a list for a chain; it replaces the choice."""
     budget: Budget | Amount | None
-    """US dollars that it may cost, or a `Budget`; whatever does not fit is not asked for, and the
-    run stops. None: only what stands in the ledger limits it."""
+    """US dollars that it may cost, or a `Budget`. A call that does not fit is not made, and the run
+    stops. None: only standing limits apply."""
     timeout: float | None
     """Seconds until it is stopped; None: never."""
     rehearse: bool
     """Answer every call by rule: nothing is paid, nothing leaves the process."""
     thread: str | None
-    """The conversation that it goes on with; None: it stands alone. What its nodes say is then
-    kept in `checkpoints.db` beside the ledger, for the runs that come after it."""
+    """The conversation that it continues; None: it has none. What its nodes say is then kept in
+    `checkpoints.db` beside the ledger, for later runs of the thread."""
     checkpoint: bool
-    """Whether its state is kept, beside the ledger and until it completes, so that it can go on
-    after a stop, a crash or a question; True unless given."""
+    """Whether its state is kept beside the ledger until it completes, so that it can resume after a
+    stop, a crash or a question; True unless given."""
     record_content: bool
-    """Keep every prompt and answer in the ledger; by default it holds no word of either."""
+    """Keep every prompt and answer in the ledger; by default it keeps neither."""
     ledger: Ledger | str | Path | None
     """Where to write what it costs: a ledger, or a path; None: the Settings'."""
     settings: Settings | None
     """The environment; None: read now."""
     workflow: str | None
-    """What reports call it; None: the graph's name."""
+    """Its name in reports; None: the graph's name."""
     target: str | None
-    """The address it was loaded from, for its row."""
+    """The address that the graph was loaded from, for its row."""
     target_hash: str | None
-    """SHA-256 of the file there, for its row; None: it was a graph that was at hand."""
-
-
-def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Refuse a word that no option has, as a function with these parameters would."""
-    unknown = [word for word in options if word not in RunOptions.__annotations__]
-    if unknown:
-        raise TypeError(
-            f"a run has no option {unknown[0]!r}: {', '.join(RunOptions.__annotations__)}"
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Common:
-    """Everything about a run but its id, its task and its inputs; fields as in `Running`."""
-
-    root: Root
-    context: Context
-    start: RunStart
-    """The beginning of every run's row."""
-    seconds: float | None
-    budget: Budget | None
-    ledger: Ledger | str | Path
-    records: bool
-    keeps: bool
-    saver: Checkpoints | None = None
-
-    def running(
-        self,
-        start: RunStart,
-        task: str,
-        entry: dict[str, Any],
-        *,
-        earlier: Earlier | None = None,
-        item: ItemStart | None = None,
-    ) -> Running:
-        """One run, about to begin."""
-        return Running(
-            root=self.root,
-            task=task,
-            entry=entry,
-            context=self.context,
-            start=start,
-            seconds=self.seconds,
-            budget=self.budget,
-            ledger=self.ledger,
-            records=self.records,
-            keeps=self.keeps,
-            saver=self.saver,
-            earlier=earlier,
-            item=item,
-        )
+    """SHA-256 of the file there, for its row; None: the graph has no file."""
 
 
 def prepare(
     graph: Graph | Node, task: str, *, stream: bool = False, **options: Unpack[RunOptions]
 ) -> Running:
-    """Check everything that can be checked before a run begins."""
-    made = common(graph, stream=stream, **options)
+    """Check a run, and return it ready to begin. `stream`: whether model calls stream."""
+    spec = run_spec(graph, stream=stream, **options)
     inputs = options.get("inputs") or {}
-    check(made.root.graph, task, inputs, made.context, made.seconds)
-    start = dataclasses.replace(made.start, graph=model(made.root.graph))
-    return made.running(start, task, made.root.entry(task, inputs))
+    checks.check_task(spec.graph, task, inputs)
+    checks.check_length(task, checks.check_models(spec.graph, spec.context))
+    start = dataclasses.replace(spec.start, graph=model(spec.graph))
+    entry = graph_input(spec.graph, task, inputs)
+    return Running(dataclasses.replace(spec, start=start, task=task, entry=entry))
 
 
-def common(graph: Graph | Node, *, stream: bool = False, **options: Unpack[RunOptions]) -> Common:
-    """Work out what a run is given besides its task."""
-    refuse_unknown(options)
+def run_spec(
+    graph: Graph | Node, *, stream: bool = False, **options: Unpack[RunOptions]
+) -> RunSpec:
+    """Everything that runs with these options have in common: all but id, task and inputs."""
+    if unknown := [word for word in options if word not in RunOptions.__annotations__]:
+        raise TypeError(
+            f"a run has no option {unknown[0]!r}: {', '.join(RunOptions.__annotations__)}"
+        )
     settings = options.get("settings") or environment.load()
-    root = Root(compiled(graph))
+    graph = compiled(graph)
     context = Context(
         models=Models(settings),
-        tier=known_tier(options.get("tier") or settings.tier),
+        tier=checks.known_tier(options.get("tier") or settings.tier),
         user=options.get("user") or settings.user,
-        model=chains(options.get("model")),
+        model=checks.chains(options.get("model")),
         stream=stream,
         rehearse=options.get("rehearse", False) or settings.offline,
     )
-    seconds, limit = options.get("timeout"), options.get("budget")
-    records = options.get("record_content", False)
+    timeout, budget = options.get("timeout"), options.get("budget")
+    checks.check_time(timeout)
+    thread = options.get("thread")
+    if thread is not None and not thread.strip():
+        raise InputError("a thread needs a name, and it is empty")
+    record_content = options.get("record_content", False)
     start = RunStart(
-        workflow=options.get("workflow") or root.graph.get_name(),
+        workflow=options.get("workflow") or graph.get_name(),
         target=options.get("target"),
         user=context.user,
         tier=context.tier,
-        thread=state.checked(options.get("thread")),
+        thread=thread,
         rehearsed=context.rehearse,
         options={
             "model": {role: list(chain) for role, chain in context.model.items()},
-            "timeout": seconds,
+            "timeout": timeout,
             "stream": stream,
-            "record_content": records,
+            "record_content": record_content,
         },
         target_hash=options.get("target_hash"),
     )
-    return Common(
-        root=root,
+    return RunSpec(
+        graph=graph,
         context=context,
         start=start,
-        seconds=seconds,
-        budget=None if limit is None else Budget.of(limit),
+        timeout=timeout,
+        budget=None if budget is None else Budget.of(budget),
         ledger=options.get("ledger") or settings.ledger,
-        records=records,
-        keeps=options.get("checkpoint", True),
+        record_content=record_content,
+        checkpoint=options.get("checkpoint", True),
     )
 
 
@@ -205,17 +156,17 @@ def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunRes
         **options: See `RunOptions`.
 
     Returns:
-        What came of it, also when it failed or was stopped: look at `status`, or call
+        The result, also of a run that failed or was stopped: look at `status`, or call
         `raise_for_status()`.
 
     Raises:
-        UserError: The caller's mistake; nothing was called.
+        UserError: The caller's mistake; no model was called.
     """
     return blocking(arun(graph, task, **options))
 
 
 async def arun(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult:
-    """Run a workflow.
+    """Run a workflow, as `run` does.
 
     Args:
         graph: A compiled graph, or a node.
@@ -223,11 +174,10 @@ async def arun(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) ->
         **options: See `RunOptions`.
 
     Returns:
-        What came of it, also when it failed or was stopped: look at `status`, or call
-        `raise_for_status()`.
+        The result, as from `run`.
 
     Raises:
-        UserError: The caller's mistake; nothing was called.
+        UserError: The caller's mistake; no model was called.
     """
     return await prepare(graph, task, **options).to_end()
 
@@ -237,8 +187,8 @@ async def astream(
 ) -> AsyncGenerator[Event]:
     """Run a workflow and watch it. Its model calls stream.
 
-    The run goes at its own pace, however slowly it is watched. Closing the iterator early cancels
-    it; `contextlib.aclosing` does so at the end of a block.
+    The run does not wait for its watcher. Closing the iterator early cancels the run;
+    `contextlib.aclosing` closes it at the end of a block.
 
     Args:
         graph: A compiled graph, or a node.
@@ -249,7 +199,7 @@ async def astream(
         Events as they happen; the last one is `RunEnded`, with the result.
 
     Raises:
-        UserError: The caller's mistake; nothing was called.
+        UserError: The caller's mistake; no model was called.
     """
     running = prepare(graph, task, stream=True, **options)
     events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -264,20 +214,22 @@ async def astream(
         await asyncio.gather(work, return_exceptions=True)
 
 
-async def most(running: Running) -> Cost:
-    """Rehearse a run once more, at its dearest.
+async def worst_case_cost(running: Running) -> Cost:
+    """Rehearse a run once more at its most expensive, in a ledger of its own.
 
-    The graph's plain functions run once more as well. Nothing is written to the run's ledger.
+    The graph's plain functions run once more as well. The cost is not complete if a model's price is
+    unknown, or if the rehearsal does not complete.
     """
+    spec = running.spec
     with tempfile.TemporaryDirectory() as folder:
-        dearest = dataclasses.replace(
-            running,
-            context=dataclasses.replace(running.context, longest=True),
-            start=dataclasses.replace(running.start, thread=None),
+        longest = dataclasses.replace(
+            spec,
+            context=dataclasses.replace(spec.context, longest=True),
+            start=dataclasses.replace(spec.start, thread=None),
             ledger=Path(folder) / "ledger.db",
-            records=False,
-            keeps=False,
+            record_content=False,
+            checkpoint=False,
         )
-        result = await dearest.to_end()
+        result = await Running(longest).to_end()
     is_whole = result.cost.complete and result.status == "completed"
     return dataclasses.replace(result.cost, complete=is_whole)

@@ -1,16 +1,14 @@
-"""What a run leaves: its own state until it is done, and what the next run of its thread is told.
+"""What is kept of a run beside the ledger: its state, its questions, and its thread.
 
-Our own graphs start each run with a clean state: what a loop counted, or a branch wrote, must not
-meet the next task. So a thread keeps what was asked and what came of it, and the next run is given
-that to read (`Context.earlier`). A graph made elsewhere knows LangGraph's way alone: its state goes
-on where the thread left it.
+A run's state is kept until the run is over. Our own graphs start each run with a clean state: what a
+loop counted, or a branch wrote, must not leak into the next task. So a thread keeps what was asked
+and what came of it, and the next run reads that (`Context.earlier`). A graph made elsewhere only
+knows LangGraph's threads: its state continues where the thread left it.
 
-What a run waits for an answer to: heard while it runs, and kept for whoever is to answer.
+The questions that a run waits with are content, so the ledger does not hold them. They are kept
+beside the run's state, as plain JSON: they can be shown without the workflow's classes.
 
-A question is content, so the ledger does not hold it. It lies beside the run's state, as plain JSON:
-whoever shows it need not have the workflow's classes at hand.
-
-Which classes a graph's state may hold: nothing else is made out of a checkpoint's bytes.
+A checkpoint's bytes may only become the classes that `shapes` finds in the graph.
 """
 
 from __future__ import annotations
@@ -27,9 +25,8 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from aideon_agents.errors import InputError
 from aideon_agents.graphs import Graph
-from aideon_agents.graphs.walk import functions, graphs, specs
+from aideon_agents.graphs.walk import functions, graphs, once_per_graph, specs
 from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.checkpoints import (
     are_there,
@@ -39,24 +36,14 @@ from aideon_agents.ledger.checkpoints import (
     questions_name,
 )
 from aideon_agents.ledger.redaction import safe_text
-from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.patterns.iterative import Round, Rounds
 from aideon_agents.runner.events import Question
-from aideon_agents.runner.roots import Root
-from aideon_agents.state import (
-    Approval,
-    Decision,
-    Exchange,
-    Plan,
-    PlanStep,
-    StepResult,
-    Verdict,
-    node_path,
-)
+from aideon_agents.runner.spec import RunSpec, takes_task
+from aideon_agents.state import Approval, Decision, Exchange, Plan, PlanStep, StepResult, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from langchain_core.runnables import RunnableConfig
 
@@ -65,7 +52,21 @@ _OURS = (StepResult, Plan, PlanStep, Verdict, Decision, Approval, Round, Rounds,
 
 
 def shapes(graph: Graph) -> set[type]:
-    """The classes that may stand in a graph's state."""
+    """The classes that a graph's state may contain."""
+    declared, modules = _declared(graph)
+    found = set(declared)
+    # What a function returns may be any shape of its own file, also one defined since the last run.
+    for name in modules:
+        module = sys.modules.get(name)
+        for value in list(vars(module).values()) if module else ():
+            if isinstance(value, type) and value.__module__ == name and _is_data(value):
+                _collect(value, found)
+    return found
+
+
+@once_per_graph
+def _declared(graph: Graph) -> tuple[frozenset[type], tuple[str, ...]]:
+    """The classes that schemas, agents and functions name, and the modules of the functions."""
     found: set[type] = set(_OURS)
     for one in graphs(graph):
         for schema in one.builder.schemas:
@@ -73,17 +74,20 @@ def shapes(graph: Graph) -> set[type]:
     for spec in specs(graph):
         for output in filter(None, (spec.output, spec.kept_as)):
             _collect(output, found)
+    modules: dict[str, None] = {}
     for function in functions(graph):
-        _collect(_returned(function), found)
-        for beside in _beside(function):
-            _collect(beside, found)
-    return found
+        _collect(_hints(function).get("return"), found)
+        modules[str(getattr(function, "__module__", None))] = None
+    return frozenset(found), tuple(modules)
 
 
 def _collect(hint: Any, found: set[type]) -> None:
     for argument in get_args(hint):
         _collect(argument, found)
-    if not isinstance(hint, type) or hint in found or not _is_shape(hint):
+    if not isinstance(hint, type) or hint in found:
+        return
+    # A model, a dataclass, a typed dict, or an enumeration.
+    if not hasattr(hint, "__annotations__") and not issubclass(hint, enum.Enum):
         return
     found.add(hint)
     for inner in _hints(hint).values():
@@ -93,162 +97,113 @@ def _collect(hint: Any, found: set[type]) -> None:
 def _hints(annotated: Any) -> dict[str, Any]:
     try:
         return get_type_hints(annotated)
-    except Exception:  # noqa: BLE001 - names for type checkers alone, and whatever else is written there
+    except Exception:  # noqa: BLE001 - names that only type checkers know, or anything else
         return {}
 
 
-def _is_shape(kind: type) -> bool:
-    """Whether it is a model, a dataclass, a typed dict, or an enumeration."""
-    return hasattr(kind, "__annotations__") or issubclass(kind, enum.Enum)
-
-
-def _returned(function: Callable[..., Any]) -> Any:
-    return _hints(function).get("return")
-
-
-def _beside(function: Callable[..., Any]) -> Iterator[type]:
-    """The shapes that a function's own file defines: what it returns may be any of them."""
-    module = sys.modules.get(str(getattr(function, "__module__", None)))
-    if module is None:
-        return
-    for value in list(vars(module).values()):
-        is_shape = dataclasses.is_dataclass(value) or _is_checked(value)
-        if isinstance(value, type) and is_shape and value.__module__ == module.__name__:
-            yield value
-
-
-def _is_checked(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseModel | enum.Enum)
+def _is_data(kind: type) -> bool:
+    return dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel | enum.Enum)
 
 
 _log = logging.getLogger("aideon_agents.runner")
 
 RUN = "aideon_run"
-"""Metadata key by which a checkpoint says of which run it is."""
+"""Metadata key of a checkpoint: the id of the run that it belongs to."""
 
 _REMEMBERED = 10
-"""How many earlier runs the next one is told of; those before are too long ago."""
+"""How many earlier runs of its thread a run is given."""
 
 
-def _lately(before: list[Exchange], now: list[Exchange]) -> list[Exchange]:
+def _latest(before: list[Exchange], now: list[Exchange]) -> list[Exchange]:
     return [*before, *now][-_REMEMBERED:]
 
 
-class _Said(TypedDict):
-    exchanges: Annotated[list[Exchange], _lately]
+class _Conversation(TypedDict):
+    exchanges: Annotated[list[Exchange], _latest]
+
+
+class _Questions(TypedDict):
+    text: str
+    """JSON."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thread:
-    """What a run goes on with."""
+    """Where the state of a run is kept while it runs, and what was said before."""
 
     graph: Graph
     config: RunnableConfig
-    """Says under which name the graph's state is kept, where anything keeps it."""
-    saver: Checkpoints | None = None
+    """The name under which the graph's state is kept, if anything keeps it."""
+    checkpointer: Checkpoints | None = None
     """What keeps the graph's state while it runs; None: nothing does."""
     outlives: bool = False
-    """Whether what is kept is the thread's, and stays when the run has completed."""
+    """Whether the state belongs to the thread and stays when the run has completed."""
     earlier: tuple[Exchange, ...] = ()
     """What was said before, oldest first."""
     memory: Graph | None = None
-    """What this run is added to; None: nothing, or the graph sees to that itself."""
+    """What keeps the conversation; None: there is none, or the graph keeps it itself."""
     memory_config: RunnableConfig | None = None
 
     async def remember(self, task: str, results: Mapping[str, StepResult]) -> None:
-        """Add a run that has come to its end to what was said."""
+        """Add a completed run to the conversation, without typed data: the next run reads text."""
         if self.memory is None:
             return
         plain = {path: dataclasses.replace(one, data=None) for path, one in results.items()}
-        said = _Said(exchanges=[Exchange(task=task, results=plain)])
+        added = _Conversation(exchanges=[Exchange(task=task, results=plain)])
         try:
-            await self.memory.ainvoke(cast("Any", said), self.memory_config, durability="exit")
-        except Exception as error:  # noqa: BLE001 - what came of the run is there, and paid for
+            await self.memory.ainvoke(cast("Any", added), self.memory_config, durability="exit")
+        except Exception as error:  # noqa: BLE001 - the result is there, and paid for
             _log.warning("the thread does not keep this run: %s", error)
 
 
 @contextlib.asynccontextmanager
-async def joined(
-    root: Root, start: RunStart, book: Ledger, *, keeps: bool, saver: Checkpoints | None = None
+async def open_thread(
+    spec: RunSpec, ledger: Ledger, *, keeps_state: bool
 ) -> AsyncGenerator[Thread]:
-    """Go on with a run's state, and with its thread, while a block lasts."""
-    outlives = start.thread is not None and not root.is_ours
+    """Open what keeps a run's state, and its conversation if it has one."""
+    start, graph, checkpointer = spec.start, spec.graph, spec.checkpointer
+    outlives = start.thread is not None and not takes_task(graph)
     name = start.run_id
     if start.thread is not None and outlives:
         name = graph_name(start.workflow, start.thread, rehearsed=start.rehearsed)
-    config = kept_as(name, start.run_id)
-    if start.thread is None and not keeps:
-        yield Thread(graph=root.graph, config=config)
+    config = config_for(name, start.run_id)
+    if start.thread is None and not keeps_state:
+        yield Thread(graph=graph, config=config)
         return
     async with contextlib.AsyncExitStack() as open_while_used:
-        if saver is None:
-            opening = open_checkpoints(book, shapes(root.graph))
-            saver = await open_while_used.enter_async_context(opening)
-        thread = Thread(graph=root.graph, config=config, outlives=outlives)
-        if keeps or outlives:
-            graph = root.graph.copy(update={"checkpointer": saver})
-            thread = dataclasses.replace(thread, graph=graph, saver=saver)
+        if checkpointer is None:
+            opening = open_checkpoints(ledger, shapes(graph))
+            checkpointer = await open_while_used.enter_async_context(opening)
+        thread = Thread(graph=graph, config=config, outlives=outlives)
+        if keeps_state or outlives:
+            kept = graph.copy(update={"checkpointer": checkpointer})
+            thread = dataclasses.replace(thread, graph=kept, checkpointer=checkpointer)
         if start.thread is not None and not outlives:
-            memory = _memory().copy(update={"checkpointer": saver})
-            place = kept_as(conversation_name(start.thread, rehearsed=start.rehearsed), None)
-            known = await memory.aget_state(place)
+            memory = _keeping(_Conversation, checkpointer)
+            where = config_for(conversation_name(start.thread, rehearsed=start.rehearsed))
+            known = await memory.aget_state(where)
             thread = dataclasses.replace(
                 thread,
                 earlier=tuple(known.values.get("exchanges", ())),
                 memory=memory,
-                memory_config=place,
+                memory_config=where,
             )
         yield thread
 
 
-def checked(thread: str | None) -> str | None:
-    """A thread's name as it was given."""
-    if thread is not None and not thread.strip():
-        raise InputError("a thread needs a name, and it is empty")
-    return thread
-
-
-def kept_as(name: str, run_id: str | None = None) -> RunnableConfig:
-    """Where something is kept."""
+def config_for(name: str, run_id: str | None = None) -> RunnableConfig:
+    """LangGraph's config for what is kept under a name, optionally marked with a run's id."""
     made = cast("RunnableConfig", {"configurable": {"thread_id": name}})
     return made if run_id is None else {**made, "metadata": {RUN: run_id}}
 
 
-def _memory() -> Graph:
-    """A graph that does nothing but keep what it is given."""
-
-    def keep(state: _Said) -> dict[str, Any]:  # noqa: ARG001 - a node's
-        return {}
-
-    builder = StateGraph(_Said)
-    builder.add_node("keep", keep)
+def _keeping(schema: type[Any], checkpointer: Checkpoints) -> Graph:
+    """A graph that only keeps what it is given: so every checkpointer can keep it."""
+    builder = StateGraph(schema)
+    builder.add_node("keep", lambda state: {})  # noqa: ARG005 - LangGraph names it
     builder.add_edge(START, "keep")
     builder.add_edge("keep", END)
-    return cast("Graph", builder.compile(name="memory"))
-
-
-class Heard:
-    """The questions that a run's tasks have asked, by their ids."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, Question] = {}
-        self._begun: dict[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {}
-
-    def of_task(self, namespace: tuple[str, ...], task: Mapping[str, Any]) -> list[Question]:
-        """What a task has asked."""
-        if "result" not in task:
-            self._begun[task["id"]] = (namespace, task)
-            return []
-        around, begun = self._begun.pop(task["id"], (namespace, task))
-        whole = "|".join((*around, f"{begun['name']}:{begun['id']}"))
-        place = {**(begun.get("metadata") or {}), "langgraph_checkpoint_ns": whole}
-        new = [
-            question(one["id"], node_path(place), one["value"], one["response_schema"])
-            for one in task.get("interrupts") or ()
-            if one["id"] not in self.asked
-        ]
-        self.asked |= {one.id: one for one in new}
-        return new
+    return cast("Graph", builder.compile(name="memory", checkpointer=checkpointer))
 
 
 def question(identity: str, path: str, value: object, schema: object) -> Question:
@@ -256,55 +211,38 @@ def question(identity: str, path: str, value: object, schema: object) -> Questio
     return Question(node_path=path, id=identity, question=_plain(value), schema=_plain(schema))
 
 
-def by_place(questions: Iterable[Question]) -> list[Question]:
-    """The questions in an order that does not depend on which branch was the quicker one."""
+def by_path(questions: Iterable[Question]) -> list[Question]:
+    """Questions in an order that does not depend on which branch was faster."""
     return sorted(questions, key=lambda one: one.node_path)
 
 
-async def keep(saver: Checkpoints, run_id: str, questions: Iterable[Question]) -> None:
-    """Keep what a run asks, in place of what it asked before."""
+async def save_questions(
+    checkpointer: Checkpoints, run_id: str, questions: Iterable[Question]
+) -> None:
+    """Save what a run asks, in place of what it asked before."""
     text = json.dumps([one.document() for one in questions])
-    await _keeping(saver).ainvoke(_Kept(text=text), _config(run_id), durability="exit")
+    keeping = _keeping(_Questions, checkpointer)
+    where = config_for(questions_name(run_id))
+    await keeping.ainvoke(cast("Any", _Questions(text=text)), where, durability="exit")
 
 
-async def kept(saver: Checkpoints, run_id: str) -> list[Question]:
+async def saved_questions(checkpointer: Checkpoints, run_id: str) -> list[Question]:
     """What a run has asked."""
-    state = await _keeping(saver).aget_state(_config(run_id))
+    keeping = _keeping(_Questions, checkpointer)
+    state = await keeping.aget_state(config_for(questions_name(run_id)))
     return [Question(**one) for one in json.loads(state.values.get("text", "[]"))]
 
 
-async def recalled(ledger: Ledger, run_id: str) -> list[Question]:
-    """What a run that waits has asked, for whoever has the ledger alone."""
+async def open_questions(ledger: Ledger, run_id: str) -> list[Question]:
+    """What a waiting run has asked, read without its workflow; empty if it was removed."""
     if not are_there(ledger):
         return []
-    async with open_checkpoints(ledger, []) as saver:
-        return await kept(saver, run_id)
-
-
-class _Kept(TypedDict):
-    text: str
-    """JSON."""
-
-
-def _keeping(saver: Checkpoints) -> Graph:
-    """A graph that does nothing but keep what it is given: so every checkpointer can."""
-
-    def rest(state: _Kept) -> dict[str, Any]:  # noqa: ARG001 - a node's
-        return {}
-
-    builder = StateGraph(_Kept)
-    builder.add_node("keep", rest)
-    builder.add_edge(START, "keep")
-    builder.add_edge("keep", END)
-    return cast("Graph", builder.compile(name="questions", checkpointer=saver))
-
-
-def _config(run_id: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": questions_name(run_id)}}
+    async with open_checkpoints(ledger, []) as checkpointer:
+        return await saved_questions(checkpointer, run_id)
 
 
 def _plain(value: object) -> Any:
     try:
         return json.loads(to_json(value, fallback=safe_text, inf_nan_mode="null"))
-    except ValueError:  # half a character, or an object that holds itself
+    except ValueError:  # half a character, or an object that contains itself
         return safe_text(value)

@@ -17,7 +17,7 @@ from langgraph.types import Command, interrupt
 
 from aideon_agents import Context, CostHandler, Ledger, executor, sequential
 from aideon_agents.errors import UserError
-from aideon_agents.runner.listening import Places
+from aideon_agents.runner.listening import Watcher
 from aideon_agents.state import State
 from aideon_agents.testing import GivenModels, ScriptedChatModel
 
@@ -280,7 +280,7 @@ async def test_what_goes_on_inside_an_agent_is_no_place_of_the_graph_around_it()
     context = Context(models=GivenModels(work.model))
     stream = graph.astream(START_, CONFIG, context=context, stream_mode="tasks", subgraphs=True)
     tasks = [(namespace, one) async for namespace, one in stream]
-    places = Places(graph)
-    begun = [places.of_task(namespace, one) for namespace, one in tasks if "result" not in one]
-    assert [one.path for one in begun if one] == ["mine"]
+    watcher = Watcher(graph, lambda path: None)
+    begun = [watcher.started(namespace, one) for namespace, one in tasks if "result" not in one]
+    assert [one.node_path for one in begun if one] == ["mine"]
     assert len(begun) == 3  # the question and the tool as well

@@ -88,4 +88,4 @@ def test_a_run_that_was_killed_before_it_had_a_state_says_so(aideon):
         ledger.database.write("UPDATE runs SET status = 'running', pid = 4194303", {})
     done = aideon("runs", "resume", "last")
     assert done.code == 2
-    assert "has left nothing to go on from" in done.complaint
+    assert "has left nothing to resume from" in done.complaint

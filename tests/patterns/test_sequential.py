@@ -121,4 +121,4 @@ def test_the_requests_of_a_graph_are_known_without_running_it():
         "executor",
         "validator",
     ]
-    assert next(requests(graph)).complexity == "high"
+    assert requests(graph)[0].complexity == "high"

@@ -22,7 +22,7 @@ from aideon_agents import (
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import price, usd
 from aideon_agents.ledger.usage import Usage
-from aideon_agents.runner import most, prepare
+from aideon_agents.runner import prepare, worst_case_cost
 
 TASK = "Write a brief on heat pumps. They move heat."
 
@@ -37,7 +37,7 @@ async def rehearsed(graph, tmp_path):
     path = tmp_path / "ledger.db"
     running = prepare(graph, TASK, rehearse=True, ledger=path)
     result = await running.to_end()
-    at_most = await most(running)
+    at_most = await worst_case_cost(running)
     with Ledger(path) as ledger:
         return result, at_most, len(ledger.runs())
 
@@ -102,5 +102,5 @@ async def test_it_leaves_a_conversation_as_it_was(tmp_path, thread):
     running = prepare(
         sequential(executor()), TASK, rehearse=True, thread=thread, ledger=tmp_path / "ledger.db"
     )
-    await most(running)
+    await worst_case_cost(running)
     assert list(tmp_path.iterdir()) == []

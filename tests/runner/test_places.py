@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aideon_agents import executor, parallel, sequential
-from aideon_agents.runner.roots import holds_agents_alone
+from aideon_agents.runner.spec import holds_agents_alone
 
 
 def shout(state: dict[str, Any]) -> str:

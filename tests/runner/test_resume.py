@@ -173,7 +173,7 @@ def test_a_run_out_of_time_goes_on_with_its_time_anew(ledger, keyed):
         stopped = run(graph, PUMPS, timeout=1, **options)
         assert (stopped.status, stopped.stop_reason) == ("stopped", "timeout")
         assert ledger.find_run("last").options["timeout"] == 1
-        assert prepare_resume(graph, **options).seconds == 1
+        assert prepare_resume(graph, **options).spec.timeout == 1
         done = resume(graph, **options)
         assert (done.status, len(provider.requests)) == ("completed", 3)
         assert done.cost.complete is False  # what became of the call that hung nobody knows
@@ -344,7 +344,7 @@ def test_a_run_that_keeps_no_state_cannot_go_on_and_says_so(ledger, names):
     graph = sequential(Purse(0).node("gate"))
     run(graph, "x", ledger=ledger, checkpoint=False)
     assert names() == set()
-    with pytest.raises(UserError, match="has left nothing to go on from"):
+    with pytest.raises(UserError, match="has left nothing to resume from"):
         resume(graph, ledger=ledger)
     assert ledger.find_run("last").status == "stopped"
 

@@ -9,7 +9,7 @@ import pytest
 
 from aideon_agents import Ledger, creative, executor, run, sequential
 from aideon_agents.runner import recall
-from aideon_agents.runner.result import place_of
+from aideon_agents.runner.result import ledger_location
 from aideon_agents.testing import Fault, SimulatedProvider
 
 PUMPS = "Heat pumps move heat."
@@ -56,7 +56,7 @@ def test_when_the_ledger_is_gone_the_table_is_left_and_no_ledger_is_made(result,
 
 def test_a_run_that_another_ledger_holds_is_shown_without_its_graph(result, tmp_path):
     with Ledger(tmp_path / "other.db") as other:
-        object.__setattr__(result, "kept_in", place_of(other))
+        object.__setattr__(result, "kept_in", ledger_location(other))
     assert "<svg" not in result._repr_html_()
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_called_nothing_has_no_table(ledger):
 
 def test_a_ledger_on_a_server_is_read_and_left_open(postgres_url):
     with Ledger.from_url(postgres_url) as ledger:
-        assert place_of(ledger) is ledger
+        assert ledger_location(ledger) is ledger
         result = run(sequential(creative("text")), PUMPS, rehearse=True, ledger=ledger)
         assert "<svg " in result._repr_html_()
         assert ledger.runs()

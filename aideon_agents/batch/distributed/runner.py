@@ -24,10 +24,10 @@ from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import catalog
-from aideon_agents.runner.checks import Demands
+from aideon_agents.runner.checks import check_models
 from aideon_agents.runner.outcome import Outcome
 from aideon_agents.runner.running import Running
-from aideon_agents.runner.start import common
+from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 from aideon_agents.settings import Settings
 
@@ -59,7 +59,7 @@ class DistributedRunner:
         if settings.offline and not work["rehearse"]:
             raise UserError("this worker only rehearses (AIDEON_OFFLINE=1), and the batch is paid")
         found = load(work["target"], work["target_hash"], settings, work["model"])
-        shared = common(
+        shared = run_spec(
             found.graph,
             ledger=ledger,
             settings=settings,
@@ -73,13 +73,13 @@ class DistributedRunner:
             record_content=work["record_content"],
             rehearse=work["rehearse"],
         )
-        reading = checkpointer.reading(shapes(shared.root.graph))
+        reading = checkpointer.reading(shapes(shared.graph))
         self._engine = Engine(
             ledger=ledger,
             batch_id=batch.batch_id,
             claims=self,
-            common=dataclasses.replace(shared, saver=reading, keeps=work["keeps"]),
-            demands=Demands.of(shared.root.graph, shared.context),
+            spec=dataclasses.replace(shared, checkpointer=reading, checkpoint=work["keeps"]),
+            rooms=check_models(shared.graph, shared.context),
             inputs={},
             item_limit_nanousd=batch.item_limit_nanousd,
             most_failures=work["most_failures"],

@@ -290,7 +290,7 @@ class Worker:
     def _interrupt(self, batch_id: str | None = None) -> None:
         """Cut off items in flight, of one batch or of all."""
         for running in self._in_flight:
-            if batch_id in (None, running.start.batch_id):
+            if batch_id in (None, running.spec.start.batch_id):
                 running.interrupt()
 
     def _drop(self, dropped: threading.Event) -> None:

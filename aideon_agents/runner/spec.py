@@ -1,0 +1,160 @@
+"""What a run is given, and what its graph takes and gives.
+
+Our graphs take a `task` and `inputs`, and give `results`. A graph made elsewhere has keys of its own:
+its `messages` receive the task as a person's message, and each input is passed under its own name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
+from pydantic_core import to_json
+
+from aideon_agents.agents.node import Agent
+from aideon_agents.errors import InputError
+from aideon_agents.graphs import Graph
+from aideon_agents.graphs.topology import read
+from aideon_agents.graphs.walk import once_per_graph
+from aideon_agents.ledger.budgets.limits import Budget
+from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.rows import Run, RunStart
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.runner.outcome import Journal
+from aideon_agents.state import Context, StepResult, latest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Nothing(enum.Enum):
+    """The type of NOTHING."""
+
+    NOTHING = enum.auto()
+
+
+NOTHING: Final = Nothing.NOTHING
+"""That no answer was given. None is an answer: JSON's null."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """Everything that a run is given."""
+
+    graph: Graph
+    context: Context
+    start: RunStart
+    """What its row says. For the items of a batch: what all of their rows say."""
+    task: str = ""
+    """Empty for a run that resumes: the task is read from its state."""
+    entry: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    """The input of the graph; empty for a run that resumes."""
+    timeout: float | None
+    """Seconds until it is stopped; None: never."""
+    budget: Budget | None
+    """What it may cost; None: only standing limits apply, and a budget that it has already."""
+    ledger: Ledger | str | Path
+    record_content: bool
+    """Whether prompts and answers are kept."""
+    checkpoint: bool = True
+    """Whether its state is kept until it completes."""
+    checkpointer: Checkpoints | None = None
+    """What keeps its state, if many runs share one; None: it is opened for this run."""
+    resumes: Run | None = None
+    """The row of the run as it was read; None: the run is new."""
+    answer: object = NOTHING
+    """The answer to the questions of a run that resumes."""
+    journal: Journal | None = None
+    """Records the run as one of a batch's items; None: it belongs to no batch."""
+
+
+_TASK_KEYS = ("task", "messages")
+"""The keys that a task can be passed in."""
+
+
+def input_keys(graph: Graph) -> tuple[str, ...]:
+    builder = graph.builder
+    return tuple(sorted(builder.schemas[builder.input_schema]))
+
+
+def takes_task(graph: Graph) -> bool:
+    """Whether a graph reads a task as our nodes do. Others only know LangGraph's threads."""
+    return "task" in graph.builder.schemas[graph.builder.input_schema]
+
+
+def graph_input(graph: Graph, task: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The input of a graph for a task. An error names the keys that the graph takes."""
+    takes = input_keys(graph)
+    if not set(takes) & set(_TASK_KEYS):
+        raise InputError(
+            f"{graph.get_name()} takes {', '.join(takes)}: a task needs a key "
+            f"{' or '.join(_TASK_KEYS)} in the state of the graph"
+        )
+    put = {"task": task, "messages": [HumanMessage(task)]}
+    given = {key: value for key, value in put.items() if key in takes}
+    if "inputs" in takes:
+        return {**given, "inputs": dict(inputs)}
+    unknown = [key for key in inputs if key not in takes or key in given]
+    if unknown:
+        raise InputError(
+            f"{graph.get_name()} has no input {unknown[0]!r}: it takes {', '.join(takes)}"
+        )
+    return {**given, **inputs}
+
+
+def output_text(
+    graph: Graph, values: Mapping[str, Any], results: Mapping[str, StepResult], *, completed: bool
+) -> str | None:
+    """The output of a graph as text; None: there is none.
+
+    It is the last message if a person did not write it, else the last result. A graph without
+    results gives its output values as JSON.
+    """
+    if text := _last_message(values.get("messages")):
+        return text
+    if last := _last_result(graph, dict(results)):
+        return last.content
+    if not completed or isinstance(values.get("results"), Mapping):
+        return None
+    gives = graph.builder.schemas[graph.builder.output_schema]
+    given = {key: value for key, value in values.items() if key in gives and key != "messages"}
+    return to_json(given, indent=2, serialize_unknown=True).decode() if given else None
+
+
+def _last_message(messages: object) -> str | None:
+    if not isinstance(messages, list) or not messages:
+        return None
+    last = cast("list[Any]", messages)[-1]
+    if not isinstance(last, BaseMessage | dict | tuple):
+        return None
+    (message,) = convert_to_messages([last])
+    return None if isinstance(message, HumanMessage) else str(message.text)
+
+
+def _last_result(graph: Graph, results: dict[str, StepResult]) -> StepResult | None:
+    """The last result; of branches that end alike, that of the branch which was added last.
+
+    LangGraph merges what parallel branches wrote in the order of their names.
+    """
+    last = latest(results)
+    equals = [one for one in results.values() if last and one.order == last.order]
+    if len(equals) <= 1:
+        return last
+    paths = [node.path for node in read(graph).nodes]
+
+    def position(result: StepResult) -> int:
+        own = result.node_path
+        inside = (index for index, path in enumerate(paths) if f"{path}/".startswith(f"{own}/"))
+        return max(inside, default=-1)
+
+    return max(reversed(equals), key=position)
+
+
+@once_per_graph
+def holds_agents_alone(graph: Graph) -> bool:
+    """Whether every node is one of our agents without tools: then nothing runs at a deeper level."""
+    nodes = [node.runnable for node in graph.builder.nodes.values()]
+    return all(isinstance(node, Agent) and node.is_alone for node in nodes)
