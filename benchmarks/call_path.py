@@ -14,12 +14,12 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx2
 
 import aideon_agents
-from aideon_agents import Settings, arun, executor
+from aideon_agents import Settings, arun, executor, sequential
 from aideon_agents.testing import SimulatedProvider
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class _Trace:
 
 
 async def _second_run(settings: Settings, trace: _Trace) -> None:
-    graph: Any = executor()
+    graph = sequential(executor())
     await arun(graph, "a task", settings=settings, budget=1)
     trace.is_on = True
     result = await arun(graph, "a task " * next(_LENGTHS), settings=settings, budget=1)

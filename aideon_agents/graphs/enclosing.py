@@ -1,9 +1,9 @@
 """A node that calls other nodes itself: a loop's judge, a conditional's decision, a kept branch.
 
-What such a node does is written once, as a coroutine, and called through one of two doors. In a
+The work of such a node is written once, as a coroutine, for asynchronous and synchronous runs. In a
 synchronous run the nodes inside must be invoked synchronously, on the same thread: a checkpointer
-may know no other way, and a thread per level would use up the pool. So there the coroutine never
-has to wait, and is driven to its end at once.
+may not support anything else, and a thread per level would use up the pool. There the coroutine
+never waits, and one step completes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AnyNode: TypeAlias = Runnable[Any, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Door:
-    """How a run came in, and so how it goes on to the nodes inside."""
+    """How the nodes inside are called: asynchronously or synchronously, as the run itself is."""
 
     call: Callable[[AnyNode, Any, RunnableConfig], Awaitable[Any]]
     """Runs a node on a state."""

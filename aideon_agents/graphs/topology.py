@@ -34,7 +34,7 @@ AnyGraph: TypeAlias = Pregel[Any, Any, Any, Any]
 
 @dataclass(frozen=True)
 class Edge:
-    """One way from a node to the next."""
+    """A connection from a node to the next."""
 
     source: str
     target: str
@@ -87,8 +87,8 @@ def _condition(key: object) -> str:
 def without(edges: Iterable[Edge], passages: Collection[str], *, spare: bool = False) -> list[Edge]:
     """Join the edges that meet in nodes which are not drawn.
 
-    A subgraph's own start and end are such passages: what enters its start goes on to its first
-    nodes, and what its last nodes send to its end goes on to whatever follows the subgraph.
+    A subgraph's own start and end are such passages: an edge to its start continues to its
+    first nodes, and an edge from its last nodes to its end continues to what follows the subgraph.
     """
     leaving: dict[str, dict[Edge, None]] = {}
     sources: dict[str, dict[str, None]] = {}
@@ -160,7 +160,7 @@ class Node:
     kind: Kind
     """`graph` is a subgraph that was not opened."""
     parent: str | None = None
-    """The id of the group it stands in, None at the top."""
+    """The id of the group around it, None at the top."""
     path: str = ""
     """Its node path in the ledger, empty for start and end."""
 
@@ -172,18 +172,18 @@ class Group:
     id: str
     label: str
     parent: str | None = None
-    """The id of the group it stands in, None at the top."""
+    """The id of the group around it, None at the top."""
     path: str = ""
     """Its node path in the ledger."""
 
     @property
     def entry(self) -> str:
-        """Its own start, where legs lead into it."""
+        """Its own start, where edges enter it."""
         return f"{self.id}|{START}"
 
     @property
     def exit(self) -> str:
-        """Its own end, where legs lead out of it."""
+        """Its own end, where edges leave it."""
         return f"{self.id}|{END}"
 
 
@@ -199,7 +199,7 @@ class Topology:
     edges: tuple[Edge, ...]
     """By the order of their sources."""
     legs: tuple[Edge, ...]
-    """The same ways as the builders have them: cut where they enter and leave a group."""
+    """The same edges as the builders have them: cut where they enter and leave a group."""
 
 
 def read(graph: AnyGraph, depth: int | None = None) -> Topology:
@@ -286,11 +286,11 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """What has been added to a graph and removed from it."""
     for parts in ("nodes", "groups", "edges"):
         old, new = ([_name(part) for part in one.get(parts, ())] for one in (before, now))
-        told = [f"+ {name}" for name in new if name not in old]
-        told += [f"- {name}" for name in old if name not in new]
-        if told:
-            more = ", ..." if len(told) > _SHOWN else ""
-            return ", ".join(told[:_SHOWN]) + more
+        changed = [f"+ {name}" for name in new if name not in old]
+        changed += [f"- {name}" for name in old if name not in new]
+        if changed:
+            more = ", ..." if len(changed) > _SHOWN else ""
+            return ", ".join(changed[:_SHOWN]) + more
     return None
 
 

@@ -185,7 +185,7 @@ def required_keys(graph: Graph) -> tuple[str, ...]:
 def patterns(graph: Graph) -> frozenset[tuple[str, ...]]:
     """The names of the nodes that only hold other nodes: they have no place in a run's story.
 
-    An agent's or somebody else's graph is a node, whatever it runs inside. A graph holds nodes if
+    The graph of an agent, or one that is not ours, is a node, whatever it runs inside. A graph holds nodes if
     our builders did not add it, or if they added a node inside it.
     """
     return frozenset(node.names for node in walk(graph) if _holds_nodes(node))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 DECLINED = "declined"
-"""The stop reason when a person said no: such a run cannot resume."""
+"""The stop reason when a person declined a result: such a run cannot resume."""
 
 _RESULT = TypeAdapter(StepResult)
 

@@ -67,7 +67,7 @@ class Running:
             try:
                 await self.through(ledger, watch)
             finally:
-                # An error of the ledger that ended the run has said it already.
+                # If an error of the ledger ended the run, the result reports it.
                 if self.unwritten and not isinstance(self.outcome.exception, LedgerError):
                     run_id = self.spec.start.run_id
                     _log.warning("run %s stays running: %s", run_id, self.unwritten)

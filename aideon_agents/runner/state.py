@@ -129,7 +129,7 @@ class _Questions(TypedDict):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thread:
-    """Where the state of a run is kept while it runs, and what was said before."""
+    """Where the state of a run is kept while it runs, and its conversation so far."""
 
     graph: Graph
     config: RunnableConfig
@@ -139,7 +139,7 @@ class Thread:
     outlives: bool = False
     """Whether the state belongs to the thread and stays when the run has completed."""
     earlier: tuple[Exchange, ...] = ()
-    """What was said before, oldest first."""
+    """The earlier runs of the thread, oldest first."""
     memory: Graph | None = None
     """What keeps the conversation; None: there is none, or the graph keeps it itself."""
     memory_config: RunnableConfig | None = None
