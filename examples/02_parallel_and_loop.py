@@ -1,4 +1,4 @@
-"""Patterns nest: gather at the same time, then write until a judge is content."""
+"""Patterns nest: gather at the same time, then write until a check passes."""
 
 from aideon_agents import creative, executor, iterative, parallel, run, sequential, validator
 

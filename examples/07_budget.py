@@ -1,4 +1,4 @@
-"""A budget that cannot be overspent: the run stops, and goes on with more money where it stood."""
+"""A budget that cannot be overspent: the run stops, and resumes where it stopped with more money."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

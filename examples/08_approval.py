@@ -1,4 +1,4 @@
-"""A person decides: the run waits, in no process, until it is answered."""
+"""A person decides: the run waits for the answer, and no process has to keep running."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

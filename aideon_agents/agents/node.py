@@ -72,22 +72,11 @@ class Agent(RunnableLambda[State, Results]):
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        self.role = spec.role
+        self.approve = spec.approve
+        # Whether nothing runs inside it, as a tool that calls a graph would.
+        self.is_alone = spec.toolbox is None
         super().__init__(self._work_blocking, self._work, name=spec.name)
-
-    @property
-    def role(self) -> Role:
-        """planner, executor, validator or creative."""
-        return self.spec.role
-
-    @property
-    def approve(self) -> bool:
-        """Whether a person must agree to its result."""
-        return self.spec.approve
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether nothing runs inside it, as a tool that calls a graph would."""
-        return self.spec.toolbox is None
 
     def without_approval(self) -> Agent:
         """The same agent, for a pattern that asks the person."""

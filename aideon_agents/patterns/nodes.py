@@ -112,7 +112,10 @@ def named_nodes(
                 f"{pattern} has two nodes called {name!r}, {first} and "
                 f"number {position}: give one of them another name"
             )
-        name = _free_name(name, taken)
+        wanted, number = name, 1
+        while name in taken:
+            number += 1
+            name = f"{wanted}_{number}"
         taken[name] = position
         one = NamedNode(name, runnable, getattr(node, "role", None))
         result.append(with_approval(one, rounds) if rounds else one)
@@ -150,14 +153,6 @@ def add_chain(graph: Builder, *nodes: NamedNode) -> None:
         add_node(graph, node)
     for before, after in pairwise([START, *(node.name for node in nodes), END]):
         graph.add_edge(before, after)
-
-
-def _free_name(wanted: str, taken: Iterable[str]) -> str:
-    name, number = wanted, 1
-    while name in taken:
-        number += 1
-        name = f"{wanted}_{number}"
-    return name
 
 
 def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:

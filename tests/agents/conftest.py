@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What one agent was told, asked for, and gave back."""
+    """The prompt of one agent, its request, and its result."""
 
     values: dict[str, Any]
     """The graph's answer."""
     system: str
-    told: str
+    prompt: str
     """The human message."""
     options: dict[str, Any]
     request: ModelRequest

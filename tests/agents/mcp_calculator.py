@@ -1,4 +1,4 @@
-"""An MCP server of our own: it adds, it fails, and it dies when told to.
+"""An MCP server of our own: it adds, it fails, and it dies on request.
 
 Over stdin and stdout, or with a port as its argument over streamable HTTP.
 """

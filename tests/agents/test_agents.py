@@ -1,4 +1,4 @@
-"""The four agents: what each is told to be, what it gives back, what it asks of a model."""
+"""The four agents: their instructions, their results, and what they request of a model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def role(request):
     return request.param
 
 
-def test_an_agent_is_called_by_its_role_and_told_its_roles_prompt(ask, role):
+def test_an_agent_is_called_by_its_role_and_has_its_roles_instructions(ask, role):
     answered = ask(FACTORIES[role](), ANSWERS[role])
     assert answered.system == prompt(role)
     assert len(answered.system) > 100
@@ -65,27 +65,27 @@ def test_the_planner_writes_a_plan_and_says_it_in_lines(ask):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "said"),
+    ("verdict", "content"),
     [
         (PASSED, "passed, score 0.9"),
         (Verdict(passed=False, score=0, feedback="Shorter."), "not passed, score 0: Shorter."),
     ],
 )
-def test_the_validator_writes_a_verdict_and_says_it(ask, verdict, said):
+def test_the_validator_writes_a_verdict_also_as_text(ask, verdict, content):
     answered = ask(validator(), verdict)
     assert answered.values["verdict"] == verdict
     assert answered.result.data == verdict
-    assert answered.result.content == said
+    assert answered.result.content == content
 
 
 def test_the_validator_judges_by_its_criteria(ask):
-    told = ask(validator(criteria="under {limit} words"), PASSED, inputs={"limit": 200}).told
-    assert told.endswith("Judge the latest of the results above. Criteria: under 200 words")
+    text = ask(validator(criteria="under {limit} words"), PASSED, inputs={"limit": 200}).prompt
+    assert text.endswith("Judge the latest of the results above. Criteria: under 200 words")
 
 
 def test_the_validator_without_criteria_judges_by_the_task(ask):
-    told = ask(validator(description="Read it twice."), PASSED).told
-    assert told.endswith("Read it twice. Criteria: it does what the task asks for")
+    text = ask(validator(description="Read it twice."), PASSED).prompt
+    assert text.endswith("Read it twice. Criteria: it does what the task asks for")
 
 
 @pytest.mark.parametrize("factory", [executor, creative])
@@ -105,7 +105,7 @@ def test_an_output_model_is_asked_for_and_given_as_data(ask, factory):
     assert list(asked["properties"]) == ["facts"]
 
 
-def test_what_an_agent_was_told_reaches_the_choice_of_a_model(ask):
+def test_an_agents_options_reach_the_choice_of_a_model(ask):
     agent = executor(
         complexity="high",
         purpose="research",
@@ -141,7 +141,7 @@ def test_an_agent_can_be_asked_inside_any_runnable_of_a_graph():
     assert [one.role for one in values["results"].values()] == ["creative"]
 
 
-def test_an_agent_asks_the_environments_models_when_nobody_gave_any(monkeypatch):
+def test_an_agent_asks_the_environments_models_when_the_run_has_none(monkeypatch):
     from aideon_agents.models import default_models
 
     monkeypatch.setenv("AIDEON_OFFLINE", "1")
@@ -155,7 +155,7 @@ def test_an_agent_asks_the_environments_models_when_nobody_gave_any(monkeypatch)
 
 def test_an_agent_can_be_given_a_step_of_a_plan(ask):
     answered = ask(creative("text", complexity="low").for_step(PLAN.steps[1]))
-    assert answered.told.endswith("# What to do now\n\nWrite it")
+    assert answered.prompt.endswith("# What to do now\n\nWrite it")
     assert answered.request.complexity == "high"
     assert answered.result.node_path == "text"
 
@@ -163,7 +163,7 @@ def test_an_agent_can_be_given_a_step_of_a_plan(ask):
 def test_an_agent_can_be_asked_which_way(ask):
     agent = validator("which", question="Do the facts hold?").deciding(["yes", "no"])
     answered = ask(agent, {"route": "no", "reason": "One is wrong."})
-    assert answered.told.endswith("Do the facts hold? Answer with one of: yes, no.")
+    assert answered.prompt.endswith("Do the facts hold? Answer with one of: yes, no.")
     assert answered.values["route"] == "no"
     assert answered.result.content == "no: One is wrong."
     asked = answered.options["response_format"]["json_schema"]["schema"]

@@ -21,10 +21,10 @@ def prompt(room: int | None) -> str:
         task=f"The task. {LONG}",
         results={name: result(name, order) for order, name in enumerate(("old", "mid", "new"))},
     )
-    told = material.messages(
+    messages = material.messages(
         state, instructions="Be brief.", step="Do it.", node_path="me", room=room
     )
-    return str(told[1].content)
+    return str(messages[1].content)
 
 
 def test_a_prompt_that_fits_is_not_cut():
@@ -50,7 +50,7 @@ async def test_an_agent_cuts_to_the_window_of_its_models():
     assert "(shortened to fit the model)" in str(model.requests[-1].messages[-1].content)
 
 
-async def test_a_planner_is_told_whom_it_can_name_and_how_many_steps_there_may_be():
+async def test_a_planner_is_sent_the_agents_it_can_name_and_how_many_steps_it_may_plan():
     model = SchemaChatModel()
     graph = orchestrated(planner(), executor(), max_steps=4)
     await graph.ainvoke(

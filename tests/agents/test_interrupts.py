@@ -50,10 +50,10 @@ async def test_a_tools_question_reaches_the_person_and_no_other_candidate_is_ask
         rows = ledger.calls(str(handler.run_id))
         done = await go(Command(resume="yes"))
         models = [seen.body["model"] for seen in provider.requests]
-        told = provider.requests[-1].body["messages"][-1]
+        result = provider.requests[-1].body["messages"][-1]
     assert [(row.candidate, row.status) for row in rows] == [(0, "ok")]
     assert len(asked) == 1
-    assert told["content"] == "the boss says yes"
+    assert result["content"] == "the boss says yes"
     assert set(models) == {"first"}
     assert done["results"]["executor"].content
 

@@ -64,7 +64,7 @@ class Work:
         return await self.graph.ainvoke(entry, {**CONFIG, **config}, context=context)
 
     @property
-    def told(self) -> list[str]:
+    def results(self) -> list[str]:
         """The results of tools in the last question."""
         messages = self.model.requests[-1].messages
         return [str(one.content) for one in messages if isinstance(one, ToolMessage)]
@@ -82,7 +82,7 @@ async def test_what_was_asked_and_done_before_a_stop_is_neither_asked_nor_done_a
     assert values["results"]["executor"].content == "Done."
     assert len(work.model.requests) == 4  # two, the one that was stopped, and that one again
     assert work.ran == ["one", "two"]
-    assert work.told == ["noted one", "noted two"]
+    assert work.results == ["noted one", "noted two"]
 
 
 async def test_a_failure_is_not_kept():
@@ -101,7 +101,7 @@ async def test_a_question_of_a_tool_costs_no_second_answer_of_the_model():
     await work.go(Command(resume="yes"))
     assert len(work.model.requests) == 2
     assert work.ran.count("one") == 1
-    assert work.told == ["noted one", "the boss says yes"]
+    assert work.results == ["noted one", "the boss says yes"]
 
 
 async def test_two_tools_may_ask_at_once_and_each_is_given_its_own_answer():
@@ -110,7 +110,7 @@ async def test_two_tools_may_ask_at_once_and_each_is_given_its_own_answer():
     assert sorted(one.value for one in asked) == ["A?", "B?"]
     given = {one.id: one.value.lower() for one in asked}
     await work.go(Command(resume=given))
-    assert work.told == ["the boss says a?", "the boss says b?"]
+    assert work.results == ["the boss says a?", "the boss says b?"]
 
 
 async def test_of_two_questions_one_may_be_answered_first():
@@ -119,7 +119,7 @@ async def test_of_two_questions_one_may_be_answered_first():
     still = await work.go(Command(resume={second.id: "b"}))
     assert [one.value for one in still["__interrupt__"]] == ["A?"]
     await work.go(Command(resume={first.id: "a"}))
-    assert work.told == ["the boss says a", "the boss says b"]
+    assert work.results == ["the boss says a", "the boss says b"]
     assert work.ran.count("ask B?") == 2  # asked, and answered
 
 
@@ -130,7 +130,7 @@ async def test_a_later_question_is_not_given_an_earlier_answer():
     asked = await work.go(Command(resume="a"))
     assert [one.value for one in asked["__interrupt__"]] == ["B?"]
     await work.go(Command(resume="b"))
-    assert work.told == ["the boss says a", "the boss says b"]
+    assert work.results == ["the boss says a", "the boss says b"]
     assert len(work.model.requests) == 3
 
 
@@ -182,10 +182,10 @@ async def test_a_graph_that_a_tool_runs_has_the_places_it_would_have_anywhere(tm
         await work.go(START_, callbacks=[handler])
         rows = ledger.calls(str(handler.run_id))
     assert [row.node_path for row in rows] == ["executor", "executor/look", "executor"]
-    assert work.told == ["found"]
+    assert work.results == ["found"]
 
 
-async def test_agents_that_wait_for_their_turn_do_not_wait_for_their_own_questions():
+async def test_agents_that_wait_for_a_slot_do_not_wait_for_their_own_questions():
     answers = [calls(("note", {"word": "x"}))] * 2
     work = Work([*answers, "Done.", "Done."])
     builder = StateGraph(State, context_schema=Context)
@@ -202,7 +202,7 @@ def test_a_synchronous_run_with_a_checkpointer_calls_its_tools_as_well():
     work = Work([calls(("note", {"word": "one"})), "Done."])
     values = work.graph.invoke(START_, CONFIG, context=Context(models=GivenModels(work.model)))
     assert values["results"]["executor"].content == "Done."
-    assert work.told == ["noted one"]
+    assert work.results == ["noted one"]
 
 
 async def test_an_agent_that_a_synchronous_node_awaits_on_a_loop_of_its_own_works():
@@ -234,7 +234,7 @@ async def test_what_a_tool_gives_besides_its_text_need_not_be_kept():
     work.graph = sequential(executor(tools=[odd]))
     work.graph.checkpointer = InMemorySaver()
     await work.go(START_)
-    assert work.told == ["odd"]
+    assert work.results == ["odd"]
 
 
 async def test_a_tool_that_is_cut_short_has_cleaned_up_before_its_agent_ends():
@@ -271,7 +271,7 @@ async def test_a_tool_that_is_cut_short_has_cleaned_up_before_its_agent_ends():
     assert seen == ["hang"]
 
 
-async def test_what_goes_on_inside_an_agent_is_no_place_of_the_graph_around_it():
+async def test_what_happens_inside_an_agent_is_no_node_of_the_graph_around_it():
     work = Work([calls(("ask", {"what": "A?"})), "Done."])
     builder = StateGraph(State, context_schema=Context)
     builder.add_node("mine", executor(tools=work.tools))

@@ -1,4 +1,4 @@
-"""What an agent is told, and in which order."""
+"""The prompt of an agent, and the order of its parts."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ def by_path(*results):
     return {one.node_path: one for one in results}
 
 
-def titles(told):
-    return [line[2:] for line in told.splitlines() if line.startswith("# ")]
+def titles(prompt):
+    return [line[2:] for line in prompt.splitlines() if line.startswith("# ")]
 
 
 def test_the_task_alone_is_all_there_is_to_say(ask):
-    assert ask(creative()).told == "# Task\n\nHeat pumps."
+    assert ask(creative()).prompt == "# Task\n\nHeat pumps."
 
 
 def test_task_inputs_results_and_the_step_come_in_this_order(ask):
-    told = ask(
+    prompt = ask(
         creative(description="Write."),
         inputs={"audience": "engineers", "limit": 200},
         results=by_path(step("facts", 1)),
-    ).told
-    assert titles(told) == [
+    ).prompt
+    assert titles(prompt) == [
         "Task",
         "Given: audience",
         "Given: limit",
         "From facts",
         "What to do now",
     ]
-    assert "# Given: limit\n\n200\n\n# From facts\n\nfacts!" in told
+    assert "# Given: limit\n\n200\n\n# From facts\n\nfacts!" in prompt
 
 
 def test_earlier_results_come_in_the_order_in_which_they_were_made(ask):
     results = by_path(step("third", 3), step("first", 1), step("second", 2))
-    assert titles(ask(creative(), results=results).told)[1:] == [
+    assert titles(ask(creative(), results=results).prompt)[1:] == [
         "From first",
         "From second",
         "From third",
@@ -55,20 +55,20 @@ def test_earlier_results_come_in_the_order_in_which_they_were_made(ask):
 
 
 def test_a_description_is_filled_with_the_task_and_the_inputs(ask):
-    told = ask(
+    prompt = ask(
         creative(description="{task} for {reader}, not {other}, as {'json'}."),
         inputs={"reader": "engineers"},
-    ).told
-    assert told.endswith("Heat pumps. for engineers, not {other}, as {'json'}.")
+    ).prompt
+    assert prompt.endswith("Heat pumps. for engineers, not {other}, as {'json'}.")
 
 
 def test_what_is_filled_in_is_not_filled_again(ask):
-    told = ask(creative(description="{a} {b}"), inputs={"a": "{b} {task}", "b": "{a}"}).told
-    assert told.endswith("# What to do now\n\n{b} {task} {a}")
+    prompt = ask(creative(description="{a} {b}"), inputs={"a": "{b} {task}", "b": "{a}"}).prompt
+    assert prompt.endswith("# What to do now\n\n{b} {task} {a}")
 
 
 def test_the_task_is_the_task_whatever_the_inputs_say(ask):
-    assert ask(creative(description="{task}"), inputs={"task": "no"}).told.endswith("Heat pumps.")
+    assert ask(creative(description="{task}"), inputs={"task": "no"}).prompt.endswith("Heat pumps.")
 
 
 def test_a_patterns_own_result_replaces_what_is_inside_it(ask):
@@ -78,7 +78,7 @@ def test_a_patterns_own_result_replaces_what_is_inside_it(ask):
         step("refine", 3, role="iterative"),
         step("refinery", 4),
     )
-    assert titles(ask(executor("next"), results=results).told)[1:] == [
+    assert titles(ask(executor("next"), results=results).prompt)[1:] == [
         "From refine",
         "From refinery",
     ]
@@ -88,49 +88,50 @@ def test_what_ran_again_since_then_is_not_replaced(ask):
     results = by_path(
         step("refine", 3, role="iterative"), step("refine/facts", 2), step("refine/draft", 4)
     )
-    told = ask(executor("next"), results=results).told
-    assert titles(told)[1:] == ["From refine", "From refine/draft"]
+    prompt = ask(executor("next"), results=results).prompt
+    assert titles(prompt)[1:] == ["From refine", "From refine/draft"]
 
 
 def test_verdicts_are_not_results(ask):
     results = by_path(step("draft", 1), step("check", 2, role="validator"))
-    assert titles(ask(executor("next"), results=results).told)[1:] == ["From draft"]
+    assert titles(ask(executor("next"), results=results).prompt)[1:] == ["From draft"]
 
 
 def test_an_agent_knows_its_earlier_version_and_the_feedback_on_it(ask):
-    told = ask(creative("draft"), results=by_path(step("draft", 1)), feedback="Shorter.").told
-    assert titles(told)[1:] == ["Your earlier version", "Feedback on your earlier version"]
-    assert told.endswith("Shorter.")
+    prompt = ask(creative("draft"), results=by_path(step("draft", 1)), feedback="Shorter.").prompt
+    assert titles(prompt)[1:] == ["Your earlier version", "Feedback on your earlier version"]
+    assert prompt.endswith("Shorter.")
 
 
 def test_feedback_is_for_those_who_have_an_earlier_version(ask):
-    told = ask(creative("new"), results=by_path(step("draft", 1)), feedback="Shorter.").told
-    assert titles(told)[1:] == ["From draft"]
+    prompt = ask(creative("new"), results=by_path(step("draft", 1)), feedback="Shorter.").prompt
+    assert titles(prompt)[1:] == ["From draft"]
 
 
 def test_feedback_is_not_for_the_one_who_gave_it(ask):
     earlier = by_path(step("draft", 1), step("check", 2, role="validator"))
-    told = ask(validator("check"), PASSED, results=earlier, feedback="Shorter.").told
-    assert titles(told)[1:] == ["From draft", "What to do now"]
+    prompt = ask(validator("check"), PASSED, results=earlier, feedback="Shorter.").prompt
+    assert titles(prompt)[1:] == ["From draft", "What to do now"]
 
 
 def test_in_a_loop_made_elsewhere_a_failed_verdict_is_the_feedback(ask):
     earlier = by_path(step("draft", 1))
-    assert ask(creative("draft"), results=earlier, verdict=FAILED).told.endswith("Shorter.")
-    assert "Feedback" not in ask(creative("draft"), results=earlier, verdict=PASSED).told
-    assert "Feedback" not in ask(creative("draft"), results=earlier, verdict=None).told
+    assert ask(creative("draft"), results=earlier, verdict=FAILED).prompt.endswith("Shorter.")
+    assert "Feedback" not in ask(creative("draft"), results=earlier, verdict=PASSED).prompt
+    assert "Feedback" not in ask(creative("draft"), results=earlier, verdict=None).prompt
 
 
 def test_the_loops_word_comes_before_another_loops_verdict(ask):
     earlier = by_path(step("draft", 1))
-    told = ask(creative("draft"), results=earlier, verdict=FAILED, feedback="Longer.").told
-    assert told.endswith("Longer.")
+    prompt = ask(creative("draft"), results=earlier, verdict=FAILED, feedback="Longer.").prompt
+    assert prompt.endswith("Longer.")
     assert (
-        "Feedback" not in ask(creative("draft"), results=earlier, verdict=FAILED, feedback="").told
+        "Feedback"
+        not in ask(creative("draft"), results=earlier, verdict=FAILED, feedback="").prompt
     )
 
 
-def test_inputs_that_a_text_names_and_nobody_gave_are_refused_by_name():
+def test_missing_inputs_that_a_text_names_are_refused_by_name():
     with pytest.raises(InputError, match="the inputs lack tone, reader"):
         require(["task", "tone", "limit", "reader"], {"inputs": {"limit": 200}})
 

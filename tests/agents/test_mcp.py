@@ -33,12 +33,12 @@ def call(name: str, **args: Any) -> AIMessage:
 async def asked(
     *answers: Any, tools: Any = (CALCULATOR,), tool_timeout: float = 20
 ) -> list[ToolMessage]:
-    """What the model was told by the tools of the script's calls, in order."""
+    """The tool results that the model received, in the order of the calls."""
     model = ScriptedChatModel(answers=[*answers, "done"])
     graph = sequential(executor(tools=tools, tool_timeout=tool_timeout))
     await graph.ainvoke({"task": PUMPS}, context=Context(models=GivenModels(model)))
-    told = model.requests[-1].messages
-    return [message for message in told if isinstance(message, ToolMessage)]
+    results = model.requests[-1].messages
+    return [message for message in results if isinstance(message, ToolMessage)]
 
 
 def is_running(process: int) -> bool:
@@ -50,13 +50,13 @@ def is_running(process: int) -> bool:
 
 
 async def test_a_servers_tools_are_called_over_stdin_and_stdout():
-    told = await asked(call("add", a=1, b=2), call("draw"))
-    assert [message.content for message in told] == ["3", "[image]"]
+    results = await asked(call("add", a=1, b=2), call("draw"))
+    assert [message.content for message in results] == ["3", "[image]"]
 
 
 async def test_one_server_serves_all_rounds_of_a_node_and_ends_with_it():
-    told = await asked(call("process"), call("process"))
-    first, second = (int(str(message.content).split()[0]) for message in told)
+    results = await asked(call("process"), call("process"))
+    first, second = (int(str(message.content).split()[0]) for message in results)
     assert first == second != os.getpid()
     assert not is_running(first)
 
@@ -64,11 +64,11 @@ async def test_one_server_serves_all_rounds_of_a_node_and_ends_with_it():
 async def test_a_server_gets_the_environment_it_was_given_and_no_key(monkeypatch):
     monkeypatch.setenv("TOGETHER_API_KEY", "key-1234")
     server = mcp_server(sys.executable, [SERVER], env={"PRECISION": "2"})
-    (told,) = await asked(call("process"), tools=[server])
-    assert str(told.content).split()[1:] == ["None", "2"]
+    (results,) = await asked(call("process"), tools=[server])
+    assert str(results.content).split()[1:] == ["None", "2"]
 
 
-async def test_an_error_of_a_servers_tool_is_told_to_the_model():
+async def test_an_error_of_a_servers_tool_is_sent_to_the_model():
     divided, added = await asked(call("divide", a=1, b=0), call("add", a=1))
     assert divided.status == added.status == "error"
     assert divided.content == "Error: Error executing tool divide: division by zero"
@@ -76,13 +76,15 @@ async def test_an_error_of_a_servers_tool_is_told_to_the_model():
     assert "\n" not in str(added.content)
 
 
-async def test_a_servers_tools_stand_beside_functions():
+async def test_a_servers_tools_work_beside_functions():
     def double(number: int) -> int:
         """Double a number."""
         return 2 * number
 
-    told = await asked(call("add", a=1, b=2), call("double", number=3), tools=[CALCULATOR, double])
-    assert [message.content for message in told] == ["3", "6"]
+    results = await asked(
+        call("add", a=1, b=2), call("double", number=3), tools=[CALCULATOR, double]
+    )
+    assert [message.content for message in results] == ["3", "6"]
 
 
 async def test_a_function_and_a_servers_tool_of_the_same_name_are_the_callers_mistake():
@@ -205,9 +207,9 @@ def port():
 
 async def test_a_servers_tools_are_called_over_http(port):
     server = mcp_server(url=f"http://127.0.0.1:{port}/mcp")
-    told = await asked(call("add", a=1, b=2), call("divide", a=1, b=0), tools=[server])
-    assert told[0].content == "3"
-    assert told[1].content == "Error: Error executing tool divide: division by zero"
+    results = await asked(call("add", a=1, b=2), call("divide", a=1, b=0), tools=[server])
+    assert results[0].content == "3"
+    assert results[1].content == "Error: Error executing tool divide: division by zero"
 
 
 async def test_a_server_over_http_that_dies_fails_the_step_at_the_next_call(port):
@@ -218,7 +220,7 @@ async def test_a_server_over_http_that_dies_fails_the_step_at_the_next_call(port
         )
 
 
-async def test_an_address_where_nobody_is_fails_the_step_and_keeps_what_is_secret_in_it():
+async def test_an_address_without_a_server_fails_the_step_and_keeps_what_is_secret_in_it():
     with pytest.raises(StepFailed) as caught:
         await asked(tools=[mcp_server(url="http://me:word@127.0.0.1:9/mcp?key=word", timeout=5)])
     assert str(caught.value).startswith("the MCP server `http://127.0.0.1:9/mcp` did not start: ")

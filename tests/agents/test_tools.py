@@ -53,7 +53,7 @@ def calls(*made: tuple[str, dict[str, Any]]) -> AIMessage:
     )
 
 
-class Told:
+class ToolRun:
     """An agent on a scripted model, run once."""
 
     def __init__(self, *answers: Any, node: Any = None, **options: Any) -> None:
@@ -61,7 +61,7 @@ class Told:
         self.graph = sequential(node or executor(**options))
         self.context = Context(models=GivenModels(self.model))
 
-    async def run(self) -> Told:
+    async def run(self) -> ToolRun:
         self.values = await self.graph.ainvoke({"task": PUMPS}, context=self.context)
         return self
 
@@ -73,13 +73,13 @@ class Told:
         asked = self.model.requests[request].messages
         return [message for message in asked if isinstance(message, ToolMessage)]
 
-    def said(self, request: int = -1) -> list[str]:
+    def results(self, request: int = -1) -> list[str]:
         return [str(message.content) for message in self.tool_messages(request)]
 
 
 async def test_the_model_sees_a_functions_signature_and_docstring():
-    told = await Told("done", tools=[add]).run()
-    (offered,) = told.model.requests[0].options["tools"]
+    run = await ToolRun("done", tools=[add]).run()
+    (offered,) = run.model.requests[0].options["tools"]
     assert offered["function"]["name"] == "add"
     assert offered["function"]["description"] == "Add two whole numbers."
     parameters = offered["function"]["parameters"]
@@ -87,13 +87,13 @@ async def test_the_model_sees_a_functions_signature_and_docstring():
     assert parameters["required"] == ["a", "b"]
 
 
-async def test_tools_called_in_one_answer_are_all_told_in_the_next_question():
+async def test_tools_called_in_one_answer_are_all_answered_in_the_next_question():
     answers = calls(("add", {"a": 1, "b": 2}), ("fetch", {"page": "home"})), "It is 3."
-    told = await Told(*answers, tools=[add, fetch]).run()
-    assert told.output == "It is 3."
-    assert told.said() == ["3", "text of home"]
-    assert [message.tool_call_id for message in told.tool_messages()] == ["c0", "c1"]
-    assert len(told.model.requests) == 2
+    run = await ToolRun(*answers, tools=[add, fetch]).run()
+    assert run.output == "It is 3."
+    assert run.results() == ["3", "text of home"]
+    assert [message.tool_call_id for message in run.tool_messages()] == ["c0", "c1"]
+    assert len(run.model.requests) == 2
 
 
 async def test_tools_called_in_one_answer_run_at_the_same_time():
@@ -105,7 +105,7 @@ async def test_tools_called_in_one_answer_run_at_the_same_time():
         return name
 
     answers = calls(("wait", {"name": "x"}), ("wait", {"name": "y"})), "done"
-    assert (await Told(*answers, tools=[wait]).run()).said() == ["x", "y"]
+    assert (await ToolRun(*answers, tools=[wait]).run()).results() == ["x", "y"]
 
 
 async def test_a_blocking_tool_does_not_block_the_event_loop():
@@ -116,7 +116,7 @@ async def test_a_blocking_tool_does_not_block_the_event_loop():
         """Wait until the event loop has done something else."""
         return str(free.wait(timeout=10))
 
-    assert (await Told(calls(("wait", {})), "done", tools=[wait]).run()).said() == ["True"]
+    assert (await ToolRun(calls(("wait", {})), "done", tools=[wait]).run()).results() == ["True"]
 
 
 async def test_a_tool_sees_the_callers_context_variables():
@@ -127,13 +127,15 @@ async def test_a_tool_sees_the_callers_context_variables():
         """Tell who the customer is."""
         return customer.get()
 
-    assert (await Told(calls(("who", {})), "done", tools=[who]).run()).said() == ["ada"]
+    assert (await ToolRun(calls(("who", {})), "done", tools=[who]).run()).results() == ["ada"]
 
 
 def test_a_graph_with_tools_runs_from_synchronous_code():
-    told = Told(calls(("add", {"a": 1, "b": 2}), ("fetch", {"page": "p"})), "3", tools=[add, fetch])
-    told.values = told.graph.invoke({"task": PUMPS}, context=told.context)
-    assert told.said() == ["3", "text of p"]
+    run = ToolRun(
+        calls(("add", {"a": 1, "b": 2}), ("fetch", {"page": "p"})), "3", tools=[add, fetch]
+    )
+    run.values = run.graph.invoke({"task": PUMPS}, context=run.context)
+    assert run.results() == ["3", "text of p"]
 
 
 @tool
@@ -165,13 +167,13 @@ class AsyncClock(Clock):
 
 async def test_langchain_tools_of_every_kind_are_run():
     made = ("weather", {"city": "Oslo"}), ("clock", {}), ("async_clock", {})
-    told = await Told(calls(*made), "done", tools=[weather, Clock(), AsyncClock()]).run()
-    assert told.said() == ["cold in Oslo", "noon, in aideon-tool", "noon"]
+    run = await ToolRun(calls(*made), "done", tools=[weather, Clock(), AsyncClock()]).run()
+    assert run.results() == ["cold in Oslo", "noon, in aideon-tool", "noon"]
 
 
-async def test_of_a_tools_picture_the_model_is_told_that_there_is_one():
-    told = await Told(calls(("picture", {})), "done", tools=[picture]).run()
-    assert told.said() == ["a house\n[image]"]
+async def test_of_a_tools_picture_the_model_is_sent_that_there_is_one():
+    run = await ToolRun(calls(("picture", {})), "done", tools=[picture]).run()
+    assert run.results() == ["a house\n[image]"]
 
 
 def broken(key: str) -> str:
@@ -226,17 +228,17 @@ def jump() -> Any:
         ),
     ],
 )
-async def test_what_goes_wrong_with_a_tool_is_told_to_the_model_in_one_line(call, error):
+async def test_what_goes_wrong_with_a_tool_is_sent_to_the_model_in_one_line(call, error):
     tools = [broken, slow, exhausted, careful, jump, add]
     made = calls(call, ("add", {"a": 1, "b": 2}))
-    told = await Told(made, "I see.", tools=tools, tool_timeout=0.05).run()
-    first, second = told.tool_messages()
+    run = await ToolRun(made, "I see.", tools=tools, tool_timeout=0.05).run()
+    first, second = run.tool_messages()
     assert (first.status, first.content) == ("error", error.strip())
     assert (second.status, second.content) == ("success", "3")
-    assert told.output == "I see."
+    assert run.output == "I see."
 
 
-async def test_arguments_that_are_no_json_are_told_and_not_quoted_back_to_the_provider():
+async def test_arguments_that_are_not_json_are_reported_and_not_quoted_back_to_the_provider():
     answer = AIMessage(
         "",
         invalid_tool_calls=[
@@ -244,12 +246,12 @@ async def test_arguments_that_are_no_json_are_told_and_not_quoted_back_to_the_pr
             invalid_tool_call(name=None, args=None, id=None, error=None),
         ],
     )
-    told = await Told(answer, "I see.", tools=[add]).run()
-    assert told.said() == [
+    run = await ToolRun(answer, "I see.", tools=[add]).run()
+    assert run.results() == [
         r'Error: the arguments are no JSON object; they begin "{\"a\": 1, \"b"',
         'Error: the arguments are no JSON object; they begin ""',
     ]
-    quoted = told.model.requests[-1].messages[-3]
+    quoted = run.model.requests[-1].messages[-3]
     assert isinstance(quoted, AIMessage)
     assert quoted.invalid_tool_calls == []
     assert [(call["name"], call["args"], call["id"]) for call in quoted.tool_calls] == [
@@ -260,15 +262,15 @@ async def test_arguments_that_are_no_json_are_told_and_not_quoted_back_to_the_pr
 
 async def test_after_the_last_round_the_model_has_to_answer_without_tools():
     again = calls(("add", {"a": 1, "b": 2}))
-    told = await Told(again, again, "It is 3.", tools=[add], max_tool_rounds=2).run()
-    assert told.output == "It is 3."
-    assert "tools" in told.model.requests[1].options
-    assert "tools" not in told.model.requests[2].options
-    assert told.said() == [
+    run = await ToolRun(again, again, "It is 3.", tools=[add], max_tool_rounds=2).run()
+    assert run.output == "It is 3."
+    assert "tools" in run.model.requests[1].options
+    assert "tools" not in run.model.requests[2].options
+    assert run.results() == [
         "3",
         "3\n\n(No further tool can be called. Answer now, with what you have.)",
     ]
-    assert "No further" not in told.said(1)[0]
+    assert "No further" not in run.results(1)[0]
 
 
 class Sum(BaseModel):
@@ -277,9 +279,9 @@ class Sum(BaseModel):
 
 async def test_a_shape_is_asked_for_when_the_tools_have_answered():
     answers = calls(("add", {"a": 1, "b": 2})), "It is 3.", Sum(total=3)
-    told = await Told(*answers, tools=[add], output=Sum).run()
-    assert told.values["results"]["executor"].data == Sum(total=3)
-    *_, looped, shaped = told.model.requests
+    run = await ToolRun(*answers, tools=[add], output=Sum).run()
+    assert run.values["results"]["executor"].data == Sum(total=3)
+    *_, looped, shaped = run.model.requests
     assert "tools" in looped.options
     assert "response_format" in shaped.options
     assert looped.messages == shaped.messages
@@ -287,15 +289,15 @@ async def test_a_shape_is_asked_for_when_the_tools_have_answered():
 
 async def test_a_final_text_in_the_right_shape_needs_no_further_question():
     answers = calls(("add", {"a": 1, "b": 2})), '```json\n{"total": 3}\n```'
-    told = await Told(*answers, tools=[add], output=Sum).run()
-    assert told.values["results"]["executor"].data == Sum(total=3)
-    assert len(told.model.requests) == 2
+    run = await ToolRun(*answers, tools=[add], output=Sum).run()
+    assert run.values["results"]["executor"].data == Sum(total=3)
+    assert len(run.model.requests) == 2
 
 
 async def test_the_shape_is_the_answer_that_is_due_after_the_last_round():
     answers = calls(("add", {"a": 1, "b": 2})), Sum(total=3)
-    told = await Told(*answers, tools=[add], output=Sum, max_tool_rounds=1).run()
-    assert told.values["results"]["executor"].data == Sum(total=3)
+    run = await ToolRun(*answers, tools=[add], output=Sum, max_tool_rounds=1).run()
+    assert run.values["results"]["executor"].data == Sum(total=3)
 
 
 @pytest.mark.parametrize(
@@ -303,16 +305,16 @@ async def test_the_shape_is_the_answer_that_is_due_after_the_last_round():
 )
 async def test_every_role_may_have_tools(agent, answer):
     node = agent("it", tools=[add])
-    told = await Told(calls(("add", {"a": 1, "b": 2})), answer, node=node).run()
-    assert told.said() == ["3"]
-    assert told.values["results"]["it"]
+    run = await ToolRun(calls(("add", {"a": 1, "b": 2})), answer, node=node).run()
+    assert run.results() == ["3"]
+    assert run.values["results"]["it"]
 
 
 async def test_the_executor_of_a_plans_step_keeps_its_tools():
     step = PlanStep(id="s1", description="Add", agent="executor", complexity="low", depends_on=[])
     node = executor(tools=[add]).for_step(step)
-    told = await Told(calls(("add", {"a": 1, "b": 2})), "3", node=node).run()
-    assert told.said() == ["3"]
+    run = await ToolRun(calls(("add", {"a": 1, "b": 2})), "3", node=node).run()
+    assert run.results() == ["3"]
 
 
 async def test_an_interrupt_in_a_tool_stops_the_graph_and_its_answer_resumes_it():
@@ -351,9 +353,9 @@ async def test_a_limit_or_the_callers_mistake_found_by_a_tool_is_raised(error):
             ended.append("other")
         return ""
 
-    told = Told(calls(("other", {}), ("stop", {})), tools=[other, stop])
+    run = ToolRun(calls(("other", {}), ("stop", {})), tools=[other, stop])
     with pytest.raises(type(error)) as caught:
-        await told.run()
+        await run.run()
     assert caught.value is error
     assert ended == ["other"]
 
@@ -376,8 +378,8 @@ async def test_a_run_that_is_cancelled_does_not_wait_for_its_tools(blocking):
         return ""
 
     used = block if blocking else wait
-    told = Told(calls((used.__name__, {})), tools=[used])
-    running = asyncio.create_task(told.run())
+    run = ToolRun(calls((used.__name__, {})), tools=[used])
+    running = asyncio.create_task(run.run())
     await begun.wait()
     started = time.monotonic()
     running.cancel()
@@ -392,15 +394,15 @@ async def test_tools_that_run_graphs_with_tools_do_not_wait_for_one_anothers_thr
     inner = sequential(executor(tools=[add]))
 
     def ask_expert(question: str) -> str:
-        """Ask somebody else."""
+        """Ask an expert."""
         context = Context(models=GivenModels(deep))
         (result,) = inner.invoke({"task": question}, context=context)["results"].values()
         return result.content
 
     many = calls(*[("ask_expert", {"question": "1 + 2?"})] * 40)
-    told = Told(many, "done", tools=[ask_expert])
-    told.values = await asyncio.to_thread(told.graph.invoke, {"task": PUMPS}, context=told.context)
-    assert told.said() == ["It is 3."] * 40
+    run = ToolRun(many, "done", tools=[ask_expert])
+    run.values = await asyncio.to_thread(run.graph.invoke, {"task": PUMPS}, context=run.context)
+    assert run.results() == ["It is 3."] * 40
 
 
 def _once(asked: Any, name: str, args: dict[str, Any]) -> Any:
@@ -417,12 +419,12 @@ async def test_agents_of_a_graph_that_a_tool_runs_have_places_of_their_own():
         return results["executor/text"].content
 
     model = ScriptedChatModel(answers=[calls(("research", {"topic": "x"})), "facts", "text", "end"])
-    told = Told(tools=[research])
-    told.model, told.context = model, Context(models=GivenModels(model))
-    await told.run()
+    run = ToolRun(tools=[research])
+    run.model, run.context = model, Context(models=GivenModels(model))
+    await run.run()
     assert list(results) == ["executor/facts", "executor/text"]
-    assert told.said() == ["text"]
-    assert list(told.values["results"]) == ["executor"]
+    assert run.results() == ["text"]
+    assert list(run.values["results"]) == ["executor"]
 
 
 @pytest.mark.parametrize("output", [None, Sum])
@@ -434,12 +436,12 @@ async def test_a_rehearsal_runs_no_tool(output):
         done.append(amount)
         return "paid"
 
-    told = Told(tools=[pay], output=output)
+    run = ToolRun(tools=[pay], output=output)
     model = RehearsalChatModel(provider="together", model="m")
-    told.context = Context(models=GivenModels(model))
-    await told.run()
+    run.context = Context(models=GivenModels(model))
+    await run.run()
     assert done == []
-    assert told.output == (PUMPS if output is None else '{\n  "total": 1\n}')
+    assert run.output == (PUMPS if output is None else '{\n  "total": 1\n}')
 
 
 class Unsayable:
@@ -480,5 +482,5 @@ def test_what_cannot_be_a_tool_is_refused_when_the_agent_is_made(options, messag
 
 
 async def test_an_agent_with_an_empty_list_of_tools_is_asked_once():
-    told = await Told("said", tools=[]).run()
-    assert "tools" not in told.model.requests[0].options
+    run = await ToolRun("said", tools=[]).run()
+    assert "tools" not in run.model.requests[0].options

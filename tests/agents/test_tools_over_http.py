@@ -60,11 +60,11 @@ async def test_a_tool_is_called_and_its_result_goes_back_over_http(model, settin
     assert result.raise_for_status().output == PUMPS
     first, second = (seen.body for seen in provider.requests)
     assert [tool["function"]["name"] for tool in second["tools"]] == ["look_up"]
-    asked, told = second["messages"][-2:]
+    asked, reply = second["messages"][-2:]
     assert asked["tool_calls"][0]["function"]["name"] == "look_up"
-    assert told["role"] == "tool"
-    assert told["content"].startswith("All about Heat pumps")
-    assert told["tool_call_id"] == asked["tool_calls"][0]["id"]
+    assert reply["role"] == "tool"
+    assert reply["content"].startswith("All about Heat pumps")
+    assert reply["tool_call_id"] == asked["tool_calls"][0]["id"]
     assert first["messages"] == second["messages"][:-2]
     calls = ledger.calls(result.run_id)
     assert [(call.node_path, call.role, call.attempt) for call in calls] == [
@@ -97,9 +97,9 @@ async def test_a_call_that_the_token_limit_broke_off_is_answered_with_an_error(s
         node = executor(tools=[look_up], model="openai:m")
         result = await arun(node, PUMPS, settings=settings(provider), ledger=ledger)
     assert result.raise_for_status().output == "I could not look it up."
-    asked, told = provider.requests[1].body["messages"][-2:]
+    asked, reply = provider.requests[1].body["messages"][-2:]
     assert json.loads(asked["tool_calls"][0]["function"]["arguments"]) == {}
-    assert "no JSON object" in told["content"]
+    assert "no JSON object" in reply["content"]
 
 
 async def test_each_round_begins_with_the_primary_again(settings, ledger):

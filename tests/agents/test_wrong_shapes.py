@@ -23,7 +23,7 @@ class Run:
 
     def __init__(self, path, **answers):
         self.ledger = Ledger(path / "ledger.db")
-        self.answers = {model: list(said) for model, said in answers.items()}
+        self.answers = {model: list(texts) for model, texts in answers.items()}
         self.provider = SimulatedProvider(answer=lambda asked: self.answers[asked.model].pop(0))
 
     async def of(self, node):
@@ -98,8 +98,8 @@ async def test_a_shape_that_is_wrong_twice_is_asked_of_the_next_candidate(first,
 
 
 async def test_a_shape_that_is_always_wrong_fails_with_each_attempt_and_how_they_began(tmp_path):
-    said = {"first": [ESSAY, '{"total": "three"}'], "second": ["drei", "vier"]}
-    run = Run(tmp_path, **said)
+    texts = {"first": [ESSAY, '{"total": "three"}'], "second": ["drei", "vier"]}
+    run = Run(tmp_path, **texts)
     result = await run.of(executor(output=Sum, model=["openai:first", "together:second"]))
     assert result.status == "failed"
     with pytest.raises(AllModelsFailed) as caught:

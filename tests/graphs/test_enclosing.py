@@ -43,7 +43,7 @@ def test_what_the_node_inside_raises_can_be_caught():
     assert Enclosing(work, [], "around").invoke({}) == "no luck"
 
 
-def test_a_node_that_waits_for_a_loop_in_a_synchronous_run_is_told_so():
+def test_a_node_that_waits_for_a_loop_in_a_synchronous_run_is_an_error():
     async def work(state, config, door):
         await asyncio.sleep(0)
 

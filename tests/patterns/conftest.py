@@ -29,8 +29,8 @@ class Played:
         return self.values["results"]
 
     @property
-    def said(self) -> dict[str, str]:
-        """What each node said, by path, in the order in which it did."""
+    def contents(self) -> dict[str, str]:
+        """The content of each result by node path, in the order of the results."""
         inorder = sorted(self.results.values(), key=lambda one: one.order)
         return {one.node_path: one.content for one in inorder}
 

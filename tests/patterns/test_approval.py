@@ -63,7 +63,7 @@ class Waiting:
             self.values = self.graph.invoke(entry, config, context=context)
         return self
 
-    async def told(self, *answers: Any) -> Waiting:
+    async def answer(self, *answers: Any) -> Waiting:
         """Answer all that it asks, in the order of the places."""
         ids = [one.id for one in self.interrupts]
         return await self.go(Command(resume=dict(zip(ids, answers, strict=True))))
@@ -78,7 +78,7 @@ class Waiting:
         return {one.value["node_path"]: one.value["result"] for one in self.interrupts}
 
     @property
-    def said(self) -> dict[str, str]:
+    def contents(self) -> dict[str, str]:
         return {path: one.content for path, one in self.values["results"].items()}
 
     @property
@@ -106,8 +106,8 @@ async def test_a_result_is_shown_and_the_next_node_waits_until_a_person_agrees(a
     run = await ask(sequential(creative("draft", approve=True), executor()), "A text.", "Done.")
     assert run.shown == {"draft": "A text."}
     assert run.calls == 1
-    await run.told(YES)
-    assert run.said == {"draft": "A text.", "executor": "Done."}
+    await run.answer(YES)
+    assert run.contents == {"draft": "A text.", "executor": "Done."}
     assert run.calls == 2
 
 
@@ -129,42 +129,42 @@ async def test_the_question_names_the_result_and_says_what_an_answer_must_be(ask
     "answer",
     [{"approved": "no"}, {"approved": 1}, {"approved": True, "comment": "ok"}, {}, True, "yes"],
 )
-async def test_an_answer_that_is_none_is_told_and_the_question_stays(ask, answer):
+async def test_an_invalid_answer_is_an_error_and_the_question_stays(ask, answer):
     run = await ask(sequential(creative("draft", approve=True), executor()), "A text.", "Done.")
     with pytest.raises(ValidationError, match="Approval"):
-        await run.told(answer)
-    await run.told(YES)
-    assert (run.said["executor"], run.calls) == ("Done.", 2)
+        await run.answer(answer)
+    await run.answer(YES)
+    assert (run.contents["executor"], run.calls) == ("Done.", 2)
 
 
 @pytest.mark.parametrize("answer", [NO, SHORTER, {"approved": False, "feedback": " "}])
 async def test_a_no_where_nothing_can_be_done_again_stops_the_run(ask, answer):
     run = await ask(sequential(creative("draft", approve=True), executor()), "A text.")
     with pytest.raises(Declined) as caught:
-        await run.told(answer)
+        await run.answer(answer)
     feedback = (answer.get("feedback") or "").strip()
-    said = f"the result of draft was declined{': Shorter.' if feedback else ''}"
-    assert str(caught.value) == said
+    message = f"the result of draft was declined{': Shorter.' if feedback else ''}"
+    assert str(caught.value) == message
     assert isinstance(caught.value, LimitError)
     assert isinstance(caught.value, GraphDrained)
     assert (caught.value.kind, caught.value.value) == ("declined", feedback or None)
     assert run.calls == 1
 
 
-async def test_who_said_no_may_still_say_yes(ask):
+async def test_a_person_who_declined_may_approve_later(ask):
     run = await ask(sequential(creative("draft", approve=True), executor()), "A text.", "Done.")
     with pytest.raises(Declined):
-        await run.told(NO)
+        await run.answer(NO)
     await run.go(None)
     assert run.shown == {"draft": "A text."}
-    await run.told(YES)
-    assert (run.said["executor"], run.calls) == ("Done.", 2)
+    await run.answer(YES)
+    assert (run.contents["executor"], run.calls) == ("Done.", 2)
 
 
-async def test_what_is_said_with_a_yes_changes_nothing(ask):
+async def test_feedback_with_a_yes_changes_nothing(ask):
     step = creative("draft", approve=True)
     run = await ask(iterative(step, validator()), "A text.", judged(passed=True, score=1))
-    await run.told({"approved": True, "feedback": "Well done."})
+    await run.answer({"approved": True, "feedback": "Well done."})
     assert run.values["results"]["iterative"].data.rounds[0].verdict.feedback == "From the judge."
 
 
@@ -173,8 +173,8 @@ async def test_several_branches_wait_at_once_and_the_others_come_to_their_end(as
     run = await ask(sequential(parallel(*branches), executor("end")), "1", "2", "3", "Done.")
     assert list(run.shown) == ["parallel/a", "parallel/c"]
     assert run.calls == 3
-    await run.told(YES, YES)
-    assert (run.said["end"], run.calls) == ("Done.", 4)
+    await run.answer(YES, YES)
+    assert (run.contents["end"], run.calls) == ("Done.", 4)
 
 
 @pytest.mark.parametrize("options", [{}, {"on_failure": "keep"}, {"max_concurrency": 1}])
@@ -206,7 +206,7 @@ async def test_a_no_with_feedback_is_a_loops_verdict_and_the_judge_is_not_asked(
         "Is the result of draft right? A no with feedback has it done again, any other no ends "
         "the run."
     )
-    await run.told(SHORTER)
+    await run.answer(SHORTER)
     assert run.interrupts[0].value["question"] == (
         "Is the result of draft, version 2, right? A no ends the run."
     )
@@ -214,7 +214,7 @@ async def test_a_no_with_feedback_is_a_loops_verdict_and_the_judge_is_not_asked(
         "# Feedback on your earlier version\n\nShorter." in run.model.requests[1].messages[-1].text
     )
     assert run.calls == 2
-    await run.told(YES)
+    await run.answer(YES)
     own = run.values["results"]["refine"].data
     assert [(one.content, one.declined) for one in own.rounds] == [
         ("Long.", True),
@@ -229,23 +229,23 @@ async def test_a_no_in_the_last_round_stops_the_run(ask, answer):
     graph = iterative(creative("draft", approve=True), validator(), max_rounds=1, name="refine")
     run = await ask(sequential(graph, executor()), "Long.")
     with pytest.raises(Declined, match="the result of refine/draft was declined"):
-        await run.told(answer)
+        await run.answer(answer)
     assert run.calls == 1
 
 
 async def test_a_no_without_feedback_stops_a_loop_that_has_rounds_left(ask):
     run = await ask(iterative(creative("draft", approve=True), validator()), "Long.")
     with pytest.raises(Declined):
-        await run.told(NO)
+        await run.answer(NO)
     assert run.calls == 1
 
 
 async def test_a_round_that_a_person_declined_is_never_a_loops_result(ask):
     graph = iterative(creative("draft", approve=True), validator(), max_rounds=2, name="refine")
     run = await ask(graph, "Long.", "Short.", judged(passed=False, score=0))
-    await run.told(SHORTER)
-    await run.told(YES)
-    assert run.said["refine"] == "Short."
+    await run.answer(SHORTER)
+    await run.answer(YES)
+    assert run.contents["refine"] == "Short."
     assert run.values["results"]["refine"].data.stop_reason == "max_rounds"
 
 
@@ -254,24 +254,24 @@ async def test_a_no_to_a_verdict_is_the_verdict(ask):
     passed = judged(passed=True, score=0.9)
     run = await ask(graph, "Long.", passed, "Short.", passed)
     assert run.shown == {"check": "passed, score 0.9: From the judge."}
-    await run.told(SHORTER)
+    await run.answer(SHORTER)
     assert "Shorter." in run.model.requests[2].messages[-1].text
-    await run.told(YES)
+    await run.answer(YES)
     rounds = run.values["results"]["refine"].data.rounds
     assert [one.verdict.feedback for one in rounds] == ["Shorter.", "From the judge."]
     assert [one.declined for one in rounds] == [True, False]
-    assert (run.said["refine"], run.calls) == ("Short.", 4)
+    assert (run.contents["refine"], run.calls) == ("Short.", 4)
 
 
 async def test_a_step_and_its_check_may_both_need_a_person(ask):
     graph = iterative(creative("draft", approve=True), validator("check", approve=True))
     run = await ask(graph, "Long.", "Short.", judged(passed=True, score=0.9))
-    await run.told(SHORTER)
+    await run.answer(SHORTER)
     assert run.shown == {"draft": "Short."}
-    await run.told(YES)
+    await run.answer(YES)
     assert run.shown == {"check": "passed, score 0.9: From the judge."}
-    await run.told(YES)
-    assert (run.said["iterative"], run.calls) == ("Short.", 3)
+    await run.answer(YES)
+    assert (run.contents["iterative"], run.calls) == ("Short.", 3)
 
 
 async def test_deeper_in_a_loop_a_no_stops_the_run(ask):
@@ -279,7 +279,7 @@ async def test_deeper_in_a_loop_a_no_stops_the_run(ask):
     run = await ask(iterative(inner, validator()), "Long.")
     assert "A no ends the run." in run.interrupts[0].value["question"]
     with pytest.raises(Declined, match="both/draft was declined: Shorter"):
-        await run.told(SHORTER)
+        await run.answer(SHORTER)
 
 
 async def test_a_decision_may_need_a_person_and_so_may_what_it_leads_to(ask):
@@ -288,18 +288,18 @@ async def test_a_decision_may_need_a_person_and_so_may_what_it_leads_to(ask):
     run = await ask(conditional(gate, ways), Decision(route="yes", reason="So."), "A text.")
     assert run.shown == {"gate": "yes: So."}
     assert run.calls == 1
-    await run.told(YES)
+    await run.answer(YES)
     assert run.shown == {"yes": "A text."}
-    await run.told(YES)
+    await run.answer(YES)
     assert run.values["route"] == "yes"
-    assert (run.said["yes"], run.calls) == ("A text.", 2)
+    assert (run.contents["yes"], run.calls) == ("A text.", 2)
 
 
 async def test_a_no_to_a_decision_stops_the_run_before_the_way_is_gone(ask):
     gate = validator("gate", approve=True)
     run = await ask(conditional(gate, {"yes": creative()}), Decision(route="yes", reason="So."))
     with pytest.raises(Declined):
-        await run.told(SHORTER)
+        await run.answer(SHORTER)
     assert run.calls == 1
 
 
@@ -308,29 +308,29 @@ async def test_a_plan_that_is_declined_with_feedback_is_made_again_before_any_st
     run = await ask(graph, {"steps": []}, TWO_STEPS, TWO_STEPS, "r1", "r2")
     assert run.shown == {"plan": "1. d\n2. d"}  # one that can be followed
     assert run.calls == 2
-    await run.told(SHORTER)
-    told = run.model.requests[2].messages[-1].text
-    assert "# Your earlier version\n\n1. d" in told
-    assert "# Feedback on your earlier version\n\nShorter." in told
+    await run.answer(SHORTER)
+    prompt = run.model.requests[2].messages[-1].text
+    assert "# Your earlier version\n\n1. d" in prompt
+    assert "# Feedback on your earlier version\n\nShorter." in prompt
     assert ", version 2, " in run.interrupts[0].value["question"]
-    await run.told(YES)  # both steps run at once, and either may be answered first
-    assert (sorted(run.said["phase"].split()), run.calls) == (["r1", "r2"], 5)
+    await run.answer(YES)  # both steps run at once, and either may be answered first
+    assert (sorted(run.contents["phase"].split()), run.calls) == (["r1", "r2"], 5)
 
 
 async def test_the_third_plan_is_the_last(ask):
     run = await ask(orchestrated(planner(approve=True), executor()), *[TWO_STEPS] * 3)
-    await run.told(SHORTER)
-    await run.told(SHORTER)
+    await run.answer(SHORTER)
+    await run.answer(SHORTER)
     assert "A no ends the run." in run.interrupts[0].value["question"]
     with pytest.raises(Declined):
-        await run.told(SHORTER)
+        await run.answer(SHORTER)
     assert run.calls == 3
 
 
 async def test_on_a_thread_that_is_used_again_the_plans_are_counted_anew(ask):
     run = await ask(orchestrated(planner(approve=True), executor()), *[TWO_STEPS] * 2, "1", "2")
-    await run.told(SHORTER)
-    await run.told(YES)
+    await run.answer(SHORTER)
+    await run.answer(YES)
     run.model.answers += [TWO_STEPS]
     await run.go({"task": "Another."})
     assert run.interrupts[0].value["question"].startswith("Is the result of planner right?")
@@ -341,17 +341,17 @@ async def test_each_step_of_a_plan_may_need_a_person(ask):
     graph = orchestrated(planner("plan"), executor(approve=True), name="phase")
     run = await ask(graph, TWO_STEPS, "same", "same")
     assert run.shown == {"work/s1": "same", "work/s2": "same"}
-    await run.told(YES, YES)
-    assert (run.said["phase"], run.calls) == ("same\n\nsame", 3)
+    await run.answer(YES, YES)
+    assert (run.contents["phase"], run.calls) == ("same\n\nsame", 3)
 
 
 async def test_a_no_to_a_step_of_a_plan_stops_the_run(ask):
     run = await ask(orchestrated(planner("plan"), executor(approve=True)), TWO_STEPS, "1", "2")
     with pytest.raises(Declined, match="work/s2"):
-        await run.told(YES, SHORTER)
+        await run.answer(YES, SHORTER)
 
 
-async def test_an_approving_agent_put_into_a_bare_graph_says_that_nobody_would_ask(ask):
+async def test_an_agent_with_approve_in_a_bare_graph_is_an_error(ask):
     builder = StateGraph(State, context_schema=Context)
     builder.add_node("draft", creative("draft", approve=True))
     builder.add_edge(START, "draft")

@@ -32,12 +32,12 @@ def deciding(*routes):
     return GivenModels(ANY, roles={"validator": model}), model
 
 
-def said(text):
+def writing(text):
     return lambda state: text
 
 
 def ways():
-    return {"yes": said("went on"), "no": said("went back"), "later": said("waited")}
+    return {"yes": writing("went on"), "no": writing("went back"), "later": writing("waited")}
 
 
 @pytest.mark.parametrize("route", ["yes", "no", "later"])
@@ -95,8 +95,8 @@ async def test_a_function_decides(stage, condition, task, route):
 
 
 def test_a_function_may_name_routes_of_its_own(stage):
-    graph = conditional(size, {"long": said("cut"), "short": said("kept")})
-    assert stage.invoke(graph, task="Short.").said == {"short": "kept"}
+    graph = conditional(size, {"long": writing("cut"), "short": writing("kept")})
+    assert stage.invoke(graph, task="Short.").contents == {"short": "kept"}
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_an_input_decides_by_its_value(stage, value, route):
 
 
 def test_an_input_that_is_a_number_decides_as_its_text(stage):
-    graph = conditional("grade", {"1": said("well done"), "2": said("try again")})
-    assert stage.invoke(graph, inputs={"grade": 1}).said == {"1": "well done"}
+    graph = conditional("grade", {"1": writing("well done"), "2": writing("try again")})
+    assert stage.invoke(graph, inputs={"grade": 1}).contents == {"1": "well done"}
 
 
 def test_what_is_no_route_leads_to_the_default(stage):
     graph = conditional(validator(), ways(), default="later")
     played = stage.invoke(graph, deciding("perhaps")[0])
-    assert (played.values["route"], played.said["later"]) == ("later", "waited")
+    assert (played.values["route"], played.contents["later"]) == ("later", "waited")
 
 
 @pytest.mark.parametrize("condition", ["urgent", lambda state: None, lambda state: "perhaps"])
@@ -191,7 +191,7 @@ def test_in_a_loop_each_round_decides_anew(stage):
     ]
 
 
-async def test_a_conditional_is_a_node_of_somebodys_own_graph(stage):
+async def test_a_conditional_is_a_node_of_a_users_own_graph(stage):
     builder = StateGraph(State)
     builder.add_node("choose", conditional(validator(), {"yes": creative(), "no": executor()}))
     builder.add_edge(START, "choose")

@@ -1,4 +1,4 @@
-"""A graph from our patterns shows itself in a notebook, and asks nobody else for its picture."""
+"""A graph from our patterns draws itself in a notebook, without a web service."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ def test_who_takes_the_patterns_by_themselves_sees_text_and_no_web_service():
     assert "png" not in done.stdout
 
 
-def test_the_package_tells_who_draws_once_somebody_takes_a_pattern():
+def test_the_package_sets_what_draws_once_a_pattern_is_used():
     assert aideon_agents.sequential
     assert PatternGraph.drawn_by is not None

@@ -1,4 +1,4 @@
-"""What a graph with a schema of its own is given among ours, and what its answer becomes."""
+"""What a graph with its own schema receives in a pattern, and what its answer becomes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def of_one_node(schema, node, *, called="theirs", **more):
 
 
 def chat(*answers):
-    """Somebody's chat graph, and the model in it."""
+    """A chat graph made elsewhere, and the model in it."""
     model = ScriptedChatModel(answers=list(answers))
 
     def talk(state):
@@ -52,16 +52,16 @@ async def test_a_chat_graph_answers_with_its_last_message(stage):
         result = played.results["inner/chat"]
         assert (result.role, result.content, result.data) == ("graph", "Hello.", None)
         assert played.places == [("inner/chat", "", 1)]
-        assert [*played.said] == ["inner/chat", "lambda"]
+        assert [*played.contents] == ["inner/chat", "lambda"]
 
 
-def test_a_chat_graph_is_told_the_task_and_what_stands(stage):
+def test_a_chat_graph_receives_the_task_and_the_current_results(stage):
     graph, model = chat("Hello.")
     loop = iterative(lambda state: "draft", passing, name="refine")
     stage.invoke(sequential(lambda state: "first", loop, graph))
-    (told,) = model.requests[0].messages
-    assert isinstance(told, HumanMessage)
-    assert told.text == (
+    (prompt,) = model.requests[0].messages
+    assert isinstance(prompt, HumanMessage)
+    assert prompt.text == (
         "# Task\n\nHeat pumps move heat.\n\n# From lambda\n\nfirst\n\n# From refine\n\ndraft"
     )
 
@@ -70,7 +70,7 @@ def passing(state):
     return {"verdict": Verdict(passed=True, score=1, feedback="")}
 
 
-def test_a_verdict_is_nothing_that_a_chat_graph_is_told(stage):
+def test_a_chat_graph_does_not_receive_a_verdict(stage):
     graph, model = chat("Hello.")
     stage.invoke(sequential(validator("check"), graph))
     assert "check" not in model.requests[0].messages[0].text
@@ -93,7 +93,7 @@ def test_a_graph_that_takes_a_task_is_given_the_task(stage):
         return {"messages": [("ai", f"About: {state['task']}")]}
 
     played = stage.invoke(sequential(of_one_node(Asking, talk)), task="heat")
-    assert played.said == {"theirs": "About: heat"}
+    assert played.contents == {"theirs": "About: heat"}
 
 
 class Research(TypedDict):
@@ -152,7 +152,7 @@ def test_a_graph_that_writes_results_is_left_alone():
     assert [spec.runnable for spec in graph.builder.nodes.values()] == [theirs, ours, unnamed]
 
 
-def test_a_chat_graph_can_stand_in_every_pattern(stage):
+def test_a_chat_graph_can_be_a_node_of_every_pattern(stage):
     graph, model = chat(*["Hello."] * 6)
     plan = Plan(
         steps=[

@@ -1,4 +1,4 @@
-"""Graphs made elsewhere inside ours, and ours inside theirs."""
+"""Graphs made elsewhere inside our patterns, and our patterns inside such graphs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Theirs(TypedDict):
     results: dict[str, StepResult]
 
 
-def test_a_foreign_graph_is_one_place_of_ours(stage):
+def test_a_foreign_graph_is_one_node(stage):
     chat = SchemaChatModel()
 
     def model(state):
@@ -63,19 +63,19 @@ def test_what_a_foreign_graph_writes_into_our_keys_is_seen_after_it(stage):
 
     foreign = chain(Theirs, {"find": find}, name="research")
     played = stage.invoke(sequential(foreign, creative("draft")))
-    assert [*played.said] == ["found", "draft"]
+    assert [*played.contents] == ["found", "draft"]
     assert "answer" not in played.values
 
 
-def test_a_foreign_graph_of_other_keys_may_stand_anywhere(stage):
+def test_a_foreign_graph_of_other_keys_may_be_any_node(stage):
     def talk(state):
         return {"messages": [HumanMessage("hi")]}
 
     foreign = chain(MessagesState, {"talk": talk}, name="talk")
     graph = sequential(foreign, parallel(foreign, creative("draft"), name="both"), name="brief")
-    said = stage.invoke(graph).said
-    assert said.keys() == {"talk", "both/talk", "both/draft"}
-    assert (said["talk"], said["both/talk"]) == ("hi", "hi")
+    contents = stage.invoke(graph).contents
+    assert contents.keys() == {"talk", "both/talk", "both/draft"}
+    assert (contents["talk"], contents["both/talk"]) == ("hi", "hi")
 
 
 class Count(TypedDict):
@@ -98,25 +98,27 @@ def test_a_foreign_graph_that_is_given_nothing_it_takes_says_what_it_needs(stage
         stage.invoke(sequential(foreign))
 
 
-def test_a_foreign_graph_of_messages_is_told_what_an_agent_would_be(stage):
+def test_a_foreign_graph_of_messages_receives_what_an_agent_would(stage):
     seen = []
     foreign = chain(MessagesState, {"talk": lambda state: seen.extend(state["messages"])})
     loop = iterative(creative("draft"), validator("check"), max_rounds=1, name="refine")
-    said = stage.invoke(sequential(loop, foreign)).said
-    assert seen[0].text == f"# Task\n\nHeat pumps move heat.\n\n# From refine\n\n{said['refine']}"
+    contents = stage.invoke(sequential(loop, foreign)).contents
+    assert (
+        seen[0].text == f"# Task\n\nHeat pumps move heat.\n\n# From refine\n\n{contents['refine']}"
+    )
 
 
 def test_two_foreign_branches_may_both_give_back_their_task(stage):
     branches = [chain(State, {"work": executor("any")}, name=name) for name in ("one", "two")]
     played = stage.invoke(parallel(*branches))
-    assert played.said.keys() == {"one/work", "two/work"}
+    assert played.contents.keys() == {"one/work", "two/work"}
 
 
-def test_our_agents_keep_their_places_in_a_foreign_graph_inside_ours(stage):
+def test_agents_keep_their_paths_in_a_foreign_graph_inside_a_pattern(stage):
     foreign = chain(State, {"facts": executor(), "text": creative()}, name="theirs")
     played = stage.invoke(sequential(foreign, name="brief"))
     assert played.places == [("theirs/facts", "executor", 1), ("theirs/text", "creative", 1)]
-    assert played.said.keys() == {"theirs/facts", "theirs/text"}
+    assert played.contents.keys() == {"theirs/facts", "theirs/text"}
     assert [one.role for one in requests(sequential(foreign))] == ["executor", "creative"]
 
 
@@ -154,7 +156,7 @@ def test_a_loop_in_a_foreign_graph_has_its_result_at_its_place(stage):
     assert played.results.keys() == {"again/draft", "again/check", "again"}
 
 
-def test_ours_inside_theirs_inside_ours_counts_every_level(stage):
+def test_a_pattern_in_a_foreign_graph_in_a_pattern_counts_every_level(stage):
     foreign = chain(State, {"write": sequential(creative("draft"))}, name="theirs")
     played = stage.invoke(sequential(parallel(foreign, name="gather")))
     assert played.places == [("gather/theirs/write/draft", "creative", 1)]

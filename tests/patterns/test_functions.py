@@ -76,7 +76,7 @@ def test_a_function_may_write_results_of_its_own(stage):
         mine = StepResult(node_path="mine", role="function", content="said", order=5)
         return {"results": {"mine": mine}}
 
-    assert stage.invoke(sequential(write, text)).said == {
+    assert stage.invoke(sequential(write, text)).contents == {
         "mine": "said",
         "text": "about Heat pumps move heat.",
     }
@@ -84,7 +84,7 @@ def test_a_function_may_write_results_of_its_own(stage):
 
 def test_a_function_that_returns_nothing_changes_nothing(stage):
     played = stage.invoke(sequential(creative("a"), lambda state: None, creative("b")))
-    assert [*played.said] == ["a", "b"]
+    assert [*played.contents] == ["a", "b"]
 
 
 def test_a_function_sees_the_inputs_and_the_results_before_it(stage):
@@ -92,7 +92,7 @@ def test_a_function_sees_the_inputs_and_the_results_before_it(stage):
         return f"{state['inputs']['tone']}: {state['results']['text'].content}"
 
     played = stage.invoke(sequential(text, look), inputs={"tone": "dry"}, task="heat")
-    assert played.said["look"] == "dry: about heat"
+    assert played.contents["look"] == "dry: about heat"
 
 
 def test_a_function_knows_its_round(stage):
@@ -106,7 +106,7 @@ def test_a_function_knows_its_round(stage):
 async def test_a_synchronous_function_does_not_hold_up_the_event_loop(stage):
     here = threading.get_ident()
     played = await stage.ainvoke(sequential(lambda state: str(threading.get_ident() != here)))
-    assert played.said["lambda"] == "True"
+    assert played.contents["lambda"] == "True"
 
 
 @pytest.mark.parametrize("wrong", [text, text_later])

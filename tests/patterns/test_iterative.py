@@ -23,10 +23,10 @@ class Loop:
         self.judge = ScriptedChatModel(answers=list(verdicts))
         self.models = GivenModels(self.writer, roles={"validator": self.judge})
 
-    def told_writer(self, number):
+    def writer_prompt(self, number):
         return str(self.writer.requests[number].messages[1].content)
 
-    def told_judge(self, number):
+    def judge_prompt(self, number):
         return str(self.judge.requests[number].messages[1].content)
 
 
@@ -54,7 +54,7 @@ def test_one_round_is_enough_when_it_is_all_there_is(stage):
     loop = Loop(judged(0.2))
     played = stage.invoke(refine(max_rounds=1), loop.models)
     assert played.results["refine"].data.stop_reason == "max_rounds"
-    assert played.said["refine"] == "text 1"
+    assert played.contents["refine"] == "text 1"
 
 
 @pytest.mark.parametrize(
@@ -96,24 +96,24 @@ def test_the_verdict_that_leaves_a_loop_is_as_strict_as_the_loop(stage):
 def test_feedback_reaches_the_next_round_with_the_earlier_version(stage):
     loop = Loop(judged(0.2, feedback="Shorter."), judged(0.3, feedback="Longer."), judged(0.4))
     stage.invoke(refine(), loop.models)
-    assert "Feedback" not in loop.told_writer(0)
+    assert "Feedback" not in loop.writer_prompt(0)
     earlier, feedback = (
         "# Your earlier version\n\ntext {}",
         "# Feedback on your earlier version\n\n{}",
     )
-    assert loop.told_writer(1).endswith(f"{earlier.format(1)}\n\n{feedback.format('Shorter.')}")
-    assert loop.told_writer(2).endswith(f"{earlier.format(2)}\n\n{feedback.format('Longer.')}")
+    assert loop.writer_prompt(1).endswith(f"{earlier.format(1)}\n\n{feedback.format('Shorter.')}")
+    assert loop.writer_prompt(2).endswith(f"{earlier.format(2)}\n\n{feedback.format('Longer.')}")
 
 
 def test_a_validator_sees_the_new_text_and_not_its_own_feedback(stage):
     loop = Loop(judged(0.2, feedback="Shorter."), judged(0.3))
     stage.invoke(refine(max_rounds=2), loop.models)
-    assert "# From draft\n\ntext 2" in loop.told_judge(1)
-    assert "text 1" not in loop.told_judge(1)
-    assert "Shorter." not in loop.told_judge(1)
+    assert "# From draft\n\ntext 2" in loop.judge_prompt(1)
+    assert "text 1" not in loop.judge_prompt(1)
+    assert "Shorter." not in loop.judge_prompt(1)
 
 
-def test_everybody_in_the_step_gets_the_loops_feedback_and_nobody_in_the_check_does(stage):
+def test_every_node_of_the_step_gets_the_loops_feedback_and_none_of_the_check(stage):
     # The inner validator's verdict comes between the loop's and the next writer.
     loop = Loop(
         judged(0.9, passed=True),
@@ -124,7 +124,7 @@ def test_everybody_in_the_step_gets_the_loops_feedback_and_nobody_in_the_check_d
     step = sequential(creative("draft"), validator("self"), creative("polish"), name="step")
     check = sequential(executor("measure"), validator("check"), name="judge")
     played = stage.invoke(iterative(step, check, name="refine"), loop.models)
-    drafted, polished, measured = (loop.told_writer(number) for number in (3, 4, 5))
+    drafted, polished, measured = (loop.writer_prompt(number) for number in (3, 4, 5))
     assert drafted.endswith("Shorter.")
     assert polished.endswith("Shorter.")
     assert "Feedback" not in measured
@@ -135,7 +135,7 @@ def test_a_step_that_ends_with_a_validator_is_known_by_its_text(stage):
     loop = Loop(judged(0.5), judged(1, passed=True), texts=["the text"])
     step = sequential(creative("draft"), validator("self"), name="step")
     assert (
-        stage.invoke(iterative(step, validator(), name="refine"), loop.models).said["refine"]
+        stage.invoke(iterative(step, validator(), name="refine"), loop.models).contents["refine"]
         == "the text"
     )
 
@@ -151,8 +151,8 @@ def test_every_row_says_which_round_it_was(stage):
 def test_what_comes_after_a_loop_sees_its_best_round_alone(stage):
     loop = Loop(judged(0.9), judged(0.1), texts=["good", "bad", "end"])
     stage.invoke(sequential(refine(max_rounds=2), creative("after")), loop.models)
-    assert loop.told_writer(2).endswith("# From refine\n\ngood")
-    assert "bad" not in loop.told_writer(2)
+    assert loop.writer_prompt(2).endswith("# From refine\n\ngood")
+    assert "bad" not in loop.writer_prompt(2)
 
 
 def test_a_check_may_be_a_function(stage):
@@ -163,7 +163,7 @@ def test_a_check_may_be_a_function(stage):
     loop = Loop(texts=["ab", "abcd"])
     played = stage.invoke(iterative(creative("draft"), long_enough), loop.models)
     assert [one.verdict.score for one in played.results["iterative"].data.rounds] == [0.2, 0.4]
-    assert [*played.said][-1] == "iterative"
+    assert [*played.contents][-1] == "iterative"
 
 
 @pytest.mark.parametrize("silent", [lambda state: None, lambda state: "fine", executor("fine")])

@@ -100,15 +100,15 @@ def test_the_inner_judge_sees_the_new_text_when_the_outer_loop_comes_round(stage
         iterative(inner, validator("check"), name="outer"),
         GivenModels(writer, roles={"validator": judge}),
     )
-    told = [str(asked.messages[1].content) for asked in judge.requests]
-    assert "# From inner/draft\n\nold" in told[0]
-    assert "# From inner\n\nold" in told[1]
-    assert told[2].index("# From inner\n\nold") < told[2].index("# From inner/draft\n\nnew")
-    assert "# From inner\n\nnew" in told[3]
-    assert "old" not in told[3]
+    prompts = [str(asked.messages[1].content) for asked in judge.requests]
+    assert "# From inner/draft\n\nold" in prompts[0]
+    assert "# From inner\n\nold" in prompts[1]
+    assert prompts[2].index("# From inner\n\nold") < prompts[2].index("# From inner/draft\n\nnew")
+    assert "# From inner\n\nnew" in prompts[3]
+    assert "old" not in prompts[3]
 
 
-def test_a_loop_inside_is_told_what_the_loop_around_it_wants(stage):
+def test_an_inner_loop_receives_the_feedback_of_the_outer_loop(stage):
     outer_fails = FAILED.model_copy(update={"feedback": "Outer."})
     inner_fails = FAILED.model_copy(update={"feedback": "Inner."})
     judge = ScriptedChatModel(answers=[PASSED, outer_fails, inner_fails, PASSED, PASSED])
@@ -117,14 +117,14 @@ def test_a_loop_inside_is_told_what_the_loop_around_it_wants(stage):
     inner = iterative(creative("draft"), validator("check"), name="inner")
     outer = iterative(sequential(inner, executor("end")), validator("check"), name="outer")
     stage.invoke(outer, GivenModels(writer, roles={"validator": judge, "executor": ender}))
-    told = [str(asked.messages[1].content) for asked in (*writer.requests, *ender.requests)]
-    said = [text.rpartition("# Feedback on your earlier version\n\n")[2] for text in told]
-    assert said[1:3] == ["Outer.", "Inner."]
-    assert said[4] == "Outer."
-    assert "Feedback" not in told[0] + told[3]
+    prompts = [str(asked.messages[1].content) for asked in (*writer.requests, *ender.requests)]
+    contents = [text.rpartition("# Feedback on your earlier version\n\n")[2] for text in prompts]
+    assert contents[1:3] == ["Outer.", "Inner."]
+    assert contents[4] == "Outer."
+    assert "Feedback" not in prompts[0] + prompts[3]
 
 
-def test_a_loop_inside_is_told_so_also_when_another_verdict_came_in_between(stage):
+def test_an_inner_loop_receives_it_also_when_another_verdict_came_in_between(stage):
     outer_fails = FAILED.model_copy(update={"feedback": "Outer."})
     judge = ScriptedChatModel(answers=[PASSED, PASSED, outer_fails, PASSED, PASSED, PASSED])
     writer = ScriptedChatModel(answers=["draft"] * 2)
@@ -173,32 +173,32 @@ def test_no_stale_result_survives_a_merge(stage, left, right):
 
     inner = parallel(branch("left", left), branch("right", right), counting("once"), name="both")
     graph = sequential(counting("before"), iterative(inner, passing_after(1), name="outer"))
-    said = stage.invoke(graph).said
-    assert said["before"] == "before 1"
-    assert said["outer/both/once"] == "once 1"
+    contents = stage.invoke(graph).contents
+    assert contents["before"] == "before 1"
+    assert contents["outer/both/once"] == "once 1"
     for name, rounds in (("left", left), ("right", right)):
         at = f"outer/both/{name}"
-        assert said[at] == f"join {rounds}"
-        assert said[f"{at}/step/join"] == f"join {rounds}"
-        assert said[f"{at}/step/pair/a"] == f"a {rounds}"
-        assert said[f"{at}/step/pair/chain/b"] == f"b {rounds}"
-        assert said[f"{at}/step/pair/chain/c"] == f"c {rounds}"
+        assert contents[at] == f"join {rounds}"
+        assert contents[f"{at}/step/join"] == f"join {rounds}"
+        assert contents[f"{at}/step/pair/a"] == f"a {rounds}"
+        assert contents[f"{at}/step/pair/chain/b"] == f"b {rounds}"
+        assert contents[f"{at}/step/pair/chain/c"] == f"c {rounds}"
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_what_ran_once_outside_a_loop_is_not_lost_inside_it(stage, rounds):
     step = parallel(counting("a"), counting("b"), name="step")
     loop = iterative(step, passing_after(rounds), max_rounds=5, name="loop")
-    said = stage.invoke(sequential(counting("before"), loop, counting("after"))).said
-    assert said["before"] == "before 1"
-    assert said["after"] == "after 1"
-    assert (said["loop/step/a"], said["loop/step/b"]) == (f"a {rounds}", f"b {rounds}")
+    contents = stage.invoke(sequential(counting("before"), loop, counting("after"))).contents
+    assert contents["before"] == "before 1"
+    assert contents["after"] == "after 1"
+    assert (contents["loop/step/a"], contents["loop/step/b"]) == (f"a {rounds}", f"b {rounds}")
 
 
 def test_a_loop_can_be_used_in_two_places(stage):
     loop = iterative(counting("a"), passing_after(1))
-    said = stage.invoke(sequential(loop, loop)).said
-    assert said == {
+    contents = stage.invoke(sequential(loop, loop)).contents
+    assert contents == {
         "iterative/a": "a 1",
         "iterative": "a 1",
         "iterative_2/a": "a 2",

@@ -70,8 +70,8 @@ def _what_to_do(messages):
     return messages[-1].text.rpartition("# What to do now\n\n")[2]
 
 
-def told(model):
-    """What a scripted model was told, by what it had to do."""
+def prompts_by_step(model):
+    """The prompts of a scripted model, by what it had to do."""
     return {_what_to_do(one.messages): one.messages[-1].text for one in model.requests}
 
 
@@ -111,7 +111,7 @@ async def test_steps_that_do_not_need_one_another_run_at_the_same_time(stage, aw
     graph = orchestrated(planner(), called("executor", meet))
     three = models(plan(step("a"), step("b"), step("c")))
     played = await stage.ainvoke(graph, three) if awaits else stage.invoke(graph, three)
-    assert played.said["orchestrated"] == "Do a.\n\nDo b.\n\nDo c."
+    assert played.contents["orchestrated"] == "Do a.\n\nDo b.\n\nDo c."
 
 
 def test_a_step_sees_what_was_before_the_plan_and_what_it_names(stage):
@@ -122,7 +122,7 @@ def test_a_step_sees_what_was_before_the_plan_and_what_it_names(stage):
     )
     chain = plan(step("a"), step("b", "a"), step("c", "b"), step("aside"))
     stage.invoke(graph, models(chain, executor=model))
-    seen = told(model)
+    seen = prompts_by_step(model)
     assert all("# Task\n\nHeat pumps move heat." in text for text in seen.values())
     assert all("Known before." in text for text in seen.values())
     froms = {
@@ -200,7 +200,7 @@ def test_a_second_plan_that_cannot_be_followed_is_a_failure_that_says_why(stage)
         stage.invoke(graph, wrong)
 
 
-def test_everything_that_is_wrong_is_said_at_once(stage):
+def test_everything_that_is_wrong_is_reported_at_once(stage):
     wrong = plan(step("a", "x", agent="creative"), step("a"))
     with pytest.raises(StepFailed, match=r"2 steps have the id 'a'; .*'creative'.*; .*'x'"):
         stage.invoke(orchestrated(planner(), executor()), models(wrong, wrong))
@@ -226,7 +226,7 @@ def test_a_planner_without_a_plan_is_a_failure(stage, silent):
         stage.invoke(orchestrated(silent, executor()))
 
 
-def test_a_plan_from_before_does_not_stand_in_for_a_missing_one(stage):
+def test_an_earlier_plan_does_not_replace_a_missing_one(stage):
     graph = sequential(planner("first"), orchestrated(sequential(lambda state: "x"), executor()))
     with pytest.raises(StepFailed, match="there is no plan"):
         stage.invoke(graph, models(plan(step("a"))))
@@ -269,7 +269,7 @@ def test_a_worker_that_is_a_graph_has_its_places_below_the_step(stage):
 def test_two_steps_of_the_same_graph_do_not_mix(stage):
     worker = sequential(lambda state: state["task"], name="executor")
     played = stage.invoke(orchestrated(planner(), worker), models(plan(step("a"), step("b"))))
-    assert played.said["orchestrated"] == "Do a.\n\nDo b."
+    assert played.contents["orchestrated"] == "Do a.\n\nDo b."
 
 
 async def test_an_orchestration_can_be_a_step_of_another(stage):
@@ -292,10 +292,10 @@ async def test_an_orchestration_can_be_a_step_of_another(stage):
             "work/work/work/b",
         ]
         assert played.values["plan"] == outer_plan
-        assert played.said["outer"] == "Do b."
+        assert played.contents["outer"] == "Do b."
 
 
-async def test_an_orchestration_works_in_parallel_in_a_loop_and_in_somebodys_own_graph(stage):
+async def test_an_orchestration_works_in_parallel_in_a_loop_and_in_a_users_own_graph(stage):
     phase = orchestrated(planner(), executor(), name="phase")
     verdicts = [
         Verdict(passed=False, score=0.1, feedback="More."),
@@ -344,13 +344,13 @@ def test_a_second_run_on_a_thread_starts_with_a_new_plan():
 
 
 def test_a_new_result_wins_over_one_of_a_plan_that_was_given_up(stage):
-    said = iter(["one", "old", "new"])
+    answers = iter(["one", "old", "new"])
     fails = iter([False, False, True, False])
 
     def work(state):
         if next(fails):
             raise ValueError("lost")
-        return next(said)
+        return next(answers)
 
     graph = orchestrated(planner(), called("executor", work))
     graph.checkpointer = InMemorySaver()

@@ -27,8 +27,8 @@ def test_branches_see_what_came_before_and_nothing_of_one_another(stage):
     )
     seen = {}
     for request in model.requests:
-        told = str(request.messages[1].content)
-        seen[len(seen)] = [line for line in told.splitlines() if line.startswith("# From")]
+        prompt = str(request.messages[1].content)
+        seen[len(seen)] = [line for line in prompt.splitlines() if line.startswith("# From")]
     assert seen[0] == []
     assert seen[1] == seen[2] == ["# From first"]
     assert sorted(seen[3]) == ["# From first", "# From gather/angle", "# From gather/facts"]
@@ -67,7 +67,7 @@ async def test_a_quick_branch_does_not_wait_for_a_slow_one(stage):
     graph = parallel(sequential(first, second, name="quick"), slow)
     async with asyncio.timeout(PATIENCE):
         played = await stage.ainvoke(graph)
-    assert played.said.keys() == {"quick/first", "quick/second", "slow"}
+    assert played.contents.keys() == {"quick/first", "quick/second", "slow"}
 
 
 def test_a_quick_branch_does_not_wait_for_a_slow_one_in_synchronous_code(stage):
@@ -81,7 +81,7 @@ def test_a_quick_branch_does_not_wait_for_a_slow_one_in_synchronous_code(stage):
         return "three" if quick_is_done.wait(PATIENCE) else "waited in vain"
 
     graph = parallel(sequential(lambda state: "one", second, name="quick"), slow)
-    assert stage.invoke(graph).said["slow"] == "three"
+    assert stage.invoke(graph).contents["slow"] == "three"
 
 
 async def test_branches_run_at_the_same_time(stage):

@@ -165,7 +165,7 @@ async def test_a_kept_failure_is_a_result_of_one_line_at_the_branchs_place(stage
     )
     graph = sequential(branches)
     played = await stage.ainvoke(graph) if awaits else stage.invoke(graph)
-    assert played.said == {
+    assert played.contents == {
         "gather/facts": "ValueError: no luck",
         "gather/risks": "gave up",
         "gather/fine": "all is well",
@@ -191,14 +191,14 @@ async def test_the_others_go_on_when_a_failure_is_kept(stage):
 
     async with asyncio.timeout(PATIENCE):
         played = await stage.ainvoke(parallel(later, fail, on_failure="keep"))
-    assert played.said["later"] == "done"
+    assert played.contents["later"] == "done"
 
 
 def test_what_a_failed_branch_spent_is_in_the_ledger(stage):
     branch = sequential(creative("draft"), failing(ValueError("no luck")), name="text")
     played = stage.invoke(parallel(branch, executor("facts"), on_failure="keep"))
     assert played.places == [("facts", "executor", 1), ("text/draft", "creative", 1)]
-    assert played.said["text"] == "ValueError: no luck"
+    assert played.contents["text"] == "ValueError: no luck"
 
 
 def test_a_failed_branch_is_never_the_output(stage):
@@ -331,7 +331,7 @@ def test_in_a_loop_branches_that_all_fail_at_last_are_a_failure(stage):
         stage.invoke(iterative(branches, validator()), models)
 
 
-async def test_options_work_nested_and_in_somebodys_own_graph(stage):
+async def test_options_work_nested_and_in_a_users_own_graph(stage):
     inner = parallel(failing(ValueError("x")), fine, on_failure="keep", name="inner")
     outer = parallel(inner, creative("aside"), max_concurrency=1, on_failure="keep", name="outer")
     builder = StateGraph(State)

@@ -20,12 +20,12 @@ def test_each_node_sees_the_results_of_those_before_it_in_order(stage):
     model = ScriptedChatModel(answers=["one", "two", "three"])
     graph = sequential(executor("a"), executor("b"), creative("c"))
     played = stage.invoke(graph, GivenModels(model))
-    assert played.said == {"a": "one", "b": "two", "c": "three"}
+    assert played.contents == {"a": "one", "b": "two", "c": "three"}
     assert [one.order for one in played.results.values()] == [1, 2, 3]
-    told = [str(asked.messages[1].content) for asked in model.requests]
-    assert "From" not in told[0]
-    assert told[1].endswith("# From a\n\none")
-    assert told[2].endswith("# From a\n\none\n\n# From b\n\ntwo")
+    prompts = [str(asked.messages[1].content) for asked in model.requests]
+    assert "From" not in prompts[0]
+    assert prompts[1].endswith("# From a\n\none")
+    assert prompts[2].endswith("# From a\n\none\n\n# From b\n\ntwo")
 
 
 def test_only_what_merges_leaves_a_pattern(stage):
@@ -43,7 +43,7 @@ def test_every_call_is_a_row_with_its_place(stage):
     ]
 
 
-def test_names_that_nobody_gave_are_numbered(stage):
+def test_default_names_are_numbered(stage):
     graph = sequential(
         executor(), executor("executor_2"), executor(), sequential(planner()), sequential(planner())
     )
@@ -54,7 +54,7 @@ def test_names_that_nobody_gave_are_numbered(stage):
         "sequential",
         "sequential_2",
     ]
-    assert list(stage.invoke(graph).said)[-2:] == ["sequential/planner", "sequential_2/planner"]
+    assert list(stage.invoke(graph).contents)[-2:] == ["sequential/planner", "sequential_2/planner"]
 
 
 def test_functions_and_nameless_runnables_are_numbered():

@@ -78,8 +78,8 @@ def drawn(graph: Any) -> str:
     return text(read(graph, None))
 
 
-def told(graph: Any) -> list[dict[str, Any]]:
-    """What each agent was told, without what makes two of the same different."""
+def agents_of(graph: Any) -> list[dict[str, Any]]:
+    """The options of each agent, without what differs between two equal agents."""
     return [
         {
             field.name: getattr(spec, field.name)
@@ -100,7 +100,7 @@ def one(write, document: dict[str, Any] | str, name: str = "flow.yaml") -> Any:
 def test_the_example_of_the_contract_is_the_same_graph_in_python(write):
     graph = one(write, CONTRACT)
     assert drawn(graph) == drawn(SAME_IN_PYTHON)
-    assert told(graph) == told(SAME_IN_PYTHON)
+    assert agents_of(graph) == agents_of(SAME_IN_PYTHON)
 
 
 def test_the_example_of_the_contract_runs_to_its_end(write):
@@ -116,7 +116,7 @@ def test_json_and_yaml_say_the_same(write, name):
     target = load(name)
     assert target.name == "brief"
     assert drawn(target.graph) == drawn(SAME_IN_PYTHON)
-    assert told(target.graph) == told(SAME_IN_PYTHON)
+    assert agents_of(target.graph) == agents_of(SAME_IN_PYTHON)
 
 
 def test_a_file_without_a_name_lends_its_own(write):
@@ -139,7 +139,9 @@ def test_of_a_python_and_a_task_file_of_one_name_the_python_one_is_meant(write):
 
 
 def test_a_task_file_may_be_one_agent(write):
-    (agent,) = told(one(write, {"agent": "creative", "name": "draft", "description": "Write it"}))
+    (agent,) = agents_of(
+        one(write, {"agent": "creative", "name": "draft", "description": "Write it"})
+    )
     assert (agent["role"], agent["name"], agent["description"]) == ("creative", "draft", "Write it")
 
 
@@ -166,7 +168,7 @@ def test_every_key_of_a_step_reaches_its_agent(write, name):
     }
     made = one(write, EVERY_KEY, name)
     same = sequential(executor("facts", **options), name="facts")
-    assert told(made) == told(same)
+    assert agents_of(made) == agents_of(same)
     assert text(read(made)) == text(read(same))
 
 
@@ -185,8 +187,8 @@ def test_one_model_is_a_chain_of_one(write):
 
 
 def test_a_key_without_a_value_is_one_that_was_left_out(write):
-    (agent,) = told(one(write, "agent: planner\nname:\ndescription: ~\nmodel: null\n"))
-    assert agent == told(sequential(planner()))[0]
+    (agent,) = agents_of(one(write, "agent: planner\nname:\ndescription: ~\nmodel: null\n"))
+    assert agent == agents_of(sequential(planner()))[0]
 
 
 def test_a_pattern_says_how_hard_the_steps_are_that_do_not(write):
@@ -235,7 +237,7 @@ def test_a_step_of_a_route_keeps_its_name(write):
     )  # fmt: skip
 
 
-def test_parallel_is_told_its_bounds(write):
+def test_parallel_receives_its_limits(write):
     source = (
         "type: parallel\nmax_concurrency: 2\non_failure: keep\n"
         "branches: [{agent: executor, name: a}, {agent: executor, name: b}]\n"
@@ -252,10 +254,10 @@ def test_orchestrated_needs_only_a_description(write):
         planner(description="Find out about {task}"), executor(), creative(), name="flow"
     )
     assert drawn(graph) == drawn(expected)
-    assert told(graph) == told(expected)
+    assert agents_of(graph) == agents_of(expected)
 
 
-def test_an_alias_stands_for_what_its_anchor_says(write):
+def test_an_alias_has_the_value_of_its_anchor(write):
     source = "type: parallel\nbranches:\n- &one {agent: executor, complexity: low}\n- *one\n"
     assert [spec.request.complexity for spec in specs(one(write, source))] == ["low", "low"]
 

@@ -31,7 +31,7 @@ steps:
   - {type: iterative, step: {agent: creative}, criteria: short, max_rounds: 3, pass_score: 0.8}
 """
 
-# Through a reader that keeps words as they are, as ours does, and with the types that JSON has.
+# Through a reader that keeps text as it is, as the task file reader does, and with the types that JSON has.
 AS_JSON = json.dumps(yaml.load(VALID, yaml.BaseLoader), indent=1)  # noqa: S506 - it makes text alone
 for _typed in ("2.5", "0.8", "3", "7"):
     AS_JSON = AS_JSON.replace(f'"{_typed}"', _typed)
@@ -45,7 +45,7 @@ PIECES = st.sampled_from(
 
 @st.composite
 def damaged(draw: st.DrawFn, text: str) -> str:
-    """The text with pieces put in, taken out, or said twice."""
+    """The text with pieces inserted, removed, or repeated."""
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         end = draw(st.integers(start, min(len(text), start + 40)))
@@ -59,9 +59,9 @@ def loads_or_says_why(name: str, content: bytes) -> None:
     try:
         load(name)
     except TargetError as mistake:
-        said = str(mistake)
-        assert said.startswith(name)
-        assert len(said.splitlines()) == 1
+        message = str(mistake)
+        assert message.startswith(name)
+        assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("name", "text"), [("flow.yaml", VALID), ("flow.json", AS_JSON)])

@@ -1,4 +1,4 @@
-"""A name in braces that nobody gives a value is found before anything is called."""
+"""A name in braces without a value is found before any model is called."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from aideon_agents.patterns import conditional
 from aideon_agents.tasks import load
 
 
-def told(graph: Any) -> list[tuple[Any, ...]]:
+def agents_of(graph: Any) -> list[tuple[Any, ...]]:
     return [(spec.name, spec.role, spec.description, spec.request) for spec in specs(graph)]
 
 
@@ -97,7 +97,7 @@ def test_an_older_task_object_is_the_graph_that_it_meant(write, case, suffix):
     write(f"flow.{suffix}", json.dumps(older))
     graph = load(f"flow.{suffix}").graph
     assert text(read(graph, None)) == text(read(expected, None))
-    assert told(graph) == told(expected)
+    assert agents_of(graph) == agents_of(expected)
 
 
 @pytest.mark.parametrize(

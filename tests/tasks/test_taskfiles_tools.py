@@ -55,7 +55,7 @@ def test_the_content_of_a_target_is_also_that_of_its_tools(write):
     assert load("flow.yaml").content_hash == hashlib.sha256(both).hexdigest()
 
 
-def test_a_tool_named_twice_is_told_with_its_step(write):
+def test_a_tool_named_twice_is_reported_with_its_step(write):
     write("tools.py", TOOLS)
     write("flow.yaml", flow("tools.py:search", "tools.py:search"))
     with pytest.raises(TargetError, match=r"flow.yaml:3: steps.0: .*search"):
@@ -78,7 +78,7 @@ def test_a_tool_named_twice_is_told_with_its_step(write):
         ("tools.py", "'tools.py' is not a tool: write file.py:function"),
     ],
 )
-def test_a_tool_that_is_none_is_told_with_its_line(write, address, says):
+def test_a_tool_that_is_invalid_is_reported_with_its_line(write, address, says):
     write("tools.py", TOOLS)
     write("broken.py", "x = 1\nraise ValueError('no')\n")
     write("exits.py", "raise SystemExit(3)\n")
