@@ -21,19 +21,19 @@ AideonError
 │       ├── KeyRejected      401, 403
 │       ├── ModelGone        404, 410, decommissioned
 │       ├── ContextTooLong   the input does not fit the model
-│       ├── Refused          the provider's content filter said no
+│       ├── Refused          the provider's content filter blocked it
 │       ├── CallerError      other 400, 415, 422: the request itself is wrong
 │       ├── TooExpensive     it does not fit a budget, and a cheaper candidate does
 │       ├── Malformed        the answer does not have the shape that was asked for
-│       └── Partial          the answer broke off on the way
+│       └── Partial          the connection was lost during the answer
 └── LimitError           stopped at a limit; carries kind, value and limit           (exit 3)
     ├── TimeLimit        the run's or the node's time is up
     ├── BudgetExceeded   a call's worst case does not fit what is left of a budget
-    └── Declined         a person said no to a result
+    └── Declined         a person declined a result
 ```
 
 Provider errors carry `billed`: False when the provider cannot have charged (it answered with
-an error status, or was never reached), None when nobody here can know.
+an error status, or was never reached), None when it is unknown.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ModelNameError(UserError):
 
 
 class InputError(UserError):
-    """An empty task, an unreadable file, a key that the task text asks for and nobody gave."""
+    """An empty task, an unreadable file, a key that the task text needs and that was not given."""
 
 
 class NoModel(UserError):

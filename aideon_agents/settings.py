@@ -65,7 +65,7 @@ def _from(*variables: str, default: Any = None) -> Any:
 
 
 class Settings(BaseSettings):
-    """The environment, typed. Every variable stands in the README."""
+    """The settings in the environment, typed. The README lists every variable."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     tier: Tier = _from("AIDEON_TIER", default="premium")
     user: str = Field(default_factory=_login_name, validation_alias=AliasChoices("AIDEON_USER"))
     model_concurrency: PositiveInt = _from("AIDEON_MODEL_CONCURRENCY", default=64)
-    """Model calls in flight in this process, whatever the nesting."""
+    """Model calls in flight in this process, over all graphs and nested runs."""
     offline: bool = _from("AIDEON_OFFLINE", default=False)
     """Never touch the network: rehearse."""
     catalog: Path | None = _from("AIDEON_CATALOG")

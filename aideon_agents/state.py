@@ -154,7 +154,7 @@ class Entry(Results, total=False):
     task: str
     """What the user wants, in words."""
     inputs: dict[str, Any]
-    """Whatever else the caller passed in, by key."""
+    """Other values that the caller passed in, by key."""
 
 
 class State(Entry, total=False):
@@ -180,7 +180,7 @@ class ModelRequest:
     complexity: Complexity | None = None
     """None: the role decides."""
     purpose: str | None = None
-    """What the call is for, a dimension of the cost report; None: nobody said."""
+    """What the call is for, a dimension of the cost report; None: not given."""
     model: tuple[str, ...] = ()
     """`provider:model` names that replace the choice, primary first; empty: choose."""
     max_tokens: int = 1024
@@ -211,7 +211,7 @@ class Exchange:
 
     task: str
     results: Mapping[str, StepResult]
-    """What came of it, by node path."""
+    """Its results, by node path."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -222,7 +222,7 @@ class Context:
     """None: the models that Settings allow."""
     tier: Tier = "premium"
     user: str | None = None
-    """Who the run is for; None: nobody was named."""
+    """Who the run is for; None: no user was given."""
     purpose: str | None = None
     """The default purpose of this run's calls."""
     model: Mapping[str, tuple[str, ...]] = dataclasses.field(
@@ -237,7 +237,7 @@ class Context:
     """In a rehearsal: make every answer as long as it may be and pass no verdict, to see what the
     run costs at most."""
     earlier: tuple[Exchange, ...] = ()
-    """What was said before in this conversation, oldest first."""
+    """Earlier runs of this conversation, oldest first."""
 
 
 PART = "aideon_part:"

@@ -1,7 +1,7 @@
 """A call from its start event to its end: status, tokens, cost, and the text of its content.
 
-A call is settled once, by what is known at its end. An answer costs what its usage implies. A failed
-attempt costs nothing only where the provider cannot have charged: it answered with an error
+A call is settled once, by what is known at its end. An answer costs what its usage implies. A
+failed attempt costs nothing only where the provider cannot have charged: it answered with an error
 status, or was never reached. Everything in between is unknown, and makes totals lower bounds.
 
 LangChain's end and error events carry no metadata, so `OpenCall` keeps what a row needs of the
@@ -105,7 +105,7 @@ def _status(error: BaseException) -> CallStatus:
 
 
 def _words(error: BaseException) -> str:
-    """An error's message, or its class. The message of a cancellation is an internal of LangGraph."""
+    """An error's message, or its class: the message of a cancellation is internal to LangGraph."""
     words = "" if isinstance(error, CANCELLED) else str(error)
     return words or type(error).__name__
 

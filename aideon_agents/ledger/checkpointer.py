@@ -1,7 +1,7 @@
 """Keeps the state of graphs in a SQLite file, with LangGraph's checkpointer and what we add to it.
 
-The rows are LangGraph's own. They hold the nodes' answers, which the ledger does not, so the rows of
-a run are removed once it has ended. The state is kept only so that an interrupted run can be
+The rows are LangGraph's own. They hold the nodes' answers, which the ledger does not, so a run's
+rows are removed once it has ended. The state is kept only so that an interrupted run can be
 resumed: a state that cannot be written is logged, and the run, which is paid for, keeps its result.
 
 Every write is done in the thread that asks for it, as the ledger's are. A worker thread would wait

@@ -1,7 +1,7 @@
 """Runs of graphs that are called directly: `graph.ainvoke(..., config={"callbacks": [handler]})`.
 
-The outermost chain that a handler gets events of is a run, and ends with it. LangChain's events name
-only their parent, so every chain and tool is remembered with its root until it ends; those that
+The outermost chain that a handler gets events of is a run, and ends with it. LangChain's events
+name only their parent, so every chain and tool is remembered with its root until it ends; those that
 never end are forgotten with the root.
 """
 
@@ -56,7 +56,7 @@ class ImplicitRuns:
         """Chains still active when their run ended, such as graphs nested in a cancelled branch."""
 
     def enter(self, member: UUID, parent: UUID | None, *, name: str, thread: str | None) -> str:
-        """Add a chain, tool or call to the run of its parent, or start a run; returns the run's id."""
+        """Add a chain, tool or call to its parent's run, or start a run; returns the run's id."""
         with self._lock:
             if parent in self._left_over:
                 raise RunError("the run has ended: no more model calls are made for it")

@@ -140,11 +140,12 @@ def m005_budgets(db: Executor) -> None:
     `accounts` add up what counts against one limit: of one run, one user, one UTC day. A sum over
     calls at each admission would take longer as the ledger grows. `limit_nanousd` is set where the
     limit belongs to that account alone (a run's own budget), else NULL. `told` has the highest
-    percentage of each limit that an alert was sent for; a raised limit has another row. `holds` are the worst cases of calls in flight, kept after their end: `status` is
-    held, settled, released (no request was sent), forfeited (its process is gone) or unknown (the
-    cost of the call cannot be determined); of these last two the worst case counts as spent.
-    `accounts` there is a JSON list. A process renews its holds until `expires_at`, in Unix seconds;
-    `host`, `pid` and `process_start` show whether it is gone. Most holds are settled and not in the index.
+    percentage of each limit that an alert was sent for; a raised limit has another row. `holds` are
+    the worst cases of calls in flight, kept after their end: `status` is held, settled, released
+    (no request was sent), forfeited (its process is gone) or unknown (so is the call's cost); of
+    these two the worst case counts as spent. `accounts` there is a JSON list. A process renews its
+    holds until `expires_at`, in Unix seconds; `host`, `pid` and `process_start` show whether it is
+    gone. The index leaves out settled holds, which are nearly all.
     """
     db.execute("""
         CREATE TABLE budgets (

@@ -1,4 +1,4 @@
-"""The address of a ledger on a Postgres server: its connection parameters, and its name in messages.
+"""The address of a ledger on a Postgres server: connection parameters, and a name for messages.
 
 An address holds a password, so no message repeats it as it was given, nor the errors of libpq's
 parser: those quote a piece of a password that is written wrongly.

@@ -133,7 +133,7 @@ class _Pool(ConnectionPool[Connection]):
 
 
 def _is_of_another_pool(record: logging.LogRecord) -> bool:
-    """Drop the warnings of our pools: what goes wrong is raised, and lost connections are replaced."""
+    """Filter out the warnings of our pools: failures are raised, lost connections replaced."""
     args = record.args if isinstance(record.args, tuple) else ()
     return not any(isinstance(one, Connection) or one == _POOL_NAME for one in args)
 
@@ -202,7 +202,7 @@ class Connections:
 
     @classmethod
     def reopen_after_fork(cls) -> None:
-        """Replace what a forked process cannot use: threads are not inherited, locks may be held."""
+        """Replace pools and locks in a forked process: it inherits no threads, and held locks."""
         cls._lock = threading.Lock()
         for shared in cls._open.values():
             cls._inherited.append(shared.pool)

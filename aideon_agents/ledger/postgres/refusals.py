@@ -1,7 +1,7 @@
 """Explains failures of a ledger on a server in one line that says what to do.
 
-Postgres gives each failure of a statement a code. It gives none to a connection that cannot be made;
-then its message is searched for known words, and shown where it has none of them, for example
+Postgres gives each failure of a statement a code. It gives none to a failure to connect; then its
+message is searched for known words, and shown where it has none of them, for example
 because the server writes another language.
 """
 
