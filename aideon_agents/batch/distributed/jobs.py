@@ -25,7 +25,7 @@ from procrastinate import exceptions, jobs, manager, schema
 from aideon_agents.batch.items import Item
 from aideon_agents.errors import LimitError, UserError
 from aideon_agents.ledger.postgres.database import KEY, PostgresDatabase
-from aideon_agents.ledger.postgres.refusals import explained
+from aideon_agents.ledger.postgres.pool import explained
 from aideon_agents.ledger.rows import CallStart
 from aideon_agents.ledger.store import Ledger
 

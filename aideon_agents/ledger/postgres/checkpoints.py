@@ -17,8 +17,8 @@ from psycopg.rows import DictRow, dict_row
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.checkpointer import Checkpoints, WriteLock
 from aideon_agents.ledger.postgres.address import MISSING
-from aideon_agents.ledger.postgres.database import KEY, is_dead, without_nul
-from aideon_agents.ledger.postgres.refusals import explained, unreachable
+from aideon_agents.ledger.postgres.database import KEY, without_nul
+from aideon_agents.ledger.postgres.pool import explained, is_dead, unreachable
 
 try:
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver

@@ -15,7 +15,7 @@ import pytest
 import warm
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.postgres import database
+from aideon_agents.ledger.postgres import pool
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
 from aideon_agents.ledger.rows import RunStart
@@ -133,7 +133,7 @@ def test_connections_that_the_server_has_ended_are_made_again_without_a_word(
 
 
 def test_a_connection_that_ended_without_a_word_is_found_before_it_is_used(router, monkeypatch):
-    monkeypatch.setattr(database, "_UNHEARD", 0)
+    monkeypatch.setattr(pool, "_UNUSED", 0)
     with Ledger.from_url(router.url) as ledger:
         ledger.database.write("CREATE TEMPORARY TABLE here (a TEXT)", {})
         router.forget()
