@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 FAILED = ("error", "truncated")
 """Statuses of calls that raised or whose answer broke off."""
 
-NOTHING = usd(0)
-
 ANSWERED = ("ok", "cached")
 """Statuses of calls that were answered, by a model or from the cache."""
+
+NOTHING = usd(0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
