@@ -1,7 +1,7 @@
 """The command `aideon`: its subcommands, its exit codes, and its one-line errors.
 
-Every command imports what it needs when it runs: LangChain takes a second to import, and help has
-to answer at once.
+Each command imports what it needs when it runs, because LangChain takes a second to import and
+`--help` must answer at once.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ DONE, FAILED, MISTAKE, STOPPED, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 app = typer.Typer(
     name="aideon",
-    help="Compose agent workflows, run them, and know what every node cost.",
+    help="Compose agent workflows, run them, and see what every node cost.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    epilog="Put --debug anywhere to see a traceback with an error.",
+    epilog="Add --debug to any command to see the traceback of an error.",
 )
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
@@ -63,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         returned = _invoke([word for word in typed if word != "--debug"], debug=debug)
     except typer.Exit as left:
         return left.exit_code
-    except SystemExit:  # rich leaves when nobody reads its help any more
+    except SystemExit:  # rich exits when the reader of its help has closed the pipe
         return DONE
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets one line
+    except Exception as error:  # noqa: BLE001 - the user gets one line, whatever the error is
         if debug:
             trace(error)
         return _explain(error)
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _invoke(words: list[str], *, debug: bool) -> object:
-    """Run a command as typer's own main would, which hides interrupts and broken pipes from us.
+    """Run a command. Typer's own `main` would hide interrupts and broken pipes from us.
 
-    Commands find `debug` as their context's `obj`.
+    Commands read `debug` from `obj` of their context.
     """
     command = typer.main.get_command(app)
     with command.make_context("aideon", words, obj=debug) as context:
@@ -86,7 +86,7 @@ def _invoke(words: list[str], *, debug: bool) -> object:
 
 
 def _explain(error: Exception) -> int:
-    """Say in one line what is wrong, and what the exit code is."""
+    """Print the error in one line and return the exit code."""
     if isinstance(error, TyperException):
         message = error.format_message()
         if message:  # empty when help was shown instead
@@ -100,5 +100,9 @@ def _explain(error: Exception) -> int:
         complain(str(error))
         return STOPPED
     known = isinstance(error, RunError | OSError)
-    complain(str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)")
+    complain(
+        str(error)
+        if known
+        else f"{type(error).__name__}: {error} (add --debug to see the traceback)"
+    )
     return FAILED

@@ -1,9 +1,4 @@
-"""`aideon batch`: many items through one workflow.
-
-How far a batch has come, on stderr: drawn on a terminal, or a JSON line a second.
-
-What came of a batch, for people: its counts, and what each node cost over all items.
-"""
+"""`aideon batch`: run a workflow on many items, show the progress, and print a summary."""
 
 from __future__ import annotations
 
@@ -37,19 +32,19 @@ _MINUTE, _HOUR = 60, 3600
 
 
 @contextlib.contextmanager
-def watching(form: str) -> Generator[Callable[[Progress], None] | None]:
-    """Show progress while a block lasts."""
+def progress_shown(form: str) -> Generator[Callable[[Progress], None] | None]:
+    """Show progress within a block; yields the function that shows it, or None."""
     if form == "json":
         yield lambda progress: output.note(json.dumps(progress.document()))
     elif form == "auto" and sys.stderr.isatty():
-        with _drawn() as draw:
+        with _live_progress() as draw:
             yield draw
     else:
         yield None
 
 
 @contextlib.contextmanager
-def _drawn() -> Generator[Callable[[Progress], None]]:
+def _live_progress() -> Generator[Callable[[Progress], None]]:
     from rich.console import Console  # noqa: PLC0415 - help must not wait for it
     from rich.live import Live  # noqa: PLC0415 - as above
 
@@ -75,14 +70,14 @@ def _picture(progress: Progress) -> RenderableType:
 
 
 def lines(progress: Progress) -> list[str]:
-    """How far a batch has come, in words."""
-    troubles = [
+    """The progress of a batch as text: its items and speed, and its cost."""
+    problems = [
         f"{count:,} {word}"
         for count, word in ((progress.failed, "failed"), (progress.invalid, "invalid"))
         if count
     ]
     left = "" if progress.seconds_left is None else f", {_time(progress.seconds_left)} left"
-    items = [f"{progress.completed:,} completed", *troubles, f"{progress.in_flight:,} in flight"]
+    items = [f"{progress.completed:,} completed", *problems, f"{progress.in_flight:,} in flight"]
     spent = output.money(progress.spent, complete=progress.complete)
     of = "" if progress.budget is None else f" of {output.money(progress.budget)}"
     return [f"{', '.join(items)}; {progress.items_per_s:,.1f} items/s{left}", f"{spent}{of} spent"]
@@ -97,20 +92,20 @@ def _time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
 
 
-_GO_ON = {
+_NEXT_STEP = {
     "budget": (
-        "the same command with a higher --budget goes on (or once a standing limit that refused "
-        "is raised: aideon budget list)"
+        "repeat the command with a higher --budget to continue; if a standing limit refused, "
+        "raise that one (see aideon budget list)"
     ),
-    "interrupted": "the same command goes on",
-    "cancelled": "the same command goes on",
-    "max_failures": "too many items failed; the same command goes on",
-    "waiting": "answer what they ask, then the same command takes their results",
+    "interrupted": "repeat the command to continue",
+    "cancelled": "repeat the command to continue",
+    "max_failures": "too many items failed; repeat the command to continue",
+    "waiting": "answer the questions, then repeat the command to collect the results",
 }
 
 
 def show(result: BatchResult, out: Path) -> None:
-    """Print a batch on stderr."""
+    """Print the summary of a batch on stderr."""
     nodes(result.nodes, result.usd, complete=result.complete, to_stderr=True)
     pending = f", {result.pending:,} pending" if result.pending else ""
     output.note(
@@ -120,20 +115,21 @@ def show(result: BatchResult, out: Path) -> None:
     )
     if result.failed:
         output.note(
-            f"what failed: `aideon batches show {result.batch_id}`; --retry-failed tries it again"
+            f"see the failed items with `aideon batches show {result.batch_id}`; "
+            "run them again with --retry-failed"
         )
     for run_id in result.waiting:
         output.note(
             f"run {run_id} waits for an answer: `aideon runs resume {run_id} --answer JSON`"
         )
     if result.stop_reason is not None:
-        output.note(f"stopped ({result.stop_reason}): {_GO_ON[result.stop_reason]}")
+        output.note(f"stopped ({result.stop_reason}): {_NEXT_STEP[result.stop_reason]}")
 
 
 def nodes(
     found: Sequence[NodeCost], usd: Decimal, *, complete: bool, to_stderr: bool = False
 ) -> None:
-    """Print what nodes cost over a whole batch."""
+    """Print what each node cost in a batch."""
     from aideon_agents.ledger.costs import Totals  # noqa: PLC0415 - help must not wait
 
     whole = sum(found, Totals())
@@ -169,43 +165,48 @@ _FAILED, _STOPPED, _WAITING, _INTERRUPTED = 1, 3, 4, 130
 
 
 class Engine(StrEnum):
-    """Where items are run."""
+    """Where the items run."""
 
     local = "local"
     distributed = "distributed"
 
 
 class ProgressForm(StrEnum):
-    """How progress is shown."""
+    """How to show progress."""
 
     auto = "auto"
     json = "json"
     none = "none"
 
 
-_Items = Annotated[str, typer.Argument(metavar="ITEMS", help="A JSONL or CSV file; - reads stdin.")]
+_Items = Annotated[
+    str, typer.Argument(metavar="ITEMS", help="A JSONL or CSV file of items, or - for stdin.")
+]
 _Out = Annotated[
-    Path, typer.Option("-o", "--out", metavar="OUT", help="The JSONL file of the results.")
+    Path, typer.Option("-o", "--out", metavar="OUT", help="Write the results to this JSONL file.")
 ]
 _Budget = Annotated[
-    str | None, typer.Option(metavar="USD", help="What all items may cost together.")
+    str | None, typer.Option(metavar="USD", help="Stop before all items together cost more.")
 ]
-_ItemBudget = Annotated[str | None, typer.Option(metavar="USD", help="What each item may cost.")]
+_ItemBudget = Annotated[
+    str | None, typer.Option(metavar="USD", help="Stop an item before it costs more.")
+]
 _MaxFailures = Annotated[
-    str | None, typer.Option(metavar="N|P%", help="Start none any more once so many failed.")
+    str | None, typer.Option(metavar="N|P%", help="Start no more items after this many failures.")
 ]
-_RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Run items again that have failed.")
-]
+_RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed items again.")]
 _Checkpoint = Annotated[
-    bool, typer.Option("--checkpoint", help="Keep what each node gave, as with a budget.")
+    bool,
+    typer.Option(
+        "--checkpoint", help="Keep the result of each node, so that an item resumes there."
+    ),
 ]
 _Progress = Annotated[
     ProgressForm,
-    typer.Option(help="auto: drawn on a terminal. json: a line a second on stderr."),
+    typer.Option(help="auto: live on a terminal. json: one line per second on stderr."),
 ]
 _AsJson = Annotated[
-    bool, typer.Option("--json", help="Only the JSON document, without the summary.")
+    bool, typer.Option("--json", help="Print only the JSON document, without the summary.")
 ]
 
 
@@ -213,38 +214,42 @@ def batch(
     target: options.Target,
     items: _Items,
     out: _Out,
-    max_concurrency: Annotated[int, typer.Option(help="Items in flight at once.")] = 50,
+    max_concurrency: Annotated[int, typer.Option(help="Items in progress at once.")] = 50,
     budget: _Budget = None,
     item_budget: _ItemBudget = None,
     max_failures: _MaxFailures = None,
     retry_failed: _RetryFailed = False,
     checkpoint: _Checkpoint = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds until an item is stopped.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Stop an item after this many seconds.")
+    ] = None,
     parameter: options.Parameters = None,
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,
-    engine: Annotated[Engine, typer.Option(help="Where items are run.")] = Engine.local,
+    engine: Annotated[
+        Engine, typer.Option(help="Where items run; distributed uses `aideon worker`.")
+    ] = Engine.local,
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Answer by rule, pay nothing.")
+        bool, typer.Option("--rehearse", help="Call no model and pay nothing.")
     ] = False,
     record_content: options.RecordContent = False,
     progress: _Progress = ProgressForm.auto,
     as_json: _AsJson = False,
 ) -> int:
-    """Run many items through a workflow. The same command again goes on where it stopped."""
+    """Run a workflow on many items. Repeat the command to continue a stopped batch."""
     from aideon_agents.batch.running import BatchRunning  # noqa: PLC0415 - help must not wait
 
     settings = options.settings()
     why = why_rehearsed(settings, asked=rehearse, elsewhere=engine is Engine.distributed)
-    chosen = chains(model)
-    found = load(target, settings, chosen)
-    with watching(progress.value) as watch:
+    models = chains(model)
+    found = load(target, settings, models)
+    with progress_shown(progress.value) as watch:
         given: dict[str, Any] = {
             "inputs": pairs(parameter, "-p", may_be_empty=True),
             "tier": tier,
             "user": user,
-            "model": chosen,
+            "model": models,
             "max_concurrency": max_concurrency,
             "budget": budget,
             "item_budget": item_budget,
@@ -263,11 +268,11 @@ def batch(
         }
         running = BatchRunning(found.graph, items, out, **given)
         result = _to_end(running, why)
-    return _told(result, out, as_json=as_json)
+    return _report(result, out, as_json=as_json)
 
 
 def _to_end(running: BatchRunning, why: str | None) -> BatchResult:
-    """Run a batch; the first interrupt drains it, the second cuts it off, the third ends us."""
+    """Run a batch. The first interrupt drains it, the second cancels it, the third ends the process."""
     import asyncio  # noqa: PLC0415 - help must not wait
 
     with interruptible() as interruption, asyncio.Runner() as on_loop:
@@ -277,26 +282,26 @@ def _to_end(running: BatchRunning, why: str | None) -> BatchResult:
             interruption.ends(running.control.cancel, loop)
             running.control.drain()
             output.note(
-                f"interrupted: {running.control.count} items in flight come to their end "
-                "and no other starts; interrupt again to cut them off"
+                f"interrupted: waiting for {running.control.count} items in progress, "
+                "no other item starts; interrupt again to cancel them"
             )
 
-        def begins() -> None:
+        def announce() -> None:
             if why:
                 output.note(rehearsing(why))
 
         interruption.ends(drain, loop)
-        with redirect_stdout(sys.stderr):  # what a workflow prints is no result
-            task = loop.create_task(running.to_end(begins))
+        with redirect_stdout(sys.stderr):  # output of a workflow is not the result
+            task = loop.create_task(running.to_end(announce))
             while not task.done():
-                # A node's sys.exit fails its item, and breaks through the loop as well.
+                # sys.exit in a node fails its item, and also leaves the event loop.
                 with contextlib.suppress(SystemExit):
                     loop.run_until_complete(task)
         return task.result()
 
 
-def _told(result: BatchResult, out: Path, *, as_json: bool) -> int:
-    """Print what came of a batch, and say what the exit code is."""
+def _report(result: BatchResult, out: Path, *, as_json: bool) -> int:
+    """Print the result of a batch and return the exit code."""
     from aideon_agents.batch import document  # noqa: PLC0415 - help must not wait
 
     if not as_json:

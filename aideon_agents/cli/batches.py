@@ -1,4 +1,4 @@
-"""`aideon batches`: what ran in bulk, and ending it."""
+"""`aideon batches`: list, show, cancel and forget batches."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.store import Ledger
 
-app = typer.Typer(help="Batches: what became of them, and ending one.", no_args_is_help=True)
+app = typer.Typer(help="List, show, cancel and forget batches.", no_args_is_help=True)
 
-_REF = "A batch id, a unique beginning of one, or last."
+_REF = "A batch id, a unique beginning of one, or `last`."
 _SHOWN = 20
 
 
 @app.command("list")
 def list_batches(
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List batches, newest first."""
     from aideon_agents.ledger.batches import batches  # noqa: PLC0415 - help must not wait
@@ -34,7 +34,9 @@ def list_batches(
         output.document(found)
         return
     if not found:
-        output.note("no batches yet: start one with `aideon batch brief items.jsonl -o out.jsonl`")
+        output.note(
+            "there are no batches: start one with `aideon batch brief items.jsonl -o out.jsonl`"
+        )
         return
     output.table(
         ("batch", "workflow", "status", "start (UTC)", "done", "cost"),
@@ -57,10 +59,12 @@ def list_batches(
 @app.command()
 def show(
     batch: Annotated[str, typer.Argument(help=_REF)],
-    limit: Annotated[int, typer.Option(min=1, help="Items of each kind that are named.")] = _SHOWN,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="List at most this many items of each status.")
+    ] = _SHOWN,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show one batch: where its items stand, what failed, and what each node cost."""
+    """Show one batch: the status of its items, failures, and the cost of each node."""
     from aideon_agents.ledger import batch_items, batches  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pricing import usd_text  # noqa: PLC0415 - as above
 
@@ -90,9 +94,9 @@ def show(
     )
     output.line(f"results: {found.out_path}")
     if found.status == "running" and found.is_abandoned:
-        output.line("nobody follows it: the same command again writes its results there")
+        output.line("no command follows it: repeat the command to write its results there")
     for one in refused:
-        output.line(f"refused by the worker {one.pid} on {one.host}: {one.reason}")
+        output.line(f"worker {one.pid} on {one.host} refused it: {one.reason}")
     for word, rows in named.items():
         for row in rows:
             run = f" (run {row.run_id})" if row.run_id else ""
@@ -104,9 +108,9 @@ def show(
 @app.command()
 def cancel(
     batch: Annotated[str, typer.Argument(help=_REF)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """End a batch: its items in flight come to their end, and no other starts."""
+    """Cancel a batch: items in progress finish, and no other item starts."""
     from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
     with options.ledger() as ledger:
@@ -117,17 +121,17 @@ def cancel(
         if as_json:
             output.document(_document(ledger, batches.find_batch(ledger, found.batch_id)))
     if found.status == "running":
-        output.note(f"batch {found.batch_id} ends; the same command goes on with it later")
+        output.note(f"batch {found.batch_id} is ending; repeat its command to continue it later")
     else:
-        output.note(f"batch {found.batch_id} is {found.status}: nothing of it is running")
+        output.note(f"batch {found.batch_id} is {found.status}: no item is running")
 
 
 @app.command()
 def forget(
     batch: Annotated[str, typer.Argument(help=_REF)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Have the same command begin another batch. What this one has spent stays."""
+    """Forget a batch, so that its command starts a new one. Its costs stay."""
     from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
     with options.ledger() as ledger:
@@ -137,11 +141,11 @@ def forget(
         batches.forget(ledger, found.batch_id)
         if as_json:
             output.document(_document(ledger, batches.find_batch(ledger, found.batch_id)))
-    output.note(f"batch {found.batch_id} is forgotten: the same command begins another one")
+    output.note(f"batch {found.batch_id} is forgotten: its command starts a new batch")
 
 
 def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
-    """What no worker has begun is not begun any more, also when nobody follows."""
+    """Remove the items that no worker has begun, also when no command follows the batch."""
     from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
 
     if batch.engine != batches.DISTRIBUTED:

@@ -1,4 +1,4 @@
-"""`aideon budget`: the limits that stand in the ledger, whatever is run."""
+"""`aideon budget`: the standing limits, which apply to all runs of a ledger."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.store import Ledger
 
 app = typer.Typer(
-    help="Limits that stand for whatever is run. Days and months are UTC.", no_args_is_help=True
+    help="List, set and remove limits for all runs. Days and months are UTC.", no_args_is_help=True
 )
 
-_Json = Annotated[bool, typer.Option("--json", help="One JSON document: all limits.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print all limits as one JSON document.")]
 _SCOPE = (
-    "day, month, or one of run, item, batch, user, tier, node, provider: each by itself, or with "
-    ":NAME one alone. day: or month: before it counts by day or month, as in day:user:alice."
+    "day, month, run, item, batch, user, tier, node or provider. Add :NAME to limit one of them "
+    "(user:alice). Put day: or month: before it to limit each day or month (day:user:alice)."
 )
 
 
@@ -29,14 +29,14 @@ _SCOPE = (
 def list_limits(
     as_json: _Json = False,
 ) -> None:
-    """List the limits, and how they stand."""
+    """List the limits and what is spent of them."""
     with options.ledger() as ledger:
-        found, channels, problem = _standing(ledger)
+        found, channels, problem = _state(ledger)
     if as_json:
         _show(found, channels)
         return
     if not found:
-        output.note("no budgets: set one with `aideon budget set day 5`")
+        output.note("there are no budgets: set one with `aideon budget set day 5`")
         return
     output.table(
         ("scope", "then", "limit", "spent", "held", ""),
@@ -64,14 +64,14 @@ def set_limit(
     scope: Annotated[str, typer.Argument(help=_SCOPE)],
     usd: Annotated[str, typer.Argument(metavar="USD", help="US dollars, such as 0.50.")],
     warn: Annotated[
-        bool, typer.Option("--warn", help="Only warn when it is reached; stop nothing.")
+        bool, typer.Option("--warn", help="Only warn at the limit; stop nothing.")
     ] = False,
     as_json: _Json = False,
 ) -> None:
-    """Set a limit, in place of one on the same scope."""
+    """Set a limit. It replaces the limit of the same scope."""
     with options.ledger() as ledger:
         ledger.set_budget(scope, usd, warns=warn)
-        found, channels, _ = _standing(ledger)
+        found, channels, _ = _state(ledger)
     if as_json:
         _show(found, channels)
         return
@@ -88,15 +88,15 @@ def remove(
 
     with options.ledger() as ledger:
         remove_limit(ledger.database, scope)
-        found, channels, _ = _standing(ledger)
+        found, channels, _ = _state(ledger)
     if as_json:
         _show(found, channels)
         return
-    output.note(f"{scope}: no limit any more")
+    output.note(f"{scope}: limit removed")
 
 
-def _standing(ledger: Ledger) -> tuple[list[Limit], int, str | None]:
-    """The limits as they stand now, how many channels alerts have, and what is wrong with those."""
+def _state(ledger: Ledger) -> tuple[list[Limit], int, str | None]:
+    """The current limits, the number of alert channels, and what is wrong with the channels."""
     from aideon_agents.ledger.budgets.accounts import limits  # noqa: PLC0415 - as above
     from aideon_agents.ledger.budgets.alerts import channels  # noqa: PLC0415 - help must not wait
 

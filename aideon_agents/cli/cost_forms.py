@@ -1,10 +1,8 @@
-"""A costs report as a table for people, as JSON for scripts, as CSV for spreadsheets.
+"""The forms of a costs report: table, JSON, CSV, and a workbook with a sheet per dimension.
 
-A costs report as a workbook: a summary, and a sheet for every dimension.
-
-Texts are written as texts, whatever they begin with, so that no node's name becomes a formula.
-Amounts are numbers with all nine places shown. A spreadsheet's numbers have about 15 digits: to the
-nano-dollar that is enough for sums below a million dollars, and JSON and CSV are exact beyond.
+The workbook writes texts as texts, so that the name of a node never becomes a formula. Amounts are
+numbers that show nine places. A spreadsheet keeps about 15 digits, which is exact to the nano-dollar
+below a million dollars; JSON and CSV are always exact.
 """
 
 from __future__ import annotations
@@ -34,19 +32,19 @@ if TYPE_CHECKING:
 
 
 _NO_TERMINAL = 160
-"""Columns of a file or a pipe, as `output.drawn` has it."""
+"""Characters per line in a file or a pipe, as in `output.drawn`."""
 _KEY_AT_MOST = 32
-"""Characters of a key that figures leave room for; a longer one takes several lines."""
+"""Characters that are kept free for a key; a longer key takes several lines."""
 _GAP = 3
 """Characters between two columns."""
 _EDGES = 2
 """Characters around a line."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How a cell begins that a spreadsheet may take for a formula."""
+"""The first characters of a cell that a spreadsheet may read as a formula."""
 
 
 def table(made: Report, *, to_file: bool = False) -> str:
-    """A table, and below it what it does not show."""
+    """A table with the columns that fit, and remarks on what it does not show."""
     figures: list[ReportRow] = [*made.rows, made.total]
     keys = [*(row.key or "-" for row in made.rows), "total"]
     wanted = _wanted(made)
@@ -74,10 +72,10 @@ def json_text(made: Report) -> str:
 
 
 def csv_text(made: Report) -> str:
-    """The rows alone, as RFC 4180 has them: a total among them would be added up with them.
+    """The rows as in RFC 4180, without the total, which a spreadsheet would add to their sum.
 
-    A key that a spreadsheet might take for a formula has an apostrophe before it. Amounts are
-    exact, and what nobody measured is an empty cell.
+    An apostrophe marks a key that a spreadsheet might read as a formula. Amounts are exact, and a
+    missing measure is an empty cell.
     """
     document = report_document(made)
     columns = ["key", *(name for name in document["total"] if name not in _TOTAL_ALONE)]
@@ -129,30 +127,30 @@ _COLUMNS: dict[str, Callable[[ReportRow], str]] = {
     "success": lambda one: share(one.measures.success_rate),
     "runs done": lambda one: share(one.measures.run_success_rate),
 }
-"""In their order on a line."""
+"""In the order of the columns."""
 _FIRST = ("cost", "against", "calls", "failed", "in", "out")
-"""Columns that are given room before the others."""
+"""The columns that get space first."""
 
 
 def _wanted(made: Report) -> list[str]:
-    """The columns that say something, the most important first."""
+    """The columns that have values, the most important first."""
     wanted = [*_FIRST, *(title for title in _COLUMNS if title not in _FIRST)]
     if made.total.against is None:
         wanted.remove("against")
-    # A run belongs to no node: its share stands where rows have one.
+    # A run belongs to no node, so rows by node have no share of completed runs.
     if all(row.measures.run_success_rate is None for row in made.rows):
         wanted.remove("runs done")
     return wanted
 
 
 def _width(*, to_file: bool) -> int:
-    """Characters that a line has room for."""
+    """Characters per line."""
     is_shown = not to_file and sys.stdout.isatty()
     return Console(file=sys.stdout).width if is_shown else _NO_TERMINAL
 
 
 def _fitting(wanted: list[str], figures: list[ReportRow], width: int, key: int) -> list[str]:
-    """The columns that a line has room for, beside a key of so many characters."""
+    """The columns that fit on a line beside a key of this length."""
     room = width - min(key, _KEY_AT_MOST) - _EDGES
     shown: list[str] = []
     for title in wanted:
@@ -165,25 +163,25 @@ def _fitting(wanted: list[str], figures: list[ReportRow], width: int, key: int) 
 
 def _remarks(made: Report, hidden: list[str]) -> list[str]:
     total = made.total
-    said = [f"no room for {', '.join(hidden)}: -f csv has every column"] if hidden else []
+    remarks = [f"not shown: {', '.join(hidden)} (-f csv has every column)"] if hidden else []
     if made.left_out:
         shown, rows = len(made.rows), len(made.rows) + made.left_out
-        said.append(f"the {shown} dearest of {rows}; the total is of all")
+        remarks.append(f"the {shown} most expensive of {rows} rows; the total includes all")
     if total.against:
         amount = output.money(total.against.usd, complete=total.against.complete)
-        said.append(f"the same tokens at {total.against.model}'s price (against): {amount}")
+        remarks.append(f"the same tokens at {total.against.model}'s price (against): {amount}")
     if total.economized_calls:
-        said.append(
-            "calls that went to a cheaper model, because a budget was nearly used up:"
+        remarks.append(
+            "calls that used a cheaper model because a budget was nearly used up:"
             f" {total.economized_calls:,}"
         )
     if total.shortened_calls:
-        said.append(f"answers that had less room, to fit a budget: {total.shortened_calls:,}")
-    return said
+        remarks.append(f"answers that got fewer tokens to fit a budget: {total.shortened_calls:,}")
+    return remarks
 
 
 def share(part: float | None) -> str:
-    """A share for people: `4.2 %`, and never all or nothing where it is nearly so."""
+    """Format a share: `4.2 %`; it shows 0 % and 100 % only when they are exact."""
     if part is None:
         return "-"
     if 0 < part < _LEAST:
@@ -195,14 +193,14 @@ _LEAST = 0.001
 
 
 def advice_text(found: Sequence[Advice]) -> str:
-    """Recommendations for people; a sentence when there are none."""
+    """Suggestions as text; one sentence when there are none."""
     if not found:
-        return "nothing to advise: no figure is beyond the thresholds that advice begins at"
+        return "no suggestions: no figure is beyond a threshold"
     return "\n\n".join(f"{one.kind}: {one.where}\n  {one.text}" for one in found)
 
 
 ROWS_AT_MOST = 1_048_575
-"""What a sheet holds below its heading."""
+"""Rows of a sheet below its heading."""
 
 _MONEY = "$#,##0.000000000"
 _FORMATS = {
@@ -215,17 +213,17 @@ _FORMATS = {
 }
 _COUNT = "#,##0"
 _WIDTHS = (10, 60)
-"""Characters of the narrowest and of the widest column."""
+"""Characters of the narrowest and the widest column."""
 _BOLD = {"bold": True}
 
 
 def workbook(made: Sequence[Report]) -> bytes:
-    """The workbook of a period."""
+    """An XLSX file with a sheet for each report of a period."""
     for report in made:
         if len(report.rows) > ROWS_AT_MOST:
             raise InputError(
                 f"{len(report.rows):,} rows by {report.by} do not fit a sheet, which holds "
-                f"{ROWS_AT_MOST:,}: ask for --top, or for less with --since"
+                f"{ROWS_AT_MOST:,}: limit them with --top or --since"
             )
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, {"in_memory": True}) as book:
@@ -280,7 +278,7 @@ def _flat_sheet(figures: dict[str, Any]) -> dict[str, Any]:
 def _cell(
     sheet: Worksheet, row: int, column: int, name: str, value: Any, formats: dict[str, Format]
 ) -> None:
-    """Write one cell; what nobody knows stays empty."""
+    """Write one cell; an unknown value is an empty cell."""
     if isinstance(value, bool):
         sheet.write_boolean(row, column, value)
     elif isinstance(value, str):
@@ -290,12 +288,12 @@ def _cell(
 
 
 def _length(value: Any) -> int:
-    """How wide a cell is, amounts with their nine places."""
+    """Characters of a cell; an amount has nine places."""
     return len(f"${value:,.9f}" if isinstance(value, Decimal) else str(value))
 
 
 def _frame(sheet: Worksheet, widths: list[int]) -> None:
-    """Let the heading stay in sight, and every column show what it holds."""
+    """Freeze the heading and fit the widths of the columns."""
     sheet.freeze_panes(1, 1)
     least, most = _WIDTHS
     for column, width in enumerate(widths):

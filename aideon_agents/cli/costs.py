@@ -1,4 +1,4 @@
-"""`aideon costs`: what was spent, and what the figures advise."""
+"""`aideon costs`: what was spent, and what the figures suggest."""
 
 from __future__ import annotations
 
@@ -13,47 +13,51 @@ from aideon_agents.cli import options
 def costs(
     by: Annotated[
         str,
-        typer.Option(help="node, role, model, provider, workflow, purpose, run, user, day, month."),
+        typer.Option(
+            help="Group by node, role, model, provider, workflow, purpose, run, user, day or month."
+        ),
     ] = "node",
-    run: Annotated[str | None, typer.Option(help="Of this run alone: an id, or last.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only this run: an id or `last`.")] = None,
     since: Annotated[
-        str | None, typer.Option(help=f"From this UTC day or time on, or {options.PERIODS} ago.")
+        str | None, typer.Option(help=f"From this UTC day or time: {options.PERIODS}.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="Up to this UTC day or this time, written the same ways.")
+        str | None, typer.Option(help="Up to this UTC day or time, in the same forms.")
     ] = None,
     top: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The N dearest rows alone.")
+        int | None, typer.Option(min=1, metavar="N", help="Only the N most expensive rows.")
     ] = None,
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="PROVIDER:MODEL", help="Show the same tokens at this model's price as well."
+            metavar="PROVIDER:MODEL", help="Also show what the same tokens cost with this model."
         ),
     ] = None,
     advice: Annotated[
-        bool, typer.Option("--advice", help="Say what the figures advise instead (table or json).")
+        bool, typer.Option("--advice", help="Print suggestions instead of figures (table or json).")
     ] = False,
     rehearsed: Annotated[
-        bool, typer.Option("--rehearsed", help="Rehearsed calls as well.")
+        bool, typer.Option("--rehearsed", help="Include rehearsed calls.")
     ] = False,
     form: Annotated[
         str,
         typer.Option(
             "-f",
             "--format",
-            help="table, json, csv (a key that could be a formula begins with an apostrophe),"
-            " or xlsx (every dimension, needs -o).",
+            help="table, json, csv (an apostrophe marks a key that looks like a formula),"
+            " or xlsx (all dimensions; needs -o).",
         ),
     ] = "table",
-    out: Annotated[Path | None, typer.Option("-o", help="Write to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", help="Write to this file instead of stdout.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as -f json.")] = False,
 ) -> None:
-    """Show what was spent, by node or any other dimension, the dearest first."""
+    """Show what was spent, by node or another dimension, the most expensive first."""
     from aideon_agents.cli import spending  # noqa: PLC0415 - help must not wait
 
     spending.show(
-        spending.Asked(
+        spending.CostsOptions(
             by=by,
             run=run,
             since=since,

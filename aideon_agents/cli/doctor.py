@@ -1,4 +1,4 @@
-"""`aideon doctor`: what works here, and what to do about the rest."""
+"""`aideon doctor`: check what works here, and say how to repair the rest."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _PARTS = ("aideon-agents", "langchain-core", "langgraph", "genai-prices")
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     state: Literal["ok", "missing", "broken"]
-    """`missing` is a choice, `broken` wants mending."""
+    """`missing` is not configured, which is allowed; `broken` needs a repair."""
     detail: str
 
 
 def doctor(
     live: Annotated[
-        bool, typer.Option("--live", help="One small paid call per provider that has a key.")
+        bool, typer.Option("--live", help="Make one small paid call per provider that has a key.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
     """Check versions, the ledger, alert channels, keys and endpoints."""
     settings = options.settings()
@@ -48,7 +48,7 @@ def doctor(
             [(finding.state, finding.what, finding.detail) for finding in findings],
         )
         if not settings.can_call:
-            output.note("without a key or a local server `aideon run` rehearses: nothing is paid")
+            output.note("without a key or a local server, `aideon run` rehearses and costs nothing")
     return 1 if any(finding.state == "broken" for finding in findings) else 0
 
 
@@ -69,7 +69,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         with Ledger.from_url(settings.ledger) as ledger:
             ledger.database.check()
             (row,) = ledger.select("SELECT COUNT(*) AS runs FROM runs")
-            # A server's address holds a password; its name does not.
+            # The address of a server contains a password; its name does not.
             where = settings.ledger if ledger.path else ledger.database.name
             folder = ledger.budgets.folder
     except LedgerError as error:
@@ -80,7 +80,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 
 def _alerts(folder: Path) -> Iterator[Finding]:
-    """Where alerts go. An address holds a secret, so its place and its service stand for it."""
+    """Where alerts go. An address contains a secret, so only its line and service are shown."""
     from aideon_agents.ledger.budgets.alerts import channels  # noqa: PLC0415 - help must not wait
 
     places, problem = channels(folder)
@@ -100,14 +100,14 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 
 
 def _without_login(address: str) -> str:
-    """An address as it may be shown: a name and password in it are nobody's business."""
+    """Remove the user name and password from an address."""
     scheme, _, rest = address.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _calls(settings: Settings) -> Iterator[Finding]:
-    """Ask each provider for one word. Paid, and in the ledger like any other call."""
+    """Make one paid call per provider; it is in the ledger like any other call."""
     from aideon_agents.models.catalog import (  # noqa: PLC0415 - as above
         ANY_MODEL,
         load,
@@ -115,7 +115,7 @@ def _calls(settings: Settings) -> Iterator[Finding]:
     )
 
     if settings.offline:
-        yield Finding("live", "missing", "AIDEON_OFFLINE is set: nothing was called")
+        yield Finding("live", "missing", "AIDEON_OFFLINE is set: no provider was called")
         return
     small = load(settings.catalog, settings.profile).rungs["small"]
     by_provider: dict[str, str] = {"local": f"local:{ANY_MODEL}"}
@@ -138,7 +138,7 @@ def _call(provider: str, model: str, settings: Settings) -> Finding:
     asked = runner.arun(node, "Answer with the word ready.", workflow="doctor", settings=settings)
     try:
         result = asyncio.run(asked)
-    except UserError as mistake:  # a local server that is not there
+    except UserError as mistake:  # a local server that does not run
         return Finding(f"{provider} live", "broken", str(mistake))
     if result.status != "completed":
         return Finding(f"{provider} live", "broken", result.error or result.status)

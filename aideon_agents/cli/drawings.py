@@ -1,8 +1,6 @@
-"""A graph in the form that `aideon graph` was asked for; imported when it draws.
+"""What `aideon graph` draws, in each form; imported when the command runs.
 
-`aideon graph -f html`: a run, or a graph alone, as one page for a browser.
-
-What `aideon graph --run` draws: the graph as it was when it ran, and what was spent on it.
+A run is drawn with the graph that it had when it ran.
 """
 
 from __future__ import annotations
@@ -11,7 +9,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents import tasks
-from aideon_agents.cli import options, output
+from aideon_agents.cli import output
+from aideon_agents.cli.options import ledger as open_ledger
 from aideon_agents.drawing import mermaid, png, svg, text
 from aideon_agents.drawing.figures import figures
 from aideon_agents.drawing.folding import folded
@@ -38,38 +37,38 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ran:
-    """Runs of one graph."""
+class DrawnRuns:
+    """Runs of one graph, with their costs."""
 
     topology: Topology
-    """With all its groups open."""
+    """With all groups open."""
     drawn: Topology
-    """As deep as was asked for."""
+    """With as many levels open as the user wants."""
     figures: RunFigures
     annotations: Annotations
 
 
 def runs(
     ledger: Ledger, found: Sequence[Run], read_runs: Iterable[Trace], depth: int | None = None
-) -> Ran:
-    """What runs of one graph spent; `read_runs` are the same with their calls."""
+) -> DrawnRuns:
+    """The costs of runs, which must have the same graph; `read_runs` are their calls."""
     topology = _graph(ledger, found[0])
     for other in found[1:]:
         if _graph(ledger, other) != topology:
             raise InputError(
-                f"run {other.run_id} is of {other.workflow} and run {found[0].run_id} of "
-                f"{found[0].workflow}, or of another version of it: draw them one by one"
+                f"run {other.run_id} of {other.workflow} and run {found[0].run_id} of "
+                f"{found[0].workflow} have different graphs: draw them one by one"
             )
     waiting = {run.run_id: _asking(ledger, run) for run in found}
     return _ran(read_runs, topology, depth, waiting=waiting)
 
 
-def batch(ledger: Ledger, ref: str, depth: int | None = None) -> Ran:
+def batch(ledger: Ledger, ref: str, depth: int | None = None) -> DrawnRuns:
     """Read all runs of a batch."""
     found = find_batch(ledger, ref)
     run_ids = runs_of_batch(ledger, found.batch_id)
     if not run_ids:
-        raise InputError(f"batch {found.batch_id} has no run yet: `aideon batches show` tells more")
+        raise InputError(f"batch {found.batch_id} has no run yet: see `aideon batches show`")
     topology = _graph(ledger, ledger.find_run(run_ids[-1]))
     title = f"{found.workflow} · batch {found.batch_id}"
     items = batch_items.with_status(ledger, found.batch_id, "waiting", len(run_ids))
@@ -85,10 +84,10 @@ def _ran(
     *,
     waiting: Mapping[str, Sequence[str]],
     name: str | None = None,
-) -> Ran:
+) -> DrawnRuns:
     drawn = folded(topology, depth)
     spent = figures(read_runs, topology, waiting=waiting)
-    return Ran(
+    return DrawnRuns(
         topology=topology,
         drawn=drawn,
         figures=spent,
@@ -97,100 +96,102 @@ def _ran(
 
 
 def _graph(ledger: Ledger, run: Run) -> Topology:
-    """A run's graph as it was; as it is now, where nobody kept it."""
+    """The graph that a run had; the current one if the ledger did not keep it."""
     of_batch = graph_of(ledger, run.batch_id) if run.batch_id and run.graph is None else None
     kept = topology_in(run.graph or of_batch)
     if kept is not None:
         return kept
     if run.target is None:
         raise InputError(
-            f"run {run.run_id} cannot be drawn: it was given a graph that was at hand, and its row "
-            f"keeps no model of it; `aideon runs show {run.run_id}` tells of its nodes"
+            f"run {run.run_id} cannot be drawn: it was started in Python without an address, and "
+            f"the ledger has no graph of it; see its calls with `aideon runs show {run.run_id}`"
         )
     target = tasks.load(run.target)
     if run.target_hash not in (None, target.content_hash):
         output.note(
-            f"{target.path} has changed since run {run.run_id}: its graph is drawn as it is now"
+            f"{target.path} has changed since run {run.run_id}: this is the graph as it is now"
         )
     return read(target.graph)
 
 
 def _asking(ledger: Ledger, run: Run) -> Sequence[str]:
-    """The node paths that wait for an answer."""
+    """The paths of nodes that wait for an answer."""
     if run.status != "waiting":
         return ()
     return [str(one["node_path"]) for one in recall(ledger, run).questions]
 
 
-def made(asked: Asked) -> bytes:
-    """Make the page."""
-    if asked.target is not None:
-        topology = read(tasks.load(asked.target).graph)
-        alone = page(topology, None, lambda _: None, theme=asked.theme, depth=asked.depth)
+def _page(options: GraphOptions) -> bytes:
+    """Make the HTML page of a run, or of a workflow alone."""
+    if options.target is not None:
+        topology = read(tasks.load(options.target).graph)
+        alone = page(topology, None, lambda _: None, theme=options.theme, depth=options.depth)
         return alone.encode()
-    if asked.batch is not None or len(asked.runs) != 1:
-        raise InputError("-f html shows the calls of one run: give --run once, or another -f")
-    with options.ledger() as ledger:
-        record = recorded(ledger, ledger.find_run(asked.runs[0]))
+    if options.batch is not None or len(options.runs) != 1:
+        raise InputError("-f html shows one run: give --run once, or choose another -f")
+    with open_ledger() as ledger:
+        record = recorded(ledger, ledger.find_run(options.runs[0]))
         found = runs(ledger, [record.run], [record.trace])
     return page(
         found.topology,
         record,
         lambda drawn: annotated(found.figures, found.topology, drawn),
-        theme=asked.theme,
-        depth=asked.depth,
+        theme=options.theme,
+        depth=options.depth,
     ).encode()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What to draw and how."""
+class GraphOptions:
+    """The options of `aideon graph`."""
 
     target: str | None
-    """A workflow's address; None: runs are drawn."""
+    """The address of a workflow; None: runs are drawn."""
     runs: Sequence[str] = ()
     batch: str | None = None
-    """A reference to a batch, whose runs are drawn; None: no batch's are."""
+    """A reference to a batch whose runs are drawn; None: no batch."""
     form: str
     depth: int | None
-    """How many levels stay open; None: all."""
+    """The number of levels that stay open; None: all."""
     theme: Theme
     scale: Scale
     columns: int
-    """How many cells a line of text may take."""
+    """Characters per line of text."""
 
 
-def drawn(asked: Asked) -> bytes:
-    """Draw it."""
-    if asked.form == "html":
-        return made(asked)
-    if asked.target is not None:
-        return _drawn(asked, read(tasks.load(asked.target).graph, asked.depth), None)
-    with options.ledger() as ledger:
-        if asked.batch is not None:
-            found = batch(ledger, asked.batch, asked.depth)
+def drawn(options: GraphOptions) -> bytes:
+    """Draw in the chosen form; text ends in a newline."""
+    if options.form == "html":
+        return _page(options)
+    if options.target is not None:
+        return _drawn(options, read(tasks.load(options.target).graph, options.depth), None)
+    with open_ledger() as ledger:
+        if options.batch is not None:
+            found = batch(ledger, options.batch, options.depth)
         else:
-            read_once = {run.run_id: run for run in map(ledger.find_run, asked.runs)}
+            read_once = {run.run_id: run for run in map(ledger.find_run, options.runs)}
             read_runs = traces(ledger, list(read_once))
-            found = runs(ledger, list(read_once.values()), read_runs, asked.depth)
-    return _drawn(asked, found.drawn, found)
+            found = runs(ledger, list(read_once.values()), read_runs, options.depth)
+    return _drawn(options, found.drawn, found)
 
 
-def _drawn(asked: Asked, topology: Topology, found: Ran | None) -> bytes:
-    said = found.annotations if found else None
-    if asked.form == "png":
-        return png.png(topology, said, theme=asked.theme, scale=asked.scale)
-    made = _text(asked, topology, said, found)
+def _drawn(options: GraphOptions, topology: Topology, found: DrawnRuns | None) -> bytes:
+    notes = found.annotations if found else None
+    if options.form == "png":
+        return png.png(topology, notes, theme=options.theme, scale=options.scale)
+    made = _text(options, topology, notes, found)
     return (made.rstrip("\n") + "\n").encode()
 
 
-def _text(asked: Asked, topology: Topology, said: Annotations | None, found: Ran | None) -> str:
-    if asked.form == "svg":
-        return svg.svg(topology, said, theme=asked.theme)
-    if asked.form == "text":
-        return text.text(topology, said, width=asked.columns)
-    if asked.form == "mermaid":
-        source = mermaid.mermaid(topology, said)
+def _text(
+    options: GraphOptions, topology: Topology, notes: Annotations | None, found: DrawnRuns | None
+) -> str:
+    if options.form == "svg":
+        return svg.svg(topology, notes, theme=options.theme)
+    if options.form == "text":
+        return text.text(topology, notes, width=options.columns)
+    if options.form == "mermaid":
+        source = mermaid.mermaid(topology, notes)
         if complaint := mermaid.too_much(source):
             output.complain(complaint)
         return source

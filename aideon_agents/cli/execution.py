@@ -1,12 +1,6 @@
-"""A run on its way at the command line: interruptible, shown, and ended with its exit code.
+"""Execute a run at the command line: interrupts, progress, result, exit code, and what to do next.
 
-What came of a run, for people: its text on stdout, and what it cost beside it.
-
-The command that goes on with a run which ended before its end, for people.
-
-Ctrl-C while a run is on its way: the first ends the run, the second the process.
-
-What a run waits for an answer to, for people: each question, and the command that answers.
+The first Ctrl-C ends the run, the second ends the process.
 """
 
 from __future__ import annotations
@@ -25,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.options import rehearsing
-from aideon_agents.cli.output import printable, tell_ledger_errors_once
+from aideon_agents.cli.output import printable, report_ledger_errors_once
 from aideon_agents.errors import BudgetExceeded, RunError
 
 if TYPE_CHECKING:
@@ -44,10 +38,10 @@ if TYPE_CHECKING:
 
 
 def show(result: RunResult) -> None:
-    """Print a run's text on stdout, and each node's cost on stderr."""
+    """Print the text of a run on stdout and the costs of its nodes on stderr."""
     if result.output:
-        said = result.output.rstrip("\n")
-        output.line(output.printable(said) if sys.stdout.isatty() else said)
+        text = result.output.rstrip("\n")
+        output.line(output.printable(text) if sys.stdout.isatty() else text)
     cost = result.cost
     output.table(
         ("node", "model", "calls", "in", "out", "cost", "time"),
@@ -75,7 +69,7 @@ def show(result: RunResult) -> None:
         numbers=5,
         to_stderr=True,
     )
-    if result.status != "cancelled":  # which has a line of its own
+    if result.status != "cancelled":  # which has its own line
         reason = f" ({result.stop_reason})" if result.stop_reason else ""
         output.note(f"run {result.run_id} {result.status}{reason}")
 
@@ -85,34 +79,37 @@ def _calls(calls: int, failed: int) -> str:
 
 
 _FLAGS = {"run": "--budget", "batch": "--budget", "item": "--item-budget"}
-"""What raises a limit that stands nowhere but in the command itself."""
+"""The flag that raises a limit which only the command itself sets."""
 
 
-def command(result: RunResult, *, of_batch: bool) -> str | None:
-    """How to go on with a run."""
+def resume_hint(result: RunResult, *, of_batch: bool) -> str | None:
+    """The command that resumes a run; None: nothing is left to do, or it cannot be resumed.
+
+    A run of an item is resumed by its batch, whose limits a run cannot raise.
+    """
     if result.status in {"completed", "running"} or result.stop_reason == "declined":
         return None
     again = "aideon batch ..." if of_batch else f"aideon runs resume {result.run_id}"
     if result.stop_reason == "budget":
-        return _with_more(again, result.exception, of_batch=of_batch)
+        return _with_higher_budget(again, result.exception, of_batch=of_batch)
     return f"{again} --retry-failed" if of_batch and result.status == "failed" else again
 
 
-def _with_more(again: str, refused: BaseException | None, *, of_batch: bool) -> str:
-    """How to go on with what a budget stopped."""
+def _with_higher_budget(again: str, refused: BaseException | None, *, of_batch: bool) -> str:
+    """The command that resumes what a budget stopped; a recorded run no longer says which."""
     if not isinstance(refused, BudgetExceeded):
         items = "or --item-budget, " if of_batch else ""
         return f"{again} --budget MORE  ({items}or raise the standing limit: aideon budget list)"
-    if scope := _standing(refused):
+    if scope := _standing_limit(refused):
         return f"{again}  (after: aideon budget set {scope} MORE)"
     flag = _FLAGS.get(refused.scope.partition(":")[0])
     return f"{again} {flag} MORE" if flag else again
 
 
-def _standing(refused: BudgetExceeded) -> str | None:
-    """The scope of the standing limit that refused; None: it is the run's own, or its batch's.
+def _standing_limit(refused: BudgetExceeded) -> str | None:
+    """The scope of the standing limit that refused; None: the run or its batch set the limit.
 
-    A limit for each user refuses as the limit of one of them, and is raised for all.
+    A limit for each user refuses in the name of one user, and is raised for all.
     """
     from aideon_agents.ledger.budgets.accounts import limits  # noqa: PLC0415 - as above
     from aideon_agents.ledger.budgets.limits import Scope, nanousd  # noqa: PLC0415 - as above
@@ -130,16 +127,16 @@ _INTERRUPTED = 130
 
 
 class Interruption:
-    """What SIGINT and SIGTERM do. At first, and after the first of them, they end the process."""
+    """The action of SIGINT and SIGTERM: end the process, unless `ends` has set another one."""
 
     def __init__(self) -> None:
         self._end: Callable[[], object] = _leave
 
     def ends(self, interrupt: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        """Have the next signal end a run cleanly."""
+        """Let the next signal call `interrupt` in its loop, and the signal after it end the process."""
         self._end = lambda: loop.call_soon_threadsafe(interrupt)
 
-    def heard(self, *_: object) -> None:
+    def handle(self, *_: object) -> None:
         """Handle a signal."""
         end, self._end = self._end, _leave
         end()
@@ -147,12 +144,12 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Generator[Interruption]:
-    """Decide what SIGINT and SIGTERM do while a block lasts."""
+    """Handle SIGINT and SIGTERM within a block; only the main thread receives signals."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = [(each, signal.signal(each, interruption.heard)) for each in _SIGNALS]
+    before = [(each, signal.signal(each, interruption.handle)) for each in _SIGNALS]
     try:
         yield interruption
     finally:
@@ -161,7 +158,7 @@ def interruptible() -> Generator[Interruption]:
 
 
 def _leave() -> None:
-    """Leave without waiting: a node that holds up its thread would hold up the exit as well."""
+    """Exit without waiting: a node that blocks its thread would block a normal exit."""
     os._exit(_INTERRUPTED)
 
 
@@ -172,10 +169,10 @@ _INDENT = "  "
 def show_questions(
     questions: Sequence[Mapping[str, Any]], run_id: str, write: Callable[[str], None]
 ) -> None:
-    """Print what a run asks."""
+    """Print the questions of a run; without questions it is at a breakpoint."""
     command = f"aideon runs resume {run_id}"
     if not questions:
-        write(f"it stands at a breakpoint; go on with: {command}")
+        write(f"the run is at a breakpoint; continue with: {command}")
         return
     for one in questions:
         which = f" ({one['id']})" if len(questions) > 1 else ""
@@ -185,16 +182,16 @@ def show_questions(
     write(f"answer with: {command} --answer {shlex.quote(_example(questions))}")
 
 
-def _lines(asked: Any) -> Iterator[str]:
-    """A question as lines: text as it is, an object by its keys, anything else as JSON."""
-    if isinstance(asked, str):
-        for line in printable(asked).splitlines():
+def _lines(question: Any) -> Iterator[str]:
+    """Format a question: text as it is, an object by its keys, other values as JSON."""
+    if isinstance(question, str):
+        for line in printable(question).splitlines():
             yield from textwrap.wrap(line, _WIDTH - len(_INDENT)) or [""]
         return
-    if not isinstance(asked, Mapping):
-        yield from _lines(json.dumps(asked, ensure_ascii=False))
+    if not isinstance(question, Mapping):
+        yield from _lines(json.dumps(question, ensure_ascii=False))
         return
-    for key, value in cast("Mapping[str, Any]", asked).items():
+    for key, value in cast("Mapping[str, Any]", question).items():
         inside = list(_lines(value))
         if len(inside) == 1 and len(key) + len(inside[0]) < _WIDTH - 2 * len(_INDENT):
             yield f"{printable(key)}: {inside[0]}"
@@ -204,10 +201,10 @@ def _lines(asked: Any) -> Iterator[str]:
 
 
 def _example(questions: Sequence[Mapping[str, Any]]) -> str:
-    """An answer that fits, for people to change."""
+    """An answer that fits the questions, for the user to change."""
     answers = {one["id"]: _fitting(one["schema"]) for one in questions}
-    said = answers if len(answers) > 1 else next(iter(answers.values()))
-    return json.dumps(said, ensure_ascii=False)
+    answer = answers if len(answers) > 1 else next(iter(answers.values()))
+    return json.dumps(answer, ensure_ascii=False)
 
 
 def _fitting(schema: Any) -> Any:
@@ -217,7 +214,7 @@ def _fitting(schema: Any) -> Any:
         return "..."
     try:
         return instance(cast("dict[str, Any]", schema), "...")
-    except Exception:  # noqa: BLE001 - somebody's schema, and only an example
+    except Exception:  # noqa: BLE001 - any schema of a user may be here, and this is only an example
         return {}
 
 
@@ -226,29 +223,29 @@ _EXIT = {"completed": 0, "failed": 1, "stopped": 3, "waiting": 4, "cancelled": 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Showing:
-    """How a run is shown."""
+    """How the command line shows a run."""
 
     why: str | None
-    """Why answers are worked out by rule; None: they are not."""
-    watched: bool
+    """Why the run is a rehearsal; None: it is not."""
+    streams: bool
     as_json: bool
     debug: bool
     estimate: Callable[[], Cost] | None = None
-    """What a rehearsal says the run costs at most; None: nobody asked."""
+    """Computes what the run costs at most; None: no estimate is wanted."""
     page: Callable[[Running], AbstractContextManager[Watched]] | None = None
-    """Shows the run in a browser; None: nobody asked."""
+    """Shows the run in a browser; None: no page is wanted."""
     of_batch: bool = False
-    """Whether it is the run of a batch's item."""
+    """Whether the run belongs to an item of a batch."""
 
-    def beginning(self) -> None:
-        """Say at once what a watcher has to know."""
-        if self.watched:
-            self._rehearsing()
+    def begin(self) -> None:
+        """Announce a rehearsal before the stream begins."""
+        if self.streams:
+            self._announce_rehearsal()
 
     def end(self, result: RunResult) -> int:
-        """Print what came of it, and say what the exit code is."""
-        if not self.watched:
-            self._rehearsing()
+        """Print the result and return the exit code."""
+        if not self.streams:
+            self._announce_rehearsal()
         if self.as_json:
             from aideon_agents.runner import document  # noqa: PLC0415 - help must not wait
 
@@ -267,89 +264,93 @@ class Showing:
         if result.status == "cancelled":
             output.complain(
                 f"interrupted: run {result.run_id} is cancelled; "
-                f"`aideon runs show {result.run_id}` shows its calls"
+                f"see its calls with `aideon runs show {result.run_id}`"
             )
         elif result.error or result.status == "stopped":
             output.complain(result.error or str(result.exception))
-        if not self.as_json:  # a program knows from the document
-            _tell_what_now(result, of_batch=self.of_batch)
+        if not self.as_json:  # a program reads the document
+            _show_next_step(result, of_batch=self.of_batch)
         return _EXIT[result.status]
 
-    def _rehearsing(self) -> None:
+    def _announce_rehearsal(self) -> None:
         if self.why:
             output.note(rehearsing(self.why))
 
 
-def load(address: str, settings: Settings, chosen: Collection[str]) -> Target:
-    """Find the workflow of a run."""
+def load(address: str, settings: Settings, replaced: Collection[str]) -> Target:
+    """Load the workflow of a run; models of a role that `--model` replaces are not checked."""
     from aideon_agents import tasks  # noqa: PLC0415 - help must not wait
     from aideon_agents.models import catalog  # noqa: PLC0415 - as above
 
     known = catalog.load(settings.catalog, settings.profile)
 
     def check(role: str, name: str) -> None:
-        if role not in chosen:
+        if role not in replaced:
             known.checked(name)
 
-    tell_ledger_errors_once()
-    with contextlib.redirect_stdout(sys.stderr):  # what a workflow prints is no result
+    report_ledger_errors_once()
+    with contextlib.redirect_stdout(sys.stderr):  # output of a workflow is not the result
         return tasks.load(address, check_model=check)
 
 
-def carry_out(running: Running, showing: Showing) -> int:
-    """Run a workflow to its end, print what came of it, and say what the exit code is."""
+def execute(running: Running, showing: Showing) -> int:
+    """Execute a run, print its result, and return the exit code."""
     if showing.page is None:
-        return _carried_out(running, showing, None)
+        return _execute(running, showing, None)
     with showing.page(running) as page:
-        code = _carried_out(running, showing, page)
-        page.over()
+        code = _execute(running, showing, page)
+        page.end()
         return code
 
 
-def _carried_out(running: Running, showing: Showing, page: Watched | None) -> int:
+def _execute(running: Running, showing: Showing, page: Watched | None) -> int:
     import asyncio  # noqa: PLC0415 - help must not wait
 
-    showing.beginning()
+    showing.begin()
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         interruption.ends(running.interrupt, on_loop.get_loop())
         try:
-            with contextlib.redirect_stdout(sys.stderr), _shown(asked=showing.watched) as shown:
+            with (
+                contextlib.redirect_stdout(sys.stderr),
+                _progress(streams=showing.streams) as shown,
+            ):
                 result = on_loop.run(running.to_end(_both(shown, page)))
-        except SystemExit as left:  # it would end this process with the node's code, 0 even
+        except SystemExit as left:  # it would end this process, even with code 0
             raise RunError(
-                f"a node of {running.spec.start.target} called sys.exit({left.code}): let it raise"
+                f"a node of {running.spec.start.target} called sys.exit({left.code}): "
+                "raise an exception instead"
             ) from left
         return showing.end(result)
 
 
 @contextlib.contextmanager
-def _shown(*, asked: bool) -> Generator[Watch | None]:
-    """What shows a run on stderr: a tree on a terminal, lines elsewhere; None: it is not shown."""
-    if not asked:
+def _progress(*, streams: bool) -> Generator[Watch | None]:
+    """The handler that shows events on stderr: a tree on a terminal, lines elsewhere, or none."""
+    if not streams:
         yield None
         return
-    from aideon_agents.cli.stream import LiveTree, Watching  # noqa: PLC0415 - help must not wait
+    from aideon_agents.cli.stream import EventPrinter, LiveTree  # noqa: PLC0415 - help must not wait
 
     if sys.stderr.isatty():
         with LiveTree() as tree:
             yield tree
     else:
-        yield Watching()
+        yield EventPrinter()
 
 
 def _both(shown: Watch | None, page: Watch | None) -> Watch | None:
     if shown is None or page is None:
         return shown or page
 
-    def tell(event: Event) -> None:
+    def both(event: Event) -> None:
         shown(event)
         page(event)
 
-    return tell
+    return both
 
 
-def _tell_what_now(result: RunResult, *, of_batch: bool) -> None:
+def _show_next_step(result: RunResult, *, of_batch: bool) -> None:
     if result.status == "waiting":
         show_questions(result.questions, result.run_id, output.note)
-    elif (how := command(result, of_batch=of_batch)) is not None:
-        output.note(f"go on with: {how}")
+    elif (hint := resume_hint(result, of_batch=of_batch)) is not None:
+        output.note(f"continue with: {hint}")

@@ -1,4 +1,4 @@
-"""`aideon graph`: a workflow, drawn."""
+"""`aideon graph`: draw a workflow, a run or a batch."""
 
 from __future__ import annotations
 
@@ -32,46 +32,56 @@ _SCALES: dict[int, Scale] = {1: 1, 2: 2}
 
 def graph(
     target: Annotated[
-        str | None, typer.Argument(help="brief, file.py:graph, ...", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A workflow: its name (brief), file.py:graph, or a task file.", show_default=False
+        ),
     ] = None,
     run: Annotated[
         list[str] | None,
         typer.Option(
-            "--run", metavar="RUN", help="Instead: a run and what each node cost; several add up."
+            "--run",
+            metavar="RUN",
+            help="Draw a run with its costs. May be repeated: costs are added.",
         ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(metavar="BATCH", help="Instead: all runs of a batch.")
+        str | None, typer.Option(metavar="BATCH", help="Draw all runs of a batch with their costs.")
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("-f", "--format", help=f"{', '.join(_FORMS)}; else by -o's ending, or text."),
+        typer.Option(
+            "-f", "--format", help=f"{', '.join(_FORMS)}. Default: by the ending of -o, or text."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", help="Write to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", help="Write to this file instead of stdout.")
+    ] = None,
     depth: Annotated[
-        int | None, typer.Option(min=0, help="Levels to open; all unless said.")
+        int | None, typer.Option(min=0, help="Show this many levels; default all.")
     ] = None,
     theme: Annotated[
-        str, typer.Option(help="Of svg, png and html: light, dark, or auto, as the reader prefers.")
+        str,
+        typer.Option(help="For svg, png and html: light, dark, or auto (as the reader's system)."),
     ] = "auto",
-    scale: Annotated[int, typer.Option(help="Of png: 1 or 2.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="As -f json: the plain model.")] = False,
+    scale: Annotated[int, typer.Option(help="For png: 1 or 2.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -f json.")] = False,
 ) -> None:
-    """Draw a workflow's graph; with --run, what each node cost and the way that was taken."""
+    """Draw a workflow. With --run, show what each node cost and which edges the run took."""
     wanted = "json" if as_json else form or _by_ending(out)
     if wanted not in _FORMS:
-        raise InputError(f"-f {wanted}: one of {', '.join(_FORMS)}")
+        raise InputError(f"-f {wanted}: use one of {', '.join(_FORMS)}")
     if theme not in _THEMES:
-        raise InputError(f"--theme {theme}: one of {', '.join(_THEMES)}")
+        raise InputError(f"--theme {theme}: use one of {', '.join(_THEMES)}")
     if scale not in _SCALES:
-        raise InputError(f"--scale {scale}: 1 or 2")
+        raise InputError(f"--scale {scale}: use 1 or 2")
     if [target is not None, bool(run), batch is not None].count(True) != 1:
-        raise InputError("draw one of: a workflow (aideon graph brief), --run RUN, --batch BATCH")
+        raise InputError("give one of: a workflow (aideon graph brief), --run RUN, --batch BATCH")
     if wanted == "png" and out is None and sys.stdout.isatty():
-        raise InputError("-f png: a terminal shows no PNG: add -o FILE.png")
-    from aideon_agents.cli.drawings import Asked, drawn  # noqa: PLC0415 - help must not wait for LangGraph
+        raise InputError("-f png: a terminal cannot show a PNG: add -o FILE.png")
+    from aideon_agents.cli.drawings import GraphOptions, drawn  # noqa: PLC0415 - help must not wait for LangGraph
 
-    asked = Asked(
+    options = GraphOptions(
         target=target,
         runs=run or (),
         batch=batch,
@@ -81,8 +91,8 @@ def graph(
         scale=_SCALES[scale],
         columns=_columns(out),
     )
-    with contextlib.redirect_stdout(sys.stderr):  # what a workflow prints is no result
-        made = drawn(asked)
+    with contextlib.redirect_stdout(sys.stderr):  # output of a workflow is not the result
+        made = drawn(options)
     if out is not None:
         output.write(out, made)
     elif wanted == "png":
@@ -92,15 +102,15 @@ def graph(
 
 
 def _by_ending(out: Path | None) -> str:
-    """The form that a file's name asks for; text where it asks for nothing."""
+    """The form for the ending of a file; text without an ending."""
     ending = out.suffix.lower() if out else ""
     if ending and ending not in _SUFFIXES:
-        raise InputError(f"-o {out}: no form ends so; one of {', '.join(_SUFFIXES)}, or say -f")
+        raise InputError(f"-o {out}: unknown ending; use one of {', '.join(_SUFFIXES)}, or add -f")
     return _SUFFIXES.get(ending, "text")
 
 
 def _columns(out: Path | None) -> int:
-    """How wide text may be: as the terminal that it goes to, a page elsewhere."""
+    """Characters per line of text: those of the terminal, or of a page in a file."""
     page = 80
     if out is not None or not sys.stdout.isatty():
         return page

@@ -1,7 +1,4 @@
-"""`aideon new`: a folder to start from.
-
-`aideon schema`: what a task file can say, for editors and other programs.
-"""
+"""`aideon new` creates a folder to start from; `aideon schema` prints the schema of task files."""
 
 from __future__ import annotations
 
@@ -15,18 +12,18 @@ from aideon_agents.cli import output
 from aideon_agents.errors import InputError
 
 FILES = ("README.md", "brief.yaml", "test_workflow.py", "workflow.py")
-"""What the folder gets, as it lies in `template`."""
+"""The files that the folder gets, from `template`."""
 
 
 def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Make a folder with a workflow, a task file, a test that cannot pay, and a README."""
+    """Create a folder with a workflow, a task file, a test that cannot pay, and a README."""
     try:
         _fill(folder)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror or error}") from None
+        raise InputError(f"{folder} cannot be created: {error.strerror or error}") from None
     written = [str(folder / name) for name in FILES]
     if as_json:
         output.document({"folder": str(folder), "files": written})
@@ -48,9 +45,9 @@ def _fill(folder: Path) -> None:
 
 
 def schema(
-    as_json: Annotated[bool, typer.Option("--json", help="It is JSON in any case.")] = False,  # noqa: ARG001 - every command takes it
+    as_json: Annotated[bool, typer.Option("--json", help="The output is always JSON.")] = False,  # noqa: ARG001 - every command takes it
 ) -> None:
-    """Print the task files' JSON Schema."""
+    """Print the JSON Schema of task files."""
     from aideon_agents.tasks import json_schema  # noqa: PLC0415 - help must not wait for LangGraph
 
     output.document(json_schema())

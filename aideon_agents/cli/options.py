@@ -1,11 +1,4 @@
-"""Flags that several commands take, each said in one place.
-
-They are names, so that a command's signature reads as its list of flags.
-
-What several commands read from the words that follow them.
-
-What commands open: the settings, with `.env` below them, and the ledger.
-"""
+"""What several commands share: flags, the parsing of their values, the settings and the ledger."""
 
 from __future__ import annotations
 
@@ -23,18 +16,23 @@ if TYPE_CHECKING:
     from aideon_agents.settings import Settings
 
 
-PERIODS = "today, yesterday, this-month, last-month, 7d or 24h"
-"""What `--since`, `--until` and `--before` take besides a day and a time; any number of days and hours."""
+PERIODS = "2026-11-20, 2026-11-20T08:00, today, yesterday, this-month, last-month, 7d or 24h"
+"""The forms of `--since`, `--until` and `--before`; the numbers are examples."""
 
-Target = Annotated[str, typer.Argument(help="brief, file.py:graph, ...")]
-Parameters = Annotated[
-    list[str] | None, typer.Option("-p", metavar="KEY=VALUE", help="Sets an input.")
+Target = Annotated[
+    str, typer.Argument(help="A workflow: its name (brief), file.py:graph, or a task file.")
 ]
-Tier = Annotated[str | None, typer.Option(help="free, premium or enterprise.")]
-User = Annotated[str | None, typer.Option(help="Who it is for.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", metavar="KEY=VALUE", help="Set an input, which texts name in braces."),
+]
+Tier = Annotated[
+    str | None, typer.Option(help="How expensive models may be: free, premium or enterprise.")
+]
+User = Annotated[str | None, typer.Option(help="The user that the costs are counted for.")]
 Models = Annotated[
     list[str] | None,
-    typer.Option(metavar="ROLE=MODEL[,MODEL]", help="Replaces a role's chain of models."),
+    typer.Option(metavar="ROLE=MODEL[,MODEL]", help="Use these models for a role or node path."),
 ]
 RecordContent = Annotated[
     bool, typer.Option("--record-content", help="Keep prompts and answers in the ledger.")
@@ -42,7 +40,7 @@ RecordContent = Annotated[
 
 
 def pairs(words: Sequence[str] | None, flag: str, *, may_be_empty: bool = False) -> dict[str, str]:
-    """Read `KEY=VALUE`, any number of times."""
+    """Parse the values of a flag that takes `KEY=VALUE`."""
     found: dict[str, str] = {}
     for word in words or []:
         key, equals, value = word.partition("=")
@@ -53,12 +51,15 @@ def pairs(words: Sequence[str] | None, flag: str, *, may_be_empty: bool = False)
 
 
 def chains(words: Sequence[str] | None) -> dict[str, list[str]]:
-    """Read `--model ROLE=MODEL[,MODEL]`, any number of times."""
+    """Parse the values of `--model`, which takes `ROLE=MODEL[,MODEL]`."""
     return {role: names.split(",") for role, names in pairs(words, "--model").items()}
 
 
 def why_rehearsed(settings: Settings, *, asked: bool, elsewhere: bool = False) -> str | None:
-    """Why answers are worked out by rule; None: they are not."""
+    """The reason why the run is a rehearsal; None: it is not.
+
+    `elsewhere`: workers call the models, with their own keys.
+    """
     if asked:
         return "as asked"
     if settings.offline:
@@ -69,19 +70,19 @@ def why_rehearsed(settings: Settings, *, asked: bool, elsewhere: bool = False) -
 
 
 def rehearsing(why: str) -> str:
-    """The line that says that nothing is real."""
+    """The line on stderr that announces a rehearsal."""
     return f"rehearsing: {why}; answers are worked out by rule and nothing is paid"
 
 
 def settings() -> Settings:
-    """The environment, and below it the `.env` of the working directory."""
+    """Load the settings from the environment and, with lower priority, from `.env`."""
     from aideon_agents.settings import load  # noqa: PLC0415 - help must not wait
 
     return load(Path(".env"))
 
 
 def ledger() -> Ledger:
-    """The ledger that the settings name."""
+    """Open the ledger that the settings name."""
     from aideon_agents.ledger.store import Ledger  # noqa: PLC0415 - help must not wait
 
     return Ledger.from_url(settings().ledger)

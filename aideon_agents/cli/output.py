@@ -1,12 +1,8 @@
-"""What the commands print: documents, tables, money, one-line complaints.
+"""What the commands print: JSON documents, tables, money and one-line errors.
 
-Writing what `-o` asks for: whole or not at all.
-
-An error of the ledger is told once, by us.
-
-It is raised inside a callback, which LangChain logs before it raises it on; and whatever else was
-to hear of the same event is left as a coroutine that nobody awaits. What is wrong with a ledger
-keeps every row from being written, and need not be told of each.
+Files for `-o` are written completely or not at all. An error of the ledger is reported once. It is
+raised inside a callback: LangChain logs it before it raises it again, and leaves the other handlers
+of the same event as coroutines that are never awaited. A broken ledger fails every row.
 """
 
 from __future__ import annotations
@@ -39,7 +35,7 @@ def document(values: Any) -> None:
 
 
 def as_json(values: Any) -> str:
-    """One JSON document as text."""
+    """Format one JSON document."""
     return json.dumps(values, ensure_ascii=False, indent=2)
 
 
@@ -49,12 +45,12 @@ def line(text: str) -> None:
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr."""
+    """Print an error as one line on stderr."""
     _write(f"aideon: {printable(' '.join(message.split()))}", sys.stderr)
 
 
 def note(message: str) -> None:
-    """Print something that is neither result nor error on stderr."""
+    """Print a line on stderr that is neither a result nor an error."""
     _write(message, sys.stderr)
 
 
@@ -64,7 +60,7 @@ def begin(text: str) -> None:
 
 
 def trace(error: BaseException) -> None:
-    """Print where an error came from on stderr, without the keys that providers quote."""
+    """Print the traceback of an error on stderr, without the keys that providers quote."""
     from aideon_agents.ledger.redaction import one_line  # noqa: PLC0415 - help must not wait
 
     for row in "".join(traceback.format_exception(error)).splitlines():
@@ -73,14 +69,14 @@ def trace(error: BaseException) -> None:
 
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey: a model's words must not move its cursor."""
+    """Remove control characters: the text of a model must not control the terminal."""
     return "".join(
         letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc"
     )
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:
-    """An amount for people."""
+    """Format an amount: `$0.0012`, `>= $0.0012` for a lower bound, `?` when it is unknown."""
     if usd is None:
         return "?"
     shown = f"${usd:.6f}" if usd < 1 else f"${usd:,.4f}"
@@ -88,12 +84,12 @@ def money(usd: Decimal | None, *, complete: bool = True) -> str:
 
 
 def duration(milliseconds: int | None) -> str:
-    """A time for people: `0.12 s`; `-` when unknown."""
+    """Format a duration: `0.12 s`; `-` when it is unknown."""
     return "-" if milliseconds is None else f"{milliseconds / 1000:.2f} s"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: `1 run`, `2,000 runs`."""
+    """Format a count: `1 run`, `2,000 runs`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -106,7 +102,11 @@ def table(
     whole: bool = False,
     to_stderr: bool = False,
 ) -> None:
-    """Print a table."""
+    """Print a table.
+
+    The last `numbers` columns are right-aligned. `whole` keeps the first column on one line, so
+    that a user can copy it. `total` is the last row.
+    """
     stream = sys.stderr if to_stderr else sys.stdout
     text = drawn(columns, rows, total=total, numbers=numbers, whole=whole, stream=stream)
     _write(text, stream)
@@ -121,7 +121,7 @@ def drawn(
     whole: bool = False,
     stream: TextIO | None = None,
 ) -> str:
-    """A table as text."""
+    """Format a table for a stream; without a stream it is as wide as a file allows."""
     from rich.console import Console  # noqa: PLC0415 - help must not wait for it
 
     made = _table(columns, numbers, whole=whole)
@@ -131,21 +131,21 @@ def drawn(
         made.add_section()
         made.add_row(*total, style="bold")
     target = stream or io.StringIO()
-    width = None if target.isatty() else 160  # a pipe wraps nothing
-    # A node may be called `[red]` or `:100:`, and is shown as it is called.
+    width = None if target.isatty() else 160  # a pipe does not wrap lines
+    # The name of a node may look like markup: `[red]` or `:100:`.
     console = Console(file=target, width=width, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:  # printing itself, rich exits when nobody reads any more
+    with console.capture() as captured:  # rich exits the process on a closed pipe
         console.print(made)
     return captured.get().removesuffix("\n")
 
 
 def _write(text: str, stream: TextIO, end: str = "\n") -> None:
-    """Write a line at once. A reader that has gone, `head` say, wanted no more of it."""
+    """Write and flush. A closed pipe (`| head`) is not an error."""
     try:
         stream.write(text + end)
         stream.flush()
     except BrokenPipeError:
-        # What is written from here on, and at the interpreter's end, goes nowhere in silence.
+        # Discard later writes too, including the flush when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -167,10 +167,10 @@ def _table(columns: Sequence[str], numbers: int, *, whole: bool) -> Table:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file at once: whoever reads it finds the old one or the new one, never a part.
+    """Replace a file atomically: a reader sees the old content or the new one, never a part.
 
-    It is written beside its place and put there when it is whole. What is no file, `/dev/stdout`
-    say, is written to directly; a link keeps pointing where it points.
+    The content is written to a temporary file, which then replaces the target. A target that is not
+    a regular file (`/dev/stdout`) is written to directly. A link keeps its target.
     """
     try:
         place = Path(os.path.realpath(path))
@@ -185,7 +185,7 @@ def write(path: Path, content: bytes) -> None:
 def _replace(place: Path, content: bytes) -> None:
     known = place.stat().st_mode if place.exists() else None
     if known is not None:
-        with place.open("ab"):  # a file that may not be written is not replaced either
+        with place.open("ab"):  # do not replace a file that is not writable
             pass
     beside = place.with_name(f".{secrets.token_hex(4)}.part")
     try:
@@ -202,25 +202,25 @@ def _replace(place: Path, content: bytes) -> None:
         raise
 
 
-def tell_ledger_errors_once() -> None:
-    """Leave out what LangChain says of an error that ends the run anyway, in this process."""
-    logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_news)
+def report_ledger_errors_once() -> None:
+    """Filter repeated reports of a ledger error, which ends the run anyway."""
+    logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_not_ours)
     warnings.filterwarnings("ignore", "coroutine 'ahandle_event' was never awaited", RuntimeWarning)
-    _told.clear()
+    _reported.clear()
     (logging.lastResort or logging.NullHandler()).addFilter(_is_first)
 
 
-_told: set[str] = set()
-"""What was said to be wrong with a ledger, in this run."""
+_reported: set[str] = set()
+"""The ledger errors that were reported in this run."""
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_not_ours(record: logging.LogRecord) -> bool:
     return "CostHandler" not in record.getMessage()
 
 
 def _is_first(record: logging.LogRecord) -> bool:
-    said = record.args if isinstance(record.args, tuple) else ()
-    faults = {str(one) for one in said if isinstance(one, LedgerError)}
-    is_first = not faults or not faults <= _told
-    _told.update(faults)
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    faults = {str(one) for one in arguments if isinstance(one, LedgerError)}
+    is_first = not faults or not faults <= _reported
+    _reported.update(faults)
     return is_first

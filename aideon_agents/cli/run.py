@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aideon_agents.cli import options
-from aideon_agents.cli.execution import Showing, carry_out, load
+from aideon_agents.cli.execution import Showing, execute, load
 from aideon_agents.cli.options import chains, pairs, why_rehearsed
 from aideon_agents.errors import InputError
 
@@ -28,39 +28,41 @@ if TYPE_CHECKING:
 def run(
     context: typer.Context,
     target: options.Target,
-    source: Annotated[str, typer.Argument(metavar="[-]", help="- reads the task from stdin")] = "",
-    task: Annotated[str | None, typer.Option(help="What to do, in words.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A text file that holds the task.")] = None,
+    source: Annotated[str, typer.Argument(metavar="[-]", help="Read the task from stdin.")] = "",
+    task: Annotated[str | None, typer.Option(help="The task as text.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Read the task from a text file.")] = None,
     parameter: options.Parameters = None,
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="USD", help="What it may cost; then it is stopped.")
+        str | None, typer.Option(metavar="USD", help="Stop the run before it costs more.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds until it is stopped.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Stop the run after this many seconds.")
+    ] = None,
     rehearse: Annotated[
         bool,
-        typer.Option("--rehearse", help="Answer by rule, pay nothing, and say what it would cost."),
+        typer.Option("--rehearse", help="Call no model, pay nothing, and estimate the cost."),
     ] = False,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Show on stderr what nodes say, as they say it.")
+        bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
     ] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Open a page in the browser that fills as the run goes on."),
+        typer.Option("--watch", help="Show the run as a page in the browser."),
     ] = False,
     thread: Annotated[
         str | None,
         typer.Option(
             metavar="ID",
-            help="Go on with a conversation. What is said is kept, beside the ledger.",
+            help="Continue this conversation, which is kept beside the ledger.",
         ),
     ] = None,
     record_content: options.RecordContent = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
-    """Run a workflow once; its result goes to stdout."""
+    """Run a workflow once. The result goes to stdout."""
     settings = options.settings()
     text = _task(source, task, file)
     why = why_rehearsed(settings, asked=rehearse)
@@ -78,7 +80,7 @@ def run(
     }
     showing = Showing(
         why=why,
-        watched=stream,
+        streams=stream,
         as_json=as_json,
         debug=bool(context.obj),
         page=_page(as_json=as_json) if watch else None,
@@ -96,7 +98,7 @@ def _run(
     running = runner.prepare(
         found.graph,
         task,
-        stream=showing.watched,
+        stream=showing.streams,
         workflow=found.name,
         target=found.address,
         target_hash=found.content_hash,
@@ -105,11 +107,11 @@ def _run(
     if estimates:
 
         def at_most() -> Cost:
-            with redirect_stdout(sys.stderr):  # what the workflow prints is no result
+            with redirect_stdout(sys.stderr):  # output of the workflow is not the result
                 return blocking(runner.worst_case_cost(running))
 
         showing = dataclasses.replace(showing, estimate=at_most)
-    return carry_out(running, showing)
+    return execute(running, showing)
 
 
 def _page(*, as_json: bool) -> Callable[[Running], AbstractContextManager[Watched]]:
@@ -119,17 +121,18 @@ def _page(*, as_json: bool) -> Callable[[Running], AbstractContextManager[Watche
 
 
 def _task(source: str, task: str | None, file: Path | None) -> str:
-    ways = (source != "", task is not None, file is not None)
-    if sum(ways) != 1:
-        raise InputError("say what to do in one way: --task TEXT, --file PATH, or - for stdin")
+    if [source != "", task is not None, file is not None].count(True) != 1:
+        raise InputError("give the task in one way: --task TEXT, --file PATH, or - for stdin")
     if task is not None:
         return task
     if source not in ("", "-"):
-        raise InputError(f"what is {source!r}? Give the task with --task TEXT, or - for stdin")
+        raise InputError(
+            f"unexpected argument {source!r}: give the task with --task TEXT, or - for stdin"
+        )
     name = str(file) if file else "stdin"
     try:
         return (file.read_bytes() if file else sys.stdin.buffer.read()).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{name} is not text in UTF-8: the task must be") from None
+        raise InputError(f"{name} is not text in UTF-8: convert it to UTF-8") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}") from None

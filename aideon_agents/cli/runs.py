@@ -1,8 +1,7 @@
-"""`aideon runs`: what ran, going on with it, and removing what it left.
+"""`aideon runs`: list, show, resume and prune runs.
 
-The calls of a run, for people: a line of figures each, and below it whatever else is known.
-
-Where the lines are too long for the terminal, node and model stand in lines of their own.
+`show` prints each call as a line of figures with details below it. On a narrow terminal the node and
+the model have their own lines.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aideon_agents.cli import execution, options, output
-from aideon_agents.cli.execution import Showing, carry_out, load
+from aideon_agents.cli import options, output
+from aideon_agents.cli.execution import Showing, execute, load, resume_hint, show_questions
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 
 _TITLES = ("node", "model", "status", "try", "in", "out", "cost", "time")
 _NAMES = 2
-"""Columns that are as long as somebody's names."""
+"""Columns with names, which may be long."""
 _WORDS = 3
-"""Columns before the figures."""
+"""Columns of text, before the figures."""
 _GAP, _INDENT = "  ", "    "
 
 
@@ -42,14 +41,17 @@ def show_calls(
     contents: Sequence[Content] = (),
     worst: Mapping[str, Decimal] | None = None,
 ) -> None:
-    """Print calls on stdout, in their order."""
+    """Print calls on stdout, in order.
+
+    `worst` has the US dollars by call id that budgets count for calls of unknown cost.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     rows = [_TITLES, *(_cells(call) for call in calls)]
     title, *lines = _aligned(rows, _WORDS)
     narrow = width is not None and max(map(len, (title, *lines))) > width
     if narrow:
         title, *lines = (_INDENT + line for line in _aligned([row[_NAMES:] for row in rows], 1))
-    said = {content.call_id: content for content in contents}
+    recorded = {content.call_id: content for content in contents}
     output.line(title)
     for call, cells, line in zip(calls, rows[1:], lines, strict=True):
         if narrow:
@@ -57,12 +59,12 @@ def show_calls(
         output.line(line)
         for more in _details(call, (worst or {}).get(call.call_id), with_model=narrow):
             _show_wrapped(more, width)
-        if content := said.get(call.call_id):
+        if content := recorded.get(call.call_id):
             _show_content(content)
 
 
 def _show_wrapped(text: str, width: int | None) -> None:
-    """Print an indented text; what reads a pipe wraps lines as it likes."""
+    """Print an indented text; without a width (a pipe) it is not wrapped."""
     room = len(text) if width is None else width - len(_INDENT)
     for line in textwrap.wrap(text, room, break_on_hyphens=False):
         output.line(_INDENT + line)
@@ -82,7 +84,7 @@ def _cells(call: Call) -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
-    """Rows as lines of columns of the same width; those after the words are figures."""
+    """Align the columns of rows; those after the first `words` are figures."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (
@@ -93,11 +95,11 @@ def _aligned(rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
 
 
 def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator[str]:
-    """What the figures leave out: one line of facts, and the error."""
-    asked = f"{call.provider}:{call.requested_model}"
+    """One line with the other facts of a call, and one with its error."""
+    requested = f"{call.provider}:{call.requested_model}"
     is_other = call.response_model not in {None, call.requested_model}
     facts = {
-        asked: with_model or is_other,
+        requested: with_model or is_other,
         f"answered by {call.response_model}": is_other,
         f"finished: {call.finish_reason}": call.finish_reason,
         f"{call.cache_read_tokens or 0:,} of the input cached": call.cache_read_tokens,
@@ -112,7 +114,7 @@ def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator
         "no usage reported": call.usage_source == "none" and call.status in {"ok", "truncated"},
         "shortened to fit a budget": call.shortened,
         "a cheaper model, because a budget was nearly used up": call.economized,
-        f"counts in budgets as its worst case, {output.money(worst)}": worst is not None,
+        f"budgets count its worst case, {output.money(worst)}": worst is not None,
     }
     if known := [fact for fact, is_known in facts.items() if is_known]:
         yield ", ".join(known)
@@ -121,16 +123,16 @@ def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator
 
 
 def _show_content(content: Content) -> None:
-    asked = content.prompt if isinstance(content.prompt, list) else [content.prompt]
-    said = [] if content.answer is None else [content.answer]
-    for message in [*asked, *said]:
+    prompt = content.prompt if isinstance(content.prompt, list) else [content.prompt]
+    answer = [] if content.answer is None else [content.answer]
+    for message in [*prompt, *answer]:
         role, text = _read(message)
         output.line(f"{_INDENT}[{role}]")
         output.line(textwrap.indent(text, _INDENT))
 
 
 def _read(message: Any) -> tuple[str, str]:
-    """Who says what in a chat message; a plain text is a completion's."""
+    """The role and text of a chat message; a plain text belongs to a completion."""
     if not isinstance(message, dict):
         return "text", str(message)
     text = str(message.get("content") or "")
@@ -141,13 +143,13 @@ def _read(message: Any) -> tuple[str, str]:
     return str(message.get("role", "?")), "\n".join(filter(None, [text, *made]))
 
 
-app = typer.Typer(help="What ran: every run, and every call of one.", no_args_is_help=True)
+app = typer.Typer(help="List, show, resume and prune runs.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_runs(
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List runs, newest first."""
     from aideon_agents.ledger.costs import run_cost  # noqa: PLC0415 - help must not wait
@@ -174,7 +176,7 @@ def list_runs(
         )
         return
     if not found:
-        output.note("no runs yet: start one with `aideon run brief --task TEXT`")
+        output.note("there are no runs: start one with `aideon run brief --task TEXT`")
         return
     output.table(
         ("run", "workflow", "status", "start (UTC)", "cost"),
@@ -201,13 +203,13 @@ def _status(run: Run) -> str:
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or last.")],
+    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or `last`.")],
     content: Annotated[
-        bool, typer.Option("--content", help="Prompts and answers, where they were recorded.")
+        bool, typer.Option("--content", help="Also print recorded prompts and answers.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show one run: its nodes and every call, failed ones included."""
+    """Show one run and all its calls, including failed ones."""
     from aideon_agents.ledger.documents import losses  # noqa: PLC0415 - help must not wait
     from aideon_agents.ledger.pricing import usd  # noqa: PLC0415 - as above
     from aideon_agents.runner import document, recall  # noqa: PLC0415 - as above
@@ -236,41 +238,43 @@ def show(
     if lost:
         output.line(
             f"budgets count {output.money(usd(sum(lost.values())))} more as spent: the worst case "
-            f"of {output.counted(len(lost), 'call')} whose cost nobody knows"
+            f"of {output.counted(len(lost), 'call')} of unknown cost"
         )
     if calls:
         output.line("")
         show_calls(calls, contents, {one: usd(amount) for one, amount in lost.items()})
     if result.status == "waiting":
         output.line("")
-        execution.show_questions(result.questions, result.run_id, output.line)
-    elif found.target and (how := execution.command(result, of_batch=bool(found.batch_id))):
-        output.note(f"go on with: {how}")
+        show_questions(result.questions, result.run_id, output.line)
+    elif found.target and (hint := resume_hint(result, of_batch=bool(found.batch_id))):
+        output.note(f"continue with: {hint}")
     if content and calls and not contents:
-        output.note("no content was recorded: run with --record-content to keep it")
+        output.note("no prompts or answers were recorded: run with --record-content to keep them")
 
 
 @app.command()
 def resume(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or last.")],
+    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or `last`.")],
     answer: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="What it asks; of several questions {id: answer}."),
+        typer.Option(metavar="JSON", help="The answer; for several questions {id: answer}."),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="USD", help="What it may cost in all; what it has spent counts."),
+        typer.Option(
+            metavar="USD", help="The new total budget of the run, including what it has spent."
+        ),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Show on stderr what nodes say, as they say it.")
+        bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
-    """Go on with a run that was stopped, failed, was killed, or waits for an answer."""
+    """Resume a run that stopped, failed, was killed, or waits for an answer."""
     from aideon_agents import runner  # noqa: PLC0415 - help must not wait
 
-    said = runner.NOTHING if answer is None else _json(answer)
+    parsed = runner.NOTHING if answer is None else _json(answer)
     settings = options.settings()
     with options.ledger() as ledger:
         found = ledger.find_run(run)
@@ -279,7 +283,7 @@ def resume(
     running = runner.prepare_resume(
         target.graph,
         found.run_id,
-        answer=said,
+        answer=parsed,
         budget=budget,
         stream=stream,
         settings=settings,
@@ -287,27 +291,27 @@ def resume(
     if found.target_hash not in (None, target.content_hash):
         output.note(
             f"{target.path} has changed since the run began; its nodes and edges are the same, "
-            "so it goes on with them"
+            "so the run continues with the new version"
         )
-    why = "as from its beginning" if found.rehearsed else None
+    why = "as before" if found.rehearsed else None
     showing = Showing(
         why=why,
-        watched=stream,
+        streams=stream,
         as_json=as_json,
         debug=bool(context.obj),
         of_batch=found.batch_id is not None,
     )
-    return carry_out(running, showing)
+    return execute(running, showing)
 
 
 @app.command()
 def prune(
     before: Annotated[
-        str, typer.Option(metavar="D", help=f"A UTC day or time, or {options.PERIODS} ago.")
+        str, typer.Option(metavar="D", help=f"A UTC day or time: {options.PERIODS}.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Remove what runs left that ended before a day: states, questions, recorded content."""
+    """Delete states, questions and recorded content of runs that ended before a day."""
     import asyncio  # noqa: PLC0415 - help must not wait
 
     from aideon_agents.cli import spending  # noqa: PLC0415 - as above
@@ -322,8 +326,8 @@ def prune(
         output.document({"before": moment, **dataclasses.asdict(done)})
         return
     output.line(
-        f"removed of {output.counted(done.runs, 'run')} that ended before {before}: "
-        f"{output.counted(done.checkpoints, 'state')} to go on from, "
+        f"deleted from {output.counted(done.runs, 'run')} that ended before {before}: "
+        f"{output.counted(done.checkpoints, 'state')} to resume from, "
         f"{output.counted(done.conversations, 'conversation')}, "
         f"{output.counted(done.contents, 'recorded prompt')} with answers, "
         f"{output.counted(done.results, 'recorded result')}; rows and costs stay"
@@ -335,15 +339,15 @@ def _json(answer: str) -> Any:
         return json.loads(answer)
     except ValueError as error:
         raise InputError(
-            f"--answer is no JSON ({error}); a text needs quotes: --answer '\"yes\"'"
+            f"--answer is not JSON ({error}); a text needs quotes: --answer '\"yes\"'"
         ) from None
 
 
 def _target(found: Run, settings: Settings) -> Target:
-    """The workflow that a run began with, as it is now."""
+    """The current version of the workflow that a run began with."""
     if found.target is None:
         raise InputError(
-            f"run {found.run_id} was given a graph that was at hand, which has no address: go on "
-            f'in Python with aideon_agents.resume(graph, "{found.run_id}")'
+            f"run {found.run_id} was started in Python without an address: resume it in Python "
+            f'with aideon_agents.resume(graph, "{found.run_id}")'
         )
     return load(found.target, settings, (found.options or {}).get("model", {}))

@@ -1,4 +1,4 @@
-"""`aideon simulate`: a provider that nobody has to pay, in the foreground until Ctrl-C."""
+"""`aideon simulate`: a simulated provider, in the foreground until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ if TYPE_CHECKING:
     from aideon_agents.testing import Bill, Fault, SeenRequest, SimulatedProvider
     from aideon_agents.testing.simulated.faults import ChatRequest
 
-_LOOK = 0.1  # seconds between two looks at what came in
-_SLOW = 0.05  # seconds a word, for the fault `slow` without --latency
-_POINTS_HERE = ("TOGETHER", "OPENAI", "HF")
+_POLL = 0.1  # seconds between two looks for new requests
+_SLOW = 0.05  # seconds per word, for the fault `slow` without --latency
+_PREFIXES = ("TOGETHER", "OPENAI", "HF")
 _KEYS = {"HF": "HF_TOKEN"}
 
 
 def simulate(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 0,
     fault: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND[:RATE]",
-            help="What goes wrong (429, 500, hang, reset_after, cut_after_first_token, ...),"
-            " and with which share of the requests, 0 to 1; may be repeated.",
+            help="Simulate a fault (429, 500, hang, reset_after, cut_after_first_token, ...)"
+            " in a share of the requests, 0 to 1. May be repeated.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the chance.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random faults.")] = 0,
     latency: Annotated[
-        float, typer.Option(min=0, help="Seconds before each answer, or word of a slow one.")
+        float,
+        typer.Option(min=0, help="Seconds before each answer, or before each word of a slow one."),
     ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="The bill as one JSON document.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the bill as one JSON document.")
+    ] = False,
 ) -> None:
-    """Serve a simulated provider; print what to set, a line per request, and the bill."""
+    """Run a simulated provider. Prints the settings for it, each request, and the bill."""
     from aideon_agents.testing import SimulatedProvider  # noqa: PLC0415 - help must not wait
 
     provider = SimulatedProvider(faults=_plan(fault or [], seed, latency), port=port)
@@ -49,14 +52,14 @@ def simulate(
         provider.start()
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise InputError(f"port {port}: {reason}: give another with --port") from None
+        raise InputError(f"cannot use port {port}: {reason}; choose another with --port") from None
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     shown = 0
     try:
         _announce(provider.base_url, output.note if as_json else output.line)
         while True:
             shown = _follow(provider, shown)
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
     except KeyboardInterrupt:
         pass
     finally:
@@ -67,17 +70,17 @@ def simulate(
 
 
 def _announce(base_url: str, write: Callable[[str], None]) -> None:
-    """Say where it is, in lines that a `.env` file can hold."""
+    """Print its address and keys as lines for a `.env` file."""
     write(f"# a simulated provider at {base_url}, until Ctrl-C")
-    for prefix in _POINTS_HERE:
+    for prefix in _PREFIXES:
         write(f"{prefix}_BASE_URL={base_url}")
         write(f"{_KEYS.get(prefix, prefix + '_API_KEY')}=simulated")
 
 
 def _follow(provider: SimulatedProvider, shown: int) -> int:
-    """Write a line for each request that has not been shown; returns how many are shown now."""
+    """Print a line for each new finished request; returns how many are printed by now."""
     for request in provider.requests[shown:]:
-        if request.outcome == "open":  # its turn comes, in the order of arrival
+        if request.outcome == "open":  # lines keep the order of arrival
             break
         output.note(_line(request))
         shown += 1
@@ -119,7 +122,7 @@ def _show(bill: Bill, *, as_json: bool) -> None:
 
 
 def _plan(words: Sequence[str], seed: int, latency: float) -> Any:
-    """What goes wrong: of several faults the first that chance picks, else only the latency."""
+    """A plan for the provider: the first of the faults that chance picks, else the latency."""
     from aideon_agents.testing import Fault, RandomFaults  # noqa: PLC0415 - help must not wait
 
     chances = [
@@ -145,12 +148,12 @@ def _fault(word: str, latency: float) -> tuple[Fault, float]:
     if named not in kinds:
         near = difflib.get_close_matches(named, kinds, n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else f": one of {', '.join(kinds)}"
-        raise InputError(f"--fault {word}: there is no fault {named!r}{hint}")
+        raise InputError(f"--fault {word}: unknown fault {named!r}{hint}")
     try:
         rate = float(share) if share else 1.0
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= 1:
-        raise InputError(f"--fault {word}: the rate {share!r} is no number from 0 to 1")
+        raise InputError(f"--fault {word}: the rate {share!r} must be a number from 0 to 1")
     seconds = latency or _SLOW if named in {"slow", "delay"} else None
     return Fault(kinds[named], seconds=seconds), rate

@@ -1,10 +1,7 @@
-"""What `aideon costs` was asked for, made and written; imported when it runs, help must not wait.
+"""Make and write what `aideon costs` asks for; imported when the command runs.
 
-Everything that can be wrong with the asking is found before the ledger is opened.
-
-Periods as people write them: UTC days, UTC times, `today`, `last-month`, `7d`.
-
-A day or a month named as an end is part of the period; a time is not.
+All options are checked before the ledger is opened. Periods are UTC days, UTC times, or words
+(`today`, `last-month`, `7d`). A day or a month at the end belongs to the period; a time does not.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ Moment = dt.date | dt.datetime
 def period(
     since: str | None, until: str | None, now: dt.datetime
 ) -> tuple[Moment | None, Moment | None]:
-    """Read the two ends of a period."""
+    """Parse the two ends of a period."""
     from aideon_agents.ledger.selection import (  # noqa: PLC0415 - help must not wait
         first_moment,
         moment_after,
@@ -48,18 +45,18 @@ def period(
     last = None if until is None else _moment("--until", until, now)[1]
     if first is not None and last is not None and first_moment(first) >= moment_after(last):
         raise InputError(
-            f"--since {since} --until {until}: the period ends before it begins, turn them round"
+            f"--since {since} --until {until}: the period ends before it begins; swap them"
         )
     return first, last
 
 
 def beginning(flag: str, text: str, now: dt.datetime) -> Moment:
-    """Read a time as the beginning of something."""
+    """Parse a day or a time as a beginning; the flag is for the error."""
     return _moment(flag, text, now)[0]
 
 
 def _moment(flag: str, text: str, now: dt.datetime) -> tuple[Moment, Moment]:
-    """What a text means as a beginning, and as an end."""
+    """The meaning of a text as a beginning, and as an end."""
     named = _NAMED.get(text)
     if named:
         return named(now.date())
@@ -75,9 +72,7 @@ def _moment(flag: str, text: str, now: dt.datetime) -> tuple[Moment, Moment]:
                 dt.UTC
             )
     except (ValueError, OverflowError):
-        raise InputError(
-            f"{flag} {text}: write 2026-11-20, 2026-11-20T08:00, {options.PERIODS} (all UTC)"
-        ) from None
+        raise InputError(f"{flag} {text}: write {options.PERIODS} (all UTC)") from None
     return moment, moment
 
 
@@ -104,8 +99,8 @@ _ADVICE_FORMS = ("table", "json")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
-    """The flags of `aideon costs`, as they were typed."""
+class CostsOptions:
+    """The options of `aideon costs`, as they were typed."""
 
     by: str
     run: str | None
@@ -119,48 +114,48 @@ class Asked:
     out: Path | None
 
 
-def show(asked: Asked) -> None:
-    """Make what was asked for and write it where it belongs."""
-    _check_form(asked)
-    by = _dimension(asked.by)
-    against = None if asked.against is None else _priced(asked.against)
-    since, until = period(asked.since, asked.until, now())
+def show(chosen: CostsOptions) -> None:
+    """Make the report or the suggestions and write them."""
+    _check_form(chosen)
+    by = _dimension(chosen.by)
+    against = None if chosen.against is None else _priced(chosen.against)
+    since, until = period(chosen.since, chosen.until, now())
     with options.ledger() as ledger:
-        run_id = ledger.find_run(asked.run).run_id if asked.run else None
-        calls = Selection(run_id=run_id, since=since, until=until, rehearsed=asked.rehearsed)
-        if asked.advice:
-            made = _advice(asked, ledger, calls)
+        run_id = ledger.find_run(chosen.run).run_id if chosen.run else None
+        calls = Selection(run_id=run_id, since=since, until=until, rehearsed=chosen.rehearsed)
+        if chosen.advice:
+            made = _advice(chosen, ledger, calls)
         else:
-            made = _report(asked, ledger, calls, by, against)
-    if asked.out is not None:
-        output.write(asked.out, made)
+            made = _report(chosen, ledger, calls, by, against)
+    if chosen.out is not None:
+        output.write(chosen.out, made)
     elif made:
         output.line(made.decode().removesuffix("\n"))
     else:
-        hint = "" if asked.rehearsed else " (--rehearsed shows what rehearsals would have cost)"
+        hint = "" if chosen.rehearsed else " (--rehearsed shows what rehearsals would have cost)"
         output.note(f"nothing was spent{hint}")
 
 
-def _check_form(asked: Asked) -> None:
-    known = _ADVICE_FORMS if asked.advice else _FORMS
-    if asked.form not in known:
-        where = " with --advice" if asked.advice else ""
-        raise InputError(f"-f {asked.form}: one of {', '.join(known)}{where}")
-    if asked.advice and (asked.top or asked.against):
-        raise InputError("--advice is about all figures: leave out --top and --against")
-    if asked.form == "xlsx" and asked.out is None:
-        raise InputError("-f xlsx is a file and no text: say where with -o costs.xlsx")
+def _check_form(chosen: CostsOptions) -> None:
+    known = _ADVICE_FORMS if chosen.advice else _FORMS
+    if chosen.form not in known:
+        where = " with --advice" if chosen.advice else ""
+        raise InputError(f"-f {chosen.form}: use one of {', '.join(known)}{where}")
+    if chosen.advice and (chosen.top or chosen.against):
+        raise InputError("--advice covers all figures: leave out --top and --against")
+    if chosen.form == "xlsx" and chosen.out is None:
+        raise InputError("-f xlsx needs a file: add -o costs.xlsx")
 
 
 def _dimension(by: str) -> ReportBy:
     for known in DIMENSIONS:
         if by == known:
             return known
-    raise InputError(f"--by {by}: one of {', '.join(DIMENSIONS)}")
+    raise InputError(f"--by {by}: use one of {', '.join(DIMENSIONS)}")
 
 
 def _priced(name: str) -> PricedModel:
-    """The model to compare with; a name that is none, retired or without a price is an error."""
+    """The model to compare with; an unknown, retired or unpriced one is an error."""
     known = _catalog()
     try:
         return PricedModel(str(known.checked(name)))
@@ -174,27 +169,31 @@ def _catalog() -> catalog.Catalog:
 
 
 def _report(
-    asked: Asked, ledger: Ledger, calls: Selection, by: ReportBy, against: PricedModel | None
+    chosen: CostsOptions,
+    ledger: Ledger,
+    calls: Selection,
+    by: ReportBy,
+    against: PricedModel | None,
 ) -> bytes:
-    """The report as it is written; empty when there is nothing to show to a person."""
-    if asked.form == "xlsx":
+    """The content of the report; empty if a table would have no rows."""
+    if chosen.form == "xlsx":
         from aideon_agents.cli.cost_forms import workbook  # noqa: PLC0415 - tables do not need it
 
-        return workbook(reports(ledger, DIMENSIONS, calls, against=against, top=asked.top))
-    (made,) = reports(ledger, (by,), calls, against=against, top=asked.top)
-    if asked.form == "json":
+        return workbook(reports(ledger, DIMENSIONS, calls, against=against, top=chosen.top))
+    (made,) = reports(ledger, (by,), calls, against=against, top=chosen.top)
+    if chosen.form == "json":
         return _encoded(json_text(made))
-    if asked.form == "csv":
+    if chosen.form == "csv":
         return csv_text(made).encode()
-    if not made.rows and asked.out is None:
+    if not made.rows and chosen.out is None:
         return b""
-    return _encoded(table(made, to_file=asked.out is not None))
+    return _encoded(table(made, to_file=chosen.out is not None))
 
 
-def _advice(asked: Asked, ledger: Ledger, calls: Selection) -> bytes:
+def _advice(chosen: CostsOptions, ledger: Ledger, calls: Selection) -> bytes:
     rungs = {rung: [str(name) for name in names] for rung, names in _catalog().rungs.items()}
     found = advice(ledger, calls, rungs)
-    if asked.form == "json":
+    if chosen.form == "json":
         return _encoded(output.as_json(advice_document(found)))
     return _encoded(advice_text(found))
 

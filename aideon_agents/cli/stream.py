@@ -1,12 +1,9 @@
-"""A run as it happens, on stderr: plain lines, so that a file or a pipe can hold them as well.
+"""`aideon run --stream`: the events of a run on stderr.
 
-One node alone is shown word by word. Of nodes that run at the same time each line is shown when it
-is whole, with its node in front, because words of several answers in turn are no text.
-
-`aideon run --stream` on a terminal: the nodes as a tree, each with its cost and its time.
-
-It is drawn where it stands, again and again, and stays when the run has ended. What a node says
-last stands beside it while it runs; the result itself goes to stdout as ever.
+In a file or a pipe they are plain lines. A node that runs alone is shown token by token. The lines of
+parallel nodes are shown when they are complete, after the name of the node, because mixed tokens
+cannot be read. On a terminal the nodes are a tree with costs and times, and the last words of a
+running node. The tree stays when the run has ended. The result itself goes to stdout.
 """
 
 from __future__ import annotations
@@ -32,24 +29,24 @@ if TYPE_CHECKING:
     from aideon_agents.runner import Event, NodeEnded, NodeStarted
 
 
-class Watching:
-    """Prints the events of one run."""
+class EventPrinter:
+    """Prints the events of one run as lines."""
 
     def __init__(self) -> None:
         self._active: dict[str, str] = {}
-        """What each node that runs has said of the line it is at, and is not shown yet."""
+        """For each running node, the part of its current line that is not shown yet."""
         self._open: str | None = None
-        """The node whose line is shown in part; None: the last line is whole."""
+        """The node whose line is shown in part; None: the last line is complete."""
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
         if isinstance(event, events.NodeStarted):
             self._started(event)
         elif isinstance(event, events.Token):
-            self._said(event.node_path, output.printable(event.text))
+            self._token(event.node_path, output.printable(event.text))
         elif isinstance(event, events.Restart):
             self._flush(event.node_path)
-            self._line(event.node_path, "(restarted: what it said broke off and begins again)")
+            self._line(event.node_path, "(restarted: the answer broke off and begins again)")
         elif isinstance(event, events.NodeEnded):
             self._ended(event)
         elif isinstance(event, events.Question):
@@ -63,11 +60,11 @@ class Watching:
 
     def _started(self, event: NodeStarted) -> None:
         self._active[event.node_path] = ""
-        if event.role:  # a function says nothing until it is done
+        if event.role:  # a function has no tokens
             again = f", round {event.round}" if event.round > 1 else ""
             self._line(event.node_path, f"({event.role}{again})")
 
-    def _said(self, path: str, text: str) -> None:
+    def _token(self, path: str, text: str) -> None:
         alone = len(self._active) == 1 and path in self._active
         whole, newline, rest = (self._active.get(path, "") + text).rpartition("\n")
         if newline:
@@ -96,7 +93,7 @@ class Watching:
             self._active[path] = ""
 
     def _show(self, path: str, text: str, *, ends: bool) -> None:
-        """Go on with a node's line, or begin one."""
+        """Continue the line of a node, or begin one."""
         if self._open != path:
             self._break()
             text = f"{path} | {text}"
@@ -116,54 +113,53 @@ class Watching:
             self._open = None
 
 
-_A_SECOND = 8
-"""Times that it is drawn."""
+_FRAMES_PER_SECOND = 8
 _MARGIN = 2
-"""Lines of the terminal that are left alone."""
+"""Lines of the terminal that stay free."""
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _KEPT = 400
-"""Characters of what a node says that are kept."""
-_LAST = 60
-"""And that are shown."""
+"""Characters of the text of a node that are kept."""
+_SHOWN = 60
+"""Characters of them that are shown."""
 
 
 @dataclasses.dataclass
 class _Node:
-    """A node, or a pattern around some."""
+    """A node, or a pattern around nodes."""
 
     path: str
     role: str = ""
     round: int = 1
     began: float | None = None
-    """None: it is a pattern, or has not begun."""
+    """None: it is a pattern, or is not running."""
     seconds: float = 0.0
-    """Of the rounds that have ended."""
+    """Of the finished rounds."""
     state: str = ""
     """Empty for a pattern, else running, done, failed or waiting."""
     error: str = ""
     cost: NodeCost | None = None
-    said: str = ""
+    text: str = ""
 
     @property
     def level(self) -> int:
         return self.path.count("/")
 
     def took(self, now: float) -> float:
-        """Seconds so far."""
+        """The duration so far, in seconds."""
         return self.seconds + (now - self.began if self.began is not None else 0.0)
 
 
 class LiveTree:
-    """Draws the events of one run while a `with` block lasts."""
+    """Draws the events of one run as a tree, within a `with` block."""
 
     def __init__(self) -> None:
-        # A node may be called `[red]` or `:100:`, and is shown as it is called.
+        # The name of a node may look like markup: `[red]` or `:100:`.
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._nodes: dict[str, _Node] = {}
         self._live = Live(
             self,
             console=console,
-            refresh_per_second=_A_SECOND,
+            refresh_per_second=_FRAMES_PER_SECOND,
             redirect_stdout=False,
             vertical_overflow="crop",
         )
@@ -184,11 +180,11 @@ class LiveTree:
         node = self._at(event.node_path)
         if isinstance(event, events.NodeStarted):
             node.role, node.round, node.state = event.role, event.round, "running"
-            node.began, node.said = time.monotonic(), ""
+            node.began, node.text = time.monotonic(), ""
         elif isinstance(event, events.Token):
-            node.said = (node.said + output.printable(event.text))[-_KEPT:]
+            node.text = (node.text + output.printable(event.text))[-_KEPT:]
         elif isinstance(event, events.Restart):
-            node.said = ""
+            node.text = ""
         elif isinstance(event, events.NodeEnded):
             node.cost = event.cost
             node.error = event.error or ""
@@ -200,7 +196,7 @@ class LiveTree:
         node.seconds, node.began, node.state = node.took(time.monotonic()), None, state
 
     def _at(self, path: str) -> _Node:
-        """A node, with the patterns around it; each stands behind what began before it."""
+        """The node at a path; it is created with the patterns around it, in order of appearance."""
         if path not in self._nodes:
             around, _, _ = path.rpartition("/")
             if around:
@@ -209,7 +205,7 @@ class LiveTree:
         return self._nodes[path]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it as it is now; rich asks from a thread of its own."""
+        """Draw the current state; rich calls this from its own thread."""
         room = max(1, (options.max_height or console.height) - _MARGIN)
         nodes = list(self._ordered())
         if len(nodes) > room:
@@ -222,7 +218,7 @@ class LiveTree:
             yield self._table(nodes)
 
     def _ordered(self) -> Iterator[_Node]:
-        """Every node behind the pattern that it stands in."""
+        """Each node after the pattern that contains it."""
         inside: dict[str, list[_Node]] = {}
         for node in list(self._nodes.values()):
             inside.setdefault(node.path.rpartition("/")[0], []).append(node)
@@ -247,7 +243,7 @@ class LiveTree:
 def _name(node: _Node, now: float) -> Text:
     marks = {
         "": ("▾", "dim"),
-        "running": (_SPINNER[int(now * _A_SECOND) % len(_SPINNER)], "cyan"),
+        "running": (_SPINNER[int(now * _FRAMES_PER_SECOND) % len(_SPINNER)], "cyan"),
         "done": ("✓", "green"),
         "failed": ("✗", "red"),
         "waiting": ("?", "yellow"),
@@ -278,4 +274,4 @@ def _word(node: _Node) -> Text:
         return Text("waits for an answer", style="yellow")
     if node.state != "running":
         return Text("")
-    return Text(" ".join(node.said.split())[-_LAST:], style="dim")
+    return Text(" ".join(node.text.split())[-_SHOWN:], style="dim")

@@ -1,14 +1,11 @@
-"""`aideon run --watch`: a page in the browser that fills while the run goes on.
+"""`aideon run --watch`: a page in the browser that shows a run in progress.
 
-The page only looks: it reads the ledger through a connection of its own and hears which nodes
-began and ended. Whether it is open changes nothing about the run.
+The page is read-only. It reads the ledger through its own connection and receives which nodes began
+and ended, so it never affects the run.
 
-The page of a run on its way, served to this machine alone.
-
-Anybody on the machine can reach a port on loopback, and any web page can send requests to it, so
-the address carries a random word, the request must name this very host, and a browser that says
-where a request comes from must say that it is this page. There is nothing to send to the server:
-it only tells.
+It is served on loopback. Other programs on this machine can reach the port, and any web page can
+send requests to it. The address therefore contains a random token, the Host header must name this
+server, and the Origin and Sec-Fetch-Site headers, if present, must be those of this page.
 """
 
 from __future__ import annotations
@@ -39,19 +36,18 @@ if TYPE_CHECKING:
 
 
 _HOST = "127.0.0.1"
-_PATIENCE = 1.0
-"""Seconds after which the ledger is read though nothing is said to have happened: a second try of
-a call has no event."""
+_POLL = 1.0
+"""Seconds after which the ledger is read without an event: a second attempt has none."""
 _ALIVE = 10
-"""After so many of them without a change, a comment keeps the connection."""
+"""After this many polls without a change, a comment keeps the connection open."""
 
 
 class PageServer:
-    """Serves one run's page from a thread of its own, while a `with` block lasts."""
+    """Serves the page of one run from its own thread, within a `with` block."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._word = secrets.token_urlsafe(24)
+        self._token = secrets.token_urlsafe(24)
         self._server = _Server((_HOST, 0), _Handler)
         self._server.owner = self
         self._thread = threading.Thread(
@@ -60,12 +56,12 @@ class PageServer:
         self._viewers = threading.Condition()
         self._pages = 0
         self._open: set[int] = set()
-        """Pages that have not been told of the end."""
+        """Pages that have not received the end of the run."""
 
     @property
     def address(self) -> str:
-        """Where the page is."""
-        return f"http://{_HOST}:{self._server.server_port}/{self._word}/"
+        """The address of the page."""
+        return f"http://{_HOST}:{self._server.server_port}/{self._token}/"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -79,7 +75,7 @@ class PageServer:
         self._live.close()
 
     def linger(self, seconds: float, *, expected: bool) -> None:
-        """Wait until every page that is open knows how the run ended."""
+        """Wait until every open page has the end of the run; `expected`: one is about to open."""
 
         def known() -> bool:
             return not self._open and (self._pages > 0 or not expected)
@@ -88,12 +84,12 @@ class PageServer:
             self._viewers.wait_for(known, seconds)
 
     def hosts(self) -> set[str]:
-        """The names by which this server may be asked."""
+        """The Host headers that are allowed."""
         return {f"{name}:{self._server.server_port}" for name in (_HOST, "localhost")}
 
-    def is_known(self, word: str) -> bool:
-        """Whether it is the word of the address."""
-        return secrets.compare_digest(word.encode(), self._word.encode())
+    def is_known(self, token: str) -> bool:
+        """Whether the token is that of the address."""
+        return secrets.compare_digest(token.encode(), self._token.encode())
 
     def page(self) -> str | None:
         """A new page; None: the run has not begun."""
@@ -107,25 +103,25 @@ class PageServer:
         return made
 
     def left(self, viewer: int) -> None:
-        """A page knows the end, or has gone."""
+        """Note that a page has the end, or is closed."""
         with self._viewers:
             self._open.discard(viewer)
             self._viewers.notify_all()
 
-    def tell(self, connection: _Handler, seen: int) -> None:
-        """Tell a page what changes until the run has ended."""
+    def stream(self, connection: _Handler, seen: int) -> None:
+        """Send changes to a page until the run has ended."""
         idle = 0
         while True:
-            change = self._live.changes(seen, _PATIENCE)
+            change = self._live.changes(seen, _POLL)
             if change is None:
                 idle += 1
                 if idle % _ALIVE == 0:
-                    connection.say(": still here\n\n")
+                    connection.write(": still here\n\n")
                 continue
             seen, idle = change.seen, 0
             kind = "end" if change.ended else "change"
             data = json.dumps(change.values, ensure_ascii=False, separators=(",", ":"))
-            connection.say(f"id: {seen}\nevent: {kind}\ndata: {data}\n\n")
+            connection.write(f"id: {seen}\nevent: {kind}\ndata: {data}\n\n")
             if change.ended:
                 return
 
@@ -135,7 +131,7 @@ class _Server(ThreadingHTTPServer):
     owner: PageServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a page that has gone is no error, and stderr is the run's."""
+        """Ignore errors: a closed page is none, and stderr belongs to the run."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -147,44 +143,44 @@ class _Handler(BaseHTTPRequestHandler):
         return cast("_Server", self.server).owner
 
     def do_GET(self) -> None:
-        """Answer the two questions that there are."""
-        asked = urlsplit(self.path)
-        _, word, *rest = [*asked.path.split("/"), ""][:4]
+        """Answer with the page or its event stream."""
+        url = urlsplit(self.path)
+        _, token, *rest = [*url.path.split("/"), ""][:4]
         owner = self._owner
         if self.headers.get("Host") not in owner.hosts() or self._is_foreign():
-            self._refuse(HTTPStatus.FORBIDDEN, "this page is for this machine's own browser")
-        elif not owner.is_known(word) or rest[0] not in {"", "events"}:
-            self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
+            self._refuse(HTTPStatus.FORBIDDEN, "only a browser on this machine can open this page")
+        elif not owner.is_known(token) or rest[0] not in {"", "events"}:
+            self._refuse(HTTPStatus.NOT_FOUND, "there is no page at this address")
         elif rest[0] == "events":
-            self._tell(parse_qs(asked.query))
+            self._stream(parse_qs(url.query))
         elif (made := owner.page()) is None:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "the run did not begin")
         else:
             self._send(HTTPStatus.OK, "text/html", made)
 
     def _is_foreign(self) -> bool:
-        """Whether another site's page sent it."""
+        """Whether a page of another site sent the request."""
         origin = self.headers.get("Origin")
         known = {f"http://{host}" for host in self._owner.hosts()}
         site = self.headers.get("Sec-Fetch-Site", "none")
         return (origin is not None and origin not in known) or site not in {"none", "same-origin"}
 
-    def _tell(self, query: dict[str, list[str]]) -> None:
+    def _stream(self, query: dict[str, list[str]]) -> None:
         try:
             viewer = int(query.get("viewer", ["0"])[0])
             seen = int(self.headers.get("Last-Event-ID") or query.get("seen", ["0"])[0])
         except ValueError:
-            self._refuse(HTTPStatus.BAD_REQUEST, "seen and viewer are numbers")
+            self._refuse(HTTPStatus.BAD_REQUEST, "seen and viewer must be numbers")
             return
         self._head(HTTPStatus.OK, "text/event-stream")
         self.end_headers()
         try:
-            self._owner.tell(self, seen)
+            self._owner.stream(self, seen)
         finally:
             self._owner.left(viewer)
 
-    def say(self, text: str) -> None:
-        """Send a part of a stream."""
+    def write(self, text: str) -> None:
+        """Send a part of the stream."""
         self.wfile.write(text.encode())
 
     def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
@@ -209,15 +205,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name for it
-        """Say nothing: stderr is the run's."""
+        """Log nothing: stderr belongs to the run."""
 
 
 _GRACE = 5.0
-"""Seconds that pages have at the end to hear of it."""
+"""Seconds to wait at the end until the pages have it."""
 
 
 class Watched:
-    """Tells the pages what happens in a run."""
+    """Passes the events of a run to its pages."""
 
     def __init__(self, live: Live, server: PageServer, *, opens: bool) -> None:
         self._live = live
@@ -227,9 +223,9 @@ class Watched:
 
     def __call__(self, event: Event) -> None:
         """Take in one event."""
-        if self._opens and not self._opened:  # not before the run has a row to show
+        if self._opens and not self._opened:  # the first event: the run has a row to show
             self._opened = True
-            # A browser of the terminal would keep us waiting.
+            # A browser inside the terminal would block this thread.
             threading.Thread(target=_open, args=[self._server.address], daemon=True).start()
         if isinstance(event, events.NodeStarted):
             self._live.started(event.node_path, event.role, event.round)
@@ -238,8 +234,8 @@ class Watched:
         elif isinstance(event, events.Question):
             self._live.asked(event.node_path)
 
-    def over(self) -> None:
-        """The run has ended; wait a moment for the pages to show it."""
+    def end(self) -> None:
+        """Wait a moment until the pages show the end of the run."""
         self._live.over()
         with contextlib.suppress(KeyboardInterrupt):
             self._server.linger(_GRACE, expected=self._opened)
@@ -247,7 +243,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watched(running: Running, *, opens: bool) -> Generator[Watched]:
-    """Serve a run's page while a block lasts, and say where it is."""
+    """Serve the page of a run within a block, and print its address."""
     spec = running.spec
     live = Live(str(spec.ledger), spec.start.run_id, read(spec.graph))
     with PageServer(live) as server:
@@ -256,7 +252,7 @@ def watched(running: Running, *, opens: bool) -> Generator[Watched]:
 
 
 def can_open(*, as_json: bool) -> bool:
-    """Whether there is somebody to open a browser for."""
+    """Whether to open a browser: not for programs, pipes, or machines without a display."""
     if as_json or not sys.stderr.isatty():
         return False
     has_own_display = sys.platform in {"darwin", "win32"}

@@ -1,4 +1,4 @@
-"""`aideon worker`: runs items of distributed batches until it is told to leave."""
+"""`aideon worker`: run items of distributed batches until it is interrupted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.execution import interruptible
-from aideon_agents.cli.output import tell_ledger_errors_once
+from aideon_agents.cli.output import report_ledger_errors_once
 
 if TYPE_CHECKING:
     from aideon_agents.batch.distributed.worker import Worker
@@ -22,20 +22,23 @@ _INTERRUPTED = 130
 
 
 def worker(
-    max_concurrency: Annotated[int, typer.Option(help="Items in flight at once.")] = 50,
+    max_concurrency: Annotated[int, typer.Option(help="Items in progress at once.")] = 50,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document at its end: what it ran.")
+        bool,
+        typer.Option(
+            "--json", help="At the end, print one JSON document with the number of items."
+        ),
     ] = False,
 ) -> int:
-    """Run items of the batches that were started with --engine distributed."""
+    """Run items of batches that were started with --engine distributed."""
     from aideon_agents.batch.distributed.worker import Worker  # noqa: PLC0415 - an extra, and slow
 
-    tell_ledger_errors_once()
+    report_ledger_errors_once()
     settings = options.settings()
     made = Worker(settings, max_concurrency, output.note)
     output.note(
         f"worker {os.getpid()} on {socket.gethostname()}: up to {max_concurrency} items at once; "
-        "interrupt it to have it leave"
+        "interrupt it to stop it"
     )
     code = _work(made)
     if as_json:
@@ -44,7 +47,7 @@ def worker(
 
 
 def _work(made: Worker) -> int:
-    """Work; the first interrupt lets it finish what it has begun, the second cuts that off."""
+    """Work. The first interrupt lets begun items finish, the second gives them back."""
     import asyncio  # noqa: PLC0415 - help must not wait
 
     code = 0
@@ -60,17 +63,17 @@ def _work(made: Worker) -> int:
             interruption.ends(cut_off, loop)
             made.leave()
             output.note(
-                f"leaving: {made.in_flight} items in flight come to their end; interrupt again to "
+                f"stopping: waiting for {made.in_flight} items in progress; interrupt again to "
                 "give them back"
             )
 
         interruption.ends(leave, loop)
-        with redirect_stdout(sys.stderr):  # what a workflow prints is no result
+        with redirect_stdout(sys.stderr):  # output of a workflow is not the result
             task = loop.create_task(made.work())
             while not task.done():
-                # A node's sys.exit fails its item, and breaks through the loop as well.
+                # sys.exit in a node fails its item, and also leaves the event loop.
                 with contextlib.suppress(SystemExit):
                     loop.run_until_complete(task)
             task.result()
-    output.note(f"worker {os.getpid()} has left after {made.ran:,} items")
+    output.note(f"worker {os.getpid()} has stopped after {made.ran:,} items")
     return code

@@ -338,14 +338,14 @@ def test_an_interrupt_drains_and_ends_with_130(nap, ended, lines):
     done = ended(process)
     assert done.code == 130, done.err
     assert (done.document["completed"], done.document["stop_reason"]) == (2, "interrupted")
-    assert "interrupted: 2 items in flight come to their end" in done.err
+    assert "interrupted: waiting for 2 items in progress" in done.err
     assert len(lines()) == 2
 
 
 def test_a_second_interrupt_cuts_off_what_is_in_flight(nap, ended, lines):
     process = nap(60)
     process.send_signal(signal.SIGINT)
-    while "come to their end" not in process.stderr.readline():
+    while "items in progress" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     done = ended(process)

@@ -120,14 +120,14 @@ def test_debug_shows_where_a_node_raised(aideon):
     assert plain.code == debugged.code == 1
     assert "Traceback" not in plain.err
     assert re.search(r'boom\.py", line 3, in boom', debugged.err)
-    assert "\naideon: ValueError: the node is broken\ngo on with: " in debugged.err
+    assert "\naideon: ValueError: the node is broken\ncontinue with: " in debugged.err
 
 
 def test_what_nobody_foresaw_is_one_line_with_its_type(aideon, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     done = aideon("run", "one.py", "-")
     assert done.code == 1
-    assert re.fullmatch(r"AttributeError: .* \(--debug shows where\)", done.complaint)
+    assert re.fullmatch(r"AttributeError: .* \(add --debug to see the traceback\)", done.complaint)
 
 
 def test_a_limit_that_a_command_meets_is_code_3(capsys):

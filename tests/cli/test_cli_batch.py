@@ -105,7 +105,9 @@ def test_a_budget_ends_with_3_and_more_of_it_goes_on(aideon, items, monkeypatch)
         stopped = aideon(*words, "--budget", "0.00000001")
         assert stopped.code == 3
         assert json.loads(stopped.out)["stop_reason"] == "budget"
-        assert "stopped (budget): the same command with a higher --budget goes on" in stopped.err
+        assert (
+            "stopped (budget): repeat the command with a higher --budget to continue" in stopped.err
+        )
         assert len(provider.requests) == 0
         assert aideon(*words, "--budget", "1").code == 0
         assert len(provider.requests) == 10

@@ -90,7 +90,7 @@ def test_without_any_batch_the_last_one_is_none(aideon):
 
 def test_what_does_not_run_need_not_be_cancelled(aideon, ran):
     done = aideon("batches", "cancel", ran)
-    assert (done.code, done.err) == (0, f"batch {ran} is completed: nothing of it is running\n")
+    assert (done.code, done.err) == (0, f"batch {ran} is completed: no item is running\n")
     shown = aideon("batches", "show", ran, "--json").document
     for verb in ("cancel", "forget"):
         told = aideon("batches", verb, ran, "--json").document
@@ -104,7 +104,8 @@ def test_a_batch_that_runs_is_cancelled_and_not_forgotten(aideon, ran):
         batches.take(ledger, batches.BatchStart(**known), None)  # by this process, which lives
         assert f"{ran} is running in process" in aideon("batches", "forget", ran).complaint
         assert (
-            "ends; the same command goes on with it later" in aideon("batches", "cancel", ran).err
+            "is ending; repeat its command to continue it later"
+            in aideon("batches", "cancel", ran).err
         )
         assert batches.heartbeat(ledger, ran)
         assert "running" in aideon("batches", "list").out
@@ -127,4 +128,4 @@ def test_the_id_of_a_batch_is_whole_on_a_narrow_terminal(aideon, ran, monkeypatc
 def test_a_run_of_a_batch_goes_on_with_its_batch(aideon, ran):
     failed = aideon("batches", "show", ran, "--json").document["failed_items"][0]["run_id"]
     shown = aideon("runs", "show", failed)
-    assert shown.err == "go on with: aideon batch ... --retry-failed\n"
+    assert shown.err == "continue with: aideon batch ... --retry-failed\n"

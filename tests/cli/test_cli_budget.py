@@ -101,14 +101,17 @@ def test_alert_channels_are_counted_beside_the_limits(aideon, folder):
 def test_without_any_limit_it_says_how_to_set_one(aideon):
     aideon("budget", "remove", "day")
     aideon("budget", "remove", "month")
-    assert aideon("budget", "list").err == "no budgets: set one with `aideon budget set day 5`\n"
+    assert (
+        aideon("budget", "list").err
+        == "there are no budgets: set one with `aideon budget set day 5`\n"
+    )
 
 
 def test_a_run_stops_at_its_budget_and_goes_on_with_more(aideon, keyed):
     done = aideon("run", "two.py", *TASK, "--budget", "0.00018")
     shown = aideon("runs", "show", "last", "--json").document
     assert (done.code, shown["status"], shown["stop_reason"]) == (3, "stopped", "budget")
-    assert f"go on with: aideon runs resume {shown['run_id']} --budget MORE" in done.err
+    assert f"continue with: aideon runs resume {shown['run_id']} --budget MORE" in done.err
     asked = len(keyed.requests)
     again = aideon("runs", "resume", "last", "--budget", "1", "--json")
     assert (again.code, again.document["status"]) == (0, "completed")
@@ -145,7 +148,7 @@ def test_an_items_run_that_its_batchs_limit_stopped_goes_on_with_the_batch(
     run_id = aideon("runs", "list", "--json").document[0]["run_id"]
     assert aideon("runs", "show", run_id, "--json").document["stop_reason"] == "budget", batch.err
     hint = aideon("runs", "show", run_id).err
-    assert hint.startswith("go on with: aideon batch ... --budget MORE  (or --item-budget, ")
+    assert hint.startswith("continue with: aideon batch ... --budget MORE  (or --item-budget, ")
     refused = aideon("runs", "resume", run_id)
     assert refused.code == 3
-    assert f"go on with: aideon batch ... {flag} MORE\n" in refused.err
+    assert f"continue with: aideon batch ... {flag} MORE\n" in refused.err

@@ -63,7 +63,7 @@ def test_costs_by_each_dimension_add_up_to_the_same(aideon, ran, by):
 def test_an_unknown_dimension_names_the_known_ones(aideon):
     done = aideon("costs", "--by", "colour")
     assert done.code == 2
-    assert done.complaint.startswith("--by colour: one of node, role, model, provider")
+    assert done.complaint.startswith("--by colour: use one of node, role, model, provider")
 
 
 def test_rehearsed_calls_are_counted_where_asked_for_alone(aideon, ran):
@@ -136,8 +136,8 @@ def test_the_dearest_rows_alone_can_be_shown(aideon, ran):
     assert top["rows"] == every["rows"][:1]
     assert top["total"] == every["total"]
     shown = aideon("costs", "--rehearsed", "--top", "1").out
-    assert shown.endswith("\nthe 1 dearest of 2; the total is of all\n")
-    assert "dearest" not in aideon("costs", "--rehearsed", "--top", "2").out
+    assert shown.endswith("\nthe 1 most expensive of 2 rows; the total includes all\n")
+    assert "most expensive" not in aideon("costs", "--rehearsed", "--top", "2").out
     assert aideon("costs", "--top", "0").code == 2
 
 

@@ -34,7 +34,7 @@ def test_without_keys_everything_works_and_providers_are_missing(aideon):
     assert re.search(r"ok +ledger +sqlite:///\.aideon/ledger\.db, 0 runs", done.out)
     assert re.search(r"missing +together +set TOGETHER_API_KEY to use it", done.out)
     assert re.search(r"missing +local +set AIDEON_LOCAL_BASE_URL to use it", done.out)
-    assert done.err.startswith("without a key or a local server `aideon run` rehearses")
+    assert done.err.startswith("without a key or a local server, `aideon run` rehearses")
 
 
 def test_with_a_key_the_address_is_shown_and_the_key_is_not(aideon, monkeypatch):

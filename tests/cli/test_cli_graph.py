@@ -42,11 +42,11 @@ def test_a_drawing_goes_into_a_file(aideon, folder, form):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["-f", "gif"], "-f gif: one of svg, png, html, mermaid, text, json"),
-        (["--theme", "pink"], "--theme pink: one of light, dark, auto"),
-        (["--scale", "3"], "--scale 3: 1 or 2"),
+        (["-f", "gif"], "-f gif: use one of svg, png, html, mermaid, text, json"),
+        (["--theme", "pink"], "--theme pink: use one of light, dark, auto"),
+        (["--scale", "3"], "--scale 3: use 1 or 2"),
         (["-o", "."], ". cannot be written: Is a directory"),
-        (["-o", "drawn.pdf"], "-o drawn.pdf: no form ends so; one of .svg, .png, .html, .mmd, "),
+        (["-o", "drawn.pdf"], "-o drawn.pdf: unknown ending; use one of .svg, .png, .html, "),
         (["-o", "no/such/folder.txt"], "no/such/folder.txt cannot be written: No such file or"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_terminal_is_told_to_take_a_png_in_a_file(aideon, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     done = aideon("graph", "one.py", "-f", "png")
     assert done.code == 2
-    assert done.complaint == "-f png: a terminal shows no PNG: add -o FILE.png"
+    assert done.complaint == "-f png: a terminal cannot show a PNG: add -o FILE.png"
 
 
 def test_text_is_as_wide_as_the_terminal(aideon, folder, monkeypatch):

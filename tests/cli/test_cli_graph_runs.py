@@ -83,8 +83,7 @@ def test_runs_of_two_graphs_are_not_drawn_as_one(aideon, ran):
     done = aideon("graph", "--run", second, "--run", first)
     assert done.code == 2
     assert done.complaint == (
-        f"run {first} is of one and run {second} of loop, or of another version of it: "
-        "draw them one by one"
+        f"run {first} of one and run {second} of loop have different graphs: draw them one by one"
     )
 
 
@@ -120,7 +119,7 @@ def test_a_batch_whose_workflow_changed_is_drawn_as_it_was(aideon, folder):
     done = aideon("graph", "--batch", "last")
     assert done.code == 0
     assert "text (creative)" not in done.out
-    assert "its graph is drawn as it is now" in done.err
+    assert "this is the graph as it is now" in done.err
 
 
 async def test_a_batch_of_a_graph_at_hand_is_drawn(aideon, folder):
@@ -148,8 +147,8 @@ def test_a_run_that_cannot_be_drawn_says_why(aideon, folder):
     done = aideon("graph", "--run", "last")
     assert done.code == 2
     assert done.complaint == (
-        f"run {made.run_id} cannot be drawn: it was given a graph that was at hand, and its row "
-        f"keeps no model of it; `aideon runs show {made.run_id}` tells of its nodes"
+        f"run {made.run_id} cannot be drawn: it was started in Python without an address, and "
+        f"the ledger has no graph of it; see its calls with `aideon runs show {made.run_id}`"
     )
 
 
@@ -181,7 +180,7 @@ def test_one_thing_is_drawn_at_a_time(aideon, words):
     done = aideon("graph", *words)
     assert done.code == 2
     assert done.complaint == (
-        "draw one of: a workflow (aideon graph brief), --run RUN, --batch BATCH"
+        "give one of: a workflow (aideon graph brief), --run RUN, --batch BATCH"
     )
 
 

@@ -25,7 +25,7 @@ def test_pruning_says_what_it_removed(ran, aideon, folder):
     done = aideon("runs", "prune", "--before", "2999-01-01")
     assert done.code == 0
     assert done.out == (
-        "removed of 2 runs that ended before 2999-01-01: 1 state to go on from, 1 conversation, "
+        "deleted from 2 runs that ended before 2999-01-01: 1 state to resume from, 1 conversation, "
         "1 recorded prompt with answers, 1 recorded result; rows and costs stay\n"
     )
     assert aideon("costs", "--rehearsed", "--json").document["total"] == spent

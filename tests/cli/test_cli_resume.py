@@ -87,7 +87,7 @@ def test_a_stop_says_why_and_how_to_go_on(write, aideon):
     run_id = aideon("runs", "list", "--json").document[0]["run_id"]
     assert done.err.splitlines()[-2:] == [
         "aideon: the gate reached its time limit of 1 s",
-        f"go on with: aideon runs resume {run_id}",
+        f"continue with: aideon runs resume {run_id}",
     ]
 
 
@@ -101,7 +101,7 @@ def test_a_run_goes_on_and_prints_and_exits_like_a_run(stopped, aideon, folder):
     assert list(done.document["results"]) == ["facts", "gate", "text"]
     assert done.document["rehearsed"] is True
     assert done.err == (
-        "rehearsing: as from its beginning; answers are worked out by rule and nothing is paid\n"
+        "rehearsing: as before; answers are worked out by rule and nothing is paid\n"
     )
     assert len(aideon("runs", "list", "--json").document) == 1
 
@@ -158,7 +158,7 @@ def test_the_row_keeps_the_graph_as_it_is_drawn_and_the_files_hash(stopped, aide
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("UPDATE runs SET target = NULL", "go on in Python with aideon_agents.resume(graph, "),
+        ("UPDATE runs SET target = NULL", "resume it in Python with aideon_agents.resume(graph, "),
         ("UPDATE runs SET status = 'completed'", "is completed: there is nothing left to do"),
         ("UPDATE runs SET target = 'gone.py'", "there is no file gone.py"),
     ],
@@ -181,7 +181,7 @@ def test_a_failure_says_how_to_go_on_once_it_is_mended(write, aideon):
     failed = aideon("run", "broken.py", "--task", "Pumps move heat.")
     assert failed.code == 1
     assert failed.err.splitlines()[-2] == "aideon: ValueError: broken"
-    command = failed.err.splitlines()[-1].removeprefix("go on with: aideon ")
+    command = failed.err.splitlines()[-1].removeprefix("continue with: aideon ")
     write("broken.py", broken.replace("raise ValueError('broken')", "return 'mended'"))
     mended = aideon(*shlex.split(command))
     assert (mended.code, mended.out) == (0, "mended\n")
@@ -194,9 +194,9 @@ def test_a_budget_says_how_to_go_on_and_a_new_one_is_the_new_total(aideon, monke
         stopped = aideon("run", "one.py", "--task", "Pumps move heat.", "--budget", "0.000001")
         assert stopped.code == 3
         hint = stopped.err.splitlines()[-1]
-        assert hint.startswith("go on with: aideon runs resume ")
+        assert hint.startswith("continue with: aideon runs resume ")
         assert hint.endswith(" --budget MORE")
-        more = hint.removeprefix("go on with: aideon ").replace("MORE", "1")
+        more = hint.removeprefix("continue with: aideon ").replace("MORE", "1")
         done = aideon(*more.split(), "--json")
         assert (done.code, len(provider.requests)) == (0, 1)
         assert done.document["status"] == "completed"
@@ -211,14 +211,14 @@ def test_what_a_standing_budget_says_to_raise_is_what_lets_the_run_go_on(
         monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
         aideon("budget", "set", scope, "0.000001")
         stopped = aideon("run", "one.py", "--task", "Pumps move heat.")
-        hint = stopped.err.splitlines()[-1].removeprefix("go on with: aideon ")
+        hint = stopped.err.splitlines()[-1].removeprefix("continue with: aideon ")
         resume, _, raising = hint.removesuffix(")").partition("  (after: aideon ")
         assert aideon(*raising.replace("MORE", "1").split()).code == 0
         assert aideon(*resume.split()).code == 0
 
 
 def test_a_run_that_ended_before_its_end_is_shown_with_how_to_go_on(stopped, aideon, folder):
-    assert aideon("runs", "show", "last").err == f"go on with: aideon runs resume {stopped}\n"
+    assert aideon("runs", "show", "last").err == f"continue with: aideon runs resume {stopped}\n"
     (folder / "open").touch()
     aideon("runs", "resume", "last")
     assert aideon("runs", "show", "last").err == ""
@@ -278,7 +278,10 @@ def test_a_question_in_the_json_can_be_answered_by_another_process(write, proces
     ("words", "said"),
     [
         ((), "waits for an answer, and none was given"),
-        (("--answer", "yes"), "--answer is no JSON (Expecting value: line 1 column 1 (char 0)); a"),
+        (
+            ("--answer", "yes"),
+            "--answer is not JSON (Expecting value: line 1 column 1 (char 0)); a",
+        ),
     ],
 )
 def test_a_missing_or_unreadable_answer_is_one_line(write, aideon, words, said):
@@ -338,7 +341,7 @@ def test_a_breakpoint_says_how_to_go_on(write, aideon):
     held = aideon("run", "held.py", "--task", "x")
     assert held.code == 4
     hint = held.err.splitlines()[-1]
-    assert hint.startswith("it stands at a breakpoint; go on with: aideon runs resume ")
+    assert hint.startswith("the run is at a breakpoint; continue with: aideon runs resume ")
     done = aideon(*hint.partition(": aideon ")[2].split())
     assert (done.code, done.out) == (0, "said\n")
 
@@ -370,4 +373,4 @@ graph = sequential(leaves, creative("draft"))
     done = aideon("run", "stops.py", "--task", "x")
     assert done.code == 130
     run_id = aideon("runs", "list", "--json").document[0]["run_id"]
-    assert done.err.splitlines()[-1] == f"go on with: aideon runs resume {run_id}"
+    assert done.err.splitlines()[-1] == f"continue with: aideon runs resume {run_id}"

@@ -80,18 +80,21 @@ def test_a_dash_reads_the_task_from_stdin(aideon, monkeypatch):
 def test_the_task_comes_in_exactly_one_way(aideon, words):
     done = aideon("run", "one.py", *words)
     assert done.code == 2
-    assert done.complaint == ("say what to do in one way: --task TEXT, --file PATH, or - for stdin")
+    assert done.complaint == ("give the task in one way: --task TEXT, --file PATH, or - for stdin")
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["surprise"], "what is 'surprise'? Give the task with --task TEXT, or - for stdin"),
+        (
+            ["surprise"],
+            "unexpected argument 'surprise': give the task with --task TEXT, or - for stdin",
+        ),
         (["--task", " \n"], "the task is empty"),
         (["--file", "empty.txt"], "the task is empty"),
         (["--file", "missing.txt"], "missing.txt cannot be read: No such file or directory"),
         (["--file", "."], ". cannot be read: Is a directory"),
-        (["--file", "latin.txt"], "latin.txt is not text in UTF-8: the task must be"),
+        (["--file", "latin.txt"], "latin.txt is not text in UTF-8: convert it to UTF-8"),
         (["--task", "\udcff"], "the task is not text in UTF-8: it must be"),
     ],
     ids=lambda value: " ".join(map(ascii, value)) if isinstance(value, list) else "",

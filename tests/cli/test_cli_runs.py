@@ -97,7 +97,7 @@ def paid(folder):
 def test_an_empty_ledger_says_how_to_start(aideon):
     done = aideon("runs", "list")
     assert (done.code, done.out) == (0, "")
-    assert done.err == "no runs yet: start one with `aideon run brief --task TEXT`\n"
+    assert done.err == "there are no runs: start one with `aideon run brief --task TEXT`\n"
     assert aideon("runs", "list", "--json").document == []
 
 
@@ -178,16 +178,16 @@ def test_a_person_sees_each_attempt_and_a_lower_bound(aideon, paid):
 def test_a_person_sees_which_calls_budgets_count_at_their_worst_case(aideon, lost):
     lines = aideon("runs", "show", lost).out.splitlines()
     assert lines[1] == (
-        "budgets count $0.007000 more as spent: the worst case of 3 calls whose cost nobody knows"
+        "budgets count $0.007000 more as spent: the worst case of 3 calls of unknown cost"
     )
     marks = {
         before.split()[0]: line.strip()
         for before, line in itertools.pairwise(lines)
-        if "counts in budgets" in line
+        if "budgets count its" in line
     }
     assert marks == {
-        "cut": "counts in budgets as its worst case, $0.004000",
-        "gone": "counts in budgets as its worst case, $0.002000",
+        "cut": "budgets count its worst case, $0.004000",
+        "gone": "budgets count its worst case, $0.002000",
     }
 
 

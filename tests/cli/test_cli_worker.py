@@ -90,8 +90,9 @@ def test_a_batch_that_nobody_follows_is_shown_as_running(aideon, unfollowed):
     (refusal,) = shown["refusals"]
     assert refusal["reason"] == "two.py here is another version"
     text = aideon("batches", "show", "last").out
-    assert "nobody follows it: the same command again writes its results there" in text
-    assert f"refused by the worker {os.getpid()} on" in text
+    assert "no command follows it: repeat the command to write its results there" in text
+    assert f"worker {os.getpid()} on" in text
+    assert "refused it: two.py here is another version" in text
 
 
 def test_a_batch_that_nobody_follows_is_cancelled_at_once(aideon, unfollowed):

@@ -150,9 +150,7 @@ def test_with_nothing_to_advise_it_says_so(aideon, spent):
     spent(1)
     for _ in range(2):
         done = aideon("costs", "--advice")
-        assert done.out == (
-            "nothing to advise: no figure is beyond the thresholds that advice begins at\n"
-        )
+        assert done.out == ("no suggestions: no figure is beyond a threshold\n")
         assert aideon("costs", "--advice", "--json").document == {"advice": []}
 
 
@@ -160,11 +158,11 @@ def test_with_nothing_to_advise_it_says_so(aideon, spent):
 def test_advice_is_no_table_of_figures(aideon, form):
     done = aideon("costs", "--advice", "-f", form, "-o", "advice")
     assert done.code == 2
-    assert done.complaint == f"-f {form}: one of table, json with --advice"
+    assert done.complaint == f"-f {form}: use one of table, json with --advice"
 
 
 @pytest.mark.parametrize("flags", [("--top", "3"), ("--against", "openai:gpt-4o")])
 def test_advice_takes_no_flag_that_would_do_nothing(aideon, flags):
     done = aideon("costs", "--advice", *flags)
     assert done.code == 2
-    assert done.complaint == "--advice is about all figures: leave out --top and --against"
+    assert done.complaint == "--advice covers all figures: leave out --top and --against"

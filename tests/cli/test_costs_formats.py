@@ -95,8 +95,8 @@ def test_what_budgets_did_is_said_below_the_table(aideon, named):
     named("a", shortened=True)
     said = aideon("costs").out.splitlines()[-2:]
     assert said == [
-        "calls that went to a cheaper model, because a budget was nearly used up: 1",
-        "answers that had less room, to fit a budget: 2",
+        "calls that used a cheaper model because a budget was nearly used up: 1",
+        "answers that got fewer tokens to fit a budget: 2",
     ]
 
 
@@ -120,7 +120,7 @@ def test_a_terminal_shows_the_columns_that_fit(aideon, named, monkeypatch, colum
     every = "cost calls failed in out median p95 failed % tokens/s success"
     hidden = [one for one in re.findall(r"failed %|\S+", every) if f" {one}" not in f" {titles}"]
     said = " ".join(" ".join(lines).split())
-    assert (f"no room for {', '.join(hidden)}: -f csv has every column" in said) is bool(hidden)
+    assert (f"not shown: {', '.join(hidden)} (-f csv has every column)" in said) is bool(hidden)
 
 
 def test_where_a_run_belongs_to_a_row_its_success_is_a_column(aideon, ran):
@@ -169,7 +169,7 @@ def test_a_file_holds_a_document_also_when_nothing_was_spent(aideon, folder):
 def test_a_form_that_there_is_not_names_those_there_are(aideon):
     done = aideon("costs", "-f", "pdf")
     assert done.code == 2
-    assert done.complaint == "-f pdf: one of table, json, csv, xlsx"
+    assert done.complaint == "-f pdf: use one of table, json, csv, xlsx"
 
 
 def test_a_file_that_cannot_be_written_is_one_line(aideon, ran):

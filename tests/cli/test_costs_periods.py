@@ -58,7 +58,7 @@ def test_an_end_that_is_no_later_than_the_beginning_is_a_mistake(since, until):
     with pytest.raises(InputError) as raised:
         period(since, until, NOW)
     assert str(raised.value) == (
-        f"--since {since} --until {until}: the period ends before it begins, turn them round"
+        f"--since {since} --until {until}: the period ends before it begins; swap them"
     )
 
 

@@ -168,7 +168,7 @@ def test_a_workbook_is_no_text(aideon, folder):
     for flags in ((), ("--rehearsed",)):
         done = aideon("costs", "-f", "xlsx", *flags)
         assert done.code == 2
-        assert done.complaint == "-f xlsx is a file and no text: say where with -o costs.xlsx"
+        assert done.complaint == "-f xlsx needs a file: add -o costs.xlsx"
     assert not (folder / ".aideon").exists()
 
 

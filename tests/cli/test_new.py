@@ -39,8 +39,8 @@ def test_an_empty_folder_is_filled(aideon, folder):
         ("full", "full is not empty: name a new folder"),
         (".", ". is not empty: name a new folder"),
         ("one.py", "one.py is a file: name a new folder"),
-        ("one.py/flow", "one.py/flow cannot be made: Not a directory"),
-        ("x" * 300, f"{'x' * 300} cannot be made: File name too long"),
+        ("one.py/flow", "one.py/flow cannot be created: Not a directory"),
+        ("x" * 300, f"{'x' * 300} cannot be created: File name too long"),
     ],
 )
 def test_a_folder_that_cannot_be_made_is_one_line_and_code_2(aideon, folder, target, says):

@@ -35,7 +35,7 @@ def asked(server, path=""):
 
 
 def test_while_nothing_happens_a_comment_keeps_the_connection(place, begun, monkeypatch):
-    monkeypatch.setattr(watch, "_PATIENCE", 0.001)
+    monkeypatch.setattr(watch, "_POLL", 0.001)
     live = Live(place, begun, None)
     with PageServer(live) as server:
         assert asked(server).status == 200
@@ -73,7 +73,7 @@ def test_at_the_end_of_a_run_its_pages_are_told_before_anything_goes_on(place, b
     with PageServer(live) as server:
         assert asked(server).status == 200
         stream = asked(server, "events?seen=0&viewer=1")
-        Watched(live, server, opens=False).over()
+        Watched(live, server, opens=False).end()
         assert live.is_final
     assert b"event: end\n" in stream.read()
 

@@ -138,12 +138,12 @@ def test_a_port_that_is_taken_is_one_line(aideon):
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("599", "there is no fault '599'; did you mean 529"),
+        ("599", "unknown fault '599'; did you mean 529"),
         ("resett", "did you mean reset_"),
-        ("xyz", "there is no fault 'xyz': one of 400, 401,"),
-        ("500:often", "the rate 'often' is no number from 0 to 1"),
-        ("500:1.5", "the rate '1.5' is no number from 0 to 1"),
-        ("500:nan", "the rate 'nan' is no number from 0 to 1"),
+        ("xyz", "unknown fault 'xyz': one of 400, 401,"),
+        ("500:often", "the rate 'often' must be a number from 0 to 1"),
+        ("500:1.5", "the rate '1.5' must be a number from 0 to 1"),
+        ("500:nan", "the rate 'nan' must be a number from 0 to 1"),
     ],
 )
 def test_a_fault_that_is_none_is_one_line(aideon, word, told):

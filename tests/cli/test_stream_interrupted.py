@@ -113,7 +113,7 @@ def test_time_that_is_up_is_code_3_and_shows_what_there_is(aideon, folder, provi
     assert done.code == 3
     assert done.out == "Pumps move heat.\n"
     assert (
-        "\naideon: the run reached its time limit of 0.5 s\ngo on with: aideon runs resume "
+        "\naideon: the run reached its time limit of 0.5 s\ncontinue with: aideon runs resume "
         in done.err
     )
     shown = aideon("runs", "show", "last", "--json").document

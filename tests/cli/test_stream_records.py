@@ -34,7 +34,9 @@ def test_content_that_was_not_recorded_is_said_to_be_missing(aideon):
     aideon("run", "two.py", "--task", PUMPS)
     done = aideon("runs", "show", "last", "--content")
     assert PUMPS not in done.out
-    assert done.err == "no content was recorded: run with --record-content to keep it\n"
+    assert (
+        done.err == "no prompts or answers were recorded: run with --record-content to keep them\n"
+    )
     assert aideon("runs", "show", "last", "--content", "--json").document["contents"] == []
 
 

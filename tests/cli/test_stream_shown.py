@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aideon_agents.cli.stream import Watching
+from aideon_agents.cli.stream import EventPrinter
 from aideon_agents.runner import NodeEnded, NodeStarted, Restart, Token
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -85,7 +85,7 @@ def test_an_answer_that_begins_again_is_marked(aideon, folder, provider):
     assert lines[:4] == [
         "draft (creative)",
         "draft | one two",
-        "draft (restarted: what it said broke off and begins again)",
+        "draft (restarted: the answer broke off and begins again)",
         "draft | one two three",
     ]
     assert lines[4].startswith("draft (done: >= $0.0000")
@@ -109,7 +109,7 @@ def test_nothing_that_a_terminal_would_obey_is_shown(aideon, provider):
 @pytest.fixture
 def shown(capsys):
     """Prints events, and says what stands on stderr so far."""
-    watching, before = Watching(), []
+    watching, before = EventPrinter(), []
 
     def show(*events):
         for event in events:

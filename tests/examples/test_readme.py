@@ -1,4 +1,4 @@
-"""The README is a tour that works: its Python runs, its commands run, in order, offline."""
+"""README.md and the pages in docs/ work: their Python runs, their commands run, in order, offline."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ import pytest
 from aideon_agents.tasks import load
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHELLS = {"bash", "sh", "shell", "console"}
+PROGRAMS = ("aideon ", "printf ", "sqlite-utils ")
 
 
 class Fence(NamedTuple):
+    page: Path
     language: str
     text: str
     line: int
 
 
-def fences() -> list[Fence]:
-    found = re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    return [Fence(one[1], one[2], README.count("\n", 0, one.start()) + 1) for one in found]
+def fences(page: Path) -> list[Fence]:
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Fence(page, one[1], one[2], text.count("\n", 0, one.start()) + 1) for one in found]
 
 
-def commands() -> list[str]:
-    """The commands in the README; in a console only what follows the prompt is one."""
+def commands(page: Path) -> list[str]:
+    """The commands in a page; in a console only what follows the prompt is one."""
     found: list[str] = []
-    for fence in fences():
+    for fence in fences(page):
         if fence.language not in SHELLS:
             continue
         lines = fence.text.replace("\\\n", " ").splitlines()
@@ -43,7 +46,8 @@ def commands() -> list[str]:
     return found
 
 
-SNIPPETS = [fence for fence in fences() if fence.language == "python"]
+FENCES = [fence for page in PAGES for fence in fences(page)]
+SNIPPETS = [fence for fence in FENCES if fence.language == "python"]
 
 
 @pytest.fixture
@@ -74,7 +78,9 @@ def run(command: list[str], offline: dict[str, str], folder: Path):
     )
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=[f"line {one.line}" for one in SNIPPETS])
+@pytest.mark.parametrize(
+    "snippet", SNIPPETS, ids=[f"{one.page.name} {one.line}" for one in SNIPPETS]
+)
 def test_each_python_snippet_runs(snippet: Fence, offline: dict[str, str], tmp_path: Path):
     file = tmp_path / "snippet.py"
     file.write_text(snippet.text, encoding="utf-8")
@@ -82,8 +88,13 @@ def test_each_python_snippet_runs(snippet: Fence, offline: dict[str, str], tmp_p
     assert done.returncode == 0, done.stderr
 
 
-def test_the_commands_run_one_after_the_other(offline: dict[str, str], tmp_path: Path):
-    ours = [command for command in commands() if command.startswith(("aideon ", "printf "))]
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if commands(page)], ids=lambda page: page.name
+)
+def test_the_commands_of_a_page_run_one_after_the_other(
+    page: Path, offline: dict[str, str], tmp_path: Path
+):
+    ours = [command for command in commands(page) if command.startswith(PROGRAMS)]
     assert ours
     for command in ours:
         done = run(["/bin/sh", "-c", command], offline, tmp_path)
@@ -96,17 +107,24 @@ def test_every_make_command_has_a_target():
     )
     wanted = {
         word
-        for line in commands()
+        for line in commands(ROOT / "README.md")
         if line.startswith("make ")
         for word in line.split("#")[0].split()[1:]
     }
     assert {"demo", "test"} <= wanted <= set(targets)
 
 
-def test_each_task_file_in_the_readme_is_one(tmp_path: Path):
-    shown = [fence for fence in fences() if fence.language == "yaml"]
+def test_each_task_file_that_is_shown_is_one(tmp_path: Path):
+    shown = [fence for fence in FENCES if fence.language == "yaml"]
     assert shown
     for fence in shown:
         file = tmp_path / "shown.yaml"
         file.write_text(fence.text, encoding="utf-8")
         assert load(str(file)).graph.builder.nodes
+
+
+def test_every_link_to_a_file_leads_to_one():
+    for page in [*PAGES, ROOT / "AGENTS.md"]:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -13,7 +13,7 @@ from aideon_agents.errors import UserError
 from aideon_agents.models.catalog import providers
 from aideon_agents.settings import Settings, load
 
-README = Path(__file__).parents[2] / "README.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 KEY = "sk-looks-like-a-key-123456"
 
 
@@ -35,8 +35,8 @@ def test_the_defaults_need_nothing_in_the_environment():
     assert settings.can_call is False
 
 
-def test_every_variable_stands_in_the_readme_and_the_other_way_round():
-    text = README.read_text(encoding="utf-8")
+def test_the_reference_has_every_variable_and_no_other():
+    text = REFERENCE.read_text(encoding="utf-8")
     section = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"`([A-Z][A-Z_]{4,})`", section)) == variables()
 
