@@ -168,8 +168,8 @@ class AllModelsFailed(RunError):
     def __init__(self, attempts: Sequence[str]) -> None:
         self.attempts = tuple(attempts)
         times = Counter(self.attempts)
-        told = (one if count == 1 else f"{one} ({count} times)" for one, count in times.items())
-        super().__init__("every model failed: " + "; ".join(told))
+        causes = (one if count == 1 else f"{one} ({count} times)" for one, count in times.items())
+        super().__init__("every model failed: " + "; ".join(causes))
 
 
 class LimitError(AideonError):
@@ -211,7 +211,7 @@ class BudgetExceeded(LimitError):
     ) -> None:
         budget = f"the {scope} budget of {_dollars(limit)}"
         if needed is None:
-            why = f"{asked} was not asked: nobody knows what it may cost, and {budget} needs that"
+            why = f"{asked} was not called: its price is unknown, and {budget} needs that"
         else:
             gone = f"{_dollars(spent)} spent" + (f" and {_dollars(held)} held" if held else "")
             why = f"{asked} was not asked: it may cost {_dollars(needed)}, and {budget} has {gone}"
@@ -226,9 +226,9 @@ class Declined(LimitError):
     """A person did not agree to a result, and nothing can be done about it there."""
 
     def __init__(self, node_path: str, feedback: str | None) -> None:
-        said = f": {feedback}" if feedback else ""
+        reason = f": {feedback}" if feedback else ""
         super().__init__(
-            f"the result of {node_path} was declined{said}",
+            f"the result of {node_path} was declined{reason}",
             kind="declined",
             value=feedback,
             limit=None,

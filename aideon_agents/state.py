@@ -61,9 +61,9 @@ class Approval(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     approved: bool = Field(strict=True)
-    """Whether the run goes on with the result."""
+    """Whether the run continues with the result."""
     feedback: str | None = None
-    """With a no: what to change, where the work can be done again; None: nothing was said."""
+    """With a rejection: what to change, where the work can be done again; None: nothing was said."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -226,15 +226,15 @@ def workbook(made: Sequence[Report]) -> bytes:
                 f"{ROWS_AT_MOST:,}: limit them with --top or --since"
             )
     content = io.BytesIO()
-    with xlsxwriter.Workbook(content, {"in_memory": True}) as book:
+    with xlsxwriter.Workbook(content, {"in_memory": True}) as file:
         formats = {
-            name: book.add_format({"num_format": form})
+            name: file.add_format({"num_format": form})
             for name, form in {**_FORMATS, "": _COUNT}.items()
         }
-        bold = book.add_format(_BOLD)
-        _summary(book.add_worksheet("summary"), made[0], formats, bold)
+        bold = file.add_format(_BOLD)
+        _summary(file.add_worksheet("summary"), made[0], formats, bold)
         for report in made:
-            _sheet(book.add_worksheet(report.by), report, formats, bold)
+            _sheet(file.add_worksheet(report.by), report, formats, bold)
     return content.getvalue()
 
 

@@ -69,12 +69,7 @@ def graph(
 ) -> None:
     """Draw a workflow. With --run, show what each node cost and which edges the run took."""
     wanted = "json" if as_json else form or _by_ending(out)
-    if wanted not in _FORMS:
-        raise InputError(f"-f {wanted}: use one of {', '.join(_FORMS)}")
-    if theme not in _THEMES:
-        raise InputError(f"--theme {theme}: use one of {', '.join(_THEMES)}")
-    if scale not in _SCALES:
-        raise InputError(f"--scale {scale}: use 1 or 2")
+    _check_choices(wanted, theme, scale)
     if [target is not None, bool(run), batch is not None].count(True) != 1:
         raise InputError("give one of: a workflow (aideon graph brief), --run RUN, --batch BATCH")
     if wanted == "png" and out is None and sys.stdout.isatty():
@@ -99,6 +94,15 @@ def graph(
         sys.stdout.buffer.write(made)
     else:
         output.line(made.decode().removesuffix("\n"))
+
+
+def _check_choices(form: str, theme: str, scale: int) -> None:
+    if form not in _FORMS:
+        raise InputError(f"-f {form}: use one of {', '.join(_FORMS)}")
+    if theme not in _THEMES:
+        raise InputError(f"--theme {theme}: use one of {', '.join(_THEMES)}")
+    if scale not in _SCALES:
+        raise InputError(f"--scale {scale}: use 1 or 2")
 
 
 def _by_ending(out: Path | None) -> str:

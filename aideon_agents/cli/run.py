@@ -49,15 +49,11 @@ def run(
         bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
     ] = False,
     watch: Annotated[
-        bool,
-        typer.Option("--watch", help="Show the run as a page in the browser."),
+        bool, typer.Option("--watch", help="Show the run as a page in the browser.")
     ] = False,
     thread: Annotated[
         str | None,
-        typer.Option(
-            metavar="ID",
-            help="Continue this conversation, which is kept beside the ledger.",
-        ),
+        typer.Option(metavar="ID", help="Continue this conversation, kept beside the ledger."),
     ] = None,
     record_content: options.RecordContent = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -137,7 +137,7 @@ TITLE_SIZE = 12
 ICON = 28
 """The side of the tile with the role's sign, in pixels."""
 INSETS: dict[Kind, tuple[int, int]] = {"planner": (12, 22), "validator": (18, 18)}
-"""From a card's left and right edge to what stands in it, where its outline needs more."""
+"""Pixels from a card's left and right edge to its content, where its outline needs more."""
 INSET = (12, 12)
 GAP = 10
 ROOM = 190
@@ -175,7 +175,7 @@ class Card:
 
     @property
     def inset(self) -> tuple[int, int]:
-        """Pixels from its left and right edge to what stands in it."""
+        """Pixels from its left and right edge to its content."""
         return INSETS.get(self.node.kind, INSET)
 
     @property

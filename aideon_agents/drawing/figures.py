@@ -40,7 +40,7 @@ BadgeWord = Literal[
     "cached",
     "not_run",
 ]
-"""`cut_off`: nothing was heard of a call's end, or it was cancelled. `not_run`: as far as is known,
+"""`cut_off`: a call's end is unknown, or it was cancelled. `not_run`: as far as is known,
 in none of the runs; the others: in one of them at least."""
 
 
@@ -104,7 +104,7 @@ def badges(calls: Sequence[Call], status: RunStatus) -> set[BadgeWord]:
     """What is remarkable about a node's calls in one run."""
     found: set[BadgeWord] = set()
     for call in calls:
-        # A cheaper model that was preferred to fit a budget stepped in for nobody.
+        # A cheaper model that was preferred to fit a budget replaced no other model.
         if call.candidate > 0 and not call.economized and call.status in ANSWERED:
             found.add("fallback")
         if call.attempt > 1:
@@ -155,7 +155,7 @@ def _milliseconds(moment: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeFigures:
-    """What runs spent on a node, on all that stands in a group, or altogether."""
+    """What runs spent on a node, on a group, or in total."""
 
     node_path: str
     """Empty for all together."""
@@ -253,7 +253,7 @@ class _Reading:
         order: list[str] = []
         for call in calls:
             around = self._locations.of(call.node_path)
-            # A call inside somebody else's agent belongs to none of the nodes in it.
+            # A call inside a foreign agent belongs to none of the agent's nodes.
             order += [place for place in around[:1] if place in self._taken_edges.into]
             for place in around:
                 by_place.setdefault(place, []).append(call)

@@ -103,7 +103,7 @@ def too_much(source: str) -> str | None:
     if edges <= MOST_EDGES and len(source) <= MOST_CHARACTERS:
         return None
     return (
-        f"Mermaid shows {MOST_EDGES} edges and {MOST_CHARACTERS:,} characters unless told "
+        f"Mermaid shows {MOST_EDGES} edges and {MOST_CHARACTERS:,} characters unless configured "
         f"otherwise, and this has {edges:,} and {len(source):,}: close groups with --depth, "
         "or draw it as svg"
     )
@@ -148,7 +148,7 @@ class _Inside:
                 yield indent + self._node(node)
         for group in self._topology.groups:
             if group.parent == parent:
-                label = " · ".join([_escaped(group.label), *self._said(group.id)])
+                label = " · ".join([_escaped(group.label), *self._note_lines(group.id)])
                 yield f'{indent}subgraph {ids[group.id]}["{label}"]'
                 for end in (group.entry, group.exit):
                     if end in ids:
@@ -160,10 +160,10 @@ class _Inside:
         before, after = SHAPES[node.kind]
         says_its_kind = node.kind in {"start", "end", "function", node.label}
         rows = [_escaped(node.label), *([] if says_its_kind else [f"({node.kind})"])]
-        rows += self._said(node.id)
+        rows += self._note_lines(node.id)
         return f'{self._ids[node.id]}{before}"{"<br/>".join(rows)}"{after}'
 
-    def _said(self, one: str) -> Iterator[str]:
+    def _note_lines(self, one: str) -> Iterator[str]:
         """The note of a node or group, one row each."""
         note = self._notes.get(one, Note())
         badges = ", ".join(badge.text for badge in note.badges)

@@ -58,7 +58,7 @@ def run_shown(result: Any) -> dict[str, str]:
     drawn = _drawn(result)
     outline = drawn.get("text/plain", "").rstrip()
     picture = drawn.get("text/html") or (f"<pre>{escape(outline)}</pre>" if outline else "")
-    html = [_said(result), picture, _table(result)]
+    html = [_summary(result), picture, _table(result)]
     plain = [_line(result), outline, result.output or ""]
     return {
         "text/html": "\n".join(filter(None, html)),
@@ -98,7 +98,7 @@ def _line(result: Any) -> str:
     return f"{line}\nerror: {result.error}" if result.error else line
 
 
-def _said(result: Any) -> str:
+def _summary(result: Any) -> str:
     return f"<div>{escape(_line(result)).replace(chr(10), '<br>')}</div>"
 
 

@@ -2,7 +2,7 @@
 
 LangGraph runs a node again once its question is answered. So the question is asked in a node of its
 own, after the node that was paid for, and the two are one graph. With a yes the run continues. With
-a no and feedback the work is done again where a pattern has rounds for that. Any other no ends the
+a rejection and feedback the work is done again where a pattern has rounds for that. Any other no ends the
 run.
 """
 
@@ -44,7 +44,7 @@ class DeclinableState(State, total=False):
 
 
 class DeclinedResult(Declined, GraphDrained):
-    """A no that ends the run, as LangGraph's own stop: parallel branches finish first."""
+    """A rejection that ends the run, as LangGraph's own stop: parallel branches finish first."""
 
     def __init__(self, node_path: str, feedback: str | None) -> None:
         super().__init__(node_path, feedback)
@@ -70,7 +70,7 @@ def approved_graph(
 ) -> CompiledStateGraph[Any, Context, Any, Any]:
     """A node and the approval after it as one graph; only `approval` is added to the node path.
 
-    Before the last of `rounds`, a no with feedback is written as `declined`.
+    Before the last of `rounds`, a rejection with feedback is written as `declined`.
     """
 
     async def ask(state: DeclinableState, config: RunnableConfig) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def approved_graph(
 def ask_approval(state: State, node_path: str, *, number: int, most: int) -> str | None:
     """Ask a person about a result, version `number` of at most `most`.
 
-    Returns None for a yes and the feedback of a no that sends the work back. Any other no, and each
-    no to the last version, raises DeclinedResult.
+    Returns None for a yes, and the feedback of a rejection that sends the work back. Any other
+    rejection, and each of the last version, raises DeclinedResult.
     """
     version = f", version {number}," if number > 1 else ""
     may_return = number < most

@@ -79,9 +79,9 @@ def iterative(
     reaches it. The result is that of the best round: of the rounds that passed, or of all if none
     did, the one with the highest score.
 
-    Where a person must agree (`approve`) to the result of the step or of the check, a no with
+    Where a person must agree (`approve`) to the result of the step or of the check, a rejection with
     feedback is the verdict of the round; where it is the step's, the check is not called. In the
-    last round such a no ends the run. A declined round is not the result.
+    last round such a rejection ends the run. A declined round is not the result.
 
     Args:
         step: The agent, function or graph to run; from round 2 on it receives the feedback.

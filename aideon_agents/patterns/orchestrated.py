@@ -67,7 +67,7 @@ _AGENTS: tuple[str, ...] = get_args(PlanStep.model_fields["agent"].annotation)
 _WANTED = "This plan cannot be followed. Write it again without these mistakes:"
 
 _MAX_PLANS = 3
-"""How many plans a person is shown; a no to the last one ends the run."""
+"""How many plans a person is shown; a rejection of the last one ends the run."""
 
 
 class Orchestration(DeclinableState, total=False):
@@ -97,8 +97,8 @@ def orchestrated(
     A step sees the task, the results from before the plan, and the results of the steps that it
     names in `depends_on`, but not of those that these in turn depend on. A plan that cannot be
     followed is returned to the planner once, with what is wrong as feedback. Where a person must
-    agree to the plan (the planner has `approve`), a no with feedback has it planned again, at most
-    twice. A no to the result of a worker ends the run.
+    agree to the plan (the planner has `approve`), a rejection with feedback has it planned again, at most
+    twice. A rejection of the result of a worker ends the run.
 
     Args:
         planner: A planner, or another node that writes a `plan`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import UserError
@@ -23,7 +23,6 @@ from aideon_agents.settings import Settings
 from aideon_agents.state import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -119,7 +118,7 @@ def prepare_resume(
         )
     if settings.offline and not seen.rehearsed:
         raise UserError(f"AIDEON_OFFLINE is set, and run {seen.run_id} asks models: unset it")
-    options: Mapping[str, Any] = seen.options or {}
+    options = seen.options or {}
     context = Context(
         models=Models(settings),
         tier=known_tier(seen.tier or settings.tier),

@@ -100,7 +100,7 @@ class AgentStep(Part):
     tools: Annotated[list[ToolAddress], Field(min_length=1)] | None = None
     """What it may call while it works: `file.py:function`, relative to this file."""
     approve: bool | None = None
-    """Whether a person must agree to its result before the next step runs; left out: nobody must."""
+    """Whether a person must agree to its result before the next step runs; left out: no approval is needed."""
 
 
 class OlderAgent(Part):
@@ -119,7 +119,7 @@ class OlderParallel(Part):
     agents: Annotated[list[OlderAgent], Field(min_length=1)]
     """Who works on it."""
     description: Text
-    """What each of them is told to do."""
+    """The instruction of each of them."""
     name: Name | None = None
     """What reports call it."""
     complexity: Complexity | None = None
@@ -139,7 +139,7 @@ class OlderConditional(Part):
     name: Name | None = None
     """What reports call it."""
     description: Text | None = None
-    """What it is for; no agent is told."""
+    """A note for readers; it is not sent to a model."""
     complexity: Complexity | None = None
     """How hard the steps are that do not say."""
 
@@ -170,7 +170,7 @@ class Pattern(Part):
     name: Name | None = None
     """Its place in the graph and in reports; left out: its type, and at the root the file's name."""
     description: Text | None = None
-    """What it is for; no agent is told."""
+    """A note for readers; it is not sent to a model."""
     complexity: Complexity | None = None
     """How hard the agents' steps inside it are that do not say."""
 

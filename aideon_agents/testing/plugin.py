@@ -3,7 +3,7 @@
 Installed with the package (entry point `pytest11`), it offers two fixtures and watches the one
 HTTP client that all models share: a test that asks a real provider fails and says so, whatever the
 workflow makes of the error. Other clients, and the keys of tests that use no fixture of ours, are
-none of its business. Whoever has this package and does not use it pays nothing for it: nothing
+none of its business. A test that does not use the package pays nothing for it: nothing
 heavy is imported before a test does.
 """
 
@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def simulated_provider(
     request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SimulatedProvider]:
-    """A provider over real HTTP that nobody has to pay, found by everything that reads Settings.
+    """A simulated provider over real HTTP, configured for everything that reads Settings.
 
     Other keys, a local server and AIDEON_OFFLINE are taken out of the environment for the test;
     its ledger lies in `tmp_path`. `@pytest.mark.simulated_provider(faults=...)` says what it is
@@ -164,7 +164,7 @@ class _Watch(importlib.abc.MetaPathFinder):
             return
         self._asked.append(request.url.host)
         # A BaseException: no workflow takes it for a provider's failure and asks the next one.
-        pytest.fail(_told(request.url.host), pytrace=False)
+        pytest.fail(_reported(request.url.host), pytrace=False)
 
     @contextlib.contextmanager
     def _watching(self) -> Generator[None]:
@@ -173,10 +173,10 @@ class _Watch(importlib.abc.MetaPathFinder):
         finally:
             asked, self._asked = self._asked, []
             if asked:
-                pytest.fail(_told(asked[0]), pytrace=False)
+                pytest.fail(_reported(asked[0]), pytrace=False)
 
 
-def _told(host: str) -> str:
+def _reported(host: str) -> str:
     return (
         f"this test asked a real provider at {host}: take the fixture simulated_provider,"
         f" or mark it with @pytest.mark.{REAL} if it may pay"

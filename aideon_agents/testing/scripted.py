@@ -98,7 +98,7 @@ class ScriptedChatModel(InProcessChatModel):
     def _message(
         self, answer: object, messages: list[BaseMessage], options: dict[str, Any]
     ) -> AIMessage:
-        text = text_of(answer.content) if isinstance(answer, AIMessage) else _said(answer)
+        text = text_of(answer.content) if isinstance(answer, AIMessage) else _answer_text(answer)
         plain = message_of(Answer(text=text), ask_of(messages, options), self.model)
         if not isinstance(answer, AIMessage):
             return plain
@@ -112,7 +112,7 @@ class ScriptedChatModel(InProcessChatModel):
         )
 
 
-def _said(answer: object) -> str:
+def _answer_text(answer: object) -> str:
     if isinstance(answer, str):
         return answer
     if isinstance(answer, BaseModel):

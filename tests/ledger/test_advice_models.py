@@ -271,7 +271,7 @@ def test_unknown_costs_come_first_each_with_its_reason(ledger, calls):
     assert [one.kind for one in rest] == ["retries"]
     assert first.text.startswith(
         "the cost of 4 calls of 6 is unknown, and every total with them a lower bound: 1 call of"
-        " whose end nothing was heard"
+        " whose end is unknown"
     )
     assert "; 1 call without a count of tokens" in first.text
     assert "; 2 calls whose model has no known price" in first.text

@@ -201,7 +201,7 @@ async def test_a_picture_is_refused_under_a_budget_and_asked_about_without(count
     assert [row.status for row in free.rows] == ["ok"]
     limited = await counter.ask(question=PICTURE, budget=10**9)
     assert limited.error.needed is None
-    assert "nobody knows what it may cost, and the run budget of $1 needs" in str(limited.error)
+    assert "its price is unknown, and the run budget of $1 needs" in str(limited.error)
     assert (limited.rows, limited.requests) == ([], [])
 
 

@@ -1,6 +1,6 @@
 """One batch in a worker: its workflow, loaded from the worker's folder, and the claims from the queue.
 
-Whoever can write to the database chooses what workers run. So an address of a workflow leads only to
+A user who can write to the database chooses what workers run. So an address of a workflow leads only to
 a file below the working directory of the worker, or to a ready-made workflow, and a file with another
 content than that of the batch is not even loaded.
 """

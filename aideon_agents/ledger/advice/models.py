@@ -203,7 +203,7 @@ def unknown_costs(cells: Sequence[Cell]) -> Iterator[Advice]:
         count = sum(cell.calls - cell.known_calls for cell in unknown)
         without_usage = count - started - unpriced
         why = [
-            f"{counted(started, 'call')} of whose end nothing was heard (their process ended, or"
+            f"{counted(started, 'call')} whose end is unknown (their process ended, or"
             " still runs): the provider's invoice tells"
             if started
             else "",

@@ -240,7 +240,7 @@ def _repeated_input(node: str, model: str, row: Row, saved: int) -> Advice:
             f" no cache read was reported: up to {repeated:,} of {sent:,} input tokens"
             f" ({percent(repeated / sent)}) had been sent before. Read from the provider's cache,"
             f" the same tokens cost up to {money(saved)} less. Keep what does not change at the"
-            " beginning of the prompt, and see whether the provider has to be told to cache"
+            " beginning of the prompt, and check whether the provider needs a setting to cache"
         ),
         figures={
             "model": model,

@@ -58,7 +58,7 @@ class Fault:
     """An HTTP status, or what happens."""
     _: dataclasses.KW_ONLY
     seconds: float | None = None
-    """For hang, slow and delay; a hang without it lasts until somebody closes."""
+    """For hang, slow and delay; a hang without it lasts until one side closes."""
     retry_after: float | None = None
     """Seconds for the Retry-After header of an error status; None sends none."""
     after_tokens: int | None = None

@@ -2,7 +2,7 @@
 
 How an answer reaches the caller, or does not.
 
-The bill is settled before the last byte leaves, so that whoever holds an answer finds it charged.
+The bill is settled before the last byte leaves, so that a caller with an answer finds it charged.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ class Delivery:
         return closing + (self.reply.usage_chunk() if wanted else b"") + DONE
 
 
-Said: TypeAlias = Answer | str | BaseModel | Mapping[str, Any]
-Answering: TypeAlias = Callable[[ChatRequest], Said | Awaitable[Said]]
+SentAnswer: TypeAlias = Answer | str | BaseModel | Mapping[str, Any]
+Answering: TypeAlias = Callable[[ChatRequest], SentAnswer | Awaitable[SentAnswer]]
 """Answers a request: with text, with something that is said as JSON, or with a whole `Answer`."""
 
 _TAIL = 4
@@ -258,8 +258,8 @@ class Service:
             room = max(0, ask.max_tokens - self.details.reasoning_tokens)
             ask = dataclasses.replace(ask, max_tokens=room)
         try:
-            said = self.answer(request) if self.answer else reply(ask)
-            answer = _answer_of(await said if inspect.isawaitable(said) else said, ask)
+            sent = self.answer(request) if self.answer else reply(ask)
+            answer = _answer_of(await sent if inspect.isawaitable(sent) else sent, ask)
         except Exception as error:
             raise _failed(error) from error
         if fault and fault.kind == "content_filtered":
@@ -273,16 +273,16 @@ class Service:
 
 
 def _failed(error: Exception) -> Refused:
-    """A test's own function has a bug: its caller is told."""
+    """A test's own function has a bug: report it to the caller."""
     return Refused(Refusal(500, "internal_error", f"{type(error).__name__}: {error}"))
 
 
-def _answer_of(said: Said, ask: Ask) -> Answer:
-    if isinstance(said, Answer):
-        return said
-    if isinstance(said, BaseModel):
-        return limited(said.model_dump_json(), ask)
-    return limited(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False), ask)
+def _answer_of(sent: SentAnswer, ask: Ask) -> Answer:
+    if isinstance(sent, Answer):
+        return sent
+    if isinstance(sent, BaseModel):
+        return limited(sent.model_dump_json(), ask)
+    return limited(sent if isinstance(sent, str) else json.dumps(sent, ensure_ascii=False), ask)
 
 
 def _seen(http: HttpRequest, request_id: str) -> SeenRequest:
