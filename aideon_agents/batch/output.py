@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.batch.items import Source
 from aideon_agents.errors import InputError, RunError, UserError
-from aideon_agents.ledger import batch_items, batch_outputs
+from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batch_items import ItemRow
 from aideon_agents.ledger.batches import Batch, BatchStart
 from aideon_agents.ledger.store import Ledger
@@ -222,7 +222,7 @@ def find_written(ledger: Ledger, out: Out, before: Batch | None) -> Written:
         raise InputError(_not_ours(ledger, out.path))
     if not found.lines and out.real_path != before.out_path and earlier.is_file():
         found = _matching(ledger, earlier, before)
-    lost = batch_outputs.first_lost(ledger, before.batch_id, found.lines)
+    lost = batch_items.first_lost(ledger, before.batch_id, found.lines)
     if lost is not None:
         raise UserError(
             f"results of batch {before.batch_id} were written to {before.out_path} and are missing "
@@ -242,7 +242,7 @@ def restore(
     lines, end = found.lines, found.end
     if found.path != out.path:
         out.copy(found.path, end)
-    batch_outputs.written(ledger, start.batch_id, lines)
+    batch_items.written(ledger, start.batch_id, lines)
     error_type = retry if isinstance(retry, str) else None
     first = batch_items.first_failed(ledger, start.batch_id, error_type) if retry else None
     if first is not None and first < lines:
@@ -261,7 +261,7 @@ def _keep_again(ledger: Ledger, path: Path, batch_id: str, first: int, lines: in
     left = itertools.islice(behind, lines - first)
     while some := list(itertools.islice(left, _AT_A_TIME)):
         documents = ((position, line.text) for position, line in some)
-        batch_outputs.put_back(ledger, batch_id, documents)
+        batch_items.put_back(ledger, batch_id, documents)
     return begins
 
 
@@ -308,8 +308,8 @@ async def write_ready(ledger: Ledger, batch_id: str, out: Out) -> None:
     """Write the lines that are next in order to OUT, and then delete them from the ledger."""
     while True:
         first = out.lines
-        lines = batch_outputs.outputs(ledger, batch_id, first, _LINES)
+        lines = batch_items.outputs(ledger, batch_id, first, _LINES)
         if not lines:
             return
         await asyncio.to_thread(out.append, lines, first)
-        batch_outputs.written(ledger, batch_id, out.lines)
+        batch_items.written(ledger, batch_id, out.lines)

@@ -21,7 +21,7 @@ from aideon_agents.errors import InputError
 from aideon_agents.graphs.topology import Topology, read, topology_in
 from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batches import find_batch, graph_of
-from aideon_agents.ledger.traces import Trace, runs_of_batch, traces
+from aideon_agents.ledger.costs import Trace, runs_of_batch, traces
 from aideon_agents.runner import recall
 
 if TYPE_CHECKING:

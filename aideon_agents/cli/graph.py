@@ -39,11 +39,7 @@ def graph(
     ] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option(
-            "--run",
-            metavar="RUN",
-            help="Draw a run with its costs. May be repeated: costs are added.",
-        ),
+        typer.Option("--run", metavar="RUN", help="Draw a run with its costs; repeat to add runs."),
     ] = None,
     batch: Annotated[
         str | None, typer.Option(metavar="BATCH", help="Draw all runs of a batch with their costs.")
@@ -69,11 +65,9 @@ def graph(
 ) -> None:
     """Draw a workflow. With --run, show what each node cost and which edges the run took."""
     wanted = "json" if as_json else form or _by_ending(out)
-    _check_choices(wanted, theme, scale)
+    _check_choices(wanted, theme, scale, out)
     if [target is not None, bool(run), batch is not None].count(True) != 1:
         raise InputError("give one of: a workflow (aideon graph brief), --run RUN, --batch BATCH")
-    if wanted == "png" and out is None and sys.stdout.isatty():
-        raise InputError("-f png: a terminal cannot show a PNG: add -o FILE.png")
     from aideon_agents.cli.drawings import GraphOptions, drawn  # noqa: PLC0415 - help must not wait for LangGraph
 
     options = GraphOptions(
@@ -96,13 +90,15 @@ def graph(
         output.line(made.decode().removesuffix("\n"))
 
 
-def _check_choices(form: str, theme: str, scale: int) -> None:
+def _check_choices(form: str, theme: str, scale: int, out: Path | None) -> None:
     if form not in _FORMS:
         raise InputError(f"-f {form}: use one of {', '.join(_FORMS)}")
     if theme not in _THEMES:
         raise InputError(f"--theme {theme}: use one of {', '.join(_THEMES)}")
     if scale not in _SCALES:
         raise InputError(f"--scale {scale}: use 1 or 2")
+    if form == "png" and out is None and sys.stdout.isatty():
+        raise InputError("-f png: a terminal cannot show a PNG: add -o FILE.png")
 
 
 def _by_ending(out: Path | None) -> str:

@@ -19,10 +19,9 @@ from aideon_agents.drawing.annotations import EdgeKey
 from aideon_agents.drawing.locations import Locations
 from aideon_agents.drawing.taken_edges import Found, Seen, TakenEdges
 from aideon_agents.graphs.topology import Topology
-from aideon_agents.ledger.costs import ANSWERED, FAILED, Totals, model_of, totals_of
+from aideon_agents.ledger.costs import ANSWERED, FAILED, Totals, Trace, model_of, totals_of
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.rows import Call, Run, RunStatus
-from aideon_agents.ledger.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

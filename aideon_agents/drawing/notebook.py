@@ -20,9 +20,8 @@ from aideon_agents.drawing.svg import svg
 from aideon_agents.drawing.text import text
 from aideon_agents.errors import UserError
 from aideon_agents.graphs.topology import AnyGraph, Topology, read, topology_in
-from aideon_agents.ledger.costs import Totals
+from aideon_agents.ledger.costs import Totals, traces
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.traces import traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

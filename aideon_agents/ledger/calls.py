@@ -24,9 +24,16 @@ from aideon_agents import state
 from aideon_agents.errors import Partial, ProviderError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.pricing import Price, billed_model, price
+from aideon_agents.ledger.pricing import (
+    Price,
+    RunningTotal,
+    Usage,
+    answered_from_cache,
+    billed_model,
+    price,
+    usage_of,
+)
 from aideon_agents.ledger.rows import CallEnd, CallStart, CallStatus, redacted
-from aideon_agents.ledger.usage import RunningTotal, Usage, answered_from_cache, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

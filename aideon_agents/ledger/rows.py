@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import Process, is_gone, new_run_id
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.pricing import Usage, usd
 from aideon_agents.ledger.redaction import stored_line, without_keys
-from aideon_agents.ledger.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -33,8 +33,7 @@ from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.pricing import OWN_SERVER, price, usd
-from aideon_agents.ledger.usage import Usage
+from aideon_agents.ledger.pricing import OWN_SERVER, Usage, price, usd
 from aideon_agents.models.candidates import Attempts, Candidate
 from aideon_agents.models.health import Permit, Slots
 from aideon_agents.state import node_path

@@ -19,9 +19,8 @@ from pydantic import SecretStr
 
 from aideon_agents.errors import ModelNameError, NoModel
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.pricing import price
+from aideon_agents.ledger.pricing import Usage, price
 from aideon_agents.ledger.redaction import keep_out
-from aideon_agents.ledger.usage import Usage
 from aideon_agents.settings import Settings
 from aideon_agents.state import ModelRequest, Tier
 

@@ -22,7 +22,7 @@ import openai
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from openai.types.completion_usage import CompletionUsage
 
-from aideon_agents.ledger.usage import MOST
+from aideon_agents.ledger.pricing import MOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

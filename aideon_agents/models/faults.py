@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 import openai
 
 from aideon_agents import errors
+from aideon_agents.ledger.pricing import Usage, usage_of
 from aideon_agents.ledger.redaction import one_line, quoted
-from aideon_agents.ledger.usage import Usage, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,12 +24,7 @@ from langgraph.runtime import get_runtime
 from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
-from aideon_agents.patterns.functions import (
-    async_node,
-    current_path,
-    sibling_path,
-    step_result,
-)
+from aideon_agents.patterns.functions import async_node, current_path, sibling_path, step_result
 from aideon_agents.patterns.nodes import (
     NamedNode,
     add_node,

@@ -106,8 +106,7 @@ def prepare_resume(
     `stream`: whether model calls stream, also if they did not before.
     """
     settings = settings or environment.load()
-    where = ledger or settings.ledger
-    with open_ledger(where) as opened:
+    with open_ledger(where := ledger or settings.ledger) as opened:
         seen = opened.find_run(run)
     refuse_unless_resumable(seen)
     graph = compiled(graph)

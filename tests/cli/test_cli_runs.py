@@ -9,8 +9,8 @@ import pytest
 
 from aideon_agents import Ledger
 from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
-from aideon_agents.ledger.usage import Usage
 
 CALL_FIELDS = [
     "call_id", "node_path", "role", "round", "candidate", "attempt", "provider", "requested_model",

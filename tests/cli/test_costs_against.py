@@ -9,8 +9,8 @@ import json
 import pytest
 
 from aideon_agents import Ledger
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
-from aideon_agents.ledger.usage import Usage
 
 USAGE = Usage(input_tokens=1000, output_tokens=100)
 

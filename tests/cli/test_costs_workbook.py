@@ -12,10 +12,10 @@ import pytest
 from aideon_agents import Ledger
 from aideon_agents.cli.cost_forms import ROWS_AT_MOST, workbook
 from aideon_agents.errors import InputError
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.reports import Report, report
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.selection import DIMENSIONS
-from aideon_agents.ledger.usage import Usage
 
 SPACE = {"m": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 NODE = "=1+1"

@@ -10,8 +10,8 @@ import pytest
 import warm
 
 from aideon_agents import Ledger
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
-from aideon_agents.ledger.usage import Usage
 
 PUMPS = "Heat pumps move heat."
 

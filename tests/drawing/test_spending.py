@@ -9,10 +9,10 @@ from langchain.agents import create_agent
 
 from aideon_agents.drawing.figures import figures
 from aideon_agents.graphs.topology import read
+from aideon_agents.ledger.costs import traces
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.traces import traces
-from aideon_agents.ledger.usage import Usage
 from aideon_agents.testing import ScriptedChatModel
 
 

@@ -91,7 +91,7 @@ def test_imports_go_one_way():
 
 
 def test_the_test_folders_stand_for_rooms():
-    beside = {"house", "workflows", "examples", "benchmarks"}
+    beside = {"house", "workflows", "examples", "benchmarks", "processes"}
     rooms = {path.stem for path in PACKAGE.iterdir()} | beside
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert folders - {"__pycache__"} <= rooms

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from aideon_agents.ledger.advice import advice
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.selection import Selection
-from aideon_agents.ledger.usage import Usage
 
 SMALL, MEDIUM, LARGE = "openai:gpt-4o-mini", "openai:gpt-4.1", "openai:gpt-4o"
 RUNGS = {"small": [SMALL, "openai:nobody-knows"], "medium": [MEDIUM], "large": [LARGE]}
@@ -270,7 +270,7 @@ def test_unknown_costs_come_first_each_with_its_reason(ledger, calls):
     assert (first.kind, first.where) == ("unknown_cost", LARGE)
     assert [one.kind for one in rest] == ["retries"]
     assert first.text.startswith(
-        "the cost of 4 calls of 6 is unknown, and every total with them a lower bound: 1 call of"
+        "the cost of 4 calls of 6 is unknown, and every total with them a lower bound: 1 call"
         " whose end is unknown"
     )
     assert "; 1 call without a count of tokens" in first.text

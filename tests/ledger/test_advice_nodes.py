@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from aideon_agents.ledger.advice import advice
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.selection import Selection
-from aideon_agents.ledger.usage import Usage
 
 
 def given(ledger):

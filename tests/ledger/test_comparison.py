@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aideon_agents.errors import ModelNameError
-from aideon_agents.ledger.comparison import Against
-from aideon_agents.ledger.pricing import PricedModel, price
-from aideon_agents.ledger.reports import report, reports
+from aideon_agents.ledger.pricing import PricedModel, Usage, price
+from aideon_agents.ledger.reports import Against, report, reports
 from aideon_agents.ledger.selection import DIMENSIONS, Selection
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.usage import Usage
 
 COUNTS = st.one_of(st.sampled_from([0, 1, 1000, 200_000, 200_001]), st.integers(0, 10**12))
 PARTS = st.none() | COUNTS

@@ -10,9 +10,8 @@ from aideon_agents.ledger.documents import (
     node_document,
     report_document,
 )
-from aideon_agents.ledger.pricing import PricedModel
+from aideon_agents.ledger.pricing import PricedModel, Usage
 from aideon_agents.ledger.reports import report
-from aideon_agents.ledger.usage import Usage
 
 USAGE = Usage(input_tokens=3210, output_tokens=890)
 

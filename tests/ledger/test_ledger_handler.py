@@ -22,9 +22,9 @@ from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.handler import CostHandler
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.schema import table_names
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.usage import Usage
 from aideon_agents.state import part
 
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}

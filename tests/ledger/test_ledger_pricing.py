@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aideon_agents.ledger.pricing import UNKNOWN, Price, billed_model, price, usd, usd_text
-from aideon_agents.ledger.usage import Usage
+from aideon_agents.ledger.pricing import UNKNOWN, Price, Usage, billed_model, price, usd, usd_text
 
 AT = datetime(2026, 11, 20, 9, tzinfo=UTC)
 USAGE = Usage(input_tokens=1000, output_tokens=100)
@@ -110,7 +109,7 @@ def test_written_money_reads_back_to_the_nano_dollar(nano):
 
 def test_the_price_list_is_read_only_when_something_is_priced():
     code = (
-        "import sys, aideon_agents.ledger.pricing, aideon_agents.ledger.usage;"
+        "import sys, aideon_agents.ledger.pricing, aideon_agents.ledger.pricing;"
         "sys.exit('genai_prices' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

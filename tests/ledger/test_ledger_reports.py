@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from aideon_agents.errors import RunNotFound
 from aideon_agents.ledger.costs import cost, cost_of, run_cost
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.reports import report, reports
 from aideon_agents.ledger.rows import RunStart
 from aideon_agents.ledger.selection import DIMENSIONS, Selection
-from aideon_agents.ledger.usage import Usage
 
 USAGE = Usage(input_tokens=10, output_tokens=4)
 

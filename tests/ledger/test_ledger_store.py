@@ -7,9 +7,9 @@ import pytest
 
 from aideon_agents.errors import LedgerError, RunNotFound
 from aideon_agents.ledger.identity import new_run_id, those_from
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.usage import Usage
 
 THREADS = 100
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from aideon_agents.ledger.usage import RunningTotal, Usage, answered_from_cache, usage_of
+from aideon_agents.ledger.pricing import RunningTotal, Usage, answered_from_cache, usage_of
 
 
 def reporting(input_tokens, output_tokens, **details):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.reports import percentile, report
 from aideon_agents.ledger.rows import RunStart
-from aideon_agents.ledger.usage import Usage
 
 USAGE = Usage(input_tokens=10, output_tokens=40)
 

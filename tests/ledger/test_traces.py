@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from aideon_agents.ledger.costs import model_of
+from aideon_agents.ledger.costs import model_of, runs_of_batch, traces
 from aideon_agents.ledger.rows import RunStart
-from aideon_agents.ledger.traces import runs_of_batch, traces
 
 
 def test_a_trace_has_what_a_picture_is_made_of(ledger, run_id, record):

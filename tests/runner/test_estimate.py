@@ -20,8 +20,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.pricing import price, usd
-from aideon_agents.ledger.usage import Usage
+from aideon_agents.ledger.pricing import Usage, price, usd
 from aideon_agents.runner import prepare, worst_case_cost
 
 TASK = "Write a brief on heat pumps. They move heat."

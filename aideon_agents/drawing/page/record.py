@@ -22,12 +22,11 @@ from aideon_agents.drawing.annotations import Annotations
 from aideon_agents.drawing.folding import with_closed
 from aideon_agents.drawing.svg import unstyled
 from aideon_agents.graphs.topology import Topology
-from aideon_agents.ledger.costs import cost_of, counted
+from aideon_agents.ledger.costs import Trace, cost_of, counted
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.rows import Call, Content, Run
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,12 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from aideon_agents.errors import ModelNameError
-from aideon_agents.ledger.comparison import Against, compared
 from aideon_agents.ledger.costs import FAILED
-from aideon_agents.ledger.pricing import PricedModel, price, usd, usd_text
+from aideon_agents.ledger.pricing import PricedModel, Usage, price, usd, usd_text
+from aideon_agents.ledger.reports import Against, compared
 from aideon_agents.ledger.selection import MODEL, Selection, sums
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -20,8 +20,8 @@ from aideon_agents.ledger.advice.cells import (
     percent,
     spent,
 )
-from aideon_agents.ledger.comparison import Against
 from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.reports import Against
 from aideon_agents.ledger.selection import Selection
 from aideon_agents.ledger.store import Ledger
 

@@ -21,9 +21,9 @@ from aideon_agents.ledger.advice.cells import (
     saved_by_cache,
     spent,
 )
-from aideon_agents.ledger.comparison import Against
 from aideon_agents.ledger.database import Row
 from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.reports import Against
 from aideon_agents.ledger.selection import Selection, sums
 from aideon_agents.ledger.store import Ledger
 

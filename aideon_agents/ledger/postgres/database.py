@@ -21,11 +21,7 @@ from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.postgres.address import Address
-from aideon_agents.ledger.postgres.pool import (
-    Connection,
-    Connections,
-    explained,
-)
+from aideon_agents.ledger.postgres.pool import Connection, Connections, explained
 from aideon_agents.ledger.schema import Step, bring_up_to_date, for_postgres, table_names
 
 if TYPE_CHECKING:

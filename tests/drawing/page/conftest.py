@@ -15,11 +15,11 @@ from aideon_agents.drawing.notes import annotated
 from aideon_agents.drawing.page.document import page
 from aideon_agents.drawing.page.record import recorded
 from aideon_agents.graphs.topology import model, topology_in
+from aideon_agents.ledger.costs import traces
 from aideon_agents.ledger.identity import utc_text
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.ledger.traces import traces
-from aideon_agents.ledger.usage import Usage
 from aideon_agents.settings import Settings
 from aideon_agents.testing import Fault, SimulatedProvider
 

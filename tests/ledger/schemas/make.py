@@ -19,8 +19,8 @@ from typing import Any
 
 from aideon_agents.ledger import schema, store
 from aideon_agents.ledger.identity import Process
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
-from aideon_agents.ledger.usage import Usage
 
 OWNER = Process(host="a build machine", pid=4711, start="00000000-0000-4000-8000-000000000000:1234")
 BEGIN = datetime(2026, 11, 20, 9, tzinfo=UTC)
