@@ -128,7 +128,7 @@ def test_live_asks_nobody_when_offline(aideon, monkeypatch):
     assert document[-1] == {
         "what": "live",
         "state": "missing",
-        "detail": "AIDEON_OFFLINE is set: nothing was called",
+        "detail": "AIDEON_OFFLINE is set: no provider was called",
     }
     assert aideon("runs", "list", "--json").document == []
 

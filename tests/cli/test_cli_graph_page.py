@@ -41,4 +41,4 @@ def test_a_page_is_of_one_run(aideon):
     first, second = (run["run_id"] for run in aideon("runs", "list", "--json").document)
     done = aideon("graph", "--run", first, "--run", second, "-f", "html")
     assert done.code == 2
-    assert done.complaint == "-f html shows the calls of one run: give --run once, or another -f"
+    assert done.complaint == "-f html shows one run: give --run once, or choose another -f"

@@ -140,7 +140,7 @@ def test_a_file_whose_nodes_changed_is_refused_and_the_change_named(stopped, aid
     done = aideon("runs", "resume", stopped)
     assert done.code == 2
     assert done.complaint == (
-        f"run {stopped} cannot go on: its workflow has other nodes or edges than when it began "
+        f"run {stopped} cannot resume: its workflow has other nodes or edges than when it began "
         "(+ other (creative), + last (creative), - text (creative)): put them back, or start a "
         "new run"
     )
