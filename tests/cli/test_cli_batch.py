@@ -68,7 +68,7 @@ def test_failed_and_invalid_items_end_with_1_and_say_how_to_go_on(aideon, folder
     done = aideon("batch", "boom.py", items, "-o", "out.jsonl")
     assert done.code == 1
     assert (json.loads(done.out)["failed"], json.loads(done.out)["invalid"]) == (5, 1)
-    assert "--retry-failed tries it again" in done.err
+    assert "run them again with --retry-failed" in done.err
     only_invalid = aideon("batch", "echo.py", items, "-o", "other.jsonl")
     assert only_invalid.code == 1
     assert "--retry-failed" not in only_invalid.err
