@@ -126,7 +126,7 @@ def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, 
             assert worker.poll() is None
             time.sleep(0.05)
         worker.send_signal(signal.SIGTERM)
-        assert "interrupt again to give them back" in said(worker, "leaving")
+        assert "interrupt again to give them back" in said(worker, "stopping")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 130
         assert json.loads(worker.stdout.read())["pid"] == worker.pid
