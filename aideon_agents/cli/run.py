@@ -53,7 +53,9 @@ def run(
     ] = False,
     thread: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Continue this conversation, kept beside the ledger."),
+        typer.Option(
+            metavar="ID", help="Continue a conversation. Its texts are kept beside the ledger."
+        ),
     ] = None,
     record_content: options.RecordContent = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -132,7 +132,10 @@ def test_a_port_that_is_taken_is_one_line(aideon):
         port = taken.getsockname()[1]
         done = aideon("simulate", "--port", str(port))
     assert done.code == 2
-    assert done.complaint == f"port {port}: address already in use: give another with --port"
+    assert (
+        done.complaint
+        == f"cannot use port {port}: address already in use; choose another with --port"
+    )
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ def test_a_thread_goes_on_from_command_to_command(aideon, folder):
 
 
 def test_a_thread_says_in_its_help_that_it_keeps_what_is_said(aideon):
-    assert "What is said is kept" in " ".join(aideon("run", "--help").out.replace("│", "").split())
+    assert "Its texts are kept beside the ledger" in " ".join(
+        aideon("run", "--help").out.replace("│", "").split()
+    )
 
 
 def test_a_thread_without_a_name_is_code_2(aideon):
