@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, because LangChain takes a secon
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,13 @@ from aideon_agents.cli import (
     run,
     runs,
     simulate,
-    worker,
 )
+from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, MISTAKE, STOPPED
 from aideon_agents.cli.output import complain, trace
 from aideon_agents.errors import LimitError, RunError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-DONE, FAILED, MISTAKE, STOPPED, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 app = typer.Typer(
     name="aideon",
@@ -45,7 +44,7 @@ app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
 app.command("batch")(batch.batch)
 app.add_typer(batches.app, name="batches")
-app.command("worker")(worker.worker)
+app.command("worker")(batch.worker)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")
@@ -91,7 +90,9 @@ def _explain(error: Exception) -> int:
         message = error.format_message()
         if message:  # empty when help was shown instead
             where = getattr(getattr(error, "ctx", None), "command_path", "aideon")
-            complain(f"{message.rstrip('.')} (see {where} --help)")
+            plain = re.sub(r"Value error, |, unable to parse.*|\.$", "", message)
+            plain = re.sub(r" \(Possible options: (.+)\)", r"; did you mean \1?", plain)
+            complain(f"{plain} (see {where} --help)")
         return MISTAKE
     if isinstance(error, UserError):
         complain(str(error))

@@ -1,32 +1,50 @@
-"""`aideon batch`: run a workflow on many items, show the progress, and print a summary."""
+"""`aideon batch`: run a workflow on many items, show the progress, and print a summary.
+
+`aideon worker` runs items of distributed batches until it is interrupted.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import socket
 import sys
 from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.execution import interruptible, load
-from aideon_agents.cli.options import chains, pairs, rehearsing, why_rehearsed
+from aideon_agents.cli.options import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    STOPPED,
+    WAITING,
+    chains,
+    pairs,
+    rehearsing,
+    why_rehearsed,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-    from decimal import Decimal
+    import asyncio
+    from collections.abc import Callable, Coroutine, Generator, Sequence
 
     from rich.console import RenderableType
 
     from aideon_agents.batch import BatchResult
+    from aideon_agents.batch.distributed.worker import Worker
     from aideon_agents.batch.progress import Progress
     from aideon_agents.batch.running import BatchRunning
     from aideon_agents.ledger.costs import NodeCost
 
+
+T = TypeVar("T")
 
 _MINUTE, _HOUR = 60, 3600
 
@@ -45,8 +63,8 @@ def progress_shown(form: str) -> Generator[Callable[[Progress], None] | None]:
 
 @contextlib.contextmanager
 def _live_progress() -> Generator[Callable[[Progress], None]]:
-    from rich.console import Console  # noqa: PLC0415 - help must not wait for it
-    from rich.live import Live  # noqa: PLC0415 - as above
+    from rich.console import Console
+    from rich.live import Live
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -54,10 +72,10 @@ def _live_progress() -> Generator[Callable[[Progress], None]]:
 
 
 def _picture(progress: Progress) -> RenderableType:
-    from rich.console import Group  # noqa: PLC0415 - as above
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
     bar = Table.grid(padding=(0, 1))
     share = 100 * progress.done // progress.items
@@ -106,7 +124,7 @@ _NEXT_STEP = {
 
 def show(result: BatchResult, out: Path) -> None:
     """Print the summary of a batch on stderr."""
-    nodes(result.nodes, result.usd, complete=result.complete, to_stderr=True)
+    nodes(result.nodes, to_stderr=True)
     pending = f", {result.pending:,} pending" if result.pending else ""
     output.note(
         f"batch {result.batch_id}: {result.items:,} items, {result.completed:,} completed, "
@@ -126,42 +144,17 @@ def show(result: BatchResult, out: Path) -> None:
         output.note(f"stopped ({result.stop_reason}): {_NEXT_STEP[result.stop_reason]}")
 
 
-def nodes(
-    found: Sequence[NodeCost], usd: Decimal, *, complete: bool, to_stderr: bool = False
-) -> None:
+def nodes(found: Sequence[NodeCost], *, to_stderr: bool = False) -> None:
     """Print what each node cost in a batch."""
-    from aideon_agents.ledger.costs import Totals  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.costs import Totals
 
-    whole = sum(found, Totals())
     output.table(
         ("node", "calls", "in", "out", "cost"),
-        [
-            (
-                node.node_path,
-                _calls(node.calls, node.failed_calls),
-                f"{node.input_tokens:,}",
-                f"{node.output_tokens:,}",
-                output.money(node.usd, complete=node.complete),
-            )
-            for node in found
-        ],
-        total=(
-            "total",
-            _calls(whole.calls, whole.failed_calls),
-            f"{whole.input_tokens:,}",
-            f"{whole.output_tokens:,}",
-            output.money(usd, complete=complete),
-        ),
+        [(node.node_path, *output.figures(node)) for node in found],
+        total=("total", *output.figures(sum(found, Totals()))),
         numbers=4,
         to_stderr=to_stderr,
     )
-
-
-def _calls(calls: int, failed: int) -> str:
-    return f"{calls:,} ({failed:,} failed)" if failed else f"{calls:,}"
-
-
-_FAILED, _STOPPED, _WAITING, _INTERRUPTED = 1, 3, 4, 130
 
 
 class Engine(StrEnum):
@@ -238,7 +231,7 @@ def batch(
     as_json: _AsJson = False,
 ) -> int:
     """Run a workflow on many items. Repeat the command to continue a stopped batch."""
-    from aideon_agents.batch.running import BatchRunning  # noqa: PLC0415 - help must not wait
+    from aideon_agents.batch.running import BatchRunning
 
     settings = options.settings()
     why = why_rehearsed(settings, asked=rehearse, elsewhere=engine is Engine.distributed)
@@ -273,13 +266,12 @@ def batch(
 
 def _to_end(running: BatchRunning, why: str | None) -> BatchResult:
     """Run a batch. The first interrupt drains it, the second cancels it, the third ends the process."""
-    import asyncio  # noqa: PLC0415 - help must not wait
+    import asyncio
 
     with interruptible() as interruption, asyncio.Runner() as on_loop:
-        loop = on_loop.get_loop()
 
         def drain() -> None:
-            interruption.ends(running.control.cancel, loop)
+            interruption.ends(running.control.cancel, on_loop.get_loop())
             running.control.drain()
             output.note(
                 f"interrupted: waiting for {running.control.count} items in progress, "
@@ -290,27 +282,82 @@ def _to_end(running: BatchRunning, why: str | None) -> BatchResult:
             if why:
                 output.note(rehearsing(why))
 
-        interruption.ends(drain, loop)
-        with redirect_stdout(sys.stderr):  # output of a workflow is not the result
-            task = loop.create_task(running.to_end(announce))
-            while not task.done():
-                # sys.exit in a node fails its item, and also leaves the event loop.
-                with contextlib.suppress(SystemExit):
-                    loop.run_until_complete(task)
+        interruption.ends(drain, on_loop.get_loop())
+        return _completed(running.to_end(announce), on_loop.get_loop())
+
+
+def _completed(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    """The result of running many items, which may call `sys.exit` or print."""
+    with redirect_stdout(sys.stderr):  # output of a workflow is not the result
+        task = loop.create_task(work)
+        while not task.done():
+            # sys.exit in a node fails its item, and also leaves the event loop.
+            with contextlib.suppress(SystemExit):
+                loop.run_until_complete(task)
         return task.result()
 
 
 def _report(result: BatchResult, out: Path, *, as_json: bool) -> int:
     """Print the result of a batch and return the exit code."""
-    from aideon_agents.batch import document  # noqa: PLC0415 - help must not wait
+    from aideon_agents.batch import document
 
     if not as_json:
         show(result, out)
     output.line(json.dumps(document(result)))
     if result.stop_reason in ("interrupted", "cancelled"):
-        return _INTERRUPTED
+        return INTERRUPTED
     if result.stop_reason == "budget":
-        return _STOPPED
+        return STOPPED
     if result.failed or result.invalid:
-        return _FAILED
-    return _WAITING if result.stop_reason == "waiting" else 0
+        return FAILED
+    return WAITING if result.stop_reason == "waiting" else DONE
+
+
+def worker(
+    max_concurrency: Annotated[int, typer.Option(help="Items in progress at once.")] = 50,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="At the end, print one JSON document with the number of items."
+        ),
+    ] = False,
+) -> int:
+    """Run items of batches that were started with --engine distributed."""
+    from aideon_agents.batch.distributed.worker import Worker
+
+    output.report_ledger_errors_once()
+    host, pid = socket.gethostname(), os.getpid()
+    made = Worker(options.settings(), max_concurrency, output.note)
+    output.note(
+        f"worker {pid} on {host}: up to {max_concurrency} items at once; interrupt it to stop it"
+    )
+    code = _work(made)
+    output.note(f"worker {pid} has stopped after {made.ran:,} items")
+    if as_json:
+        output.document({"host": host, "pid": pid, "items": made.ran})
+    return code
+
+
+def _work(made: Worker) -> int:
+    """Work. The first interrupt lets begun items finish, the second gives them back."""
+    import asyncio
+
+    code = 0
+    with interruptible() as interruption, asyncio.Runner() as on_loop:
+
+        def cut_off() -> None:
+            nonlocal code
+            code = INTERRUPTED
+            made.cut_off()
+
+        def leave() -> None:
+            interruption.ends(cut_off, on_loop.get_loop())
+            made.leave()
+            output.note(
+                f"stopping: waiting for {made.in_flight} items in progress; interrupt again to "
+                "give them back"
+            )
+
+        interruption.ends(leave, on_loop.get_loop())
+        _completed(made.work(), on_loop.get_loop())
+    return code

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.batch import nodes
+from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:
-    from aideon_agents.ledger.batch_items import ItemRow
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.store import Ledger
 
 app = typer.Typer(help="List, show, cancel and forget batches.", no_args_is_help=True)
 
-_REF = "A batch id, a unique beginning of one, or `last`."
-_SHOWN = 20
+_Ref = Annotated[
+    str, typer.Argument(metavar="BATCH", help="A batch id, a unique beginning of one, or `last`.")
+]
 
 
 @app.command("list")
 def list_batches(
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    limit: options.Limit = 20,
+    as_json: options.AsJson = False,
 ) -> None:
     """List batches, newest first."""
-    from aideon_agents.ledger.batches import batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.batches import batches
 
     with options.ledger() as ledger:
         found = [_document(ledger, one) for one in batches(ledger, limit)]
@@ -47,7 +49,7 @@ def list_batches(
                 _status(one),
                 one["started_at"][5:16].replace("T", " "),
                 _done(one),
-                _money(one),
+                output.money(Decimal(one["usd"]), complete=one["complete"]),
             )
             for one in found
         ],
@@ -58,20 +60,18 @@ def list_batches(
 
 @app.command()
 def show(
-    batch: Annotated[str, typer.Argument(help=_REF)],
+    batch: _Ref,
     limit: Annotated[
-        int, typer.Option(min=1, help="List at most this many items of each status.")
-    ] = _SHOWN,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        int, typer.Option(min=1, metavar="N", help="List at most N items of each status.")
+    ] = 20,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show one batch: the status of its items, failures, and the cost of each node."""
-    from aideon_agents.ledger import batch_items, batches  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.pricing import usd_text  # noqa: PLC0415 - as above
+    from aideon_agents.ledger import batch_items, batches
 
     with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
         document = _document(ledger, found)
-        money = batches.money(ledger, found.batch_id)
         by_node = batches.node_money(ledger, found.batch_id)
         named = {
             word: batch_items.with_status(ledger, found.batch_id, word, limit)
@@ -80,7 +80,19 @@ def show(
         refused = batches.refusals(ledger, found.batch_id)
     if as_json:
         costs = [{**vars(node), "usd": usd_text(node.usd)} for node in by_node]
-        items = {f"{word}_items": [_item(row) for row in rows] for word, rows in named.items()}
+        items = {
+            f"{word}_items": [
+                {
+                    "id": row.item_id,
+                    "run_id": row.run_id,
+                    "attempts": row.attempts,
+                    "error": row.error,
+                    "error_type": row.error_type,
+                }
+                for row in rows
+            ]
+            for word, rows in named.items()
+        }
         why = [vars(one) for one in refused]
         followed = None if found.status != "running" else not found.is_abandoned
         output.document(
@@ -94,7 +106,7 @@ def show(
     )
     output.line(f"results: {found.out_path}")
     if found.status == "running" and found.is_abandoned:
-        output.line("no command follows it: repeat the command to write its results there")
+        output.line("its command has ended: repeat the command to write the results there")
     for one in refused:
         output.line(f"worker {one.pid} on {one.host} refused it: {one.reason}")
     for word, rows in named.items():
@@ -102,16 +114,16 @@ def show(
             run = f" (run {row.run_id})" if row.run_id else ""
             output.line(f"{word}: {row.item_id}{run}{f': {row.error}' if row.error else ''}")
     if by_node:
-        nodes(by_node, money.usd, complete=money.complete)
+        nodes(by_node)
 
 
 @app.command()
 def cancel(
-    batch: Annotated[str, typer.Argument(help=_REF)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    batch: _Ref,
+    as_json: options.AsJson = False,
 ) -> None:
     """Cancel a batch: items in progress finish, and no other item starts."""
-    from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger import batches
 
     with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
@@ -128,11 +140,11 @@ def cancel(
 
 @app.command()
 def forget(
-    batch: Annotated[str, typer.Argument(help=_REF)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    batch: _Ref,
+    as_json: options.AsJson = False,
 ) -> None:
     """Forget a batch, so that its command starts a new one. Its costs stay."""
-    from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger import batches
 
     with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
@@ -146,11 +158,11 @@ def forget(
 
 def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
     """Remove the items that no worker has begun, also when no command follows the batch."""
-    from aideon_agents.ledger import batches  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger import batches
 
     if batch.engine != batches.DISTRIBUTED:
         return
-    from aideon_agents.batch.distributed import jobs  # noqa: PLC0415 - an extra
+    from aideon_agents.batch.distributed import jobs
 
     if jobs.tables_exist(ledger):
         jobs.delete_queued(ledger, batch.batch_id)
@@ -159,8 +171,7 @@ def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
 
 
 def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
-    from aideon_agents.ledger import batch_items, batches  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.pricing import usd_text  # noqa: PLC0415 - as above
+    from aideon_agents.ledger import batch_items, batches
 
     counts = batch_items.counts(ledger, batch.batch_id)
     done = {status: counts.get(status, 0) for status in batch_items.DONE}
@@ -187,16 +198,6 @@ def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _item(row: ItemRow) -> dict[str, Any]:
-    return {
-        "id": row.item_id,
-        "run_id": row.run_id,
-        "attempts": row.attempts,
-        "error": row.error,
-        "error_type": row.error_type,
-    }
-
-
 def _status(document: dict[str, Any]) -> str:
     reason = f" ({document['stop_reason']})" if document["stop_reason"] else ""
     return f"{document['status']}{reason}{', rehearsed' if document['rehearsed'] else ''}"
@@ -206,9 +207,3 @@ def _done(document: dict[str, Any]) -> str:
     done = f"{document['items'] - document['pending']:,} of {document['items']:,}"
     bad = document["failed"] + document["invalid"]
     return f"{done}, {bad:,} failed" if bad else done
-
-
-def _money(document: dict[str, Any]) -> str:
-    from decimal import Decimal  # noqa: PLC0415 - help must not wait
-
-    return output.money(Decimal(document["usd"]), complete=document["complete"])

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aideon_agents.cli import options, output
+from aideon_agents.ledger.pricing import usd, usd_text
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from aideon_agents.ledger.budgets.accounts import Limit
     from aideon_agents.ledger.store import Ledger
 
@@ -19,10 +18,14 @@ app = typer.Typer(
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="Print all limits as one JSON document.")]
-_SCOPE = (
-    "day, month, run, item, batch, user, tier, node or provider. Add :NAME to limit one of them "
-    "(user:alice). Put day: or month: before it to limit each day or month (day:user:alice)."
-)
+_Scope = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCOPE",
+        help="day, month, run, item, batch, user, tier, node or provider. Add :NAME to limit one of them "
+        "(user:alice). Put day: or month: before it to limit each day or month (day:user:alice).",
+    ),
+]
 
 
 @app.command("list")
@@ -33,7 +36,7 @@ def list_limits(
     with options.ledger() as ledger:
         found, channels, problem = _state(ledger)
     if as_json:
-        _show(found, channels)
+        _show_json(found, channels)
         return
     if not found:
         output.note("there are no budgets: set one with `aideon budget set day 5`")
@@ -44,9 +47,9 @@ def list_limits(
             (
                 one.scope,
                 "warns" if one.warns else "stops",
-                output.money(_usd(one.limit_nanousd)),
-                "-" if one.spent_nanousd is None else output.money(_usd(one.spent_nanousd)),
-                "-" if one.held_nanousd is None else output.money(_usd(one.held_nanousd)),
+                _amount(one.limit_nanousd),
+                _amount(one.spent_nanousd),
+                _amount(one.held_nanousd),
                 _share(one),
             )
             for one in found
@@ -61,7 +64,7 @@ def list_limits(
 
 @app.command("set")
 def set_limit(
-    scope: Annotated[str, typer.Argument(help=_SCOPE)],
+    scope: _Scope,
     usd: Annotated[str, typer.Argument(metavar="USD", help="US dollars, such as 0.50.")],
     warn: Annotated[
         bool, typer.Option("--warn", help="Only warn at the limit; stop nothing.")
@@ -71,59 +74,58 @@ def set_limit(
     """Set a limit. It replaces the limit of the same scope."""
     with options.ledger() as ledger:
         ledger.set_budget(scope, usd, warns=warn)
-        found, channels, _ = _state(ledger)
-    if as_json:
-        _show(found, channels)
-        return
-    output.note(f"{scope}: {'warns' if warn else 'stops'} at ${usd.removeprefix('$')}")
+        then = f"{'warns' if warn else 'stops'} at ${usd.removeprefix('$')}"
+        _confirm(ledger, f"{scope}: {then}", as_json=as_json)
 
 
 @app.command()
 def remove(
-    scope: Annotated[str, typer.Argument(help=_SCOPE)],
+    scope: _Scope,
     as_json: _Json = False,
 ) -> None:
     """Remove a limit."""
-    from aideon_agents.ledger.budgets.accounts import remove_limit  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.accounts import remove_limit
 
     with options.ledger() as ledger:
         remove_limit(ledger.database, scope)
-        found, channels, _ = _state(ledger)
+        _confirm(ledger, f"{scope}: limit removed", as_json=as_json)
+
+
+def _confirm(ledger: Ledger, done: str, *, as_json: bool) -> None:
+    """Say what was done, or print all limits as JSON."""
     if as_json:
-        _show(found, channels)
-        return
-    output.note(f"{scope}: limit removed")
+        found, channels, _ = _state(ledger)
+        _show_json(found, channels)
+    else:
+        output.note(done)
 
 
 def _state(ledger: Ledger) -> tuple[list[Limit], int, str | None]:
     """The current limits, the number of alert channels, and what is wrong with the channels."""
-    from aideon_agents.ledger.budgets.accounts import limits  # noqa: PLC0415 - as above
-    from aideon_agents.ledger.budgets.alerts import channels  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.accounts import limits
+    from aideon_agents.ledger.budgets.alerts import channels
 
     ledger.budgets.forfeit_dead()
     places, problem = channels(ledger.budgets.folder)
     return limits(ledger.database), len(places), problem
 
 
-def _show(found: list[Limit], channels: int) -> None:
-    documents = [_document(one) for one in found]
-    output.document({"budgets": documents, "alert_channels": channels})
-
-
-def _document(one: Limit) -> dict[str, object]:
-    from aideon_agents.ledger.pricing import usd, usd_text  # noqa: PLC0415 - help must not wait
-
+def _show_json(found: list[Limit], channels: int) -> None:
     def text(nanousd: int | None) -> str | None:
         return None if nanousd is None else usd_text(usd(nanousd))
 
-    return {
-        "scope": one.scope,
-        "usd": text(one.limit_nanousd),
-        "enforced": not one.warns,
-        "window": one.window,
-        "spent_usd": text(one.spent_nanousd),
-        "held_usd": text(one.held_nanousd),
-    }
+    documents = [
+        {
+            "scope": one.scope,
+            "usd": text(one.limit_nanousd),
+            "enforced": not one.warns,
+            "window": one.window,
+            "spent_usd": text(one.spent_nanousd),
+            "held_usd": text(one.held_nanousd),
+        }
+        for one in found
+    ]
+    output.document({"budgets": documents, "alert_channels": channels})
 
 
 def _share(one: Limit) -> str:
@@ -132,7 +134,5 @@ def _share(one: Limit) -> str:
     return f"{one.spent_nanousd * 100 // one.limit_nanousd} %" if one.limit_nanousd else "100 %"
 
 
-def _usd(nanousd: int) -> Decimal:
-    from aideon_agents.ledger.pricing import usd  # noqa: PLC0415 - help must not wait
-
-    return usd(nanousd)
+def _amount(nanousd: int | None) -> str:
+    return "-" if nanousd is None else output.money(usd(nanousd))

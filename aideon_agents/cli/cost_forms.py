@@ -27,12 +27,9 @@ if TYPE_CHECKING:
     from xlsxwriter.format import Format
     from xlsxwriter.worksheet import Worksheet
 
-    from aideon_agents.ledger.advice.cells import Advice
     from aideon_agents.ledger.reports import Report, ReportRow
 
 
-_NO_TERMINAL = 160
-"""Characters per line in a file or a pipe, as in `output.drawn`."""
 _KEY_AT_MOST = 32
 """Characters that are kept free for a key; a longer key takes several lines."""
 _GAP = 3
@@ -57,18 +54,13 @@ def table(made: Report, *, to_file: bool = False) -> str:
     drawn = output.drawn(
         (made.by, *columns),
         rows,
+        io.StringIO() if to_file else sys.stdout,
         total=total,
         numbers=len(columns),
-        stream=None if to_file else sys.stdout,
     )
     hidden = [title for title in wanted if title not in columns]
     remarks = (textwrap.fill(remark, width) for remark in _remarks(made, hidden))
     return "\n".join([drawn, *remarks])
-
-
-def json_text(made: Report) -> str:
-    """The JSON document."""
-    return output.as_json(report_document(made))
 
 
 def csv_text(made: Report) -> str:
@@ -84,24 +76,25 @@ def csv_text(made: Report) -> str:
     written = io.StringIO()
     lines = csv.DictWriter(written, columns, lineterminator="\r\n")
     lines.writeheader()
-    lines.writerows(_flat(row) for row in document["rows"])
+    lines.writerows(_csv_row(row) for row in document["rows"])
     return written.getvalue()
 
 
 _TOTAL_ALONE = ("economized_calls", "shortened_calls", "against")
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    against = {f"against_{name}": value for name, value in row.pop("against", {}).items()}
-    cells = {**row, **against}
+def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    cells = _flat(row)
     cells["key"] = f"'{row['key']}" if row["key"].startswith(_FORMULA) else row["key"]
     return {
         name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in cells.items()
     }
 
 
-def _cost(one: ReportRow) -> str:
-    return output.money(one.usd, complete=one.complete)
+def _flat(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures with those of a comparison beside the rest."""
+    against = {f"against_{name}": value for name, value in figures.get("against", {}).items()}
+    return {**{name: one for name, one in figures.items() if name != "against"}, **against}
 
 
 def _against(one: ReportRow) -> str:
@@ -118,7 +111,7 @@ _COLUMNS: dict[str, Callable[[ReportRow], str]] = {
     "failed": lambda one: f"{one.failed_calls:,}",
     "in": lambda one: f"{one.input_tokens:,}",
     "out": lambda one: f"{one.output_tokens:,}",
-    "cost": _cost,
+    "cost": lambda one: output.money(one.usd, complete=one.complete),
     "against": _against,
     "median": lambda one: output.duration(one.measures.median_ms),
     "p95": lambda one: output.duration(one.measures.p95_ms),
@@ -146,7 +139,7 @@ def _wanted(made: Report) -> list[str]:
 def _width(*, to_file: bool) -> int:
     """Characters per line."""
     is_shown = not to_file and sys.stdout.isatty()
-    return Console(file=sys.stdout).width if is_shown else _NO_TERMINAL
+    return Console(file=sys.stdout).width if is_shown else output.NO_TERMINAL
 
 
 def _fitting(wanted: list[str], figures: list[ReportRow], width: int, key: int) -> list[str]:
@@ -192,13 +185,6 @@ def share(part: float | None) -> str:
 _LEAST = 0.001
 
 
-def advice_text(found: Sequence[Advice]) -> str:
-    """Suggestions as text; one sentence when there are none."""
-    if not found:
-        return "no suggestions: no figure is beyond a threshold"
-    return "\n\n".join(f"{one.kind}: {one.where}\n  {one.text}" for one in found)
-
-
 ROWS_AT_MOST = 1_048_575
 """Rows of a sheet below its heading."""
 
@@ -210,11 +196,11 @@ _FORMATS = {
     "success_rate": "0.0000%",
     "run_success_rate": "0.0000%",
     "tokens_per_second": "#,##0.000",
+    "": "#,##0",
 }
-_COUNT = "#,##0"
+"""How numbers are shown, by the name of their figure; the empty name is for all others."""
 _WIDTHS = (10, 60)
 """Characters of the narrowest and the widest column."""
-_BOLD = {"bold": True}
 
 
 def workbook(made: Sequence[Report]) -> bytes:
@@ -227,11 +213,8 @@ def workbook(made: Sequence[Report]) -> bytes:
             )
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, {"in_memory": True}) as file:
-        formats = {
-            name: file.add_format({"num_format": form})
-            for name, form in {**_FORMATS, "": _COUNT}.items()
-        }
-        bold = file.add_format(_BOLD)
+        formats = {name: file.add_format({"num_format": form}) for name, form in _FORMATS.items()}
+        bold = file.add_format({"bold": True})
         _summary(file.add_worksheet("summary"), made[0], formats, bold)
         for report in made:
             _sheet(file.add_worksheet(report.by), report, formats, bold)
@@ -243,7 +226,7 @@ def _summary(sheet: Worksheet, report: Report, formats: dict[str, Format], bold:
     lines: dict[str, Any] = {
         "since": document["since"] or "the first call",
         "until": document["until"] or "now",
-        **_flat_sheet(document["total"]),
+        **_numbers(document["total"]),
     }
     sheet.write_string(0, 0, "what was spent", bold)
     sheet.write_string(0, 1, "total", bold)
@@ -254,24 +237,23 @@ def _summary(sheet: Worksheet, report: Report, formats: dict[str, Format], bold:
 
 
 def _sheet(sheet: Worksheet, report: Report, formats: dict[str, Format], bold: Format) -> None:
-    columns = list(_flat_sheet(figures_document(report.total)))
+    columns = list(_numbers(figures_document(report.total)))
     for column, title in enumerate([report.by, *columns]):
         sheet.write_string(0, column, title, bold)
     widths = [len(title) for title in [report.by, *columns]]
     for number, row in enumerate(report.rows, start=1):
-        cells = {"key": row.key, **_flat_sheet(figures_document(row))}
+        cells = {"key": row.key, **_numbers(figures_document(row))}
         for column, (name, value) in enumerate(cells.items()):
             _cell(sheet, number, column, name, value, formats)
             widths[column] = max(widths[column], _length(value))
     _frame(sheet, widths)
 
 
-def _flat_sheet(figures: dict[str, Any]) -> dict[str, Any]:
-    """ReportRow as cells: amounts as numbers, a comparison beside the rest."""
-    against = {f"against_{name}": value for name, value in figures.get("against", {}).items()}
-    cells = {**{name: one for name, one in figures.items() if name != "against"}, **against}
+def _numbers(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures as the cells of a sheet: amounts are numbers."""
     return {
-        name: Decimal(value) if name.endswith("usd") else value for name, value in cells.items()
+        name: Decimal(value) if name.endswith("usd") else value
+        for name, value in _flat(figures).items()
     }
 
 

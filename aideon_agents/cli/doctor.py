@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -19,21 +18,16 @@ if TYPE_CHECKING:
 _PARTS = ("aideon-agents", "langchain-core", "langgraph", "genai-prices")
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    what: str
-    state: Literal["ok", "missing", "broken"]
-    """`missing` is not configured, which is allowed; `broken` needs a repair."""
-    detail: str
+_Finding: TypeAlias = tuple[str, Literal["ok", "missing", "broken"], str]
+"""What was checked, its state, and details. `missing` is not configured, which is allowed; `broken`
+needs a repair."""
 
 
 def doctor(
     live: Annotated[
         bool, typer.Option("--live", help="Make one small paid call per provider that has a key.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.AsJson = False,
 ) -> int:
     """Check versions, the ledger, alert channels, keys and endpoints."""
     settings = options.settings()
@@ -41,29 +35,31 @@ def doctor(
     if live:
         findings += _calls(settings)
     if as_json:
-        output.document([dataclasses.asdict(finding) for finding in findings])
+        output.document(
+            [{"what": what, "state": state, "detail": detail} for what, state, detail in findings]
+        )
     else:
         output.table(
             ("", "what", "detail"),
-            [(finding.state, finding.what, finding.detail) for finding in findings],
+            [(state, what, detail) for what, state, detail in findings],
         )
         if not settings.can_call:
             output.note("without a key or a local server, `aideon run` rehearses and costs nothing")
-    return 1 if any(finding.state == "broken" for finding in findings) else 0
+    return 1 if any(state == "broken" for _, state, _ in findings) else 0
 
 
-def _versions() -> Iterator[Finding]:
-    from importlib.metadata import version  # noqa: PLC0415 - help must not wait
+def _versions() -> Iterator[_Finding]:
+    from importlib.metadata import version
 
     python = ".".join(str(part) for part in sys.version_info[:3])
-    yield Finding("python", "ok", python)
+    yield ("python", "ok", python)
     for name in _PARTS:
-        yield Finding(name, "ok", version(name))
+        yield (name, "ok", version(name))
 
 
-def _ledger(settings: Settings) -> Iterator[Finding]:
-    from aideon_agents.errors import LedgerError  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.store import Ledger  # noqa: PLC0415 - help must not wait
+def _ledger(settings: Settings) -> Iterator[_Finding]:
+    from aideon_agents.errors import LedgerError
+    from aideon_agents.ledger.store import Ledger
 
     try:
         with Ledger.from_url(settings.ledger) as ledger:
@@ -73,30 +69,30 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
             where = settings.ledger if ledger.path else ledger.database.name
             folder = ledger.budgets.folder
     except LedgerError as error:
-        yield Finding("ledger", "broken", str(error))
+        yield ("ledger", "broken", str(error))
         return
-    yield Finding("ledger", "ok", f"{where}, {output.counted(row['runs'], 'run')}")
+    yield ("ledger", "ok", f"{where}, {output.counted(row['runs'], 'run')}")
     yield from _alerts(folder)
 
 
-def _alerts(folder: Path) -> Iterator[Finding]:
+def _alerts(folder: Path) -> Iterator[_Finding]:
     """Where alerts go. An address contains a secret, so only its line and service are shown."""
-    from aideon_agents.ledger.budgets.alerts import channels  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.budgets.alerts import channels
 
     places, problem = channels(folder)
-    yield Finding("alerts", "ok", f"to {', '.join(('the log', *places))}")
+    yield ("alerts", "ok", f"to {', '.join(('the log', *places))}")
     if problem:
-        yield Finding("alert channels", "broken", problem)
+        yield ("alert channels", "broken", problem)
 
 
-def _providers(settings: Settings) -> Iterator[Finding]:
-    from aideon_agents.models.catalog import providers  # noqa: PLC0415 - help must not wait
+def _providers(settings: Settings) -> Iterator[_Finding]:
+    from aideon_agents.models.catalog import providers
 
     for provider in providers(settings).values():
         if provider.available:
-            yield Finding(provider.name, "ok", f"set; {_without_login(provider.base_url or '')}")
+            yield (provider.name, "ok", f"set; {_without_login(provider.base_url or '')}")
         else:
-            yield Finding(provider.name, "missing", f"set {provider.missing} to use it")
+            yield (provider.name, "missing", f"set {provider.missing} to use it")
 
 
 def _without_login(address: str) -> str:
@@ -106,16 +102,16 @@ def _without_login(address: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-def _calls(settings: Settings) -> Iterator[Finding]:
+def _calls(settings: Settings) -> Iterator[_Finding]:
     """Make one paid call per provider; it is in the ledger like any other call."""
-    from aideon_agents.models.catalog import (  # noqa: PLC0415 - as above
+    from aideon_agents.models.catalog import (
         ANY_MODEL,
         load,
         providers,
     )
 
     if settings.offline:
-        yield Finding("live", "missing", "AIDEON_OFFLINE is set: no provider was called")
+        yield ("live", "missing", "AIDEON_OFFLINE is set: no provider was called")
         return
     small = load(settings.catalog, settings.profile).rungs["small"]
     by_provider: dict[str, str] = {"local": f"local:{ANY_MODEL}"}
@@ -127,20 +123,20 @@ def _calls(settings: Settings) -> Iterator[Finding]:
         yield _call(provider.name, by_provider[provider.name], settings)
 
 
-def _call(provider: str, model: str, settings: Settings) -> Finding:
-    import asyncio  # noqa: PLC0415 - help must not wait
+def _call(provider: str, model: str, settings: Settings) -> _Finding:
+    import asyncio
 
-    from aideon_agents import runner  # noqa: PLC0415 - help must not wait
-    from aideon_agents.agents import executor  # noqa: PLC0415 - help must not wait
-    from aideon_agents.errors import UserError  # noqa: PLC0415 - help must not wait
+    from aideon_agents import runner
+    from aideon_agents.agents import executor
+    from aideon_agents.errors import UserError
 
     node: Any = executor("live", model=model, max_tokens=64, timeout=30)
     asked = runner.arun(node, "Answer with the word ready.", workflow="doctor", settings=settings)
     try:
         result = asyncio.run(asked)
     except UserError as mistake:  # a local server that does not run
-        return Finding(f"{provider} live", "broken", str(mistake))
+        return (f"{provider} live", "broken", str(mistake))
     if result.status != "completed":
-        return Finding(f"{provider} live", "broken", result.error or result.status)
+        return (f"{provider} live", "broken", result.error or result.status)
     spent = output.money(result.cost.usd, complete=result.cost.complete)
-    return Finding(f"{provider} live", "ok", f"answered, {spent}")
+    return (f"{provider} live", "ok", f"answered, {spent}")

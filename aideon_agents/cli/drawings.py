@@ -6,7 +6,7 @@ A run is drawn with the graph that it had when it ran.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aideon_agents import tasks
 from aideon_agents.cli import output
@@ -25,33 +25,88 @@ from aideon_agents.ledger.costs import Trace, runs_of_batch, traces
 from aideon_agents.runner import recall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from aideon_agents.drawing.annotations import Annotations
     from aideon_agents.drawing.figures import RunFigures
     from aideon_agents.drawing.png import Scale
     from aideon_agents.drawing.themes import Theme
-    from aideon_agents.graphs.topology import Topology
     from aideon_agents.ledger.rows import Run
     from aideon_agents.ledger.store import Ledger
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DrawnRuns:
-    """Runs of one graph, with their costs."""
+def drawn(
+    form: str,
+    *,
+    target: str | None,
+    run_refs: Sequence[str],
+    batch: str | None,
+    depth: int | None,
+    theme: Theme,
+    scale: Scale,
+    columns: int,
+) -> bytes:
+    """Draw a workflow, runs or a batch; text ends in a newline.
 
-    topology: Topology
-    """With all groups open."""
-    drawn: Topology
-    """With as many levels open as the user wants."""
-    figures: RunFigures
-    annotations: Annotations
+    `depth` is the number of levels that stay open, None: all. `columns` is the width of text.
+    """
+    if form == "html":
+        return _page(target, run_refs, batch, theme, depth).encode()
+    notes = None
+    if target is not None:
+        topology = read(tasks.load(target).graph, depth)
+        document = dataclasses.asdict(topology)
+    else:
+        with open_ledger() as ledger:
+            whole, spent, title = _batch(ledger, batch) if batch else _named(ledger, run_refs)
+        topology = folded(whole, depth)
+        notes = annotated(spent, whole, topology, name=title)
+        document = spent_document(spent, topology, notes)
+    if form == "png":
+        return png.png(topology, notes, theme=theme, scale=scale)
+    if form == "svg":
+        made = svg.svg(topology, notes, theme=theme)
+    elif form == "text":
+        made = text.text(topology, notes, width=columns)
+    elif form == "mermaid":
+        made = mermaid.mermaid(topology, notes)
+        if complaint := mermaid.too_much(made):
+            output.complain(complaint)
+    else:
+        made = output.as_json(document)
+    return (made.rstrip("\n") + "\n").encode()
 
 
-def runs(
-    ledger: Ledger, found: Sequence[Run], read_runs: Iterable[Trace], depth: int | None = None
-) -> DrawnRuns:
-    """The costs of runs, which must have the same graph; `read_runs` are their calls."""
+def _page(
+    target: str | None,
+    run_refs: Sequence[str],
+    batch: str | None,
+    theme: Theme,
+    depth: int | None,
+) -> str:
+    """Make the HTML page of a run, or of a workflow alone."""
+    if target is not None:
+        topology = read(tasks.load(target).graph)
+        return page(topology, None, lambda _: None, theme=theme, depth=depth)
+    if batch is not None or len(run_refs) != 1:
+        raise InputError("-f html shows one run: give --run once, or choose another -f")
+    with open_ledger() as ledger:
+        record = recorded(ledger, ledger.find_run(run_refs[0]))
+        whole, spent = _runs(ledger, [record.run], [record.trace])
+    return page(
+        whole, record, lambda shown: annotated(spent, whole, shown), theme=theme, depth=depth
+    )
+
+
+def _named(ledger: Ledger, refs: Sequence[str]) -> tuple[Topology, RunFigures, None]:
+    """The graph and the costs of the runs that the user names."""
+    found = {run.run_id: run for run in map(ledger.find_run, refs)}
+    return *_runs(ledger, list(found.values()), traces(ledger, list(found))), None
+
+
+def _runs(
+    ledger: Ledger, found: Sequence[Run], read_runs: Iterable[Trace]
+) -> tuple[Topology, RunFigures]:
+    """The graph and the costs of runs, which must have the same graph."""
     topology = _graph(ledger, found[0])
     for other in found[1:]:
         if _graph(ledger, other) != topology:
@@ -59,40 +114,32 @@ def runs(
                 f"run {other.run_id} of {other.workflow} and run {found[0].run_id} of "
                 f"{found[0].workflow} have different graphs: draw them one by one"
             )
-    waiting = {run.run_id: _asking(ledger, run) for run in found}
-    return _ran(read_runs, topology, depth, waiting=waiting)
+    return topology, figures(read_runs, topology, waiting=_waiting(ledger, found))
 
 
-def batch(ledger: Ledger, ref: str, depth: int | None = None) -> DrawnRuns:
-    """Read all runs of a batch."""
+def _batch(ledger: Ledger, ref: str) -> tuple[Topology, RunFigures, str]:
+    """The graph and the costs of all runs of a batch, and its title."""
     found = find_batch(ledger, ref)
     run_ids = runs_of_batch(ledger, found.batch_id)
     if not run_ids:
-        raise InputError(f"batch {found.batch_id} has no run yet: see `aideon batches show`")
+        raise InputError(
+            f"batch {found.batch_id} has no run yet: see `aideon batches show {found.batch_id}`"
+        )
     topology = _graph(ledger, ledger.find_run(run_ids[-1]))
-    title = f"{found.workflow} · batch {found.batch_id}"
     items = batch_items.with_status(ledger, found.batch_id, "waiting", len(run_ids))
-    asking = [ledger.find_run(row.run_id) for row in items if row.run_id]
-    waiting = {run.run_id: _asking(ledger, run) for run in asking}
-    return _ran(traces(ledger, run_ids), topology, depth, waiting=waiting, name=title)
+    waiting = _waiting(ledger, [ledger.find_run(row.run_id) for row in items if row.run_id])
+    spent = figures(traces(ledger, run_ids), topology, waiting=waiting)
+    return topology, spent, f"{found.workflow} · batch {found.batch_id}"
 
 
-def _ran(
-    read_runs: Iterable[Trace],
-    topology: Topology,
-    depth: int | None,
-    *,
-    waiting: Mapping[str, Sequence[str]],
-    name: str | None = None,
-) -> DrawnRuns:
-    drawn = folded(topology, depth)
-    spent = figures(read_runs, topology, waiting=waiting)
-    return DrawnRuns(
-        topology=topology,
-        drawn=drawn,
-        figures=spent,
-        annotations=annotated(spent, topology, drawn, name=name),
-    )
+def _waiting(ledger: Ledger, found: Iterable[Run]) -> dict[str, Sequence[str]]:
+    """The paths of the nodes that wait for an answer, by run."""
+    return {
+        run.run_id: [str(one["node_path"]) for one in recall(ledger, run).questions]
+        if run.status == "waiting"
+        else ()
+        for run in found
+    }
 
 
 def _graph(ledger: Ledger, run: Run) -> Topology:
@@ -112,92 +159,3 @@ def _graph(ledger: Ledger, run: Run) -> Topology:
             f"{target.path} has changed since run {run.run_id}: this is the graph as it is now"
         )
     return read(target.graph)
-
-
-def _asking(ledger: Ledger, run: Run) -> Sequence[str]:
-    """The paths of nodes that wait for an answer."""
-    if run.status != "waiting":
-        return ()
-    return [str(one["node_path"]) for one in recall(ledger, run).questions]
-
-
-def _page(options: GraphOptions) -> bytes:
-    """Make the HTML page of a run, or of a workflow alone."""
-    if options.target is not None:
-        topology = read(tasks.load(options.target).graph)
-        alone = page(topology, None, lambda _: None, theme=options.theme, depth=options.depth)
-        return alone.encode()
-    if options.batch is not None or len(options.runs) != 1:
-        raise InputError("-f html shows one run: give --run once, or choose another -f")
-    with open_ledger() as ledger:
-        record = recorded(ledger, ledger.find_run(options.runs[0]))
-        found = runs(ledger, [record.run], [record.trace])
-    return page(
-        found.topology,
-        record,
-        lambda drawn: annotated(found.figures, found.topology, drawn),
-        theme=options.theme,
-        depth=options.depth,
-    ).encode()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GraphOptions:
-    """The options of `aideon graph`."""
-
-    target: str | None
-    """The address of a workflow; None: runs are drawn."""
-    runs: Sequence[str] = ()
-    batch: str | None = None
-    """A reference to a batch whose runs are drawn; None: no batch."""
-    form: str
-    depth: int | None
-    """The number of levels that stay open; None: all."""
-    theme: Theme
-    scale: Scale
-    columns: int
-    """Characters per line of text."""
-
-
-def drawn(options: GraphOptions) -> bytes:
-    """Draw in the chosen form; text ends in a newline."""
-    if options.form == "html":
-        return _page(options)
-    if options.target is not None:
-        return _drawn(options, read(tasks.load(options.target).graph, options.depth), None)
-    with open_ledger() as ledger:
-        if options.batch is not None:
-            found = batch(ledger, options.batch, options.depth)
-        else:
-            read_once = {run.run_id: run for run in map(ledger.find_run, options.runs)}
-            read_runs = traces(ledger, list(read_once))
-            found = runs(ledger, list(read_once.values()), read_runs, options.depth)
-    return _drawn(options, found.drawn, found)
-
-
-def _drawn(options: GraphOptions, topology: Topology, found: DrawnRuns | None) -> bytes:
-    notes = found.annotations if found else None
-    if options.form == "png":
-        return png.png(topology, notes, theme=options.theme, scale=options.scale)
-    made = _text(options, topology, notes, found)
-    return (made.rstrip("\n") + "\n").encode()
-
-
-def _text(
-    options: GraphOptions, topology: Topology, notes: Annotations | None, found: DrawnRuns | None
-) -> str:
-    if options.form == "svg":
-        return svg.svg(topology, notes, theme=options.theme)
-    if options.form == "text":
-        return text.text(topology, notes, width=options.columns)
-    if options.form == "mermaid":
-        source = mermaid.mermaid(topology, notes)
-        if complaint := mermaid.too_much(source):
-            output.complain(complaint)
-        return source
-    model: dict[str, Any] = (
-        spent_document(found.figures, topology, found.annotations)
-        if found
-        else dataclasses.asdict(topology)
-    )
-    return output.as_json(model)

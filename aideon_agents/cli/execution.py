@@ -18,14 +18,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.cli import options, output
-from aideon_agents.cli.options import rehearsing
+from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, STOPPED, WAITING, rehearsing
 from aideon_agents.cli.output import printable, report_ledger_errors_once
 from aideon_agents.errors import BudgetExceeded, RunError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from aideon_agents.cli.watch import Watched
     from aideon_agents.ledger.costs import Cost
@@ -42,40 +41,24 @@ def show(result: RunResult) -> None:
     if result.output:
         text = result.output.rstrip("\n")
         output.line(output.printable(text) if sys.stdout.isatty() else text)
-    cost = result.cost
     output.table(
         ("node", "model", "calls", "in", "out", "cost", "time"),
         [
             (
                 node.node_path,
                 ", ".join(name.partition(":")[2] for name in node.models),
-                _calls(node.calls, node.failed_calls),
-                f"{node.input_tokens:,}",
-                f"{node.output_tokens:,}",
-                output.money(node.usd, complete=node.complete),
+                *output.figures(node),
                 output.duration(node.duration_ms),
             )
             for node in result.nodes
         ],
-        total=(
-            "rehearsed" if result.rehearsed else "total",
-            "",
-            _calls(cost.calls, cost.failed_calls),
-            f"{cost.input_tokens:,}",
-            f"{cost.output_tokens:,}",
-            output.money(cost.usd, complete=cost.complete),
-            "",
-        ),
+        total=("rehearsed" if result.rehearsed else "total", "", *output.figures(result.cost), ""),
         numbers=5,
         to_stderr=True,
     )
     if result.status != "cancelled":  # which has its own line
         reason = f" ({result.stop_reason})" if result.stop_reason else ""
         output.note(f"run {result.run_id} {result.status}{reason}")
-
-
-def _calls(calls: int, failed: int) -> str:
-    return f"{calls} ({failed} failed)" if failed else str(calls)
 
 
 _FLAGS = {"run": "--budget", "batch": "--budget", "item": "--item-budget"}
@@ -111,8 +94,8 @@ def _standing_limit(refused: BudgetExceeded) -> str | None:
 
     A limit for each user refuses in the name of one user, and is raised for all.
     """
-    from aideon_agents.ledger.budgets.accounts import limits  # noqa: PLC0415 - as above
-    from aideon_agents.ledger.budgets.limits import Scope, nanousd  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.budgets.accounts import limits
+    from aideon_agents.ledger.budgets.limits import Scope, nanousd
 
     with options.ledger() as ledger:
         standing = {one.scope: one.limit_nanousd for one in limits(ledger.database)}
@@ -123,7 +106,6 @@ def _standing_limit(refused: BudgetExceeded) -> str | None:
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_INTERRUPTED = 130
 
 
 class Interruption:
@@ -159,7 +141,7 @@ def interruptible() -> Generator[Interruption]:
 
 def _leave() -> None:
     """Exit without waiting: a node that blocks its thread would block a normal exit."""
-    os._exit(_INTERRUPTED)
+    os._exit(INTERRUPTED)
 
 
 _WIDTH = 78
@@ -208,7 +190,7 @@ def _example(questions: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _fitting(schema: Any) -> Any:
-    from aideon_agents.models.answers.instance import instance  # noqa: PLC0415 - help must not wait
+    from aideon_agents.models.answers.instance import instance
 
     if not isinstance(schema, dict):
         return "..."
@@ -218,69 +200,19 @@ def _fitting(schema: Any) -> Any:
         return {}
 
 
-_EXIT = {"completed": 0, "failed": 1, "stopped": 3, "waiting": 4, "cancelled": 130}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Showing:
-    """How the command line shows a run."""
-
-    why: str | None
-    """Why the run is a rehearsal; None: it is not."""
-    streams: bool
-    as_json: bool
-    debug: bool
-    estimate: Callable[[], Cost] | None = None
-    """Computes what the run costs at most; None: no estimate is wanted."""
-    page: Callable[[Running], AbstractContextManager[Watched]] | None = None
-    """Shows the run in a browser; None: no page is wanted."""
-    of_batch: bool = False
-    """Whether the run belongs to an item of a batch."""
-
-    def begin(self) -> None:
-        """Announce a rehearsal before the stream begins."""
-        if self.streams:
-            self._announce_rehearsal()
-
-    def end(self, result: RunResult) -> int:
-        """Print the result and return the exit code."""
-        if not self.streams:
-            self._announce_rehearsal()
-        if self.as_json:
-            from aideon_agents.runner import document  # noqa: PLC0415 - help must not wait
-
-            output.document(document(result))
-        else:
-            show(result)
-        if self.estimate and result.status == "completed":
-            least, most = result.cost, self.estimate()
-            output.note(
-                f"estimate: {output.money(least.usd, complete=least.complete)} as rehearsed, "
-                f"at most {output.money(most.usd if most.complete else None)} "
-                "(every round, every max_tokens; the same routes, no retries)"
-            )
-        if self.debug and result.exception:
-            output.trace(result.exception)
-        if result.status == "cancelled":
-            output.complain(
-                f"interrupted: run {result.run_id} is cancelled; "
-                f"see its calls with `aideon runs show {result.run_id}`"
-            )
-        elif result.error or result.status == "stopped":
-            output.complain(result.error or str(result.exception))
-        if not self.as_json:  # a program reads the document
-            _show_next_step(result, of_batch=self.of_batch)
-        return _EXIT[result.status]
-
-    def _announce_rehearsal(self) -> None:
-        if self.why:
-            output.note(rehearsing(self.why))
+_EXIT = {
+    "completed": DONE,
+    "failed": FAILED,
+    "stopped": STOPPED,
+    "waiting": WAITING,
+    "cancelled": INTERRUPTED,
+}
 
 
 def load(address: str, settings: Settings, replaced: Collection[str]) -> Target:
     """Load the workflow of a run; models of a role that `--model` replaces are not checked."""
-    from aideon_agents import tasks  # noqa: PLC0415 - help must not wait
-    from aideon_agents.models import catalog  # noqa: PLC0415 - as above
+    from aideon_agents import tasks
+    from aideon_agents.models import catalog
 
     known = catalog.load(settings.catalog, settings.profile)
 
@@ -293,34 +225,70 @@ def load(address: str, settings: Settings, replaced: Collection[str]) -> Target:
         return tasks.load(address, check_model=check)
 
 
-def execute(running: Running, showing: Showing) -> int:
-    """Execute a run, print its result, and return the exit code."""
-    if showing.page is None:
-        return _execute(running, showing, None)
-    with showing.page(running) as page:
-        code = _execute(running, showing, page)
-        page.end()
-        return code
+def execute(
+    running: Running,
+    *,
+    why: str | None,
+    stream: bool,
+    as_json: bool,
+    debug: bool,
+    estimate: Callable[[], Cost] | None = None,
+    page: Watched | None = None,
+) -> int:
+    """Execute a run, print its result, and return the exit code.
 
+    `why` it is a rehearsal; None: it is not. `estimate` computes what it costs at most; None: no
+    estimate is wanted. `page` shows it in a browser; None: no page is wanted.
+    """
+    import asyncio
 
-def _execute(running: Running, showing: Showing, page: Watched | None) -> int:
-    import asyncio  # noqa: PLC0415 - help must not wait
-
-    showing.begin()
+    if why and stream:
+        output.note(rehearsing(why))
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         interruption.ends(running.interrupt, on_loop.get_loop())
         try:
-            with (
-                contextlib.redirect_stdout(sys.stderr),
-                _progress(streams=showing.streams) as shown,
-            ):
+            with contextlib.redirect_stdout(sys.stderr), _progress(streams=stream) as shown:
                 result = on_loop.run(running.to_end(_both(shown, page)))
         except SystemExit as left:  # it would end this process, even with code 0
             raise RunError(
                 f"a node of {running.spec.start.target} called sys.exit({left.code}): "
                 "raise an exception instead"
             ) from left
-        return showing.end(result)
+        if why and not stream:
+            output.note(rehearsing(why))
+        _show_end(result, estimate, as_json=as_json, debug=debug)
+        if not as_json:  # a program reads the document
+            _show_next_step(result, of_batch=running.spec.start.batch_id is not None)
+    if page:
+        page.end()
+    return _EXIT[result.status]
+
+
+def _show_end(
+    result: RunResult, estimate: Callable[[], Cost] | None, *, as_json: bool, debug: bool
+) -> None:
+    if as_json:
+        from aideon_agents.runner import document
+
+        output.document(document(result))
+    else:
+        show(result)
+    if estimate and result.status == "completed":
+        least, most = result.cost, estimate()
+        output.note(
+            f"estimate: {output.money(least.usd, complete=least.complete)} as rehearsed, "
+            f"at most {output.money(most.usd if most.complete else None)} "
+            "(every round, every max_tokens; the same routes, no retries)"
+        )
+    if debug and result.exception:
+        output.trace(result.exception)
+    if result.status == "cancelled":
+        output.complain(
+            f"interrupted: run {result.run_id} is cancelled; "
+            f"see its calls with `aideon runs show {result.run_id}`"
+        )
+    elif result.error or result.status == "stopped":
+        output.complain(result.error or str(result.exception))
 
 
 @contextlib.contextmanager
@@ -329,7 +297,7 @@ def _progress(*, streams: bool) -> Generator[Watch | None]:
     if not streams:
         yield None
         return
-    from aideon_agents.cli.stream import EventPrinter, LiveTree  # noqa: PLC0415 - help must not wait
+    from aideon_agents.cli.stream import EventPrinter, LiveTree
 
     if sys.stderr.isatty():
         with LiveTree() as tree:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aideon_agents.cli import output
+from aideon_agents.cli import options, output
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def graph(
             "-f", "--format", help=f"{', '.join(_FORMS)}. Default: by the ending of -o, or text."
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", help="Write to this file instead of stdout.")
-    ] = None,
+    out: options.Out = None,
     depth: Annotated[
         int | None, typer.Option(min=0, help="Show this many levels; default all.")
     ] = None,
@@ -61,27 +59,27 @@ def graph(
         typer.Option(help="For svg, png and html: light, dark, or auto (as the reader's system)."),
     ] = "auto",
     scale: Annotated[int, typer.Option(help="For png: 1 or 2.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as -f json.")] = False,
+    as_json: options.SameAsJson = False,
 ) -> None:
     """Draw a workflow. With --run, show what each node cost and which edges the run took."""
     wanted = "json" if as_json else form or _by_ending(out)
     _check_choices(wanted, theme, scale, out)
     if [target is not None, bool(run), batch is not None].count(True) != 1:
         raise InputError("give one of: a workflow (aideon graph brief), --run RUN, --batch BATCH")
-    from aideon_agents.cli.drawings import GraphOptions, drawn  # noqa: PLC0415 - help must not wait for LangGraph
+    from aideon_agents.cli.drawings import drawn
 
-    options = GraphOptions(
-        target=target,
-        runs=run or (),
-        batch=batch,
-        form=wanted,
-        depth=depth,
-        theme=_THEMES[theme],
-        scale=_SCALES[scale],
-        columns=_columns(out),
-    )
+    columns = _columns(out)
     with contextlib.redirect_stdout(sys.stderr):  # output of a workflow is not the result
-        made = drawn(options)
+        made = drawn(
+            wanted,
+            target=target,
+            run_refs=run or (),
+            batch=batch,
+            depth=depth,
+            theme=_THEMES[theme],
+            scale=_SCALES[scale],
+            columns=columns,
+        )
     if out is not None:
         output.write(out, made)
     elif wanted == "png":

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aideon_agents.cli import output
+from aideon_agents.cli import options, output
 from aideon_agents.errors import InputError
 
 FILES = ("README.md", "brief.yaml", "test_workflow.py", "workflow.py")
@@ -17,7 +17,7 @@ FILES = ("README.md", "brief.yaml", "test_workflow.py", "workflow.py")
 
 def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Create a folder with a workflow, a task file, a test that cannot pay, and a README."""
     try:
@@ -48,6 +48,6 @@ def schema(
     as_json: Annotated[bool, typer.Option("--json", help="The output is always JSON.")] = False,  # noqa: ARG001 - every command takes it
 ) -> None:
     """Print the JSON Schema of task files."""
-    from aideon_agents.tasks import json_schema  # noqa: PLC0415 - help must not wait for LangGraph
+    from aideon_agents.tasks import json_schema
 
     output.document(json_schema())

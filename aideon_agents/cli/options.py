@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from aideon_agents.settings import Settings
 
 
+DONE, FAILED, MISTAKE, STOPPED, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""The exit codes."""
+
 PERIODS = "2026-11-20, 2026-11-20T08:00, today, yesterday, this-month, last-month, 7d or 24h"
 """The forms of `--since`, `--until` and `--before`; the numbers are examples."""
 
 Target = Annotated[
-    str, typer.Argument(help="A workflow: its name (brief), file.py:graph, or a task file.")
+    str,
+    typer.Argument(
+        metavar="TARGET", help="A workflow: its name (brief), file.py:graph, or a task file."
+    ),
 ]
 Parameters = Annotated[
     list[str] | None,
@@ -36,6 +42,19 @@ Models = Annotated[
 ]
 RecordContent = Annotated[
     bool, typer.Option("--record-content", help="Keep prompts and answers in the ledger.")
+]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+SameAsJson = Annotated[bool, typer.Option("--json", help="The same as -f json.")]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Write to this file instead of stdout.")
+]
+Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Show at most this many.")]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
+]
+Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Stop a run after this many seconds.")
 ]
 
 
@@ -76,13 +95,13 @@ def rehearsing(why: str) -> str:
 
 def settings() -> Settings:
     """Load the settings from the environment and, with lower priority, from `.env`."""
-    from aideon_agents.settings import load  # noqa: PLC0415 - help must not wait
+    from aideon_agents.settings import load
 
     return load(Path(".env"))
 
 
 def ledger() -> Ledger:
     """Open the ledger that the settings name."""
-    from aideon_agents.ledger.store import Ledger  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.store import Ledger
 
     return Ledger.from_url(settings().ledger)

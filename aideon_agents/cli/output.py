@@ -8,7 +8,6 @@ of the same event as coroutines that are never awaited. A broken ledger fails ev
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import os
@@ -26,7 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from decimal import Decimal
 
-    from rich.table import Table
+    from aideon_agents.ledger.costs import Totals
+
+
+NO_TERMINAL = 160
+"""Characters per line of a table in a file or a pipe."""
 
 
 def document(values: Any) -> None:
@@ -61,7 +64,7 @@ def begin(text: str) -> None:
 
 def trace(error: BaseException) -> None:
     """Print the traceback of an error on stderr, without the keys that providers quote."""
-    from aideon_agents.ledger.redaction import one_line  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.redaction import one_line
 
     for row in "".join(traceback.format_exception(error)).splitlines():
         indent = " " * (len(row) - len(row.lstrip()))
@@ -93,6 +96,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def figures(one: Totals) -> tuple[str, str, str, str]:
+    """The cells of a table for calls, input tokens, output tokens and cost."""
+    failed = f" ({one.failed_calls:,} failed)" if one.failed_calls else ""
+    return (
+        f"{one.calls:,}{failed}",
+        f"{one.input_tokens:,}",
+        f"{one.output_tokens:,}",
+        money(one.usd, complete=one.complete),
+    )
+
+
 def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[str]],
@@ -108,32 +122,41 @@ def table(
     that a user can copy it. `total` is the last row.
     """
     stream = sys.stderr if to_stderr else sys.stdout
-    text = drawn(columns, rows, total=total, numbers=numbers, whole=whole, stream=stream)
-    _write(text, stream)
+    _write(drawn(columns, rows, stream, total=total, numbers=numbers, whole=whole), stream)
 
 
 def drawn(
     columns: Sequence[str],
     rows: Iterable[Sequence[str]],
+    stream: TextIO,
     *,
     total: Sequence[str] | None = None,
     numbers: int = 0,
     whole: bool = False,
-    stream: TextIO | None = None,
 ) -> str:
-    """Format a table for a stream; without a stream it is as wide as a file allows."""
-    from rich.console import Console  # noqa: PLC0415 - help must not wait for it
+    """Format a table for a stream."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
 
-    made = _table(columns, numbers, whole=whole)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    first_number = len(columns) - numbers
+    for index, title in enumerate(columns):
+        is_number = index >= first_number
+        made.add_column(
+            title,
+            justify="right" if is_number else "left",
+            no_wrap=is_number or (whole and index == 0),
+            overflow="fold",
+        )
     for row in rows:
         made.add_row(*row)
     if total:
         made.add_section()
         made.add_row(*total, style="bold")
-    target = stream or io.StringIO()
-    width = None if target.isatty() else 160  # a pipe does not wrap lines
+    width = None if stream.isatty() else NO_TERMINAL
     # The name of a node may look like markup: `[red]` or `:100:`.
-    console = Console(file=target, width=width, highlight=False, markup=False, emoji=False)
+    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:  # rich exits the process on a closed pipe
         console.print(made)
     return captured.get().removesuffix("\n")
@@ -147,23 +170,6 @@ def _write(text: str, stream: TextIO, end: str = "\n") -> None:
     except BrokenPipeError:
         # Discard later writes too, including the flush when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _table(columns: Sequence[str], numbers: int, *, whole: bool) -> Table:
-    from rich import box  # noqa: PLC0415 - help must not wait for it
-    from rich.table import Table  # noqa: PLC0415 - help must not wait for it
-
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    first_number = len(columns) - numbers
-    for index, title in enumerate(columns):
-        is_number = index >= first_number
-        made.add_column(
-            title,
-            justify="right" if is_number else "left",
-            no_wrap=is_number or (whole and index == 0),
-            overflow="fold",
-        )
-    return made
 
 
 def write(path: Path, content: bytes) -> None:

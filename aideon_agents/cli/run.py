@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from aideon_agents.cli import options
-from aideon_agents.cli.execution import Showing, execute, load
+from aideon_agents.cli.execution import execute, load
 from aideon_agents.cli.options import chains, pairs, why_rehearsed
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from aideon_agents.cli.watch import Watched
@@ -25,97 +23,91 @@ if TYPE_CHECKING:
     from aideon_agents.runner.running import Running
 
 
+_Budget = Annotated[
+    str | None, typer.Option(metavar="USD", help="Stop the run before it costs more.")
+]
+_Rehearse = Annotated[
+    bool, typer.Option("--rehearse", help="Call no model, pay nothing, and estimate the cost.")
+]
+_Watch = Annotated[bool, typer.Option("--watch", help="Show the run as a page in the browser.")]
+_Thread = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID", help="Continue a conversation. Its texts are kept beside the ledger."
+    ),
+]
+
+
 def run(
     context: typer.Context,
     target: options.Target,
-    source: Annotated[str, typer.Argument(metavar="[-]", help="Read the task from stdin.")] = "",
+    source: Annotated[str, typer.Argument(metavar="-", help="Read the task from stdin.")] = "",
     task: Annotated[str | None, typer.Option(help="The task as text.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read the task from a text file.")] = None,
     parameter: options.Parameters = None,
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="USD", help="Stop the run before it costs more.")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Stop the run after this many seconds.")
-    ] = None,
-    rehearse: Annotated[
-        bool,
-        typer.Option("--rehearse", help="Call no model, pay nothing, and estimate the cost."),
-    ] = False,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
-    ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show the run as a page in the browser.")
-    ] = False,
-    thread: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Continue a conversation. Its texts are kept beside the ledger."
-        ),
-    ] = None,
+    budget: _Budget = None,
+    timeout: options.Timeout = None,
+    rehearse: _Rehearse = False,
+    stream: options.Stream = False,
+    watch: _Watch = False,
+    thread: _Thread = None,
     record_content: options.RecordContent = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.AsJson = False,
 ) -> int:
     """Run a workflow once. The result goes to stdout."""
+    from aideon_agents import runner
+
     settings = options.settings()
     text = _task(source, task, file)
     why = why_rehearsed(settings, asked=rehearse)
-    given: dict[str, Any] = {
-        "inputs": pairs(parameter, "-p", may_be_empty=True),
-        "tier": tier,
-        "user": user,
-        "model": chains(model),
-        "budget": budget,
-        "timeout": timeout,
-        "rehearse": why is not None,
-        "thread": thread,
-        "record_content": record_content,
-        "settings": settings,
-    }
-    showing = Showing(
-        why=why,
-        streams=stream,
-        as_json=as_json,
-        debug=bool(context.obj),
-        page=_page(as_json=as_json) if watch else None,
-    )
-    return _run(target, text, given, showing, estimates=rehearse)
-
-
-def _run(
-    target: str, task: str, given: dict[str, Any], showing: Showing, *, estimates: bool
-) -> int:
-    from aideon_agents import runner  # noqa: PLC0415 - help must not wait
-    from aideon_agents.models.bridge import blocking  # noqa: PLC0415 - as above
-
-    found = load(target, given["settings"], given["model"])
+    inputs, models = pairs(parameter, "-p", may_be_empty=True), chains(model)
+    found = load(target, settings, models)
     running = runner.prepare(
         found.graph,
-        task,
-        stream=showing.streams,
+        text,
+        inputs=inputs,
+        tier=cast("Any", tier),  # the runner refuses an unknown tier
+        user=user,
+        model=models,
+        budget=budget,
+        timeout=timeout,
+        rehearse=why is not None,
+        thread=thread,
+        record_content=record_content,
+        stream=stream,
+        settings=settings,
         workflow=found.name,
         target=found.address,
         target_hash=found.content_hash,
-        **given,
     )
-    if estimates:
+    with _page(running, as_json=as_json) if watch else nullcontext() as page:
+        return execute(
+            running,
+            why=why,
+            stream=stream,
+            as_json=as_json,
+            debug=bool(context.obj),
+            estimate=functools.partial(_at_most, running) if rehearse else None,
+            page=page,
+        )
 
-        def at_most() -> Cost:
-            with redirect_stdout(sys.stderr):  # output of the workflow is not the result
-                return blocking(runner.worst_case_cost(running))
 
-        showing = dataclasses.replace(showing, estimate=at_most)
-    return execute(running, showing)
+def _at_most(running: Running) -> Cost:
+    """What the run costs at most."""
+    from aideon_agents.models.bridge import blocking
+    from aideon_agents.runner import worst_case_cost
+
+    with redirect_stdout(sys.stderr):  # output of the workflow is not the result
+        return blocking(worst_case_cost(running))
 
 
-def _page(*, as_json: bool) -> Callable[[Running], AbstractContextManager[Watched]]:
-    from aideon_agents.cli.watch import can_open, watched  # noqa: PLC0415 - help must not wait
+def _page(running: Running, *, as_json: bool) -> AbstractContextManager[Watched]:
+    from aideon_agents.cli.watch import can_open, watched
 
-    return functools.partial(watched, opens=can_open(as_json=as_json))
+    return watched(running, opens=can_open(as_json=as_json))
 
 
 def _task(source: str, task: str | None, file: Path | None) -> str:

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aideon_agents.cli import options, output
-from aideon_agents.cli.execution import Showing, execute, load, resume_hint, show_questions
+from aideon_agents.cli.costs import moments
+from aideon_agents.cli.execution import execute, load, resume_hint, show_questions
 from aideon_agents.errors import InputError
+from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.selection import first_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from aideon_agents.settings import Settings
     from aideon_agents.tasks.target import Target
 
+
+_Ref = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run id, a unique beginning of one, or `last`.")
+]
 
 _TITLES = ("node", "model", "status", "try", "in", "out", "cost", "time")
 _NAMES = 2
@@ -148,12 +155,12 @@ app = typer.Typer(help="List, show, resume and prune runs.", no_args_is_help=Tru
 
 @app.command("list")
 def list_runs(
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    limit: options.Limit = 20,
+    as_json: options.AsJson = False,
 ) -> None:
     """List runs, newest first."""
-    from aideon_agents.ledger.costs import run_cost  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.documents import cost_document  # noqa: PLC0415 - help must not wait
+    from aideon_agents.ledger.costs import run_cost
+    from aideon_agents.ledger.documents import cost_document
 
     with options.ledger() as ledger:
         found = [(run, run_cost(ledger, run.run_id)) for run in ledger.runs(limit)]
@@ -203,16 +210,16 @@ def _status(run: Run) -> str:
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or `last`.")],
+    run: _Ref,
     content: Annotated[
         bool, typer.Option("--content", help="Also print recorded prompts and answers.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show one run and all its calls, including failed ones."""
-    from aideon_agents.ledger.documents import losses  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.pricing import usd  # noqa: PLC0415 - as above
-    from aideon_agents.runner import document, recall  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.documents import losses
+    from aideon_agents.ledger.pricing import usd
+    from aideon_agents.runner import document, recall
 
     with options.ledger() as ledger:
         found = ledger.find_run(run)
@@ -221,7 +228,7 @@ def show(
         contents = ledger.contents(found.run_id) if content else []
         lost = losses(ledger, found.run_id)
     if as_json:
-        from aideon_agents.ledger.documents import call_document  # noqa: PLC0415 - as above
+        from aideon_agents.ledger.documents import call_document
 
         recorded = {"contents": [vars(one) for one in contents]} if content else {}
         rows = [call_document(call) for call in calls]
@@ -255,7 +262,7 @@ def show(
 @app.command()
 def resume(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run id, a unique beginning of one, or `last`.")],
+    run: _Ref,
     answer: Annotated[
         str | None,
         typer.Option(metavar="JSON", help="The answer; for several questions {id: answer}."),
@@ -266,13 +273,11 @@ def resume(
             metavar="USD", help="The new total budget of the run, including what it has spent."
         ),
     ] = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    stream: options.Stream = False,
+    as_json: options.AsJson = False,
 ) -> int:
     """Resume a run that stopped, failed, was killed, or waits for an answer."""
-    from aideon_agents import runner  # noqa: PLC0415 - help must not wait
+    from aideon_agents import runner
 
     parsed = runner.NOTHING if answer is None else _json(answer)
     settings = options.settings()
@@ -294,14 +299,7 @@ def resume(
             "so the run continues with the new version"
         )
     why = "as before" if found.rehearsed else None
-    showing = Showing(
-        why=why,
-        streams=stream,
-        as_json=as_json,
-        debug=bool(context.obj),
-        of_batch=found.batch_id is not None,
-    )
-    return execute(running, showing)
+    return execute(running, why=why, stream=stream, as_json=as_json, debug=bool(context.obj))
 
 
 @app.command()
@@ -309,17 +307,14 @@ def prune(
     before: Annotated[
         str, typer.Option(metavar="D", help=f"A UTC day or time: {options.PERIODS}.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Delete states, questions and recorded content of runs that ended before a day."""
-    import asyncio  # noqa: PLC0415 - help must not wait
+    import asyncio
 
-    from aideon_agents.cli import spending  # noqa: PLC0415 - as above
-    from aideon_agents.ledger.identity import now  # noqa: PLC0415 - help must not wait
-    from aideon_agents.ledger.pruning import prune as remove  # noqa: PLC0415 - as above
-    from aideon_agents.ledger.selection import first_moment  # noqa: PLC0415 - as above
+    from aideon_agents.ledger.pruning import prune as remove
 
-    moment = first_moment(spending.beginning("--before", before, now()))
+    moment = first_moment(moments("--before", before, now())[0])
     with options.ledger() as ledger:
         done = asyncio.run(remove(ledger, moment))
     if as_json:

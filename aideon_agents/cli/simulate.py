@@ -45,7 +45,7 @@ def simulate(
     ] = False,
 ) -> None:
     """Run a simulated provider. Prints the settings for it, each request, and the bill."""
-    from aideon_agents.testing import SimulatedProvider  # noqa: PLC0415 - help must not wait
+    from aideon_agents.testing import SimulatedProvider
 
     provider = SimulatedProvider(faults=_plan(fault or [], seed, latency), port=port)
     try:
@@ -123,7 +123,7 @@ def _show(bill: Bill, *, as_json: bool) -> None:
 
 def _plan(words: Sequence[str], seed: int, latency: float) -> Any:
     """A plan for the provider: the first of the faults that chance picks, else the latency."""
-    from aideon_agents.testing import Fault, RandomFaults  # noqa: PLC0415 - help must not wait
+    from aideon_agents.testing import Fault, RandomFaults
 
     chances = [
         RandomFaults(seed + number, rate, kinds=[one])
@@ -140,8 +140,8 @@ def _plan(words: Sequence[str], seed: int, latency: float) -> Any:
 
 def _fault(word: str, latency: float) -> tuple[Fault, float]:
     """Read `KIND` or `KIND:RATE`."""
-    from aideon_agents.testing import Fault  # noqa: PLC0415 - help must not wait
-    from aideon_agents.testing.simulated.faults import Named, Status  # noqa: PLC0415 - as above
+    from aideon_agents.testing import Fault
+    from aideon_agents.testing.simulated.faults import Named, Status
 
     named, _, share = word.partition(":")
     kinds = {str(kind): kind for kind in (*get_args(Status), *get_args(Named))}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from aideon_agents.cli import app as door
 from aideon_agents.cli.app import main
@@ -92,10 +93,12 @@ def test_without_a_command_help_is_shown_and_the_code_says_mistake(aideon):
     [
         (["bogus"], "No such command 'bogus' (see aideon --help)"),
         (["runs", "bogus"], "No such command 'bogus' (see aideon runs --help)"),
-        (["run"], "Missing argument 'target' (see aideon run --help)"),
+        (["run"], "Missing argument 'TARGET' (see aideon run --help)"),
         (["run", "brief", "--bogus"], "No such option: --bogus"),
         (["runs", "list", "--limit", "0"], "'--limit'"),
-        (["run", "brief", "--timeout", "soon"], "'--timeout'"),
+        (["run", "brief", "--modell", "x"], "No such option: --modell; did you mean --model?"),
+        (["run", "brief", "--timeout", "soon"], "'--timeout': Input should be a valid number (see"),
+        (["batch", "brief", "x", "-o", "y", "--engine", "z"], "'--engine': 'z' is not one of"),
         (["graph", "brief", "--depth", "-1"], "'--depth'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -104,6 +107,17 @@ def test_a_wrong_flag_is_one_line_and_code_2(aideon, words, says):
     done = aideon(*words)
     assert done.code == 2
     assert says in done.complaint
+
+
+def test_each_command_that_takes_o_also_takes_out():
+    commands = typer.main.get_command(door.app).commands
+    taking = {
+        name: parameter.opts
+        for name, command in commands.items()
+        for parameter in command.params
+        if "-o" in parameter.opts
+    }
+    assert taking == {name: ["-o", "--out"] for name in ("batch", "graph", "costs")}
 
 
 def test_debug_adds_a_traceback_and_keeps_the_code_and_the_line(aideon):

@@ -90,7 +90,7 @@ def test_a_batch_that_nobody_follows_is_shown_as_running(aideon, unfollowed):
     (refusal,) = shown["refusals"]
     assert refusal["reason"] == "two.py here is another version"
     text = aideon("batches", "show", "last").out
-    assert "no command follows it: repeat the command to write its results there" in text
+    assert "its command has ended: repeat the command to write the results there" in text
     assert f"worker {os.getpid()} on" in text
     assert "refused it: two.py here is another version" in text
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from aideon_agents.cli.spending import period
+from aideon_agents.cli.costs import period
 from aideon_agents.errors import InputError
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
