@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from aideon_agents.drawing.picture import PAD, Line, Point, Written, written
-from aideon_agents.drawing.ranks import Link
+from aideon_agents.drawing.flow import Link
+from aideon_agents.drawing.picture import PAD, Label, Line, Point, centred, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,21 +61,13 @@ class Spot:
     """Whether lines that end here have an arrowhead."""
 
 
-@dataclass(frozen=True)
-class BackLines:
-    """The drawn back edges of a row."""
-
-    lines: tuple[Line, ...]
-    bottom: float
-
-
 @dataclass
 class _Run:
     """Back edges with one target, before the height of their line is known."""
 
     links: list[Link]
     """All with the same target."""
-    label: Written
+    label: Label
     starts: dict[str, float] = field(default_factory=dict[str, float])
     """Where the line goes down from each source, from left to right."""
     finish: float = 0
@@ -124,7 +116,7 @@ def room_below(item: str, links: Iterable[Link]) -> int:
     out = sum(link.source == item for run in runs for link in run.links)
     into = sum(run.target == item for run in runs)
     sides = 2 * (_APART * max(out, into) + BESIDE)
-    around = sum(written(link.conditions).width + 2 * _AT_CORNER for link in itself)
+    around = sum(round(written(link.conditions).width) + 2 * _AT_CORNER for link in itself)
     return around + sides if itself else _APART * (out + into - 1) + 2 * BESIDE
 
 
@@ -133,15 +125,15 @@ def back_lines(
     items: Mapping[str, Spot],
     spots: Sequence[Spot],
     free: Mapping[str, bool],
-) -> list[BackLines]:
-    """Draw the back edges of one row."""
+) -> tuple[list[Line], float]:
+    """The back edges of one row, and the height at which the row ends with them."""
     itself = [link for link in links if link.source == link.target]
     kept = {link.source: written(link.conditions).width / 2 + _AT_CORNER for link in itself}
     runs = list(_runs(links))
     _go_down_beside(runs, items, free)
     _attach(runs, items, free, kept)
     runs.sort(key=lambda run: run.right - run.left)
-    found = [_around_itself(link, items[link.source]) for link in itself]
+    lines = [_around_itself(link, items[link.source]) for link in itself]
     reaches = _reaches(spots)
     placed: list[tuple[_Run, float]] = []
     for number, run in enumerate(runs):
@@ -150,12 +142,9 @@ def back_lines(
         above += [low for one, low in placed if run.meets(one.left, one.right)]
         down = max(above) + _DROP + label.height // 4
         placed.append((run, down + label.height / 2))
-        lines = [
-            _line(link, _points(run, link, items, free, down), label, (middle, down))
-            for link in run.links
-        ]
-        found.append(BackLines(tuple(lines), down + label.height / 2))
-    return found
+        at = centred(label, middle, down)
+        lines += [_line(link, _points(run, link, items, free, down), at) for link in run.links]
+    return lines, max([*(spot.bottom for spot in spots), *(low for _, low in placed)])
 
 
 def _reaches(spots: Iterable[Spot]) -> dict[int, tuple[float, float]]:
@@ -179,13 +168,13 @@ def _runs(links: Iterable[Link]) -> Iterable[_Run]:
     return runs.values()
 
 
-def _around_itself(link: Link, spot: Spot) -> BackLines:
+def _around_itself(link: Link, spot: Spot) -> Line:
     label = written(link.conditions)
     half = label.width / 2 + _AT_CORNER
     middle, foot, down = (spot.left + spot.right) / 2, spot.foot, spot.foot + STRIP - _LIFT
     right, left = middle + half, middle - half
     points = ((right, foot), (right, down), (left, down), (left, foot))
-    return BackLines((_line(link, points, label, (middle, down)),), spot.bottom)
+    return _line(link, points, centred(label, middle, down))
 
 
 def _go_down_beside(
@@ -240,7 +229,7 @@ def _attach(
             run.finish = right + _APART * number
 
 
-def _fitting(run: _Run, deeper: Sequence[_Run]) -> tuple[Written, float]:
+def _fitting(run: _Run, deeper: Sequence[_Run]) -> tuple[Label, float]:
     """The label of a back edge and its middle, where no deeper line crosses it."""
     label, middle = run.label, run.middle
     crossing = [
@@ -249,7 +238,7 @@ def _fitting(run: _Run, deeper: Sequence[_Run]) -> tuple[Written, float]:
         for at in (*one.starts.values(), one.finish)
         if run.left < at < run.right
     ]
-    if not label.texts or not crossing:
+    if not label.content or not crossing:
         return label, middle
     walls = sorted([run.finish, *crossing, run.start])
     rooms = [(left + _AROUND, right - _AROUND) for left, right in pairwise(walls)]
@@ -276,7 +265,6 @@ def _points(
     return (*first, (start, down), (run.finish, down), *last)
 
 
-def _line(link: Link, points: tuple[Point, ...], label: Written, middle: Point) -> Line:
+def _line(link: Link, points: tuple[Point, ...], label: Label | None) -> Line:
     edge = link.edges[0]
-    pill = label.at(*middle)
-    return Line(edge.source, edge.target, link.conditions, link.conditional, points, pill)
+    return Line(edge.source, edge.target, link.conditions, link.conditional, points, label)

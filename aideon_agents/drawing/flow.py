@@ -12,6 +12,7 @@ what lies between the two ends of a new edge, so a thousand nodes take no notice
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 from aideon_agents.graphs.topology import Edge, Topology
 
@@ -199,3 +200,28 @@ class Flow:
             else:
                 other = joins[other]
         return one
+
+
+@dataclass(frozen=True)
+class Link:
+    """All edges that lead directly from one item to another."""
+
+    source: str
+    target: str
+    edges: tuple[Edge, ...]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The conditions on it, each once; empty when it is always taken."""
+        labels = [edge.label for edge in self.edges]
+        return () if None in labels else tuple(dict.fromkeys(label for label in labels if label))
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it may be left out."""
+        return all(edge.conditional for edge in self.edges)
+
+
+def links(level: Level, item: str) -> list[Link]:
+    """What leads from an item to others."""
+    return [Link(item, target, tuple(edges)) for target, edges in level[item].items()]

@@ -14,18 +14,28 @@ from typing import TYPE_CHECKING
 
 from langgraph.graph import END
 
-from aideon_agents.drawing import ranks
+from aideon_agents.drawing import heights
 from aideon_agents.drawing.annotations import Annotations
-from aideon_agents.drawing.back_edges import BESIDE, BackLines, Spot, back_lines, beside
-from aideon_agents.drawing.cards import Card, card, fitted, title, width
+from aideon_agents.drawing.back_edges import BESIDE, Spot, back_lines, beside
 from aideon_agents.drawing.flow import ENTRY, EXIT, Flow, cut
-from aideon_agents.drawing.picture import Box, Frame, Line, Picture, Point, Shapes, moved, together
-from aideon_agents.drawing.ranks import Item
+from aideon_agents.drawing.heights import Item
+from aideon_agents.drawing.picture import (
+    Box,
+    Card,
+    Line,
+    Picture,
+    Point,
+    Title,
+    card,
+    fitted,
+    title,
+    width,
+)
 from aideon_agents.drawing.stacks import Columns, Stacks, forward, spaced, stacked
 from aideon_agents.graphs.topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 ROWS_APART = 60
@@ -57,18 +67,17 @@ def arranged(
     columns = _columns(level, width)
     spots = [_spot(level, number, columns) for number in range(len(level.tops))]
     turned = _turned(level, columns, spots)
-    right = max(width, _right(columns, spots, turned))
+    right = max(width, _right(columns, spots, (line for lines, _ in turned for line in lines)))
     if ENTRY in level.numbers and EXIT not in level.numbers:
         right += _TURN  # nothing leaves this group, but it still has a right side
     if EXIT in level.numbers:
         at = level.numbers[EXIT]
         spots[at] = replace(spots[at], left=right, right=right, rim=right, edge=right)
-    shifts, bottoms = _rows(columns, spots, turned)
+    shifts, bottoms = _rows(columns, spots, [bottom for _, bottom in turned])
     spots = [_lowered(spot, shifts[columns.rows[spot.column]]) for spot in spots]
-    back = [moved(line, 0, shifts[row]) for row, back_lines in turned for line in back_lines.lines]
+    back = [line.moved(0, shifts[row]) for row, (lines, _) in enumerate(turned) for line in lines]
     lines = [
-        forward(link, [spots[at] for at in chain], columns, bottoms)
-        for link, chain in level.ranked.chains
+        forward(link, [spots[at] for at in chain], columns, bottoms) for link, chain in level.chains
     ]
     numbers = level.numbers
     return Arranged(
@@ -83,23 +92,23 @@ def arranged(
 
 
 def _columns(level: Stacks, width: int) -> Columns:
-    stops = level.ranked.stops
-    widths = [0] * level.ranked.columns
-    for stop, measures in zip(stops, level.stops, strict=True):
-        widths[stop.column] = max(widths[stop.column], measures.width)
+    stops, free = level.stops, level.free
+    widths = [0] * (1 + max((stop.column for stop in stops), default=0))
+    for stop, size in zip(stops, level.sizes, strict=True):
+        widths[stop.column] = max(widths[stop.column], size.width)
     climbs = [
         (stops[source].column, level.entry(target) - level.exit(source))
         for source, target in level.pieces
     ]
     places = {item: stops[number].column for item, number in level.numbers.items()}
-    turning = beside(level.ranked.back, places, level.free)
+    turning = beside(level.back, places, free)
     extra = Counter({column: BESIDE * lines for column, lines in turning.items()})
     spans = [
         (
-            places[link.target] - (not level.free[link.target]),
-            places[link.source] + (not level.free[link.source]),
+            places[link.target] - (not free[link.target]),
+            places[link.source] + (not free[link.source]),
         )
-        for link in level.ranked.back
+        for link in level.back
     ]
     columns = spaced(widths, climbs, extra, spans)
     lacks = width - columns.right(len(widths) - 1)
@@ -112,24 +121,22 @@ def _columns(level: Stacks, width: int) -> Columns:
 
 
 def _spot(level: Stacks, number: int, columns: Columns) -> Spot:
-    stop = level.ranked.stops[number]
+    stop, size, top = level.stops[number], level.sizes[number], level.tops[number]
     rim, edge = columns.lefts[stop.column], columns.right(stop.column)
     item = level.items.get(stop.item) if stop.item is not None else None
-    wide = level.stops[number].width
-    if item and item.stretches:
-        wide = level.stretched[stop.column]
+    wide = level.stretched[stop.column] if item and item.stretches else size.width
     left = rim + (edge - rim - wide) // 2
-    top = level.tops[number] + ranks.APART // 2 if item else level.tops[number]
-    bottom = level.tops[number] + level.stops[number].height - (ranks.APART // 2 if item else 0)
+    apart = heights.APART // 2 if item else 0
+    bottom = top + size.height - apart
     return Spot(
         column=stop.column,
         left=left,
         right=left + wide,
-        top=top,
+        top=top + apart,
         bottom=bottom,
         entry=level.entry(number),
         exit=level.exit(number),
-        foot=top + item.height if item else bottom,
+        foot=top + apart + item.height if item else bottom,
         rim=rim,
         edge=edge,
         is_label=stop.labels is not None,
@@ -137,45 +144,36 @@ def _spot(level: Stacks, number: int, columns: Columns) -> Spot:
     )
 
 
-def _right(
-    columns: Columns, spots: Iterable[Spot], turned: Iterable[tuple[int, BackLines]]
-) -> float:
+def _right(columns: Columns, spots: Iterable[Spot], back: Iterable[Line]) -> float:
     """Where a level ends: after its items, its back edges and the line to the next row."""
     ends = [
         spot.edge + (_TURN if columns.rows[spot.column] != columns.rows[-1] else 0)
         for spot in spots
     ]
-    bends = [x for _, back_lines in turned for line in back_lines.lines for x, _ in line.points]
-    return max(ends + bends)
+    return max([*ends, *(x for line in back for x, _ in line.points)])
 
 
-def _turned(level: Stacks, columns: Columns, spots: list[Spot]) -> list[tuple[int, BackLines]]:
-    """The back edges of each row."""
+def _turned(level: Stacks, columns: Columns, spots: list[Spot]) -> list[tuple[list[Line], float]]:
+    """The back edges of each row, and where it ends with them."""
     items = {item: spots[number] for item, number in level.numbers.items()}
-    found: list[tuple[int, BackLines]] = []
+    found: list[tuple[list[Line], float]] = []
     for row in range(columns.rows[-1] + 1):
-        links = [
-            link for link in level.ranked.back if columns.rows[items[link.target].column] == row
-        ]
-        if links:
-            in_row = [spot for spot in spots if columns.rows[spot.column] == row]
-            found += [(row, lines) for lines in back_lines(links, items, in_row, level.free)]
+        links = [link for link in level.back if columns.rows[items[link.target].column] == row]
+        in_row = [spot for spot in spots if columns.rows[spot.column] == row]
+        found.append(back_lines(links, items, in_row, level.free))
     return found
 
 
 def _rows(
-    columns: Columns, spots: list[Spot], turned: list[tuple[int, BackLines]]
+    columns: Columns, spots: list[Spot], ends: list[float]
 ) -> tuple[list[float], list[float]]:
     """How far each row moves down from its first position, and where it then ends."""
     shifts: list[float] = []
     bottoms: list[float] = []
-    for row in range(columns.rows[-1] + 1):
-        in_row = [spot for spot in spots if columns.rows[spot.column] == row]
-        top = min(spot.top for spot in in_row)
-        bottom = max(spot.bottom for spot in in_row)
-        bottom = max([bottom, *(back_lines.bottom for at, back_lines in turned if at == row)])
+    for row, end in enumerate(ends):
+        top = min(spot.top for spot in spots if columns.rows[spot.column] == row)
         shifts.append(bottoms[-1] + ROWS_APART - top if bottoms else 0)
-        bottoms.append(bottom + shifts[-1])
+        bottoms.append(end + shifts[-1])
     return shifts, bottoms
 
 
@@ -211,72 +209,66 @@ _LEAST = 320
 def laid_out(topology: Topology, annotations: Annotations | None = None) -> Picture:
     """Lay a graph out."""
     notes_on = annotations or Annotations()
-    whole = _Layout(topology, notes_on)
-    shapes = whole.inside(whole.levels[None])
-    left = min([0.0, *(x for line in shapes.lines for x, _ in line.points)])
-    top = whole.levels[None].top
-    right, bottom = whole.levels[None].right, whole.levels[None].bottom
+    layout = _Layout(topology, notes_on)
+    whole = layout.levels[None]
+    layout.place(whole, 0, 0)
+    left = min([0.0, *(x for line in layout.lines for x, _ in line.points)])
     heading = fitted(notes_on.title or topology.name, HEADING_SIZE, _HEADING_ROOM)
     caption = fitted(notes_on.caption, _CAPTION_SIZE, _CAPTION_ROOM)
     words = width(heading, HEADING_SIZE) + width(caption, _CAPTION_SIZE) + MARGIN
+    right, down = MARGIN - left, HEADER - whole.top
+    # Nodes and groups in the order of the graph, which is the order for screen readers.
+    boxes, frames = layout.boxes, layout.frames
     return Picture(
         title=heading,
         caption=caption,
-        width=round(max(_LEAST, right - left, words) + 2 * MARGIN),
-        height=round(bottom - top + HEADER + MARGIN),
-        shapes=_ordered(shapes, topology).moved(MARGIN - left, HEADER - top),
-    )
-
-
-def _ordered(shapes: Shapes, topology: Topology) -> Shapes:
-    """Nodes and groups in the order of the graph, which is the order for screen readers."""
-    order = {one.id: index for index, one in enumerate((*topology.nodes, *topology.groups))}
-    return replace(
-        shapes,
-        boxes=tuple(sorted(shapes.boxes, key=lambda box: order[box.card.node.id])),
-        frames=tuple(sorted(shapes.frames, key=lambda frame: order[frame.title.group.id])),
+        width=round(max(_LEAST, whole.right - left, words) + 2 * MARGIN),
+        height=round(whole.bottom - whole.top + HEADER + MARGIN),
+        boxes=tuple(boxes[node.id].moved(right, down) for node in topology.nodes),
+        frames=tuple(frames[group.id].moved(right, down) for group in topology.groups),
+        lines=tuple(line.moved(right, down) for line in layout.lines),
+        dots=tuple((x + right, y + down) for x, y in layout.dots),
     )
 
 
 class _Layout:
-    """The levels of one graph, each arranged, and their items."""
+    """The levels of one graph, each arranged, and the shapes in them."""
 
     def __init__(self, topology: Topology, annotations: Annotations) -> None:
         self._cards = {node.id: card(node, annotations) for node in topology.nodes}
         self._titles = {group.id: title(group, annotations) for group in topology.groups}
         self._meetings = _meetings(topology)
+        self.boxes: dict[str, Box[Card]] = {}
+        self.frames: dict[str, Box[Title]] = {}
+        self.lines: list[Line] = []
+        self.dots: list[Point] = []
         flows = cut(topology)
-        self._items: dict[str, Item] = {one: _item(made) for one, made in self._cards.items()}
+        items: dict[str, Item] = {one: _item(made) for one, made in self._cards.items()}
         self.levels: dict[str | None, Arranged] = {}
         # Groups come outer ones first.
         for group in reversed(topology.groups):
             made = self._titles[group.id]
-            level = arranged(Flow(flows[group.id]), self._items, width=made.width + 2 * TITLE_LEFT)
+            level = arranged(Flow(flows[group.id]), items, width=made.width + 2 * TITLE_LEFT)
             self.levels[group.id] = level
-            self._items[group.id] = _frame(level)
-        self.levels[None] = arranged(Flow(flows[None]), self._items, ends=[END])
+            items[group.id] = _frame(level)
+        self.levels[None] = arranged(Flow(flows[None]), items, ends=[END])
 
-    def inside(self, level: Arranged) -> Shapes:
-        """Everything in a level, moved to where the level is."""
-        return together(self._parts(level))
-
-    def _parts(self, level: Arranged) -> Iterator[Shapes]:
-        frames: list[Frame] = []
-        deeper: list[Shapes] = []
-        boxes: list[Box] = []
-        dots: list[Point] = []
+    def place(self, level: Arranged, x: float, y: float) -> None:
+        """Add everything in a level, moved to where the level is."""
+        self.lines += (line.moved(x, y) for line in level.lines)
+        groups = {one: spot for one, spot in level.spots.items() if one in self._titles}
+        for one, spot in groups.items():
+            ends = ((spot.left + x, spot.entry + y), (spot.right + x, spot.exit + y))
+            self.dots += [end for end, meet in zip(ends, self._meetings[one], strict=True) if meet]
         for one, spot in level.spots.items():
+            left, top = spot.left + x, spot.top + y
             wide, high = spot.right - spot.left, spot.foot - spot.top
-            if one in self._cards:
-                boxes.append(Box(self._cards[one], spot.left, spot.top, wide, high))
-                continue
-            frames.append(Frame(self._titles[one], spot.left, spot.top, wide, high))
-            within = self.levels[one]
-            deeper.append(self.inside(within).moved(spot.left, spot.top + TITLE_STRIP - within.top))
-            ends = ((spot.left, spot.entry), (spot.right, spot.exit))
-            dots += [end for end, meet in zip(ends, self._meetings[one], strict=True) if meet]
-        yield Shapes(tuple(boxes), tuple(frames), level.lines, tuple(dots))
-        yield from deeper
+            if one in groups:
+                self.frames[one] = Box(self._titles[one], left, top, wide, high)
+                within = self.levels[one]
+                self.place(within, left, top + TITLE_STRIP - within.top)
+            else:
+                self.boxes[one] = Box(self._cards[one], left, top, wide, high)
 
 
 def _item(made: Card) -> Item:

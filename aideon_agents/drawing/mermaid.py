@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from aideon_agents.drawing.annotations import Annotations, Note, taken_segments
-from aideon_agents.drawing.cards import fitted
+from aideon_agents.drawing.picture import fitted
 from aideon_agents.drawing.themes import LIGHT
 from aideon_agents.graphs.topology import Edge, Kind, Node, Topology, without
 

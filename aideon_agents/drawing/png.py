@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Literal
 
 from aideon_agents.drawing.annotations import Annotations
-from aideon_agents.drawing.ranks import missing_extra
+from aideon_agents.drawing.heights import missing_extra
 from aideon_agents.drawing.svg import svg
 from aideon_agents.drawing.themes import Theme
 from aideon_agents.graphs.topology import Topology

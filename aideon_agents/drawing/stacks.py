@@ -1,8 +1,9 @@
-"""One level of a graph with its heights: the items in each column and their positions.
+"""One level of a graph in columns: what is in each of them, and at which height.
 
-The widths come later, because the distance between columns depends on how steeply lines climb
-between them. A level wider than a page is broken into rows like text, where a single line continues
-and nothing turns back: a picture of 300 steps in one row would be unreadable.
+Every edge is cut into pieces that lead from one column to the next. The widths come later, because
+the distance between columns depends on how steeply lines climb between them. A level wider than a
+page is broken into rows like text, where a single line continues and nothing turns back: a picture
+of 300 steps in one row would be unreadable.
 
 Lines run level through columns, climb between them, and lead down to the next row. A line passes a
 column only at a height that was kept free for it, which keeps lines off boxes and labels.
@@ -16,11 +17,11 @@ from functools import cached_property
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from aideon_agents.drawing import ranks
+from aideon_agents.drawing import heights
 from aideon_agents.drawing.back_edges import STRIP, Spot, room_below
-from aideon_agents.drawing.flow import Flow
-from aideon_agents.drawing.picture import Line, Point, written
-from aideon_agents.drawing.ranks import Item, Link, Ranked, Stop, ranked
+from aideon_agents.drawing.flow import EXIT, Flow, Link, links
+from aideon_agents.drawing.heights import Item
+from aideon_agents.drawing.picture import Line, Point, centred, written
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -30,19 +31,34 @@ _LABEL_ROUND = 8
 """Pixels kept free above and below a label, together."""
 _THIN = 2
 """The height of a line that passes a column."""
-_HALF = ranks.APART // 2
+_HALF = heights.APART // 2
 _STRAIGHT, _DIRECT, _BENT = 8, 2, 1
 """The weights of keeping a piece straight: where it must be, where it joins others on a line that
 passes nothing, and where it joins others."""
 
 
 @dataclass(frozen=True)
-class Stacks:
-    """A level, stacked."""
+class Stop:
+    """One entry of a column: an item, the label of an edge, or an edge that passes."""
 
-    ranked: Ranked
+    column: int
+    item: str | None = None
+    labels: Link | None = None
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """A level in columns, with the heights of what is in them."""
+
+    stops: list[Stop]
+    chains: list[tuple[Link, list[int]]]
+    """Each edge with the stops that it passes, including those of its ends."""
+    back: list[Link]
+    """The back edges."""
+    pieces: Mapping[tuple[int, int], int]
+    """The lines between neighbouring columns, by the numbers of their stops, with their weights."""
     items: Mapping[str, Item]
-    stops: list[Item]
+    sizes: list[Item]
     """The measures of each stop, including the room kept free around it."""
     tops: list[int]
     """The top of each stop."""
@@ -50,84 +66,127 @@ class Stacks:
     @cached_property
     def numbers(self) -> dict[str, int]:
         """Of the items among the stops."""
-        return {
-            stop.item: number
-            for number, stop in enumerate(self.ranked.stops)
-            if stop.item is not None
-        }
+        return {stop.item: at for at, stop in enumerate(self.stops) if stop.item is not None}
 
     @cached_property
     def free(self) -> dict[str, bool]:
         """For each item, whether only lines are below it in its column."""
         lowest: dict[int, int] = {}
-        for stop, top in zip(self.ranked.stops, self.tops, strict=True):
+        for stop, top in zip(self.stops, self.tops, strict=True):
             if stop.item is not None or stop.labels is not None:
                 lowest[stop.column] = max(lowest.get(stop.column, top), top)
         return {
-            stop.item: top == lowest[stop.column]
-            for stop, top in zip(self.ranked.stops, self.tops, strict=True)
-            if stop.item is not None
+            item: self.tops[at] == lowest[self.stops[at].column]
+            for item, at in self.numbers.items()
         }
 
     @cached_property
     def stretched(self) -> dict[int, int]:
         """For each column, the common width of its items."""
         widest: dict[int, int] = {}
-        for stop, measures in zip(self.ranked.stops, self.stops, strict=True):
-            item = self.items.get(stop.item) if stop.item is not None else None
-            if item and item.stretches:
-                widest[stop.column] = max(widest.get(stop.column, 0), measures.width)
+        for item, at in self.numbers.items():
+            if item in self.items and self.items[item].stretches:
+                column = self.stops[at].column
+                widest[column] = max(widest.get(column, 0), self.sizes[at].width)
         return widest
-
-    @property
-    def pieces(self) -> Iterable[tuple[int, int]]:
-        """The lines between neighbouring columns, by the numbers of their stops."""
-        return dict.fromkeys(pair for _, chain in self.ranked.chains for pair in pairwise(chain))
 
     def entry(self, stop: int) -> int:
         """The height at which lines enter a stop."""
-        return self.tops[stop] + self.stops[stop].entry
+        return self.tops[stop] + self.sizes[stop].entry
 
     def exit(self, stop: int) -> int:
         """The height at which lines leave a stop."""
-        return self.tops[stop] + self.stops[stop].exit
+        return self.tops[stop] + self.sizes[stop].exit
 
 
 def stacked(flow: Flow, items: Mapping[str, Item], ends: Collection[str] = ()) -> Stacks:
     """Place items in columns and give them heights."""
-    level = ranked(flow, ends=ends)
-    stops = [_measured(stop, items, level.back) for stop in level.stops]
-    return Stacks(level, items, stops, ranks.tops(stops, _pieces(level)))
+    stops, chains = _in_columns(flow, ends)
+    back = [link for item in flow.found for link in links(flow.back, item)]
+    pieces = _pieces(stops, chains)
+    sizes = [_measured(stop, items, back) for stop in stops]
+    return Stacks(stops, chains, back, pieces, items, sizes, heights.tops(sizes, pieces))
+
+
+def _in_columns(
+    flow: Flow, ends: Collection[str]
+) -> tuple[list[Stop], list[tuple[Link, list[int]]]]:
+    """The stops of a level, and each edge with the numbers of those that it passes.
+
+    Where an edge passes a column it has a stop there, like nodes and labels, so that each of them
+    gets its own room and no line crosses a box or a label.
+    """
+    leaving = {item: links(flow.forward, item) for item in flow.found}
+    columns = _columns(flow, leaving, ends)
+    stops = [Stop(columns[item], item) for item in flow.found]
+    if EXIT in columns:
+        stops.append(Stop(columns[EXIT], EXIT))
+    numbers = {stop.item: number for number, stop in enumerate(stops)}
+    chains: list[tuple[Link, list[int]]] = []
+    shared: dict[tuple[int, str, bool], int] = {}
+    for link in (link for some in leaving.values() for link in some):
+        passed: list[int] = []
+        for column in range(columns[link.source] + 1, columns[link.target]):
+            if link.conditions and not passed:
+                passed.append(len(stops))
+                stops.append(Stop(column, labels=link))
+                continue
+            # edges to the same item share a line from where they can
+            key = (column, link.target, link.conditional)
+            if key not in shared:
+                shared[key] = len(stops)
+                stops.append(Stop(column))
+            passed.append(shared[key])
+        chains.append((link, [numbers[link.source], *passed, numbers[link.target]]))
+    return stops, chains
+
+
+def _columns(
+    flow: Flow, leaving: Mapping[str, list[Link]], ends: Collection[str]
+) -> dict[str, int]:
+    columns = dict.fromkeys(flow.order, 0)
+    for item in flow.order:
+        # labels have their own column; a branch without a label stays level with the others
+        step = 2 if any(link.conditions for link in leaving[item]) else 1
+        for link in leaving[item]:
+            columns[link.target] = max(columns.get(link.target, 0), columns[item] + step)
+    for end in (*ends, EXIT):
+        if end in columns:
+            others = (column for item, column in columns.items() if item != end)
+            columns[end] = max(columns[end], 1 + max(others, default=0))
+    return columns
 
 
 def _measured(stop: Stop, items: Mapping[str, Item], back: Sequence[Link]) -> Item:
     """The measures of a stop, including the room kept free around it."""
     if stop.labels is not None:
         label = written(stop.labels.conditions)
-        height = label.height + _LABEL_ROUND
-        return Item(label.width, height, height // 2, height // 2)
+        height = round(label.height) + _LABEL_ROUND
+        return Item(round(label.width), height, height // 2, height // 2)
     if stop.item is None or stop.item not in items:
         return Item(0, _THIN, _THIN // 2, _THIN // 2)
     item = items[stop.item]
     here = [link for link in back if stop.item in {link.source, link.target}]
     width = max(item.width, room_below(stop.item, here))
     strip = STRIP if any(link.source == link.target for link in here) else 0
-    height = item.height + ranks.APART + strip
+    height = item.height + heights.APART + strip
     return Item(width, height, item.entry + _HALF, item.exit + _HALF)
 
 
-def _pieces(level: Ranked) -> Iterator[ranks.Piece]:
+def _pieces(
+    stops: Sequence[Stop], chains: Sequence[tuple[Link, list[int]]]
+) -> dict[tuple[int, int], int]:
     """The pieces of all lines. A line bends where it leaves or joins others, if it must."""
-    pairs = dict.fromkeys(pair for _, chain in level.chains for pair in pairwise(chain))
+    pairs = dict.fromkeys(pair for _, chain in chains for pair in pairwise(chain))
     begin = Counter(source for source, _ in pairs)
     end = Counter(target for _, target in pairs)
-    for source, target in pairs:
+
+    def weight(source: int, target: int) -> int:
         if begin[source] == 1 and end[target] == 1:
-            weight = _STRAIGHT
-        else:
-            is_direct = level.stops[source].item and level.stops[target].item
-            weight = _DIRECT if is_direct else _BENT
-        yield ranks.Piece(source, target, weight)
+            return _STRAIGHT
+        return _DIRECT if stops[source].item and stops[target].item else _BENT
+
+    return {(source, target): weight(source, target) for source, target in pairs}
 
 
 PAGE = 1680
@@ -236,15 +295,14 @@ def forward(link: Link, stops: Sequence[Spot], columns: Columns, bottoms: Sequen
         if target is not stops[-1]:
             points.append((target.edge, target.exit))
     points.append((stops[-1].left, stops[-1].entry))
-    labelled = next((stop for stop in stops if stop.is_label), None)
-    pill = None
-    if labelled:
-        middle = (labelled.rim + labelled.edge) / 2
-        pill = written(link.conditions).at(middle, labelled.entry)
+    label = None
+    for stop in stops:
+        if stop.is_label:
+            label = centred(written(link.conditions), (stop.rim + stop.edge) / 2, stop.entry)
     first = link.edges[0]
     return Line(
         first.source, first.target, link.conditions, link.conditional,
-        tuple(_straightened(points)), pill, ends_in_arrow=stops[-1].gets_arrow,
+        tuple(_straightened(points)), label, ends_in_arrow=stops[-1].gets_arrow,
     )  # fmt: skip
 
 

@@ -13,11 +13,25 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from aideon_agents.drawing import cards
 from aideon_agents.drawing.annotations import Annotations, Describer, EdgeKey, taken_segments
-from aideon_agents.drawing.cards import Card, width
 from aideon_agents.drawing.layout import HEADING_DOWN, MARGIN, TITLE_DOWN, TITLE_LEFT, laid_out
-from aideon_agents.drawing.picture import ROW, Box, Frame, Line, Picture, Pill, Point
+from aideon_agents.drawing.picture import (
+    BADGE_SIZE,
+    GAP,
+    NAME_SIZE,
+    PLAIN_HEIGHT,
+    ROW,
+    SMALL_SIZE,
+    TILE,
+    Box,
+    Card,
+    Label,
+    Line,
+    Picture,
+    Point,
+    Title,
+    width,
+)
 from aideon_agents.drawing.themes import ICON, SIGNS, Theme, extra, outline, style
 from aideon_agents.graphs.topology import Topology
 
@@ -188,16 +202,15 @@ class _Body:
         if picture.caption:
             at = picture.width - MARGIN
             yield _text("caption", at, HEADING_DOWN, picture.caption, "end")
-        shapes = picture.shapes
-        yield from (self._frame(frame) for frame in shapes.frames)
+        yield from (self._frame(frame) for frame in picture.frames)
         # Where two lines meet, the one that was taken is on top.
-        yield from (self._line(line) for line in sorted(shapes.lines, key=self._weight))
-        for x, y in shapes.dots:
+        yield from (self._line(line) for line in sorted(picture.lines, key=self._weight))
+        for x, y in picture.dots:
             yield f'<circle class="dot" cx="{number(x)}" cy="{number(y)}" r="3.5"/>'
-        yield from (self._box(box) for box in shapes.boxes)
+        yield from (self._box(box) for box in picture.boxes)
 
-    def _frame(self, frame: Frame) -> str:
-        title = frame.title
+    def _frame(self, frame: Box[Title]) -> str:
+        title = frame.content
         name = _text("title", TITLE_LEFT, TITLE_DOWN, title.name)
         if title.caption:
             name += _text("sub", frame.width - TITLE_LEFT, TITLE_DOWN, title.caption, "end")
@@ -230,42 +243,41 @@ class _Body:
         return (
             f'<g class="{" ".join(kinds)}" {_data(source=line.source, target=line.target)}'
             f" {_role('symbol img', text_parts)}><title>{escape(text_parts)}</title>"
-            f"{drawn}{_pill(line.pill)}</g>"
+            f"{drawn}{_label(line.label)}</g>"
         )
 
-    def _box(self, box: Box) -> str:
-        card, kind = box.card, box.card.node.kind
+    def _box(self, box: Box[Card]) -> str:
+        card, kind = box.content, box.content.node.kind
         text_parts = self._describe.node(card.node, card.note)
         drawn = f'<path class="box" d="{outline(kind, box.width - 1, box.height - 1)}"/>'
         if more := extra(kind, box.width - 1, box.height - 1):
             drawn += f'<path class="more" d="{more}"/>'
-        words = _end(box) if card.is_end else "".join(_words(card, box.width))
+        if card.is_end:
+            drawn += _text("name", box.width / 2, box.height / 2, card.name, "middle")
+        else:
+            drawn += "".join(_words(card, box.width))
         return (
             f'<g class="node {kind} {card.note.emphasis}"'
             f' transform="{_moved(box.x + 0.5, box.y + 0.5)}"'
             f" {_data(id=card.node.id, path=card.node.path)} {_role('symbol img', text_parts)}>"
-            f"<title>{escape(text_parts)}</title>{drawn}{words}</g>"
+            f"<title>{escape(text_parts)}</title>{drawn}</g>"
         )
-
-
-def _end(box: Box) -> str:
-    return _text("name", box.width / 2, box.height / 2, box.card.name, "middle")
 
 
 def _words(card: Card, wide: float) -> Iterator[str]:
     """The sign, the name and the texts below it."""
-    top = (cards.PLAIN_HEIGHT - cards.ICON) / 2 - 0.5
-    inset = (cards.ICON - ICON) / 2
+    top = (PLAIN_HEIGHT - TILE) / 2 - 0.5
+    inset = (TILE - ICON) / 2
     yield (
         f'<g transform="{_moved(card.inset[0], top)}">'
-        f'<rect class="tile" width="{cards.ICON}" height="{cards.ICON}" rx="7"/>'
+        f'<rect class="tile" width="{TILE}" height="{TILE}" rx="7"/>'
         f'<path class="sign" transform="{_moved(inset, inset)}" d="{SIGNS[card.node.kind]}"/></g>'
     )
-    left = card.inset[0] + cards.ICON + cards.GAP
-    down = (_ROWS[0] if card.subtitle else _ALONE) * cards.PLAIN_HEIGHT
+    left = card.inset[0] + TILE + GAP
+    down = (_ROWS[0] if card.subtitle else _ALONE) * PLAIN_HEIGHT
     yield _text("name", left, down, card.name)
     if card.subtitle:
-        yield _text("sub", left, _ROWS[1] * cards.PLAIN_HEIGHT, card.subtitle)
+        yield _text("sub", left, _ROWS[1] * PLAIN_HEIGHT, card.subtitle)
     at = wide - card.inset[1]
     for badge, room in reversed(card.badges):
         yield (
@@ -282,7 +294,7 @@ def _words(card: Card, wide: float) -> Iterator[str]:
 def _figures(card: Card, wide: float) -> Iterator[str]:
     left, right = card.inset[0], wide - card.inset[1]
     figures = card.note.figures[:3]
-    taken = [width(figure, cards.SMALL_SIZE) for figure in figures]
+    taken = [width(figure, SMALL_SIZE) for figure in figures]
     yield '<g class="figures">'
     for index, figure in enumerate(figures):
         if index == 0:
@@ -304,24 +316,24 @@ def _figures(card: Card, wide: float) -> Iterator[str]:
         yield _text("foot", left, _FOOT_DOWN, card.note.foot)
 
 
-def _pill(pill: Pill | None) -> str:
-    if pill is None:
+def _label(label: Label | None) -> str:
+    if label is None:
         return ""
-    middle = pill.x + pill.width / 2
-    first = pill.y + (pill.height - ROW * len(pill.texts)) / 2 + ROW / 2
+    middle, rows = label.x + label.width / 2, len(label.content)
+    first = label.y + (label.height - ROW * rows) / 2 + ROW / 2
     texts = [
         _text("", middle, first + ROW * index, text, "middle")
-        for index, text in enumerate(pill.texts)
+        for index, text in enumerate(label.content)
     ]
     return (
-        f'<g class="pill"><rect x="{number(pill.x + 0.5)}" y="{number(pill.y + 0.5)}"'
-        f' width="{number(pill.width - 1)}" height="{number(pill.height - 1)}" rx="9.5"/>'
+        f'<g class="pill"><rect x="{number(label.x + 0.5)}" y="{number(label.y + 0.5)}"'
+        f' width="{number(label.width - 1)}" height="{number(label.height - 1)}" rx="9.5"/>'
         f"{''.join(texts)}</g>"
     )
 
 
 def _text(kind: str, x: float, middle: float, text: str, anchor: str = "start") -> str:
-    size = _SIZES.get(kind, cards.SMALL_SIZE)
+    size = _SIZES.get(kind, SMALL_SIZE)
     named = f' class="{kind}"' if kind else ""
     anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
     down = number(middle + _BASELINE * size)
@@ -331,9 +343,9 @@ def _text(kind: str, x: float, middle: float, text: str, anchor: str = "start") 
 _SIZES = {
     "heading": 16,
     "caption": 14,
-    "name": cards.NAME_SIZE,
-    "word": cards.BADGE_SIZE,
-    "foot": cards.BADGE_SIZE,
+    "name": NAME_SIZE,
+    "word": BADGE_SIZE,
+    "foot": BADGE_SIZE,
 }
 
 

@@ -79,12 +79,12 @@ def label_collisions(picture: Picture) -> list[str]:
         for frame in frames
         if pill.overlaps(frame) and not frame.holds(pill)
     ]
-    for line in picture.shapes.lines:
-        own = line.pill
+    for line in picture.lines:
+        own = line.label
         wrong += [
             f"a line from {line.source} under {area.what}"
             for area, of in zip(pills, _pilled(picture), strict=True)
-            if of.pill != own and _crosses(line.points, area)
+            if of.label != own and _crosses(line.points, area)
         ]
     return wrong
 
@@ -94,7 +94,7 @@ def lines_across(picture: Picture) -> list[str]:
     areas = [*_boxes(picture), *_titles(picture)]
     return [
         f"{line.source} to {line.target} across {area.what}"
-        for line in picture.shapes.lines
+        for line in picture.lines
         for area in areas
         if _crosses(line.points, area)
     ]
@@ -108,34 +108,34 @@ def _pairs(areas: Sequence[Area]) -> Iterator[tuple[Area, Area]]:
 
 def _boxes(picture: Picture) -> list[Area]:
     return [
-        Area(box.card.node.id, box.x, box.y, box.x + box.width, box.y + box.height)
-        for box in picture.shapes.boxes
+        Area(box.content.node.id, box.x, box.y, box.x + box.width, box.y + box.height)
+        for box in picture.boxes
     ]
 
 
 def _frames(picture: Picture) -> list[Area]:
     return [
-        Area(f"frame {one.title.group.id}", one.x, one.y, one.x + one.width, one.y + one.height)
-        for one in picture.shapes.frames
+        Area(f"frame {one.content.group.id}", one.x, one.y, one.x + one.width, one.y + one.height)
+        for one in picture.frames
     ]
 
 
 def _titles(picture: Picture) -> list[Area]:
     found = [
-        Area(f"title {one.title.group.id}", one.x + 16, one.y + 11, one.x + 16 + one.title.width, one.y + 27)
-        for one in picture.shapes.frames
+        Area(f"title {one.content.group.id}", one.x + 16, one.y + 11, one.x + 16 + one.content.width, one.y + 27)
+        for one in picture.frames
     ]  # fmt: skip
     return [*found, Area("heading", 28, 22, picture.width - 28, 42)]
 
 
 def _pilled(picture: Picture) -> list[Line]:
-    return [line for line in picture.shapes.lines if line.pill]
+    return [line for line in picture.lines if line.label]
 
 
 def _pills(picture: Picture) -> list[Area]:
     return [
-        Area(f"label {'/'.join(pill.texts)}", pill.x, pill.y, pill.x + pill.width, pill.y + pill.height)
-        for pill in (line.pill for line in _pilled(picture))
+        Area(f"label {'/'.join(pill.content)}", pill.x, pill.y, pill.x + pill.width, pill.y + pill.height)
+        for pill in (line.label for line in _pilled(picture))
         if pill
     ]  # fmt: skip
 

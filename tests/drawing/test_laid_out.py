@@ -65,11 +65,11 @@ class Tangle:
 
 
 def boxes(picture):
-    return {box.card.node.label: box for box in picture.shapes.boxes}
+    return {box.content.node.label: box for box in picture.boxes}
 
 
 def line(picture, source, target):
-    (found,) = (one for one in picture.shapes.lines if (one.source, one.target) == (source, target))
+    (found,) = (one for one in picture.lines if (one.source, one.target) == (source, target))
     return found
 
 
@@ -144,14 +144,14 @@ def test_what_always_returns_to_one_node_shares_a_lane():
 def test_two_conditions_to_one_target_stand_on_one_line(graphs):
     picture = laid_out(read(graphs.loop("polish")))
     both = line(picture, "check", END)
-    assert both.conditions == both.pill.texts == ("passed", "max_rounds")
+    assert both.conditions == both.label.content == ("passed", "max_rounds")
 
 
 def test_many_conditions_to_one_target_are_counted():
     nodes = (Node("a", "a", "function"), Node("b", "b", "function"))
     edges = tuple(Edge("a", "b", f"key {number}", conditional=True) for number in range(9))
-    (one,) = laid_out(Topology("many", nodes, (), edges, edges)).shapes.lines
-    assert one.pill.texts == ("key 0", "key 1", "key 2", "key 3", "+5 more")
+    (one,) = laid_out(Topology("many", nodes, (), edges, edges)).lines
+    assert one.label.content == ("key 0", "key 1", "key 2", "key 3", "+5 more")
     assert len(one.conditions) == 9
 
 
@@ -159,8 +159,8 @@ def test_groups_have_room_for_their_titles_and_their_nodes(graphs, collisions):
     name = "a very long name for a group with a single small node in it"
     topology = read(graphs.chain("outer", **{name: graphs.chain("inner", x="executor")}))
     picture = laid_out(topology)
-    (frame,) = picture.shapes.frames
-    assert frame.width >= frame.title.width
+    (frame,) = picture.frames
+    assert frame.width >= frame.content.width
     assert collisions.overlapping_boxes(picture) == []
     box = boxes(picture)["x"]
     assert box.x - frame.x == frame.x + frame.width - box.x - box.width
@@ -171,15 +171,15 @@ def test_a_group_that_never_ends_has_a_right_side(collisions):
     nodes = (Node("a", "a", "function"), Node("g|b", "b", "function", "g"))
     legs = (Edge("a", group.entry), Edge(group.entry, "g|b"), Edge("g|b", "g|b"))
     picture = laid_out(Topology("endless", nodes, (group,), (), legs))
-    (frame,), box = picture.shapes.frames, boxes(picture)["b"]
+    (frame,), box = picture.frames, boxes(picture)["b"]
     assert box.x + box.width + 10 < frame.x + frame.width
 
 
 def test_lines_meet_in_a_dot_only_where_there_are_several(graphs):
-    assert laid_out(read(graphs.chain("a", loop=graphs.chain("b", x="executor")))).shapes.dots == ()
+    assert laid_out(read(graphs.chain("a", loop=graphs.chain("b", x="executor")))).dots == ()
     branches = {name: graphs.wrapped("executor") for name in "ab"}
     picture = laid_out(read(graphs.chain("a", gather=graphs.parallel("gather", **branches))))
-    assert len(picture.shapes.dots) == 2
+    assert len(picture.dots) == 2
 
 
 def test_a_long_chain_is_broken_into_rows_of_about_a_page(graphs, collisions):
@@ -201,8 +201,8 @@ def test_a_loop_is_never_broken(graphs):
     picture = laid_out(read(graphs.chain("loops", **parts)))
     assert picture.width < PAGE * 1.15
     steps = {}
-    for box in picture.shapes.boxes:
-        steps.setdefault(box.card.node.parent, set()).add(box.y)
+    for box in picture.boxes:
+        steps.setdefault(box.content.node.parent, set()).add(box.y)
     assert all(len(rows) == 1 for parent, rows in steps.items() if parent)
 
 
@@ -210,7 +210,7 @@ def test_a_thousand_nodes_are_laid_out(graphs):
     branches = {f"b{number}": graphs.wrapped("executor") for number in range(20)}
     groups = {f"g{number}": graphs.parallel("g", **branches) for number in range(50)}
     picture = laid_out(read(graphs.chain("large", **groups)))
-    assert len(picture.shapes.boxes) == 1002
+    assert len(picture.boxes) == 1002
     assert picture.width < PAGE * 1.15
 
 
@@ -229,7 +229,7 @@ def test_a_label_makes_way_for_the_lines_of_longer_loops(collisions):
     middles = {}
     for one in (line(picture, "d", "b"), line(picture, "c", "a")):
         ends = [x for x, _ in one.points]
-        middles[one.source] = one.pill.x + one.pill.width / 2 - (min(ends) + max(ends)) / 2
+        middles[one.source] = one.label.x + one.label.width / 2 - (min(ends) + max(ends)) / 2
     assert any(middles.values())
 
 
@@ -242,7 +242,7 @@ def test_a_label_without_any_room_is_cut(collisions):
     edges = (*ahead, near, *far)
     picture = laid_out(Topology("narrow", nodes, (), edges, edges))
     assert collisions.label_collisions(picture) == []
-    (text,) = line(picture, "d", "b").pill.texts
+    (text,) = line(picture, "d", "b").label.content
     assert text.endswith("…")
     assert len(text) < 15
 

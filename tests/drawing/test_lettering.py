@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aideon_agents.drawing.cards import ELLIPSIS, fitted, width
+from aideon_agents.drawing.picture import ELLIPSIS, fitted, width
 
 # Advances in thousandths of the font's size, of the widest cut that a browser may take.
 DEJAVU_SANS_BOLD = {"W": 1103, "m": 1042, "@": 1000, "i": 343, "e": 678, " ": 348, "0": 696}

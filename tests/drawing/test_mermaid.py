@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.graph import START, StateGraph
 
-from aideon_agents.drawing.cards import fitted
 from aideon_agents.drawing.mermaid import ROOM, SIZE, mermaid, too_much
+from aideon_agents.drawing.picture import fitted
 from aideon_agents.graphs.topology import Edge, Node, Topology, read
 
 STATEMENTS = (

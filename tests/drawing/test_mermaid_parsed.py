@@ -9,8 +9,8 @@ from typing import TypedDict
 import pytest
 from langgraph.graph import START, StateGraph
 
-from aideon_agents.drawing.cards import fitted
 from aideon_agents.drawing.mermaid import ROOM, SIZE, mermaid
+from aideon_agents.drawing.picture import fitted
 from aideon_agents.graphs.topology import Node, Topology, read
 
 ODD = [

@@ -11,7 +11,7 @@ import pytest
 import resvg_py
 
 from aideon_agents.drawing import png as painting
-from aideon_agents.drawing.cards import width
+from aideon_agents.drawing.picture import width
 from aideon_agents.drawing.png import COVERED, png
 from aideon_agents.graphs.topology import Edge, Node, Topology, read
 

@@ -12,7 +12,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 
 from aideon_agents.drawing.annotations import Annotations, Badge, Note
-from aideon_agents.drawing.cards import width
+from aideon_agents.drawing.picture import width
 from aideon_agents.drawing.svg import svg
 from aideon_agents.graphs.topology import Node, Topology, read
 
@@ -111,7 +111,7 @@ def test_groups_of_the_same_name_stay_apart(graphs):
 def test_the_same_graph_gives_the_same_bytes_in_every_process(theme):
     source = f"""
 from langgraph.graph import START, StateGraph
-from aideon_agents.drawing.cards import width
+from aideon_agents.drawing.picture import width
 from aideon_agents.drawing.svg import svg
 from aideon_agents.graphs.topology import read
 builder = StateGraph(dict)
