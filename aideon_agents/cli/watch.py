@@ -118,11 +118,11 @@ class PageServer:
                 if idle % _ALIVE == 0:
                     connection.write(": still here\n\n")
                 continue
-            seen, idle = change.seen, 0
-            kind = "end" if change.ended else "change"
-            data = json.dumps(change.values, ensure_ascii=False, separators=(",", ":"))
+            (seen, values, ended), idle = change, 0
+            kind = "end" if ended else "change"
+            data = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
             connection.write(f"id: {seen}\nevent: {kind}\ndata: {data}\n\n")
-            if change.ended:
+            if ended:
                 return
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from langgraph.graph import END, START
 
 from aideon_agents.drawing.annotations import EdgeKey
-from aideon_agents.drawing.locations import Locations
-from aideon_agents.drawing.taken_edges import Found, Seen, TakenEdges
+from aideon_agents.drawing.folding import Locations
+from aideon_agents.drawing.taken_edges import Seen, TakenEdges, Verdicts
 from aideon_agents.graphs.topology import Topology
 from aideon_agents.ledger.costs import ANSWERED, FAILED, Totals, Trace, model_of, totals_of
 from aideon_agents.ledger.pricing import usd
@@ -263,22 +263,25 @@ class _Reading:
             tally.add(own)
             tally.badges.update(badges(own, run.status))
         nodes = {place: by_place[place] for place in order}
-        found = self._found(run, order, nodes)
-        self._taken.update(edge_key for edge_key, taken in found.verdicts.items() if taken)
-        self._not_taken.update(edge_key for edge_key, taken in found.verdicts.items() if not taken)
-        self._idle.update(found.idle)
+        verdicts, idle = self._found(run, order, nodes)
+        self._taken.update(edge_key for edge_key, taken in verdicts.items() if taken)
+        self._not_taken.update(edge_key for edge_key, taken in verdicts.items() if not taken)
+        self._idle.update(idle)
         if run.status == "waiting":
             self._mark("waiting", self._asking(run))
         if run.status == "failed" and not any(map(failed, nodes.values())):
-            self._mark("failed", self._broken(found, nodes))
+            self._mark("failed", self._broken(verdicts, nodes))
 
-    def _found(self, run: Run, order: Sequence[str], nodes: Mapping[str, Sequence[Call]]) -> Found:
+    def _found(
+        self, run: Run, order: Sequence[str], nodes: Mapping[str, Sequence[Call]]
+    ) -> tuple[Verdicts, frozenset[str]]:
         """The way of a run; one that a budget stopped got as far as those that might not ask."""
         seen = self._seen(run, order, nodes)
         found = self._taken_edges.of(seen)
         if run.stop_reason != "budget":
             return found
-        refused = self._refused(found, seen, nodes)
+        _, idle = found
+        refused = self._refused(idle, seen, nodes)
         self._mark("over_budget", refused)
         return self._taken_edges.of(replace(seen, also=seen.also | refused))
 
@@ -298,30 +301,28 @@ class _Reading:
         return {around[0] for path in paths if (around := self._locations.of(path))}
 
     def _refused(
-        self, found: Found, seen: Seen, nodes: Mapping[str, Sequence[Call]]
+        self, idle: frozenset[str], seen: Seen, nodes: Mapping[str, Sequence[Call]]
     ) -> frozenset[str]:
         """The nodes that were reached and might not ask, or not once more."""
         reached = {
             target
             for (source, target), certain in self._taken_edges.certain.items()
-            if certain and target in found.idle and target in self._taken_edges.agents
+            if certain and target in idle and target in self._taken_edges.agents
             if (source == START or source in nodes) and source not in seen.unanswered
         }
         return seen.unanswered | reached
 
-    def _broken(self, found: Found, nodes: Mapping[str, Sequence[Call]]) -> set[str]:
+    def _broken(self, verdicts: Verdicts, nodes: Mapping[str, Sequence[Call]]) -> set[str]:
         """The one node that the run did not get past, where its answers could not be used."""
         last = [
             one
             for one in nodes
-            if not any(
-                found.verdicts.get(edge_key) is not False for edge_key in self._taken_edges.out[one]
-            )
+            if all(verdicts.get(edge_key) is False for edge_key in self._taken_edges.out[one])
         ]
         return set(last) if len(last) == 1 else set()
 
     def _mark(self, word: BadgeWord, places: Iterable[str]) -> None:
-        for place in {around for one in places for around in self._locations.around(one)}:
+        for place in {around for one in places for around in self._topology.around(one)}:
             self._tally(place).badges[word] += 1
 
     def _tally(self, place: str) -> Tally:
@@ -362,9 +363,9 @@ class _Reading:
         nodes = [node.id for node in self._topology.nodes]
         idle = {one for one in nodes if self._idle[one] == len(self._runs) > 0} - {END}
         alive = {
-            around for one in nodes if one not in idle for around in self._locations.around(one)
+            around for one in nodes if one not in idle for around in self._topology.around(one)
         }
-        return {around for one in idle for around in self._locations.around(one)} - alive
+        return {around for one in idle for around in self._topology.around(one)} - alive
 
 
 def _figures(path: str, tally: Tally, total: Decimal) -> NodeFigures:

@@ -78,13 +78,9 @@ Level = dict[str, dict[str, list["Edge"]]]
 
 def levels(topology: Topology) -> dict[str | None, Level]:
     """Sort the edges of a graph into its levels."""
-    parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
-    found: dict[str | None, Level] = {None: {ENTRY: {}}}
-    found |= {group.id: {ENTRY: {}} for group in topology.groups}
-    for one, parent in parents.items():
-        found[parent][one] = {}
+    found = _empty(topology, {ENTRY: {}})
     for edge in topology.edges:
-        out, into = _way_up(edge.source, parents), _way_up(edge.target, parents)
+        out, into = _way_up(topology, edge.source), _way_up(topology, edge.target)
         for group in [*out, *(group for group in into if group not in out)]:
             source, target = out.get(group, ENTRY), into.get(group, EXIT)
             goes_deeper = source == target != edge.source
@@ -95,35 +91,35 @@ def levels(topology: Topology) -> dict[str | None, Level]:
 
 def cut(topology: Topology) -> dict[str | None, Level]:
     """Sort the legs of a graph into its levels; each belongs to one."""
-    parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
     outside = {group.entry: group.id for group in topology.groups}
     outside |= {group.exit: group.id for group in topology.groups}
     inside: dict[str, tuple[str, str | None]] = {}
     for group in topology.groups:
         inside |= {group.entry: (ENTRY, group.id), group.exit: (EXIT, group.id)}
-    found: dict[str | None, Level] = {None: {}}
-    found |= {group.id: {ENTRY: {}} for group in topology.groups}
-    for one, parent in parents.items():
-        found[parent][one] = {}
+    found = _empty(topology, {})
     for segment in topology.legs:
         # A leg out of a start, or into an end, lies within that group; any other beside it.
         is_inner = segment.source in inside and inside[segment.source][0] == ENTRY
         is_inner_end = segment.target in inside and inside[segment.target][0] == EXIT
         source = ENTRY if is_inner else outside.get(segment.source, segment.source)
         target = EXIT if is_inner_end else outside.get(segment.target, segment.target)
-        level = inside[segment.source][1] if is_inner else parents[source]
+        level = inside[segment.source][1] if is_inner else topology.parents[source]
         found[level][source].setdefault(target, []).append(segment)
     return found
 
 
-def _way_up(one: str, parents: dict[str, str | None]) -> dict[str | None, str]:
+def _empty(topology: Topology, whole: Level) -> dict[str | None, Level]:
+    """The levels without edges; `whole` is that of the whole graph."""
+    found: dict[str | None, Level] = {None: whole}
+    found |= {group.id: {ENTRY: {}} for group in topology.groups}
+    for one, parent in topology.parents.items():
+        found[parent][one] = {}
+    return found
+
+
+def _way_up(topology: Topology, node: str) -> dict[str | None, str]:
     """For each level around a node, the item of that level which holds it."""
-    way: dict[str | None, str] = {}
-    current: str | None = one
-    while current is not None:
-        way[parents[current]] = current
-        current = parents[current]
-    return way
+    return {topology.parents[one]: one for one in topology.around(node)}
 
 
 class Flow:

@@ -1,4 +1,4 @@
-"""Groups folded: a graph's plain model, drawn with fewer levels than were read.
+"""Groups folded, and which part of a drawing shows a node.
 
 A run keeps the model of its graph, not the graph, so `--depth` works on the model. The result
 equals that of reading the graph to that depth.
@@ -6,50 +6,51 @@ equals that of reading the graph to that depth.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aideon_agents.graphs.topology import Group, Node, Topology, without
+from langgraph.graph import END, START
+
+from aideon_agents.graphs.topology import Node, Topology, without
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 
 def folded(topology: Topology, depth: int | None) -> Topology:
     """Close the groups below a level."""
-    levels: dict[str | None, int] = {None: 0}
-    for group in topology.groups:
-        levels[group.id] = levels[group.parent] + 1
-    closed = {one.id for one in topology.groups if depth is not None and levels[one.id] > depth}
-    return with_closed(topology, closed)
+    return topology if depth is None else with_closed(topology, outermost(topology, depth))
+
+
+def outermost(topology: Topology, depth: int) -> frozenset[str]:
+    """The groups to fold so that no more than some levels are open."""
+    groups = (group.id for group in topology.groups)
+    return frozenset(one for one in groups if len(list(topology.around(one))) == depth + 1)
 
 
 def holders(topology: Topology, drawn: Topology) -> dict[str, str]:
     """The node or folded group that shows each node of a graph in a drawing."""
-    parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
     shown = {node.id for node in drawn.nodes}
-    found: dict[str, str] = {}
-    for node in topology.nodes:
-        one: str | None = node.id
-        while one is not None and one not in shown:
-            one = parents[one]
-        if one is not None:
-            found[node.id] = one
-    return found
+    return {
+        node.id: one for node in topology.nodes for one in topology.around(node.id) if one in shown
+    }
 
 
 def with_closed(topology: Topology, closed: Collection[str]) -> Topology:
     """Close some groups."""
     if not closed:
         return topology
-    parents = {one.id: one.parent for one in (*topology.nodes, *topology.groups)}
-    inside = {one: _outermost(one, parents, closed) for one in parents}
+    inside = {one: _outermost(topology, one, closed) for one in topology.parents}
     groups = {group.id: group for group in topology.groups}
     nodes: dict[str, Node] = {}
     for node in topology.nodes:
-        group = inside[node.id]
-        one = node if group is None else _as_node(groups[group])
-        nodes.setdefault(one.id, one)
+        name = inside[node.id]
+        if name is None:
+            nodes[node.id] = node
+        else:
+            group = groups[name]
+            nodes[name] = Node(name, group.label, "graph", group.parent, group.path)
     for group in topology.groups:
         inside[group.entry] = inside[group.exit] = inside[group.id]
     legs = [
@@ -60,7 +61,7 @@ def with_closed(topology: Topology, closed: Collection[str]) -> Topology:
         )
         for segment in topology.legs
         # Edges out of a folded group begin at its exit; all others that begin in it end in it.
-        if (group := inside[segment.source]) is None or segment.source == groups[group].exit
+        if (name := inside[segment.source]) is None or segment.source == groups[name].exit
     ]
     kept = tuple(group for group in topology.groups if inside[group.id] is None)
     passages = [end for group in kept for end in (group.entry, group.exit)]
@@ -69,16 +70,37 @@ def with_closed(topology: Topology, closed: Collection[str]) -> Topology:
     return Topology(topology.name, tuple(nodes.values()), kept, tuple(edges), tuple(legs))
 
 
-def _outermost(one: str, parents: Mapping[str, str | None], closed: Collection[str]) -> str | None:
+def _outermost(topology: Topology, one: str, closed: Collection[str]) -> str | None:
     """The outermost folded group that holds a node or group, or is it."""
-    found: str | None = None
-    current: str | None = one
-    while current is not None:
-        if current in closed:
-            found = current
-        current = parents[current]
-    return found
+    return next((group for group in reversed([*topology.around(one)]) if group in closed), None)
 
 
-def _as_node(group: Group) -> Node:
-    return Node(group.id, group.label, "graph", group.parent, group.path)
+class Locations:
+    """Finds the node or group at a node path of the ledger.
+
+    A drawing has fewer places than the ledger: the steps of a plan are made at run time
+    (`work/s2`), and several nodes inside a foreign agent share one path.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        nodes = [node for node in topology.nodes if node.id not in {START, END}]
+        shared = Counter(node.path for node in nodes)
+        self._topology = topology
+        self._places = {group.path: group.id for group in reversed(topology.groups)}
+        # Nodes that share one path are shown as their group.
+        self._places |= {
+            node.path: node.id
+            for node in nodes
+            if shared[node.path] == 1 or node.path not in self._places
+        }
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def of(self, path: str) -> tuple[str, ...]:
+        """The id of the node or group at a path, and those of the groups around it."""
+        if path not in self._known:
+            found = path
+            while found and found not in self._places:
+                found = found.rpartition("/")[0]
+            place = self._places.get(found)
+            self._known[path] = tuple(self._topology.around(place)) if place else ()
+        return self._known[path]

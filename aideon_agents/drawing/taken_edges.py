@@ -41,15 +41,6 @@ class Seen:
     completed: bool = True
 
 
-@dataclass(frozen=True)
-class Found:
-    """Which edges one run took."""
-
-    verdicts: Verdicts
-    idle: frozenset[str]
-    """Nodes that are known not to have run."""
-
-
 class TakenEdges:
     """Finds the taken edges in one graph."""
 
@@ -67,10 +58,10 @@ class TakenEdges:
             self.into[edge_key[1]].append(edge_key)
         self.first = {node: self._first(node) for node in self.into}
         """The edges that can lead to a node for the first time, without passing through it."""
-        self._known: dict[Seen, Found] = {}
+        self._known: dict[Seen, tuple[Verdicts, frozenset[str]]] = {}
 
-    def of(self, seen: Seen) -> Found:
-        """Find the edges that a run took."""
+    def of(self, seen: Seen) -> tuple[Verdicts, frozenset[str]]:
+        """The edges that a run took, and the nodes that are known not to have run."""
         if seen not in self._known:  # the runs of a batch take few different sets of edges
             self._known[seen] = _Finding(self, seen).found()
         return self._known[seen]
@@ -104,7 +95,7 @@ class _Finding:
             END: seen.completed,
         }
 
-    def found(self) -> Found:
+    def found(self) -> tuple[Verdicts, frozenset[str]]:
         self._in_order()
         known = -1
         while known < (known := len(self._verdicts) + len(self._ran)):
@@ -113,7 +104,7 @@ class _Finding:
             for node in self._taken_edges.into:
                 self._node(node)
         idle = frozenset(node for node, ran in self._ran.items() if not ran)
-        return Found(self._verdicts, idle)
+        return self._verdicts, idle
 
     def _in_order(self) -> None:
         """Apply what the order of calls shows, mainly about back edges."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langgraph.graph import END, START, StateGraph
@@ -200,6 +201,18 @@ class Topology:
     """By the order of their sources."""
     legs: tuple[Edge, ...]
     """The same edges as the builders have them: cut where they enter and leave a group."""
+
+    @cached_property
+    def parents(self) -> Mapping[str, str | None]:
+        """The group around each node and group, None at the top."""
+        return {one.id: one.parent for one in (*self.nodes, *self.groups)}
+
+    def around(self, one: str) -> Iterator[str]:
+        """A node or group, and the groups around it, from the inside out."""
+        current: str | None = one
+        while current is not None:
+            yield current
+            current = self.parents[current]
 
 
 def read(graph: AnyGraph, depth: int | None = None) -> Topology:

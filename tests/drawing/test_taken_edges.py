@@ -31,11 +31,11 @@ def graph(*edges, functions=()):
 
 def told(ways, order, **seen):
     """The verdicts, as they are read: `a>b` with + for taken and - for not."""
-    found = ways.of(Seen(order=tuple(order), **seen))
+    verdicts, _ = ways.of(Seen(order=tuple(order), **seen))
     short = {START: "S", END: "E"}
     said = [
         f"{short.get(a, a)}>{short.get(b, b)}{'+' if taken else '-'}"
-        for (a, b), taken in found.verdicts.items()
+        for (a, b), taken in verdicts.items()
     ]
     return " ".join(sorted(said))
 
@@ -120,11 +120,12 @@ def test_no_verdict_is_wrong_however_little_is_seen(beside_benchmark, share):
             run = executed.traced(made.graph, inputs)
             taken = executed.taken(run, {node.id for node in topology.nodes})
             order = [place for one in run.tasks if (place := run.places[one]) in agents]
-            found = ways.of(Seen(order=tuple(order))).verdicts
+            found, _ = ways.of(Seen(order=tuple(order)))
             assert {way for way, was in found.items() if was} <= taken
             assert not {way for way, was in found.items() if not was} & taken
             half = Seen(order=tuple(order[: len(order) // 2]), completed=False)
-            assert {way for way, was in ways.of(half).verdicts.items() if was} <= taken
+            verdicts, _ = ways.of(half)
+            assert {way for way, was in verdicts.items() if was} <= taken
             edges += len(ways.certain)
             unknown += len(ways.certain) - len(found)
     if share == 1:

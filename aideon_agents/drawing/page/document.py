@@ -18,12 +18,13 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.drawing.folding import outermost
 from aideon_agents.drawing.page.record import (
     FIELDS,
     Annotate,
     Record,
     content_line,
-    outermost,
+    drawn_views,
     rows,
     summary,
     views,
@@ -93,13 +94,12 @@ def page(
     depth: int | None = None,
 ) -> str:
     """A run, or a graph alone, as a self-contained page."""
-    shown = views(topology) if topology else []
     texts = summary(record) if record else without_run(topology.name if topology else "")
     values = {
         **texts,
         "fields": FIELDS,
         "calls": rows(record) if record else [],
-        "views": [view.document(annotate) for view in shown],
+        "views": drawn_views(views(topology), annotate) if topology else [],
         "theme": theme,
     }
     if topology and depth is not None:

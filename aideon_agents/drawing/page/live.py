@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.drawing.figures import figures
 from aideon_agents.drawing.notes import annotated
@@ -18,14 +18,15 @@ from aideon_agents.drawing.page.record import (
     FIELDS,
     Record,
     Span,
-    View,
     content_line,
+    drawn_views,
     recorded,
     rows,
     since,
     summary,
     views,
 )
+from aideon_agents.drawing.svg import unstyled
 from aideon_agents.errors import RunNotFound
 from aideon_agents.graphs.topology import Topology
 from aideon_agents.ledger.identity import now, utc_text
@@ -41,22 +42,8 @@ _REST = 9
 """A read also waits for this multiple of the last one's duration."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """What is sent to a page."""
-
-    seen: int
-    """The version that the page has after this."""
-    values: dict[str, Any]
-    ended: bool
-
-
-@dataclasses.dataclass
-class _Part:
-    """A value, and the version in which it last changed."""
-
-    value: Any = None
-    version: int = 0
+_Parts: TypeAlias = dict[str, tuple[Any, int]]
+"""Values, each with the version in which it last changed."""
 
 
 class Live:
@@ -67,9 +54,9 @@ class Live:
         self._run_id = run_id
         self._topology = topology
         self._ledger: Ledger | None = None
-        self._levels = views(topology, by_level=True) if topology else []
-        for smallest in self._levels[-1:]:
-            smallest.document(lambda _: None)  # a missing extra is reported before the run begins
+        self._levels = views(topology, by_level=True) if topology else {}
+        for smallest in list(self._levels.values())[-1:]:
+            unstyled(smallest)  # a missing extra is reported before the run begins
         self._spans: dict[tuple[str, int], tuple[str, str, str | None, str | None]] = {}
         self._asking: set[str] = set()
         self._news = threading.Condition()
@@ -81,9 +68,9 @@ class Live:
         """The number of events that are known here."""
         self._due = 0.0
         self._version = 0
-        self._parts: dict[str, _Part] = {}
-        self._calls: dict[str, _Part] = {}
-        self._contents: dict[str, _Part] = {}
+        self._parts: _Parts = {}
+        self._calls: _Parts = {}
+        self._contents: _Parts = {}
         self._final = False
 
     def started(self, path: str, role: str, number: int) -> None:
@@ -128,15 +115,15 @@ class Live:
             values |= {"seen": self._version, "viewer": viewer}
             return written(values, contents, live=True)
 
-    def changes(self, seen: int, patience: float) -> Change | None:
-        """The changes since a version."""
+    def changes(self, seen: int, patience: float) -> tuple[int, dict[str, Any], bool] | None:
+        """The version that a page has next, the values that changed, and whether the run ended."""
         with self._news:
             self._news.wait_for(lambda: self._over or self._reported > self._read, patience)
         self._refresh()
         with self._reading:
             if self._version <= seen and not self._final:
                 return None
-            return Change(self._version, self._since(seen), self._final)
+            return self._version, self._since(seen), self._final
 
     @property
     def is_final(self) -> bool:
@@ -150,10 +137,11 @@ class Live:
                 self._ledger.close()
 
     def _since(self, seen: int) -> dict[str, Any]:
-        changed = {name: one.value for name, one in self._parts.items() if one.version > seen}
-        calls = [one.value for one in self._calls.values() if one.version > seen]
-        lines = [one.value for one in self._contents.values() if one.version > seen]
-        return {**changed, "fields": FIELDS, "calls": calls, "contents": lines}
+        def news(parts: _Parts) -> dict[str, Any]:
+            return {name: value for name, (value, version) in parts.items() if version > seen}
+
+        calls, lines = list(news(self._calls).values()), list(news(self._contents).values())
+        return {**news(self._parts), "fields": FIELDS, "calls": calls, "contents": lines}
 
     def _refresh(self, *, at_once: bool = False) -> bool:
         """Read the ledger if it is time to; return whether there is something to show."""
@@ -199,21 +187,20 @@ class Live:
         with self._news:
             waiting = {record.run.run_id: frozenset(self._asking)}
         spent = figures([record.trace], whole, waiting=waiting)
-        shown: list[View] = views(whole) if final else self._levels
-        return [one.document(lambda drawn: annotated(spent, whole, drawn)) for one in shown]
+        shown = views(whole) if final else self._levels
+        return drawn_views(shown, lambda drawn: annotated(spent, whole, drawn))
 
     def _spanned(self, began: str) -> Iterator[Span]:
         with self._news:
             known = list(self._spans.items())
         for (path, number), (role, start, end, error) in known:
             until = None if end is None else since(began, end)
-            yield Span(path, role, number, since(began, start), until, error)
+            yield path, role, number, since(began, start), until, error
 
 
-def _put(parts: dict[str, _Part], name: str, value: Any, version: int) -> bool:
+def _put(parts: _Parts, name: str, value: Any, version: int) -> bool:
     """Store a value; return whether it changed."""
-    known = parts.setdefault(name, _Part())
-    if known.version and known.value == value:
+    if name in parts and parts[name][0] == value:
         return False
-    known.value, known.version = value, version
+    parts[name] = value, version
     return True

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.drawing.annotations import Annotations
-from aideon_agents.drawing.folding import with_closed
+from aideon_agents.drawing.folding import outermost, with_closed
 from aideon_agents.drawing.svg import unstyled
 from aideon_agents.graphs.topology import Topology
 from aideon_agents.ledger.costs import Trace, cost_of, counted
@@ -29,7 +29,7 @@ from aideon_agents.ledger.rows import Call, Content, Run
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 Annotate: TypeAlias = Callable[[Topology], Annotations | None]
 """From a graph to what is written on it; the page asks again for each level of folding."""
@@ -85,18 +85,10 @@ _OF_THE_RUN = (
 )
 
 
-@dataclass(frozen=True)
-class Span:
-    """One time that a node ran, as it was watched: the ledger knows of calls alone."""
-
-    node_path: str
-    role: str
-    round: int
-    start_ms: int
-    """From the start of the run, as all times here."""
-    end_ms: int | None = None
-    """None: it has not ended."""
-    error: str | None = None
+Span: TypeAlias = tuple[str, str, int, int, int | None, str | None]
+"""One time that a node ran, as it was watched: the ledger knows of calls alone. Its node path, role
+and round, its start and end in milliseconds from the start of the run, and its error. The end is
+None while it runs, the error where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +128,7 @@ def summary(record: Record) -> dict[str, Any]:
         "totals": cost_document(cost),
         "nodes": [node_document(node) for node in cost.by_node.values()],
         "results": {path: one.get("content") for path, one in results.items()},
-        "spans": [list(vars(one).values()) for one in record.spans],
+        "spans": list(record.spans),
     }
 
 
@@ -185,37 +177,30 @@ _NODES = 1_500
 """Nodes that are drawn for them, all pictures together."""
 
 
-@dataclass(frozen=True)
-class View:
-    """A graph in one state."""
+def views(topology: Topology, *, by_level: bool = False) -> dict[frozenset[str], Topology]:
+    """The states that a reader can choose from, by the ids of the folded groups.
 
-    closed: frozenset[str]
-    """The ids of the groups that are folded; those inside them are not named."""
-    topology: Topology
-
-    def document(self, annotate: Annotate) -> dict[str, Any]:
-        """The state and its picture as JSON values."""
-        drawn = unstyled(self.topology, annotate(self.topology))
-        return {"closed": sorted(self.closed), "svg": drawn}
-
-
-def views(topology: Topology, *, by_level: bool = False) -> list[View]:
-    """The states that a reader can choose from."""
+    Groups inside a folded one are not named.
+    """
     inside = _inside(topology)
     most = 1 if by_level else min(MOST, _NODES // len(topology.nodes))
     states = _ways(inside, None, most)
     if states is None:
-        levels = {frozenset(level): None for level in _levels(inside)}
-        states = [frozenset[str](), *levels]
-    return [View(state, with_closed(topology, state)) for state in states]
+        states, depth = [frozenset[str]()], 0
+        while level := outermost(topology, depth):
+            states.insert(1, level)  # the outermost groups are last
+            depth += 1
+    return {state: with_closed(topology, state) for state in states}
 
 
-def outermost(topology: Topology, depth: int) -> set[str]:
-    """The groups to fold so that no more than some levels are open."""
-    levels: dict[str | None, int] = {None: 0}
-    for group in topology.groups:
-        levels[group.id] = levels[group.parent] + 1
-    return {one.id for one in topology.groups if levels[one.id] == depth + 1}
+def drawn_views(
+    views: Mapping[frozenset[str], Topology], annotate: Annotate
+) -> list[dict[str, Any]]:
+    """States of a graph and their pictures, as JSON values."""
+    return [
+        {"closed": sorted(closed), "svg": unstyled(drawn, annotate(drawn))}
+        for closed, drawn in views.items()
+    ]
 
 
 def _inside(topology: Topology) -> dict[str | None, list[str]]:
@@ -236,14 +221,3 @@ def _ways(
             return None
         ways = [one | other for other in (*within, frozenset([group])) for one in ways]
     return ways
-
-
-def _levels(inside: Mapping[str | None, list[str]]) -> Iterator[list[str]]:
-    """The groups of each level, the outermost last."""
-    level = inside.get(None, [])
-    deeper = [one for group in level for one in inside.get(group, ())]
-    found = [level]
-    while deeper:
-        found.append(deeper)
-        deeper = [one for group in deeper for one in inside.get(group, ())]
-    yield from reversed(found)

@@ -40,14 +40,14 @@ def test_a_page_gets_what_is_known_and_then_what_changes(begun, scripted, ledger
     began = dt.datetime.fromisoformat(data["run"]["started_at"])
     scripted.call(run_id, began, path="gather/facts", at=1000)
     live.started("gather/facts", "executor", 1)
-    change = next_change(live, data["seen"])
-    assert change.seen > data["seen"]
-    assert not change.ended
-    assert [row[1] for row in change.values["calls"]] == ["gather/facts"]
-    assert change.values["totals"]["calls"] == 2
-    ((path, role, number, _, end, error),) = change.values["spans"]
+    seen, values, ended = next_change(live, data["seen"])
+    assert seen > data["seen"]
+    assert not ended
+    assert [row[1] for row in values["calls"]] == ["gather/facts"]
+    assert values["totals"]["calls"] == 2
+    ((path, role, number, _, end, error),) = values["spans"]
     assert (path, role, number, end, error) == ("gather/facts", "executor", 1, None, None)
-    assert "run" not in change.values
+    assert "run" not in values
 
 
 def test_a_call_that_ends_is_told_again(begun, scripted, ledger, elements):
@@ -59,9 +59,9 @@ def test_a_call_that_ends_is_told_again(begun, scripted, ledger, elements):
     assert [row[place] for row in data["calls"]] == ["ok", "started"]
     ledger.finish_call(data["calls"][1][0], end_of("error"))
     live.ended("gather/facts", 1, "it broke")
-    change = next_change(live, data["seen"])
-    assert [row[place] for row in change.values["calls"]] == ["error"]
-    assert change.values["spans"][0][-1] == "it broke"
+    _, values, _ = next_change(live, data["seen"])
+    assert [row[place] for row in values["calls"]] == ["error"]
+    assert values["spans"][0][-1] == "it broke"
 
 
 def test_the_last_change_says_how_it_ended_and_folds_every_way(begun, ledger, elements):
@@ -69,11 +69,12 @@ def test_the_last_change_says_how_it_ended_and_folds_every_way(begun, ledger, el
     data = elements(live.page(1)).data
     ledger.finish_run(run_id, "failed", error="no more")
     live.over()
-    change = next_change(live, data["seen"])
-    assert change.ended
-    assert change.values["run"]["error"] == "no more"
-    assert len(change.values["views"]) > len(data["views"])
-    assert live.changes(change.seen, 0).ended
+    seen, values, ended = next_change(live, data["seen"])
+    assert ended
+    assert values["run"]["error"] == "no more"
+    assert len(values["views"]) > len(data["views"])
+    *_, ended = live.changes(seen, 0)
+    assert ended
     assert elements(live.page(2)).data["run"]["status"] == "failed"
     assert live.is_final
 
@@ -90,9 +91,9 @@ def test_whoever_comes_back_is_told_what_he_missed(begun, elements):
     for number in (1, 2):
         live.started("gather/facts", "executor", number)
         next_change(live, first["seen"])
-    change = live.changes(0, 0)
-    assert [row[1] for row in change.values["calls"]] == ["plan"]
-    assert [span[2] for span in change.values["spans"]] == [1, 2]
+    _, values, _ = live.changes(0, 0)
+    assert [row[1] for row in values["calls"]] == ["plan"]
+    assert [span[2] for span in values["spans"]] == [1, 2]
 
 
 def test_a_page_waits_for_the_run_to_begin(ledger, elements):
@@ -119,8 +120,8 @@ def test_what_is_recorded_on_the_way_is_told_too(begun, scripted, elements):
     began = dt.datetime.now(dt.UTC)
     scripted.call(run_id, began, path="plan", prompt='["hm?"]', answer='"ah"')
     live.started("plan", "planner", 2)
-    change = next_change(live, data["seen"])
-    (line,) = change.values["contents"]
+    _, values, _ = next_change(live, data["seen"])
+    (line,) = values["contents"]
     assert line.endswith('["hm?"], "ah"]')
 
 
@@ -144,7 +145,7 @@ def test_many_pages_are_told_of_one_reading(begun, elements, monkeypatch):
         page.start()
     for page in pages:
         page.join()
-    assert [change.values["spans"][0][0] for change in told] == ["gather/facts"] * 8
+    assert [values["spans"][0][0] for _, values, _ in told] == ["gather/facts"] * 8
     assert len(readings) < len(pages)
 
 
