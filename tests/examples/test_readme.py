@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import warm
 
 from aideon_agents.tasks import load
 
@@ -50,6 +52,14 @@ FENCES = [fence for page in PAGES for fence in fences(page)]
 SNIPPETS = [fence for fence in FENCES if fence.language == "python"]
 
 
+PIPED = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 60}
+
+
+def in_shell(command: str, offline: dict[str, str], folder: Path):
+    words = ["/bin/sh", "-c", command]
+    return subprocess.run(words, cwd=folder, env=offline, check=False, **PIPED)
+
+
 @pytest.fixture
 def offline(tmp_path: Path) -> dict[str, str]:
     """An environment of a newcomer without a key, in a folder that holds the README."""
@@ -65,26 +75,13 @@ def offline(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def run(command: list[str], offline: dict[str, str], folder: Path):
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=offline,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     "snippet", SNIPPETS, ids=[f"{one.page.name} {one.line}" for one in SNIPPETS]
 )
 def test_each_python_snippet_runs(snippet: Fence, offline: dict[str, str], tmp_path: Path):
     file = tmp_path / "snippet.py"
     file.write_text(snippet.text, encoding="utf-8")
-    done = run([sys.executable, str(file)], offline, tmp_path)
+    done = warm.run([file], cwd=tmp_path, env=offline, **PIPED)
     assert done.returncode == 0, done.stderr
 
 
@@ -97,8 +94,19 @@ def test_the_commands_of_a_page_run_one_after_the_other(
     ours = [command for command in commands(page) if command.startswith(PROGRAMS)]
     assert ours
     for command in ours:
-        done = run(["/bin/sh", "-c", command], offline, tmp_path)
+        program, *words = shlex.split(command, comments=True)
+        if program == "aideon":
+            words = ["-m", "aideon_agents", *words]
+            done = warm.run(words, cwd=tmp_path, env=offline, **PIPED)
+        else:
+            done = in_shell(command, offline, tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_first_command_runs_in_a_shell(offline, tmp_path):
+    first = next(one for one in commands(ROOT / "README.md") if one.startswith("aideon "))
+    done = in_shell(first, offline, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_make_command_has_a_target():

@@ -1,9 +1,10 @@
 """Python processes that start warm: forked from a server that has imported the package.
 
 The imports of one process take a second or more, and the tests start hundreds. A `Process` takes
-what follows `python` on a command line (`-m NAME ...` or `-c SOURCE ...`) and is a process like any
-other: with a process id, a folder, an environment, pipes, signals and an exit code of its own. A
-test that is about the start itself, or about what is imported, calls `sys.executable` instead.
+what follows `python` on a command line (`-m NAME ...`, `-c SOURCE ...` or `FILE ...`) and is a
+process like any other: with a process id, a folder, an environment, pipes, signals and an exit code
+of its own. `PYTHONWARNINGS` may be one action. A test that is about the start itself, or about what
+is imported, calls `sys.executable` instead.
 
 Each test process has one server. Run as a program, this file is that server: it imports, waits for
 requests on a socket, and forks for each. The new process becomes a child of the test process, which
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import threading
 import types
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -179,19 +181,25 @@ def _become(request, streams):
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if action := os.environ.get("PYTHONWARNINGS"):
+        warnings.simplefilter(action)
 
 
-def _run(kind, what, *words):
-    """Run as `python -m NAME ...` or `python -c SOURCE ...` does."""
+def _run(kind, *words):
+    """Run as `python -m NAME ...`, `python -c SOURCE ...` or `python FILE ...` does."""
     if kind == "-m":
         sys.path[0] = str(Path.cwd())
-        sys.argv[:] = [what, *words]
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
+        sys.argv[:] = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
         sys.path[0] = ""
-        sys.argv[:] = ["-c", *words]
+        sys.argv[:] = ["-c", *words[1:]]
         module = sys.modules["__main__"] = types.ModuleType("__main__")
-        exec(compile(what, "<string>", "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - a test's own source
+        exec(compile(words[0], "<string>", "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - a test's own source
+    else:
+        sys.path[0] = str(Path(kind).absolute().parent)
+        sys.argv[:] = [kind, *words]
+        runpy.run_path(kind, run_name="__main__")
 
 
 if __name__ == "__main__":
