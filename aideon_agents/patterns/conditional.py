@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import Runnable
@@ -65,10 +64,14 @@ def conditional(
     deciding = _deciding_node(condition, routes, name)
     (decision,) = named_nodes([deciding], name, reserved=routes)
     key = condition if isinstance(condition, str) else None
-    router = _Router(decision.runnable, routes, default, name, key)
     needs = [key] if key and default is None else []
     graph = new_builder(entry=State)
-    runs = Enclosing(router.decide, [router.decision], decision.name, needs=needs)
+
+    async def decide(state: State, config: RunnableConfig, door: Door) -> dict[str, Any]:
+        update = await door.call(decision.runnable, state, config)
+        return {**update, "route": _checked(update["route"], routes, default, name, key)}
+
+    runs = Enclosing(decide, [decision.runnable], decision.name, needs=needs)
     add_node(graph, decision, runs)
     graph.add_edge(START, decision.name)
     graph.add_conditional_edges(decision.name, route_branch, {route: route for route in routes})
@@ -101,7 +104,11 @@ def _deciding_node(
 ) -> Runnable[Any, Any]:
     """The condition as a node that writes `route`."""
     if isinstance(condition, str):
-        return _route_node(functools.partial(_input_value, condition), f"when {condition}")
+
+        def value(state: State) -> Any:
+            return (state.get("inputs") or {}).get(condition)
+
+        return _route_node(value, f"when {condition}")
     if isinstance(condition, Decider):
         return condition.deciding(routes)
     if isinstance(condition, Runnable) or not callable(condition):
@@ -112,10 +119,6 @@ def _deciding_node(
     return _route_node(condition, name_of(condition))
 
 
-def _input_value(key: str, state: State) -> Any:
-    return (state.get("inputs") or {}).get(key)
-
-
 def _route_node(function: Callable[..., Any], name: str) -> Runnable[Any, Any]:
     async def work(state: State, config: RunnableConfig) -> dict[str, Any]:  # noqa: ARG001 - a node's
         return {"route": await call_function(function, state)}
@@ -123,33 +126,19 @@ def _route_node(function: Callable[..., Any], name: str) -> Runnable[Any, Any]:
     return async_node(work, name)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Router:
-    """Makes a decision and checks that it names a branch."""
-
-    decision: Runnable[Any, Any]
-    routes: tuple[str, ...]
-    default: str | None
-    name: str
-    """The name of the conditional."""
-    key: str | None
-    """The input that decides; None: an agent or a function decides."""
-
-    async def decide(self, state: State, config: RunnableConfig, door: Door) -> dict[str, Any]:
-        update = await door.call(self.decision, state, config)
-        return {**update, "route": self._checked(update["route"])}
-
-    def _checked(self, answer: Any) -> str:
-        route = ("yes" if answer else "no") if isinstance(answer, bool) else str(answer)
-        if route in self.routes:
-            return route
-        if self.default is not None:
-            return self.default
-        routes = ", ".join(self.routes)
-        if self.key is None:
-            raise StepFailed(f"{self.name}: unknown route {route!r}, the routes are {routes}")
-        found = "is missing" if answer is None else f"is {route!r}, which is not a route"
-        raise InputError(
-            f"{self.name}: the input {self.key!r} {found}: give one of {routes} "
-            f"with -p {self.key}=ROUTE"
-        )
+def _checked(
+    answer: Any, routes: Sequence[str], default: str | None, pattern: str, key: str | None
+) -> str:
+    """The branch that an answer names; `key` is the input that decided, None: a node did."""
+    route = ("yes" if answer else "no") if isinstance(answer, bool) else str(answer)
+    if route in routes:
+        return route
+    if default is not None:
+        return default
+    known = ", ".join(routes)
+    if key is None:
+        raise StepFailed(f"{pattern}: unknown route {route!r}, the routes are {known}")
+    found = "is missing" if answer is None else f"is {route!r}, which is not a route"
+    raise InputError(
+        f"{pattern}: the input {key!r} {found}: give one of {known} with -p {key}=ROUTE"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
@@ -50,25 +49,21 @@ def step_result(
 
 
 def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
-    """A plain function as a node, named after the function."""
-    return async_node(FunctionCall(function).work, name_of(function))
+    """A plain function as a node, named after the function.
 
+    A mapping that the function returns is an update, anything else a result.
+    """
 
-@dataclasses.dataclass(frozen=True)
-class FunctionCall:
-    """Calls a plain function: a mapping that it returns is an update, anything else a result."""
-
-    function: Callable[..., Any]
-
-    async def work(self, state: State, config: RunnableConfig) -> Any:
-        """Call the function."""
-        returned = await call_function(self.function, state)
+    async def work(state: State, config: RunnableConfig) -> Any:
+        returned = await call_function(function, state)
         if returned is None or isinstance(returned, Mapping):
             return cast("Any", returned)
         path = current_path(config)
         is_text = isinstance(returned, str)
         content, data = (returned, None) if is_text else (repr(returned), returned)
         return {"results": {path: step_result(state, path, "function", content, data)}}
+
+    return async_node(work, name_of(function))
 
 
 def async_node(

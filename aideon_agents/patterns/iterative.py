@@ -6,7 +6,7 @@ so a loop inside a loop starts fresh each time.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from langgraph.graph import END, START
@@ -101,10 +101,12 @@ def iterative(
     if pass_score is not None and not 0 <= pass_score <= 1:
         raise UserError(f"{name}: pass_score must be from 0 to 1, not {pass_score}")
     work, judge = named_nodes([step, check], name, rounds=max_rounds)
-    judging = _Judge(judge.runnable, max_rounds, pass_score, name)
+    judging = functools.partial(
+        _judge, check=judge.runnable, max_rounds=max_rounds, pass_score=pass_score, loop=name
+    )
     graph = new_builder(LoopState, entry=LoopEntry)
     add_node(graph, work)
-    add_node(graph, judge, Enclosing(judging.judge, [judge.runnable], judge.name))
+    add_node(graph, judge, Enclosing(judging, [judge.runnable], judge.name))
     graph.add_edge(START, work.name)
     graph.add_edge(work.name, judge.name)
     graph.add_conditional_edges(
@@ -118,54 +120,47 @@ def route_verdict(state: LoopState) -> Literal["again", "passed", "max_rounds"]:
     return state.get("stop_reason") or "again"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Judge:
-    """Runs the check and keeps count of the rounds."""
-
-    check: Runnable[Any, Any]
-    max_rounds: int
-    pass_score: float | None
-    """The lowest score that passes; None: `passed` alone decides."""
-    loop: str
-    """The name of the loop."""
-
-    async def judge(self, state: LoopState, config: RunnableConfig, door: Door) -> dict[str, Any]:
-        known = state.get("results") or {}
-        # A step may hold validators of its own, whose verdicts are not what it made.
-        made = latest({path: one for path, one in known.items() if one.role != "validator"})
-        update = await self._checked(state, config, door)
-        declined = update.get("declined")
-        verdict = update.get("verdict")
-        if declined:
-            verdict = Verdict(passed=False, score=0, feedback=declined)
-        if made is None or verdict is None:
-            raise StepFailed(f"{self.loop}: the step wrote no result, or the check no verdict")
-        high_enough = self.pass_score is None or verdict.score >= self.pass_score
-        verdict = verdict.model_copy(update={"passed": verdict.passed and high_enough})
-        now = Round(content=made.content, verdict=verdict, declined=bool(declined))
-        rounds = [*(state.get("rounds") or ()), now]
-        written = {**update, "verdict": verdict, "declined": None}
-        if not verdict.passed and len(rounds) < self.max_rounds:
-            again = {"round": len(rounds) + 1, "feedback": verdict.feedback, "stop_reason": None}
-            return {**written, **again, "rounds": rounds}
-        reason: StopReason = "passed" if verdict.passed else "max_rounds"
-        added = update.get("results") or {}
-        own = _result(rounds, reason, pattern_path(config, self.loop), merge(known, added))
-        # The next run on the same thread starts with round 1.
-        reset = {"round": 1, "feedback": "", "rounds": [], "stop_reason": reason}
-        return {**written, **reset, "results": {**added, own.node_path: own}}
-
-    async def _checked(
-        self, state: LoopState, config: RunnableConfig, door: Door
-    ) -> DeclinableResults:
-        """What the check writes; it is not called where a person declined the step's result."""
-        if declined := state.get("declined"):
-            return DeclinableResults(declined=declined)
-        # A check that is a graph returns any verdict that it receives, and the feedback is for the
-        # step.
+async def _judge(
+    state: LoopState,
+    config: RunnableConfig,
+    door: Door,
+    *,
+    check: Runnable[Any, Any],
+    max_rounds: int,
+    pass_score: float | None,
+    loop: str,
+) -> dict[str, Any]:
+    """Run the check, and keep count of the rounds."""
+    known = state.get("results") or {}
+    # A step may hold validators of its own, whose verdicts are not what it made.
+    made = latest({path: one for path, one in known.items() if one.role != "validator"})
+    if declined := state.get("declined"):  # of the step's result: the check is not called
+        update = DeclinableResults(declined=declined)
+    else:
+        # A check that is a graph returns any verdict that it receives, and the feedback is for
+        # the step.
         unjudged = {**state, "verdict": None, "feedback": ""}
-        update = await door.call(self.check, unjudged, config)
-        return cast("DeclinableResults", update or {})
+        update = cast("DeclinableResults", await door.call(check, unjudged, config) or {})
+    declined = update.get("declined")
+    verdict = update.get("verdict")
+    if declined:
+        verdict = Verdict(passed=False, score=0, feedback=declined)
+    if made is None or verdict is None:
+        raise StepFailed(f"{loop}: the step wrote no result, or the check no verdict")
+    high_enough = pass_score is None or verdict.score >= pass_score
+    verdict = verdict.model_copy(update={"passed": verdict.passed and high_enough})
+    now = Round(content=made.content, verdict=verdict, declined=bool(declined))
+    rounds = [*(state.get("rounds") or ()), now]
+    written = {**update, "verdict": verdict, "declined": None}
+    if not verdict.passed and len(rounds) < max_rounds:
+        again = {"round": len(rounds) + 1, "feedback": verdict.feedback, "stop_reason": None}
+        return {**written, **again, "rounds": rounds}
+    reason: StopReason = "passed" if verdict.passed else "max_rounds"
+    added = update.get("results") or {}
+    own = _result(rounds, reason, pattern_path(config, loop), merge(known, added))
+    # The next run on the same thread starts with round 1.
+    reset = {"round": 1, "feedback": "", "rounds": [], "stop_reason": reason}
+    return {**written, **reset, "results": {**added, own.node_path: own}}
 
 
 def _result(

@@ -3,11 +3,15 @@
 A node is an agent, a compiled graph (from these patterns or from elsewhere) or a function of the
 state. Default names are numbered to make them unique. Two nodes that were given the same name by
 hand are an error. A node with `approve` is followed by a node that asks a person.
+
+A compiled graph from elsewhere has a schema of its own: it is given the keys that it takes, and its
+answer becomes a result. A graph that writes `results` is used as it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import (
@@ -21,20 +25,33 @@ from typing import (
     runtime_checkable,
 )
 
+from langchain_core.messages import HumanMessage, convert_to_messages
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from pydantic_core import to_json
 
-from aideon_agents.errors import UserError
+from aideon_agents.errors import InputError, UserError
 from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.ledger import tags
 from aideon_agents.patterns.approval import Approvable, approved_graph
-from aideon_agents.patterns.foreign import adapted
-from aideon_agents.patterns.functions import function_node
-from aideon_agents.state import Context, Entry, PlanStep, Results, Role, State, part
+from aideon_agents.patterns.functions import current_path, function_node, step_result
+from aideon_agents.state import (
+    Context,
+    Entry,
+    PlanStep,
+    Results,
+    Role,
+    State,
+    current_results,
+    part,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from langchain_core.runnables import RunnableConfig
 
 
 Builder: TypeAlias = StateGraph[Any, Context, Any, Any]
@@ -157,7 +174,7 @@ def add_chain(graph: Builder, *nodes: NamedNode) -> None:
 
 def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
     if isinstance(node, CompiledStateGraph):
-        return adapted(cast("Graph", node))
+        return _adapted(cast("Graph", node))
     if isinstance(node, Runnable):
         return cast("Runnable[Any, Any]", node)
     if callable(node):
@@ -165,6 +182,58 @@ def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
     raise UserError(
         f"{pattern}: {node!r} cannot be a node: give an agent, a compiled graph or a function"
     )
+
+
+def _adapted(graph: Graph) -> Runnable[Any, Any]:
+    """The graph itself where it writes `results` or has one unnamed channel, else an adapter."""
+    gives = graph.output_channels
+    if isinstance(gives, str) or "results" in gives:
+        return graph
+    return Enclosing(functools.partial(_run_foreign, graph), [graph], graph.get_name())
+
+
+async def _run_foreign(
+    graph: Graph, state: State, config: RunnableConfig, door: Door
+) -> dict[str, Any]:
+    given = _input_for(graph, state)
+    answer = await door.call(graph, given, config) or {}
+    changed = {
+        key: value for key, value in answer.items() if key not in given or given[key] != value
+    }
+    path = current_path(config)
+    return {"results": {path: step_result(state, path, "graph", *_content_and_data(changed))}}
+
+
+def _input_for(graph: Graph, state: State) -> dict[str, Any]:
+    """Keys of the state and of the inputs that the graph takes; messages get the prompt."""
+    takes = graph.builder.schemas[graph.builder.input_schema]
+    known = {**(state.get("inputs") or {}), **state}
+    given = {key: value for key, value in known.items() if key in takes}
+    if "messages" in takes and not given.keys() & {"messages", "task"}:
+        given["messages"] = [HumanMessage(_prompt(state))]
+    if not given:
+        raise InputError(
+            f"the graph {graph.get_name()} takes {', '.join(sorted(takes))}, and the run has none "
+            "of these: pass one of them in the inputs"
+        )
+    return given
+
+
+def _prompt(state: State) -> str:
+    sections = [("Task", state.get("task", ""))]
+    sections += [
+        (f"From {result.node_path}", result.content)
+        for result in current_results(state.get("results") or {})
+    ]
+    return "\n\n".join(f"# {title}\n\n{text}" for title, text in sections)
+
+
+def _content_and_data(changed: Mapping[str, Any]) -> tuple[str, Any]:
+    """The text of the last message, else what changed as JSON; and what changed as data."""
+    rest = {key: value for key, value in changed.items() if key != "messages"}
+    if messages := cast("list[Any]", changed.get("messages")):
+        return str(convert_to_messages(messages[-1:])[0].text), rest or None
+    return to_json(rest, indent=2, serialize_unknown=True).decode(), rest
 
 
 Drawer: TypeAlias = Callable[[Any], Mapping[str, str]]

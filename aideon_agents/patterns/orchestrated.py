@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import graphlib
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 from langchain_core.runnables import RunnableConfig  # noqa: TC002 - LangGraph reads the hints of routes
@@ -39,7 +42,6 @@ from aideon_agents.patterns.nodes import (
     new_builder,
     with_approval,
 )
-from aideon_agents.patterns.plans import complaint, last_steps, tidied, waves
 from aideon_agents.state import (
     Plan,
     PlanStep,
@@ -54,7 +56,7 @@ from aideon_agents.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from langchain_core.runnables import Runnable
 
@@ -125,13 +127,15 @@ def orchestrated(
         alone = alone.planning(tuple(by_role), max_steps)
     reserved = [_WORK, _COLLECT, *([approval.NODE] if asks else [])]
     (plans,) = named_nodes([alone], name, reserved=reserved)
-    planning = _Planning(plans.runnable, tuple(by_role), max_steps, name)
+    planning = functools.partial(
+        _make_plan, planner=plans.runnable, agents=tuple(by_role), max_steps=max_steps, name=name
+    )
     inside = [worker.runnable for worker in by_role.values()]
     working = Enclosing(functools.partial(_work, by_role), inside, _WORK, opens=False)
     collecting = async_node(functools.partial(_collect, name=name), _COLLECT)
 
     graph = new_builder(Orchestration, entry=State)
-    add_node(graph, plans, Enclosing(planning.plan, [plans.runnable], plans.name))
+    add_node(graph, plans, Enclosing(planning, [plans.runnable], plans.name))
     if asks:
         asking = async_node(functools.partial(_ask_about_plan, planner=plans.name), approval.NODE)
         graph.add_node(approval.NODE, asking, metadata=part(approval.NODE))
@@ -168,48 +172,113 @@ def _by_role(workers: Sequence[Node], pattern: str) -> dict[str, NamedNode]:
     return by_role
 
 
-@dataclasses.dataclass(frozen=True)
-class _Planning:
-    """Calls the planner, a second time where its plan cannot be followed."""
+async def _make_plan(
+    state: DeclinableState,
+    config: RunnableConfig,
+    door: Door,
+    *,
+    planner: Runnable[Any, Any],
+    agents: Sequence[str],
+    max_steps: int,
+    name: str,
+) -> dict[str, Any]:
+    """Call the planner, a second time where its plan cannot be followed."""
+    known = state.get("results") or {}
+    own = current_path(config), sibling_path(config, _WORK)
+    before = [path for path in known if not any(is_within(path, outer) for outer in own)]
+    wanted = _joined(state.get("feedback"), state.get("declined"))
+    # A planner that is a graph returns any plan that it receives.
+    unplanned: dict[str, Any] = {**state, "plan": None}
+    if wanted:
+        unplanned["feedback"] = wanted
+    update: Results = await door.call(planner, unplanned, config) or {}
+    plan, wrong = _checked(update, agents, max_steps)
+    if wrong:
+        # The first plan is the planner's earlier version.
+        known = merge(known, update.get("results") or {})
+        wanted = _joined(wanted, f"{_WANTED} {wrong}.")
+        again = {**unplanned, "results": known, "feedback": wanted}
+        update = await door.call(planner, again, config) or {}
+        update = {**update, "results": merge(known, update.get("results") or {})}
+        plan, wrong = _checked(update, agents, max_steps)
+    if wrong:
+        raise StepFailed(f"{name}: the plan cannot be followed: {wrong}")
+    return {**update, "plan": plan, "wave": 0, "before": before}
 
-    planner: Runnable[Any, Any]
-    agents: tuple[str, ...]
-    """The roles that can do a step."""
-    max_steps: int
-    name: str
-    """The name of the orchestration."""
 
-    async def plan(
-        self, state: DeclinableState, config: RunnableConfig, door: Door
-    ) -> dict[str, Any]:
-        known = state.get("results") or {}
-        own = current_path(config), sibling_path(config, _WORK)
-        before = [path for path in known if not any(is_within(path, outer) for outer in own)]
-        wanted = _joined(state.get("feedback"), state.get("declined"))
-        # A planner that is a graph returns any plan that it receives.
-        unplanned: dict[str, Any] = {**state, "plan": None}
-        if wanted:
-            unplanned["feedback"] = wanted
-        update: Results = await door.call(self.planner, unplanned, config) or {}
-        plan, wrong = self._checked(update)
-        if wrong:
-            # The first plan is the planner's earlier version.
-            known = merge(known, update.get("results") or {})
-            wanted = _joined(unplanned.get("feedback"), f"{_WANTED} {wrong}.")
-            again = {**unplanned, "results": known, "feedback": wanted}
-            update = await door.call(self.planner, again, config) or {}
-            update = {**update, "results": merge(known, update.get("results") or {})}
-            plan, wrong = self._checked(update)
-        if wrong:
-            raise StepFailed(f"{self.name}: the plan cannot be followed: {wrong}")
-        return {**update, "plan": plan, "wave": 0, "before": before}
+def _checked(
+    update: Results, agents: Collection[str], max_steps: int
+) -> tuple[Plan | None, str | None]:
+    """The tidied plan, and everything that is wrong with it, for the planner to read."""
+    given = update.get("plan")
+    if given is None:
+        return None, "there is no plan"
+    plan = _tidied(given)
+    wrong = _wrong_names(plan, agents)
+    if not plan.steps:
+        wrong = ["the plan has no steps"]
+    elif len(plan.steps) > max_steps:
+        size = f"the plan has {len(plan.steps)} steps, at most {max_steps} are allowed"
+        wrong = [size, *wrong]
+    return plan, "; ".join(wrong or _wrong_order(plan)) or None
 
-    def _checked(self, update: Results) -> tuple[Plan | None, str | None]:
-        plan = update.get("plan")
-        if plan is None:
-            return None, "there is no plan"
-        plan = tidied(plan)
-        return plan, complaint(plan, self.agents, self.max_steps)
+
+def _tidied(plan: Plan) -> Plan:
+    """A plan whose step ids fit into a node path: with a dash for each /, | and :."""
+
+    def tidy(name: str) -> str:
+        return re.sub(r"[/|:]", "-", name.strip())
+
+    steps = [
+        step.model_copy(
+            update={"id": tidy(step.id), "depends_on": [tidy(one) for one in step.depends_on]}
+        )
+        for step in plan.steps
+    ]
+    return plan.model_copy(update={"steps": steps})
+
+
+def _wrong_names(plan: Plan, agents: Collection[str]) -> list[str]:
+    known = Counter(step.id for step in plan.steps)
+    wrong = [f"{times} steps have the id {name!r}" for name, times in known.items() if times > 1]
+    if "" in known:
+        wrong.append("a step has an empty id")
+    for step in plan.steps:
+        if step.agent not in agents:
+            only = ", ".join(agents)
+            wrong.append(f"step {step.id!r} names the agent {step.agent!r}, there is only {only}")
+        wrong += [
+            f"step {step.id!r} depends on {name!r}, which is no step"
+            for name in step.depends_on
+            if name not in known
+        ]
+    return wrong
+
+
+def _wrong_order(plan: Plan) -> list[str]:
+    try:
+        _sorter(plan).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1]
+        return [f"the steps {' -> '.join(reversed(circle))} wait for one another"]
+    return []
+
+
+def _sorter(plan: Plan) -> graphlib.TopologicalSorter[str]:
+    return graphlib.TopologicalSorter({step.id: step.depends_on for step in plan.steps})
+
+
+def waves(plan: Plan) -> list[list[PlanStep]]:
+    """The steps in groups; those of one group need only steps of earlier groups."""
+    by_id = {step.id: step for step in plan.steps}
+    sorter = _sorter(plan)
+    sorter.prepare()
+    found: list[list[PlanStep]] = []
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        found.append([step for name, step in by_id.items() if name in ready])
+        sorter.done(*ready)
+    return found
 
 
 def _joined(*wishes: str | None) -> str:
@@ -286,6 +355,12 @@ async def _work(
     }
 
 
+def _last_steps(plan: Plan) -> list[PlanStep]:
+    """The steps that no other step depends on, in the plan's order."""
+    needed = {name for step in plan.steps for name in step.depends_on}
+    return [step for step in plan.steps if step.id not in needed]
+
+
 async def _collect(state: Orchestration, config: RunnableConfig, *, name: str) -> dict[str, Any]:
     """End a wave; after the last one, write the orchestration's own result."""
     plan, results = _plan(state), state.get("results") or {}
@@ -293,7 +368,7 @@ async def _collect(state: Orchestration, config: RunnableConfig, *, name: str) -
     if done < len(waves(plan)):
         return {"wave": done}
     work = sibling_path(config, _WORK)
-    given = [latest(_results_of(step.id, results, work)) for step in last_steps(plan)]
+    given = [latest(_results_of(step.id, results, work)) for step in _last_steps(plan)]
     content = "\n\n".join(result.content for result in given if result)
     own = step_result(state, pattern_path(config, name), "orchestrated", content, plan)
     return {"wave": done, "results": {own.node_path: own}}

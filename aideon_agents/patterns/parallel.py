@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import threading
 import weakref
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeGuard, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_args
 
 from langgraph.channels import LastValue
 from langgraph.errors import GraphBubbleUp, NodeCancelledError, is_invalid_resume
@@ -80,27 +80,26 @@ class BranchLimit:
                 yield
 
 
-@dataclasses.dataclass(frozen=True)
-class Branch:
-    """A branch that waits for a slot, or whose failure becomes its result."""
-
-    graph: Graph
-    limit: BranchLimit | None
-    """None: the branch does not wait."""
-    keeps: bool
-    """Whether its failure becomes its result."""
-
-    async def run(self, state: State, config: RunnableConfig, door: Door) -> Any:
-        async with self.limit.slot(door) if self.limit else contextlib.nullcontext():
-            try:
-                update = await door.call(self.graph, state, config)
-            except _NEVER_KEPT:
+async def _run_branch(
+    state: State,
+    config: RunnableConfig,
+    door: Door,
+    *,
+    graph: Graph,
+    limit: BranchLimit | None,
+    keeps: bool,
+) -> Any:
+    """Run a branch, which may have to wait for a slot. `keeps`: its failure becomes its result."""
+    async with limit.slot(door) if limit else contextlib.nullcontext():
+        try:
+            update = await door.call(graph, state, config)
+        except _NEVER_KEPT:
+            raise
+        except Exception as error:
+            if not keeps or is_invalid_resume(error):
                 raise
-            except Exception as error:
-                if not self.keeps or is_invalid_resume(error):
-                    raise
-                return _failed(error, state, config)
-        return _recovered(update, state, config) if self.keeps else update
+            return _failed(error, state, config)
+    return _recovered(update, state, config) if keeps else update
 
 
 async def require_one(
@@ -200,8 +199,8 @@ def parallel(
     nodes = named_nodes(branches, name, reserved=[_KEPT] if keeps else [])
     for node in nodes:
         own = _own_graph(node)
-        running = Branch(own, limit, keeps=keeps)
-        add_node(graph, node, Enclosing(running.run, [own], node.name) if limit or keeps else own)
+        running = functools.partial(_run_branch, graph=own, limit=limit, keeps=keeps)
+        add_node(graph, node, Enclosing(running, [own], node.name) if limit or keeps else own)
         graph.add_edge(START, node.name)
         graph.add_edge(node.name, _KEPT if keeps else END)
     if keeps:
@@ -211,14 +210,6 @@ def parallel(
     return compile_graph(graph, name)
 
 
-def _is_ours(runnable: object) -> TypeGuard[Graph]:
-    """Whether it is a graph that returns only keys that merge."""
-    return (
-        isinstance(runnable, CompiledStateGraph)
-        and runnable.builder.output_schema.__annotations__.keys() <= Results.__annotations__.keys()
-    )
-
-
 def _own_graph(branch: NamedNode) -> Graph:
     """The branch as a graph of its own.
 
@@ -226,11 +217,14 @@ def _own_graph(branch: NamedNode) -> Graph:
     after each of its own. The wrapping adds no part to the path. A graph from elsewhere is wrapped
     as well: two that both return their task would be an InvalidUpdateError.
     """
-    if _is_ours(branch.runnable):
-        return branch.runnable
+    runnable = branch.runnable
+    if isinstance(runnable, CompiledStateGraph):
+        gives = runnable.builder.output_schema.__annotations__
+        if gives.keys() <= Results.__annotations__.keys():  # each of these merges
+            return cast("Graph", runnable)
     inner = f"{branch.name}/"  # a name that no node of a user can have
     graph = new_builder(entry=State)
-    graph.add_node(inner, branch.runnable, metadata=branch.metadata | part(inner, ""))
+    graph.add_node(inner, runnable, metadata=branch.metadata | part(inner, ""))
     graph.add_edge(START, inner)
     graph.add_edge(inner, END)
     return graph.compile(name=branch.name)

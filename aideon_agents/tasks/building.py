@@ -18,8 +18,13 @@ from aideon_agents.patterns import conditional, iterative, orchestrated, paralle
 from aideon_agents.state import Complexity, Role
 from aideon_agents.tasks import python_file, steps
 from aideon_agents.tasks.document import Document, FieldPath, nearest
-from aideon_agents.tasks.reading import AnyStep
-from aideon_agents.tasks.steps import AgentStep, OlderConditional, OlderIterative, OlderParallel
+from aideon_agents.tasks.steps import (
+    AgentStep,
+    AnyStep,
+    OlderConditional,
+    OlderIterative,
+    OlderParallel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -32,18 +37,8 @@ ModelCheck: TypeAlias = "Callable[[Role, str], object]"
 
 _AGENTS = {"planner": planner, "executor": executor, "validator": validator, "creative": creative}
 
-_OPTIONS = {
-    "description",
-    "instructions",
-    "complexity",
-    "model",
-    "timeout",
-    "max_tokens",
-    "temperature",
-    "purpose",
-    "approve",
-}
-"""The keys of an agent's step that are passed to its factory under the same name."""
+_BESIDE_OPTIONS = {"type", "agent", "name", "tools"}
+"""The keys of an agent's step that are no options of its factory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +95,7 @@ def _pattern(step: AnyStep, around: Site, name: str) -> Graph:
 
 def _agent(step: AgentStep, site: Site) -> Node:
     _check_models(step, site)
-    options = step.model_dump(include=_OPTIONS, exclude_none=True)
+    options = step.model_dump(exclude=_BESIDE_OPTIONS, exclude_none=True)
     options.setdefault("complexity", site.complexity)
     if step.tools:
         options["tools"] = [

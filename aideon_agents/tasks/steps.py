@@ -8,7 +8,7 @@ be mistaken for the current one. A sequence is the same in both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import (
     BaseModel,
@@ -300,6 +300,9 @@ Step = TypeAliasType(
     ],
 )
 """Anything that can be done."""
+
+AnyStep: TypeAlias = Any
+"""One of the models of the union `Step`."""
 
 Branch = TypeAliasType(
     "Branch",

@@ -24,7 +24,7 @@ from aideon_agents import (
 )
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.graphs.walk import requests
-from aideon_agents.patterns.plans import waves
+from aideon_agents.patterns.orchestrated import waves
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel, ScriptedChatModel
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from aideon_agents.errors import TargetError
-from aideon_agents.tasks import json_schema, reading
+from aideon_agents.tasks import json_schema, target
 from aideon_agents.tasks.document import Document
 from aideon_agents.tasks.steps import TYPES
 
@@ -114,7 +114,7 @@ def test_a_steps_approval_is_offered_as_true_or_false():
 
 @pytest.mark.parametrize("document", EXAMPLES)
 def test_what_the_loader_takes_the_schema_takes(document):
-    reading.check(Document(Path("flow.json"), document, {}, typed=True))
+    target._check(Document(Path("flow.json"), document, {}, typed=True))
     VALIDATOR.validate(document)
 
 
@@ -123,7 +123,7 @@ def test_what_the_loader_takes_the_schema_takes(document):
 def test_what_the_schema_refuses_the_loader_refuses_in_one_line(document):
     if not VALIDATOR.is_valid(document):
         with pytest.raises(TargetError, match=r"\A[^\n]+\Z"):
-            reading.check(Document(Path("flow.json"), document, {}, typed=True))
+            target._check(Document(Path("flow.json"), document, {}, typed=True))
 
 
 @pytest.mark.parametrize("document", EXAMPLES)
