@@ -16,8 +16,7 @@ from aideon_agents.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aideon_agents.testing import Bill, Fault, SeenRequest, SimulatedProvider
-    from aideon_agents.testing.simulated.faults import ChatRequest
+    from aideon_agents.testing import Bill, ChatRequest, Fault, SeenRequest, SimulatedProvider
 
 _POLL = 0.1  # seconds between two looks for new requests
 _SLOW = 0.05  # seconds per word, for the fault `slow` without --latency

@@ -1,8 +1,8 @@
-"""Doubles to test workflows with, none of which can pay.
+"""Doubles for tests of workflows. None of them can pay.
 
-`ScriptedChatModel` says what a test wrote down, `SchemaChatModel` always answers validly,
-`GivenModels` hands chat models to agents, and `SimulatedProvider` is an OpenAI-compatible server
-on the loopback interface with faults by plan and a bill of its own.
+`ScriptedChatModel` gives the answers of a script, `SchemaChatModel` always gives valid ones,
+`GivenModels` chooses the chat model of each role, and `SimulatedProvider` is an OpenAI-compatible
+server on the loopback interface with planned faults and its own bill.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aideon_agents.testing.scripted import (
-        Asked,
         GivenModels,
         OutOfAnswers,
+        RecordedRequest,
         SchemaChatModel,
         ScriptedChatModel,
     )
     from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, SeenRequest, Total
-    from aideon_agents.testing.simulated.faults import ChatRequest, Fault, RandomFaults
-    from aideon_agents.testing.simulated.reply import UsageDetails
+    from aideon_agents.testing.simulated.faults import Fault, RandomFaults
+    from aideon_agents.testing.simulated.protocol import ChatRequest, UsageDetails
     from aideon_agents.testing.simulated.server import SimulatedProvider
 
 __all__ = [
-    "Asked",
     "Bill",
     "BilledCall",
     "ChatRequest",
@@ -33,6 +32,7 @@ __all__ = [
     "OutOfAnswers",
     "RandomFaults",
     "Rate",
+    "RecordedRequest",
     "SchemaChatModel",
     "ScriptedChatModel",
     "SeenRequest",
@@ -42,27 +42,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Asked": "scripted",
     "Bill": "simulated.bill",
     "BilledCall": "simulated.bill",
-    "ChatRequest": "simulated.faults",
+    "ChatRequest": "simulated.protocol",
     "Fault": "simulated.faults",
     "GivenModels": "scripted",
     "OutOfAnswers": "scripted",
     "RandomFaults": "simulated.faults",
     "Rate": "simulated.bill",
+    "RecordedRequest": "scripted",
     "SchemaChatModel": "scripted",
     "ScriptedChatModel": "scripted",
     "SeenRequest": "simulated.bill",
     "SimulatedProvider": "simulated.server",
     "Total": "simulated.bill",
-    "UsageDetails": "simulated.reply",
+    "UsageDetails": "simulated.protocol",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Looked up at first use: the provider needs h11, the chat models need LangChain, and who
-    # wants one should not wait for the other.
+    # Imported at first use: the provider needs h11 and the chat models need LangChain, and a test
+    # that uses one of them should not wait for the other.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

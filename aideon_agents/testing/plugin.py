@@ -1,15 +1,13 @@
 """A pytest plugin for workflows that are tested without paying.
 
-Installed with the package (entry point `pytest11`), it offers two fixtures and watches the one
-HTTP client that all models share: a test that asks a real provider fails and says so, whatever the
-workflow makes of the error. Other clients, and the keys of tests that use no fixture of ours, are
-none of its business. A test that does not use the package pays nothing for it: nothing
-heavy is imported before a test does.
+It is installed with the package (entry point `pytest11`). It has two fixtures, and it watches the
+HTTP client that all models share: a test that asks a real provider fails with a message, also if
+the workflow handles the error. It does not watch other clients, nor the keys of tests that do not
+use its fixtures. It imports nothing large before a test does.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.abc
 import importlib.util
 import ipaddress
@@ -35,18 +33,17 @@ REAL = "aideon_real_providers"
 """The marker, and the ini option, that allow real providers."""
 
 _CLIENTS = "aideon_agents.models.clients"
-_OURS = "simulated"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer the ini option."""
+    """Add the ini option."""
     parser.addini(REAL, "Let tests ask real providers, and pay.", type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known, and begin to watch."""
+    """Register the markers, and begin to watch."""
     config.addinivalue_line(
-        "markers", f"{OPTIONS}(**options): what the fixture's SimulatedProvider is made with."
+        "markers", f"{OPTIONS}(**options): the arguments of the fixture's SimulatedProvider."
     )
     config.addinivalue_line("markers", f"{REAL}: this test may ask real providers, and pay.")
     if not config.getini(REAL):
@@ -61,16 +58,16 @@ def simulated_provider(
 ) -> Iterator[SimulatedProvider]:
     """A simulated provider over real HTTP, configured for everything that reads Settings.
 
-    Other keys, a local server and AIDEON_OFFLINE are taken out of the environment for the test;
-    its ledger lies in `tmp_path`. `@pytest.mark.simulated_provider(faults=...)` says what it is
-    made with.
+    Other keys, a local server and AIDEON_OFFLINE are removed from the environment for the test. Its
+    ledger is in `tmp_path`. The arguments of `@pytest.mark.simulated_provider(faults=...)` are
+    those of the provider.
     """
-    from aideon_agents.models.chain import default_models  # noqa: PLC0415 - nothing heavy before
+    from aideon_agents.models.chain import default_models  # noqa: PLC0415 - nothing large before
     from aideon_agents.testing.simulated.server import SimulatedProvider  # noqa: PLC0415 - as above
 
     marker = request.node.get_closest_marker(OPTIONS)
     with SimulatedProvider(**marker.kwargs if marker else {}) as provider:
-        key = f"{_OURS}-{uuid.uuid4().hex}"  # new, so that no breaker remembers another test
+        key = f"simulated-{uuid.uuid4().hex}"  # a new one: a breaker remembers keys across tests
         for variable in ("TOGETHER_AI_API_KEY", "HF_TOKEN", "AIDEON_LOCAL_BASE_URL"):
             monkeypatch.delenv(variable, raising=False)
         for name in ("TOGETHER", "OPENAI"):
@@ -86,7 +83,7 @@ def simulated_provider(
 @pytest.fixture
 def aideon_ledger(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """The ledger that runs in this test write to, open: a file in `tmp_path`."""
-    from aideon_agents.ledger.store import Ledger  # noqa: PLC0415 - nothing heavy before
+    from aideon_agents.ledger.store import Ledger  # noqa: PLC0415 - nothing large before
 
     monkeypatch.setenv("AIDEON_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
     with Ledger(tmp_path / "ledger.db") as ledger:
@@ -99,7 +96,7 @@ class _Watch(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self._may_pay = False
         self._asked: list[str] = []
-        """What the test has asked that is running."""
+        """The hosts that the current test has asked."""
         self._hooks: list[Any] = []
         if clients := sys.modules.get(_CLIENTS):
             self._begin(clients)
@@ -123,7 +120,7 @@ class _Watch(importlib.abc.MetaPathFinder):
         return spec
 
     def end(self) -> None:
-        """Leave everything as it was."""
+        """Stop watching."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
         if self._hooks:
@@ -131,27 +128,21 @@ class _Watch(importlib.abc.MetaPathFinder):
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Know what the test may do."""
+        """Note whether the test may pay."""
         self._may_pay = item.get_closest_marker(REAL) is not None
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_setup(self) -> Generator[None, object, object]:
-        """Fail a test whose fixtures asked a real provider."""
-        with self._watching():
+    def _checked(self) -> Generator[None, object, object]:
+        """Fail a test that asked a real provider, also if it ignored the error."""
+        try:
             return (yield)
+        finally:
+            asked, self._asked = self._asked, []
+            if asked:
+                pytest.fail(_reported(asked[0]), pytrace=False)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
-        """Fail a test that asked a real provider and made nothing of the error."""
-        with self._watching():
-            return (yield)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
-        """Fail a test that asked a real provider while it was cleared up."""
-        with self._watching():
-            return (yield)
+    pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _checked
 
     def _begin(self, clients: ModuleType) -> None:
         shared = clients.shared_client()
@@ -163,17 +154,8 @@ class _Watch(importlib.abc.MetaPathFinder):
         if self._may_pay or _is_loopback(request.url.host):
             return
         self._asked.append(request.url.host)
-        # A BaseException: no workflow takes it for a provider's failure and asks the next one.
+        # It is a BaseException, so a workflow does not ask the next model because of it.
         pytest.fail(_reported(request.url.host), pytrace=False)
-
-    @contextlib.contextmanager
-    def _watching(self) -> Generator[None]:
-        try:
-            yield
-        finally:
-            asked, self._asked = self._asked, []
-            if asked:
-                pytest.fail(_reported(asked[0]), pytrace=False)
 
 
 def _reported(host: str) -> str:

@@ -1,11 +1,4 @@
-"""A chat model that says what a test wrote down, in that order.
-
-A chat model that always answers, and always validly.
-
-What a double was asked, for a test to look at.
-
-The double of `state.ModelSource`: hands out given chat models and remembers who asked.
-"""
+"""Chat models for tests: one that follows a script, one that answers by rule, and their source."""
 
 from __future__ import annotations
 
@@ -30,65 +23,73 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
+class RecordedRequest:
     """One request to a chat model."""
 
     messages: tuple[BaseMessage, ...]
     """The conversation, in order."""
     options: dict[str, Any]
-    """What was bound or passed beside it: tools, tool_choice, response_format, stop."""
+    """What was bound or passed with it: tools, tool_choice, response_format, stop."""
 
 
 class OutOfAnswers(AssertionError):  # noqa: N818 - reads as what happened
-    """A scripted model was asked more often than its test foresaw."""
+    """A scripted model received more requests than it has answers."""
 
 
-class ScriptedChatModel(InProcessChatModel):
+class _RecordingChatModel(InProcessChatModel):
+    """A chat model that records its requests."""
+
+    _requests: list[RecordedRequest] = PrivateAttr(default_factory=list[RecordedRequest])
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Every request so far, in order, those included that ended in an exception."""
+        with self._lock:
+            return list(self._requests)
+
+    def _record(self, messages: list[BaseMessage], options: dict[str, Any]) -> int:
+        """Record a request; returns its number, from 0."""
+        with self._lock:
+            self._requests.append(RecordedRequest(tuple(messages), options))
+            return len(self._requests) - 1
+
+
+class ScriptedChatModel(_RecordingChatModel):
     """Answers from a script.
 
-    An answer is a string, an AIMessage, a pydantic object or a dict (said as JSON), an exception
-    (raised), or a function from the messages to any of these. Token counts that a message does
-    not bring are estimated from its text, the same each time.
+    An answer is a string, an AIMessage, a pydantic object or a dict (both sent as JSON), an
+    exception (raised), or a function from the messages to any of these. Token counts that a message
+    does not have are estimated from its text, the same each time.
     """
 
-    answers: list[Any] = Field(description="What to answer, in order")
+    answers: list[Any] = Field(description="The answers, in order")
     model: str = "scripted"
-    """The name that the answers are given in."""
-
-    _requests: list[Asked] = PrivateAttr(default_factory=list[Asked])
-    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    """The name of the model in the answers."""
 
     @property
     def _llm_type(self) -> str:
         return "scripted"
-
-    @property
-    def requests(self) -> list[Asked]:
-        """Everything it was asked so far, in order, those that ended in an exception included."""
-        with self._lock:
-            return list(self._requests)
 
     def answer_to(self, messages: list[BaseMessage], options: dict[str, Any]) -> AIMessage:
         """Give the next answer of the script.
 
         Args:
             messages: The conversation.
-            options: What was bound or passed beside it.
+            options: What was bound or passed with it.
 
         Returns:
             The answer as a message, with usage.
 
         Raises:
-            OutOfAnswers: The script is at its end.
+            OutOfAnswers: The script has no more answers.
         """
-        with self._lock:
-            nth = len(self._requests)
-            self._requests.append(Asked(tuple(messages), options))
-        if nth >= len(self.answers):
+        number = self._record(messages, options)
+        if number >= len(self.answers):
             raise OutOfAnswers(
-                f"{len(self.answers)} answers were scripted and this is request {nth + 1}"
+                f"{len(self.answers)} answers were scripted and this is request {number + 1}"
             )
-        answer = self.answers[nth]
+        answer = self.answers[number]
         if callable(answer):
             answer = answer(messages)
         if isinstance(answer, BaseException):
@@ -120,34 +121,25 @@ def _answer_text(answer: object) -> str:
     return json.dumps(answer, ensure_ascii=False)
 
 
-class SchemaChatModel(InProcessChatModel):
-    """Answers whatever is asked, by rule: text, an instance of a schema, or a tool call.
+class SchemaChatModel(_RecordingChatModel):
+    """Answers any request by rule: with text, an instance of a schema, or a tool call.
 
-    For tests of a workflow's shape, where what is said does not matter as long as it is valid.
+    It is for tests of a workflow's structure, in which an answer only has to be valid.
     """
 
     model: str = "schema"
-    """The name that the answers are given in."""
-
-    _requests: list[Asked] = PrivateAttr(default_factory=list[Asked])
-    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    """The name of the model in the answers."""
 
     @property
     def _llm_type(self) -> str:
         return "schema"
-
-    @property
-    def requests(self) -> list[Asked]:
-        """Everything it was asked so far, in order."""
-        with self._lock:
-            return list(self._requests)
 
     def answer_to(self, messages: list[BaseMessage], options: dict[str, Any]) -> AIMessage:
         """Answer by rule.
 
         Args:
             messages: The conversation; the last human message is the material.
-            options: What was bound or passed beside it.
+            options: What was bound or passed with it.
 
         Returns:
             The answer, with estimated usage.
@@ -155,19 +147,18 @@ class SchemaChatModel(InProcessChatModel):
         Raises:
             ValueError: A schema has no instance that simple means can find.
         """
-        with self._lock:
-            self._requests.append(Asked(tuple(messages), options))
+        self._record(messages, options)
         ask = ask_of(messages, options)
         return message_of(reply(ask), ask, self.model)
 
 
 class GivenModels:
-    """Gives each role the chat model that a test chose for it.
+    """A source of models that gives each role the chat model which a test chose for it.
 
     Args:
-        default: For every role without its own; None: such a role has no model.
+        default: The chat model of every other role; None: they have none.
         roles: Chat models by role.
-        window: Tokens that they take; None: unknown.
+        window: The models' context window in tokens; None: unknown.
     """
 
     def __init__(
@@ -184,11 +175,11 @@ class GivenModels:
         """Every request so far, in order."""
 
     def chat(self, request: ModelRequest, context: Context) -> BaseChatModel:  # noqa: ARG002 - the protocol's
-        """Hand out the role's chat model.
+        """The role's chat model.
 
         Args:
-            request: What the node asks for.
-            context: What the run is given.
+            request: The node's request.
+            context: The run's context.
 
         Returns:
             The chat model itself, not a chain.
@@ -203,11 +194,11 @@ class GivenModels:
         return model
 
     def window(self, request: ModelRequest, context: Context) -> int | None:  # noqa: ARG002 - the protocol's
-        """How many tokens the models take, as the test said.
+        """The context window that the test chose, for every model.
 
         Args:
-            request: What the node asks for.
-            context: What the run is given.
+            request: The node's request.
+            context: The run's context.
 
         Returns:
             Tokens; None: unknown.

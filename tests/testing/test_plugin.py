@@ -311,9 +311,11 @@ def test_it_is_an_entry_point_so_that_installing_is_enough():
     }
 
 
-def test_the_markers_and_the_option_are_listed_with_pytests_own(pytester):
+def test_the_markers_and_the_option_are_listed_with_pytests_own(pytester, monkeypatch):
+    monkeypatch.setenv("TOGETHER_API_KEY", "a-real-key")
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     listed = pytester.runpytest(*PLUGIN, "--markers").stdout.str()
     assert re.search(r"@pytest\.mark\.simulated_provider\(\*\*options\)", listed)
     assert "@pytest.mark.aideon_real_providers" in listed
     assert "aideon_real_providers" in pytester.runpytest(*PLUGIN, "--help").stdout.str()
+    assert os.environ["TOGETHER_API_KEY"] == "a-real-key"  # sessions inside this one left it

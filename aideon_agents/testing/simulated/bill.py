@@ -1,9 +1,7 @@
-"""What the simulated provider would charge: the other side of the ledger.
+"""What the simulated provider received, and what it would charge, to compare with the ledger.
 
 An error status costs nothing. What was generated is charged whether or not it reached the caller:
-after a hang, a reset, a body that broke off, and in a cut stream up to the cut.
-
-Every request that reached the simulated provider, and how many were there at once.
+after a hang, a reset or a truncated body, and in a cut stream up to the cut.
 """
 
 from __future__ import annotations
@@ -57,29 +55,29 @@ class BilledCall:
     cache_read_tokens: int = 0
     reasoning_tokens: int = 0
     status: int | None = None
-    """The HTTP status; None when none was sent."""
+    """The HTTP status; None: none was sent."""
     fault: Kind | None = None
-    """What was made to go wrong; None when nothing was."""
+    """The fault of the request; None: there was none."""
     streamed: bool = False
     delivered: bool = False
-    """Whether the whole answer was sent off."""
+    """Whether the whole answer was sent."""
     nanousd: int | None = None
-    """What it costs; None when the model has no rate."""
+    """What it costs, in nano-dollars; None: the model has no rate."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Total:
-    """What several calls come to."""
+    """What several calls add up to."""
 
     requests: int
     input_tokens: int
     output_tokens: int
     nanousd: int | None
-    """None when some call has no price."""
+    """None: some call has no price."""
 
 
 class Bill:
-    """The provider's own account, safe to read while it serves.
+    """The provider's own account. It can be read while the provider serves.
 
     Args:
         rates: What each model costs; a model without a rate has calls without a price.
@@ -91,7 +89,7 @@ class Bill:
         self._lock = threading.Lock()
 
     def charge(self, call: BilledCall) -> None:
-        """Write a call, or write it anew under the same request id."""
+        """Write a call, or replace the one with the same request id."""
         rate = self._rates.get(call.model)
         priced = dataclasses.replace(call, nanousd=rate.of(call) if rate else None)
         with self._lock:
@@ -131,7 +129,7 @@ class Bill:
 
     @property
     def nanousd(self) -> int | None:
-        """What all calls cost; None when some call has no price."""
+        """What all calls cost, in nano-dollars; None: some call has no price."""
         return self.total.nanousd
 
     @property
@@ -159,43 +157,43 @@ class SeenRequest:
 
     request_id: str
     at: float
-    """When it had arrived, in seconds since the epoch."""
+    """When it had arrived, in seconds since 1970."""
     method: str
     path: str
     headers: Mapping[str, str]
     """With lower-case names, without the key."""
     body: Any = None
-    """The JSON that was sent; None when there was none."""
+    """The JSON that was sent; None: there was none."""
     model: str | None = None
-    """The model asked for; None when none was named."""
+    """The requested model; None: the request has none."""
     outcome: str = "open"
-    """open while it is worked on, then ok, the fault's kind, the status of a refusal, or gone
-    when the caller left first."""
+    """`open` while it is in progress, then `ok`, the kind of the fault, the status of a refusal, or
+    `gone` when the caller left first."""
 
 
 class RequestLog:
-    """Safe to read while the provider serves."""
+    """The requests so far. It can be read while the provider serves."""
 
     def __init__(self) -> None:
         self._seen: dict[str, SeenRequest] = {}
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self.in_flight = 0
-        """Chat requests being worked on."""
+        """The number of chat requests in progress."""
         self.max_in_flight = 0
-        """The most there ever were at once."""
+        """The highest number of chat requests in progress at once."""
 
     def next_id(self) -> str:
-        """A request id that was not given before."""
+        """A new request id."""
         return f"req-{next(self._numbers):06d}"
 
     def add(self, request: SeenRequest) -> None:
-        """Write a request down as it arrives."""
+        """Record a request that arrived."""
         with self._lock:
             self._seen[request.request_id] = request
 
     def close(self, request_id: str, outcome: str) -> None:
-        """Say how a request ended."""
+        """Record how a request ended."""
         with self._lock:
             seen = self._seen[request_id]
             self._seen[request_id] = dataclasses.replace(seen, outcome=outcome)

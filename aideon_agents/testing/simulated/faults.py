@@ -1,24 +1,22 @@
-"""What can be made to go wrong, and when.
+"""What can go wrong with a request, when it does, and how the answer is then delivered.
 
-A plan is a sequence (one entry per request, None is healthy, and so is everything after its end),
-one fault (always), a mapping from model to either, a function, or `RandomFaults`.
-
-Error answers, in OpenAI's shape.
-
-A chat completion request, as the simulated provider reads it.
+A plan says when. It is a sequence (one entry per request; None means no fault, also after the end
+of the sequence), one fault (for every request), a mapping from model to either, a function, or
+`RandomFaults`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, get_args
 
 from aideon_agents.errors import UserError
-from aideon_agents.models.answers import Ask, Turn, text_of
+from aideon_agents.testing.simulated.protocol import ChatRequest, Refused, Reply
+from aideon_agents.testing.simulated.wire import Wire
 
 Status = Literal[
     400, 401, 402, 403, 404, 408, 409, 410, 413, 415, 422, 429, 500, 502, 503, 504, 529
@@ -27,8 +25,8 @@ Named = Literal[
     "context_length_exceeded",  # 400 with this code
     "insufficient_quota",  # 429 with this code
     "content_filter",  # 400 with this code
-    "content_filtered",  # 200, the answer broken off with this finish_reason
-    "hang",  # the work is done, and nothing is sent for `seconds`, or ever
+    "content_filtered",  # 200, half an answer with the finish_reason content_filter
+    "hang",  # the work is done, and nothing is sent for `seconds`, or at all
     "reset_before",  # RST before any work is done
     "reset_after",  # RST when the work is done, before a byte is sent
     "garbage",  # 200 with a body that is not JSON
@@ -37,7 +35,7 @@ Named = Literal[
     "truncated_body",  # fewer bytes than Content-Length says
     "cut_before_first_token",  # the stream ends after its headers
     "cut_after_first_token",  # the stream ends after `after_tokens` words
-    "no_finish_reason",  # the stream ends cleanly, but says neither why nor [DONE]
+    "no_finish_reason",  # the stream ends without a finish_reason and [DONE]
     "cumulative_usage",  # every chunk carries the usage so far
     "no_usage",  # usage is not reported
     "slow",  # `seconds` before each word
@@ -46,25 +44,25 @@ Named = Literal[
 Kind: TypeAlias = Status | Named
 
 STREAM_CUTS = frozenset({"cut_before_first_token", "cut_after_first_token", "truncated_body"})
-"""Faults that break a stream; an answer in one piece becomes a truncated body instead."""
+"""Faults that break a stream; an answer in one piece gets a truncated body instead."""
 _TIMED = frozenset({"slow", "delay"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong with one request."""
+    """What goes wrong with one request."""
 
     kind: Kind
-    """An HTTP status, or what happens."""
+    """An HTTP status, or the name of what happens."""
     _: dataclasses.KW_ONLY
     seconds: float | None = None
-    """For hang, slow and delay; a hang without it lasts until one side closes."""
+    """For hang, slow and delay; None: a hang lasts until one side closes the connection."""
     retry_after: float | None = None
-    """Seconds for the Retry-After header of an error status; None sends none."""
+    """Seconds for the Retry-After header of an error status; None: the header is not sent."""
     after_tokens: int | None = None
     """Words after which a stream is cut or ends; None: one for a cut, all for no_finish_reason."""
     message: str | None = None
-    """The error's message; None: an ordinary one."""
+    """The message of an error status; None: the usual one."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Status) + get_args(Named):
@@ -85,17 +83,13 @@ def draw(plan: Plan) -> Draw:
         return lambda _request: plan
     if isinstance(plan, Mapping):
         by_model = {model: draw(part) for model, part in plan.items()}
-        return lambda request: by_model.get(request.model, _healthy)(request)
-    if callable(plan):
-        return plan
-    return _InTurn(iter(plan))
+        return lambda request: (
+            by_model[request.model](request) if request.model in by_model else None
+        )
+    return plan if callable(plan) else _InOrder(iter(plan))
 
 
-def _healthy(_request: ChatRequest) -> Fault | None:
-    return None
-
-
-class _InTurn:
+class _InOrder:
     """One entry per request."""
 
     def __init__(self, faults: Iterator[Fault | None]) -> None:
@@ -108,12 +102,12 @@ class _InTurn:
 
 
 class RandomFaults:
-    """Faults by chance, the same for the same seed and the same order of requests.
+    """Random faults, the same for the same seed and the same order of requests.
 
     Args:
-        seed: Of the chance.
+        seed: The seed of the random numbers.
         rate: The share of requests that go wrong, 0 to 1.
-        kinds: What may go wrong, each as likely.
+        kinds: What may go wrong, each with the same probability.
         models: Only requests to these count and go wrong; None: all.
     """
 
@@ -128,172 +122,174 @@ class RandomFaults:
         self._faults = [kind if isinstance(kind, Fault) else Fault(kind) for kind in kinds]
         self._rate = rate
         self._models = None if models is None else frozenset(models)
-        self._chance = random.Random(seed)
+        self._random = random.Random(seed)
         self._lock = threading.Lock()
 
     def __call__(self, request: ChatRequest) -> Fault | None:
         if self._models is not None and request.model not in self._models:
             return None
         with self._lock:
-            # Both are drawn each time, so that another rate leaves the kinds in their places.
-            unlucky, fault = self._chance.random() < self._rate, self._chance.choice(self._faults)
-        return fault if unlucky else None
+            # Both are drawn each time, so that another rate does not change the order of kinds.
+            number, fault = self._random.random(), self._random.choice(self._faults)
+        return fault if number < self._rate else None
+
+
+_REFUSALS: Mapping[Kind, tuple[int, str, str]] = {
+    400: (400, "invalid_request", "The request is wrong."),
+    401: (401, "invalid_api_key", "The key is wrong."),
+    402: (402, "payment_required", "The account is out of credit."),
+    403: (403, "permission_denied", "The key may not use this model."),
+    404: (404, "model_not_found", "The model does not exist."),
+    408: (408, "request_timeout", "The request took too long."),
+    409: (409, "conflict", "The request conflicts with another one."),
+    410: (410, "model_decommissioned", "The model has been decommissioned."),
+    413: (413, "context_length_exceeded", "The request exceeds the model's context length."),
+    415: (415, "unsupported_media_type", "The content type is not supported."),
+    422: (422, "unprocessable_entity", "The request cannot be processed."),
+    429: (429, "rate_limit_exceeded", "The rate limit is reached."),
+    500: (500, "internal_error", "The server had an error."),
+    502: (502, "bad_gateway", "The gateway got no valid answer."),
+    503: (503, "service_unavailable", "The service is unavailable."),
+    504: (504, "gateway_timeout", "The gateway got no answer in time."),
+    529: (529, "overloaded", "The service is overloaded."),
+    "context_length_exceeded": (
+        400,
+        "context_length_exceeded",
+        "The messages exceed this model's maximum context length.",
+    ),
+    "insufficient_quota": (
+        429,
+        "insufficient_quota",
+        "You exceeded your current quota, check your plan and billing.",
+    ),
+    "content_filter": (
+        400,
+        "content_filter",
+        "The response was filtered by the content management policy.",
+    ),
+}
+"""The status, code and usual message of the faults that are an error status."""
+
+
+def refusal_of(fault: Fault) -> Refused | None:
+    """The error status that a fault means; None: it means something else."""
+    if fault.kind not in _REFUSALS:
+        return None
+    status, code, message = _REFUSALS[fault.kind]
+    return Refused(status, code, fault.message or message, fault.retry_after)
+
+
+_OK = 200
+_SPOILED: dict[Kind, tuple[str, bytes]] = {
+    "garbage": ("text/html", b"<html><body><h1>Something is not right here</h1></body></html>"),
+    "no_choices": ("application/json", b'{"object": "chat.completion"}'),
+    "empty": ("application/json", b""),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer with an error status. Nothing is charged for it."""
+class Delivery:
+    """One answer, one connection, and what goes wrong between them.
 
-    status: int
-    code: str | None
-    message: str
-    retry_after: float | None = None
+    The bill is settled before the last byte is sent, so that a caller with an answer finds it
+    charged.
+    """
+
+    wire: Wire
+    reply: Reply
+    fault: Fault | None
+    amend: Callable[..., None]
+    """Changes the call's line on the bill."""
+    headers: Mapping[str, str]
 
     @property
-    def headers(self) -> dict[str, str]:
-        """What goes beside the body."""
-        return {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}
+    def _kind(self) -> Kind | None:
+        return self.fault.kind if self.fault else None
 
     @property
-    def body(self) -> bytes:
-        """The error as JSON."""
-        kind = _TYPES.get(self.status) or _type_of_class(self.status)
-        error = {"message": self.message, "type": kind, "param": None, "code": self.code}
-        return json.dumps({"error": error}).encode()
+    def _seconds(self) -> float:
+        """How long each word takes."""
+        slow = self.fault if self._kind == "slow" else None
+        return slow.seconds or 0 if slow else 0
 
+    @property
+    def _is_cumulative(self) -> bool:
+        """Whether every chunk reports the usage so far."""
+        usage = self.reply.dialect.stream_usage
+        return self._kind == "cumulative_usage" or usage == "cumulative"
 
-class Refused(Exception):  # noqa: N818 - reads as what happened
-    """A request is answered with an error status."""
+    async def run(self) -> None:
+        """Deliver the answer as the fault lets it."""
+        # Until more is known: the work is done and nothing has arrived.
+        self.amend(output_tokens=self.reply.output_tokens)
+        if self.fault and self._kind in {"hang", "delay"}:
+            await self.wire.pause(self.fault.seconds)
+        if self._kind == "reset_after":
+            self.wire.reset()
+        elif self._kind in _SPOILED:
+            content_type, body = _SPOILED[self._kind]
+            self.amend(status=_OK)
+            await self.wire.send(_OK, {**self.headers, "content-type": content_type}, body)
+        elif self.reply.request.stream:
+            await self._stream()
+        else:
+            await self._whole()
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
+    async def _whole(self) -> None:
+        headers = {**self.headers, "content-type": "application/json"}
+        body = self.reply.whole(
+            with_usage=self._kind != "no_usage", with_finish=self._kind != "no_finish_reason"
+        )
+        if self._seconds:
+            await self.wire.pause(self._seconds * len(self.reply.words))
+        if self._kind in STREAM_CUTS:
+            self.amend(status=_OK)
+            await self.wire.send_truncated(_OK, headers, body)
+        else:
+            self.amend(status=_OK, delivered=True)
+            await self.wire.send(_OK, headers, body)
 
+    async def _stream(self) -> None:
+        words = self._words_to_send()
+        self.amend(status=_OK, output_tokens=self.reply.output_tokens_after(words))
+        self.wire.start(_OK, {**self.headers, "content-type": "text/event-stream"})
+        if self._kind != "cut_before_first_token":
+            self.wire.put(self.reply.opening())
+            await self._send_words(words)
+        if self._kind in STREAM_CUTS:
+            await self.wire.break_off()
+            return
+        if self._kind != "no_finish_reason":
+            self.amend(output_tokens=self.reply.output_tokens, delivered=True)
+            self.wire.put(self._ending())
+        await self.wire.finish()
 
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
-_SERVER_ERROR = 500
+    async def _send_words(self, words: int) -> None:
+        chunks = self.reply.word_chunks(with_usage=self._is_cumulative)
+        sent = itertools.islice(chunks, words)
+        if not self._seconds:
+            self.wire.put(b"".join(sent))
+            return
+        for number, chunk in enumerate(sent):
+            self.amend(output_tokens=self.reply.output_tokens_after(number))
+            await self.wire.pause(self._seconds)
+            self.wire.put(chunk)
 
+    def _words_to_send(self) -> int:
+        every = len(self.reply.words)
+        wanted = self.fault.after_tokens if self.fault else None
+        if self._kind == "cut_before_first_token":
+            return 0
+        if self._kind == "cut_after_first_token":
+            return 1 if wanted is None else wanted
+        if self._kind == "truncated_body":
+            return every // 2
+        return wanted if self._kind == "no_finish_reason" and wanted is not None else every
 
-def _type_of_class(status: int) -> str:
-    return "server_error" if status >= _SERVER_ERROR else "invalid_request_error"
-
-
-_REFUSALS: Mapping[Kind, Refusal] = {
-    400: Refusal(400, "invalid_request", "The request is wrong."),
-    401: Refusal(401, "invalid_api_key", "The key is wrong."),
-    402: Refusal(402, "payment_required", "The account is out of credit."),
-    403: Refusal(403, "permission_denied", "The key may not use this model."),
-    404: Refusal(404, "model_not_found", "The model does not exist."),
-    408: Refusal(408, "request_timeout", "The request took too long."),
-    409: Refusal(409, "conflict", "The request conflicts with another one."),
-    410: Refusal(410, "model_decommissioned", "The model has been decommissioned."),
-    413: Refusal(413, "context_length_exceeded", "The request exceeds the model's context length."),
-    415: Refusal(415, "unsupported_media_type", "The content type is not supported."),
-    422: Refusal(422, "unprocessable_entity", "The request cannot be processed."),
-    429: Refusal(429, "rate_limit_exceeded", "The rate limit is reached."),
-    500: Refusal(500, "internal_error", "The server had an error."),
-    502: Refusal(502, "bad_gateway", "The gateway got no valid answer."),
-    503: Refusal(503, "service_unavailable", "The service is unavailable."),
-    504: Refusal(504, "gateway_timeout", "The gateway got no answer in time."),
-    529: Refusal(529, "overloaded", "The service is overloaded."),
-    "context_length_exceeded": Refusal(
-        400, "context_length_exceeded", "The messages exceed this model's maximum context length."
-    ),
-    "insufficient_quota": Refusal(
-        429, "insufficient_quota", "You exceeded your current quota, check your plan and billing."
-    ),
-    "content_filter": Refusal(
-        400, "content_filter", "The response was filtered by the content management policy."
-    ),
-}
-
-
-def refusal_of(fault: Fault) -> Refusal | None:
-    """The error answer that a fault means, None when it means something else."""
-    usual = _REFUSALS.get(fault.kind)
-    if usual is None:
-        return None
-    message = fault.message or usual.message
-    return dataclasses.replace(usual, message=message, retry_after=fault.retry_after)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
-    """One request to /v1/chat/completions that is well formed."""
-
-    request_id: str
-    key: str
-    """The caller's key, as sent."""
-    model: str
-    """The model asked for, before aliases."""
-    ask: Ask
-    """The conversation and what is asked for."""
-    stream: bool
-    include_usage: bool
-    """Whether a stream is to end with its usage."""
-    body: Mapping[str, Any]
-    """The request as it came."""
-
-
-def read_chat(raw: bytes, *, request_id: str, key: str) -> ChatRequest:
-    """Read a request's body."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise _wrong(f"The body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise _wrong("The body is not a JSON object.")
-    asked = cast("dict[str, Any]", body)
-    if not isinstance(asked.get("model"), str) or not asked["model"]:
-        raise _wrong("You must provide a model parameter.")
-    if asked.get("n", 1) != 1:
-        raise _wrong("Only n=1 is supported.")
-    options: dict[str, Any] = asked.get("stream_options") or {}
-    return ChatRequest(
-        request_id=request_id,
-        key=key,
-        model=asked["model"],
-        ask=_ask(asked),
-        stream=bool(asked.get("stream")),
-        include_usage=bool(options.get("include_usage")),
-        body=asked,
-    )
-
-
-def _ask(body: dict[str, Any]) -> Ask:
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise _wrong("'messages' must be a list with at least one message.")
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise _wrong("The maximum of tokens must be a positive integer.")
-    stop = body.get("stop") or ()
-    tools = body.get("tools") or []
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise _wrong("'tools' must be a list of objects.")
-    return Ask(
-        turns=tuple(_turn(message) for message in cast("list[Any]", messages)),
-        tools=tuple(cast("list[dict[str, Any]]", tools)),
-        tool_choice=body.get("tool_choice"),
-        response_format=body.get("response_format"),
-        max_tokens=limit,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-    )
-
-
-def _turn(message: object) -> Turn:
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise _wrong("Each message must be an object with a role.")
-    made = cast("dict[str, Any]", message)
-    functions = [call.get("function", {}) for call in made.get("tool_calls") or ()]
-    calls = tuple((call.get("name", ""), call.get("arguments", "")) for call in functions)
-    return Turn(made["role"], text_of(made.get("content")), calls)
-
-
-def _wrong(message: str) -> Refused:
-    return Refused(Refusal(400, "invalid_request", message))
+    def _ending(self) -> bytes:
+        dialect = self.reply.dialect
+        wanted = self.reply.request.include_usage and dialect.stream_usage != "never"
+        ending = self.reply.closing(with_usage=self._is_cumulative)
+        if self._kind != "no_usage" and (wanted or dialect.stream_usage == "always"):
+            ending += self.reply.usage_chunk()
+        return ending + (b"data: [DONE]\n\n" if dialect.ends_with_done else b"")

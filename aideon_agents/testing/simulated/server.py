@@ -1,37 +1,58 @@
-"""An OpenAI-compatible provider on the loopback interface, in a thread of its own."""
+"""An OpenAI-compatible provider on the loopback interface, in its own thread.
+
+A request is checked, worked on, charged, and answered as its fault lets it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
+import inspect
+import json
 import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import h11
+from pydantic import BaseModel
 
-from aideon_agents.testing.simulated.bill import Bill, Rate, RequestLog, SeenRequest
-from aideon_agents.testing.simulated.faults import Plan, Refusal, draw
-from aideon_agents.testing.simulated.reply import UsageDetails
-from aideon_agents.testing.simulated.service import Answering, Service
+from aideon_agents.models.answers import Answer, Ask, limited, reply
+from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, RequestLog, SeenRequest
+from aideon_agents.testing.simulated.faults import Delivery, Fault, Plan, draw, refusal_of
+from aideon_agents.testing.simulated.protocol import (
+    ChatRequest,
+    Dialect,
+    Refused,
+    Reply,
+    UsageDetails,
+    read_chat,
+)
 from aideon_agents.testing.simulated.wire import CallerGone, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
     from typing import Self
 
 
+SentAnswer: TypeAlias = Answer | str | BaseModel | Mapping[str, Any]
+Answering: TypeAlias = Callable[[ChatRequest], SentAnswer | Awaitable[SentAnswer]]
+"""Answers a request: with text, with something that is sent as JSON, or with a whole `Answer`."""
+
 _BACKLOG = 1024
-_NOT_HTTP = Refusal(400, "invalid_request", "This is not an HTTP/1.1 request.")
+_TAIL = 4
 
 
 class SimulatedProvider:
     """Serves `/v1/chat/completions` and `/v1/models` over real HTTP.
 
-    Answers are worked out by rule from the last user message, valid for the schema or the tools
-    that are asked for; tokens are counted by `aideon_agents.models.answers.estimate_tokens`: UTF-8
-    bytes divided by four, rounded up for each text. Use it as a context manager, synchronous or
-    not, or call `start` and `close`.
+    Answers are made by rule from the last user message, valid for the schema or the tools of the
+    request. Tokens are counted by `aideon_agents.models.answers.estimate_tokens`: UTF-8 bytes
+    divided by four, rounded up for each text. Use it as a context manager, synchronous or
+    asynchronous, or call `start` and `close`.
 
     Args:
         faults: What goes wrong and when: a fault for every request, one entry per request, a
@@ -43,6 +64,7 @@ class SimulatedProvider:
         aliases: Models that are redirected, and to which.
         rates: What models cost, for a bill in money.
         details: Cached and reasoning tokens to report.
+        dialect: What this server accepts and sends; None: the plain protocol.
         port: 0 takes a free one.
     """
 
@@ -56,21 +78,19 @@ class SimulatedProvider:
         aliases: Mapping[str, str] | None = None,
         rates: Mapping[str, Rate] | None = None,
         details: UsageDetails | None = None,
+        dialect: Dialect | None = None,
         port: int = 0,
     ) -> None:
         self.bill = Bill(rates)
         """What this provider would charge."""
         self._log = RequestLog()
-        self._service = Service(
-            bill=self.bill,
-            log=self._log,
-            draw=draw(faults),
-            answer=answer,
-            keys=keys,
-            models=models,
-            aliases=aliases or {},
-            details=details or UsageDetails(),
-        )
+        self._draw = draw(faults)
+        self._answering = answer
+        self._keys = keys
+        self._models = models
+        self._aliases = aliases or {}
+        self._details = details or UsageDetails()
+        self._dialect = dialect or Dialect()
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
@@ -78,27 +98,27 @@ class SimulatedProvider:
 
     @property
     def base_url(self) -> str:
-        """Where clients find it, `/v1` included."""
+        """The address for clients, `/v1` included."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property
     def port(self) -> int:
-        """The port it listens on, 0 before the start when any would do."""
+        """The port on which it listens; 0 before the start if any port may be used."""
         return self._port
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """Everything it was sent, refused requests included."""
+        """Every request that it received, refused ones included."""
         return self._log.requests
 
     @property
     def in_flight(self) -> int:
-        """Chat requests it works on right now."""
+        """The number of chat requests in progress."""
         return self._log.in_flight
 
     @property
     def max_in_flight(self) -> int:
-        """The most chat requests it ever had at once."""
+        """The highest number of chat requests in progress at once."""
         return self._log.max_in_flight
 
     def start(self) -> Self:
@@ -126,7 +146,7 @@ class SimulatedProvider:
     def close(self) -> None:
         """Stop serving; requests that hang are dropped. Closing twice is harmless."""
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
-            # The loop may end between the question and the call.
+            # The loop may end between the check and the call.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
@@ -160,11 +180,12 @@ class SimulatedProvider:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer)
         try:
-            while (http := await wire.request()) is not None:
-                await self._service.handle(wire, http)
+            while await wire.receive():
+                await self._handle(wire)
         except h11.RemoteProtocolError:
+            refused = self._dialect.invalid("This is not an HTTP/1.1 request.")
             with contextlib.suppress(CallerGone, h11.LocalProtocolError):
-                await wire.send(_NOT_HTTP.status, {"connection": "close"}, _NOT_HTTP.body)
+                await wire.send(400, {"connection": "close"}, self._dialect.body(refused))
         except CallerGone:
             pass
         except asyncio.CancelledError:
@@ -172,3 +193,139 @@ class SimulatedProvider:
             wire.drop()
         finally:
             writer.close()
+
+    async def _handle(self, wire: Wire) -> None:
+        """Answer one request."""
+        request_id = self._log.next_id()
+        seen = _seen(wire, request_id)
+        self._log.add(seen)
+        try:
+            await self._route(wire, seen)
+        except Refused as refused:
+            self._log.close(request_id, str(refused.status))
+            await self._refuse(wire, request_id, refused)
+        except CallerGone:
+            self._log.close(request_id, "gone")
+
+    async def _route(self, wire: Wire, seen: SeenRequest) -> None:
+        key, request_id = self._key(wire), seen.request_id
+        match wire.method, wire.path:
+            case "GET", "/v1/models":
+                self._log.close(request_id, "ok")
+                entry = {"object": "model", "owned_by": "simulated"}
+                models = [{"id": model, **entry} for model in self._models]
+                body = json.dumps({"object": "list", "data": models}).encode()
+                await wire.send(200, self._json_headers(request_id), body)
+            case "POST", "/v1/chat/completions":
+                request = read_chat(seen.body, self._dialect, request_id=request_id, key=key)
+                with self._log.working():
+                    await self._complete(wire, request)
+            case method, path:
+                raise Refused(404, "not_found", f"There is no {method} {path}.")
+
+    def _key(self, wire: Wire) -> str:
+        scheme, _, key = wire.headers.get("authorization", "").partition(" ")
+        key = key.strip()
+        if scheme.lower() != "bearer" or not key:
+            raise Refused(401, "invalid_api_key", "You didn't provide an API key.")
+        if self._keys is not None and key not in self._keys:
+            raise Refused(401, "invalid_api_key", f"Incorrect API key: *{key[-_TAIL:]}.")
+        return key
+
+    async def _complete(self, wire: Wire, request: ChatRequest) -> None:
+        try:
+            fault = self._draw(request)
+        except Exception as error:
+            raise _failed(error) from error
+        call = BilledCall(
+            request_id=request.request_id,
+            key_tail=request.key[-_TAIL:],
+            model=self._aliases.get(request.model, request.model),
+            fault=fault.kind if fault else None,
+            streamed=request.stream,
+        )
+        refused = refusal_of(fault) if fault else None
+        self._log.close(request.request_id, str(fault.kind) if fault else "ok")
+        if refused:
+            self.bill.charge(dataclasses.replace(call, status=refused.status))
+            await self._refuse(wire, request.request_id, refused)
+        elif fault and fault.kind == "reset_before":
+            self.bill.charge(call)
+            wire.reset()
+        else:
+            await self._work(wire, request, call, fault)
+
+    async def _work(
+        self, wire: Wire, request: ChatRequest, call: BilledCall, fault: Fault | None
+    ) -> None:
+        made = Reply(
+            request=request,
+            model=call.model,
+            answer=await self._answer(request, fault),
+            details=self._details,
+            dialect=self._dialect,
+        )
+        charged = dataclasses.replace(
+            call,
+            input_tokens=made.input_tokens,
+            cache_read_tokens=made.cache_read_tokens,
+            reasoning_tokens=made.reasoning_tokens,
+        )
+        self.bill.charge(charged)
+        amend = functools.partial(self.bill.amend, request.request_id)
+        headers = {"x-request-id": request.request_id, **self._dialect.headers}
+        await Delivery(wire, made, fault, amend, headers).run()
+
+    async def _answer(self, request: ChatRequest, fault: Fault | None) -> Answer:
+        ask = request.ask
+        if ask.max_tokens is not None:
+            # Reasoning counts against the limit, and may leave no tokens for the answer.
+            room = max(0, ask.max_tokens - self._details.reasoning_tokens)
+            ask = dataclasses.replace(ask, max_tokens=room)
+        try:
+            sent = self._answering(request) if self._answering else reply(ask)
+            answer = _answer_of(await sent if inspect.isawaitable(sent) else sent, ask)
+        except Exception as error:
+            raise _failed(error) from error
+        if fault and fault.kind == "content_filtered":
+            half = answer.text[: len(answer.text) // 2]
+            return Answer(text=half, finish_reason="content_filter")
+        return answer
+
+    async def _refuse(self, wire: Wire, request_id: str, refused: Refused) -> None:
+        headers = {**self._json_headers(request_id), **refused.headers}
+        await wire.send(refused.status, headers, self._dialect.body(refused))
+
+    def _json_headers(self, request_id: str) -> dict[str, str]:
+        json_type = {"content-type": "application/json", "x-request-id": request_id}
+        return {**json_type, **self._dialect.headers}
+
+
+def _failed(error: Exception) -> Refused:
+    """A function of the test raised an error: report it to the caller."""
+    return Refused(500, "internal_error", f"{type(error).__name__}: {error}")
+
+
+def _answer_of(sent: SentAnswer, ask: Ask) -> Answer:
+    if isinstance(sent, Answer):
+        return sent
+    if isinstance(sent, BaseModel):
+        return limited(sent.model_dump_json(), ask)
+    return limited(sent if isinstance(sent, str) else json.dumps(sent, ensure_ascii=False), ask)
+
+
+def _seen(wire: Wire, request_id: str) -> SeenRequest:
+    try:
+        body = json.loads(wire.body)
+    except (ValueError, RecursionError):
+        body = None
+    model = cast("dict[str, Any]", body).get("model") if isinstance(body, dict) else None
+    return SeenRequest(
+        request_id=request_id,
+        at=time.time(),
+        method=wire.method,
+        path=wire.path,
+        headers={name: value for name, value in wire.headers.items() if name != "authorization"},
+        body=body,
+        model=model if isinstance(model, str) else None,
+    )

@@ -1,13 +1,12 @@
 """One HTTP/1.1 connection: h11 for the protocol, asyncio's streams for the bytes.
 
-A simulation of failures needs what server frameworks hide: to break off a body, to reset the
-connection, to notice at once that the caller has left.
+To simulate failures, it does what server frameworks hide: it breaks off a body, resets the
+connection, and notices at once that the caller has left.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -26,45 +25,45 @@ class CallerGone(Exception):  # noqa: N818 - reads as what happened
     """The caller closed the connection before the answer was sent."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request that has arrived whole."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    """With lower-case names."""
-    body: bytes
-
-
 class Wire:
-    """A connection, from the first request to the last."""
+    """A connection, and the request that it received last."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.method = self.path = ""
+        self.headers: Mapping[str, str] = {}
+        """With lower-case names."""
+        self.body = b""
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER)
 
-    async def request(self) -> HttpRequest | None:
-        """Wait for the next request."""
+    async def receive(self) -> bool:
+        """Wait for the next request; False: there is none."""
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
         if self._http.our_state is not h11.IDLE:
-            return None
-        head: h11.Request | None = None
+            return False
         body = bytearray()
         while True:
             event = await self._event()
             if isinstance(event, h11.Request):
-                head = event
-                if self._http.they_are_waiting_for_100_continue:
-                    self._put(h11.InformationalResponse(status_code=100, headers=[]))
+                self._begin(event)
             elif isinstance(event, h11.Data):
                 body += event.data
-            elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return _request(head, bytes(body))
+            elif isinstance(event, h11.EndOfMessage):
+                self.body = bytes(body)
+                return True
             else:
-                return None
+                return False
+
+    def _begin(self, head: h11.Request) -> None:
+        self.method = head.method.decode("latin-1")
+        self.path = head.target.decode("latin-1").partition("?")[0]
+        self.headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers
+        }
+        if self._http.they_are_waiting_for_100_continue:
+            self._put(h11.InformationalResponse(status_code=100, headers=[]))
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Send a whole response."""
@@ -73,7 +72,7 @@ class Wire:
         await self._drain()
 
     async def send_truncated(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Announce a body, send half of it, and close."""
+        """Announce a body, send half of it, and close the connection."""
         sized = {**headers, "content-length": str(len(body))}
         self._put(_head(status, sized), h11.Data(data=body[: len(body) // 2]))
         await self.break_off()
@@ -93,7 +92,7 @@ class Wire:
         await self._drain()
 
     async def break_off(self) -> None:
-        """Close in the midst of a response; what was written still arrives."""
+        """Close within a response; what was written still arrives."""
         self._http.send_failed()
         await self._drain()
         self._writer.close()
@@ -106,36 +105,30 @@ class Wire:
         self._writer.transport.abort()
 
     async def pause(self, seconds: float | None) -> None:
-        """Let time pass, but not for a caller who has left."""
+        """Wait; a caller who leaves ends the wait."""
         await self._drain()
         try:
             async with asyncio.timeout(seconds):
-                while True:
-                    self._http.receive_data(await self._read_some())
+                while data := await self._read():
+                    self._http.receive_data(data)
         except TimeoutError:
             return
+        raise CallerGone
 
     def drop(self) -> None:
-        """Close at once, whatever was going on."""
+        """Close at once."""
         self._writer.transport.abort()
 
     async def _event(self) -> Any:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            try:
-                data = await self._reader.read(_READ)
-            except ConnectionError as error:
-                raise CallerGone from error
-            self._http.receive_data(data)
+            self._http.receive_data(await self._read())
         return event
 
-    async def _read_some(self) -> bytes:
+    async def _read(self) -> bytes:
         try:
-            data = await self._reader.read(_READ)
+            return await self._reader.read(_READ)
         except ConnectionError as error:
             raise CallerGone from error
-        if not data:
-            raise CallerGone
-        return data
 
     async def _drain(self) -> None:
         try:
@@ -145,12 +138,6 @@ class Wire:
 
     def _put(self, *events: Any) -> None:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
-
-
-def _request(head: h11.Request, body: bytes) -> HttpRequest:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-    path = head.target.decode("latin-1").partition("?")[0]
-    return HttpRequest(head.method.decode("latin-1"), path, headers, body)
 
 
 def _head(status: int, headers: Mapping[str, str]) -> h11.Response:
