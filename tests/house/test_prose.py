@@ -15,7 +15,8 @@ import aideon_agents.testing
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "aideon_agents"
-SOURCES = sorted([*PACKAGE.rglob("*.py"), *ROOT.glob("workflows/*"), *ROOT.glob("examples/*.py")])
+WRITTEN = [file for ending in ("py", "js", "html") for file in PACKAGE.rglob(f"*.{ending}")]
+SOURCES = sorted([*WRITTEN, *ROOT.glob("workflows/*.*"), *ROOT.glob("examples/*.py")])
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "AGENTS.md", *(ROOT / "docs").rglob("*.md")])
 
 WORDS = {

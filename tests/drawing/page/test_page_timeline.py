@@ -131,7 +131,7 @@ async def test_a_day_of_waiting_takes_little_room(new_page, scripted, ledger, sa
 async def test_a_call_whose_end_nobody_heard_says_so(new_page, scripted, ledger, saved):
     scripted.run({"at": 0, "took": None}, {"at": 500, "took": 1000}, status="cancelled")
     page = await new_page(saved(ledger))
-    assert "no end heard" in await page.locator(".row.of-call").first.inner_text()
+    assert "no end recorded" in await page.locator(".row.of-call").first.inner_text()
     assert "≥ $" in await page.locator("#figures").inner_text()
 
 

@@ -1,4 +1,4 @@
-// What was spent, by node: sortable, and copied as CSV with exact amounts.
+// The costs by node, sortable, and copied as CSV with exact amounts.
 
 const COLUMNS = [
   { name: "Node", key: "node_path", of: (row) => row.node_path || "(no node)", text: true },

@@ -1,4 +1,4 @@
-// One node, or one call: its figures, every attempt, and what was asked and answered.
+// One node or one call: its figures, its attempts, its prompts and answers.
 
 const PORTION = 50;
 
@@ -90,7 +90,7 @@ function detailsView(place, choose) {
   }
 
   function attempt(call, one) {
-    const [word, tone] = call.status === "started" && isOver() ? ["no end heard", "warning"] : STATUS[call.status];
+    const [word, tone] = call.status === "started" && isOver() ? ["no end recorded", "warning"] : STATUS[call.status];
     const tries = [one.rounds > 1 ? `round ${call.round}` : "", call.candidate ? `fallback ${call.candidate}` : "", call.attempt > 1 ? `try ${call.attempt}` : ""].filter(Boolean);
     const summary = make("summary", {},
       badge(word, tone), make("span", { class: "model", text: call.model }), make("span", { class: "usd", text: money(call.nanos) }),
@@ -125,32 +125,32 @@ function detailsView(place, choose) {
       Finished: call.finish_reason,
       Budget: [call.shortened ? "answer shortened" : "", call.economized ? "cheaper model preferred" : ""].filter(Boolean).join(", ") || null,
     });
-    const said = saidIn(call);
-    if (!said) {
+    const texts = textsOf(call);
+    if (!texts) {
       yield make("p", { class: "muted note", text: "Prompts and answers were not kept: --record-content keeps them." });
       return;
     }
-    for (const message of [said.prompt].flat()) yield heard(message);
-    if (said.answer !== null) yield heard(said.answer);
+    for (const message of [texts.prompt].flat()) yield shownMessage(message);
+    if (texts.answer !== null) yield shownMessage(texts.answer);
   }
 
   const tokens = (count, parts) => [number(count), ...parts.filter(([some]) => some).map(([some, what]) => `${number(some)} ${what}`)].join(" · ");
 
-  function heard(message) {
+  function shownMessage(message) {
     if (typeof message !== "object" || message === null) return spoken("text", String(message));
     const calls = (message.tool_calls || []).map((one) => `calls ${one.function?.name}(${one.function?.arguments})`);
     const content = typeof message.content === "string" ? message.content : message.content ? JSON.stringify(message.content, null, 2) : "";
     return spoken(String(message.role ?? "?"), [content, ...calls].filter(Boolean).join("\n"));
   }
 
-  const spoken = (who, text) => make("figure", { class: `said ${who === "assistant" || who === "result" || who === "output" ? "answer" : ""}` }, make("figcaption", { text: who }), make("pre", { text, tabindex: "0" }));
+  const spoken = (who, text) => make("figure", { class: `message ${who === "assistant" || who === "result" || who === "output" ? "answer" : ""}` }, make("figcaption", { text: who }), make("pre", { text, tabindex: "0" }));
 
   function list(facts) {
     const known = Object.entries(facts).filter(([, text]) => text !== null && text !== undefined && text !== "");
     return make("dl", { class: "facts" }, ...known.flatMap(([term, text]) => [make("dt", { text: term }), make("dd", { text })]));
   }
 
-  // While a run goes on the panel is drawn again only where it says something else.
+  // During a run the panel is only drawn again when its content has changed.
   function refresh() {
     const one = shown && story.tree.found.get(shown.path);
     const known = JSON.stringify([story.run.status, one?.calls.map((call) => call.status), one?.sum, one?.error, one?.spans.length]);

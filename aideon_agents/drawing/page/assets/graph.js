@@ -1,4 +1,4 @@
-// The graph: drawn beforehand in every state, moved and zoomed here.
+// The graph. Every state of it was drawn beforehand; here it is moved and zoomed.
 
 const LEAST = 0.05, MOST = 4, STEP = 1.25, HEADER = 44, READABLE = 0.66, WHOLE = 0.42;
 
@@ -9,11 +9,11 @@ function graphView(stage, controls, open) {
   const plane = make("div", { id: "plane" });
   stage.append(plane);
 
-  // The plane is moved as it was painted, and painted sharply again when it rests.
+  // While it moves, the browser moves the painted plane; when it stops, the plane is painted again, sharply.
   let resting = null;
   function apply() {
     plane.style.transform = `scale(${at.scale}) translate(${-at.x}px, ${-at.y}px)`;
-    // No custom properties: every element of the graph would inherit them, frame by frame.
+    // Not custom properties: every element of the graph would inherit them, in every frame.
     const dots = Math.max(14, 22 * at.scale);
     stage.style.backgroundSize = `${dots}px ${dots}px`;
     stage.style.backgroundPosition = `${-at.x * at.scale}px ${-at.y * at.scale}px`;
@@ -35,7 +35,7 @@ function graphView(stage, controls, open) {
     move();
   }
 
-  // All of it; where that would be too small to read, its beginning.
+  // Shows all of it, or its beginning if all of it would be too small to read.
   function fit(least = LEAST) {
     const high = size.height - HEADER;
     const whole = Math.min(stage.clientWidth / size.width, stage.clientHeight / high);
@@ -65,7 +65,7 @@ function graphView(stage, controls, open) {
     pan(beyond(box.left, box.right, around.left, around.right), beyond(box.top, box.bottom, around.top, around.bottom));
   }
 
-  // The state nearest to what is wanted, among those that have the group as wanted.
+  // The state nearest to the wanted one, among those in which this group is as wanted.
   function fold(id, shut) {
     const wanted = new Set(view.closed);
     if (shut) wanted.add(id);
@@ -116,7 +116,7 @@ function graphView(stage, controls, open) {
   function press(target, role, path, about) {
     target.setAttribute("role", role);
     target.setAttribute("tabindex", "0");
-    if (target.querySelector("title")) target.removeAttribute("aria-label"); // its title says the same
+    if (target.querySelector("title")) target.removeAttribute("aria-label"); // its title has the same text
     const act = () => { if (!dragged) open(path, about.dataset.id, target); };
     target.addEventListener("click", act);
     target.addEventListener("keydown", (event) => {
@@ -157,7 +157,7 @@ function graphView(stage, controls, open) {
     for (const one of stage.querySelectorAll(".node,.frame")) one.classList.toggle("chosen", one.dataset.path === chosen && chosen !== "");
   }
 
-  // Pointers: one moves, two zoom.
+  // One pointer moves the graph, two zoom it.
   const held = new Map();
   let dragged = false;
   stage.addEventListener("pointerdown", (event) => {

@@ -1,9 +1,9 @@
-// A page that fills while its run goes on: the server says what has changed, and last that it ended.
+// Updates the page during its run: the server sends the changes, and at last the end of the run.
 
 const PATIENCE = 8000;
 
 function listen({ seen, viewer }, refresh) {
-  const here = location.pathname.replace(/\/?$/, "/"); // an address is often copied without its end
+  const here = location.pathname.replace(/\/?$/, "/"); // an address is often copied without its last slash
   const source = new EventSource(`${here}events?seen=${seen}&viewer=${viewer}`);
   let waiting = null;
   const well = () => {
@@ -26,7 +26,7 @@ function listen({ seen, viewer }, refresh) {
   source.addEventListener("error", () => {
     waiting ??= setTimeout(() => { story.lost = true; refresh(); }, PATIENCE);
   });
-  // Bars of what runs grow between two messages.
+  // The bars of running calls grow between two messages.
   const tick = setInterval(() => {
     if (isOver()) clearInterval(tick);
     else if (!story.lost) { story.tree = tree(); refresh(); }

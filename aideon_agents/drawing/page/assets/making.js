@@ -1,4 +1,4 @@
-// Elements out of values. Text is always text: nothing here reads markup.
+// Makes elements from values. Text is inserted as text and never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
@@ -35,10 +35,10 @@ function sign(kind) {
 const badge = (text, tone) => make("span", { class: `badge ${tone}`, text });
 
 function announce(text) {
-  byId("heard").textContent = text;
+  byId("announcement").textContent = text;
 }
 
-// What happens often is drawn at most once a frame.
+// Draws at most once per frame, however often it is called.
 function oncePerFrame(work) {
   let asked = false;
   return () => {

@@ -1,4 +1,4 @@
-// The page as a whole: its head, its tabs, its theme.
+// The page as a whole: its header, tabs and theme.
 
 const data = JSON.parse(byId("data").textContent);
 take(data);
@@ -45,7 +45,7 @@ const refresh = oncePerFrame(() => {
   details.refresh();
 });
 
-// Tabs, as the ARIA practices have them.
+// Tabs, as in the ARIA Authoring Practices.
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 function turnTo(tab) {
   for (const one of tabs) {
@@ -67,7 +67,7 @@ for (const tab of tabs) {
   });
 }
 
-// The theme: the system's, until a reader chooses.
+// The theme: the system's, until the reader chooses one.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : dark.matches);
 function themed() {
@@ -80,7 +80,7 @@ byId("theme").addEventListener("click", () => {
 });
 dark.addEventListener("change", themed);
 
-// How much of the window the graph takes.
+// The part of the window that the graph takes.
 const splitter = byId("splitter");
 function split(percent) {
   const kept = Math.min(80, Math.max(15, percent));

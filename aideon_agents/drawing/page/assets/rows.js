@@ -1,4 +1,4 @@
-// A list of any length of which only what can be seen is in the document.
+// A list of any length, of which only the visible rows are in the document.
 
 const BEYOND = 10;
 
@@ -30,7 +30,7 @@ function windowed(scroller, body, height, top, draw) {
       body.style.height = `${rows.length * height}px`;
       paint(true);
     },
-    // Scrolls a row into sight and gives its element.
+    // Scrolls a row into view and returns its element.
     reach(index) {
       const from = index * height, to = from + height + top;
       if (from < scroller.scrollTop) scroller.scrollTop = from;

@@ -1,7 +1,7 @@
-// What is known of the run: calls, the tree of nodes that made them, and what they said.
+// What is known of the run: its calls, the tree of nodes that made them, and their texts.
 
 const FAILED = new Set(["error", "truncated"]);
-const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], calls: [], views: [], said: new Map() };
+const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], calls: [], views: [], texts: new Map() };
 const order = new Map();
 
 function readCalls(fields, rows) {
@@ -24,32 +24,32 @@ function take(values) {
     if (values[name] !== undefined) story[name] = values[name];
   }
   readCalls(values.fields, values.calls);
-  for (const line of values.contents || []) keepSaid(line);
+  for (const line of values.contents || []) keepTexts(line);
   story.tree = tree();
 }
 
-function keepSaid(line) {
+function keepTexts(line) {
   const [call, prompt, answer] = JSON.parse(line);
-  story.said.set(call, { prompt, answer });
+  story.texts.set(call, { prompt, answer });
 }
 
-// Read when somebody first looks: a long run's texts are many megabytes.
+// Read at first use: the texts of a long run are many megabytes.
 let unread = true;
-function saidIn(call) {
+function textsOf(call) {
   if (unread) {
     unread = false;
     for (const line of byId("contents").textContent.split("\n")) {
       const call = line.slice(2, line.indexOf('"', 2));
-      if (line && !story.said.has(call)) story.said.set(call, line);
+      if (line && !story.texts.has(call)) story.texts.set(call, line);
     }
   }
-  if (typeof story.said.get(call.call_id) === "string") keepSaid(story.said.get(call.call_id));
-  return story.said.get(call.call_id);
+  if (typeof story.texts.get(call.call_id) === "string") keepTexts(story.texts.get(call.call_id));
+  return story.texts.get(call.call_id);
 }
 
 const isOver = () => story.run.status !== "running";
 
-// Where a call ended; one whose end nobody heard goes on until the last thing that is known.
+// Where a call ended; a call without an end lasts until the last known moment.
 const endOf = (call) => call.start_ms + (call.duration_ms ?? (call.status === "started" ? Math.max(0, lastMoment() - call.start_ms) : 0));
 
 let latest = 0;
@@ -95,7 +95,7 @@ function item(path, parent) {
   };
 }
 
-// Adds up, from the innermost outwards.
+// Adds up the calls, from the innermost groups outwards.
 function add(one) {
   const sum = { calls: 0, failed: 0, input: 0, output: 0, nanos: 0, complete: true };
   let start = Infinity, end = 0, runs = false, error = null;

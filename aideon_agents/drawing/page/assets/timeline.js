@@ -1,8 +1,8 @@
-// When everything ran: a row for each group and node, below it one for each call.
+// The timeline: a row for each group and node, and below it one for each call.
 
 const ROW = 30, HEAD = 34;
 
-// Where a time stands, from 0 to 1. Hours in which a run waited take little room.
+// The position of a time, from 0 to 1. Hours in which a run waited take little room.
 function clock(root) {
   const busy = [];
   const walk = (one) => {
@@ -99,7 +99,7 @@ function timelineView(grid, open) {
   }
 
   const labels = () => Number.parseFloat(getComputedStyle(grid).getPropertyValue("--labels"));
-  // Asking for a width makes the browser lay the page out: once, not for every row.
+  // Reading a width makes the browser lay the page out, so it is read once and not for every row.
   let wide = 0;
   const measure = () => { wide = Math.max(80, grid.clientWidth - labels()) * zoom; };
 
@@ -150,7 +150,7 @@ function timelineView(grid, open) {
 
   const look = (call) => (FAILED.has(call.status) ? "failed" : call.status === "started" && !isOver() ? "runs" : ["cached", "cancelled", "started"].includes(call.status) ? "hollow" : "");
 
-  // Bars that touch at this width become one: ten thousand calls are no ten thousand elements.
+  // Bars that touch at this width become one, so that ten thousand calls need fewer elements.
   function merged(calls, width) {
     const bars = [];
     let last = null;
@@ -167,14 +167,14 @@ function timelineView(grid, open) {
   function draw(row, index) {
     const { one, call } = row, width = wide, opened = isOpen(row);
     const track = make("div", { role: "gridcell", class: "cell track" });
-    let name, cost, took, said;
+    let name, cost, took, described;
     if (call) {
-      const [word, tone] = call.status === "started" && isOver() ? ["no end heard", "warning"] : STATUS[call.status];
+      const [word, tone] = call.status === "started" && isOver() ? ["no end recorded", "warning"] : STATUS[call.status];
       const round = one.rounds > 1 ? `round ${call.round} · ` : "";
       name = [make("span", { class: "words", text: `${round}${call.model}` }), call.status === "ok" ? null : badge(word, tone)];
       cost = money(call.nanos);
       took = call.status === "started" ? null : call.duration_ms;
-      said = `${word}, from ${duration(call.start_ms)}`;
+      described = `${word}, from ${duration(call.start_ms)}`;
       const made = bar(call.start_ms, endOf(call), `call ${one.kind} ${look(call)}`, width);
       if (call.time_to_first_token_ms !== null && call.duration_ms) {
         const wait = make("i");
@@ -187,12 +187,12 @@ function timelineView(grid, open) {
       name = [sign(one.kind), make("span", { class: "words", text: one.name }), one.runs ? badge("running", "busy") : failed];
       cost = one.sum.calls ? money(one.sum.nanos, one.sum.complete) : "";
       took = one.end - one.start;
-      said = `from ${duration(one.start)}, ${plural(one.sum.calls, "call")}`;
+      described = `from ${duration(one.start)}, ${plural(one.sum.calls, "call")}`;
       if (one.children.length) track.append(bar(one.start, one.end, `whole ${one.runs ? "runs" : ""}`, width));
       for (const span of one.spans) if (!one.children.length) track.append(bar(span.start, span.end ?? lastMoment(), `span ${one.kind}${span.error ? " failed" : ""}`, width));
       for (const each of merged(one.calls, width)) track.append(bar(each.from, each.to, `${one.kind} ${each.kind}`, width));
     }
-    track.append(make("span", { class: "unseen", text: said }));
+    track.append(make("span", { class: "unseen", text: described }));
     const chevron = make("span", { class: "chevron", "aria-hidden": "true" });
     const label = make("div", { role: "rowheader", class: "cell node", title: call ? call.model : one.path }, chevron, ...name);
     label.style.setProperty("--level", String(one.level - 1 + (call ? 1 : 0)));

@@ -1,19 +1,19 @@
-// Figures as people read them. Money comes as an exact decimal string; null is unknown.
+// Formats figures for people. Money is an exact decimal string; null is unknown.
 
 const NANO = 1e9;
 const THIN = "\u2009";
 
-// Integer billionths of a dollar: sums of them are exact.
+// Integer billionths of a dollar, whose sums are exact.
 const nano = (usd) => (usd === null ? null : Math.round(Number(usd) * NANO));
 
-// A formatter takes long to make and none to use.
+// A formatter is slow to create and quick to use.
 const EXACT = Object.fromEntries([2, 4, 6, 7, 8, 9].map((digits) => [digits, new Intl.NumberFormat("en-US", {
   minimumFractionDigits: digits, maximumFractionDigits: digits,
 })]));
 const WHOLE_NUMBER = new Intl.NumberFormat("en-US");
 
 function money(nanos, complete = true) {
-  if (nanos === null || (!nanos && !complete)) return "?"; // at least nothing says nothing
+  if (nanos === null || (!nanos && !complete)) return "?"; // "at least 0" would say nothing
   const usd = nanos / NANO;
   const digits = usd >= 1 ? 2 : usd >= 0.01 ? 4 : Math.max(6, 10 - String(nanos).length);
   const shown = "$" + (nanos === 0 ? "0" : EXACT[digits].format(usd));
@@ -52,7 +52,7 @@ const RUN = {
   cancelled: "quiet", running: "busy",
 };
 
-// A cell as RFC 4180 has it; what a spreadsheet might take for a formula gets an apostrophe.
+// A cell as in RFC 4180. One that a spreadsheet could read as a formula gets an apostrophe.
 function cell(value) {
   if (value === null) return "";
   const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? "'" + value : String(value);
