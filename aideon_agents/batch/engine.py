@@ -22,7 +22,7 @@ from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batch_items import DuplicateId, ItemEnd, ItemRow, ItemStart
-from aideon_agents.ledger.batches import BatchStart
+from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
@@ -227,7 +227,7 @@ class OpenBatch:
     """A batch that this process runs or follows: everything is open and checked."""
 
     ledger: Ledger
-    start: BatchStart
+    start: Batch
     source: Source
     out: Out
     tally: Tally

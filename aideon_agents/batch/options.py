@@ -24,7 +24,7 @@ from aideon_agents.graphs.walk import specs
 from aideon_agents.ledger.budgets.limits import Amount
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.pricing import usd_text
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
@@ -205,7 +205,7 @@ class Control:
 
 
 def identity_of(
-    start: RunStart, graph: Graph, items: str, inputs: Mapping[str, Any], version: str | None
+    start: Run, graph: Graph, items: str, inputs: Mapping[str, Any], version: str | None
 ) -> str:
     """The identity of a batch; `items` is their digest."""
     parts = {
@@ -220,7 +220,7 @@ def identity_of(
     return _digest(parts)
 
 
-def _target(start: RunStart, graph: Graph) -> list[Any]:
+def _target(start: Run, graph: Graph) -> list[Any]:
     if start.target_hash is None:
         return [start.workflow, _digest([model(graph), [vars(spec) for spec in specs(graph)]])]
     # A file may define several workflows.

@@ -28,7 +28,7 @@ from aideon_agents.batch.items import Source
 from aideon_agents.errors import InputError, RunError, UserError
 from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batch_items import ItemRow
-from aideon_agents.ledger.batches import Batch, BatchStart
+from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -232,9 +232,7 @@ def find_written(ledger: Ledger, out: Out, before: Batch | None) -> Written:
     return found
 
 
-def restore(
-    ledger: Ledger, out: Out, start: BatchStart, found: Written, *, retry: bool | str
-) -> None:
+def restore(ledger: Ledger, out: Out, start: Batch, found: Written, *, retry: bool | str) -> None:
     """Make OUT hold the lines of this batch and nothing else, without failed items to be retried.
 
     `retry` is True for all failed items, or the error type of those that are run again.

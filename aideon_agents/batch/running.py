@@ -21,7 +21,7 @@ from aideon_agents.errors import LedgerError, NoModel
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import model
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batches import DISTRIBUTED, Batch, BatchStart
+from aideon_agents.ledger.batches import DISTRIBUTED, Batch
 from aideon_agents.ledger.budgets.accounts import limits
 from aideon_agents.ledger.budgets.limits import nanousd
 from aideon_agents.ledger.checkpointer import Checkpoints
@@ -109,7 +109,7 @@ class BatchRunning:
         return result
 
     def _open(
-        self, ledger: Ledger, items: Source, out: Out, began: float, start: BatchStart
+        self, ledger: Ledger, items: Source, out: Out, began: float, start: Batch
     ) -> OpenBatch:
         return OpenBatch(
             ledger=ledger,
@@ -192,9 +192,9 @@ class BatchRunning:
         identity: str,
         before: Batch | None,
         work: dict[str, Any] | None,
-    ) -> BatchStart:
+    ) -> Batch:
         run = self._spec.start
-        return BatchStart(
+        return Batch(
             batch_id=before.batch_id if before else new_run_id(),
             identity=identity,
             workflow=run.workflow,

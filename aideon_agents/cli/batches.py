@@ -93,7 +93,7 @@ def show(
             ]
             for word, rows in named.items()
         }
-        why = [vars(one) for one in refused]
+        why = [dict(one) for one in refused]
         followed = None if found.status != "running" else not found.is_abandoned
         output.document(
             {**document, "followed": followed, "nodes": costs, **items, "refusals": why}
@@ -108,7 +108,7 @@ def show(
     if found.status == "running" and found.is_abandoned:
         output.line("its command has ended: repeat the command to write the results there")
     for one in refused:
-        output.line(f"worker {one.pid} on {one.host} refused it: {one.reason}")
+        output.line(f"worker {one['pid']} on {one['host']} refused it: {one['reason']}")
     for word, rows in named.items():
         for row in rows:
             run = f" (run {row.run_id})" if row.run_id else ""

@@ -25,6 +25,7 @@ from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import NodeCost, cost
 from aideon_agents.ledger.database import Row, Statements
+from aideon_agents.ledger.identity import this_process
 from aideon_agents.ledger.pricing import usd, usd_text
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger
@@ -53,8 +54,7 @@ def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
 
 def written(ledger: Ledger, batch_id: str, lines: int) -> None:
     """Delete the lines that OUT holds, unless another process has taken the batch over with its own OUT."""
-    ours = {"batch_id": batch_id, **batches.owner()}
-    ledger.database.write(_WRITTEN, {**ours, "lines": lines})
+    ledger.database.write(_WRITTEN, {"batch_id": batch_id, "lines": lines, **this_process()})
 
 
 def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:

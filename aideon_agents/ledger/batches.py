@@ -18,7 +18,7 @@ from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.identity import Process, is_gone, now, this_process, those_from, utc_text
+from aideon_agents.ledger.identity import is_gone, now, this_process, those_from, utc_text
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger
 
@@ -43,8 +43,8 @@ _NAMED_AT_MOST = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BatchStart:
-    """The row of a batch as it is written when it starts or continues."""
+class Batch:
+    """A batch, as it starts or continues and as read back. One that starts has only the first fields."""
 
     batch_id: str
     identity: str | None
@@ -62,27 +62,22 @@ class BatchStart:
     """The file that results are written to."""
     work: Mapping[str, Any] | None = None
     """The options that workers need, as JSON values; None: no worker runs it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Batch(BatchStart):
-    """A batch as it is read."""
-
-    status: BatchStatus
-    stop_reason: str | None
+    status: BatchStatus = "running"
+    stop_reason: str | None = None
     """Why it ended early; None: it did not, or its process is gone."""
-    is_cancelled: bool
+    is_cancelled: bool = False
     """Its end was requested."""
-    is_cut_off: bool
+    is_cut_off: bool = False
     """Its end was requested, and items in flight are cut off."""
-    owner: Process
+    host: str = ""
+    pid: int = 0
     """The process that runs or follows it, or the last one that did."""
-    is_abandoned: bool
+    is_abandoned: bool = False
     """Its row says `running`, but that process is gone."""
-    started_at: str
-    seen_at: str
+    started_at: str = ""
+    seen_at: str = ""
     """The last update of its process."""
-    ended_at: str | None
+    ended_at: str | None = None
     """None: it is running, or it crashed."""
 
 
@@ -118,11 +113,11 @@ def batches(ledger: Ledger, limit: int) -> list[Batch]:
 
 
 def take(
-    ledger: Ledger, start: BatchStart, limit: int | None, graph: Mapping[str, Any] | None = None
+    ledger: Ledger, start: Batch, limit: int | None, graph: Mapping[str, Any] | None = None
 ) -> None:
     """Start or continue a batch in this process, with the budget of this call in nano-dollars."""
     texts = {"work": _json(start.work), "graph": _json(graph), "at": utc_text(now())}
-    values = {**vars(start), "rehearsed": int(start.rehearsed), **owner(), **texts}
+    values = {**vars(start), "rehearsed": int(start.rehearsed), **this_process(), **texts}
     with ledger.database.transaction() as tx:
         for row in tx.select(_ONE, {"batch_id": start.batch_id}):
             refuse_if_running(read(row))
@@ -138,7 +133,7 @@ def refuse_if_running(seen: Batch) -> None:
     """Refuse a batch that another process runs."""
     if seen.status == "running" and not seen.is_abandoned:
         raise UserError(
-            f"batch {seen.batch_id} is running in process {seen.owner.pid} on {seen.owner.host}: "
+            f"batch {seen.batch_id} is running in process {seen.pid} on {seen.host}: "
             f"wait for it, or end it with `aideon batches cancel {seen.batch_id}`"
         )
 
@@ -154,7 +149,7 @@ def refuse_if_with_workers(seen: Batch) -> None:
 
 def heartbeat(ledger: Ledger, batch_id: str) -> bool:
     """Record that this process still runs a batch; returns whether its end was requested."""
-    owned = {"batch_id": batch_id, **owner(), "at": utc_text(now())}
+    owned = {"batch_id": batch_id, **this_process(), "at": utc_text(now())}
     with ledger.database.transaction() as tx:
         is_ours = tx.write(_HEARTBEAT, owned) == 1
         (row,) = tx.select(_ONE, {"batch_id": batch_id})
@@ -170,7 +165,7 @@ def finish(ledger: Ledger, batch_id: str, status: BatchStatus, stop_reason: str 
     """Record that this process has ended a batch, unless another one has taken it over."""
     at = utc_text(now())
     ends = {"batch_id": batch_id, "status": status, "stop_reason": stop_reason, "at": at}
-    ledger.database.write(_FINISH, {**ends, **owner()})
+    ledger.database.write(_FINISH, {**ends, **this_process()})
 
 
 def cancel(ledger: Ledger, batch_id: str) -> None:
@@ -216,9 +211,8 @@ def _account(batch_id: str) -> Account:
 def read(row: Row) -> Batch:
     """A batch from its row."""
     fields: dict[str, Any] = dict(row)
-    fields["owner"] = Process(fields.pop("host"), fields.pop("pid"), fields.pop("process_start"))
-    is_running = fields["status"] == "running"
-    fields["is_abandoned"] = is_running and _is_abandoned(fields["owner"], fields["seen_at"])
+    fields["is_abandoned"] = fields["status"] == "running" and _is_abandoned(row)
+    del fields["process_start"]
     if fields["is_abandoned"] and fields["engine"] != DISTRIBUTED:
         fields["status"] = "crashed"
     fields["is_cut_off"] = fields["is_cancelled"] == CUT_OFF
@@ -232,17 +226,11 @@ def _json(values: Mapping[str, Any] | None) -> str | None:
     return None if values is None else json.dumps(values)
 
 
-def _is_abandoned(owner: Process, seen_at: str) -> bool:
+def _is_abandoned(row: Row) -> bool:
     """Whether its process is gone. On another machine, only a missing heartbeat shows it."""
-    if owner.host == this_process().host:
-        return is_gone(owner)
-    return seen_at < utc_text(now() - timedelta(seconds=SILENT))
-
-
-def owner() -> dict[str, Any]:
-    """This process, as the parameters of `OURS`."""
-    process = this_process()
-    return {"host": process.host, "pid": process.pid, "process_start": process.start}
+    if row["host"] == this_process()["host"]:
+        return is_gone(row)
+    return row["seen_at"] < utc_text(now() - timedelta(seconds=SILENT))
 
 
 ROWS = (
@@ -281,16 +269,6 @@ _FINISH = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A worker cannot run a batch, and why."""
-
-    host: str
-    pid: int
-    reason: str
-    """One line."""
-
-
 def running(ledger: Ledger) -> list[Batch]:
     """The running batches of the distributed engine, the oldest first."""
     return [read(row) for row in ledger.select(_RUNNING)]
@@ -310,16 +288,13 @@ def end_abandoned(ledger: Ledger, seen: Batch) -> None:
 
 def refuse(ledger: Ledger, batch_id: str, reason: str) -> None:
     """Record that this process cannot run a batch."""
-    process = this_process()
-    who = {"host": process.host, "pid": process.pid, "at": utc_text(now())}
-    line = stored_line(reason)
-    ledger.database.write(_REFUSE, {"batch_id": batch_id, "reason": line, **who})
+    names = {"batch_id": batch_id, "reason": stored_line(reason), "at": utc_text(now())}
+    ledger.database.write(_REFUSE, {**names, **this_process()})
 
 
-def refusals(ledger: Ledger, batch_id: str) -> list[Refusal]:
-    """The workers that cannot run a batch, since it was last started."""
-    found = ledger.select(_REFUSALS, {"batch_id": batch_id})
-    return [Refusal(host=row["host"], pid=row["pid"], reason=row["reason"]) for row in found]
+def refusals(ledger: Ledger, batch_id: str) -> list[Row]:
+    """The host, pid and reason of each worker that cannot run a batch since it was last started."""
+    return ledger.select(_REFUSALS, {"batch_id": batch_id})
 
 
 _RUNNING = f"{ROWS} WHERE status = 'running' AND engine = 'distributed' ORDER BY started_at"

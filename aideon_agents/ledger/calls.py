@@ -33,7 +33,7 @@ from aideon_agents.ledger.pricing import (
     price,
     usage_of,
 )
-from aideon_agents.ledger.rows import CallEnd, CallStart, CallStatus, redacted
+from aideon_agents.ledger.rows import Call, CallEnd, CallStatus, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,11 +140,11 @@ _UNNAMED = "unknown"
 
 def call_start(
     call_id: str, run_id: str, metadata: Mapping[str, Any], params: Mapping[str, Any] | None = None
-) -> CallStart:
+) -> Call:
     """What a call's row holds before the request is sent."""
     provider = metadata.get(tags.PROVIDER) or metadata.get("ls_provider")
     model = metadata.get(tags.MODEL) or metadata.get("ls_model_name") or (params or {}).get("model")
-    return CallStart(
+    return Call(
         call_id=call_id,
         run_id=run_id,
         node_path=state.node_path(metadata),
@@ -166,7 +166,7 @@ def call_start(
 class OpenCall:
     """One attempt at a model that is in progress."""
 
-    def __init__(self, start: CallStart) -> None:
+    def __init__(self, start: Call) -> None:
         self.start = start
         self.started = datetime.fromisoformat(start.started_at)
         self.first_token_ms: int | None = None

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from aideon_agents.ledger.costs import Cost, NodeCost, Totals
-from aideon_agents.ledger.identity import Process, is_gone, utc_text
+from aideon_agents.ledger.identity import is_gone, utc_text
 from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.reports import Report, ReportRow
 from aideon_agents.ledger.rows import Call
@@ -141,8 +141,7 @@ def losses(ledger: Ledger, run_id: str) -> dict[str, int]:
     return {
         hold["call_id"]: hold["amount_nanousd"]
         for hold in ledger.select(_UNSETTLED, {"run_id": run_id})
-        if hold["status"] != "held"
-        or is_gone(Process(hold["host"], hold["pid"], hold["process_start"]))
+        if hold["status"] != "held" or is_gone(hold)
     }
 
 

@@ -134,14 +134,15 @@ class CostHandler(BaseCallbackHandler):
             raise RunError("the run has ended: no more model calls are made for it")
         known = metadata or {}
         ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
-        begun = self._ledger.budgets.started_row(str(run_id))
+        unsent = self._ledger.budgets.unsent
+        begun = unsent.get(str(run_id))
         start = begun or call_start(str(run_id), ledger_run, known, kwargs.get("invocation_params"))
         if start.rehearsed and self._given is None:
             self._implicit.rehearsed(run_id)
         prompt = prompt_text(messages) if self._records else None
         if begun is None or prompt is not None:
             self._ledger.start_call(start, prompt=prompt)
-        self._ledger.budgets.mark_sent(start.call_id)
+        unsent.pop(start.call_id, None)
         self.has_asked = True
         with self._lock:
             self._open[run_id] = OpenCall(start)

@@ -14,7 +14,6 @@ has it (`/proc`), together with the boot that it counts from.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import secrets
@@ -23,6 +22,10 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def now() -> datetime:
@@ -68,35 +71,29 @@ _STATE, _START = 0, 19
 """Fields of `/proc/<pid>/stat` after the process's name, which may itself hold blanks."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Process:
-    """One process on one machine."""
+def this_process() -> Mapping[str, Any]:
+    """The process that calls this, as rows name it: its host, pid and process_start.
 
-    host: str
-    pid: int
-    start: str | None
-    """Boot id and start tick; None where the system has no `/proc`."""
-
-
-def this_process() -> Process:
-    """The process that calls this."""
+    process_start is the boot id and the start tick; None where the system has no `/proc`.
+    """
     return _known(os.getpid())
 
 
 @functools.lru_cache(maxsize=1)
-def _known(pid: int) -> Process:
+def _known(pid: int) -> Mapping[str, Any]:
     """Cached, because every row names this process and reading /proc is slow."""
-    return Process(host=socket.gethostname(), pid=pid, start=_start(pid))
+    return {"host": socket.gethostname(), "pid": pid, "process_start": _start(pid)}
 
 
-def is_gone(process: Process) -> bool:
-    """Whether a process has certainly ended. False for another machine, where it is unknown."""
-    if process.host != socket.gethostname() or os.name != "posix":
+def is_gone(row: Mapping[str, Any]) -> bool:
+    """Whether the process that a row names has ended. False on another machine: it is unknown."""
+    pid, start = row["pid"], row["process_start"]
+    if row["host"] != socket.gethostname() or os.name != "posix":
         return False
-    if process.start is not None:
-        return _start(process.pid) != process.start
+    if start is not None:
+        return _start(pid) != start
     try:
-        os.kill(process.pid, 0)
+        os.kill(pid, 0)
     except OSError as refused:
         return isinstance(refused, ProcessLookupError)
     return False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aideon_agents.errors import LimitError, RunError
 from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.calls import CANCELLED
-from aideon_agents.ledger.rows import RunStart, RunStatus
+from aideon_agents.ledger.rows import Run, RunStatus
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ImplicitRuns:
                 raise RunError("the run has ended: no more model calls are made for it")
             root = self._roots.get(parent) if parent else None
             if root is None:
-                start = RunStart(
+                start = Run(
                     workflow=self._workflow or name,
                     user=self._user,
                     tier=self._tier,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.ledger.costs import Totals, totals
 from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.identity import Process, is_gone
+from aideon_agents.ledger.identity import is_gone
 from aideon_agents.ledger.pricing import OWN_SERVER, PricedModel, Usage, usd
 from aideon_agents.ledger.selection import (
     BY_TIME,
@@ -339,6 +339,6 @@ def _run_ends(ledger: Ledger, by: ReportBy, selection: Selection) -> dict[str, C
         if row["status"] in _ENDED:
             counts[row["key"]][row["status"]] += row["runs"]
     for row in running:
-        if is_gone(Process(row["host"], row["pid"], row["process_start"])):
+        if is_gone(row):
             counts[row["key"]]["crashed"] += 1
     return counts

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import RunNotFound, UserError
 from aideon_agents.ledger import rows
-from aideon_agents.ledger.budgets.accounts import open_account, set_limit
+from aideon_agents.ledger.budgets.accounts import open_account, open_empty, set_limit
 from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
-from aideon_agents.ledger.budgets.limits import Amount, Budget, nanousd
+from aideon_agents.ledger.budgets.limits import Amount, Budget, CallDimensions, nanousd
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, this_process, those_from, utc_text
 from aideon_agents.ledger.postgres.address import Address, names_a_server
@@ -22,10 +22,8 @@ from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.rows import (
     Call,
     CallEnd,
-    CallStart,
     Content,
     Run,
-    RunStart,
     RunStatus,
     call_in,
     run_in,
@@ -84,7 +82,7 @@ class Ledger:
         return cls(PostgresDatabase(address))
 
     def start_run(
-        self, start: RunStart, budget: Budget | None = None, *, tx: Statements | None = None
+        self, start: Run, budget: Budget | None = None, *, tx: Statements | None = None
     ) -> str:
         """Write a run's row, `running` in this process.
 
@@ -96,21 +94,26 @@ class Ledger:
         Returns:
             Its id.
         """
-        values: dict[str, Any] = (
-            rows.fields(start, rows.RUN_START) | _owner() | {"started_at": utc_text(now())}
-        )
-        for name in rows.JSON:
-            values[name] = _json(values[name])
+        values = {
+            **vars(start),
+            **this_process(),
+            "status": "running",
+            "started_at": utc_text(now()),
+            "options": _json(start.options),
+            "graph": _json(start.graph),
+            "results": None,
+        }
         with self._within(tx) as inside:
-            inside.write(rows.START_RUN, {**values, "status": "running"})
-            if budget:
-                _limit(inside, start.run_id, budget)
+            inside.write(rows.START_RUN, values)
+            for account, limit in budget.limits(start.run_id) if budget else ():
+                open_empty(inside, account, limit)
         return start.run_id
 
     def set_run_budget(self, run_id: str, budget: Budget) -> None:
         """Replace a run's budget by a new total, which includes what the run has spent."""
         with self.database.transaction() as tx:
-            _limit(tx, run_id, budget)
+            for account, limit in budget.limits(run_id):
+                open_account(tx, account, limit)
         self.budgets.forget_limits()
 
     def set_budget(self, scope: str, budget: Amount, *, warns: bool = False) -> None:
@@ -129,7 +132,9 @@ class Ledger:
 
     def run_budget(self, run_id: str | None) -> RunBudget:
         """What a run's calls may still cost; None: they belong to no run."""
-        return self.budgets.of_run(run_id)
+        found = self.select(rows.RUN_DIMENSIONS, {"run_id": run_id})
+        run = CallDimensions(run=run_id, at=utc_text(now()), **(found[0] if found else {}))
+        return RunBudget(self.budgets, run)
 
     def resume_run(self, seen: Run, *, tx: Statements | None = None) -> None:
         """Set a run to `running` again, now in this process.
@@ -150,11 +155,12 @@ class Ledger:
                     f"run {seen.run_id} was resumed in the meantime and is {is_now.status}: "
                     f"`aideon runs show {seen.run_id}` shows it"
                 )
-            inside.write(rows.RESUME_RUN, {**_owner(), **which})
+            inside.write(rows.RESUME_RUN, {**this_process(), **which})
 
     def mark_rehearsed(self, run_id: str) -> None:
         """Mark a run as a rehearsal, which is known from its first call on."""
-        self._write("UPDATE runs SET rehearsed = 1 WHERE run_id = :run_id", {"run_id": run_id})
+        rehearsed = "UPDATE runs SET rehearsed = 1 WHERE run_id = :run_id"
+        self.database.write(rehearsed, {"run_id": run_id})
 
     def finish_run(
         self,
@@ -196,7 +202,7 @@ class Ledger:
         with self._within(tx) as inside:
             return inside.write(rows.FINISH_RUN, values) == 1
 
-    def start_call(self, start: CallStart, *, prompt: str | None = None) -> None:
+    def start_call(self, start: Call, *, prompt: str | None = None) -> None:
         """Write a call's row, `started`: from here on money may be spent.
 
         Args:
@@ -205,10 +211,10 @@ class Ledger:
                 stored there is no row either, because the call is not sent then.
         """
         if prompt is None:
-            rows.begin(self.database, start)
+            self.database.write(rows.START_CALL, vars(start))
             return
         with self.database.transaction() as tx:
-            rows.begin(tx, start)
+            tx.later(rows.START_CALL, vars(start))
             tx.later(rows.RECORD_PROMPT, {"call_id": start.call_id, "prompt": prompt})
 
     def finish_call(self, call_id: str, end: CallEnd) -> bool:
@@ -226,7 +232,7 @@ class Ledger:
 
     def record_answer(self, call_id: str, answer: str) -> None:
         """Store the answer of a call as JSON, beside its prompt."""
-        self._write(rows.RECORD_ANSWER, {"call_id": call_id, "answer": answer})
+        self.database.write(rows.RECORD_ANSWER, {"call_id": call_id, "answer": answer})
 
     def contents(self, run_id: str) -> list[Content]:
         """The prompts and answers of a run, by its full id, in the order of its calls.
@@ -307,22 +313,8 @@ class Ledger:
     def __repr__(self) -> str:
         return f"Ledger({self.database.name!r})"
 
-    def _write(self, sql: str, values: Mapping[str, object]) -> int:
-        return self.database.write(sql, values)
-
     def _within(self, tx: Statements | None) -> AbstractContextManager[Statements]:
         return self.database.transaction() if tx is None else contextlib.nullcontext(tx)
-
-
-def _limit(tx: Statements, run_id: str, budget: Budget) -> None:
-    for account, limit in budget.limits(run_id):
-        open_account(tx, account, limit)
-
-
-def _owner() -> dict[str, Any]:
-    """This process, as a run's row names it."""
-    process = this_process()
-    return {"host": process.host, "pid": process.pid, "process_start": process.start}
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

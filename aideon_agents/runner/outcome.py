@@ -16,7 +16,7 @@ from aideon_agents.ledger.batch_items import ItemEnd, ItemStart, ItemStatus
 from aideon_agents.ledger.budgets.limits import Scope
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.redaction import one_line, safe_text
-from aideon_agents.ledger.rows import RunStart, RunStatus
+from aideon_agents.ledger.rows import Run, RunStatus
 from aideon_agents.runner.events import Question
 from aideon_agents.state import StepResult, merge
 
@@ -132,7 +132,7 @@ class Journal(Protocol):
 class ItemJournal:
     """Records runs of batch items: those of the batch itself, and those that a user resumes."""
 
-    def __init__(self, run: RunStart, start: ItemStart | None = None) -> None:
+    def __init__(self, run: Run, start: ItemStart | None = None) -> None:
         self.run = run
         self.start = start
         """None: the run is resumed outside its batch, which does not count as an attempt."""

@@ -9,7 +9,7 @@ from aideon_agents.errors import UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import changes, model
 from aideon_agents.ledger.budgets.limits import Amount, Budget
-from aideon_agents.ledger.rows import Run, RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models
 from aideon_agents.models.bridge import blocking
@@ -127,7 +127,7 @@ def prepare_resume(
         rehearse=seen.rehearsed,
     )
     check_models(graph, context)
-    start = RunStart(
+    start = Run(
         workflow=seen.workflow,
         run_id=seen.run_id,
         target=seen.target,

@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from aideon_agents.errors import InputError, UserError
 from aideon_agents.ledger.checkpointer import Checkpoints
 from aideon_agents.ledger.redaction import one_line
-from aideon_agents.ledger.rows import Run, RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.events import Question
 from aideon_agents.runner.outcome import results_in
@@ -119,7 +119,7 @@ def _checkpointer(thread: Thread) -> Checkpoints:
     return thread.checkpointer
 
 
-def _nothing_left(start: RunStart, metadata: Mapping[str, Any]) -> str:
+def _nothing_left(start: Run, metadata: Mapping[str, Any]) -> str:
     if other := metadata.get(RUN):
         return (
             f"run {start.run_id} cannot resume: run {other} has continued its thread "

@@ -21,7 +21,7 @@ from aideon_agents.graphs.topology import read
 from aideon_agents.graphs.walk import once_per_graph
 from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.checkpointer import Checkpoints
-from aideon_agents.ledger.rows import Run, RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.outcome import Journal
 from aideon_agents.state import Context, StepResult, latest
@@ -46,7 +46,7 @@ class RunSpec:
 
     graph: Graph
     context: Context
-    start: RunStart
+    start: Run
     """What its row says. For the items of a batch: what all of their rows say."""
     task: str = ""
     """Empty for a run that resumes: the task is read from its state."""

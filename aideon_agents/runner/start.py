@@ -22,7 +22,7 @@ from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import model
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.costs import Cost
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models
 from aideon_agents.models.bridge import blocking
@@ -113,7 +113,7 @@ def run_spec(
     if thread is not None and not thread.strip():
         raise InputError("a thread needs a name, and it is empty")
     record_content = options.get("record_content", False)
-    start = RunStart(
+    start = Run(
         workflow=options.get("workflow") or graph.get_name(),
         target=options.get("target"),
         user=context.user,

@@ -23,7 +23,7 @@ from workers import Starting, serving
 
 from aideon_agents import Ledger
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.testing import SimulatedProvider
 
 if TYPE_CHECKING:
@@ -126,13 +126,13 @@ def _admit(url: str, seconds: float) -> int:
     """Admit, begin and settle one call after another; returns how many."""
     made = 0
     with Ledger.from_url(url) as ledger:
-        run_id = ledger.start_run(RunStart(workflow="admitting"))
+        run_id = ledger.start_run(Run(workflow="admitting"))
         budget = ledger.run_budget(run_id)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             call_id = str(uuid4())
             at = now()
-            row = CallStart(
+            row = Call(
                 call_id=call_id,
                 run_id=run_id,
                 node_path="text",
@@ -144,7 +144,7 @@ def _admit(url: str, seconds: float) -> int:
             place = budget.dimensions("text", "together", at)
             if ledger.budgets.take(call_id, place, 1000, row=row) is not None:
                 raise RuntimeError("a call was refused")
-            ledger.budgets.mark_sent(call_id)
+            ledger.budgets.unsent.pop(call_id, None)
             ledger.finish_call(call_id, CallEnd(status="ok", duration_ms=1, cost_nanousd=900))
             made += 1
     return made

@@ -11,7 +11,7 @@ from judging import Verdict
 
 from aideon_agents import Budget, Context, CostHandler, Ledger, Settings
 from aideon_agents.errors import BudgetExceeded
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, RandomFaults, Rate, SimulatedProvider
@@ -66,7 +66,7 @@ async def _ask_all(
     found: Verdict,
 ) -> str:
     limit = None if budget is None else Budget(f"{budget / NANO:.9f}")
-    run_id = ledger.start_run(RunStart(workflow="asking"), limit)
+    run_id = ledger.start_run(Run(workflow="asking"), limit)
     handler = CostHandler(ledger, run_id=run_id)
     keys = {"together_api_key": f"budget-{budget}", "together_base_url": provider.base_url}
     models = Models(Settings(**keys))

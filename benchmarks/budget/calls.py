@@ -15,8 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.ledger import rows
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.rows import CallEnd, CallStart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +148,7 @@ class Buyer:
 
     def begin(self, call: Call) -> None:
         """Write a call's row: from here on the provider may charge."""
-        start = CallStart(
+        start = rows.Call(
             call_id=self.name(call),
             run_id=self.run_id,
             node_path="draft",
@@ -164,7 +164,7 @@ class Buyer:
         self.journal.write("charged", call.number)
         self.die(call, "charged")
         cost = call.cost if call.is_told else None
-        end = CallEnd(status="ok", duration_ms=1, cost_nanousd=cost)
+        end = rows.CallEnd(status="ok", duration_ms=1, cost_nanousd=cost)
         self.ledger.finish_call(self.name(call), end)
         self.budget.budgets.release(self.name(call))
         self.journal.write("settled", call.number)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from calls import Buyer, Journal, Naive
 
 from aideon_agents import Budget, Ledger
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ NANO = 10**9
 def start_run(folder: Path, budget: int) -> str:
     """Start a run that may cost so many nano-dollars, in a new ledger in the folder."""
     with Ledger(folder / "ledger.db") as ledger:
-        return ledger.start_run(RunStart(workflow="budget"), Budget(f"{budget / NANO:.9f}"))
+        return ledger.start_run(Run(workflow="budget"), Budget(f"{budget / NANO:.9f}"))
 
 
 def tasks(folder: Path, run_id: str, calls: Sequence[Call], kind: type[Buyer] = Buyer) -> None:

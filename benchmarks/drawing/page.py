@@ -26,7 +26,7 @@ from aideon_agents.drawing.page.document import page
 from aideon_agents.drawing.page.record import recorded
 from aideon_agents.graphs.topology import read
 from aideon_agents.ledger.identity import utc_text
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def workflow() -> Any:
 def write(ledger: Ledger, calls: int) -> str:
     """Write a run, in one transaction."""
     chance = random.Random(1)
-    start = RunStart(workflow="large")
+    start = Run(workflow="large")
     ledger.start_run(start)
     began = datetime.now(UTC)
     paths = list(PATHS)

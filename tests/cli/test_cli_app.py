@@ -12,7 +12,7 @@ import typer
 from aideon_agents.cli import app as door
 from aideon_agents.cli.app import main
 from aideon_agents.errors import TimeLimit
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 
 COMMANDS = [
@@ -58,8 +58,8 @@ print(codes, sorted(loaded & set(sys.argv[1:])), file=sys.stderr)
 def test_commands_that_read_the_ledger_import_no_langchain_and_no_database_library(folder):
     heavy = ["langchain_core", "langgraph", "langchain_openai", "openai", "sqlite_utils", "psycopg"]
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-        run_id = ledger.start_run(RunStart(workflow="mine"))
-        call = CallStart(
+        run_id = ledger.start_run(Run(workflow="mine"))
+        call = Call(
             call_id="a",
             run_id=run_id,
             node_path="draft",

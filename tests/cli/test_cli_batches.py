@@ -73,9 +73,9 @@ def test_a_reference_that_fits_none_or_several_is_one_line(aideon, ran):
     assert "no batch '' in " in aideon("batches", "show", "").complaint
     with Ledger(".aideon/ledger.db") as ledger:
         found = batches.find_batch(ledger, ran)
-        known = {name: getattr(found, name) for name in batches.BatchStart.__annotations__}
+        known = {name: getattr(found, name) for name in batches.Batch.__annotations__}
         for number in range(6):
-            start = batches.BatchStart(
+            start = batches.Batch(
                 **known | {"batch_id": f"{ran[:-1]}{number}", "identity": str(number)}
             )
             batches.take(ledger, start, None)
@@ -100,8 +100,8 @@ def test_what_does_not_run_need_not_be_cancelled(aideon, ran):
 def test_a_batch_that_runs_is_cancelled_and_not_forgotten(aideon, ran):
     with Ledger(".aideon/ledger.db") as ledger:
         found = batches.find_batch(ledger, ran)
-        known = {name: getattr(found, name) for name in batches.BatchStart.__annotations__}
-        batches.take(ledger, batches.BatchStart(**known), None)  # by this process, which lives
+        known = {name: getattr(found, name) for name in batches.Batch.__annotations__}
+        batches.take(ledger, batches.Batch(**known), None)  # by this process, which lives
         assert f"{ran} is running in process" in aideon("batches", "forget", ran).complaint
         assert (
             "is ending; repeat its command to continue it later"

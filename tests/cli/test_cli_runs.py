@@ -10,7 +10,7 @@ import pytest
 from aideon_agents import Ledger
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 CALL_FIELDS = [
     "call_id", "node_path", "role", "round", "candidate", "attempt", "provider", "requested_model",
@@ -27,8 +27,8 @@ def ran(aideon):
     return aideon("run", "two.py", "--task", "Pumps move heat.", "--json").document
 
 
-def call(call_id: str, run_id: str, node: str, **more: bool) -> CallStart:
-    return CallStart(
+def call(call_id: str, run_id: str, node: str, **more: bool) -> Call:
+    return Call(
         call_id=call_id,
         run_id=run_id,
         node_path=node,
@@ -44,7 +44,7 @@ def call(call_id: str, run_id: str, node: str, **more: bool) -> CallStart:
 def lost(folder):
     """A run with a call that was cut off, one whose process died, one that died before its row."""
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-        run_id = ledger.start_run(RunStart(workflow="w", user="bob"))
+        run_id = ledger.start_run(Run(workflow="w", user="bob"))
         budget = ledger.run_budget(run_id)
         place = budget.dimensions("n", "together", now())
         for name, amount in (("ok", 8), ("cut", 4), ("gone", 2), ("early", 1), ("local", 0)):
@@ -63,7 +63,7 @@ def lost(folder):
 def paid(folder):
     """A loop that was paid for: a second round, a call that failed and a price nobody knows."""
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-        run_id = ledger.start_run(RunStart(workflow="loop", user="bob"))
+        run_id = ledger.start_run(Run(workflow="loop", user="bob"))
         for number, end in enumerate(
             [
                 CallEnd(status="error", duration_ms=20, error_type="Transient", error="no answer"),
@@ -77,7 +77,7 @@ def paid(folder):
                 ),
             ]
         ):
-            call = CallStart(
+            call = Call(
                 call_id=f"c{number}",
                 run_id=run_id,
                 node_path="loop/draft",
@@ -197,7 +197,7 @@ def test_a_call_that_was_answered_counts_as_what_it_cost(aideon, ran):
 
 def test_a_person_sees_what_a_budget_changed_about_a_call(aideon, folder):
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-        run_id = ledger.start_run(RunStart(workflow="w"))
+        run_id = ledger.start_run(Run(workflow="w"))
         ledger.start_call(call("c", run_id, "a", economized=True, shortened=True))
     assert (
         "    shortened to fit a budget, a cheaper model, because a budget was nearly used up\n"
@@ -206,7 +206,7 @@ def test_a_person_sees_what_a_budget_changed_about_a_call(aideon, folder):
 
 def test_a_run_id_stays_whole_in_a_narrow_list(aideon, folder, paid, monkeypatch):
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-        long = ledger.start_run(RunStart(workflow="a workflow with a name that is long"))
+        long = ledger.start_run(Run(workflow="a workflow with a name that is long"))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     shown = re.sub(r"\x1b\[[0-9;]*m", "", aideon("runs", "list").out)

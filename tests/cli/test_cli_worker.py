@@ -37,7 +37,7 @@ def server(postgres_url, monkeypatch):
 @pytest.fixture
 def unfollowed(server, items):
     """A batch whose follower is gone, with three items of which one has ended."""
-    start = batches.BatchStart(
+    start = batches.Batch(
         batch_id="01M7ZAAAAAAAAAAAAAAAAAAAAA",
         identity=None,
         workflow="two",

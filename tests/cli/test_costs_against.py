@@ -10,7 +10,7 @@ import pytest
 
 from aideon_agents import Ledger
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 USAGE = Usage(input_tokens=1000, output_tokens=100)
 
@@ -21,9 +21,9 @@ def spent(folder):
 
     def write(number, *, nanousd=1000, usage=USAGE, node="draft", **end):
         with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-            run_id = ledger.start_run(RunStart(workflow="w"))
+            run_id = ledger.start_run(Run(workflow="w"))
             for index in range(number):
-                call = CallStart(
+                call = Call(
                     call_id=f"{run_id}-{index}",
                     run_id=run_id,
                     node_path=node,

@@ -12,7 +12,7 @@ import pytest
 
 from aideon_agents import Ledger
 from aideon_agents.cli.cost_forms import share
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def named(folder):
 
     def write(node, **start):
         with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-            run_id = ledger.start_run(RunStart(workflow="w"))
-            call = CallStart(
+            run_id = ledger.start_run(Run(workflow="w"))
+            call = Call(
                 call_id=f"c{run_id}",
                 run_id=run_id,
                 node_path=node,

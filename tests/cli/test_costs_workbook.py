@@ -14,7 +14,7 @@ from aideon_agents.cli.cost_forms import ROWS_AT_MOST, workbook
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.reports import Report, report
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.selection import DIMENSIONS
 
 SPACE = {"m": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
@@ -70,8 +70,8 @@ class Book:
 def spent(folder):
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
         for workflow, node, nanousd in (("w", NODE, 1_234_567_891), ("v", "draft", None)):
-            run_id = ledger.start_run(RunStart(workflow=workflow, user="ada"))
-            call = CallStart(
+            run_id = ledger.start_run(Run(workflow=workflow, user="ada"))
+            call = Call(
                 call_id=run_id,
                 run_id=run_id,
                 node_path=node,

@@ -10,7 +10,7 @@ import pytest
 from aideon_agents.cli import watch
 from aideon_agents.cli.watch import PageServer, Watched
 from aideon_agents.drawing.page.live import Live
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 
 
@@ -21,7 +21,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def begun(place):
-    start = RunStart(workflow="slow")
+    start = Run(workflow="slow")
     with Ledger.from_url(place) as ledger:
         ledger.start_run(start)
         yield start.run_id

@@ -11,7 +11,7 @@ import warm
 
 from aideon_agents import Ledger
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 PUMPS = "Heat pumps move heat."
 
@@ -92,9 +92,9 @@ def called(folder):
         ),
     ]
     with Ledger(folder / ".aideon" / "ledger.db") as ledger:
-        run_id = ledger.start_run(RunStart(workflow="loop", thread="talk"))
+        run_id = ledger.start_run(Run(workflow="loop", thread="talk"))
         for number, end in enumerate(ends):
-            start = CallStart(
+            start = Call(
                 call_id=f"c{number}",
                 run_id=run_id,
                 node_path="gather/literature/review",

@@ -11,7 +11,7 @@ from aideon_agents.drawing.figures import figures
 from aideon_agents.graphs.topology import read
 from aideon_agents.ledger.costs import traces
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.testing import ScriptedChatModel
 
@@ -35,7 +35,7 @@ class Book:
         self._count = 0
 
     def run(self, status="completed", **fields):
-        run_id = self.ledger.start_run(RunStart(workflow="brief", **fields))
+        run_id = self.ledger.start_run(Run(workflow="brief", **fields))
         self._status = status
         return run_id
 
@@ -46,7 +46,7 @@ class Book:
         self._count += 1
         call_id = f"{self._count:06}"
         self.ledger.start_call(
-            CallStart(
+            Call(
                 call_id=call_id,
                 run_id=run_id,
                 node_path=path,

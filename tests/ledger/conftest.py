@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import Field
 
 from aideon_agents.ledger.checkpoints import open_checkpoints
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.schema import table_names
 from aideon_agents.ledger.store import Ledger
 
@@ -149,7 +149,7 @@ def record():
         call_id = f"call-{next(numbers)}"
         named = {"node_path": "draft", "role": "creative", "provider": "together"} | start
         named = {"requested_model": "small"} | named
-        ledger.start_call(CallStart(call_id=call_id, run_id=run_id, started_at=at, **named))
+        ledger.start_call(Call(call_id=call_id, run_id=run_id, started_at=at, **named))
         if status != "started":
             said = {"duration_ms": 5, "usage": usage, "cost_nanousd": nanousd, **(end or {})}
             ledger.finish_call(call_id, CallEnd(status=status, **said))
@@ -160,4 +160,4 @@ def record():
 
 @pytest.fixture
 def run_id(ledger):
-    return ledger.start_run(RunStart(workflow="article", user="ada"))
+    return ledger.start_run(Run(workflow="article", user="ada"))

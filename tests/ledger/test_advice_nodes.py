@@ -8,7 +8,7 @@ import pytest
 
 from aideon_agents.ledger.advice import advice
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.selection import Selection
 
 
@@ -66,7 +66,7 @@ def looped(ledger, record):
 
     def write(number, rounds, stop_reason, *, workflow="refine", status="completed"):
         for _ in range(number):
-            run_id = ledger.start_run(RunStart(workflow=workflow))
+            run_id = ledger.start_run(Run(workflow=workflow))
             for turn in range(1, rounds + 1):
                 record(ledger, run_id, round=turn, nanousd=10)
             ledger.finish_run(run_id, status, stop_reason=stop_reason)

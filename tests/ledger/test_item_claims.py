@@ -9,13 +9,13 @@ import pytest
 from aideon_agents.errors import RunError
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batch_items import ItemStart
-from aideon_agents.ledger.batches import BatchStart
+from aideon_agents.ledger.batches import Batch
 
 
 @pytest.fixture
 def batch(ledger):
     """A batch that workers run."""
-    start = BatchStart(
+    start = Batch(
         batch_id="B1",
         identity="same",
         workflow="two",

@@ -10,19 +10,19 @@ import pytest
 import warm
 
 from aideon_agents.ledger.costs import run_cost
-from aideon_agents.ledger.identity import Process, is_gone, this_process
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.identity import is_gone, this_process
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 
 DIES_BETWEEN_START_AND_FINISH = """
 import os, signal, sys
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import CallEnd, Call, Run
 from aideon_agents.ledger.store import Ledger
 
 ledger = Ledger(sys.argv[1])
-run_id = ledger.start_run(RunStart(workflow="doomed"))
+run_id = ledger.start_run(Run(workflow="doomed"))
 for call_id in ("done", "open"):
-    ledger.start_call(CallStart(
+    ledger.start_call(Call(
         call_id=call_id, run_id=run_id, node_path="draft", role="creative", provider="together",
         requested_model="m", started_at="2026-11-20T09:00:00.000Z",
     ))
@@ -34,15 +34,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 WRITES_MANY = """
 import sys
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import CallEnd, Call, Run
 from aideon_agents.ledger.store import Ledger
 
 sys.stdin.readline()
 with Ledger(sys.argv[1]) as ledger:
-    run_id = ledger.start_run(RunStart(workflow="writer"))
+    run_id = ledger.start_run(Run(workflow="writer"))
     for number in range(100):
         call_id = f"{run_id}-{number}"
-        ledger.start_call(CallStart(
+        ledger.start_call(Call(
             call_id=call_id, run_id=run_id, node_path="", role="", provider="together",
             requested_model="m", started_at="2026-11-20T09:00:00.000Z",
         ))
@@ -103,7 +103,7 @@ def test_many_ledgers_open_one_new_file_at_once(tmp_path):
         barrier.wait()
         try:
             with Ledger(tmp_path / "ledger.db") as ledger:
-                ledger.start_run(RunStart(workflow="w"))
+                ledger.start_run(Run(workflow="w"))
         except Exception as error:  # noqa: BLE001 - shown by the assertion
             failures.append(error)
 
@@ -119,30 +119,31 @@ def test_many_ledgers_open_one_new_file_at_once(tmp_path):
 
 def test_a_running_process_is_not_gone():
     assert not is_gone(this_process())
-    assert not is_gone(Process(this_process().host, os.getpid(), None))
+    assert not is_gone({**this_process(), "process_start": None})
 
 
 def test_a_reused_process_id_is_not_mistaken_for_the_first():
     here = this_process()
-    if here.start is None:
+    if here["process_start"] is None:
         pytest.skip("this system has no /proc")
-    assert is_gone(Process(here.host, here.pid, here.start + "0"))
+    assert is_gone({**here, "process_start": here["process_start"] + "0"})
 
 
 def test_a_process_that_was_never_reaped_is_gone():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     from aideon_agents.ledger import identity
 
-    owner = Process(this_process().host, child.pid, identity._start(child.pid))
+    start = identity._start(child.pid)
+    owner = {**this_process(), "pid": child.pid, "process_start": start}
     assert not is_gone(owner)
     child.stdin.close()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert is_gone(owner)
     child.wait()
-    assert is_gone(Process(owner.host, owner.pid, None))
+    assert is_gone({**owner, "process_start": None})
 
 
 def test_nobody_can_know_of_another_machines_process(ledger, run_id):
-    assert not is_gone(Process("another", 1, "x"))
-    ledger._write("UPDATE runs SET host = 'another', pid = 1, process_start = 'x'", {})
+    assert not is_gone({"host": "another", "pid": 1, "process_start": "x"})
+    ledger.database.write("UPDATE runs SET host = 'another', pid = 1, process_start = 'x'", {})
     assert ledger.find_run(run_id).status == "running"

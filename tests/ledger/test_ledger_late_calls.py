@@ -8,11 +8,11 @@ import pytest
 
 from aideon_agents.errors import RunError
 from aideon_agents.ledger.handler import CostHandler
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 
 
 def test_a_call_for_a_run_that_was_given_and_has_ended_is_refused(ledger):
-    run_id = ledger.start_run(RunStart(workflow="mine"))
+    run_id = ledger.start_run(Run(workflow="mine"))
     handler = CostHandler(ledger, run_id=run_id)
     handler.on_chat_model_start({}, [], run_id=uuid4())
     handler.settle_cancelled()

@@ -13,7 +13,7 @@ import sqlite_utils
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.rows import CallEnd, RunStart
+from aideon_agents.ledger.rows import CallEnd, Run
 from aideon_agents.ledger.schema import STEPS
 from aideon_agents.ledger.sqlite import explained, ledger_path
 from aideon_agents.ledger.store import Ledger
@@ -21,7 +21,7 @@ from aideon_agents.ledger.store import Ledger
 
 def refusal(path, **options):
     with pytest.raises(LedgerError) as refused, Ledger(path, **options) as ledger:
-        ledger.start_run(RunStart(workflow="w"))
+        ledger.start_run(Run(workflow="w"))
     line = str(refused.value)
     assert "\n" not in line
     assert str(path) in line
@@ -59,7 +59,7 @@ def test_another_kind_of_address_says_what_to_write(url):
 def test_folders_are_made_and_an_existing_ledger_is_opened_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Ledger.from_url("sqlite:///a/b/ledger.db") as first:
-        run_id = first.start_run(RunStart(workflow="w"))
+        run_id = first.start_run(Run(workflow="w"))
     with Ledger(tmp_path / "a" / "b" / "ledger.db") as second:
         assert second.find_run("last").run_id == run_id
 
@@ -108,7 +108,7 @@ def filled(tmp_path, record):
     path = tmp_path / "filled.db"
     with Ledger(path) as ledger:
         for _ in range(20):
-            run_id = ledger.start_run(RunStart(workflow="w"))
+            run_id = ledger.start_run(Run(workflow="w"))
             for _ in range(5):
                 record(ledger, run_id, purpose="a long purpose, so that there are more pages" * 4)
     return path.read_bytes()
@@ -130,7 +130,7 @@ def test_a_damaged_page_is_told_of_when_a_row_is_started_or_never_met(tmp_path, 
         path.write_bytes(content)
         try:
             with Ledger(path) as ledger:
-                run_id = ledger.start_run(RunStart(workflow="w"))
+                run_id = ledger.start_run(Run(workflow="w"))
                 record(ledger, run_id)
                 assert [call.status for call in ledger.calls(run_id)] == ["ok"]
         except LedgerError as refused:
@@ -246,7 +246,7 @@ def test_a_ledger_of_an_older_version_is_brought_up_to_date(tmp_path):
     migrations.apply(older)
     older.close()
     with Ledger(path) as ledger:
-        run_id = ledger.start_run(RunStart(workflow="w"))
+        run_id = ledger.start_run(Run(workflow="w"))
         assert ledger.calls(run_id) == []
 
 
@@ -270,7 +270,7 @@ def test_what_the_system_says_is_told_with_what_to_do(number, advice):
 def moved(tmp_path):
     """A ledger in use in a folder of its own, and an opened run."""
     with Ledger(tmp_path / "folder" / "ledger.db") as ledger:
-        yield ledger, ledger.start_run(RunStart(workflow="w"))
+        yield ledger, ledger.start_run(Run(workflow="w"))
 
 
 def deletes(ledger):
@@ -313,6 +313,6 @@ def test_another_working_directory_changes_nothing_for_an_open_ledger(tmp_path, 
     with Ledger("ledger.db") as ledger:
         (tmp_path / "inside").mkdir()
         monkeypatch.chdir(tmp_path / "inside")
-        ledger.start_run(RunStart(workflow="w"))
+        ledger.start_run(Run(workflow="w"))
         ledger.database.check()
     assert list((tmp_path / "inside").iterdir()) == []

@@ -11,7 +11,7 @@ from aideon_agents.errors import RunNotFound
 from aideon_agents.ledger.costs import cost, cost_of, run_cost
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.reports import report, reports
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.selection import DIMENSIONS, Selection
 
 USAGE = Usage(input_tokens=10, output_tokens=4)
@@ -62,9 +62,7 @@ def test_the_sum_over_calls_is_the_same_by_every_dimension(new_ledger, record, w
     with new_ledger() as ledger:
         runs = [
             ledger.start_run(
-                RunStart(
-                    workflow=f"w{number % 2}", user=user, batch_id="B", item_id=f"{number % 2}"
-                )
+                Run(workflow=f"w{number % 2}", user=user, batch_id="B", item_id=f"{number % 2}")
             )
             for number, user in enumerate([None, "ada", "bob"])
         ]
@@ -179,7 +177,7 @@ def test_the_dearest_rows_alone_leave_the_total_as_it_is(ledger, run_id, record)
 
 
 def test_rehearsed_calls_stand_apart_unless_asked_for(ledger, run_id, record):
-    rehearsal = ledger.start_run(RunStart(workflow="article", rehearsed=True))
+    rehearsal = ledger.start_run(Run(workflow="article", rehearsed=True))
     record(ledger, rehearsal, rehearsed=True, nanousd=7)
     record(ledger, run_id, rehearsed=True, nanousd=7)
     record(ledger, run_id, nanousd=1)

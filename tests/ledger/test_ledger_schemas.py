@@ -18,7 +18,7 @@ import warm
 
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.pricing import usd
-from aideon_agents.ledger.rows import CallEnd, RunStart
+from aideon_agents.ledger.rows import CallEnd, Run
 from aideon_agents.ledger.schema import STEPS
 from aideon_agents.ledger.store import Ledger
 
@@ -189,7 +189,7 @@ def test_a_stored_ledger_takes_new_rows_and_the_end_of_an_old_call(stored, recor
         if row["status"] == "started" and row["run_id"].endswith("5")
     )
     with Ledger(path) as ledger:
-        run_id = ledger.start_run(RunStart(workflow="new"))
+        run_id = ledger.start_run(Run(workflow="new"))
         record(ledger, run_id, nanousd=5)
         assert ledger.finish_call(open_call, CallEnd(status="ok", duration_ms=1, cost_nanousd=4))
         assert ledger.finish_run("01M7Z000000000000000000005", "completed")

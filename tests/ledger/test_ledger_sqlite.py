@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 
 ADDS = "UPDATE runs SET pid = :pid WHERE run_id = :run_id"
@@ -35,7 +35,7 @@ def ledger(tmp_path):
 @pytest.fixture
 def counter(ledger):
     """A run whose process id counts, from 0."""
-    run_id = ledger.start_run(RunStart(workflow="counter"))
+    run_id = ledger.start_run(Run(workflow="counter"))
     ledger.database.write(ADDS, {"run_id": run_id, "pid": 0})
     return run_id
 
@@ -54,7 +54,7 @@ def no_growth():
 
 def test_a_transaction_that_finds_the_ledger_locked_leaves_nothing_behind(tmp_path):
     with Ledger(tmp_path / "ledger.db", busy_seconds=0.02) as ledger:
-        run_id = ledger.start_run(RunStart(workflow="w"))
+        run_id = ledger.start_run(Run(workflow="w"))
         holder = sqlite3.connect(ledger.path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         with (

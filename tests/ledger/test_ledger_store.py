@@ -8,7 +8,7 @@ import pytest
 from aideon_agents.errors import LedgerError, RunNotFound
 from aideon_agents.ledger.identity import new_run_id, those_from
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 
 THREADS = 100
@@ -16,7 +16,7 @@ THREADS = 100
 
 def test_a_run_is_written_when_it_starts_and_completed_when_it_ends(ledger):
     run_id = ledger.start_run(
-        RunStart(workflow="article", target="article.py:graph", user="ada", tier="free", thread="t")
+        Run(workflow="article", target="article.py:graph", user="ada", tier="free", thread="t")
     )
     started = ledger.find_run(run_id)
     assert (started.status, started.ended_at, started.rehearsed) == ("running", None, False)
@@ -67,7 +67,7 @@ def test_the_first_end_of_a_call_stands(ledger, run_id, record):
 
 
 def test_a_call_that_is_reported_twice_is_one_row(ledger, run_id):
-    start = CallStart(
+    start = Call(
         call_id="c",
         run_id=run_id,
         node_path="",
@@ -95,7 +95,7 @@ def test_run_ids_always_grow():
 
 
 def test_runs_come_newest_first_and_last_is_the_newest(ledger):
-    ids = [ledger.start_run(RunStart(workflow=str(number))) for number in range(3)]
+    ids = [ledger.start_run(Run(workflow=str(number))) for number in range(3)]
     assert [run.run_id for run in ledger.runs()] == ids[::-1]
     assert [run.run_id for run in ledger.runs(limit=2)] == ids[:0:-1]
     assert ledger.find_run("last").run_id == ids[-1]
@@ -103,7 +103,7 @@ def test_runs_come_newest_first_and_last_is_the_newest(ledger):
 
 def test_a_run_is_found_by_the_beginning_of_its_id_in_either_case(ledger):
     for run_id in ("01AAAA", "01AABB", "01AAAACC"):
-        ledger.start_run(RunStart(workflow="w", run_id=run_id))
+        ledger.start_run(Run(workflow="w", run_id=run_id))
     assert ledger.find_run("01aab").run_id == "01AABB"
     assert ledger.find_run("01AAAA").run_id == "01AAAA", "a whole id is never ambiguous"
     with pytest.raises(
@@ -135,7 +135,7 @@ def test_last_of_an_empty_ledger_says_how_to_get_one(ledger):
 
 def test_many_runs_with_one_beginning_are_not_all_listed(ledger):
     for number in range(9):
-        ledger.start_run(RunStart(workflow="w", run_id=f"01AA{number}"))
+        ledger.start_run(Run(workflow="w", run_id=f"01AA{number}"))
     with pytest.raises(RunNotFound, match=r"01AA4, \.\.\.$"):
         ledger.find_run("01")
 
@@ -175,7 +175,7 @@ def test_a_closed_ledger_says_so(ledger):
     with pytest.raises(LedgerError, match="was closed"):
         ledger.runs()
     with pytest.raises(LedgerError, match="was closed"):
-        ledger.start_run(RunStart(workflow="w"))
+        ledger.start_run(Run(workflow="w"))
 
 
 def test_a_ledger_is_shown_by_its_place(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import warm
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 
 SETS = "UPDATE runs SET pid = :pid WHERE run_id = :run_id"
 READS = "SELECT pid FROM runs WHERE run_id = :run_id"
@@ -40,7 +40,7 @@ def pid_of(ledger, run_id):
 @pytest.fixture
 def counter(ledger):
     """A run whose process id counts, from 0."""
-    run_id = ledger.start_run(RunStart(workflow="counter"))
+    run_id = ledger.start_run(Run(workflow="counter"))
     ledger.database.write(SETS, {"run_id": run_id, "pid": 0})
     return run_id
 
@@ -103,7 +103,7 @@ def test_a_transaction_in_a_transaction_is_a_mistake_that_undoes_both(ledger, co
 
 
 def test_what_another_thread_writes_meanwhile_stays_when_the_transaction_is_undone(ledger, counter):
-    beside = ledger.start_run(RunStart(workflow="beside"))
+    beside = ledger.start_run(Run(workflow="beside"))
     about_to = threading.Event()
 
     def write():
@@ -202,6 +202,6 @@ def test_a_colon_in_a_literal_is_no_parameter_and_a_percent_sign_is_itself(ledge
 def test_ids_and_times_are_in_the_order_of_their_characters(ledger):
     ids = ["01B", "01a", "01A", "01-", "01_", "01é"]
     for run_id in ids:
-        ledger.start_run(RunStart(workflow="w", run_id=run_id))
+        ledger.start_run(Run(workflow="w", run_id=run_id))
     rows = ledger.select("SELECT run_id FROM runs WHERE run_id > '01A' ORDER BY run_id")
     assert [row["run_id"] for row in rows] == sorted(one for one in ids if one > "01A")

@@ -17,14 +17,14 @@ from aideon_agents.ledger.checkpoints import (
 )
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.pruning import Pruned, prune
-from aideon_agents.ledger.rows import CallStart, RunStart
+from aideon_agents.ledger.rows import Call, Run
 from aideon_agents.ledger.store import Ledger
 
 DIES = """
 import os, signal, sys
-from aideon_agents.ledger.rows import CallStart, RunStart
+from aideon_agents.ledger.rows import Call, Run
 from aideon_agents.ledger.store import Ledger
-Ledger.from_url(sys.argv[1]).start_run(RunStart(workflow="dead", run_id="DEAD"))
+Ledger.from_url(sys.argv[1]).start_run(Run(workflow="dead", run_id="DEAD"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 LATER = "2999-01-01T00:00:00.000Z"
@@ -55,7 +55,7 @@ def left(ledger, *names):
 @pytest.fixture
 def start(ledger):
     def begin(run_id, status=None, **fields):
-        ledger.start_run(RunStart(workflow="w", run_id=run_id, **fields))
+        ledger.start_run(Run(workflow="w", run_id=run_id, **fields))
         if status:
             ledger.finish_run(run_id, status, output="said", results={"a": {"content": "said"}})
 
@@ -69,7 +69,7 @@ def pruned(ledger, before=LATER):
 def test_states_questions_and_content_go_and_rows_and_costs_stay(ledger, start, record):
     start("RUN")
     record(ledger, "RUN", nanousd=7)
-    call = CallStart(
+    call = Call(
         call_id="asked",
         run_id="RUN",
         node_path="draft",
@@ -127,7 +127,7 @@ def test_a_conversation_goes_when_all_its_runs_do(ledger, start):
 
 def test_a_ledger_beside_which_nothing_was_kept_gets_no_file(tmp_path):
     with Ledger(tmp_path / "ledger.db") as ledger:
-        ledger.start_run(RunStart(workflow="w", run_id="DONE"))
+        ledger.start_run(Run(workflow="w", run_id="DONE"))
         ledger.finish_run("DONE", "completed")
         assert pruned(ledger).runs == 1
         assert not checkpoints_path(ledger).exists()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.reports import percentile, report
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 
 USAGE = Usage(input_tokens=10, output_tokens=40)
 
@@ -91,7 +91,7 @@ def ended(ledger, record):
     """Runs that ended in every way, each with a call."""
 
     def start(workflow, status, **start):
-        run_id = ledger.start_run(RunStart(workflow=workflow, **start))
+        run_id = ledger.start_run(Run(workflow=workflow, **start))
         record(ledger, run_id)
         if status != "running":
             ledger.finish_run(run_id, status)

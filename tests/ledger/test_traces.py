@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from aideon_agents.ledger.costs import model_of, runs_of_batch, traces
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 
 
 def test_a_trace_has_what_a_picture_is_made_of(ledger, run_id, record):
@@ -25,7 +25,7 @@ def test_a_trace_has_what_a_picture_is_made_of(ledger, run_id, record):
 
 
 def test_the_model_of_a_graph_is_not_read_for_every_run(ledger):
-    run_id = ledger.start_run(RunStart(workflow="w", graph={"nodes": []}, options={"tier": "free"}))
+    run_id = ledger.start_run(Run(workflow="w", graph={"nodes": []}, options={"tier": "free"}))
     ((run, _),) = traces(ledger, [run_id])
     assert (run.graph, run.options) == (None, None)
     whole = ledger.find_run(run_id)
@@ -41,7 +41,7 @@ def test_a_run_under_way_has_no_end_and_one_whose_process_is_gone_has_crashed(le
 
 
 def test_rehearsed_calls_are_those_of_a_rehearsed_run(ledger, run_id, record):
-    rehearsal = ledger.start_run(RunStart(workflow="article", rehearsed=True))
+    rehearsal = ledger.start_run(Run(workflow="article", rehearsed=True))
     for one in (run_id, rehearsal):
         record(ledger, one, rehearsed=True)
     counted = {run.run_id: len(calls) for run, calls in traces(ledger, [rehearsal, run_id])}
@@ -49,7 +49,7 @@ def test_rehearsed_calls_are_those_of_a_rehearsed_run(ledger, run_id, record):
 
 
 def test_more_runs_than_fit_one_question_come_in_their_order(ledger, record):
-    runs = [ledger.start_run(RunStart(workflow="w", batch_id="B")) for _ in range(501)]
+    runs = [ledger.start_run(Run(workflow="w", batch_id="B")) for _ in range(501)]
     record(ledger, runs[500])
     found = list(traces(ledger, runs[::-1]))
     assert [run.run_id for run, _ in found] == runs[::-1]

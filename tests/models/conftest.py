@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aideon_agents import Budget, Context, CostHandler, Ledger, Settings
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models, guard
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Rate, SimulatedProvider
@@ -83,7 +83,7 @@ class Counter:
     async def ask_chain(self, chain: Any, question: Any = PUMPS, budget: Any = None) -> Asked:
         """Ask a chain that is at hand."""
         limit = None if budget is None else Budget(f"{budget / 10**9:.9f}")
-        run_id = self._ledger.start_run(RunStart(workflow="question"), limit)
+        run_id = self._ledger.start_run(Run(workflow="question"), limit)
         handler = CostHandler(self._ledger, run_id=run_id)
         seen, billed = len(self._provider.requests), len(self._provider.bill.calls)
         answer = error = None

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from aideon_agents import Budget, Context, CostHandler, creative, errors, sequential
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import OutOfBudget
 from aideon_agents.models.guard import HANDLED
@@ -91,7 +91,7 @@ async def test_a_cheaper_candidate_that_fails_leaves_the_failure_of_all(counter,
 
 
 async def test_one_provider_s_budget_leaves_the_other_providers_alone(counter, ledger):
-    run_id = ledger.start_run(RunStart(workflow="w"), Budget(providers={"together": 0}))
+    run_id = ledger.start_run(Run(workflow="w"), Budget(providers={"together": 0}))
     handler = CostHandler(ledger, run_id=run_id)
     request = ModelRequest(role="planner", model=(CHEAP, OTHER))
     chain = Models(counter.settings()).chat(request, Context())
@@ -184,7 +184,7 @@ def test_no_fallback_takes_a_refusal_or_a_question_for_a_failure():
 async def test_a_shorter_answer_makes_do_with_what_others_leave(counter, ledger, worst):
     full = await worst(CHEAP, max_tokens=500, question="Go on.")
     budget = Budget(f"{(full - 1) / 10**9:.9f}")
-    run_id = ledger.start_run(RunStart(workflow="short"), budget)
+    run_id = ledger.start_run(Run(workflow="short"), budget)
     budget = ledger.run_budget(run_id)
     assert budget.budgets.take("other", budget.dimensions("", "together", now()), 300 * 600) is None
     request = ModelRequest(role="planner", model=(CHEAP,), max_tokens=500, timeout=20)
@@ -206,7 +206,7 @@ async def test_a_retry_that_does_not_fit_any_more_ends_as_a_refusal(counter, wor
 def spent_before(ledger, run_id, amount):
     """Money that a run has spent already."""
     ledger.start_call(
-        CallStart(
+        Call(
             call_id=f"before-{run_id}",
             run_id=run_id,
             node_path="before",
@@ -223,7 +223,7 @@ def spent_before(ledger, run_id, amount):
 async def ask_after(ledger, settings, share, model, budget=10**9):
     """Ask a node's chain when a share of the run's budget is spent, in percent; gives the rows."""
     limit = Budget(f"{budget / 10**9:.9f}")
-    run_id = ledger.start_run(RunStart(workflow="near"), limit)
+    run_id = ledger.start_run(Run(workflow="near"), limit)
     spent_before(ledger, run_id, budget * share // 100)
     graph = sequential(creative("draft", model=model))
     config = {"callbacks": [CostHandler(ledger, run_id=run_id)]}

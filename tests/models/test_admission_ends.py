@@ -26,7 +26,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents import errors as err
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
@@ -65,7 +65,7 @@ async def test_a_call_with_metadata_of_its_own_keeps_its_place(counter, ledger):
         return (await asked.ainvoke(state["task"])).text
 
     outer = sequential(sequential(writer, name="inner"))
-    run_id = ledger.start_run(RunStart(workflow="tagged"), Budget(1, nodes={"inner/writer": 1}))
+    run_id = ledger.start_run(Run(workflow="tagged"), Budget(1, nodes={"inner/writer": 1}))
     handlers = [CostHandler(ledger, run_id=run_id)]
     await outer.ainvoke({"task": "Go on."}, {"callbacks": handlers})
     assert [row.node_path for row in ledger.calls(run_id)] == ["inner/writer"]
@@ -87,7 +87,7 @@ class Refuses(BaseCallbackHandler):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_call_that_another_handler_stops_was_never_made(counter, ledger, provider):
     seen = len(provider.requests)
-    run_id = ledger.start_run(RunStart(workflow="stopped"), Budget.of(1))
+    run_id = ledger.start_run(Run(workflow="stopped"), Budget.of(1))
     chain = Models(counter.settings()).chat(ModelRequest(role="planner", model=(MODEL,)), Context())
     handlers = [Refuses(), CostHandler(ledger, run_id=run_id)]
     with pytest.raises(ValueError, match="not today"):
@@ -158,7 +158,7 @@ async def test_a_stream_that_its_reader_leaves_is_settled_with_its_run(counter, 
     chain = Models(counter.settings()).chat(
         ModelRequest(role="planner", model=(MODEL,)), Context(stream=True)
     )
-    handler = CostHandler(ledger, run_id=ledger.start_run(RunStart(workflow="left")))
+    handler = CostHandler(ledger, run_id=ledger.start_run(Run(workflow="left")))
     stream = chain.astream("Go on.", {"callbacks": [handler]})
     assert await anext(stream)
     await stream.aclose()
@@ -269,7 +269,7 @@ async def test_a_run_inside_a_run_of_another_ledger_is_held_to_the_outer_budget(
     settings = counter.settings()
     with Ledger(tmp_path / "other.db") as other:
         handlers = [
-            CostHandler(book, run_id=book.start_run(RunStart(workflow="w"), budget))
+            CostHandler(book, run_id=book.start_run(Run(workflow="w"), budget))
             for book, budget in ((ledger, Budget("1")), (other, Budget("0.000001")))
         ]
         request = ModelRequest(role="planner", model=(MODEL,))
@@ -358,7 +358,7 @@ async def test_a_ledger_that_fails_before_a_call_stops_it_before_it_costs(
     tmp_path, counter, provider
 ):
     broken = Ledger(tmp_path / "broken.db")
-    handler = CostHandler(broken, run_id=broken.start_run(RunStart(workflow="broken")))
+    handler = CostHandler(broken, run_id=broken.start_run(Run(workflow="broken")))
     broken.database.write("DROP TABLE holds", {})
     seen = len(provider.requests)
     chain = Models(counter.settings()).chat(ModelRequest(role="planner", model=(MODEL,)), Context())
@@ -379,7 +379,7 @@ async def test_an_answer_is_not_lost_to_a_ledger_that_fails_after_it(tmp_path, c
     with SimulatedProvider(answer=answer) as provider:
         settings = Settings(together_api_key="k", together_base_url=provider.base_url)
         books.append(Ledger(tmp_path / "failing.db"))
-        run_id = books[0].start_run(RunStart(workflow="failing"))
+        run_id = books[0].start_run(Run(workflow="failing"))
         chain = Models(settings).chat(ModelRequest(role="planner", model=(MODEL,)), Context())
         with caplog.at_level(logging.WARNING):
             config = {"callbacks": [CostHandler(books[0], run_id=run_id)]}

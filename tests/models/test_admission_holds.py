@@ -15,7 +15,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from aideon_agents import Context, CostHandler, Settings, errors
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import RequestBound
 from aideon_agents.state import ModelRequest
@@ -75,7 +75,7 @@ hard = st.one_of(
 def test_no_text_is_more_tokens_than_were_held_for(ledger, provider, question):
     keys = {"together_api_key": "bounds", "together_base_url": provider.base_url}
     request = ModelRequest(role="planner", model=(PRIMARY,), max_tokens=70)
-    handler = CostHandler(ledger, run_id=ledger.start_run(RunStart(workflow="bounds")))
+    handler = CostHandler(ledger, run_id=ledger.start_run(Run(workflow="bounds")))
     asked = [SystemMessage("Be short."), HumanMessage(question)]
     Models(Settings(**keys)).chat(request, Context()).invoke(asked, {"callbacks": [handler]})
     (row,) = ledger.calls(handler.run_id)
@@ -139,7 +139,7 @@ async def test_every_attempt_has_a_hold_of_its_own_that_begins_with_its_row(
 
 
 async def test_a_chain_that_does_not_stream_holds_once_for_whoever_streams_it(counter, ledger):
-    run_id = ledger.start_run(RunStart(workflow="streamed"))
+    run_id = ledger.start_run(Run(workflow="streamed"))
     request = ModelRequest(role="planner", model=(PRIMARY,))
     chain = Models(counter.settings()).chat(request, Context())
     handler = CostHandler(ledger, run_id=run_id)

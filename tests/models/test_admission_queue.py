@@ -12,7 +12,7 @@ import pytest
 from aideon_agents import Budget, Context, CostHandler, Settings, creative, errors, parallel, run
 from aideon_agents.ledger.budgets.accounts import LimitState, Refusal
 from aideon_agents.ledger.budgets.limits import Account, Scope
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import _first_places, _Queue, claim
 from aideon_agents.models.candidates import Attempts
@@ -36,7 +36,7 @@ def chain_for(settings, timeout=None, model=MODEL):
 
 
 def recorder(ledger, budget):
-    start = RunStart(workflow="waiting")
+    start = Run(workflow="waiting")
     run_id = ledger.start_run(start, Budget(f"{budget / 10**9:.9f}"))
     return CostHandler(ledger, run_id=run_id)
 

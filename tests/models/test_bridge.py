@@ -14,7 +14,7 @@ import threading
 import pytest
 
 from aideon_agents import Context, CostHandler
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.state import ModelRequest
@@ -141,7 +141,7 @@ def test_a_stream_that_is_left_is_closed():
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 def test_a_chain_answers_synchronous_callers_too(counter, ledger, stream):
-    run_id = ledger.start_run(RunStart(workflow="question"))
+    run_id = ledger.start_run(Run(workflow="question"))
     chain = Models(counter.settings()).chat(
         ModelRequest(role="planner", model=("together:m",)), Context(stream=stream)
     )
@@ -160,7 +160,7 @@ def test_an_interrupted_call_leaves_a_row_that_says_so_and_a_process_that_ends(t
             """
             import os, signal, sys, threading
             from aideon_agents import Context, CostHandler, Ledger, Settings
-            from aideon_agents.ledger.rows import RunStart
+            from aideon_agents.ledger.rows import Run
             from aideon_agents.models import Models
             from aideon_agents.state import ModelRequest
             from aideon_agents.testing import Fault, SimulatedProvider
@@ -171,7 +171,7 @@ def test_an_interrupted_call_leaves_a_row_that_says_so_and_a_process_that_ends(t
 
             with SimulatedProvider(faults=faults) as provider, Ledger(sys.argv[1]) as ledger:
                 settings = Settings(together_api_key="k", together_base_url=provider.base_url)
-                run_id = ledger.start_run(RunStart(workflow="question"))
+                run_id = ledger.start_run(Run(workflow="question"))
                 chain = Models(settings).chat(
                     ModelRequest(role="planner", model=("together:m",)), Context(stream=True)
                 )

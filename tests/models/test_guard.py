@@ -11,7 +11,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
 
 from aideon_agents import Context, CostHandler, errors
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models, guard
 from aideon_agents.models.health import process_slots
 from aideon_agents.state import ModelRequest
@@ -200,7 +200,7 @@ async def test_a_callers_bug_is_raised_as_it_is_and_nobody_is_asked(counter, str
 
 @STREAMED
 async def test_a_cancelled_call_has_a_row_that_says_so(counter, ledger, provider, stream):
-    run_id = ledger.start_run(RunStart(workflow="question"))
+    run_id = ledger.start_run(Run(workflow="question"))
     chain = Models(counter.settings(Fault("hang"))).chat(
         ModelRequest(role="planner", model=(PRIMARY, OTHER)), Context(stream=stream)
     )
@@ -217,7 +217,7 @@ async def test_a_cancelled_call_has_a_row_that_says_so(counter, ledger, provider
 
 
 async def test_a_stream_that_is_left_ends_its_row_at_once(counter, ledger):
-    run_id = ledger.start_run(RunStart(workflow="question"))
+    run_id = ledger.start_run(Run(workflow="question"))
     chain = Models(counter.settings()).chat(
         ModelRequest(role="planner", model=(PRIMARY,)), Context(stream=True)
     )
@@ -229,7 +229,7 @@ async def test_a_stream_that_is_left_ends_its_row_at_once(counter, ledger):
 
 
 async def test_a_stream_that_was_filtered_ends_with_a_refusal_and_is_paid(counter, ledger):
-    run_id = ledger.start_run(RunStart(workflow="question"))
+    run_id = ledger.start_run(Run(workflow="question"))
     chain = Models(counter.settings(Fault("content_filtered"))).chat(
         ModelRequest(role="planner", model=(PRIMARY, OTHER)), Context(stream=True)
     )
@@ -250,7 +250,7 @@ async def test_a_stream_that_was_filtered_ends_with_a_refusal_and_is_paid(counte
 
 @STREAMED
 async def test_a_viewer_changes_no_row(counter, ledger, stream):
-    run_id = ledger.start_run(RunStart(workflow="question"))
+    run_id = ledger.start_run(Run(workflow="question"))
     chain = Models(counter.settings()).chat(
         ModelRequest(role="planner", model=(PRIMARY,)), Context(stream=stream)
     )

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from aideon_agents import Context, CostHandler, Settings, errors
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.shape import parse, response_format
 from aideon_agents.state import ModelRequest, Plan, Verdict
@@ -37,7 +37,7 @@ class Desk:
             )
             asked = ModelRequest(role="validator", model=(PRIMARY, OTHER), **request)
             chain = Models(settings).chat(asked, Context(stream=stream))
-            run_id = self.ledger.start_run(RunStart(workflow="verdict"))
+            run_id = self.ledger.start_run(Run(workflow="verdict"))
             config = {"callbacks": [CostHandler(self.ledger, run_id=run_id)]}
             try:
                 return await chain.with_structured_output(Verdict).ainvoke("Judge.", config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aideon_agents import Context, CostHandler, creative, errors, sequential, validator
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.candidates import RESTART
 from aideon_agents.state import ModelRequest
@@ -19,7 +19,7 @@ TEXT = "Heat pumps move heat from outdoor air into a house. Installers are scarc
 
 async def watch(graph, settings, ledger):
     """Run a graph with a viewer; returns what it showed, and the rows."""
-    run_id = ledger.start_run(RunStart(workflow="watched"))
+    run_id = ledger.start_run(Run(workflow="watched"))
     context = Context(models=Models(settings), stream=True)
     shown = [
         part
@@ -100,7 +100,7 @@ def settings_for(provider, **given):
 async def price_of(ledger, details, stream, faults=()):
     """One call's row beside the provider's own line for it."""
     with SimulatedProvider(details=details, faults=faults) as provider:
-        run_id = ledger.start_run(RunStart(workflow="question"))
+        run_id = ledger.start_run(Run(workflow="question"))
         chain = Models(settings_for(provider)).chat(
             ModelRequest(role="planner", model=(PRIMARY,)), Context(stream=stream)
         )
@@ -122,7 +122,7 @@ async def test_cached_tokens_cost_what_cached_tokens_cost(ledger, stream):
     model = "together:MiniMaxAI/MiniMax-M3"  # cached input at a fifth of the price
     details = UsageDetails(cache_read_tokens=500, top_level=True)
     with SimulatedProvider(details=details) as provider:
-        run_id = ledger.start_run(RunStart(workflow="question"))
+        run_id = ledger.start_run(Run(workflow="question"))
         chain = Models(settings_for(provider)).chat(
             ModelRequest(role="planner", model=(model,)), Context(stream=stream)
         )
@@ -148,7 +148,7 @@ async def test_usage_that_each_chunk_repeats_is_not_added_up(ledger):
 async def test_the_model_that_answered_is_priced(ledger, stream):
     alias = {"openai/gpt-oss-120b": "MiniMaxAI/MiniMax-M3"}
     with SimulatedProvider(aliases=alias) as provider:
-        run_id = ledger.start_run(RunStart(workflow="question"))
+        run_id = ledger.start_run(Run(workflow="question"))
         chain = Models(settings_for(provider)).chat(
             ModelRequest(role="planner", model=(PRIMARY,)), Context(stream=stream)
         )

@@ -314,9 +314,9 @@ def test_a_new_budget_is_the_runs_new_total(ledger, keyed, provider):
     ids=["completed", "running", "declined"],
 )
 def test_a_run_that_is_done_or_on_its_way_does_not_go_on(ledger, ends, said):
-    from aideon_agents.ledger.rows import RunStart
+    from aideon_agents.ledger.rows import Run
 
-    run_id = ledger.start_run(RunStart(workflow="x"))
+    run_id = ledger.start_run(Run(workflow="x"))
     ends(ledger, run_id)
     with pytest.raises(UserError, match=f"run {run_id} {said}"):
         resume(creative("draft"), ledger=ledger)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from aideon_agents import creative, executor, run, sequential
 from aideon_agents.errors import KeyRejected, LimitError, RunError
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.runner import document, recall
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -65,7 +65,7 @@ def test_a_run_out_of_the_ledger_is_what_it_was_without_its_answers(ledger):
 
 
 def test_recorded_answers_are_recalled(ledger):
-    run_id = ledger.start_run(RunStart(workflow="article"))
+    run_id = ledger.start_run(Run(workflow="article"))
     kept = {"draft": {"role": "creative", "content": "text", "data": None, "round": 2}}
     ledger.finish_run(run_id, "completed", output="text", results=kept)
     recalled = recall(ledger, ledger.find_run(run_id))
@@ -82,7 +82,7 @@ def test_recorded_answers_are_recalled(ledger):
     ],
 )
 def test_a_run_out_of_the_ledger_that_went_wrong_is_raised(ledger, status, error, says):
-    run_id = ledger.start_run(RunStart(workflow="article"))
+    run_id = ledger.start_run(Run(workflow="article"))
     ledger.finish_run(run_id, status, error=error)
     with pytest.raises(RunError, match=f"^{says}$") as caught:
         recall(ledger, ledger.find_run(run_id)).raise_for_status()

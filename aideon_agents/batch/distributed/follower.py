@@ -145,7 +145,7 @@ class Follower:
     def _warn_if_idle(self, seconds: float) -> None:
         """Log why the items of the batch may not be run."""
         for one in batches.refusals(self._ledger, self._batch_id):
-            self._warn(f"the worker {one.pid} on {one.host} refuses: {one.reason}")
+            self._warn(f"the worker {one['pid']} on {one['host']} refuses: {one['reason']}")
         if seconds < _WARN_AFTER or self._batch.control.is_over or jobs.live_workers(self._ledger):
             return
         self._warn(

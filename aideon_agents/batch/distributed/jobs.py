@@ -26,7 +26,7 @@ from aideon_agents.batch.items import Item
 from aideon_agents.errors import LimitError, UserError
 from aideon_agents.ledger.postgres.database import KEY, PostgresDatabase
 from aideon_agents.ledger.postgres.pool import explained
-from aideon_agents.ledger.rows import CallStart
+from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ class LeasedLedger(Ledger):
         super().__init__(place, **more)
         self.lease = Lease()
 
-    def start_call(self, start: CallStart, *, prompt: str | None = None) -> None:
+    def start_call(self, start: Call, *, prompt: str | None = None) -> None:
         """Write the row of a call, unless the lease is over."""
         if self.lease.is_over:
             raise LeaseExpired

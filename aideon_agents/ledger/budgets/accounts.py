@@ -73,11 +73,12 @@ def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) ->
     `tx` is a transaction where missing accounts are opened; without `opens`, their limits are left
     out and reading is enough.
     """
-    own = _own(call)
+    own = own_accounts(call)
     limits = [
         (scope, account, row["limit_nanousd"], bool(row["warns"]))
         for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {})
-        for scope, account in _in_scope(row["scope"], call.at[: len("2026-11-21")], call)
+        for scope in (Scope.parse(row["scope"]),)
+        for account in scope.accounts(call)
     ]
     names, values = _parameters(frozenset(own).union(account.key for _, account, _, _ in limits))
     found = tx.select(f"{_ACCOUNTS} ({names})", values) if values else []
@@ -146,7 +147,7 @@ def open_account(tx: Statements, account: Account, limit: int | None = None) -> 
 
 
 def open_empty(tx: Statements, account: Account, limit: int) -> None:
-    """Open the account of something new: there is nothing to add up."""
+    """Open the account of something new, for which there is nothing to add up."""
     row = {"account": account.key, "limit_nanousd": limit, "spent_nanousd": 0, "held_nanousd": 0}
     tx.later(_OPEN, row)
 
@@ -199,19 +200,6 @@ def are_nearly_spent(limits: Iterable[LimitState]) -> bool:
         for one in limits
         if not one.warns
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def _in_scope(written: str, _day: str, call: CallDimensions) -> tuple[tuple[Scope, Account], ...]:
-    """A scope, with each account of it that a call is counted in. Calls on one day share them."""
-    scope = Scope.parse(written)
-    return tuple((scope, account) for account in scope.accounts(call))
-
-
-@functools.lru_cache(maxsize=1024)
-def _own(call: CallDimensions) -> Mapping[str, tuple[Scope, Account]]:
-    """The accounts that can have their own limit, by key. Cached: each call asks for them twice."""
-    return {account.key: (scope, account) for scope, account in own_accounts(call)}
 
 
 @functools.lru_cache(maxsize=1024)

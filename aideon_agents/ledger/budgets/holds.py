@@ -8,13 +8,11 @@ A process that dies may have spent the money, so its hold then counts as spent a
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import logging
-import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger import rows
@@ -23,8 +21,8 @@ from aideon_agents.ledger.budgets.accounts import LimitState, Refusal, refusal
 from aideon_agents.ledger.budgets.alerts import Alert, send
 from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.database import Database, Row, Statements
-from aideon_agents.ledger.identity import Process, is_gone, now, this_process, utc_text
-from aideon_agents.ledger.rows import CallEnd, CallStart
+from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
+from aideon_agents.ledger.rows import Call, CallEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,14 +42,9 @@ _REMEMBERED = 1024
 _log = logging.getLogger("aideon_agents.budgets")
 
 
-@dataclasses.dataclass(frozen=True)
-class Hold:
-    """A hold of this process. Settling it from here reads less than settling it from its row."""
-
-    call: CallDimensions
-    amount: int
-    accounts: str
-    """The keys of the accounts that it counts in, as JSON."""
+Hold: TypeAlias = tuple[CallDimensions, int, str]
+"""A hold of this process: its call, its amount, and the keys of its accounts as JSON. Settling it
+from here reads less than settling it from its row."""
 
 
 class Budgets:
@@ -67,9 +60,10 @@ class Budgets:
         self._database = database
         self._holds: dict[str, Hold] = {}
         """By call id; renewed until the call ends."""
-        self._unsent: dict[str, CallStart] = {}
-        """The rows of calls that are not sent yet, by call id."""
-        self._near: dict[str | None, bool] = {}
+        self.unsent: dict[str, Call] = {}
+        """By call id: the rows that were written together with a hold. The code that sends a call
+        removes it, and from then on its row and its hold stay."""
+        self.nearly_spent: dict[str | None, bool] = {}
         """By run id: whether a budget was nearly spent at the last look. The latest is last."""
         self._lock = threading.Lock()
         self._searched = 0.0
@@ -78,20 +72,13 @@ class Budgets:
         """A thread, because a busy event loop must not look like a dead process."""
         self._closed = threading.Event()
 
-    def of_run(self, run_id: str | None) -> RunBudget:
-        """The budget of a run; None: calls that belong to no run."""
-        at = utc_text(now())
-        for run in self._database.select(_RUN, {"run_id": run_id}):
-            return RunBudget(self, CallDimensions(run=run_id, at=at, **_of_run(run)))
-        return RunBudget(self, CallDimensions(run=run_id, at=at))
-
     def take(
         self,
         call_id: str,
         call: CallDimensions,
         amount: int | None,
         *,
-        row: CallStart | None = None,
+        row: Call | None = None,
     ) -> Refusal | None:
         """Hold the worst case of a call on every account that it counts in.
 
@@ -103,26 +90,23 @@ class Budgets:
             with self._database.transaction() as tx:
                 limits = accounts.limit_states(tx, call)
                 keys = sorted({one.account.key for one in limits})
-                hold = Hold(call, amount or 0, json.dumps(keys))
+                hold = (call, amount or 0, json.dumps(keys))
                 if not (refused := refusal(limits, amount)):
-                    accounts.add(tx, keys, held=hold.amount)
-                    process = _this_process(os.getpid())
+                    accounts.add(tx, keys, held=amount or 0)
                     values = {
                         "call_id": call_id,
                         "run_id": call.run,
                         "node_path": call.node,
                         "provider": call.provider,
                         "taken_at": call.at,
-                        "amount": hold.amount,
-                        "accounts": hold.accounts,
+                        "amount": amount or 0,
+                        "accounts": json.dumps(keys),
                         "expires_at": time.time() + LEASE,
-                        "host": process.host,
-                        "pid": process.pid,
-                        "process_start": process.start,
+                        **this_process(),
                     }
                     tx.later(_TAKE, values)
                     if row:
-                        rows.begin(tx, row)
+                        tx.later(rows.START_CALL, vars(row))
             if not refused:
                 break
             if not (refused.waits and may_search and self._is_search_due()):
@@ -130,7 +114,7 @@ class Budgets:
             may_search = False
             self.forfeit_dead()
         if row:
-            self._unsent[call_id] = row
+            self.unsent[call_id] = row
         with self._lock:
             self._holds[call_id] = hold
             if self._renewer is None:
@@ -141,14 +125,6 @@ class Budgets:
         self._remember(call, limits)
         return None
 
-    def started_row(self, call_id: str) -> CallStart | None:
-        """The row that was written together with the hold; None: it is not written yet."""
-        return self._unsent.get(call_id)
-
-    def mark_sent(self, call_id: str) -> None:
-        """Note that a call is sent: its row and its hold stay."""
-        self._unsent.pop(call_id, None)
-
     def settle(self, call_id: str, end: CallEnd) -> bool:
         """Complete the row of a call and count its cost, once; returns whether this end is the first.
 
@@ -156,7 +132,7 @@ class Budgets:
         """
         limits, alerts = None, list[Alert]()
         with self._database.transaction() as tx:
-            is_first = rows.end(tx, call_id, end)
+            is_first = rows.end_call(tx, call_id, end)
             hold = self._holds.get(call_id)
             if is_first and (call := _count_end(tx, call_id, end.cost_nanousd, hold)):
                 limits = accounts.limit_states(tx, call)
@@ -164,7 +140,7 @@ class Budgets:
         with self._lock:
             hold = self._holds.pop(call_id, None)
         if hold and limits is not None:
-            self._remember(hold.call, limits)
+            self._remember(hold[0], limits)
         self.settlements += 1
         send(alerts, self.folder)
         return is_first
@@ -178,10 +154,10 @@ class Budgets:
             hold = self._holds.pop(call_id, None)
         if hold is None:
             return
-        is_unsent = self._unsent.pop(call_id, None) is not None
+        is_unsent = self.unsent.pop(call_id, None) is not None
         with self._database.transaction() as tx:
             if is_unsent:
-                rows.unmake(tx, call_id)
+                tx.later(rows.UNMAKE_CALL, {"call_id": call_id})
             for row in tx.select(_HOLD, {"call_id": call_id}):
                 if row["status"] not in {"held", "forfeited"}:
                     continue
@@ -193,14 +169,12 @@ class Budgets:
 
     def forfeit_dead(self) -> None:
         """Count the holds of processes that ended, or did not renew them in time, as spent."""
-        is_lost = functools.lru_cache(maxsize=None)(is_gone)
         with self._database.transaction() as tx:
             self._renew_all(tx)  # after the machine slept, this may run before the thread does
             lost = [
                 row
                 for row in tx.select(_ALL_HELD, {})
-                if row["expires_at"] < time.time()
-                or is_lost(Process(row["host"], row["pid"], row["process_start"]))
+                if row["expires_at"] < time.time() or is_gone(row)
             ]
             for row in lost:
                 amount = row["amount_nanousd"]
@@ -224,21 +198,10 @@ class Budgets:
         with self._database.transaction() as tx:
             return accounts.limit_states(tx, call)
 
-    def is_nearly_spent(self, call: CallDimensions) -> bool:
-        """Whether four fifths of an enforced budget of the run, the day or the month are spent.
-
-        As the last call of the same run in this process found it, if there was one: after another
-        process spends, a cheaper model is preferred one call later.
-        """
-        known = None if call.inner else self._near.get(call.run)
-        if known is None:
-            return accounts.are_nearly_spent(self.limit_states(call, opens=False))
-        return known
-
     def forget_limits(self) -> None:
         """Look budgets up again, after one was changed here."""
         with self._lock:
-            self._near.clear()
+            self.nearly_spent.clear()
 
     def close(self) -> None:
         """Stop renewing holds."""
@@ -249,10 +212,10 @@ class Budgets:
         if call.inner:  # the limits are not only those of its run
             return
         with self._lock:
-            self._near.pop(call.run, None)
-            self._near[call.run] = accounts.are_nearly_spent(limits)
-            if len(self._near) > _REMEMBERED:
-                del self._near[next(iter(self._near))]
+            self.nearly_spent.pop(call.run, None)
+            self.nearly_spent[call.run] = accounts.are_nearly_spent(limits)
+            if len(self.nearly_spent) > _REMEMBERED:
+                del self.nearly_spent[next(iter(self.nearly_spent))]
 
     def _is_search_due(self) -> bool:
         with self._lock:
@@ -304,8 +267,16 @@ class RunBudget:
         return dataclasses.replace(self, run=dataclasses.replace(self.run, inner=nested))
 
     def is_nearly_spent(self) -> bool:
-        """Whether cheaper models are preferred; see `Budgets.is_nearly_spent`."""
-        return self.budgets.is_nearly_spent(self.dimensions("", "", now()))
+        """Whether four fifths of an enforced budget of the run, the day or the month are spent.
+
+        As the last call of the same run in this process found it, if there was one: after another
+        process spends, a cheaper model is preferred one call later.
+        """
+        known = None if self.run.inner else self.budgets.nearly_spent.get(self.run.run)
+        if known is None:
+            limits = self.budgets.limit_states(self.dimensions("", "", now()), opens=False)
+            return accounts.are_nearly_spent(limits)
+        return known
 
 
 def _count_end(
@@ -317,13 +288,12 @@ def _count_end(
     limits may have passed a threshold; None: there are none.
     """
     status = "unknown" if cost is None else "settled"
-    if hold and tx.write(
-        _END_OWN, {"call_id": call_id, "status": status, "accounts": hold.accounts}
-    ):
-        spent = hold.amount if cost is None else cost
-        accounts.add(tx, json.loads(hold.accounts), spent=spent, held=-hold.amount)
+    call, amount, keys = hold or (None, 0, "")
+    if call and tx.write(_END_OWN, {"call_id": call_id, "status": status, "accounts": keys}):
+        spent = amount if cost is None else cost
+        accounts.add(tx, json.loads(keys), spent=spent, held=-amount)
         # The row belongs to the outermost run, and so do the alerts.
-        return dataclasses.replace(hold.call, inner=()) if hold.call.inner else hold.call
+        return dataclasses.replace(call, inner=()) if call.inner else call
     for row in tx.select(_HOLD, {"call_id": call_id}):
         amount, keys = row["amount_nanousd"], json.loads(row["accounts"])
         spent = amount if cost is None else cost
@@ -343,29 +313,21 @@ def _count_end(
     return None
 
 
-@functools.lru_cache(maxsize=1)
-def _this_process(_pid: int) -> Process:
-    """This process, looked up once; a fork has another id."""
-    return this_process()
-
-
 def _dimensions(row: Row, at: str) -> CallDimensions:
     """The dimensions in a row of a hold or a call, joined with its run."""
-    of_call: dict[str, Any] = {"at": at, "node": row["node_path"], "provider": row["provider"]}
-    return CallDimensions(run=row["run_id"], **_of_run(row), **of_call)
-
-
-def _of_run(row: Row) -> dict[str, Any]:
-    return {
-        "user": row["user"],
-        "tier": row["tier"],
-        "batch": row["batch_id"],
-        "item": row["item_id"],
-    }
+    return CallDimensions(
+        at=at,
+        run=row["run_id"],
+        batch=row["batch_id"],
+        item=row["item_id"],
+        user=row["user"],
+        tier=row["tier"],
+        node=row["node_path"],
+        provider=row["provider"],
+    )
 
 
 _OF_RUN = 'runs."user", runs.tier, runs.batch_id, runs.item_id'
-_RUN = f"SELECT {_OF_RUN} FROM runs WHERE run_id = :run_id"  # noqa: S608 - names of ours
 _TAKE = (
     "INSERT INTO holds (call_id, run_id, node_path, provider, taken_at, amount_nanousd, accounts,"
     " status, expires_at, host, pid, process_start) VALUES (:call_id, :run_id, :node_path,"

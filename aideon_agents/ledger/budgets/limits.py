@@ -86,6 +86,7 @@ class Scope:
     """None: each one separately."""
 
     @classmethod
+    @functools.lru_cache(maxsize=1024)
     def parse(cls, text: str) -> Scope:
         """Read a scope such as `day`, `run`, `user:alice` or `month:provider:openai`."""
         first, colon, rest = text.strip().partition(":")
@@ -120,18 +121,20 @@ class Scope:
                 yield Account(((self.kind, name),), self.window, begins)
 
 
-def own_accounts(call: CallDimensions) -> Iterator[tuple[Scope, Account]]:
-    """The accounts of a call that can have their own limit, each with its scope.
+@functools.lru_cache(maxsize=1024)
+def own_accounts(call: CallDimensions) -> Mapping[str, tuple[Scope, Account]]:
+    """The accounts of a call that can have their own limit, by key, each with its scope.
 
     These are its runs, batches and items; and in each run its node, the enclosing nodes and its
-    provider.
+    provider. Cached, because each call needs them twice.
     """
+    found: list[tuple[Scope, Account]] = []
     for kind in cast("tuple[Kind, ...]", ("run", "batch", "item")):
-        for name in call.names(kind):
-            yield Scope(kind=kind), Account(((kind, name),))
+        found += [(Scope(kind=kind), Account(((kind, name),))) for name in call.names(kind)]
     for kind in cast("tuple[Kind, ...]", ("node", "provider")):
         for run, name in itertools.product(call.names("run"), call.names(kind)):
-            yield Scope(kind=kind, name=name), run_account(run, kind, name)
+            found.append((Scope(kind=kind, name=name), run_account(run, kind, name)))
+    return {account.key: (scope, account) for scope, account in found}
 
 
 def run_account(run_id: str, kind: Kind | None = None, name: str = "") -> Account:

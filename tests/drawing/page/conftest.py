@@ -18,7 +18,7 @@ from aideon_agents.graphs.topology import model, topology_in
 from aideon_agents.ledger.costs import traces
 from aideon_agents.ledger.identity import utc_text
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.settings import Settings
 from aideon_agents.testing import Fault, SimulatedProvider
@@ -57,7 +57,7 @@ class Scripted:
 
     def run(self, *calls, graph=None, status="completed", workflow="by hand", error=None, **kept):
         """A run of some calls; returns its id."""
-        start = RunStart(workflow=workflow, user="ada", graph=model(graph) if graph else None)
+        start = Run(workflow=workflow, user="ada", graph=model(graph) if graph else None)
         self.ledger.start_run(start)
         run_row = self.ledger.find_run(start.run_id)
         began = dt.datetime.fromisoformat(run_row.started_at)
@@ -72,7 +72,7 @@ class Scripted:
         self._calls += 1
         call_id = f"{run_id}-{self._calls}"
         self.ledger.start_call(
-            CallStart(
+            Call(
                 call_id=call_id,
                 run_id=run_id,
                 node_path=path,

@@ -11,7 +11,7 @@ import pytest
 from aideon_agents.drawing.page import live as page_live
 from aideon_agents.drawing.page.live import Live
 from aideon_agents.graphs.topology import read
-from aideon_agents.ledger.rows import CallEnd, RunStart
+from aideon_agents.ledger.rows import CallEnd, Run
 
 PATIENCE = 20
 
@@ -101,7 +101,7 @@ def test_a_page_waits_for_the_run_to_begin(ledger, elements):
     assert waiting.page(1, patience=0) is None
     waiting.over()
     assert waiting.page(1) is None
-    start, made = RunStart(workflow="late"), []
+    start, made = Run(workflow="late"), []
     late = Live(f"sqlite:///{ledger.database.path}", start.run_id, None)
     asking = threading.Thread(target=lambda: made.append(late.page(1, patience=PATIENCE)))
     asking.start()

@@ -10,7 +10,7 @@ import pytest
 
 from aideon_agents import Budget
 from aideon_agents.ledger.budgets.limits import CallDimensions, nanousd
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.store import Ledger
@@ -36,9 +36,9 @@ class Till:
         call_id = f"{self.run_id}-{next(self.numbers)}"
         return self.ledger.budgets.take(call_id, self.place(**given), amount) or call_id
 
-    def row(self, call_id: str, **given: Any) -> CallStart:
+    def row(self, call_id: str, **given: Any) -> Call:
         place = self.place(**given)
-        return CallStart(
+        return Call(
             call_id=call_id,
             run_id=place.run or "",
             node_path=place.node,
@@ -86,7 +86,7 @@ def till_for():
     def start(ledger, limit=None, *, user="ada", **budget):
         total = None if limit is None else f"{limit / 10**9:.9f}"
         given = Budget(total, **budget) if limit is not None or budget else None
-        run = RunStart(workflow="article", user=user, tier="free")
+        run = Run(workflow="article", user=user, tier="free")
         assert limit is None or nanousd(total) == limit
         return Till(ledger, ledger.start_run(run, given), user)
 

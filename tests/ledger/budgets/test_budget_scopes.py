@@ -94,7 +94,7 @@ def test_what_is_no_scope_is_refused_in_a_line_that_says_how_to_write_one(text):
 
 
 def test_a_run_has_accounts_of_its_own_for_itself_its_nodes_and_its_provider():
-    found = [(str(scope), account.key) for scope, account in own_accounts(PLACE)]
+    found = [(str(scope), account.key) for scope, account in own_accounts(PLACE).values()]
     assert found == [
         ("run", "run:R1"),
         ("batch", "batch:nightly"),
@@ -112,7 +112,7 @@ def test_a_call_counts_in_every_run_around_it_and_in_the_batches_of_those():
         at=PLACE.at, run="R2", batch="evening", item="1", user="bob", node="draft"
     )
     place = dataclasses.replace(PLACE, node="draft", inner=(inner,))
-    assert [account.key for _, account in own_accounts(place)] == [
+    assert [account.key for _, account in own_accounts(place).values()] == [
         *("run:R1", "run:R2", "batch:nightly", "batch:evening"),
         *("item:nightly/7", "item:evening/1", "run:R1:node:draft", "run:R2:node:draft"),
         *("run:R1:provider:together", "run:R2:provider:together"),

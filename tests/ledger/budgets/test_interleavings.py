@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 
 from aideon_agents.ledger.budgets.accounts import remove_limit, set_limit
 from aideon_agents.ledger.budgets.limits import Budget
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 
 NANO = 10**9
@@ -149,7 +149,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _start_run(self, where, user, item, budget):
         batch, number = item or (None, None)
-        start = RunStart(workflow="w", user=user, tier="free", batch_id=batch, item_id=number)
+        start = Run(workflow="w", user=user, tier="free", batch_id=batch, item_id=number)
         return self.ledgers[where].start_run(start, budget)
 
     @rule(where=ledgers, run=runs, total=st.none() | limits, node=st.none() | limits)
@@ -230,7 +230,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _write_start(self, where, call, *, rehearsed=False):
         self.ledgers[where].start_call(
-            CallStart(
+            Call(
                 call_id=call["call_id"],
                 run_id=call["run_id"],
                 node_path=call["node_path"],

@@ -16,7 +16,7 @@ HOLDS_AND_WAITS = """
 import sys
 from aideon_agents.ledger.budgets import holds
 from aideon_agents.ledger.budgets.limits import CallDimensions
-from aideon_agents.ledger.rows import CallEnd, CallStart
+from aideon_agents.ledger.rows import CallEnd, Call
 from aideon_agents.ledger.store import Ledger
 
 holds.LEASE = 0.5
@@ -26,7 +26,7 @@ with Ledger.from_url(url) as ledger:
     ledger.budgets._renew_seconds = 0.05
     place = CallDimensions(at=at, run=run_id, user="ada", node="draft", provider="together")
     assert ledger.budgets.take("c1", place, amount) is None
-    ledger.start_call(CallStart(
+    ledger.start_call(Call(
         call_id="c1", run_id=run_id, node_path="draft", role="", provider="together",
         requested_model="m", started_at=at,
     ))

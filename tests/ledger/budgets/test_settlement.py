@@ -12,7 +12,7 @@ import pytest
 from aideon_agents import Budget
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.budgets.accounts import remove_limit
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 
 
@@ -79,7 +79,7 @@ def test_a_call_that_was_never_made_gives_its_hold_back(till):
 def test_a_row_that_was_begun_with_the_hold_is_gone_when_the_call_is_never_made(till):
     budgets, row = till.ledger.budgets, till.row("c1")
     assert budgets.take("c1", till.place(), 60, row=row) is None
-    assert budgets.started_row("c1") == row
+    assert budgets.unsent == {"c1": row}
     assert [call.status for call in till.ledger.calls(till.run_id)] == ["started"]
     budgets.release("c1")
     assert till.ledger.calls(till.run_id) == []
@@ -90,8 +90,7 @@ def test_a_row_that_was_begun_with_the_hold_is_gone_when_the_call_is_never_made(
 def test_a_row_that_was_begun_with_the_hold_is_the_call_s_once_it_is_made(till):
     budgets = till.ledger.budgets
     budgets.take("c1", till.place(), 60, row=till.row("c1"))
-    budgets.mark_sent("c1")
-    assert budgets.started_row("c1") is None
+    del budgets.unsent["c1"]
     budgets.release("c1")
     assert [call.status for call in till.ledger.calls(till.run_id)] == ["started"]
     assert till.own == (0, 60)
@@ -213,7 +212,7 @@ def test_a_foreign_call_that_opens_an_account_counts_in_it_once(ledger, till_for
 
 def test_a_rehearsed_call_counts_nowhere(till):
     till.ledger.start_call(
-        CallStart(
+        Call(
             call_id="rehearsed",
             run_id=till.run_id,
             node_path="draft",
@@ -362,5 +361,5 @@ def test_a_run_that_nobody_wrote_has_money_counted_all_the_same(ledger, till_for
     budget = ledger.run_budget("nobody-wrote-it")
     assert budget.run.user is None
     assert ledger.budgets.take("c1", till.place(run="nobody-wrote-it", user=None), 10) is None
-    assert ledger.start_run(RunStart(workflow="w"))
+    assert ledger.start_run(Run(workflow="w"))
     assert till.accounts()["run:nobody-wrote-it"] == (0, 10)

@@ -18,7 +18,7 @@ from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.postgres import pool
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 
 OURS = "application_name = 'aideon-agents' AND datname = current_database()"
@@ -45,18 +45,18 @@ database.close()
 
 FORKS = """
 import os, sys
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 
 with Ledger.from_url(sys.argv[1]) as ledger:
-    ledger.start_run(RunStart(workflow="before"))
+    ledger.start_run(Run(workflow="before"))
     child = os.fork()
     if child == 0:
-        ledger.start_run(RunStart(workflow="child"))
+        ledger.start_run(Run(workflow="child"))
         ledger.close()
         os._exit(0)
     _, code = os.waitpid(child, 0)
-    ledger.start_run(RunStart(workflow="after"))
+    ledger.start_run(Run(workflow="after"))
     print(code, sorted(run.workflow for run in ledger.runs()))
 """
 
@@ -122,11 +122,11 @@ def server_ledger(postgres_url):
 def test_connections_that_the_server_has_ended_are_made_again_without_a_word(
     postgres, server_ledger
 ):
-    first = server_ledger.start_run(RunStart(workflow="w"))
+    first = server_ledger.start_run(Run(workflow="w"))
     postgres.execute(ENDS)
     assert server_ledger.find_run("last").run_id == first
     postgres.execute(ENDS)
-    second = server_ledger.start_run(RunStart(workflow="w"))
+    second = server_ledger.start_run(Run(workflow="w"))
     postgres.execute(ENDS)
     assert server_ledger.finish_run(second, "completed")
     assert [run.status for run in server_ledger.runs()] == ["completed", "running"]
@@ -137,7 +137,7 @@ def test_a_connection_that_ended_without_a_word_is_found_before_it_is_used(route
     with Ledger.from_url(router.url) as ledger:
         ledger.database.write("CREATE TEMPORARY TABLE here (a TEXT)", {})
         router.forget()
-        run_id = ledger.start_run(RunStart(workflow="w"))
+        run_id = ledger.start_run(Run(workflow="w"))
         with pytest.raises(LedgerError, match="here"):
             ledger.select("SELECT * FROM here")
         assert ledger.finish_run(run_id, "completed")
@@ -146,7 +146,7 @@ def test_a_connection_that_ended_without_a_word_is_found_before_it_is_used(route
 def test_a_transaction_whose_connection_is_lost_is_undone_and_the_next_counts(
     postgres, server_ledger
 ):
-    run_id = server_ledger.start_run(RunStart(workflow="w"))
+    run_id = server_ledger.start_run(Run(workflow="w"))
 
     def cut():
         with server_ledger.database.transaction() as tx:
@@ -164,7 +164,7 @@ def test_a_transaction_whose_connection_is_lost_is_undone_and_the_next_counts(
 
 
 def test_a_commit_whose_connection_is_lost_is_an_error(postgres, server_ledger):
-    run_id = server_ledger.start_run(RunStart(workflow="w"))
+    run_id = server_ledger.start_run(Run(workflow="w"))
 
     def cut():
         with server_ledger.database.transaction() as tx:
@@ -192,7 +192,7 @@ def test_a_server_that_is_stopped_is_said_at_once_and_used_again_when_it_is_back
 ):
     server = postgres_of_its_own
     with Ledger.from_url(server.url()) as ledger:
-        run_id = ledger.start_run(RunStart(workflow="w"))
+        run_id = ledger.start_run(Run(workflow="w"))
         server.stop()
         began = time.monotonic()
         for _ in range(2):
@@ -208,7 +208,7 @@ def test_a_server_that_is_stopped_is_said_at_once_and_used_again_when_it_is_back
 def test_a_process_that_stops_in_a_transaction_holds_nobody_up_for_long(
     postgres_url, server_ledger
 ):
-    run_id = server_ledger.start_run(RunStart(workflow="w"))
+    run_id = server_ledger.start_run(Run(workflow="w"))
     with warm.Process(
         ["-c", STOPS_INSIDE, postgres_url], stdout=subprocess.PIPE, text=True
     ) as stopping:
@@ -227,7 +227,7 @@ def test_a_process_that_stops_in_a_transaction_holds_nobody_up_for_long(
 def test_many_ledgers_of_one_process_share_a_few_connections(postgres, postgres_url):
     with contextlib.ExitStack() as opened, concurrent.futures.ThreadPoolExecutor(20) as pool:
         ledgers = [opened.enter_context(Ledger.from_url(postgres_url)) for _ in range(30)]
-        list(pool.map(lambda ledger: ledger.start_run(RunStart(workflow="w")), ledgers * 4))
+        list(pool.map(lambda ledger: ledger.start_run(Run(workflow="w")), ledgers * 4))
         used = f"SELECT FROM pg_stat_activity WHERE {OURS}"
         assert int(postgres.execute(used)[0].split()[1]) <= 4
         assert len(ledgers[0].runs()) == 120
@@ -247,7 +247,7 @@ def test_a_session_that_keeps_to_older_rows_by_default_reads_the_newest_in_a_tra
         Ledger.from_url(strict) as ledger,
         contextlib.closing(PostgresDatabase(Address.read(postgres_url))) as other,
     ):
-        run_id = ledger.start_run(RunStart(workflow="w"))
+        run_id = ledger.start_run(Run(workflow="w"))
         with ledger.database.transaction() as tx:
             other.write("UPDATE runs SET tier = 'free'", {})
             (row,) = tx.select("SELECT tier FROM runs WHERE run_id = :id", {"id": run_id})
@@ -256,7 +256,7 @@ def test_a_session_that_keeps_to_older_rows_by_default_reads_the_newest_in_a_tra
 
 
 def test_a_text_with_a_nul_is_kept_with_a_sign_in_its_place(server_ledger):
-    run_id = server_ledger.start_run(RunStart(workflow="w", thread="a\0b"))
+    run_id = server_ledger.start_run(Run(workflow="w", thread="a\0b"))
     server_ledger.finish_run(run_id, "completed", output="c\0", results={"d": "e\0"})
     run = server_ledger.find_run(run_id)
     assert (run.thread, run.output, run.results) == ("a\ufffdb", "c\ufffd", {"d": "e\0"})

@@ -15,7 +15,7 @@ from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
-from aideon_agents.ledger.rows import RunStart
+from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.schema import STEPS, for_postgres, table_names
 from aideon_agents.ledger.store import Ledger
 
@@ -34,7 +34,7 @@ with Ledger.from_url(sys.argv[1]) as ledger:
 
 def refusal(url):
     with pytest.raises(LedgerError) as refused, Ledger.from_url(url) as ledger:
-        ledger.start_run(RunStart(workflow="w"))
+        ledger.start_run(Run(workflow="w"))
     line = str(refused.value)
     assert "\n" not in line
     assert SECRET not in line
@@ -170,7 +170,7 @@ def test_a_role_that_may_make_no_tables_is_told_what_to_be_granted(postgres, pos
 def test_a_role_that_may_only_read_reads_reports_and_starts_nothing(postgres, postgres_url, role):
     schema = schema_of(postgres_url)
     with Ledger.from_url(postgres_url) as ledger:
-        run_id = ledger.start_run(RunStart(workflow="w"))
+        run_id = ledger.start_run(Run(workflow="w"))
     grants = ("USAGE ON SCHEMA", "SELECT ON ALL TABLES IN SCHEMA")
     name = role("reader", *(f"GRANT {grant} {schema} TO reader" for grant in grants))
     url = postgres_url.replace("postgres@", f"{name}@")
@@ -209,7 +209,7 @@ def test_a_transaction_that_is_in_the_way_for_too_long_is_said(postgres_url):
             tx.select("SELECT 1", {})
             for _ in range(2):
                 with pytest.raises(LedgerError, match="is locked by another process: wait"):
-                    Ledger(patient).start_run(RunStart(workflow="w"))
+                    Ledger(patient).start_run(Run(workflow="w"))
         assert holder.runs() == []
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from aideon_agents.ledger import schema, store
-from aideon_agents.ledger.identity import Process
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import CallEnd, CallStart, RunStart
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
-OWNER = Process(host="a build machine", pid=4711, start="00000000-0000-4000-8000-000000000000:1234")
+OWNED = {"host": "a build machine", "pid": 4711}
+OWNED |= {"process_start": "00000000-0000-4000-8000-000000000000:1234"}
 BEGIN = datetime(2026, 11, 20, 9, tzinfo=UTC)
 RUNS = (
     {"run_id": "01M7Z000000000000000000001", "workflow": "article", "target": "article"}
@@ -62,7 +62,6 @@ CALLS: tuple[tuple[int, dict[str, Any], dict[str, Any] | None], ...] = (
     (3, {"requested_model": "nobody/knows-its-price"}, {"status": "ok", **ANSWERED}),
     (4, {}, None),
 )
-OWNED = {"host": OWNER.host, "pid": OWNER.pid, "process_start": OWNER.start}
 RUN, DAY = RUNS[4]["run_id"], "2026-11-20T09:00:00.000Z"
 HOLD = {"run_id": RUN, "node_path": "draft", "provider": "together", "taken_at": DAY, **OWNED}
 HOLD |= {"amount_nanousd": 3, "accounts": "[]", "expires_at": 1.5}
@@ -87,7 +86,7 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ("items", {"position": 0, "item_id": "7", "status": "completed", "run_id": RUN, **ITEM}),
     ("items", {"position": 1, "item_id": "8", "status": "invalid", "error": "no task", **ITEM}),
     ("outputs", {"batch_id": "b-1", "position": 0, "document": '{"id": "7 🌡"}'}),
-    ("refusals", {"batch_id": "b-1", "host": OWNER.host, "pid": OWNER.pid, **REFUSED}),
+    ("refusals", {"batch_id": "b-1", "host": OWNED["host"], "pid": OWNED["pid"], **REFUSED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
 _ticks = itertools.count()
@@ -95,13 +94,13 @@ _ticks = itertools.count()
 
 def main(folder: Path) -> None:
     """Write the newest schema's file and its rows."""
-    store.this_process = lambda: OWNER
+    store.this_process = lambda: OWNED
     store.now = lambda: BEGIN + timedelta(seconds=next(_ticks))
     path = folder / f"{schema.STEPS[-1].__name__}.db"
     path.unlink(missing_ok=True)
     with store.Ledger(path) as ledger:
         for number, run in enumerate(RUNS):
-            ledger.start_run(RunStart(**_known(RunStart, run)))
+            ledger.start_run(Run(**_known(Run, run)))
             _calls(ledger, number)
         for run, end in zip(RUNS, ENDS, strict=False):
             ledger.finish_run(run["run_id"], **end)
@@ -120,7 +119,7 @@ def _calls(ledger: Any, number: int) -> None:
         named = {"node_path": "draft", "role": "creative", "provider": "together"} | start
         named = {"requested_model": "openai/gpt-oss-120b", "started_at": _time()} | named
         named |= {"call_id": call_id, "run_id": RUNS[of]["run_id"]}
-        begun = CallStart(**_known(CallStart, named))
+        begun = Call(**_known(Call, named))
         if of != 2 or not hasattr(ledger, "record_answer"):
             ledger.start_call(begun)
         else:
