@@ -24,8 +24,8 @@ from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batches import DISTRIBUTED, Batch
 from aideon_agents.ledger.budgets.accounts import limits
 from aideon_agents.ledger.budgets.limits import nanousd
-from aideon_agents.ledger.checkpointer import Checkpoints
-from aideon_agents.ledger.checkpoints import open_checkpoints
+from aideon_agents.ledger.checkpointer import Checkpointer
+from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.checks import Room, check_models
@@ -219,13 +219,13 @@ class BatchRunning:
     @contextlib.asynccontextmanager
     async def _checkpointer(
         self, ledger: Ledger, before: Batch | None
-    ) -> AsyncGenerator[tuple[Checkpoints | None, bool]]:
+    ) -> AsyncGenerator[tuple[Checkpointer | None, bool]]:
         """The checkpointer of the items, and whether the state of new runs is kept."""
         keeps = self._keeps(ledger)
         if not keeps and before is None:
             yield None, False
             return
-        async with open_checkpoints(ledger, shapes(self._spec.graph)) as checkpointer:
+        async with open_checkpointer(ledger, shapes(self._spec.graph)) as checkpointer:
             yield checkpointer, keeps
 
     def _keeps(self, ledger: Ledger) -> bool:

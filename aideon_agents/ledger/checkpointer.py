@@ -17,7 +17,7 @@ import contextlib
 import copy
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     )
 
 
+_T = TypeVar("_T")
+
 _log = logging.getLogger("aideon_agents.ledger.checkpoints")
 
 
@@ -52,9 +54,11 @@ class WriteLock(asyncio.Lock):
     """Whether the connection is no longer used."""
 
 
-class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
-    """Checkpoints for one event loop. A class inherits from this and one of LangGraph's savers."""
+class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
+    """A checkpointer for one event loop. A class inherits from this and from one of LangGraph's."""
 
+    users = 0
+    """How many runs use the connection; the last one closes it."""
     _writing: WriteLock
     _failures: list[str]
     """Why the state is no longer kept; empty while it is."""
@@ -74,9 +78,8 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Save a checkpoint, or log that it is not kept."""
-        save = super().aput
         given = config.get("configurable", {})
-        if not await self._try_save(lambda: save(config, checkpoint, metadata, new_versions)):
+        if not await self._try_save(super().aput, config, checkpoint, metadata, new_versions):
             self._missed(given["thread_id"])
         return {"configurable": {**given, "checkpoint_id": checkpoint["id"]}}
 
@@ -93,8 +96,7 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
             (channel, stored_line(safe_text(value)) if channel == ERROR else value)
             for channel, value in writes
         ]
-        save = super().aput_writes
-        await self._try_save(lambda: save(config, kept, task_id, task_path))
+        await self._try_save(super().aput_writes, config, kept, task_id, task_path)
 
     @abc.abstractmethod
     async def names(self) -> set[str]:
@@ -121,17 +123,17 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
     def _missed(self, name: str) -> None:
         """Note that a checkpoint under this name was not saved."""
 
-    @abc.abstractmethod
-    async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
-        """Do one write, all of it or nothing."""
+    async def _with_retry(self, do: Callable[..., Awaitable[_T]], *given: object) -> _T:
+        """Do one thing, again where the connection was lost meanwhile: a file has none to lose."""
+        return await do(*given)
 
-    async def _try_save(self, save: Callable[[], Awaitable[object]]) -> bool:
+    async def _try_save(self, save: Callable[..., Awaitable[object]], *given: object) -> bool:
         """Do one write, and return whether it was done; the first failure is logged."""
         async with self._writing:
             if self._writing.is_finished:
                 return False
             try:
-                await self._saved(save)
+                await self._with_retry(save, *given)
             except Exception as error:  # noqa: BLE001 - a full disk, or a value that has no bytes
                 if not self._failures:
                     why = str(self.explained(error) or one_line(safe_text(error)))
@@ -141,8 +143,8 @@ class Checkpoints(BaseCheckpointSaver[str], abc.ABC):
         return True
 
 
-class _AtOnce(SqliteSaver):
-    """LangGraph's saver for SQLite, with asynchronous methods that do not switch threads."""
+class _InlineSaver(SqliteSaver):
+    """LangGraph's checkpointer for SQLite, with asynchronous methods that do not switch threads."""
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read one."""
@@ -198,14 +200,29 @@ class _AtOnce(SqliteSaver):
                 raise
 
 
-class FileCheckpoints(Checkpoints, _AtOnce):
-    """Checkpoints in one file."""
+class FileCheckpointer(Checkpointer, _InlineSaver):
+    """A checkpointer in one file, which it makes where it is missing."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        _AtOnce.__init__(self, connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+    def __init__(self, path: Path, busy_seconds: float) -> None:
         self._path = path
         self._writing = WriteLock()
         self._failures = []
+        with contextlib.ExitStack() as on_failure:
+            try:
+                connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
+                on_failure.callback(connection.close)
+                connection.execute("PRAGMA synchronous = NORMAL")
+                # Removed state is content: it must not remain in free pages of the file.
+                connection.execute("PRAGMA secure_delete = ON")
+                serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+                _InlineSaver.__init__(self, connection, serde=serde)
+                self.setup()
+                # A read-only file is found now, before anything is paid.
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
+            except (OSError, sqlite3.Error) as error:
+                raise explained(path, error) from error
+            on_failure.pop_all()
 
     async def names(self) -> set[str]:
         """Every name of a thread under which something is kept."""
@@ -219,26 +236,3 @@ class FileCheckpoints(Checkpoints, _AtOnce):
     def explained(self, error: Exception) -> LedgerError | None:
         """A failure of the file as a LedgerError; None: the error is about a value."""
         return explained(self._path, error) if isinstance(error, sqlite3.Error) else None
-
-    async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
-        await save()
-
-
-async def opened(path: Path, busy_seconds: float) -> FileCheckpoints:
-    """Open a file, making it where it is missing."""
-    with contextlib.ExitStack() as on_failure:
-        try:
-            connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
-            on_failure.callback(connection.close)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            # Removed state is content: it must not remain in free pages of the file.
-            connection.execute("PRAGMA secure_delete = ON")
-            checkpointer = FileCheckpoints(connection, path)
-            checkpointer.setup()
-            # A read-only file is found now, before anything is paid.
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-        except (OSError, sqlite3.Error) as error:
-            raise explained(path, error) from error
-        on_failure.pop_all()
-    return checkpointer

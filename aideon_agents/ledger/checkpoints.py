@@ -10,12 +10,11 @@ import contextlib
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from aideon_agents.ledger import checkpointer as in_file
-from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.checkpointer import Checkpointer, FileCheckpointer
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
+    from collections.abc import AsyncGenerator, Hashable, Iterable
     from pathlib import Path
 
 
@@ -50,60 +49,42 @@ def graph_name(workflow: str, thread: str, *, rehearsed: bool) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_checkpoints(
+async def open_checkpointer(
     ledger: Ledger, types: Iterable[type], *, busy_seconds: float = 5.0
-) -> AsyncGenerator[Checkpoints]:
-    """Open the checkpoints beside a ledger, making the file or the tables where they are missing."""
-    in_loop = _OPEN.setdefault(asyncio.get_running_loop(), {})
-    key, opening = _location(ledger, busy_seconds)
-    shared = in_loop.setdefault(key, _Shared())
-    async with shared.used(opening) as checkpointer:
+) -> AsyncGenerator[Checkpointer]:
+    """Open the checkpoints beside a ledger, making the file or the tables where they are missing.
+
+    All runs in this event loop share the connection, and the last one closes it. Hundreds of runs
+    at the same time would otherwise lock one another out of the file.
+    """
+    lock, opened = _OPEN.setdefault(asyncio.get_running_loop(), (asyncio.Lock(), {}))
+    key = ledger.database.key
+    async with lock:
+        if key not in opened:
+            opened[key] = await _opened(ledger, busy_seconds)
+        checkpointer = opened[key]
+        checkpointer.users += 1
+    try:
         yield checkpointer.reading(types)
+    finally:
+        checkpointer.users -= 1
+        if not checkpointer.users:
+            del opened[key]
+            await checkpointer.finish()
 
 
-def _location(
-    ledger: Ledger, busy_seconds: float
-) -> tuple[Hashable, Callable[[], Awaitable[Checkpoints]]]:
-    """A key for the place of a ledger's checkpoints, and the function that opens it."""
+_OPEN: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, tuple[asyncio.Lock, dict[Hashable, Checkpointer]]
+] = WeakKeyDictionary()
+"""What the runs of each event loop use, by ledger, and the lock under which it is opened."""
+
+
+async def _opened(ledger: Ledger, busy_seconds: float) -> Checkpointer:
     if ledger.path is not None:
-        path = checkpoints_path(ledger).absolute()
-        return path, lambda: in_file.opened(path, busy_seconds)
+        return FileCheckpointer(checkpoints_path(ledger).absolute(), busy_seconds)
     from aideon_agents.ledger.postgres import checkpoints as on_server  # noqa: PLC0415 - an extra, and slow
 
-    address = on_server.address_of(ledger.database)
-    return address.key, lambda: on_server.opened(address)
-
-
-class _Shared:
-    """One file or database, open while any run in this event loop uses it.
-
-    Hundreds of runs at the same time would otherwise lock one another out of it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._users = 0
-        self._checkpointer: Checkpoints | None = None
-
-    @contextlib.asynccontextmanager
-    async def used(
-        self, opening: Callable[[], Awaitable[Checkpoints]]
-    ) -> AsyncGenerator[Checkpoints]:
-        """Use it for the length of a block; the last user closes it."""
-        async with self._lock:
-            checkpointer = self._checkpointer = self._checkpointer or await opening()
-            self._users += 1
-        try:
-            yield checkpointer
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._checkpointer = None
-                await checkpointer.finish()
-
-
-_OPEN: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, _Shared]] = WeakKeyDictionary()
-"""The files and databases that the runs of each event loop use."""
+    return await on_server.opened(on_server.address_of(ledger.database))
 
 
 async def remove(ledger: Ledger, names: Iterable[str]) -> int:
@@ -111,7 +92,7 @@ async def remove(ledger: Ledger, names: Iterable[str]) -> int:
     wanted = set(names)
     if not wanted or not are_there(ledger):
         return 0
-    async with open_checkpoints(ledger, []) as checkpointer:
+    async with open_checkpointer(ledger, []) as checkpointer:
         found = wanted & await checkpointer.names()
         try:
             for name in sorted(found):

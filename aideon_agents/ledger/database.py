@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -57,6 +57,11 @@ class Database(Statements, Protocol):
     @property
     def folder(self) -> Path:
         """The folder for files beside it: for a server, `.aideon` in the working directory."""
+        ...
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for databases that are the same file, or are on the same server."""
         ...
 
     def transaction(self) -> AbstractContextManager[Statements]:

@@ -132,38 +132,6 @@ def obstacle(path: Path) -> OSError | None:
     return None
 
 
-def _connected(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Connect to a file that is a ledger or empty, making it and its folder where missing."""
-    if path.is_dir():
-        inside = path / "ledger.db"
-        raise LedgerError(f"the ledger {path} is a folder: name a file in it, {inside}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(
-        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
-    )
-    with contextlib.ExitStack() as on_failure:
-        on_failure.callback(connection.close)
-        connection.row_factory = sqlite3.Row
-        found = connection.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchone()
-        if found and not _steps_taken(connection):
-            kind, name = found
-            raise LedgerError(
-                f"the ledger {path} is the database of something else (it has a {kind} {name}):"
-                f" {_ANOTHER}"
-            )
-        _switch_to_wal(path, connection, busy_seconds)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        on_failure.pop_all()
-    return connection
-
-
-def _steps_taken(connection: sqlite3.Connection) -> list[str]:
-    """The steps recorded in the table that sqlite-utils keeps them in."""
-    if not connection.execute(_HAS_STEPS).fetchone():
-        return []
-    return [name for (name,) in connection.execute(_STEPS_TAKEN, {"set": _STEP_SET})]
-
-
 def _switch_to_wal(path: Path, connection: sqlite3.Connection, busy_seconds: float) -> None:
     """Switch on the write-ahead log, once in a file's life.
 
@@ -204,18 +172,39 @@ class SqliteDatabase:
         self._busy_seconds = busy_seconds
         self._is_within = False
         """A transaction is open."""
-        self._file = path.absolute()  # a node may change the working directory
-        self._place = str(self._file)
+        self.key = str(path.absolute())  # a node may change the working directory
         with contextlib.ExitStack() as on_failure:
             try:
-                self._connection = _connected(path, busy_seconds)
+                if path.is_dir():
+                    inside = path / "ledger.db"
+                    raise LedgerError(f"the ledger {path} is a folder: name a file in it, {inside}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._connection = sqlite3.connect(
+                    path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+                )
                 on_failure.callback(self._connection.close)
-                self._connection.execute(f"PRAGMA busy_timeout = {_LOOK_MS}")
+                self._prepare(path)
                 self._identity = self._seen()
                 bring_up_to_date(self)
             except (OSError, sqlite3.Error) as error:
                 raise explained(path, error) from error
             on_failure.pop_all()
+
+    def _prepare(self, path: Path) -> None:
+        """Set the connection up, to a file that is a ledger or empty: another is not changed."""
+        connection = self._connection
+        connection.row_factory = sqlite3.Row
+        found = connection.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchone()
+        if found and not self.steps_taken():
+            kind, name = found
+            raise LedgerError(
+                f"the ledger {path} is the database of something else (it has a {kind} {name}):"
+                f" {_ANOTHER}"
+            )
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            _switch_to_wal(path, connection, self._busy_seconds)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA busy_timeout = {_LOOK_MS}")
 
     def select(self, sql: str, values: Mapping[str, object]) -> list[Row]:
         """Read rows."""
@@ -259,8 +248,10 @@ class SqliteDatabase:
                 self._is_within = False
 
     def steps_taken(self) -> list[str]:
-        """Names of the steps that the ledger has taken, in their order."""
-        return _steps_taken(self._connection)
+        """Names of the steps that the ledger has taken, in the table where sqlite-utils has them."""
+        if not self._connection.execute(_HAS_STEPS).fetchone():
+            return []
+        return [name for (name,) in self._connection.execute(_STEPS_TAKEN, {"set": _STEP_SET})]
 
     def take_step(self, step: Step) -> None:
         """Run a step in the open transaction, and record it as sqlite-utils does."""
@@ -276,7 +267,7 @@ class SqliteDatabase:
 
     def check(self) -> None:
         """Read every page, write one and see that there is room. A million calls take two seconds."""
-        if found := obstacle(self._file):
+        if found := obstacle(Path(self.key)):
             raise explained(self.path, found)
         with self._lock:
             (found,) = self.select("PRAGMA integrity_check(1)", {})
@@ -314,7 +305,7 @@ class SqliteDatabase:
     def _seen(self) -> tuple[int, int] | None:
         """The identity of the file at the ledger's path; None: there is none."""
         try:
-            found = os.stat(self._place)  # noqa: PTH116 - before each write: a Path takes thrice as long
+            found = os.stat(self.key)  # noqa: PTH116 - before each write: a Path takes thrice as long
         except OSError:
             return None
         return found.st_dev, found.st_ino

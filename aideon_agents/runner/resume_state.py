@@ -17,7 +17,7 @@ from langgraph.types import Command
 from pydantic_core import to_jsonable_python
 
 from aideon_agents.errors import InputError, UserError
-from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
@@ -113,7 +113,7 @@ async def _read(
     return done, finished, by_path(open_.values())
 
 
-def _checkpointer(thread: Thread) -> Checkpoints:
+def _checkpointer(thread: Thread) -> Checkpointer:
     if thread.checkpointer is None:
         raise TypeError("this thread keeps no state")
     return thread.checkpointer

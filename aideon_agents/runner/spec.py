@@ -20,7 +20,7 @@ from aideon_agents.graphs import Graph
 from aideon_agents.graphs.topology import read
 from aideon_agents.graphs.walk import once_per_graph
 from aideon_agents.ledger.budgets.limits import Budget
-from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.outcome import Journal
@@ -61,7 +61,7 @@ class RunSpec:
     """Whether prompts and answers are kept."""
     checkpoint: bool = True
     """Whether its state is kept until it completes."""
-    checkpointer: Checkpoints | None = None
+    checkpointer: Checkpointer | None = None
     """What keeps its state, if many runs share one; None: it is opened for this run."""
     resumes: Run | None = None
     """The row of the run as it was read; None: the run is new."""

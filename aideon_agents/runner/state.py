@@ -27,12 +27,12 @@ from pydantic_core import to_json
 
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.walk import functions, graphs, once_per_graph, specs
-from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.checkpoints import (
     are_there,
     conversation_name,
     graph_name,
-    open_checkpoints,
+    open_checkpointer,
     questions_name,
 )
 from aideon_agents.ledger.redaction import safe_text
@@ -134,7 +134,7 @@ class Thread:
     graph: Graph
     config: RunnableConfig
     """The name under which the graph's state is kept, if anything keeps it."""
-    checkpointer: Checkpoints | None = None
+    checkpointer: Checkpointer | None = None
     """What keeps the graph's state while it runs; None: nothing does."""
     outlives: bool = False
     """Whether the state belongs to the thread and stays when the run has completed."""
@@ -172,7 +172,7 @@ async def open_thread(
         return
     async with contextlib.AsyncExitStack() as open_while_used:
         if checkpointer is None:
-            opening = open_checkpoints(ledger, shapes(graph))
+            opening = open_checkpointer(ledger, shapes(graph))
             checkpointer = await open_while_used.enter_async_context(opening)
         thread = Thread(graph=graph, config=config, outlives=outlives)
         if keeps_state or outlives:
@@ -197,7 +197,7 @@ def config_for(name: str, run_id: str | None = None) -> RunnableConfig:
     return made if run_id is None else {**made, "metadata": {RUN: run_id}}
 
 
-def _keeping(schema: type[Any], checkpointer: Checkpoints) -> Graph:
+def _keeping(schema: type[Any], checkpointer: Checkpointer) -> Graph:
     """A graph that only keeps what it is given: so every checkpointer can keep it."""
     builder = StateGraph(schema)
     builder.add_node("keep", lambda state: {})  # noqa: ARG005 - LangGraph names it
@@ -217,7 +217,7 @@ def by_path(questions: Iterable[Question]) -> list[Question]:
 
 
 async def save_questions(
-    checkpointer: Checkpoints, run_id: str, questions: Iterable[Question]
+    checkpointer: Checkpointer, run_id: str, questions: Iterable[Question]
 ) -> None:
     """Save what a run asks, in place of what it asked before."""
     text = json.dumps([one.document() for one in questions])
@@ -226,7 +226,7 @@ async def save_questions(
     await keeping.ainvoke(cast("Any", _Questions(text=text)), where, durability="exit")
 
 
-async def saved_questions(checkpointer: Checkpoints, run_id: str) -> list[Question]:
+async def saved_questions(checkpointer: Checkpointer, run_id: str) -> list[Question]:
     """What a run has asked."""
     keeping = _keeping(_Questions, checkpointer)
     state = await keeping.aget_state(config_for(questions_name(run_id)))
@@ -237,7 +237,7 @@ async def open_questions(ledger: Ledger, run_id: str) -> list[Question]:
     """What a waiting run has asked, read without its workflow; empty if it was removed."""
     if not are_there(ledger):
         return []
-    async with open_checkpoints(ledger, []) as checkpointer:
+    async with open_checkpointer(ledger, []) as checkpointer:
         return await saved_questions(checkpointer, run_id)
 
 

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field
 
-from aideon_agents.ledger.checkpoints import open_checkpoints
+from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.schema import table_names
 from aideon_agents.ledger.store import Ledger
@@ -79,7 +79,7 @@ def emptied(postgres):
 
 
 async def _with_checkpoints(ledger):
-    async with open_checkpoints(ledger, []):
+    async with open_checkpointer(ledger, []):
         pass
 
 

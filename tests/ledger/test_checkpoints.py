@@ -12,7 +12,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.types import ERROR
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpoints, remove
+from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpointer, remove
 from aideon_agents.ledger.store import Ledger
 
 PLACE = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
@@ -26,30 +26,30 @@ def ledger(tmp_path):
 
 
 async def test_those_who_use_it_at_the_same_time_share_it_and_the_last_closes_it(ledger):
-    async with open_checkpoints(ledger, [str]) as first:
-        async with open_checkpoints(ledger, []) as second:
+    async with open_checkpointer(ledger, [str]) as first:
+        async with open_checkpointer(ledger, []) as second:
             assert first.conn is second.conn
             assert first.serde is not second.serde
         assert await first.names() == set()
-    async with open_checkpoints(ledger, []) as third:
+    async with open_checkpointer(ledger, []) as third:
         assert third.conn is not first.conn
 
 
 async def test_what_is_under_way_is_kept_and_what_comes_later_is_not(ledger, caplog):
     later = {"configurable": {"thread_id": "later", "checkpoint_ns": ""}}
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         saving = asyncio.create_task(saver.aput(PLACE, empty_checkpoint(), {}, {}))
         await asyncio.sleep(0)
     await saving
     await saver.aput(later, empty_checkpoint(), {}, {})
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         assert await saver.names() == {"t"}
     assert caplog.records == []
 
 
 def test_each_event_loop_has_it_open_for_itself(ledger):
     async def named():
-        async with open_checkpoints(ledger, []) as saver:
+        async with open_checkpointer(ledger, []) as saver:
             await saver.aput(PLACE, empty_checkpoint(), {}, {})
             return await saver.names()
 
@@ -57,14 +57,14 @@ def test_each_event_loop_has_it_open_for_itself(ledger):
 
 
 async def test_a_file_that_another_process_writes_to_is_one_line(ledger):
-    async with open_checkpoints(ledger, []):
+    async with open_checkpointer(ledger, []):
         pass
     with contextlib.closing(sqlite3.connect(checkpoints_path(ledger))) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerError, match="is locked by another process"):
-            async with open_checkpoints(ledger, [], busy_seconds=0):
+            async with open_checkpointer(ledger, [], busy_seconds=0):
                 pass
-    async with open_checkpoints(ledger, []) as saver:  # and later it is used as ever
+    async with open_checkpointer(ledger, []) as saver:  # and later it is used as ever
         assert await saver.names() == set()
 
 
@@ -77,7 +77,7 @@ def in_the_file(ledger, sql):
 async def test_of_writes_that_fail_midway_nothing_is_kept_and_it_is_said_once(ledger, caplog):
     caplog.set_level(logging.WARNING)
     place = {"configurable": {**PLACE["configurable"], "checkpoint_id": "1"}}
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         in_the_file(
             ledger,
             "CREATE TRIGGER second BEFORE INSERT ON writes WHEN NEW.idx = 1 "
@@ -95,7 +95,7 @@ async def test_of_writes_that_fail_midway_nothing_is_kept_and_it_is_said_once(le
 async def test_of_an_error_its_text_is_kept_without_keys_and_answers(ledger):
     place = {"configurable": {**PLACE["configurable"], "checkpoint_id": "1"}}
     error = ValueError('no: sk-abcdefghijklmnop1234; it begins "a secret"')
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         await saver.aput_writes(place, [(ERROR, error)], "task")
     ((value,),) = in_the_file(ledger, "SELECT value FROM writes")
     assert b"sk-" not in value
@@ -105,14 +105,14 @@ async def test_of_an_error_its_text_is_kept_without_keys_and_answers(ledger):
 
 async def test_what_is_removed_is_counted_and_what_is_not_there_passed_over(ledger):
     assert await remove(ledger, ["t"]) == 0
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         await saver.aput(PLACE, empty_checkpoint(), {}, {})
     assert await remove(ledger, ["t", "u"]) == 1
     assert await remove(ledger, []) == 0
 
 
 async def test_what_cannot_be_removed_is_one_line(ledger):
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         await saver.aput(PLACE, empty_checkpoint(), {}, {})
     in_the_file(
         ledger,

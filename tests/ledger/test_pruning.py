@@ -12,7 +12,7 @@ from aideon_agents.ledger.checkpoints import (
     checkpoints_path,
     conversation_name,
     graph_name,
-    open_checkpoints,
+    open_checkpointer,
     questions_name,
 )
 from aideon_agents.ledger.costs import run_cost
@@ -34,7 +34,7 @@ def keep(ledger, *names):
     """Keep something under some names."""
 
     async def keeps():
-        async with open_checkpoints(ledger, []) as saver:
+        async with open_checkpointer(ledger, []) as saver:
             for name in names:
                 place = {"configurable": {"thread_id": name, "checkpoint_ns": ""}}
                 await saver.aput(place, empty_checkpoint(), {}, {})
@@ -46,7 +46,7 @@ def left(ledger, *names):
     """Under which of some names something is kept still; what other tests left is not theirs."""
 
     async def those():
-        async with open_checkpoints(ledger, []) as saver:
+        async with open_checkpointer(ledger, []) as saver:
             return await saver.names() & set(names)
 
     return asyncio.run(those())

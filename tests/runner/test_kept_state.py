@@ -11,7 +11,7 @@ import pytest
 
 from aideon_agents import arun, creative, executor, parallel, resume, run, sequential
 from aideon_agents.errors import LedgerError, TimeLimit
-from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpoints
+from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpointer
 from aideon_agents.testing import Fault, SimulatedProvider
 
 PUMPS = "Heat pumps move heat, quietly."
@@ -127,7 +127,7 @@ async def test_many_runs_at_the_same_time_keep_out_of_one_anothers_way(ledger, c
         f"Task {n}." for n in range(60)
     ]
     assert caplog.records == []
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         assert await saver.names() == set()
 
 

@@ -26,7 +26,7 @@ from aideon_agents import (
     sequential,
 )
 from aideon_agents.errors import InputError, UserError
-from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpoints
+from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpointer
 from aideon_agents.runner import NOTHING, NodeEnded, recall
 from aideon_agents.state import Verdict
 from aideon_agents.testing import SimulatedProvider
@@ -59,7 +59,7 @@ def names(ledger):
     """Under what names something is kept."""
 
     async def kept():
-        async with open_checkpoints(ledger, []) as saver:
+        async with open_checkpointer(ledger, []) as saver:
             return await saver.names()
 
     return lambda: asyncio.run(kept())

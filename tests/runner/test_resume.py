@@ -28,7 +28,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import InputError, RunNotFound, UserError
-from aideon_agents.ledger.checkpoints import open_checkpoints
+from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.models.admission import OutOfBudget
 from aideon_agents.runner import NodeEnded, NodeStarted, prepare_resume
 from aideon_agents.state import Verdict
@@ -75,7 +75,7 @@ def names(ledger):
     """Under what names something is kept."""
 
     async def kept():
-        async with open_checkpoints(ledger, []) as saver:
+        async with open_checkpointer(ledger, []) as saver:
             return await saver.names()
 
     return lambda: asyncio.run(kept())

@@ -25,7 +25,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import InputError, LedgerError
-from aideon_agents.ledger.checkpoints import open_checkpoints
+from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.testing import Fault, SimulatedProvider
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def test_what_is_kept_of_a_run_that_is_done_lies_beside_the_ledger_for_its
 ):
     talk(creative("draft"), PUMPS, thread=None)
     talk(creative("draft"), PUMPS)
-    async with open_checkpoints(ledger, []) as kept:
+    async with open_checkpointer(ledger, []) as kept:
         assert await kept.names() == {"thread:chat"}
 
 

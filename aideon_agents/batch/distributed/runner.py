@@ -21,7 +21,7 @@ from aideon_agents.errors import TargetError, UserError
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batch_items import Halted, ItemEnd, ItemRow, StaleClaim
 from aideon_agents.ledger.batches import Batch
-from aideon_agents.ledger.checkpointer import Checkpoints
+from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import catalog
 from aideon_agents.runner.checks import check_models
@@ -48,7 +48,7 @@ class DistributedRunner:
         ledger: Ledger,
         batch: Batch,
         settings: Settings,
-        checkpointer: Checkpoints,
+        checkpointer: Checkpointer,
         in_flight: set[Running],
     ) -> None:
         self._ledger = ledger

@@ -22,8 +22,8 @@ from aideon_agents.batch.distributed.runner import DistributedRunner
 from aideon_agents.errors import LedgerError, UserError
 from aideon_agents.ledger import batches
 from aideon_agents.ledger.batches import Batch
-from aideon_agents.ledger.checkpointer import Checkpoints
-from aideon_agents.ledger.checkpoints import open_checkpoints
+from aideon_agents.ledger.checkpointer import Checkpointer
+from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.postgres.address import names_a_server
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.ledger.sqlite import ledger_path
@@ -109,7 +109,7 @@ class Worker:
             async with jobs.opened(self._app, self._database):
                 heart.start()
                 async with (
-                    open_checkpoints(self._ledger, []) as checkpointer,
+                    open_checkpointer(self._ledger, []) as checkpointer,
                     self._checking(checkpointer),
                 ):
                     while not self._is_leaving:
@@ -143,7 +143,7 @@ class Worker:
             self._fetching = None
 
     @contextlib.asynccontextmanager
-    async def _checking(self, checkpointer: Checkpoints) -> AsyncGenerator[None]:
+    async def _checking(self, checkpointer: Checkpointer) -> AsyncGenerator[None]:
         await self._check(checkpointer)
         checking = asyncio.create_task(self._keep_checking(checkpointer))
         try:
@@ -152,7 +152,7 @@ class Worker:
             checking.cancel()
             await asyncio.gather(checking, return_exceptions=True)
 
-    async def _keep_checking(self, checkpointer: Checkpoints) -> None:
+    async def _keep_checking(self, checkpointer: Checkpointer) -> None:
         reported = ""
         while True:
             await asyncio.sleep(_CHECK_EVERY)
@@ -165,7 +165,7 @@ class Worker:
             else:
                 reported = ""
 
-    async def _check(self, checkpointer: Checkpoints) -> None:
+    async def _check(self, checkpointer: Checkpointer) -> None:
         """Find the batches to run, and requeue the items of workers that are gone."""
         found = batches.running(self._ledger)
         for batch in found:
@@ -201,7 +201,7 @@ class Worker:
             await queued.requeue(job_id, worker_id)
         self._strays = seen
 
-    def _join(self, batch: Batch, checkpointer: Checkpoints) -> None:
+    def _join(self, batch: Batch, checkpointer: Checkpointer) -> None:
         """Make the runner of a batch, unless there is one, or one was refused a moment ago."""
         batch_id = batch.batch_id
         runner = self._runners.get(batch_id)

@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg.rows import DictRow, dict_row
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.checkpointer import Checkpoints, WriteLock
+from aideon_agents.ledger.checkpointer import Checkpointer, WriteLock
 from aideon_agents.ledger.postgres.address import MISSING
 from aideon_agents.ledger.postgres.database import KEY, without_nul
 from aideon_agents.ledger.postgres.pool import explained, is_dead, unreachable
@@ -51,8 +51,8 @@ _T = TypeVar("_T")
 _TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
 
-class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
-    """Checkpoints in one database."""
+class ServerCheckpointer(Checkpointer, AsyncPostgresSaver):
+    """A checkpointer in one database."""
 
     def __init__(self, connecting: _Reconnecting) -> None:
         serde = JsonPlusSerializer(allowed_msgpack_modules=None)
@@ -64,7 +64,7 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
         """Threads of which a checkpoint could not be written."""
 
     def reading(self, types: Iterable[type]) -> Self:
-        """The same database, for one run; see `Checkpoints`."""
+        """The same database, for one run; see `Checkpointer`."""
         view = super().reading(types)
         view._incomplete = set()  # noqa: SLF001 - it is one of these itself
         return view
@@ -87,9 +87,8 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint, the newest unless one is named."""
-        read = super().aget_tuple
         async with self._writing:
-            return await self._with_retry(lambda: read(config))
+            return await self._with_retry(super().aget_tuple, config)
 
     async def alist(
         self,
@@ -112,9 +111,8 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Remove what is kept under a name."""
-        remove = super().adelete_thread
         async with self._writing:
-            await self._with_retry(lambda: remove(thread_id))
+            await self._with_retry(super().adelete_thread, thread_id)
 
     async def names(self) -> set[str]:
         """Every name of a thread under which something is kept."""
@@ -139,15 +137,12 @@ class ServerCheckpoints(Checkpoints, AsyncPostgresSaver):
     def _missed(self, name: str) -> None:
         self._incomplete.add(name)
 
-    async def _saved(self, save: Callable[[], Awaitable[object]]) -> None:
-        await self._with_retry(save)
-
-    async def _with_retry(self, do: Callable[[], Awaitable[_T]]) -> _T:
-        """Run a query, a second time where the connection was lost during the first."""
+    async def _with_retry(self, do: Callable[..., Awaitable[_T]], *given: object) -> _T:
+        """Do one thing, a second time where the connection was lost during the first."""
         for is_last in (False, True):
             self.conn = await self._connecting.living()
             try:
-                return await do()
+                return await do(*given)
             except psycopg.Error as error:
                 if is_last or not self._connecting.connection.broken:
                     raise explained(self._connecting.address.shown, error) from error
@@ -182,7 +177,7 @@ class _Reconnecting:
         return self.connection
 
 
-async def opened(address: Address) -> ServerCheckpoints:
+async def opened(address: Address) -> ServerCheckpointer:
     """Open the checkpoints in a database, making their tables where they are missing."""
     connecting = _Reconnecting(address)
     await connecting.connect()
@@ -197,7 +192,7 @@ async def opened(address: Address) -> ServerCheckpoints:
         except psycopg.Error as error:
             raise explained(address.shown, error) from error
         on_failure.pop_all()
-    return ServerCheckpoints(connecting)
+    return ServerCheckpointer(connecting)
 
 
 async def _make_tables(connection: psycopg.AsyncConnection[DictRow]) -> None:

@@ -63,6 +63,7 @@ class PostgresDatabase:
     ) -> None:
         self.address = address
         self.name = address.shown
+        self.key = address.key
         self.path = None
         self.folder = FOLDER
         limits = {

@@ -16,7 +16,7 @@ from langgraph.types import interrupt
 
 from aideon_agents import creative, resume, run, sequential
 from aideon_agents.errors import LedgerError, TimeLimit
-from aideon_agents.ledger.checkpoints import are_there, open_checkpoints, remove
+from aideon_agents.ledger.checkpoints import are_there, open_checkpointer, remove
 from aideon_agents.ledger.store import Ledger
 
 PUMPS = "Heat pumps move heat, quietly."
@@ -28,11 +28,11 @@ PLACE = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 
 OPENS = """
 import asyncio, sys
-from aideon_agents.ledger.checkpoints import open_checkpoints
+from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.store import Ledger
 
 async def names(ledger):
-    async with open_checkpoints(ledger, []) as saver:
+    async with open_checkpointer(ledger, []) as saver:
         print(await saver.names(), flush=True)
 
 with Ledger.from_url(sys.argv[1]) as ledger:
@@ -168,7 +168,7 @@ def test_what_cannot_be_kept_is_told_once_and_the_last_whole_state_stays(there, 
 
 
 async def test_what_cannot_be_read_or_removed_is_one_line(there, execute):
-    async with open_checkpoints(there, []) as saver:
+    async with open_checkpointer(there, []) as saver:
         await saver.aput(PLACE, empty_checkpoint(), {}, {})
         execute("ALTER TABLE checkpoint_writes RENAME TO elsewhere")
         for use in (saver.aget_tuple(PLACE), saver.adelete_thread("t"), anext(saver.alist(PLACE))):
@@ -184,7 +184,7 @@ async def test_what_cannot_be_read_or_removed_is_one_line(there, execute):
 
 
 async def test_somebody_who_is_cancelled_leaves_the_connection_as_it_was(there, execute):
-    async with open_checkpoints(there, []) as saver:
+    async with open_checkpointer(there, []) as saver:
         execute(
             "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS"
             " 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END'",
@@ -206,14 +206,14 @@ async def test_looking_whether_anything_is_kept_makes_no_tables(there):
     assert not are_there(there)
     assert await remove(there, ["t"]) == 0
     assert not are_there(there)
-    async with open_checkpoints(there, []):
+    async with open_checkpointer(there, []):
         assert are_there(there)
 
 
 async def test_a_role_that_may_not_write_them_is_told_before_anything_is_paid(
     postgres, postgres_url, there, execute
 ):
-    async with open_checkpoints(there, []):
+    async with open_checkpointer(there, []):
         pass
     schema = postgres_url.rpartition("%3D")[2]
     execute(
@@ -235,7 +235,7 @@ async def test_a_server_that_went_away_before_is_one_line(postgres_of_its_own):
     with Ledger.from_url(postgres_of_its_own.url()) as ledger:
         postgres_of_its_own.stop()
         with pytest.raises(LedgerError, match="cannot be reached"):
-            async with open_checkpoints(ledger, []):
+            async with open_checkpointer(ledger, []):
                 pass
 
 
