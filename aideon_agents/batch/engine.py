@@ -21,16 +21,15 @@ from aideon_agents.batch.output import Out, write_ready
 from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batch_items import DuplicateId, ItemEnd, ItemRow, ItemStart
+from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart
 from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.runner.checks import Room, check_length, check_task
 from aideon_agents.runner.outcome import ItemJournal, Outcome, is_out_of_budget
 from aideon_agents.runner.running import Running
-from aideon_agents.runner.spec import RunSpec, graph_input
+from aideon_agents.runner.spec import Room, RunSpec, check_length, check_task, graph_input
 from aideon_agents.runner.state import config_for
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Claims(Protocol):
     def restarts(self, item: Item, row: ItemRow) -> None:
         """An item that was started before is run again, or continues."""
 
-    def ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+    def ended(self, item: Item, journal: ItemJournal, outcome: Outcome | None) -> None:
         """A run of an item has ended."""
 
     def invalid(self) -> None:
@@ -190,8 +189,8 @@ class Engine:
             refused = error
         finally:
             self.in_flight.discard(running)
-        if journal.end is not None and running.unwritten is None:
-            self._ended(item, journal.end, outcome)
+        if journal.is_complete and running.unwritten is None:
+            self._ended(item, journal, outcome)
         elif outcome is None and running.unwritten is None and refused is not None:
             raise refused
         elif batch_items.newer_claim(self.ledger.database, item_start):
@@ -202,12 +201,12 @@ class Engine:
                 "continues, or is run again, with the same command"
             )
 
-    def _ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+    def _ended(self, item: Item, journal: ItemJournal, outcome: Outcome | None) -> None:
         if outcome is not None and is_out_of_budget(outcome):
             self.claims.stop("budget")
-        self.claims.ended(item, end, outcome)
+        self.claims.ended(item, journal, outcome)
         most = self.most_failures
-        if end.status == "failed" and most is not None and self.claims.failures() >= most:
+        if journal.status == "failed" and most is not None and self.claims.failures() >= most:
             self.claims.stop("max_failures")
 
     async def _forget(self, run_id: str) -> None:
@@ -337,10 +336,12 @@ class Local:
         self._counted[item.position] = batch_items.spent(database, batch_id, item.item_id)
         self._batch.tally.restarts(row.status)
 
-    def ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+    def ended(self, item: Item, journal: ItemJournal, outcome: Outcome | None) -> None:
         """Count an item and its costs."""
         del outcome
-        self._batch.tally.ended(end.status, end.nodes, self._counted.pop(item.position, ()))
+        if journal.status:
+            counted = self._counted.pop(item.position, ())
+            self._batch.tally.ended(journal.status, journal.nodes, counted)
 
     def invalid(self) -> None:
         """Count an invalid item."""

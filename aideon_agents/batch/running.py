@@ -28,8 +28,8 @@ from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.runner.checks import Room, check_models
 from aideon_agents.runner.running import open_ledger
+from aideon_agents.runner.spec import Room, check_models
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 

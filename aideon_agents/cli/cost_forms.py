@@ -102,7 +102,7 @@ def _against(one: ReportRow) -> str:
 
 
 def _speed(one: ReportRow) -> str:
-    speed = one.measures.tokens_per_second
+    speed = one.tokens_per_second
     return "-" if speed is None else f"{speed:,.1f}"
 
 
@@ -113,12 +113,12 @@ _COLUMNS: dict[str, Callable[[ReportRow], str]] = {
     "out": lambda one: f"{one.output_tokens:,}",
     "cost": lambda one: output.money(one.usd, complete=one.complete),
     "against": _against,
-    "median": lambda one: output.duration(one.measures.median_ms),
-    "p95": lambda one: output.duration(one.measures.p95_ms),
-    "failed %": lambda one: share(one.measures.failed_share),
+    "median": lambda one: output.duration(one.median_ms),
+    "p95": lambda one: output.duration(one.p95_ms),
+    "failed %": lambda one: share(one.failed_share),
     "tokens/s": _speed,
-    "success": lambda one: share(one.measures.success_rate),
-    "runs done": lambda one: share(one.measures.run_success_rate),
+    "success": lambda one: share(one.success_rate),
+    "runs done": lambda one: share(one.run_success_rate),
 }
 """In the order of the columns."""
 _FIRST = ("cost", "against", "calls", "failed", "in", "out")
@@ -131,7 +131,7 @@ def _wanted(made: Report) -> list[str]:
     if made.total.against is None:
         wanted.remove("against")
     # A run belongs to no node, so rows by node have no share of completed runs.
-    if all(row.measures.run_success_rate is None for row in made.rows):
+    if all(row.run_success_rate is None for row in made.rows):
         wanted.remove("runs done")
     return wanted
 

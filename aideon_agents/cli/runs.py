@@ -6,7 +6,6 @@ the model have their own lines.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import sys
@@ -312,20 +311,20 @@ def prune(
     """Delete states, questions and recorded content of runs that ended before a day."""
     import asyncio
 
-    from aideon_agents.ledger.pruning import prune as remove
+    from aideon_agents.ledger.checkpoints import prune as remove
 
     moment = first_moment(moments("--before", before, now())[0])
     with options.ledger() as ledger:
         done = asyncio.run(remove(ledger, moment))
     if as_json:
-        output.document({"before": moment, **dataclasses.asdict(done)})
+        output.document({"before": moment, **done})
         return
     output.line(
-        f"deleted from {output.counted(done.runs, 'run')} that ended before {before}: "
-        f"{output.counted(done.checkpoints, 'state')} to resume from, "
-        f"{output.counted(done.conversations, 'conversation')}, "
-        f"{output.counted(done.contents, 'recorded prompt')} with answers, "
-        f"{output.counted(done.results, 'recorded result')}; rows and costs stay"
+        f"deleted from {output.counted(done['runs'], 'run')} that ended before {before}: "
+        f"{output.counted(done['checkpoints'], 'state')} to resume from, "
+        f"{output.counted(done['conversations'], 'conversation')}, "
+        f"{output.counted(done['contents'], 'recorded prompt')} with answers, "
+        f"{output.counted(done['results'], 'recorded result')}; rows and costs stay"
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic_core import to_json
 
@@ -99,20 +99,15 @@ class Halted(Exception):  # noqa: N818 - as above
     """No more items of the batch may start."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """The run that an item was last started with."""
-
-    run_id: str | None
-    """None: the item was never started."""
-    attempts: int
+Claim: TypeAlias = tuple[str | None, int]
+"""The run that an item was last started with, and its attempts; None: it was never started."""
 
 
 def _check_claim(tx: Statements, start: ItemStart) -> None:
     """Check that no other process has started the item, and that its batch has not been ended."""
     if start.seen_attempts is None:
         return
-    if _claim(tx, start).attempts != start.seen_attempts:
+    if _claim(tx, start)[1] != start.seen_attempts:
         raise StaleClaim
     if not tx.select(_MAY_START, {"batch_id": start.batch_id}):
         raise Halted
@@ -123,13 +118,13 @@ def newer_claim(tx: Statements, start: ItemStart) -> Claim | None:
     if start.seen_attempts is None:
         return None
     now = _claim(tx, start)
-    return None if now == Claim(start.run_id, start.seen_attempts + 1) else now
+    return None if now == (start.run_id, start.seen_attempts + 1) else now
 
 
 def _claim(tx: Statements, start: ItemStart) -> Claim:
     for row in tx.select(_CLAIM, {"batch_id": start.batch_id, "position": start.position}):
-        return Claim(row["run_id"], int(row["attempts"]))
-    return Claim(None, 0)
+        return row["run_id"], int(row["attempts"])
+    return None, 0
 
 
 _MAY_START = (
@@ -161,15 +156,6 @@ class ItemRow:
     error: str | None
     """One line without keys; None: it did not fail."""
     error_type: str | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ItemEnd:
-    """How an item's run ended."""
-
-    status: ItemStatus
-    """`pending`: it has to continue later."""
-    nodes: Sequence[NodeCost] = ()
 
 
 class DuplicateId(Exception):  # noqa: N818 - as above
@@ -227,8 +213,11 @@ def end(
     results: Mapping[str, Any],
     error: str | None,
     error_type: str | None,
-) -> ItemEnd:
-    """Record the end of an item's run, in the transaction that completes the row of the run."""
+) -> list[NodeCost]:
+    """Record the end of an item's run, in the transaction that completes the row of the run.
+
+    Returns what each node has cost the item so far.
+    """
     names = {"batch_id": batch_id, "item_id": item_id}
     nodes = spent(tx, batch_id, item_id)
     failed = status == "failed"
@@ -252,7 +241,7 @@ def end(
                 attempts=row["attempts"],
             )
             keep(tx, batch_id, row["position"], _json(document))
-    return ItemEnd(status=status, nodes=nodes)
+    return nodes
 
 
 def spent(tx: Statements, batch_id: str, item_id: str) -> list[NodeCost]:

@@ -1,6 +1,6 @@
 """Where graphs keep their state: in a SQLite file beside the ledger, or in tables on its server.
 
-This module names, opens and removes that state; `checkpointer` explains what is kept and why.
+This module names, opens, removes and prunes that state; `checkpointer` explains what is kept and why.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from aideon_agents.ledger.checkpointer import Checkpointer, FileCheckpointer
+from aideon_agents.ledger.database import Row
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -100,3 +101,56 @@ async def remove(ledger: Ledger, names: Iterable[str]) -> int:
         except Exception as error:
             raise checkpointer.explained(error) or error from error
     return len(found)
+
+
+async def prune(ledger: Ledger, before: str) -> dict[str, int]:
+    """Remove the state and content of runs that ended before a time; returns how much was removed.
+
+    `runs` had ended by then, whether anything was left of them or not. `checkpoints` are those of
+    them whose state was kept, `conversations` threads without a later run, `contents` recorded
+    prompts with their answers, and `results` runs whose recorded results are gone. Rows and costs
+    stay: they hold no content, and reports need them.
+    """
+    rows = ledger.select(_RUNS)
+    ended = [row for row in rows if (row["ended_at"] or row["started_at"]) < before]
+    ended = [row for row in ended if _is_over(ledger, row)]
+    ids = [row["run_id"] for row in ended]
+    with ledger.database.transaction() as tx:
+        contents = sum(tx.write(_NO_CONTENTS, {"run_id": one}) for one in ids)
+        results = sum(tx.write(_NO_RESULTS, {"run_id": one}) for one in ids)
+    gone = set(ids)
+    later = _threads(row for row in rows if row["run_id"] not in gone)
+    await remove(ledger, [questions_name(one) for one in ids])
+    return {
+        "runs": len(ids),
+        "checkpoints": await remove(ledger, ids),
+        "conversations": await remove(ledger, _threads(ended) - later),
+        "contents": contents,
+        "results": results,
+    }
+
+
+def _is_over(ledger: Ledger, row: Row) -> bool:
+    """Whether a run is over; if its row holds `running`, its process may be gone."""
+    return row["status"] != "running" or ledger.find_run(row["run_id"]).status == "crashed"
+
+
+def _threads(rows: Iterable[Row]) -> set[str]:
+    """The names under which the threads of some runs keep something."""
+    names: set[str] = set()
+    for row in rows:
+        if row["thread"] is not None:
+            rehearsed = bool(row["rehearsed"])
+            names.add(conversation_name(row["thread"], rehearsed=rehearsed))
+            names.add(graph_name(row["workflow"], row["thread"], rehearsed=rehearsed))
+    return names
+
+
+_RUNS = "SELECT run_id, workflow, status, thread, rehearsed, started_at, ended_at FROM runs"
+_NO_CONTENTS = (
+    "DELETE FROM contents WHERE call_id IN (SELECT call_id FROM calls WHERE run_id = :run_id)"
+)
+_NO_RESULTS = (
+    "UPDATE runs SET output = NULL, results = NULL"
+    " WHERE run_id = :run_id AND (output IS NOT NULL OR results IS NOT NULL)"
+)

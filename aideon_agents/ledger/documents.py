@@ -99,15 +99,15 @@ def report_document(report: Report) -> dict[str, Any]:
 
 def figures_document(figures: ReportRow) -> dict[str, Any]:
     """The figures of a report's row, or of its total."""
-    measures, against = figures.measures, figures.against
+    against = figures.against
     return {
         **_sums(figures),
-        "failed_share": _rounded(measures.failed_share, _SHARE_PLACES),
-        "success_rate": _rounded(measures.success_rate, _SHARE_PLACES),
-        "tokens_per_second": _rounded(measures.tokens_per_second, _SPEED_PLACES),
-        "median_ms": measures.median_ms,
-        "p95_ms": measures.p95_ms,
-        "run_success_rate": _rounded(measures.run_success_rate, _SHARE_PLACES),
+        "failed_share": _rounded(figures.failed_share, _SHARE_PLACES),
+        "success_rate": _rounded(figures.success_rate, _SHARE_PLACES),
+        "tokens_per_second": _rounded(figures.tokens_per_second, _SPEED_PLACES),
+        "median_ms": figures.median_ms,
+        "p95_ms": figures.p95_ms,
+        "run_success_rate": _rounded(figures.run_success_rate, _SHARE_PLACES),
         **({"against": {**vars(against), "usd": usd_text(against.usd)}} if against else {}),
     }
 

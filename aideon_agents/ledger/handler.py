@@ -76,8 +76,9 @@ class CostHandler(BaseCallbackHandler):
         self._ledger = ledger
         self._records = record_content
         self._given = run_id
-        limit = None if budget is None else Budget.of(budget)
-        self._implicit = ImplicitRuns(ledger, workflow=workflow, user=user, tier=tier, budget=limit)
+        self._implicit = ImplicitRuns(
+            ledger, workflow=workflow, user=user, tier=tier, budget=Budget.of(budget)
+        )
         self._lock = threading.Lock()
         self._open: dict[UUID, OpenCall] = {}
         self._run_budgets: dict[str | None, RunBudget] = {}

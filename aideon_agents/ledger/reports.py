@@ -134,9 +134,11 @@ _ENDED = ("completed", "failed", "stopped", "cancelled", "crashed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Measures:
-    """How well and how fast some calls were answered. A share of nothing is None."""
+class ReportRow(Totals):
+    """One line of a report, or its total. A share of nothing is None."""
 
+    key: str
+    """The dimension's value; empty where calls have none, and for the total."""
     failed_share: float | None
     """Failed calls per call, 0 to 1; every attempt is a call. None: there are none."""
     success_rate: float | None
@@ -152,15 +154,6 @@ class Measures:
     run_success_rate: float | None
     """Completed runs per run that has ended, 0 to 1; a run counts where and when it started.
     None: none has ended, or a run does not belong to one row as a whole, as with nodes."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReportRow(Totals):
-    """One line of a report, or its total."""
-
-    key: str
-    """The dimension's value; empty where calls have none, and for the total."""
-    measures: Measures
     against: Against | None
     """The same tokens at another model's price; None: no comparison was requested."""
     economized_calls: int
@@ -260,14 +253,12 @@ def _row(
     )
     return ReportRow(
         key=key,
-        measures=Measures(
-            failed_share=_share(failed, calls),
-            success_rate=_share(answered, answered + failed),
-            tokens_per_second=_share(timed_tokens * 1000, timed_ms),
-            median_ms=percentile(latencies, 50),
-            p95_ms=percentile(latencies, 95),
-            run_success_rate=_share(ends.get("completed", 0), sum(ends.values())),
-        ),
+        failed_share=_share(failed, calls),
+        success_rate=_share(answered, answered + failed),
+        tokens_per_second=_share(timed_tokens * 1000, timed_ms),
+        median_ms=percentile(latencies, 50),
+        p95_ms=percentile(latencies, 95),
+        run_success_rate=_share(ends.get("completed", 0), sum(ends.values())),
         against=against,
         economized_calls=economized,
         shortened_calls=shortened,

@@ -132,7 +132,7 @@ class Ledger:
 
     def run_budget(self, run_id: str | None) -> RunBudget:
         """What a run's calls may still cost; None: they belong to no run."""
-        found = self.select(rows.RUN_DIMENSIONS, {"run_id": run_id})
+        found = self.database.select(rows.RUN_DIMENSIONS, {"run_id": run_id})
         run = CallDimensions(run=run_id, at=utc_text(now()), **(found[0] if found else {}))
         return RunBudget(self.budgets, run)
 

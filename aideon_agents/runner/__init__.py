@@ -2,9 +2,20 @@
 
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.result import Event, RunEnded, RunResult, document, recall
-from aideon_agents.runner.resume import aresume, prepare_resume, refuse_unless_resumable, resume
 from aideon_agents.runner.spec import NOTHING
-from aideon_agents.runner.start import RunOptions, arun, astream, prepare, run, worst_case_cost
+from aideon_agents.runner.start import (
+    ResumeOptions,
+    RunOptions,
+    aresume,
+    arun,
+    astream,
+    prepare,
+    prepare_resume,
+    refuse_unless_resumable,
+    resume,
+    run,
+    worst_case_cost,
+)
 
 __all__ = [
     "NOTHING",
@@ -13,6 +24,7 @@ __all__ = [
     "NodeStarted",
     "Question",
     "Restart",
+    "ResumeOptions",
     "RunEnded",
     "RunOptions",
     "RunResult",

@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from aideon_agents.errors import AideonError, BudgetExceeded, LimitError, TimeLimit
 from aideon_agents.ledger import batch_items
-from aideon_agents.ledger.batch_items import ItemEnd, ItemStart, ItemStatus
+from aideon_agents.ledger.batch_items import ItemStart, ItemStatus
 from aideon_agents.ledger.budgets.limits import Scope
+from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.redaction import one_line, safe_text
 from aideon_agents.ledger.rows import Run, RunStatus
@@ -21,7 +22,7 @@ from aideon_agents.runner.events import Question
 from aideon_agents.state import StepResult, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 DECLINED = "declined"
@@ -136,12 +137,15 @@ class ItemJournal:
         self.run = run
         self.start = start
         """None: the run is resumed outside its batch, which does not count as an attempt."""
-        self.end: ItemEnd | None = None
-        """None: the item has not ended, or another worker has begun it since."""
+        self.status: ItemStatus | None = None
+        """How the item ended; `pending`: it has to continue later. None: it has not ended, or
+        another worker has begun it since."""
+        self.nodes: Sequence[NodeCost] = ()
+        """What each node has cost the item, in all of its runs."""
 
     @property
     def is_complete(self) -> bool:
-        return self.end is not None
+        return self.status is not None
 
     def began(self, tx: Statements) -> None:
         if self.start:
@@ -150,14 +154,15 @@ class ItemJournal:
     def ended(self, tx: Statements, outcome: Outcome, output: str | None) -> bool:
         now_with = batch_items.newer_claim(tx, self.start) if self.start else None
         if now_with:
-            return now_with.run_id != self.run.run_id
+            return now_with[0] != self.run.run_id
         error = outcome.error
         if error is None and outcome.exception is not None:
             error = one_line(safe_text(outcome.exception))
-        self.end = batch_items.end(
+        status = _item_status(outcome)
+        self.nodes = batch_items.end(
             tx,
             self.run.run_id,
-            _item_status(outcome),
+            status,
             batch_id=str(self.run.batch_id),
             item_id=str(self.run.item_id),
             output=output,
@@ -165,6 +170,7 @@ class ItemJournal:
             error=error,
             error_type=outcome.error_type,
         )
+        self.status = status
         return True
 
 

@@ -1,4 +1,4 @@
-"""What a run is given, and what its graph takes and gives.
+"""What a run is given, checked before any model is called, and what its graph takes and gives.
 
 Our graphs take a `task` and `inputs`, and give `results`. A graph made elsewhere has keys of its own:
 its `messages` receive the task as a person's message, and each input is passed under its own name.
@@ -9,24 +9,29 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from pydantic_core import to_json
 
+from aideon_agents.agents.material import require
 from aideon_agents.agents.node import Agent
 from aideon_agents.errors import InputError
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.topology import read
-from aideon_agents.graphs.walk import once_per_graph
+from aideon_agents.graphs.walk import once_per_graph, requests, required_keys
 from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.models import Models
+from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.runner.outcome import Journal
-from aideon_agents.state import Context, StepResult, latest
+from aideon_agents.settings import Settings
+from aideon_agents.state import Context, Role, StepResult, Tier, latest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -69,6 +74,79 @@ class RunSpec:
     """The answer to the questions of a run that resumes."""
     journal: Journal | None = None
     """Records the run as one of a batch's items; None: it belongs to no batch."""
+
+
+Room: TypeAlias = "tuple[Role, int]"
+"""A role, and the tokens of prompt and answer that the largest of its models takes."""
+
+
+def check_task(graph: Graph, task: str, inputs: Mapping[str, Any]) -> None:
+    """Refuse a task or inputs that the graph cannot run with."""
+    if not isinstance(cast("object", task), str):
+        raise InputError(f"the task is a {type(task).__name__}: it must be text")
+    if not isinstance(cast("object", inputs), Mapping):
+        raise InputError(f"the inputs are a {type(inputs).__name__}: they must be values by key")
+    if not task.strip():
+        raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
+    try:
+        task.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, as a shell passes them
+        raise InputError("the task is not text in UTF-8: it must be") from None
+    require(required_keys(graph), {"inputs": dict(inputs)})
+
+
+def check_length(task: str, rooms: Sequence[Room]) -> None:
+    """Refuse a task that is longer than the models of an agent take."""
+    tokens = estimate_tokens(task)
+    for role, room in rooms:
+        if tokens > room:
+            raise InputError(
+                f"the task has about {tokens:,} tokens, and the {role}'s models take "
+                f"{room:,} at most: shorten it, or name a larger model with --model"
+            )
+
+
+def check_models(graph: Graph, context: Context) -> list[Room]:
+    """Refuse an agent that no model can answer; returns what models take, where that is known."""
+    rooms: list[Room] = []
+    models = cast("Models", context.models)
+    for request in requests(graph):
+        chosen = context.model.get(request.role) or request.model
+        wanted = dataclasses.replace(request, model=chosen)
+        models.chat(wanted, context)
+        room = models.roomiest(wanted, context)
+        if room is not None:
+            rooms.append((request.role, room))
+    return rooms
+
+
+def context_for(
+    settings: Settings,
+    *,
+    tier: str | None,
+    user: str | None,
+    model: Mapping[str, str | Sequence[str]] | None,
+    stream: bool,
+    rehearse: bool,
+) -> Context:
+    """What the nodes of a run are given; an error names a tier or a role that does not exist."""
+    tier = tier or settings.tier
+    if tier not in get_args(Tier):
+        raise InputError(f"there is no tier {tier!r}: one of {', '.join(get_args(Tier))}")
+    if unknown := [role for role in model or {} if role not in get_args(Role)]:
+        raise InputError(f"there is no role {unknown[0]!r}: one of {', '.join(get_args(Role))}")
+    chains = {
+        role: (chain,) if isinstance(chain, str) else tuple(chain)
+        for role, chain in (model or {}).items()
+    }
+    return Context(
+        models=Models(settings),
+        tier=cast("Tier", tier),
+        user=user,
+        model=chains,
+        stream=stream,
+        rehearse=rehearse,
+    )
 
 
 _TASK_KEYS = ("task", "messages")

@@ -1,4 +1,6 @@
-"""Start a run: wait for it, await it, or watch it. `prepare` checks everything that can be checked.
+"""Start a run or resume one: wait for it, await it, or watch it.
+
+`prepare` and `prepare_resume` check everything that can be checked before a model is called.
 
 `worst_case_cost` rehearses a run at its most expensive: every loop uses all its rounds, and every
 answer has `max_tokens`, so each prompt that quotes one is as long as it can get. The routes and the
@@ -17,22 +19,29 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents import settings as environment
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, UserError
 from aideon_agents.graphs import Graph, Node
-from aideon_agents.graphs.topology import model
+from aideon_agents.graphs.topology import changes, model
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.costs import Cost
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.models import Models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.patterns import sequential
-from aideon_agents.runner import checks
+from aideon_agents.runner.outcome import DECLINED, ItemJournal
 from aideon_agents.runner.result import Event, RunResult
-from aideon_agents.runner.running import Running
-from aideon_agents.runner.spec import RunSpec, graph_input
+from aideon_agents.runner.running import Running, open_ledger
+from aideon_agents.runner.spec import (
+    NOTHING,
+    RunSpec,
+    check_length,
+    check_models,
+    check_task,
+    context_for,
+    graph_input,
+)
 from aideon_agents.settings import Settings
-from aideon_agents.state import Context, Tier
+from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -76,14 +85,28 @@ class RunOptions(TypedDict, total=False):
     """SHA-256 of the file there, for its row; None: the graph has no file."""
 
 
+class ResumeOptions(TypedDict, total=False):
+    """The keyword arguments of a run that resumes."""
+
+    answer: object
+    """The answer to a waiting run: to one question the answer itself, to several `{id: answer}`.
+    None is an answer."""
+    budget: Budget | Amount | None
+    """US dollars that it may cost in all: what it has spent counts. None: as before."""
+    ledger: Ledger | str | Path | None
+    """Where it is written: a ledger, or a path; None: the Settings'."""
+    settings: Settings | None
+    """The environment; None: read now."""
+
+
 def prepare(
     graph: Graph | Node, task: str, *, stream: bool = False, **options: Unpack[RunOptions]
 ) -> Running:
     """Check a run, and return it ready to begin. `stream`: whether model calls stream."""
     spec = run_spec(graph, stream=stream, **options)
     inputs = options.get("inputs") or {}
-    checks.check_task(spec.graph, task, inputs)
-    checks.check_length(task, checks.check_models(spec.graph, spec.context))
+    check_task(spec.graph, task, inputs)
+    check_length(task, check_models(spec.graph, spec.context))
     start = dataclasses.replace(spec.start, graph=model(spec.graph))
     entry = graph_input(spec.graph, task, inputs)
     return Running(dataclasses.replace(spec, start=start, task=task, entry=entry))
@@ -93,23 +116,20 @@ def run_spec(
     graph: Graph | Node, *, stream: bool = False, **options: Unpack[RunOptions]
 ) -> RunSpec:
     """Everything that runs with these options have in common: all but id, task and inputs."""
-    if unknown := [word for word in options if word not in RunOptions.__annotations__]:
-        raise TypeError(
-            f"a run has no option {unknown[0]!r}: {', '.join(RunOptions.__annotations__)}"
-        )
+    _refuse_unknown(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
-    context = Context(
-        models=Models(settings),
-        tier=checks.known_tier(options.get("tier") or settings.tier),
+    context = context_for(
+        settings,
+        tier=options.get("tier"),
         user=options.get("user") or settings.user,
-        model=checks.chains(options.get("model")),
+        model=options.get("model"),
         stream=stream,
         rehearse=options.get("rehearse", False) or settings.offline,
     )
-    timeout, budget = options.get("timeout"), options.get("budget")
-    checks.check_time(timeout)
-    thread = options.get("thread")
+    timeout, thread = options.get("timeout"), options.get("thread")
+    if timeout is not None and not timeout > 0:  # nan leaves none either
+        raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
     if thread is not None and not thread.strip():
         raise InputError("a thread needs a name, and it is empty")
     record_content = options.get("record_content", False)
@@ -133,11 +153,16 @@ def run_spec(
         context=context,
         start=start,
         timeout=timeout,
-        budget=None if budget is None else Budget.of(budget),
+        budget=Budget.of(options.get("budget")),
         ledger=options.get("ledger") or settings.ledger,
         record_content=record_content,
         checkpoint=options.get("checkpoint", True),
     )
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: type) -> None:
+    if unknown := [word for word in options if word not in known.__annotations__]:
+        raise TypeError(f"a run has no option {unknown[0]!r}: {', '.join(known.__annotations__)}")
 
 
 def compiled(graph: Graph | Node) -> Graph:
@@ -233,3 +258,102 @@ async def worst_case_cost(running: Running) -> Cost:
         result = await Running(longest).to_end()
     is_whole = result.cost.complete and result.status == "completed"
     return dataclasses.replace(result.cost, complete=is_whole)
+
+
+def resume(graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]) -> RunResult:
+    """Resume a run that ended early, and wait for it.
+
+    It was stopped, failed, was cancelled or killed, or waits for an answer. Nodes that completed do
+    not run again: only what was refused, failed or was still running does. It is the same run with
+    the same id, and what it costs is added to its row.
+
+    Args:
+        graph: What was run. Its code may have changed; its nodes and edges must be the same.
+        run: A run id, the unique beginning of one, or `last`.
+        **options: See `ResumeOptions`.
+
+    Returns:
+        The result, also of a run that failed or was stopped again.
+
+    Raises:
+        UserError: It cannot resume, or the answer does not fit; no model was called.
+    """
+    return blocking(aresume(graph, run, **options))
+
+
+async def aresume(
+    graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]
+) -> RunResult:
+    """Resume a run that ended early, as `resume` does.
+
+    Args:
+        graph: What was run; its nodes and edges must be the same.
+        run: A run id, the unique beginning of one, or `last`.
+        **options: See `ResumeOptions`.
+
+    Returns:
+        The result, as from `resume`.
+
+    Raises:
+        UserError: It cannot resume, or the answer does not fit; no model was called.
+    """
+    return await prepare_resume(graph, run, **options).to_end()
+
+
+def prepare_resume(
+    graph: Graph | Node,
+    run: str = "last",
+    *,
+    stream: bool = False,
+    **options: Unpack[ResumeOptions],
+) -> Running:
+    """Check a run that resumes, and return it ready to begin.
+
+    `stream`: whether model calls stream, also if they did not before.
+    """
+    _refuse_unknown(options, ResumeOptions)
+    settings = options.get("settings") or environment.load()
+    with open_ledger(where := options.get("ledger") or settings.ledger) as opened:
+        seen = opened.find_run(run)
+    refuse_unless_resumable(seen)
+    graph = compiled(graph)
+    if seen.graph is not None and (changed := changes(seen.graph, model(graph))):
+        raise UserError(
+            f"run {seen.run_id} cannot resume: its workflow has other nodes or edges than when it "
+            f"began ({changed}): put them back, or start a new run"
+        )
+    if settings.offline and not seen.rehearsed:
+        raise UserError(f"AIDEON_OFFLINE is set, and run {seen.run_id} asks models: unset it")
+    before = seen.options or {}
+    context = context_for(
+        settings,
+        tier=seen.tier,
+        user=seen.user,
+        model=before.get("model"),
+        stream=stream or before.get("stream", False),
+        rehearse=seen.rehearsed,
+    )
+    check_models(graph, context)
+    spec = RunSpec(
+        graph=graph,
+        context=context,
+        start=seen,
+        timeout=before.get("timeout"),
+        budget=Budget.of(options.get("budget")),
+        ledger=where,
+        record_content=before.get("record_content", False),
+        resumes=seen,
+        answer=options.get("answer", NOTHING),
+        journal=None if seen.batch_id is None else ItemJournal(seen),
+    )
+    return Running(spec)
+
+
+def refuse_unless_resumable(seen: Run) -> None:
+    """Refuse to resume a run that is completed, was declined, or still runs."""
+    if seen.status == "running":
+        raise UserError(f"run {seen.run_id} is still running: interrupt it, or wait for its end")
+    if seen.status == "completed":
+        raise UserError(f"run {seen.run_id} is completed: there is nothing left to do")
+    if seen.stop_reason == DECLINED:
+        raise UserError(f"run {seen.run_id} was declined: start it again")

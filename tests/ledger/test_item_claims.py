@@ -61,7 +61,7 @@ def test_a_stale_claim_is_found_also_under_the_same_run(ledger, batch):
     begin(ledger, first)
     assert batch_items.newer_claim(ledger.database, first) is None
     begin(ledger, second)
-    assert batch_items.newer_claim(ledger.database, first) == batch_items.Claim("R1", 2)
+    assert batch_items.newer_claim(ledger.database, first) == ("R1", 2)
     assert batch_items.newer_claim(ledger.database, second) is None
 
 
@@ -102,7 +102,7 @@ def test_a_batch_without_its_process_continues_until_it_is_cancelled(ledger, bat
 def test_a_refusal_is_kept_until_the_batch_is_started_again(ledger, batch):
     batches.refuse(ledger, "B1", "another\nversion")
     batches.refuse(ledger, "B1", "no file")
-    assert [one.reason for one in batches.refusals(ledger, "B1")] == ["no file"]
+    assert [one["reason"] for one in batches.refusals(ledger, "B1")] == ["no file"]
     batches.finish(ledger, "B1", "stopped", "interrupted")
     batches.take(ledger, batch, None)
     assert batches.refusals(ledger, "B1") == []

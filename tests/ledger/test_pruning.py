@@ -13,10 +13,10 @@ from aideon_agents.ledger.checkpoints import (
     conversation_name,
     graph_name,
     open_checkpointer,
+    prune,
     questions_name,
 )
 from aideon_agents.ledger.costs import run_cost
-from aideon_agents.ledger.pruning import Pruned, prune
 from aideon_agents.ledger.rows import Call, Run
 from aideon_agents.ledger.store import Ledger
 
@@ -82,13 +82,25 @@ def test_states_questions_and_content_go_and_rows_and_costs_stay(ledger, start, 
     ledger.finish_run("RUN", "waiting", output="said", results={"a": {"content": "said"}})
     start("DONE", "completed")
     keep(ledger, "RUN", questions_name("RUN"))
-    assert pruned(ledger) == Pruned(runs=2, checkpoints=1, conversations=0, contents=1, results=2)
+    assert pruned(ledger) == {
+        "runs": 2,
+        "checkpoints": 1,
+        "conversations": 0,
+        "contents": 1,
+        "results": 2,
+    }
     assert left(ledger, "RUN", questions_name("RUN")) == set()
     run = ledger.find_run("RUN")
     assert (run.status, run.output, run.results) == ("waiting", None, None)
     assert ledger.contents("RUN") == []
     assert run_cost(ledger, "RUN").calls == 2
-    assert pruned(ledger) == Pruned(runs=2, checkpoints=0, conversations=0, contents=0, results=0)
+    assert pruned(ledger) == {
+        "runs": 2,
+        "checkpoints": 0,
+        "conversations": 0,
+        "contents": 0,
+        "results": 0,
+    }
 
 
 def test_what_ended_later_or_still_runs_is_left_alone(ledger, start):
@@ -96,9 +108,9 @@ def test_what_ended_later_or_still_runs_is_left_alone(ledger, start):
     start("ENDS", "stopped")
     keep(ledger, "RUNS", "ENDS")
     ended = ledger.find_run("ENDS").ended_at
-    assert pruned(ledger, ended).runs == 0
+    assert pruned(ledger, ended)["runs"] == 0
     assert left(ledger, "RUNS", "ENDS") == {"RUNS", "ENDS"}
-    assert pruned(ledger).runs == 1
+    assert pruned(ledger)["runs"] == 1
     assert left(ledger, "RUNS", "ENDS") == {"RUNS"}
 
 
@@ -106,8 +118,8 @@ def test_a_killed_run_counts_by_its_start(ledger, ledger_url):
     killed = warm.run(["-c", DIES, ledger_url])
     assert killed.returncode == -9
     keep(ledger, "DEAD")
-    assert pruned(ledger, ledger.find_run("DEAD").started_at).runs == 0
-    assert pruned(ledger).checkpoints == 1
+    assert pruned(ledger, ledger.find_run("DEAD").started_at)["runs"] == 0
+    assert pruned(ledger)["checkpoints"] == 1
 
 
 def test_a_conversation_goes_when_all_its_runs_do(ledger, start):
@@ -121,7 +133,7 @@ def test_a_conversation_goes_when_all_its_runs_do(ledger, start):
     start("D", thread="old", rehearsed=True)
     names = (old, both, elsewhere, rehearsed)
     keep(ledger, *names)
-    assert pruned(ledger).conversations == 2
+    assert pruned(ledger)["conversations"] == 2
     assert left(ledger, *names) == {both, rehearsed}
 
 
@@ -129,5 +141,5 @@ def test_a_ledger_beside_which_nothing_was_kept_gets_no_file(tmp_path):
     with Ledger(tmp_path / "ledger.db") as ledger:
         ledger.start_run(Run(workflow="w", run_id="DONE"))
         ledger.finish_run("DONE", "completed")
-        assert pruned(ledger).runs == 1
+        assert pruned(ledger)["runs"] == 1
         assert not checkpoints_path(ledger).exists()

@@ -18,7 +18,7 @@ USAGE = Usage(input_tokens=10, output_tokens=40)
 
 
 def measures(ledger, by="node", **selected):
-    return report(ledger, by, **selected).total.measures
+    return report(ledger, by, **selected).total
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.integers(1, 100))
@@ -82,8 +82,8 @@ def test_a_rows_measures_are_its_own_and_the_totals_are_of_all(ledger, run_id, r
     for node, duration in (("a", 10), ("a", 20), ("b", 30), ("b", 40), ("b", 50)):
         record(ledger, run_id, node_path=node, end={"duration_ms": duration})
     found = report(ledger, "node")
-    assert {row.key: row.measures.median_ms for row in found.rows} == {"a": 10, "b": 40}
-    assert found.total.measures.median_ms == 30
+    assert {row.key: row.median_ms for row in found.rows} == {"a": 10, "b": 40}
+    assert found.total.median_ms == 30
 
 
 @pytest.fixture
@@ -107,12 +107,12 @@ def test_a_runs_success_is_its_completion_once_it_is_over(ledger, ended):
         ended("a", status, user="ada")
     ended("b", "waiting", user="bob")
     by_workflow = report(ledger, "workflow")
-    shares = {row.key: row.measures.run_success_rate for row in by_workflow.rows}
+    shares = {row.key: row.run_success_rate for row in by_workflow.rows}
     assert shares == {"a": 2 / 5, "b": None}
-    by_user = {row.key: row.measures.run_success_rate for row in report(ledger, "user").rows}
+    by_user = {row.key: row.run_success_rate for row in report(ledger, "user").rows}
     assert by_user == {"ada": 2 / 5, "bob": None}
     for by in ("workflow", "node", "day", "month"):
-        assert report(ledger, by).total.measures.run_success_rate == 2 / 5
+        assert report(ledger, by).total.run_success_rate == 2 / 5
 
 
 def test_a_run_whose_process_is_gone_did_not_succeed(ledger, ended):
@@ -133,7 +133,7 @@ def test_a_run_counts_on_the_day_on_which_it_started(ledger, ended):
                 f"UPDATE {table} SET started_at = :at WHERE run_id = :run_id",  # noqa: S608 - ours
                 {"at": f"2026-11-0{day}T10:00:00.000Z", "run_id": run_id},
             )
-    shares = {row.key: row.measures.run_success_rate for row in report(ledger, "day").rows}
+    shares = {row.key: row.run_success_rate for row in report(ledger, "day").rows}
     assert shares == {"2026-11-01": 1, "2026-11-02": 0}
     assert measures(ledger, since=date(2026, 11, 2)).run_success_rate == 0
     assert measures(ledger, run_id=early).run_success_rate == 1
@@ -143,7 +143,7 @@ def test_a_node_is_no_place_for_the_success_of_a_run(ledger, ended):
     ended("a", "completed")
     for by in ("node", "role", "model", "provider", "purpose", "run"):
         (row,) = report(ledger, by).rows
-        assert row.measures.run_success_rate is None
+        assert row.run_success_rate is None
 
 
 def test_rehearsed_runs_succeed_nowhere_unless_they_are_asked_for(ledger, ended):

@@ -19,14 +19,14 @@ from aideon_agents.batch.items import Item
 from aideon_agents.batch.options import StopReason
 from aideon_agents.errors import TargetError, UserError
 from aideon_agents.ledger import batch_items, batches
-from aideon_agents.ledger.batch_items import Halted, ItemEnd, ItemRow, StaleClaim
+from aideon_agents.ledger.batch_items import Halted, ItemRow, StaleClaim
 from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import catalog
-from aideon_agents.runner.checks import check_models
-from aideon_agents.runner.outcome import Outcome
+from aideon_agents.runner.outcome import ItemJournal, Outcome
 from aideon_agents.runner.running import Running
+from aideon_agents.runner.spec import check_models
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 from aideon_agents.settings import Settings
@@ -109,13 +109,13 @@ class DistributedRunner:
     def restarts(self, item: Item, row: ItemRow) -> None:
         """Do nothing: the follower reads the counts from the ledger."""
 
-    def ended(self, item: Item, end: ItemEnd, outcome: Outcome | None) -> None:
+    def ended(self, item: Item, journal: ItemJournal, outcome: Outcome | None) -> None:
         """Requeue an item that was cut off."""
         del item
         was_cut_off = outcome is not None and (
             outcome.status == "cancelled" or isinstance(outcome.exception, LeaseExpired)
         )
-        if end.status == "pending" and was_cut_off:
+        if journal.status == "pending" and was_cut_off:
             raise Requeue
 
     def invalid(self) -> None:

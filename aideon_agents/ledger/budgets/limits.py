@@ -198,9 +198,9 @@ class Budget:
         put(self, "providers", {name: nanousd(one) for name, one in (providers or {}).items()})
 
     @classmethod
-    def of(cls, given: Budget | Amount) -> Budget:
-        """The budget that was given, or one with the given total."""
-        return given if isinstance(given, Budget) else cls(given)
+    def of(cls, given: Budget | Amount | None) -> Budget | None:
+        """The budget that was given, or one with the given total; None: there is none."""
+        return given if given is None or isinstance(given, Budget) else cls(given)
 
     @property
     def total(self) -> Decimal | None:

@@ -143,7 +143,7 @@ async def test_a_worker_with_another_version_refuses_and_loads_nothing(
     assert not Path("loaded").exists()
     (batch_id,) = (one.batch_id for one in batches.running(ledger))
     (refusal,) = batches.refusals(ledger, batch_id)
-    assert refusal.reason.endswith("bring the same file to this folder")
+    assert refusal["reason"].endswith("bring the same file to this folder")
     assert sum("is not run here" in line for line in told) == 1
     assert Path("out.jsonl").read_text(encoding="utf-8") == ""
     Path("two.py").write_text(was, encoding="utf-8")
