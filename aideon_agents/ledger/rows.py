@@ -34,9 +34,9 @@ UsageSource = Literal["reported", "estimated", "none"]
 class Run:
     """One run, as it starts and as read back. A run that starts has only the first fields."""
 
+    run_id: str = dataclasses.field(default_factory=new_run_id)
     workflow: str
     """The graph's name."""
-    run_id: str = dataclasses.field(default_factory=new_run_id)
     target: str | None = None
     """The address of its workflow; None: it was given a graph object."""
     user: str | None = None

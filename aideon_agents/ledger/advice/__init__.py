@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast
 
-from aideon_agents.ledger.advice.cells import Advice, cells, nanousd_in
+from aideon_agents.ledger.advice.cells import Advice, cells
 from aideon_agents.ledger.advice.models import (
     cheaper_models,
     cut_short,
@@ -42,7 +42,7 @@ def advice(
         *fallbacks(ledger, selection, known),
         *last_rounds(ledger, selection),
         *cut_short(known),
-        *repeated_input(ledger, selection, nanousd_in(known)),
+        *repeated_input(ledger, selection, known.nanousd),
     ]
     weighed.sort(key=lambda one: -one.nanousd)
     return (*unknown_costs(known), *weighed)

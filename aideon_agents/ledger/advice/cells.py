@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.costs import FAILED
-from aideon_agents.ledger.pricing import PricedModel, Usage, price, usd, usd_text
+from aideon_agents.ledger.pricing import PricedModel, usd, usd_text
 from aideon_agents.ledger.reports import Against, compared
 from aideon_agents.ledger.selection import MODEL, Selection, sums
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
 
@@ -86,11 +85,60 @@ class Cell:
         return self.status in FAILED
 
 
-def cells(ledger: Ledger, selection: Selection) -> list[Cell]:
+class Cells(list[Cell]):
+    """Some cells, and what they add up to."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls they hold."""
+        return sum(cell.calls for cell in self)
+
+    @property
+    def nanousd(self) -> int:
+        """What they cost, in nano-dollars, the sum of what is known."""
+        return sum(cell.nanousd for cell in self)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the cost of every call is known."""
+        return all(cell.known_calls == cell.calls for cell in self)
+
+    @property
+    def spent(self) -> str:
+        """What they cost, for a sentence that names a lower bound as one."""
+        return money(self.nanousd, complete=self.complete)
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """What they cost, among the figures of a piece of advice."""
+        return {"usd": usd(self.nanousd), "complete": self.complete}
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How often each error was raised, the most frequent first."""
+        counts: collections.Counter[str] = collections.Counter()
+        for cell in self:
+            if cell.failed:
+                counts[cell.error_type or cell.status] += cell.calls
+        return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+    def where(self, condition: Callable[[Cell], object]) -> Cells:
+        """Those that fit a condition."""
+        return Cells(cell for cell in self if condition(cell))
+
+    def by(self, column: Literal["node", "model"]) -> dict[str, Cells]:
+        """Them by node or by model, in the order of the first of each."""
+        groups: dict[str, Cells] = collections.defaultdict(Cells)
+        for cell in self:
+            groups[getattr(cell, column)].append(cell)
+        return groups
+
+
+def cells(ledger: Ledger, selection: Selection) -> Cells:
     """Add up the selected calls."""
     where, values = selection.where("calls"), selection.values
     found = sums(ledger.database, where, values, by=_ALIKE, also=_UNPRICED)
-    return sorted(map(_cell, found), key=dataclasses.astuple)
+    return Cells(sorted(map(_cell, found), key=dataclasses.astuple))
 
 
 def _cell(row: dict[str, Any]) -> Cell:
@@ -119,38 +167,6 @@ _UNPRICED = {
 }
 
 
-def grouped(found: Iterable[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:
-    """Cells by key, in the order of the first of each."""
-    groups: dict[str, list[Cell]] = collections.defaultdict(list)
-    for cell in found:
-        groups[key(cell)].append(cell)
-    return groups
-
-
-def calls_in(found: Iterable[Cell]) -> int:
-    """How many calls some cells hold."""
-    return sum(cell.calls for cell in found)
-
-
-def nanousd_in(found: Iterable[Cell]) -> int:
-    """What some cells cost, in nano-dollars, the sum of what is known."""
-    return sum(cell.nanousd for cell in found)
-
-
-def is_complete(found: Iterable[Cell]) -> bool:
-    """Whether the cost of every call in some cells is known."""
-    return all(cell.known_calls == cell.calls for cell in found)
-
-
-def errors_in(found: Iterable[Cell]) -> dict[str, int]:
-    """How often each error was raised, the most frequent first."""
-    counts: collections.Counter[str] = collections.Counter()
-    for cell in found:
-        if cell.failed:
-            counts[cell.error_type or cell.status] += cell.calls
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
-
-
 def named(node: str) -> str:
     """A node as a sentence names it."""
     return node or "(outside a graph)"
@@ -160,11 +176,6 @@ def money(amount: int | Decimal, *, complete: bool = True) -> str:
     """An exact amount for a sentence, from nano-dollars or dollars."""
     shown = usd_text(usd(amount) if isinstance(amount, int) else amount)
     return f"${shown}" if complete else f"at least ${shown}"
-
-
-def spent(found: Sequence[Cell]) -> str:
-    """What some cells cost, for a sentence that names a lower bound as one."""
-    return money(nanousd_in(found), complete=is_complete(found))
 
 
 def percent(part: float) -> str:
@@ -197,12 +208,6 @@ def at_price_of(
     return found["node"].total()
 
 
-def saved_by_cache(provider: str, model: str, tokens: int, at: str) -> int:
-    """How many nano-dollars less a prompt costs when it is read from the provider's cache."""
-    moment = datetime.fromisoformat(at)
-    fresh = price(provider, model, Usage(input_tokens=tokens, output_tokens=0), moment)
-    usage = Usage(input_tokens=tokens, output_tokens=0, cache_read_tokens=tokens)
-    cached = price(provider, model, usage, moment)
-    if fresh.nanousd is None or cached.nanousd is None:
-        return 0
-    return fresh.nanousd - cached.nanousd
+def causes(errors: Mapping[str, int]) -> str:
+    """How often each error was raised, for a sentence."""
+    return ", ".join(f"{name} {times:,}" for name, times in errors.items())

@@ -7,20 +7,14 @@ from typing import TYPE_CHECKING
 from aideon_agents.ledger.advice.cells import (
     FEW,
     Advice,
-    Cell,
+    Cells,
     at_price_of,
-    calls_in,
+    causes,
     counted,
-    errors_in,
-    grouped,
-    is_complete,
     money,
     named,
-    nanousd_in,
     percent,
-    spent,
 )
-from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.reports import Against
 from aideon_agents.ledger.selection import Selection
 from aideon_agents.ledger.store import Ledger
@@ -36,16 +30,16 @@ LARGE_SHARE = 0.2
 def cheaper_models(
     ledger: Ledger,
     selection: Selection,
-    cells: Sequence[Cell],
+    cells: Cells,
     rungs: Mapping[str, Sequence[str]],
 ) -> Iterator[Advice]:
     """Find expensive nodes whose role a cheaper model of the catalog has answered without a failure."""
     rung_of = {name: rung for rung, names in rungs.items() for name in names}
     steps = list(rungs)
-    whole = nanousd_in(cells)
-    for node, own in grouped(cells, lambda cell: cell.node).items():
-        cost, roles = nanousd_in(own), {cell.role for cell in own}
-        is_expensive = whole and cost >= LARGE_SHARE * whole and calls_in(own) >= FEW
+    whole = cells.nanousd
+    for node, own in cells.by("node").items():
+        cost, roles = own.nanousd, {cell.role for cell in own}
+        is_expensive = whole and cost >= LARGE_SHARE * whole and own.calls >= FEW
         on_rungs = all(cell.model in rung_of for cell in own)
         if not is_expensive or not on_rungs or len(roles) != 1 or roles == {""}:
             continue
@@ -62,13 +56,11 @@ def cheaper_models(
         )
 
 
-def _without_failure(cells: Sequence[Cell], role: str, models: set[str]) -> dict[str, int]:
+def _without_failure(cells: Cells, role: str, models: set[str]) -> dict[str, int]:
     """How often each of some models answered a role, of those that did so often and never failed."""
     answers: dict[str, int] = {}
-    for name, own in grouped(
-        (one for one in cells if one.role == role), lambda one: one.model
-    ).items():
-        answered = calls_in(cell for cell in own if cell.status == "ok")
+    for name, own in cells.where(lambda cell: cell.role == role).by("model").items():
+        answered = own.where(lambda cell: cell.status == "ok").calls
         if name in models and answered >= FEW and not any(cell.failed for cell in own):
             answers[name] = answered
     return answers
@@ -76,32 +68,31 @@ def _without_failure(cells: Sequence[Cell], role: str, models: set[str]) -> dict
 
 def _cheaper_model(
     node: str,
-    own: Sequence[Cell],
+    own: Cells,
     whole: int,
     *,
     cheaper: Against,
     answers: int,
     rung_of: Mapping[str, str],
 ) -> Advice:
-    cost, complete, role = nanousd_in(own), is_complete(own), own[0].role
+    cost, role = own.nanousd, own[0].role
     models = list(dict.fromkeys(cell.model for cell in own))
     on = ", ".join(f"{name} ({rung_of[name]})" for name in models)
     return Advice(
         kind="cheaper_model",
         where=named(node),
         text=(
-            f"{percent(cost / whole)} of the cost, {money(cost, complete=complete)} for"
-            f" {calls_in(own):,} calls, all on {on}."
+            f"{percent(cost / whole)} of the cost, {own.spent} for"
+            f" {own.calls:,} calls, all on {on}."
             f" {cheaper.model} ({rung_of[cheaper.model]}) answered the {role} {answers:,} times"
             f" without a failure. The same tokens at {cheaper.model}'s price:"
             f" {money(cheaper.usd, complete=cheaper.complete)}. Whether its answers are good"
             f" enough only a trial tells: --model {role}={cheaper.model}"
         ),
         figures={
-            "usd": usd(cost),
-            "complete": complete,
+            **own.cost,
             "share": cost / whole,
-            "calls": calls_in(own),
+            "calls": own.calls,
             "role": role,
             "models": models,
             "cheaper_model": cheaper.model,
@@ -135,41 +126,38 @@ _REMEDIES = {
 _REMEDY = "put another model first with --model ROLE=provider:model"
 
 
-def failing_models(cells: Sequence[Cell]) -> Iterator[Advice]:
+def failing_models(cells: Cells) -> Iterator[Advice]:
     """Find models that fail often."""
-    for model, own in grouped(cells, lambda cell: cell.model).items():
-        calls, failed = calls_in(own), [cell for cell in own if cell.failed]
-        count = calls_in(failed)
+    for model, own in cells.by("model").items():
+        calls, failed = own.calls, own.where(lambda cell: cell.failed)
+        count = failed.calls
         if calls < FEW or count < MANY_FAILED * calls:
             continue
-        errors = errors_in(failed)
-        causes = ", ".join(f"{name} {times:,}" for name, times in errors.items())
-        cost = nanousd_in(failed)
+        errors = failed.errors
         yield Advice(
             kind="failing_model",
             where=model,
             text=(
-                f"{count:,} of {calls:,} calls failed ({percent(count / calls)}): {causes}; they"
-                f" cost {spent(failed)} and time. {_REMEDIES.get(next(iter(errors)), _REMEDY)}"
+                f"{count:,} of {calls:,} calls failed ({percent(count / calls)}):"
+                f" {causes(errors)}; they cost {failed.spent} and time. {_REMEDIES.get(next(iter(errors)), _REMEDY)}"
             ),
             figures={
                 "calls": calls,
                 "failed_calls": count,
                 "failed_share": count / calls,
                 "errors": errors,
-                "usd": usd(cost),
-                "complete": is_complete(failed),
+                **failed.cost,
             },
-            nanousd=cost,
+            nanousd=failed.nanousd,
         )
 
 
-def cut_short(cells: Sequence[Cell]) -> Iterator[Advice]:
+def cut_short(cells: Cells) -> Iterator[Advice]:
     """Find nodes whose answers reach max_tokens."""
-    for node, own in grouped(cells, lambda cell: cell.node).items():
-        answered = [cell for cell in own if cell.status == "ok" and not cell.shortened]
-        cut = [cell for cell in answered if cell.finish_reason.lower() in _CUT]
-        answers, count, cost = calls_in(answered), calls_in(cut), nanousd_in(cut)
+    for node, own in cells.by("node").items():
+        answered = own.where(lambda cell: cell.status == "ok" and not cell.shortened)
+        cut = answered.where(lambda cell: cell.finish_reason.lower() in _CUT)
+        answers, count = answered.calls, cut.calls
         if answers < FEW or count < MANY_CUT * answers:
             continue
         yield Advice(
@@ -177,28 +165,27 @@ def cut_short(cells: Sequence[Cell]) -> Iterator[Advice]:
             where=named(node),
             text=(
                 f"{count:,} of {answers:,} answers ({percent(count / answers)}) ended at their"
-                f" max_tokens and are cut short; they cost {spent(cut)}."
+                f" max_tokens and are cut short; they cost {cut.spent}."
                 " Raise the node's max_tokens, or ask for a shorter answer"
             ),
             figures={
                 "answers": answers,
                 "cut_answers": count,
                 "cut_share": count / answers,
-                "usd": usd(cost),
-                "complete": is_complete(cut),
+                **cut.cost,
             },
-            nanousd=cost,
+            nanousd=cut.nanousd,
         )
 
 
-def unknown_costs(cells: Sequence[Cell]) -> Iterator[Advice]:
+def unknown_costs(cells: Cells) -> Iterator[Advice]:
     """Find calls whose cost is unknown. One is enough: it makes every total a lower bound."""
-    whole = calls_in(cells)
-    for model, own in grouped(cells, lambda cell: cell.model).items():
-        unknown = [cell for cell in own if cell.known_calls < cell.calls]
+    whole = cells.calls
+    for model, own in cells.by("model").items():
+        unknown = own.where(lambda cell: cell.known_calls < cell.calls)
         if not unknown:
             continue
-        started = calls_in(cell for cell in unknown if cell.status == "started")
+        started = unknown.where(lambda cell: cell.status == "started").calls
         unpriced = sum(cell.unpriced for cell in unknown)
         count = sum(cell.calls - cell.known_calls for cell in unknown)
         without_usage = count - started - unpriced

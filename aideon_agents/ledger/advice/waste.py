@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aideon_agents.ledger.advice.cells import (
     FEW,
     Advice,
-    Cell,
+    Cells,
     at_price_of,
-    calls_in,
+    causes,
     counted,
-    errors_in,
-    grouped,
-    is_complete,
     money,
     named,
-    nanousd_in,
     percent,
-    saved_by_cache,
-    spent,
 )
 from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.pricing import Usage, price, usd
 from aideon_agents.ledger.reports import Against
 from aideon_agents.ledger.selection import Selection, sums
 from aideon_agents.ledger.store import Ledger
@@ -35,27 +30,26 @@ NOTABLE_SHARE = 0.05
 """Of the cost: one dollar in twenty. Less is normal for getting an answer."""
 
 
-def retries(cells: Sequence[Cell]) -> Iterator[Advice]:
+def retries(cells: Cells) -> Iterator[Advice]:
     """Find models whose retries cost much."""
-    whole = nanousd_in(cells)
-    for model, own in grouped(cells, lambda cell: cell.model).items():
-        again = [cell for cell in own if cell.retry]
-        cost = nanousd_in(again)
+    whole = cells.nanousd
+    for model, own in cells.by("model").items():
+        again = own.where(lambda cell: cell.retry)
+        cost = again.nanousd
         if not cost or cost < NOTABLE_SHARE * whole:
             continue
-        errors = errors_in(own)
+        errors = own.errors
         yield Advice(
             kind="retries",
             where=model,
             text=(
-                f"{counted(calls_in(again), 'call')} asked again after a failure"
-                f"{_because(errors)}, for {spent(again)}, {percent(cost / whole)} of the cost."
+                f"{counted(again.calls, 'call')} asked again after a failure"
+                f"{_because(errors)}, for {again.spent}, {percent(cost / whole)} of the cost."
                 " Mend what fails first, or put a model that fails less before it"
             ),
             figures={
-                "retry_calls": calls_in(again),
-                "usd": usd(cost),
-                "complete": is_complete(again),
+                "retry_calls": again.calls,
+                **again.cost,
                 "share": cost / whole,
                 "errors": errors,
             },
@@ -63,13 +57,13 @@ def retries(cells: Sequence[Cell]) -> Iterator[Advice]:
         )
 
 
-def fallbacks(ledger: Ledger, selection: Selection, cells: Sequence[Cell]) -> Iterator[Advice]:
+def fallbacks(ledger: Ledger, selection: Selection, cells: Cells) -> Iterator[Advice]:
     """Find nodes whose fallbacks cost much."""
-    whole = nanousd_in(cells)
-    for node, own in grouped(cells, lambda cell: cell.node).items():
-        second = [cell for cell in own if cell.fallback]
-        cost = nanousd_in(second)
-        errors = errors_in(own)
+    whole = cells.nanousd
+    for node, own in cells.by("node").items():
+        second = own.where(lambda cell: cell.fallback)
+        cost = second.nanousd
+        errors = own.errors
         if not errors or not cost or cost < NOTABLE_SHARE * whole:
             continue  # without an error a budget chose the cheaper model
         first = sorted({cell.model for cell in own if cell.is_primary})
@@ -81,16 +75,15 @@ def fallbacks(ledger: Ledger, selection: Selection, cells: Sequence[Cell]) -> It
             kind="fallbacks",
             where=named(node),
             text=(
-                f"{counted(calls_in(second), 'call')} went to a fallback"
-                f" ({', '.join(models)}), for {spent(second)},"
+                f"{counted(second.calls, 'call')} went to a fallback"
+                f" ({', '.join(models)}), for {second.spent},"
                 f" {percent(cost / whole)} of the cost, after {', '.join(first) or 'the first model'} failed"
                 f"{_because(errors)}.{_at_its_price(at_first)}"
                 " Mend that, or begin with the model that answers"
             ),
             figures={
-                "fallback_calls": calls_in(second),
-                "usd": usd(cost),
-                "complete": is_complete(second),
+                "fallback_calls": second.calls,
+                **second.cost,
                 "share": cost / whole,
                 "first_models": first,
                 "fallback_models": models,
@@ -109,8 +102,7 @@ def _at_its_price(against: Against | None) -> str:
 
 
 def _because(errors: dict[str, int]) -> str:
-    causes = ", ".join(f"{name} {times:,}" for name, times in errors.items())
-    return f" ({causes})" if causes else ""
+    return f" ({causes(errors)})" if errors else ""
 
 
 MOST = 0.5
@@ -225,7 +217,7 @@ def repeated_input(ledger: Ledger, selection: Selection, whole: int) -> Iterator
         if again < FEW or cached or repeated < CACHED_FROM * again:
             continue
         provider, model = row["provider"], row["model"]
-        saved = again * saved_by_cache(provider, model, repeated // again, row["last"])
+        saved = again * _saved_by_cache(provider, model, repeated // again, row["last"])
         if saved and saved >= NOTABLE_PROMPT_SHARE * whole:
             yield _repeated_input(row["node"], f"{provider}:{model}", row, saved)
 
@@ -253,3 +245,14 @@ def _repeated_input(node: str, model: str, row: Row, saved: int) -> Advice:
         },
         nanousd=saved,
     )
+
+
+def _saved_by_cache(provider: str, model: str, tokens: int, at: str) -> int:
+    """How many nano-dollars less a prompt costs when it is read from the provider's cache."""
+    moment = datetime.fromisoformat(at)
+    fresh = price(provider, model, Usage(input_tokens=tokens, output_tokens=0), moment)
+    usage = Usage(input_tokens=tokens, output_tokens=0, cache_read_tokens=tokens)
+    cached = price(provider, model, usage, moment)
+    if fresh.nanousd is None or cached.nanousd is None:
+        return 0
+    return fresh.nanousd - cached.nanousd
