@@ -143,7 +143,7 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
         return True
 
 
-class _InlineSaver(SqliteSaver):
+class _InlineSqlite(SqliteSaver):
     """LangGraph's checkpointer for SQLite, with asynchronous methods that do not switch threads."""
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -200,7 +200,7 @@ class _InlineSaver(SqliteSaver):
                 raise
 
 
-class FileCheckpointer(Checkpointer, _InlineSaver):
+class FileCheckpointer(Checkpointer, _InlineSqlite):
     """A checkpointer in one file, which it makes where it is missing."""
 
     def __init__(self, path: Path, busy_seconds: float) -> None:
@@ -215,7 +215,7 @@ class FileCheckpointer(Checkpointer, _InlineSaver):
                 # Removed state is content: it must not remain in free pages of the file.
                 connection.execute("PRAGMA secure_delete = ON")
                 serde = JsonPlusSerializer(allowed_msgpack_modules=None)
-                _InlineSaver.__init__(self, connection, serde=serde)
+                _InlineSqlite.__init__(self, connection, serde=serde)
                 self.setup()
                 # A read-only file is found now, before anything is paid.
                 connection.execute("BEGIN IMMEDIATE")
