@@ -16,9 +16,8 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aideon_agents.batch.items import Item, Source
-from aideon_agents.batch.options import Control, StopReason
+from aideon_agents.batch.options import Control, Progress, StopReason, Tally
 from aideon_agents.batch.output import Out, write_ready
-from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart
@@ -181,7 +180,7 @@ class Engine:
         try:
             outcome = await running.through(self.ledger)
         except DuplicateId:
-            self._reject(item, f"the id {item.item_id!r} is that of an earlier item")
+            self._reject(item, f"an earlier item has the id {item.item_id!r} too")
             return
         except LedgerError:
             raise

@@ -302,7 +302,7 @@ def opened(given: Items) -> Generator[Source]:
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
         if not count:
-            raise InputError(f"{name} holds no items: write one JSON line for each")
+            raise InputError(f"there is no item in {name}: write one JSON line for each")
         yield Source(
             name=name, path=path, form=form, file=file, digest=digest, count=count, seen=seen
         )

@@ -1,39 +1,85 @@
-"""The options of a batch, its result, its control while it runs, and its identity.
+"""The options of a batch, its control and progress while it runs, and its result.
 
-The identity decides whether the same command continues a batch. It is made of the workflow, the
-items, the inputs of all items, the tier and the models. Budgets, concurrency, engine, time limits and
-OUT may change between two calls.
+Progress is counted as items end, so that the ledger need not be read.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import hashlib
-import json
 import math
 import re
+import time
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from pydantic_core import to_json
-
-from aideon_agents.batch.progress import Progress
-from aideon_agents.errors import InputError, UserError
-from aideon_agents.graphs import Graph
-from aideon_agents.graphs.topology import model
-from aideon_agents.graphs.walk import specs
+from aideon_agents.errors import InputError
+from aideon_agents.ledger.batch_items import ItemStatus
 from aideon_agents.ledger.budgets.limits import Amount
 from aideon_agents.ledger.costs import NodeCost
-from aideon_agents.ledger.pricing import usd_text
-from aideon_agents.ledger.rows import Run
+from aideon_agents.ledger.pricing import usd, usd_text
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
+
+
+TOP_NODES = 5
+"""The number of nodes that are named."""
+
+_WINDOW = 30.0
+"""Seconds over which the speed is measured."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The progress of a batch."""
+
+    batch_id: str
+    items: int
+    completed: int
+    failed: int
+    invalid: int
+    in_flight: int
+    items_per_s: float
+    """Over the last 30 seconds."""
+    seconds_left: float | None
+    """At that speed; None: unknown."""
+    wall_s: float
+    """Since this command began."""
+    spent: Decimal
+    """US dollars: the known costs."""
+    complete: bool
+    """False: some costs are unknown, and `spent` is a lower bound."""
+    budget: Decimal | None
+    """US dollars for the whole batch; None: there is no such limit."""
+    top_nodes: Sequence[tuple[str, Decimal]]
+    """The nodes with the highest costs."""
+
+    @property
+    def done(self) -> int:
+        """Items that are completed, failed or invalid."""
+        return self.completed + self.failed + self.invalid
+
+    def document(self) -> dict[str, Any]:
+        """The progress as JSON values."""
+        left = None if self.seconds_left is None else round(self.seconds_left, 1)
+        return {
+            **{name: getattr(self, name) for name in ("batch_id", "items", "completed")},
+            **{name: getattr(self, name) for name in ("failed", "invalid", "in_flight")},
+            "pending": self.items - self.done,
+            "items_per_s": round(self.items_per_s, 2),
+            "seconds_left": left,
+            "wall_s": round(self.wall_s, 1),
+            "usd": usd_text(self.spent),
+            "complete": self.complete,
+            "budget": None if self.budget is None else usd_text(self.budget),
+            "nodes": [{"node_path": path, "usd": usd_text(cost)} for path, cost in self.top_nodes],
+        }
 
 
 AT_ONCE = 50
@@ -91,13 +137,6 @@ def refuse_unknown(options: Mapping[str, Any]) -> None:
     if unknown:
         known = ", ".join(BatchOptions.__annotations__)
         raise TypeError(f"unknown option {unknown[0]!r} of a batch: {known}")
-
-
-def known_engine(engine: str) -> str:
-    """Refuse an unknown engine."""
-    if engine not in ENGINES:
-        raise UserError(f"unknown engine {engine!r}: use one of {', '.join(ENGINES)}")
-    return engine
 
 
 def at_once(given: int) -> int:
@@ -204,36 +243,87 @@ class Control:
         self.error = self.error or error
 
 
-def identity_of(
-    start: Run, graph: Graph, items: str, inputs: Mapping[str, Any], version: str | None
-) -> str:
-    """The identity of a batch; `items` is their digest."""
-    parts = {
-        "target": _target(start, graph),
-        "version": version,
-        "items": items,
-        "inputs": dict(inputs),
-        "tier": start.tier,
-        "model": (start.options or {}).get("model"),
-        "rehearsed": start.rehearsed,
-    }
-    return _digest(parts)
+class Tally:
+    """Counts the ends of items."""
 
+    def __init__(self, began: float, items: int) -> None:
+        self.items = items
+        self.counts: collections.Counter[ItemStatus] = collections.Counter()
+        self.failed_now = 0
+        """Items that have failed since this command began."""
+        self._spent: dict[str, Decimal] = {}
+        self._incomplete = 0
+        self._began = began
+        self._ends = collections.deque([(began, 0)])
+        self._ended = 0
 
-def _target(start: Run, graph: Graph) -> list[Any]:
-    if start.target_hash is None:
-        return [start.workflow, _digest([model(graph), [vars(spec) for spec in specs(graph)]])]
-    # A file may define several workflows.
-    return [start.target_hash, (start.target or "").partition(".py:")[2] or "graph"]
+    @property
+    def done(self) -> int:
+        """Items that are completed, failed or invalid."""
+        return sum(self.counts[status] for status in ("completed", "failed", "invalid"))
 
+    @property
+    def wall_s(self) -> float:
+        """Seconds since this command began."""
+        return time.monotonic() - self._began
 
-def _digest(value: object) -> str:
-    plain = json.loads(to_json(value, fallback=_named, inf_nan_mode="strings"))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    def ended(
+        self, status: ItemStatus, now: Iterable[NodeCost] = (), before: Iterable[NodeCost] = ()
+    ) -> None:
+        """Count the end of an item's run; `before` are its costs that were counted earlier."""
+        self.counts[status] += 1
+        self.failed_now += status == "failed"
+        self._ended += status in ("completed", "failed", "invalid")
+        for sign, nodes in ((1, now), (-1, before)):
+            for node in nodes:
+                so_far = self._spent.get(node.node_path, usd(0))
+                self._spent[node.node_path] = so_far + sign * node.usd
+                self._incomplete += sign * (not node.complete)
 
+    def load(self, counts: Mapping[ItemStatus, int], nodes: Sequence[NodeCost]) -> None:
+        """Set the counts and costs to those of the ledger."""
+        self.counts = collections.Counter(counts)
+        self._spent = {node.node_path: node.usd for node in nodes}
+        self._incomplete = sum(not node.complete for node in nodes)
 
-def _named(value: object) -> str:
-    """The name of an object that JSON cannot hold; it is the same in the next process."""
-    return (
-        f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
-    )
+    def update(self, counts: Mapping[ItemStatus, int], nodes: Sequence[NodeCost]) -> None:
+        """Take the counts and costs from the ledger, where workers run the items."""
+        before = self.done
+        self.load(counts, nodes)
+        self._ended += self.done - before
+
+    def restarts(self, status: ItemStatus) -> None:
+        """Stop counting an item under its earlier status: it is run again."""
+        self.counts[status] -= 1
+
+    def progress(
+        self, batch_id: str, in_flight: int, budget: int | None, counted: int | None
+    ) -> Progress:
+        """The progress; `counted` are the nano-dollars that count against the budget, if it has one."""
+        speed = self._speed()
+        left = self.items - self.done
+        top = sorted(self._spent.items(), key=lambda node: (-node[1], node[0]))[:TOP_NODES]
+        return Progress(
+            batch_id=batch_id,
+            items=self.items,
+            completed=self.counts["completed"],
+            failed=self.counts["failed"],
+            invalid=self.counts["invalid"],
+            in_flight=in_flight,
+            items_per_s=speed,
+            seconds_left=left / speed if speed else None,
+            wall_s=self.wall_s,
+            spent=sum(self._spent.values(), usd(0)) if counted is None else usd(counted),
+            complete=not self._incomplete,
+            budget=None if budget is None else usd(budget),
+            top_nodes=top,
+        )
+
+    def _speed(self) -> float:
+        """Items a second; called about once a second."""
+        at = time.monotonic()
+        self._ends.append((at, self._ended))
+        while self._ends[1][0] <= at - _WINDOW:
+            self._ends.popleft()
+        since, ended = self._ends[0]
+        return (self._ended - ended) / (at - since) if at > since else 0.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import fcntl
 import itertools
 import json
@@ -22,7 +21,7 @@ import stat
 import threading
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from aideon_agents.batch.items import Source
 from aideon_agents.errors import InputError, RunError, UserError
@@ -46,15 +45,8 @@ OUT_OF_BUDGET = "OutOfBudget"
 """The error type of an item that reached its own budget."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Line:
-    """One complete line of OUT; the ids of a line that is not from a batch are None."""
-
-    item_id: object
-    run_id: object
-    text: str
-    end: int
-    """The offset of the next line, in bytes."""
+Written: TypeAlias = tuple[Path, int, int]
+"""A file, the number of its lines that are of a batch, and the offset after them in bytes."""
 
 
 class Out:
@@ -137,17 +129,18 @@ class Out:
             ) from None
 
 
-def read(path: Path) -> Generator[Line]:
-    """Read the complete lines of an OUT."""
+def read(path: Path) -> Generator[tuple[dict[str, Any], str, int]]:
+    """Read the complete lines of an OUT: values, text, and the offset in bytes of the next line.
+
+    A line that is not from a batch has no values.
+    """
     end = 0
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
             end += len(line)
-            values = _parsed(line)
-            text = line[:-1].decode("utf-8", "replace")
-            yield Line(values.get("id"), values.get("run_id"), text, end)
+            yield _parsed(line), line[:-1].decode("utf-8", "replace"), end
 
 
 def refuse_unusable(path: Path, source: Source) -> None:
@@ -156,14 +149,16 @@ def refuse_unusable(path: Path, source: Source) -> None:
         if not path.exists():
             parent = Path(os.path.realpath(path)).parent
             if not parent.is_dir():
-                raise InputError(f"{path} cannot be written: there is no folder {parent}, make it")
+                raise InputError(
+                    f"{path} cannot be written: there is no folder {parent}: create it"
+                )
             return
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"{path} is a folder: name a file for the results, {path}/out.jsonl")
         if not stat.S_ISREG(mode):
             raise InputError(
-                f"{path} is no regular file: a batch that continues reads its OUT again"
+                f"{path} is not a regular file: a batch that continues reads its results again, so name a file"
             )
         if source.path is not None and source.path.exists() and path.samefile(source.path):
             raise InputError(f"{path} is the file of the items: write the results to another one")
@@ -200,29 +195,20 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """The lines of a batch that are in a file."""
-
-    path: Path
-    lines: int
-    end: int
-    """The offset after the last of them, in bytes."""
-
-
 def find_written(ledger: Ledger, out: Out, before: Batch | None) -> Written:
     """Find the lines of this batch in OUT, or in its earlier OUT. Nothing is changed."""
     if before is None:
         if not out.is_empty:
             raise InputError(_not_ours(ledger, out.path))
-        return Written(out.path, 0, 0)
+        return out.path, 0, 0
     found = _matching(ledger, out.path, before)
-    earlier = Path(before.out_path)
-    if not found.lines and not out.is_empty and out.real_path != before.out_path:
-        raise InputError(_not_ours(ledger, out.path))
-    if not found.lines and out.real_path != before.out_path and earlier.is_file():
-        found = _matching(ledger, earlier, before)
-    lost = batch_items.first_lost(ledger, before.batch_id, found.lines)
+    if not found[1] and out.real_path != before.out_path:
+        if not out.is_empty:
+            raise InputError(_not_ours(ledger, out.path))
+        earlier = Path(before.out_path)
+        if earlier.is_file():
+            found = _matching(ledger, earlier, before)
+    lost = batch_items.first_lost(ledger, before.batch_id, found[1])
     if lost is not None:
         raise UserError(
             f"results of batch {before.batch_id} were written to {before.out_path} and are missing "
@@ -237,14 +223,14 @@ def restore(ledger: Ledger, out: Out, start: Batch, found: Written, *, retry: bo
 
     `retry` is True for all failed items, or the error type of those that are run again.
     """
-    lines, end = found.lines, found.end
-    if found.path != out.path:
-        out.copy(found.path, end)
+    path, lines, end = found
+    if path != out.path:
+        out.copy(path, end)
     batch_items.written(ledger, start.batch_id, lines)
     error_type = retry if isinstance(retry, str) else None
     first = batch_items.first_failed(ledger, start.batch_id, error_type) if retry else None
     if first is not None and first < lines:
-        lines, end = first, _keep_again(ledger, found.path, start.batch_id, first, lines)
+        lines, end = first, _keep_again(ledger, path, start.batch_id, first, lines)
     if first is not None:
         batch_items.reset_failed(ledger, start.batch_id, error_type)
     out.truncate(lines, end)
@@ -253,30 +239,32 @@ def restore(ledger: Ledger, out: Out, start: Batch, found: Written, *, retry: bo
 def _keep_again(ledger: Ledger, path: Path, batch_id: str, first: int, lines: int) -> int:
     """Keep the lines from number `first` on in the ledger again; returns the offset of that line."""
     begins = 0
-    behind: Iterator[tuple[int, Line]] = enumerate(read(path))
-    for _, line in itertools.islice(behind, first):
-        begins = line.end
-    left = itertools.islice(behind, lines - first)
+    behind = read(path)
+    for _, _, end in itertools.islice(behind, first):
+        begins = end
+    texts = ((position, text) for position, (_, text, _) in enumerate(behind, first))
+    left = itertools.islice(texts, lines - first)
     while some := list(itertools.islice(left, _AT_A_TIME)):
-        documents = ((position, line.text) for position, line in some)
-        batch_items.put_back(ledger, batch_id, documents)
+        batch_items.put_back(ledger, batch_id, some)
     return begins
 
 
 def _matching(ledger: Ledger, path: Path, before: Batch) -> Written:
     lines = end = 0
-    for line, row in zip(read(path), _rows(ledger, before.batch_id), strict=False):
-        if row is not None and row.status not in batch_items.DONE and row.item_id == line.item_id:
+    read_lines = zip(read(path), _rows(ledger, before.batch_id), strict=False)
+    for (values, _, line_end), row in read_lines:
+        item_id, run_id = values.get("id"), values.get("run_id")
+        if row is not None and row.status not in batch_items.DONE and row.item_id == item_id:
             break  # the item is run again, and its line was about to be cut off
-        if row is None or (row.item_id, row.run_id) != (line.item_id, line.run_id):
+        if row is None or (row.item_id, row.run_id) != (item_id, run_id):
             if not lines:
                 raise InputError(_not_ours(ledger, path))
             raise InputError(
-                f"{path}:{lines + 1} is no line of batch {before.batch_id}: cut the file off "
+                f"{path}:{lines + 1} is not a line of batch {before.batch_id}: cut the file off "
                 "there, or name another one with -o"
             )
-        lines, end = lines + 1, line.end
-    return Written(path, lines, end)
+        lines, end = lines + 1, line_end
+    return path, lines, end
 
 
 def _rows(ledger: Ledger, batch_id: str) -> Iterator[ItemRow | None]:
@@ -290,15 +278,15 @@ def _rows(ledger: Ledger, batch_id: str) -> Iterator[ItemRow | None]:
 
 def _not_ours(ledger: Ledger, path: Path) -> str:
     """The message for a file that does not belong to this batch; it names the batch that owns it."""
-    runs = (line.run_id for line in itertools.islice(read(path), _AT_A_TIME))
+    runs = (values.get("run_id") for values, _, _ in itertools.islice(read(path), _AT_A_TIME))
     run_id = next((one for one in runs if isinstance(one, str)), None)
     found = ledger.select("SELECT batch_id FROM runs WHERE run_id = :run_id", {"run_id": run_id})
     owner = next((row["batch_id"] for row in found if row["batch_id"]), None)
     if owner is None:
-        return f"{path} holds something else already: name another file with -o, or remove it"
+        return f"{path} already has other content: name another file with -o, or remove it"
     return (
         f"{path} belongs to another batch, {owner} (its workflow, items, inputs, tier or models "
-        "are others, or one of the two is a rehearsal): name another file with -o, or remove it"
+        "differ, or only one of the two is a rehearsal): name another file with -o, or remove it"
     )
 
 

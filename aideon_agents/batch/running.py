@@ -1,30 +1,38 @@
-"""A batch from its checks to its result; `abatch` is its function for Python."""
+"""A batch from its checks to its result; `abatch` is its function for Python.
+
+The identity of a batch decides whether the same command continues it. It is made of the workflow,
+the items, the inputs of all items, the tier and the models. Budgets, concurrency, engine, time limits
+and OUT may change between two calls.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from pydantic_core import to_json
 
 from aideon_agents.batch import options as known
 from aideon_agents.batch import output
 from aideon_agents.batch.engine import Engine, Local, OpenBatch
 from aideon_agents.batch.items import Items, Source
 from aideon_agents.batch.items import opened as item_source
-from aideon_agents.batch.options import BatchOptions, BatchResult, Control, identity_of
+from aideon_agents.batch.options import BatchOptions, BatchResult, Control, Tally
 from aideon_agents.batch.output import OUT_OF_BUDGET, Out, find_written, restore
-from aideon_agents.batch.progress import Tally
-from aideon_agents.errors import LedgerError, NoModel
+from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import model
+from aideon_agents.graphs.walk import specs
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batches import DISTRIBUTED, Batch
 from aideon_agents.ledger.budgets.accounts import limits
 from aideon_agents.ledger.budgets.limits import nanousd
-from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
@@ -34,7 +42,7 @@ from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
 
 
 _NAMED = 5
@@ -59,7 +67,11 @@ class BatchRunning:
         self._given = given
         self._items = items
         self._out = Path(out)
-        self._engine = known.known_engine(given.get("engine") or "local")
+        self._engine = given.get("engine") or "local"
+        if self._engine not in known.ENGINES:
+            raise UserError(
+                f"unknown engine {self._engine!r}: use one of {', '.join(known.ENGINES)}"
+            )
         self._at_once = known.at_once(given.get("max_concurrency", known.AT_ONCE))
         self._limit, self._item_limit = (
             None if amount is None else nanousd(amount)
@@ -89,8 +101,15 @@ class BatchRunning:
             work = self._work(ledger, before, most)
             out = open_while_used.enter_context(output.opened(self._out))
             found = await asyncio.to_thread(find_written, ledger, out, before)
-            batch = self._open(
-                ledger, items, out, began, self._start(items, out, identity, before, work)
+            batch = OpenBatch(
+                ledger=ledger,
+                start=self._start(items, out, identity, before, work),
+                source=items,
+                out=out,
+                tally=Tally(began, items.count),
+                control=self.control,
+                limit=self._limit,
+                watch=self._given.get("watch"),
             )
             batches.take(ledger, batch.start, self._limit, model(self._spec.graph))
             if begins is not None:
@@ -108,20 +127,6 @@ class BatchRunning:
             batches.finish(ledger, batch.start.batch_id, status, result.stop_reason)
         return result
 
-    def _open(
-        self, ledger: Ledger, items: Source, out: Out, began: float, start: Batch
-    ) -> OpenBatch:
-        return OpenBatch(
-            ledger=ledger,
-            start=start,
-            source=items,
-            out=out,
-            tally=Tally(began, items.count),
-            control=self.control,
-            limit=self._limit,
-            watch=self._given.get("watch"),
-        )
-
     async def _run(self, batch: OpenBatch, before: Batch | None, most: int | None) -> None:
         ledger, batch_id = batch.ledger, batch.start.batch_id
         batch.tally.load(batch_items.counts(ledger, batch_id), batches.node_money(ledger, batch_id))
@@ -132,7 +137,13 @@ class BatchRunning:
             await Follower(batch, inputs).run()
             return
         claims = Local(batch)
-        async with self._checkpointer(ledger, before) as (checkpointer, keeps):
+        keeps = self._keeps(ledger)
+        opens = keeps or before is not None  # earlier runs may have kept their state
+        async with (
+            open_checkpointer(ledger, shapes(self._spec.graph))
+            if opens
+            else contextlib.nullcontext() as checkpointer
+        ):
             shared = {"ledger": ledger, "checkpointer": checkpointer, "checkpoint": keeps}
             engine = Engine(
                 ledger=ledger,
@@ -177,13 +188,24 @@ class BatchRunning:
         }
 
     def _identity(self, items: Source) -> str:
-        return identity_of(
-            self._spec.start,
-            self._spec.graph,
-            items.digest,
-            self._given.get("inputs") or {},
-            self._given.get("version"),
-        )
+        run = self._spec.start
+        parts = {
+            "target": self._target(),
+            "version": self._given.get("version"),
+            "items": items.digest,
+            "inputs": dict(self._given.get("inputs") or {}),
+            "tier": run.tier,
+            "model": (run.options or {}).get("model"),
+            "rehearsed": run.rehearsed,
+        }
+        return _digest(parts)
+
+    def _target(self) -> list[Any]:
+        run, graph = self._spec.start, self._spec.graph
+        if run.target_hash is None:
+            return [run.workflow, _digest([model(graph), [vars(spec) for spec in specs(graph)]])]
+        # A file may define several workflows.
+        return [run.target_hash, (run.target or "").partition(".py:")[2] or "graph"]
 
     def _start(
         self,
@@ -216,18 +238,6 @@ class BatchRunning:
         is_more = self._item_limit is None or self._item_limit > before.item_limit_nanousd
         return OUT_OF_BUDGET if is_more else False
 
-    @contextlib.asynccontextmanager
-    async def _checkpointer(
-        self, ledger: Ledger, before: Batch | None
-    ) -> AsyncGenerator[tuple[Checkpointer | None, bool]]:
-        """The checkpointer of the items, and whether the state of new runs is kept."""
-        keeps = self._keeps(ledger)
-        if not keeps and before is None:
-            yield None, False
-            return
-        async with open_checkpointer(ledger, shapes(self._spec.graph)) as checkpointer:
-            yield checkpointer, keeps
-
     def _keeps(self, ledger: Ledger) -> bool:
         """Whether the state of new runs is kept: as the caller chose, else where a budget could stop them."""
         keeps = self._given.get("checkpoint")
@@ -259,6 +269,18 @@ class BatchRunning:
             waiting=[str(row.run_id) for row in waiting],
             nodes=batches.node_money(ledger, start.batch_id),
         )
+
+
+def _digest(value: object) -> str:
+    plain = json.loads(to_json(value, fallback=_named, inf_nan_mode="strings"))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _named(value: object) -> str:
+    """The name of an object that JSON cannot hold; it is the same in the next process."""
+    return (
+        f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
+    )
 
 
 async def abatch(

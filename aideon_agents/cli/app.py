@@ -59,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
     try:
-        returned = _invoke([word for word in typed if word != "--debug"], debug=debug)
+        # Typer's own `main` would hide interrupts and broken pipes from us.
+        command = typer.main.get_command(app)
+        words = [word for word in typed if word != "--debug"]
+        with command.make_context("aideon", words, obj=debug) as context:  # commands read `obj`
+            returned = command.invoke(context)
     except typer.Exit as left:
         return left.exit_code
     except SystemExit:  # rich exits when the reader of its help has closed the pipe
@@ -72,16 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trace(error)
         return _explain(error)
     return returned if isinstance(returned, int) else DONE
-
-
-def _invoke(words: list[str], *, debug: bool) -> object:
-    """Run a command. Typer's own `main` would hide interrupts and broken pipes from us.
-
-    Commands read `debug` from `obj` of their context.
-    """
-    command = typer.main.get_command(app)
-    with command.make_context("aideon", words, obj=debug) as context:
-        return command.invoke(context)
 
 
 def _explain(error: Exception) -> int:

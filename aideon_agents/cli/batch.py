@@ -11,9 +11,8 @@ import os
 import socket
 import sys
 from contextlib import redirect_stdout
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from aideon_agents.batch import BatchResult
     from aideon_agents.batch.distributed.worker import Worker
-    from aideon_agents.batch.progress import Progress
+    from aideon_agents.batch.options import Progress
     from aideon_agents.batch.running import BatchRunning
     from aideon_agents.ledger.costs import NodeCost
 
@@ -55,20 +54,14 @@ def progress_shown(form: str) -> Generator[Callable[[Progress], None] | None]:
     if form == "json":
         yield lambda progress: output.note(json.dumps(progress.document()))
     elif form == "auto" and sys.stderr.isatty():
-        with _live_progress() as draw:
-            yield draw
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield lambda progress: live.update(_picture(progress), refresh=True)
     else:
         yield None
-
-
-@contextlib.contextmanager
-def _live_progress() -> Generator[Callable[[Progress], None]]:
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield lambda progress: live.update(_picture(progress), refresh=True)
 
 
 def _picture(progress: Progress) -> RenderableType:
@@ -157,21 +150,6 @@ def nodes(found: Sequence[NodeCost], *, to_stderr: bool = False) -> None:
     )
 
 
-class Engine(StrEnum):
-    """Where the items run."""
-
-    local = "local"
-    distributed = "distributed"
-
-
-class ProgressForm(StrEnum):
-    """How to show progress."""
-
-    auto = "auto"
-    json = "json"
-    none = "none"
-
-
 _Items = Annotated[
     str, typer.Argument(metavar="ITEMS", help="A JSONL or CSV file of items, or - for stdin.")
 ]
@@ -195,7 +173,7 @@ _Checkpoint = Annotated[
     ),
 ]
 _Progress = Annotated[
-    ProgressForm,
+    Literal["auto", "json", "none"],
     typer.Option(help="auto: live on a terminal. json: one line per second on stderr."),
 ]
 _AsJson = Annotated[
@@ -221,23 +199,24 @@ def batch(
     user: options.User = None,
     model: options.Models = None,
     engine: Annotated[
-        Engine, typer.Option(help="Where items run; distributed uses `aideon worker`.")
-    ] = Engine.local,
+        Literal["local", "distributed"],
+        typer.Option(help="Where items run; distributed uses `aideon worker`."),
+    ] = "local",
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Call no model and pay nothing.")
     ] = False,
     record_content: options.RecordContent = False,
-    progress: _Progress = ProgressForm.auto,
+    progress: _Progress = "auto",
     as_json: _AsJson = False,
 ) -> int:
     """Run a workflow on many items. Repeat the command to continue a stopped batch."""
     from aideon_agents.batch.running import BatchRunning
 
     settings = options.settings()
-    why = why_rehearsed(settings, asked=rehearse, elsewhere=engine is Engine.distributed)
+    why = why_rehearsed(settings, asked=rehearse, elsewhere=engine == "distributed")
     models = chains(model)
     found = load(target, settings, models)
-    with progress_shown(progress.value) as watch:
+    with progress_shown(progress) as watch:
         given: dict[str, Any] = {
             "inputs": pairs(parameter, "-p", may_be_empty=True),
             "tier": tier,
@@ -250,7 +229,7 @@ def batch(
             "retry_failed": retry_failed,
             "checkpoint": checkpoint or None,
             "timeout": timeout,
-            "engine": engine.value,
+            "engine": engine,
             "rehearse": why is not None,
             "record_content": record_content,
             "settings": settings,

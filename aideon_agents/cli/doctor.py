@@ -11,7 +11,6 @@ from aideon_agents.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from aideon_agents.settings import Settings
 
@@ -52,13 +51,14 @@ def _versions() -> Iterator[_Finding]:
     from importlib.metadata import version
 
     python = ".".join(str(part) for part in sys.version_info[:3])
-    yield ("python", "ok", python)
+    yield "python", "ok", python
     for name in _PARTS:
-        yield (name, "ok", version(name))
+        yield name, "ok", version(name)
 
 
 def _ledger(settings: Settings) -> Iterator[_Finding]:
     from aideon_agents.errors import LedgerError
+    from aideon_agents.ledger.budgets.alerts import channels
     from aideon_agents.ledger.store import Ledger
 
     try:
@@ -67,22 +67,15 @@ def _ledger(settings: Settings) -> Iterator[_Finding]:
             (row,) = ledger.select("SELECT COUNT(*) AS runs FROM runs")
             # The address of a server contains a password; its name does not.
             where = settings.ledger if ledger.path else ledger.database.name
-            folder = ledger.budgets.folder
+            # An address contains a secret: only its line and its service are shown.
+            places, problem = channels(ledger.budgets.folder)
     except LedgerError as error:
-        yield ("ledger", "broken", str(error))
+        yield "ledger", "broken", str(error)
         return
-    yield ("ledger", "ok", f"{where}, {output.counted(row['runs'], 'run')}")
-    yield from _alerts(folder)
-
-
-def _alerts(folder: Path) -> Iterator[_Finding]:
-    """Where alerts go. An address contains a secret, so only its line and service are shown."""
-    from aideon_agents.ledger.budgets.alerts import channels
-
-    places, problem = channels(folder)
-    yield ("alerts", "ok", f"to {', '.join(('the log', *places))}")
+    yield "ledger", "ok", f"{where}, {output.counted(row['runs'], 'run')}"
+    yield "alerts", "ok", f"to {', '.join(('the log', *places))}"
     if problem:
-        yield ("alert channels", "broken", problem)
+        yield "alert channels", "broken", problem
 
 
 def _providers(settings: Settings) -> Iterator[_Finding]:
@@ -90,9 +83,9 @@ def _providers(settings: Settings) -> Iterator[_Finding]:
 
     for provider in providers(settings).values():
         if provider.available:
-            yield (provider.name, "ok", f"set; {_without_login(provider.base_url or '')}")
+            yield provider.name, "ok", f"set; {_without_login(provider.base_url or '')}"
         else:
-            yield (provider.name, "missing", f"set {provider.missing} to use it")
+            yield provider.name, "missing", f"set {provider.missing} to use it"
 
 
 def _without_login(address: str) -> str:
@@ -111,7 +104,7 @@ def _calls(settings: Settings) -> Iterator[_Finding]:
     )
 
     if settings.offline:
-        yield ("live", "missing", "AIDEON_OFFLINE is set: no provider was called")
+        yield "live", "missing", "AIDEON_OFFLINE is set: no provider was called"
         return
     small = load(settings.catalog, settings.profile).rungs["small"]
     by_provider: dict[str, str] = {"local": f"local:{ANY_MODEL}"}
@@ -135,8 +128,8 @@ def _call(provider: str, model: str, settings: Settings) -> _Finding:
     try:
         result = asyncio.run(asked)
     except UserError as mistake:  # a local server that does not run
-        return (f"{provider} live", "broken", str(mistake))
+        return f"{provider} live", "broken", str(mistake)
     if result.status != "completed":
-        return (f"{provider} live", "broken", result.error or result.status)
+        return f"{provider} live", "broken", result.error or result.status
     spent = output.money(result.cost.usd, complete=result.cost.complete)
-    return (f"{provider} live", "ok", f"answered, {spent}")
+    return f"{provider} live", "ok", f"answered, {spent}"

@@ -93,31 +93,23 @@ def _line(request: SeenRequest) -> str:
 
 
 def _show(bill: Bill, *, as_json: bool) -> None:
-    by_model = bill.by_model
+    def counts(one: Any) -> dict[str, int]:
+        return {name: getattr(one, name) for name in ("requests", "input_tokens", "output_tokens")}
+
+    def cells(one: Any) -> list[str]:
+        return [f"{count:,}" for count in counts(one).values()]
+
+    by_model = bill.by_model.items()
     if as_json:
-        output.document(
-            {
-                "requests": bill.requests,
-                "input_tokens": bill.input_tokens,
-                "output_tokens": bill.output_tokens,
-                "models": [
-                    {
-                        "model": model,
-                        "requests": total.requests,
-                        "input_tokens": total.input_tokens,
-                        "output_tokens": total.output_tokens,
-                    }
-                    for model, total in by_model.items()
-                ],
-            }
-        )
+        models = [{"model": model, **counts(total)} for model, total in by_model]
+        output.document({**counts(bill), "models": models})
         return
-    rows = [
-        (model, f"{one.requests:,}", f"{one.input_tokens:,}", f"{one.output_tokens:,}")
-        for model, one in by_model.items()
-    ]
-    total = (f"{bill.requests:,}", f"{bill.input_tokens:,}", f"{bill.output_tokens:,}")
-    output.table(("model", "requests", "in", "out"), rows, total=("total", *total), numbers=3)
+    output.table(
+        ("model", "requests", "in", "out"),
+        [(model, *cells(total)) for model, total in by_model],
+        total=("total", *cells(bill)),
+        numbers=3,
+    )
 
 
 def _plan(words: Sequence[str], seed: int, latency: float) -> Any:

@@ -127,7 +127,7 @@ class OlderParallel(Part):
 
 
 class OlderConditional(Part):
-    """Older form: one of two ways, by a condition that a validator judges."""
+    """Older form: one of two branches, by a condition that a validator judges."""
 
     type: Literal["conditional"]
     condition: Text
@@ -196,7 +196,7 @@ class ParallelStep(Pattern):
 
 
 class ConditionalStep(Pattern):
-    """One of several ways."""
+    """One of several branches."""
 
     type: Literal["conditional"]
     question: Text | None = None

@@ -108,7 +108,7 @@ async def test_a_second_item_with_the_same_id_is_invalid(rehearse, written, line
     result = await rehearse(written([*TEN, TEN[3], '"by its number"', {"id": "12", "task": "x"}]))
     assert (result.completed, result.invalid) == (11, 2)
     assert [line["status"] for line in lines()][10:] == ["invalid", "completed", "invalid"]
-    assert lines()[10]["error"] == "the id 'pump-3' is that of an earlier item"
+    assert lines()[10]["error"] == "an earlier item has the id 'pump-3' too"
     assert len(ledger.runs()) == 11
 
 

@@ -199,7 +199,7 @@ async def test_an_out_of_another_batch_is_refused(rehearse, written, ledger):
 async def test_an_out_with_anything_else_in_it_is_refused(rehearse, written):
     for content in (b"my notes\n", b"half a line", b'{"id": "pump-0"}\n', b"[1]\n", b"\n"):
         Path("out.jsonl").write_bytes(content)
-        with pytest.raises(InputError, match=r"out\.jsonl holds something else already"):
+        with pytest.raises(InputError, match=r"out\.jsonl already has other content"):
             await rehearse(written(TEN))
         assert Path("out.jsonl").read_bytes() == content
 
@@ -209,7 +209,7 @@ async def test_a_line_that_somebody_changed_is_told_with_its_place(rehearse, wri
     held = Path("out.jsonl").read_text().splitlines()
     held[4] = json.dumps({**json.loads(held[4]), "run_id": "mine"})
     Path("out.jsonl").write_text("\n".join(held) + "\n")
-    with pytest.raises(InputError, match=r"out\.jsonl:5 is no line of batch"):
+    with pytest.raises(InputError, match=r"out\.jsonl:5 is not a line of batch"):
         await rehearse(written(TEN))
 
 

@@ -203,10 +203,10 @@ def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch):
     for name, message in (
         ("nothing", "nothing cannot be read: No such file or directory"),
         (".", r"\. is a folder: name a file of items"),
-        ("empty", "empty holds no items"),
-        ("blank", "blank holds no items"),
+        ("empty", "there is no item in empty"),
+        ("blank", "there is no item in blank"),
     ):
         with pytest.raises(InputError, match=message), items.opened(name):
             pass
-    with pytest.raises(InputError, match="the items holds no items"), items.opened([]):
+    with pytest.raises(InputError, match="there is no item in the items"), items.opened([]):
         pass

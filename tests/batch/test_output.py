@@ -59,13 +59,13 @@ async def test_a_write_that_is_cut_off_doubles_nothing(monkeypatch):
 def test_what_is_behind_the_last_line_that_counts_is_cut_off():
     Path("out").write_bytes(b'{"id": "a", "run_id": "r"}\nnonsense\n[[[[\nhalf')
     read = list(output.read(Path("out")))
-    assert [(line.item_id, line.run_id) for line in read] == [
+    assert [(values.get("id"), values.get("run_id")) for values, _, _ in read] == [
         ("a", "r"),
         (None, None),
         (None, None),
     ]
     with output.opened(Path("out")) as out:
-        out.truncate(1, read[0].end)
+        out.truncate(1, read[0][2])
         out.append(["{}"], 1)
     assert Path("out").read_bytes() == b'{"id": "a", "run_id": "r"}\n{}\n'
 
@@ -99,9 +99,9 @@ def test_an_out_that_can_be_none_is_refused(items):
         ("link", "link is the file of the items"),
         ("hard", "hard is the file of the items"),
         (".", r"\. is a folder: name a file for the results, \./out.jsonl"),
-        ("pipe", "pipe is no regular file"),
-        ("/dev/null", "/dev/null is no regular file"),
-        ("none/out", "none/out cannot be written: there is no folder .*/none, make it"),
+        ("pipe", "pipe is not a regular file"),
+        ("/dev/null", "/dev/null is not a regular file"),
+        ("none/out", "none/out cannot be written: there is no folder .*/none: create it"),
         ("away", "away cannot be written: there is no folder .*/nowhere"),
         ("items.jsonl/out", "items.jsonl/out cannot be written: "),
         ("x" * 300, "cannot be written: File name too long"),

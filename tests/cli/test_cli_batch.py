@@ -13,7 +13,7 @@ import pytest
 import warm
 from rich.console import Console
 
-from aideon_agents.batch.progress import Progress
+from aideon_agents.batch.options import Progress
 from aideon_agents.cli import batch
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.testing import SimulatedProvider
@@ -149,7 +149,7 @@ def test_a_workflow_that_prints_does_not_spoil_the_document(aideon, folder, item
         (["two.py", "none.jsonl", "-o", "o"], "none.jsonl cannot be read: No such file"),
         (["two.py", ".", "-o", "o"], ". is a folder: name a file of items"),
         (["two.py", "binary", "-o", "o"], "binary is not text in UTF-8"),
-        (["two.py", "empty", "-o", "o"], "empty holds no items"),
+        (["two.py", "empty", "-o", "o"], "there is no item in empty"),
         (["two.py", "no_task.csv", "-o", "o"], "no_task.csv:1: there is no column task, only a, b"),
         (["two.py", "items.jsonl", "-o", "items.jsonl"], "is the file of the items"),
         (["two.py", "items.jsonl", "-o", "link"], "link is the file of the items"),

@@ -91,7 +91,7 @@ class Follower:
         with self._ledger.database.transaction() as tx:
             for item in some:
                 if item.position not in status:
-                    problem = item.problem or f"the id {item.item_id!r} is that of an earlier item"
+                    problem = item.problem or f"an earlier item has the id {item.item_id!r} too"
                     where = (self._batch_id, item.position, item.item_id)
                     batch_items.mark_invalid(tx, *where, problem)
         return [
