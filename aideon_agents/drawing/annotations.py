@@ -1,7 +1,7 @@
 """What a drawing shows beside a graph's shape: figures, badges, the edges that were taken.
 
 A drawing shows them without knowing what they mean, so a run's costs and a batch's medians are
-drawn by the same code. `Teller` describes a graph in words for screen readers and tooltips.
+drawn by the same code. `Describer` describes a graph in words for screen readers and tooltips.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def taken_segments(
     onward: dict[str, list[str]] = {}
     for segment in legs:
         onward.setdefault(segment.source, []).append(segment.target)
-    nodes = {*ends, *(end for edge_key in taken for end in edge_key)}
+    nodes = {*ends, *(end for edge in taken for end in edge)}
     found: set[EdgeKey] = set()
     for source, target in taken:
         before = _reached(source, onward, nodes)
@@ -132,22 +132,22 @@ class Describer:
     def whole(self) -> str:
         """Describe the whole graph: its size, and where each node leads."""
         inner = [node for node in self._topology.nodes if node.kind not in {"start", "end"}]
-        groups = len(self._topology.groups)
-        counted = f"{_counted(len(inner), 'node')}"
-        if groups:
+        counted = _counted(len(inner), "node")
+        if groups := len(self._topology.groups):
             counted += f" in {_counted(groups, 'group')}"
-        edge_keys = [
+        leading = [
             f"{node.label} leads to {targets}"
             for node in self._topology.nodes[:_MOST]
             if (targets := self._targets(node))
         ]
-        return f"A workflow of {counted}. {'; '.join(edge_keys)}."
+        return f"A workflow of {counted}. {'; '.join(leading)}."
 
     def node(self, node: Node, note: Note) -> str:
         """Describe a node: its kind and its note."""
         kind = "" if node.kind in {node.label, "start", "end"} else node.kind
-        text_parts = [node.label, kind, note.subtitle or "", *note.figures, note.foot]
-        return ", ".join(filter(None, [*text_parts, *(badge.text for badge in note.badges)]))
+        badges = (badge.text for badge in note.badges)
+        words = [node.label, kind, note.subtitle, *note.figures, note.foot, *badges]
+        return ", ".join(word for word in words if word)
 
     def edge(self, source: str, target: str, conditions: Sequence[str]) -> str:
         """Describe a line between two nodes."""

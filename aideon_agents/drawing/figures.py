@@ -8,7 +8,7 @@ run takes, in money and in time, is the median.
 from __future__ import annotations
 
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -24,7 +24,7 @@ from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.rows import Call, Run, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from decimal import Decimal
 
 
@@ -73,7 +73,8 @@ class Tally:
             self.priced.append(run.usd)
         self.rounds = max(self.rounds, *(call.round for call in calls))
         self.requested |= dict.fromkeys(map(model_of, calls))
-        self.models |= dict.fromkeys(_answering(calls))
+        answered = [call for call in calls if call.status in ANSWERED]
+        self.models |= dict.fromkeys(map(model_of, answered or calls))
         if any(call.duration_ms is not None for call in calls):
             self.busy_ms.append(busy(calls))
 
@@ -127,24 +128,6 @@ def failed(calls: Iterable[Call]) -> bool:
 def _last(calls: Iterable[Call]) -> Iterable[Call]:
     """Each node path's last call: how it ended is how the node did."""
     return {call.node_path: call for call in calls}.values()
-
-
-def is_answered(calls: Iterable[Call]) -> bool:
-    """Whether every node path's last call brought an answer."""
-    return all(call.status in ANSWERED for call in _last(calls))
-
-
-def _answering(calls: Sequence[Call]) -> Iterator[str]:
-    """The models that answered; those that were asked where none did."""
-    answered = [call for call in calls if call.status in ANSWERED]
-    return map(model_of, answered or calls)
-
-
-def _duration(run: Run) -> int | None:
-    """Milliseconds from a run's start to its end, pauses included; None: it has no end."""
-    if run.ended_at is None:
-        return None
-    return _milliseconds(run.ended_at) - _milliseconds(run.started_at)
 
 
 def _milliseconds(moment: str) -> int:
@@ -201,7 +184,8 @@ class RunFigures:
     rehearsed: bool
     """Whether any of the runs was: then nothing, or not all, was paid."""
     duration_ms: int | None
-    """From a run's start to its end, the median of those that have ended; None: none has."""
+    """From a run's start to its end, pauses included, the median of those that have ended; None:
+    none has."""
     totals: NodeFigures
     """Of all calls, those included that stand nowhere in the graph."""
     nodes: Mapping[str, NodeFigures]
@@ -240,7 +224,7 @@ class _Reading:
         self._given = given
         self._runs: list[Run] = []
         self._whole = Tally()
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = defaultdict[str, Tally](Tally)
         self._idle = Counter[str]()
         self._taken = Counter["EdgeKey"]()
         self._not_taken = Counter["EdgeKey"]()
@@ -259,13 +243,13 @@ class _Reading:
         if calls:
             self._whole.add(calls)
         for place, own in by_place.items():
-            tally = self._tally(place)
+            tally = self._tallies[place]
             tally.add(own)
             tally.badges.update(badges(own, run.status))
         nodes = {place: by_place[place] for place in order}
         verdicts, idle = self._found(run, order, nodes)
-        self._taken.update(edge_key for edge_key, taken in verdicts.items() if taken)
-        self._not_taken.update(edge_key for edge_key, taken in verdicts.items() if not taken)
+        self._taken.update(edge for edge, taken in verdicts.items() if taken)
+        self._not_taken.update(edge for edge, taken in verdicts.items() if not taken)
         self._idle.update(idle)
         if run.status == "waiting":
             self._mark("waiting", self._asking(run))
@@ -292,7 +276,11 @@ class _Reading:
         return Seen(
             order=tuple(order),
             also=frozenset(also | self._asking(run)),
-            unanswered=frozenset(one for one in nodes if not is_answered(nodes[one])),
+            unanswered=frozenset(
+                one
+                for one, calls in nodes.items()
+                if any(call.status not in ANSWERED for call in _last(calls))
+            ),
             completed=run.status == "completed",
         )
 
@@ -317,25 +305,26 @@ class _Reading:
         last = [
             one
             for one in nodes
-            if all(verdicts.get(edge_key) is False for edge_key in self._taken_edges.out[one])
+            if all(verdicts.get(edge) is False for edge in self._taken_edges.out[one])
         ]
         return set(last) if len(last) == 1 else set()
 
     def _mark(self, word: BadgeWord, places: Iterable[str]) -> None:
         for place in {around for one in places for around in self._topology.around(one)}:
-            self._tally(place).badges[word] += 1
-
-    def _tally(self, place: str) -> Tally:
-        return self._tallies.setdefault(place, Tally())
+            self._tallies[place].badges[word] += 1
 
     def done(self) -> RunFigures:
         """What it all comes to."""
         runs = self._runs
-        ended = [lasted for run in runs if (lasted := _duration(run)) is not None]
+        ended = [
+            _milliseconds(run.ended_at) - _milliseconds(run.started_at)
+            for run in runs
+            if run.ended_at is not None
+        ]
         taken = self._taken if runs else Counter["EdgeKey"]()
         for place in self._never_ran():
-            if not self._tally(place).badges:
-                self._tally(place).badges["not_run"] = len(runs)
+            if not self._tallies[place].badges:
+                self._tallies[place].badges["not_run"] = len(runs)
         total = self._whole.totals.usd
         return RunFigures(
             run_ids=tuple(run.run_id for run in runs),
@@ -352,9 +341,9 @@ class _Reading:
             },
             taken=taken,
             unknown=frozenset(
-                edge_key
-                for edge_key in self._taken_edges.certain
-                if edge_key not in taken and self._not_taken[edge_key] < len(runs)
+                edge
+                for edge in self._taken_edges.certain
+                if edge not in taken and self._not_taken[edge] < len(runs)
             ),
         )
 

@@ -208,13 +208,13 @@ _LEAST = 320
 
 def laid_out(topology: Topology, annotations: Annotations | None = None) -> Picture:
     """Lay a graph out."""
-    notes_on = annotations or Annotations()
-    layout = _Layout(topology, notes_on)
+    annotations = annotations or Annotations()
+    layout = _Layout(topology, annotations)
     whole = layout.levels[None]
     layout.place(whole, 0, 0)
     left = min([0.0, *(x for line in layout.lines for x, _ in line.points)])
-    heading = fitted(notes_on.title or topology.name, HEADING_SIZE, _HEADING_ROOM)
-    caption = fitted(notes_on.caption, _CAPTION_SIZE, _CAPTION_ROOM)
+    heading = fitted(annotations.title or topology.name, HEADING_SIZE, _HEADING_ROOM)
+    caption = fitted(annotations.caption, _CAPTION_SIZE, _CAPTION_ROOM)
     words = width(heading, HEADING_SIZE) + width(caption, _CAPTION_SIZE) + MARGIN
     right, down = MARGIN - left, HEADER - whole.top
     # Nodes and groups in the order of the graph, which is the order for screen readers.

@@ -61,11 +61,11 @@ def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
     """Draw a graph as Mermaid source."""
     meetings, edges = _meetings(topology)
     short = ids(topology)
-    notes_on = annotations or Annotations()
-    name = " · ".join(filter(None, [notes_on.title or topology.name, notes_on.caption]))
+    annotations = annotations or Annotations()
+    name = " · ".join(filter(None, [annotations.title or topology.name, annotations.caption]))
     lines = ["---", f"title: {json.dumps(name, ensure_ascii=False)}", "---"]
     lines.append("flowchart TD")
-    lines += _Inside(topology, short, notes_on).lines(None, "  ")
+    lines += _Inside(topology, short, annotations).lines(None, "  ")
     lines += [f"  {_edge(edge, short)}" for edge in edges]
     kinds = {node.id: node.kind for node in topology.nodes}
     for kind, colours in _colours().items():
@@ -77,8 +77,8 @@ def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
     if meetings:
         lines.append(f"  classDef is_meeting fill:{LIGHT.line},stroke:{LIGHT.line}")
         lines.append(f"  class {','.join(short[one] for one in meetings)} is_meeting")
-    lines += _marks(topology, short, notes_on)
-    lines += _taken(topology, edges, notes_on)
+    lines += _marks(topology, short, annotations)
+    lines += _taken(topology, edges, annotations)
     return "\n".join(lines) + "\n"
 
 
@@ -172,7 +172,7 @@ class _Inside:
                 yield _escaped(row)
 
 
-def _marks(topology: Topology, ids: dict[str, str], notes_on: Annotations) -> Iterator[str]:
+def _marks(topology: Topology, ids: dict[str, str], annotations: Annotations) -> Iterator[str]:
     """The styles of nodes that did not run, or that have a badge."""
     for look, colours in (
         ("faint", "opacity:0.6,stroke-dasharray:4 3"),
@@ -181,7 +181,7 @@ def _marks(topology: Topology, ids: dict[str, str], notes_on: Annotations) -> It
         members = [
             ids[node.id]
             for node in topology.nodes
-            if (note := notes_on.notes.get(node.id))
+            if (note := annotations.notes.get(node.id))
             and (note.emphasis == look or any(badge.tone == look for badge in note.badges))
         ]
         if members:
@@ -189,22 +189,18 @@ def _marks(topology: Topology, ids: dict[str, str], notes_on: Annotations) -> It
             yield f"  class {','.join(members)} is_{look}"
 
 
-def _taken(topology: Topology, edges: list[Edge], notes_on: Annotations) -> Iterator[str]:
+def _taken(topology: Topology, edges: list[Edge], annotations: Annotations) -> Iterator[str]:
     """Emphasize the edges that were taken and fade the others."""
-    if notes_on.taken is None:
+    if annotations.taken is None:
         return
     ends = {node.id for node in topology.nodes}
-    taken = taken_segments(edges, notes_on.taken, ends)
-    known = taken | taken_segments(edges, notes_on.unknown, ends)
-    edge_keys = [(edge.source, edge.target) for edge in edges]
+    taken = taken_segments(edges, annotations.taken, ends)
+    known = taken | taken_segments(edges, annotations.unknown, ends)
+    pairs = [(edge.source, edge.target) for edge in edges]
     # of several conditions on one edge it is unknown which one held
-    times = Counter(edge_keys)
-    strong = [
-        str(index)
-        for index, edge_key in enumerate(edge_keys)
-        if edge_key in taken and times[edge_key] == 1
-    ]
-    idle = [str(index) for index, edge_key in enumerate(edge_keys) if edge_key not in known]
+    times = Counter(pairs)
+    strong = [str(index) for index, pair in enumerate(pairs) if pair in taken and times[pair] == 1]
+    idle = [str(index) for index, pair in enumerate(pairs) if pair not in known]
     if strong:
         yield f"  linkStyle {','.join(strong)} stroke-width:3px"
     if idle:

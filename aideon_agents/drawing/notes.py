@@ -111,8 +111,8 @@ def _ways(
     """The drawn edges that were taken, and those that may have been."""
     place = holders(topology, drawn)
 
-    def shown(edge_keys: Iterable[EdgeKey]) -> frozenset[EdgeKey]:
-        ends = ((source, target, place[source], place[target]) for source, target in edge_keys)
+    def shown(edges: Iterable[EdgeKey]) -> frozenset[EdgeKey]:
+        ends = ((source, target, place[source], place[target]) for source, target in edges)
         return frozenset((out, into) for a, b, out, into in ends if out != into or a == b)
 
     taken = shown(figures.taken)
@@ -209,13 +209,13 @@ def _ended(figures: RunFigures) -> Iterator[str]:
 def _caption(figures: RunFigures) -> str:
     whole = figures.totals
     paid = "would have cost" if figures.rehearsed else "total"
-    text_parts = [
+    parts = [
         f"{paid} {money(whole.usd, complete=whole.complete)}" if whole.calls else "no call",
         _used(whole) if whole.calls else "",
         f"median {money(whole.median_usd)} a run" if len(figures.run_ids) > 1 else "",
         _took(figures.duration_ms, figures),
     ]
-    return " · ".join(filter(None, text_parts))
+    return " · ".join(filter(None, parts))
 
 
 def _took(milliseconds: int | None, figures: RunFigures) -> str:
@@ -235,10 +235,10 @@ def spent_document(
     known = annotations.taken or ()
     times = Counter((edge.source, edge.target) for edge in drawn.edges)
 
-    def taken(edge_key: EdgeKey) -> bool | None:
-        if edge_key in annotations.unknown or (edge_key in known and times[edge_key] > 1):
+    def taken(edge: EdgeKey) -> bool | None:
+        if edge in annotations.unknown or (edge in known and times[edge] > 1):
             return None
-        return edge_key in known
+        return edge in known
 
     def parts(some: Any) -> list[dict[str, Any]]:
         return [{**vars(one), "figures": _figures(figures.nodes.get(one.id))} for one in some]

@@ -119,17 +119,14 @@ def _clusters(text: str) -> list[str]:
     for char in text:
         is_mark = unicodedata.category(char) in {"Mn", "Mc", "Me", "Cf"}
         is_tone = "\U0001f3fb" <= char <= "\U0001f3ff"
-        if clusters and (is_mark or is_tone or joins or _is_flag(clusters[-1], char)):
+        pair = clusters[-1] + char if clusters else ""
+        is_flag = len(pair) == 2 and all("\U0001f1e6" <= one <= "\U0001f1ff" for one in pair)  # noqa: PLR2004 - two letters make a flag
+        if clusters and (is_mark or is_tone or joins or is_flag):
             clusters[-1] += char
         else:
             clusters.append(char)
         joins = char == "\u200d"
     return clusters
-
-
-def _is_flag(before: str, char: str) -> bool:
-    """Whether two letters make a flag."""
-    return len(before) == 1 and all("\U0001f1e6" <= one <= "\U0001f1ff" for one in before + char)
 
 
 NAME_SIZE = 14
@@ -211,8 +208,8 @@ def card(node: Node, annotations: Annotations) -> Card:
         taken = _even(width(node.label, NAME_SIZE) + 2 * _END_INSET)
         return Card(node, node.label, "", note, (), taken, _END_HEIGHT)
     name = fitted(node.label, NAME_SIZE, ROOM) or " "
-    text_parts = node.kind if note.subtitle is None else note.subtitle
-    subtitle = "" if text_parts == node.label else fitted(text_parts, SMALL_SIZE, ROOM)
+    below = node.kind if note.subtitle is None else note.subtitle
+    subtitle = "" if below == node.label else fitted(below, SMALL_SIZE, ROOM)
     badges = tuple(_badges(note.badges))
     first = width(name, NAME_SIZE) + sum(GAP + room for _, room in badges)
     inside = TILE + GAP + max(first, width(subtitle, SMALL_SIZE))
@@ -236,8 +233,8 @@ def card(node: Node, annotations: Annotations) -> Card:
 def title(group: Group, annotations: Annotations) -> Title:
     """Measure a group's title."""
     note = annotations.notes.get(group.id, Note())
-    text_parts = [*note.figures, *(badge.text for badge in note.badges)]
-    caption = fitted(" · ".join(text_parts), SMALL_SIZE, _CAPTION_ROOM)
+    texts = [*note.figures, *(badge.text for badge in note.badges)]
+    caption = fitted(" · ".join(texts), SMALL_SIZE, _CAPTION_ROOM)
     name = fitted(group.label, TITLE_SIZE, _TITLE_ROOM) or " "
     taken = width(name, TITLE_SIZE) + (GAP + width(caption, SMALL_SIZE) if caption else 0)
     return Title(group, name, caption, note.emphasis, _even(taken))

@@ -100,9 +100,9 @@ def _to(begun: Point, there: Point) -> str:
 
 
 def _turns(here: Point, there: Point, after: Point) -> bool:
-    is_level, goes_on_level = here[1] == there[1], there[1] == after[1]
-    is_upright, goes_on_upright = here[0] == there[0], there[0] == after[0]
-    return (is_level and goes_on_upright) or (is_upright and goes_on_level)
+    is_level, continues_level = here[1] == there[1], there[1] == after[1]
+    is_upright, continues_upright = here[0] == there[0], there[0] == after[0]
+    return (is_level and continues_upright) or (is_upright and continues_level)
 
 
 def _length(one: Point, other: Point) -> float:
@@ -168,7 +168,7 @@ def unstyled(topology: Topology, annotations: Annotations | None = None) -> str:
 
 def _drawn(topology: Topology, annotations: Annotations | None) -> tuple[Picture, str]:
     picture = laid_out(topology, annotations)
-    body = _Body(topology, Describer(topology), annotations or Annotations())
+    body = _Body(topology, annotations or Annotations())
     return picture, "\n".join(body.lines(picture))
 
 
@@ -186,8 +186,8 @@ def _whole(topology: Topology, picture: Picture, mark: str, body: str) -> str:
 class _Body:
     """The elements of the document, from back to front."""
 
-    def __init__(self, topology: Topology, tell: Describer, annotations: Annotations) -> None:
-        self._describe = tell
+    def __init__(self, topology: Topology, annotations: Annotations) -> None:
+        self._describe = Describer(topology)
         self._taken = None
         self._unknown: set[EdgeKey] = set()
         if annotations.taken is not None:
@@ -236,19 +236,19 @@ class _Body:
             kinds.append("if")
         if weight := self._weight(line):
             kinds.append("strong" if weight > 0 else "idle")
-        text_parts = self._describe.edge(line.source, line.target, line.conditions)
+        words = self._describe.edge(line.source, line.target, line.conditions)
         drawn = f'<path d="{stroke(line.points, ends_in_arrow=line.ends_in_arrow)}"/>'
         if line.ends_in_arrow:
             drawn += f'<path class="head" d="{head(line.points)}"/>'
         return (
             f'<g class="{" ".join(kinds)}" {_data(source=line.source, target=line.target)}'
-            f" {_role('symbol img', text_parts)}><title>{escape(text_parts)}</title>"
+            f" {_role('symbol img', words)}><title>{escape(words)}</title>"
             f"{drawn}{_label(line.label)}</g>"
         )
 
     def _box(self, box: Box[Card]) -> str:
         card, kind = box.content, box.content.node.kind
-        text_parts = self._describe.node(card.node, card.note)
+        words = self._describe.node(card.node, card.note)
         drawn = f'<path class="box" d="{outline(kind, box.width - 1, box.height - 1)}"/>'
         if more := extra(kind, box.width - 1, box.height - 1):
             drawn += f'<path class="more" d="{more}"/>'
@@ -259,8 +259,8 @@ class _Body:
         return (
             f'<g class="node {kind} {card.note.emphasis}"'
             f' transform="{_moved(box.x + 0.5, box.y + 0.5)}"'
-            f" {_data(id=card.node.id, path=card.node.path)} {_role('symbol img', text_parts)}>"
-            f"<title>{escape(text_parts)}</title>{drawn}</g>"
+            f" {_data(id=card.node.id, path=card.node.path)} {_role('symbol img', words)}>"
+            f"<title>{escape(words)}</title>{drawn}</g>"
         )
 
 

@@ -47,15 +47,15 @@ class TakenEdges:
     def __init__(self, topology: Topology) -> None:
         self.certain: dict[EdgeKey, bool] = {}
         """Every edge, and whether it is always taken when its node is done."""
-        for edge in topology.edges:
-            edge_key = (edge.source, edge.target)
-            self.certain[edge_key] = self.certain.get(edge_key, False) or not edge.conditional
+        for one in topology.edges:
+            edge = (one.source, one.target)
+            self.certain[edge] = self.certain.get(edge, False) or not one.conditional
         self.agents = [node.id for node in topology.nodes if node.kind in get_args(Role)]
         self.out: dict[str, list[EdgeKey]] = {node.id: [] for node in topology.nodes}
         self.into: dict[str, list[EdgeKey]] = {node.id: [] for node in topology.nodes}
-        for edge_key in self.certain:
-            self.out[edge_key[0]].append(edge_key)
-            self.into[edge_key[1]].append(edge_key)
+        for edge in self.certain:
+            self.out[edge[0]].append(edge)
+            self.into[edge[1]].append(edge)
         self.first = {node: self._first(node) for node in self.into}
         """The edges that can lead to a node for the first time, without passing through it."""
         self._known: dict[Seen, tuple[Verdicts, frozenset[str]]] = {}
@@ -76,21 +76,21 @@ class TakenEdges:
                 if target not in reached and target != node:
                     reached.add(target)
                     ahead.append(target)
-        return [edge_key for edge_key in leading if edge_key[0] in reached]
+        return [edge for edge in leading if edge[0] in reached]
 
 
 class _Finding:
     """Apply the rules until they add nothing."""
 
-    def __init__(self, edge_keys: TakenEdges, seen: Seen) -> None:
-        self._taken_edges = edge_keys
+    def __init__(self, graph: TakenEdges, seen: Seen) -> None:
+        self._graph = graph
         self._seen = seen
         self._times: dict[str, list[int]] = {}
         for time, node in enumerate(seen.order):
             self._times.setdefault(node, []).append(time)
         self._verdicts: Verdicts = {}
         self._ran: dict[str, bool] = {
-            **dict.fromkeys(edge_keys.agents, False),
+            **dict.fromkeys(graph.agents, False),
             **dict.fromkeys((START, *seen.order, *seen.also), True),
             END: seen.completed,
         }
@@ -99,38 +99,30 @@ class _Finding:
         self._in_order()
         known = -1
         while known < (known := len(self._verdicts) + len(self._ran)):
-            for edge_key, certain in self._taken_edges.certain.items():
-                self._edge(edge_key, certain=certain)
-            for node in self._taken_edges.into:
+            for edge, certain in self._graph.certain.items():
+                self._edge(edge, certain=certain)
+            for node in self._graph.into:
                 self._node(node)
         idle = frozenset(node for node, ran in self._ran.items() if not ran)
         return self._verdicts, idle
 
     def _in_order(self) -> None:
         """Apply what the order of calls shows, mainly about back edges."""
-        for source, target in self._taken_edges.certain:
+        for source, target in self._graph.certain:
             left, reached = self._times.get(source), self._times.get(target)
             if left and reached and reached[-1] < left[0]:
                 self._verdicts[source, target] = False
         for node, times in self._times.items():
-            back = [
-                edge_key
-                for edge_key in self._taken_edges.into[node]
-                if edge_key not in self._taken_edges.first[node]
-            ]
+            back = [edge for edge in self._graph.into[node] if edge not in self._graph.first[node]]
             # a function may have led there as well, and no call shows when
             if back and all(
-                one in self._times for one, _ in self._taken_edges.into[node] if self._may(one)
+                one in self._times for one, _ in self._graph.into[node] if self._may(one)
             ):
                 led = [self._led(node, range(a + 1, b)) for a, b in pairwise(times)]
-                self._verdicts |= {
-                    edge_keys[0]: True for edge_keys in led if edge_keys and len(edge_keys) == 1
-                }
-                if all(edge_keys is not None and len(edge_keys) < 2 for edge_keys in led):  # noqa: PLR2004
-                    known = {edge_key for edge_keys in led for edge_key in edge_keys or ()}
-                    self._verdicts |= {
-                        edge_key: False for edge_key in back if edge_key not in known
-                    }
+                self._verdicts |= {edges[0]: True for edges in led if edges and len(edges) == 1}
+                if all(edges is not None and len(edges) < 2 for edges in led):  # noqa: PLR2004
+                    known = {edge for edges in led for edge in edges or ()}
+                    self._verdicts |= {edge: False for edge in back if edge not in known}
 
     def _led(self, node: str, between: range) -> list[EdgeKey] | None:
         """The edges that may have led to a node between two of its own calls.
@@ -138,47 +130,47 @@ class _Finding:
         Empty where none did: it was a retry. None where one must have, and did not.
         """
         last = {self._seen.order[time]: time for time in between}
-        ended = [edge_key for edge_key in self._taken_edges.into[node] if edge_key[0] in last]
-        led = [edge_key for edge_key in ended if not self._went_elsewhere(edge_key, last)]
+        ended = [edge for edge in self._graph.into[node] if edge[0] in last]
+        led = [edge for edge in ended if not self._went_elsewhere(edge, last)]
         return led if led or not ended else None
 
-    def _went_elsewhere(self, edge_key: EdgeKey, last: Mapping[str, int]) -> bool:
+    def _went_elsewhere(self, edge: EdgeKey, last: Mapping[str, int]) -> bool:
         """Whether another target of a route's node ran before this one."""
-        source, target = edge_key
-        others = (one for _, one in self._taken_edges.out[source] if one != target)
-        return not self._taken_edges.certain[edge_key] and any(
+        source, target = edge
+        others = (one for _, one in self._graph.out[source] if one != target)
+        return not self._graph.certain[edge] and any(
             last.get(one, -1) > last[source] for one in others
         )
 
     def _may(self, node: str) -> bool:
         return self._ran.get(node, True) and node != START
 
-    def _edge(self, edge_key: EdgeKey, *, certain: bool) -> None:
+    def _edge(self, edge: EdgeKey, *, certain: bool) -> None:
         """Apply what the ends of an edge show about it, and the other way round."""
-        source, target = self._ran.get(edge_key[0]), self._ran.get(edge_key[1])
-        if edge_key not in self._verdicts:
-            is_done = source and edge_key[0] not in self._seen.unanswered
+        source, target = self._ran.get(edge[0]), self._ran.get(edge[1])
+        if edge not in self._verdicts:
+            is_done = source and edge[0] not in self._seen.unanswered
             if source is False or target is False:
-                self._verdicts[edge_key] = False
+                self._verdicts[edge] = False
             elif certain and is_done and (self._seen.completed or target):
-                self._verdicts[edge_key] = True
-        if self._verdicts.get(edge_key):
-            self._ran[edge_key[0]] = self._ran[edge_key[1]] = True
+                self._verdicts[edge] = True
+        if self._verdicts.get(edge):
+            self._ran[edge[0]] = self._ran[edge[1]] = True
 
     def _node(self, node: str) -> None:
         """Apply what is left when every other edge of a node is excluded."""
-        into, out = self._taken_edges.into[node], self._taken_edges.out[node]
+        into, out = self._graph.into[node], self._graph.out[node]
         if self._ran.get(node) is None:
             for side in (into, out if self._seen.completed else []):
-                if side and all(self._verdicts.get(edge_key) is False for edge_key in side):
+                if side and all(self._verdicts.get(edge) is False for edge in side):
                     self._ran[node] = False
         if not self._ran.get(node):
             return
-        self._only_one(self._taken_edges.first[node])
+        self._only_one(self._graph.first[node])
         if self._seen.completed and node not in self._seen.unanswered:
             self._only_one(out)
 
-    def _only_one(self, edge_keys: Sequence[EdgeKey]) -> None:
-        left = [edge_key for edge_key in edge_keys if self._verdicts.get(edge_key) is not False]
+    def _only_one(self, edges: Sequence[EdgeKey]) -> None:
+        left = [edge for edge in edges if self._verdicts.get(edge) is not False]
         if len(left) == 1:
             self._verdicts[left[0]] = True

@@ -21,11 +21,11 @@ WIDTH = 80
 
 def text(topology: Topology, annotations: Annotations | None = None, *, width: int = WIDTH) -> str:
     """Draw a graph as an outline."""
-    notes_on = annotations or Annotations()
+    annotations = annotations or Annotations()
     # A title ends with the run's status, which must not be cut off.
-    title = textwrap.wrap(notes_on.title or topology.name, width, break_long_words=False)
-    head = [*title, *filter(None, [notes_on.caption]), ""]
-    lines = [*head, *_Outline(topology, notes_on, max(1, width // 2)).level(None)]
+    title = textwrap.wrap(annotations.title or topology.name, width, break_long_words=False)
+    head = [*title, *filter(None, [annotations.caption]), ""]
+    lines = [*head, *_Outline(topology, annotations, max(1, width // 2)).level(None)]
     return "".join(_cut(line, width).rstrip() + "\n" for line in lines)
 
 
@@ -33,7 +33,7 @@ class _Outline:
     """Draws the levels of one graph, each item once; later it is only referred to."""
 
     def __init__(self, topology: Topology, annotations: Annotations, room: int) -> None:
-        self._said = annotations
+        self._annotations = annotations
         self._room = room
         self._flows = {group: Flow(level) for group, level in levels(topology).items()}
         self._items = {one.id: one for one in (*topology.nodes, *topology.groups)}
@@ -77,11 +77,11 @@ class _Outline:
         yield from self._figures(item)
 
     def _figures(self, item: str) -> Iterator[str]:
-        note = self._said.notes.get(item, Note())
-        notes_on = " · ".join(filter(None, [*note.figures, note.foot, note.subtitle]))
+        note = self._annotations.notes.get(item, Note())
+        figures = " · ".join(filter(None, [*note.figures, note.foot, note.subtitle]))
         marks = " ".join(f"[{badge.text}]" for badge in note.badges)
-        if notes_on or marks:
-            yield "  " + " ".join(filter(None, [notes_on, marks]))
+        if figures or marks:
+            yield "  " + " ".join(filter(None, [figures, marks]))
 
     def _loops(self, flow: Flow, item: str) -> Iterator[str]:
         ways_out = [edge for edges in flow.forward[item].values() for edge in edges]
@@ -95,29 +95,29 @@ class _Outline:
 
     def _is_idle(self, edges: Iterable[Edge]) -> bool:
         """Whether none of some edges is known to have been taken."""
-        edge_keys = {(edge.source, edge.target) for edge in edges}
-        known = self._said.taken
-        return known is not None and not edge_keys & {*known, *self._said.unknown}
+        taken = self._annotations.taken
+        ends = {(edge.source, edge.target) for edge in edges}
+        return taken is not None and not ends & {*taken, *self._annotations.unknown}
 
     def _branches(self, flow: Flow, item: str) -> Iterator[str]:
         conditions = {
-            edge_key: self._conditions(edges) for edge_key, edges in flow.forward[item].items()
+            target: self._conditions(edges) for target, edges in flow.forward[item].items()
         }
         # The conditions into a whole group have been written before the group.
-        notes_on = item == ENTRY and len(set(conditions.values())) == 1
-        for index, (edge_key, condition) in enumerate(conditions.items(), 1):
+        is_written = item == ENTRY and len(set(conditions.values())) == 1
+        for index, (target, condition) in enumerate(conditions.items(), 1):
             last = index == len(conditions)
-            lines = list(self._chain(flow, edge_key, flow.joins[item])) or ["↓"]
-            when = f"{condition}: " if condition and not notes_on else ""
+            lines = list(self._chain(flow, target, flow.joins[item])) or ["↓"]
+            when = f"{condition}: " if condition and not is_written else ""
             yield f"{'└─' if last else '├─'} {when}{lines[0]}"
             yield from (f"{' ' if last else '│'}  {line}" for line in lines[1:])
 
     def _arrow(self, flow: Flow, item: str, stop: str) -> Iterator[str]:
         """Where an item, or the point where its branches join, leads next."""
-        edge_keys = flow.forward[item]
-        # A group's conditions are inside it, and a loop has said when it ends.
-        says = len(edge_keys) == 1 and item not in self._flows and not flow.back[item]
-        condition = self._conditions(edge_keys[flow.joins[item]]) if says else ""
+        leaving = flow.forward[item]
+        # A group's conditions are inside it, and a loop has shown when it ends.
+        is_shown = len(leaving) == 1 and item not in self._flows and not flow.back[item]
+        condition = self._conditions(leaving[flow.joins[item]]) if is_shown else ""
         if condition or flow.joins[item] not in {stop, EXIT}:
             yield f"↓ {condition}"
 

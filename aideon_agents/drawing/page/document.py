@@ -94,9 +94,8 @@ def page(
     depth: int | None = None,
 ) -> str:
     """A run, or a graph alone, as a self-contained page."""
-    texts = summary(record) if record else without_run(topology.name if topology else "")
     values = {
-        **texts,
+        **(summary(record) if record else without_run(topology.name if topology else "")),
         "fields": FIELDS,
         "calls": rows(record) if record else [],
         "views": drawn_views(views(topology), annotate) if topology else [],
@@ -104,30 +103,21 @@ def page(
     }
     if topology and depth is not None:
         values["first"] = sorted(outermost(topology, depth))
-    return written(values, contents(record) if record else ())
-
-
-def contents(record: Record) -> Iterable[str]:
-    """The prompts and answers of a run's calls, one line of JSON each."""
-    return map(content_line, record.contents)
+    return written(values, map(content_line, record.contents) if record else ())
 
 
 def written(values: dict[str, Any], contents: Iterable[str], *, live: bool = False) -> str:
     """A page with the data for its script."""
-    script, sheet = _script(), _sheet()
-    return _read("template.html").substitute(
+    run = values["run"]
+    return _template().substitute(
         policy=policy(live=live),
-        title=escape(_title(values["run"])),
-        style=sheet,
+        title=escape(" · ".join(filter(None, [run["workflow"], run["run_id"]]))),
+        style=_sheet(),
         signs=_signs(),
         data=_inert(json.dumps(values, ensure_ascii=False, separators=(",", ":"))),
         contents=_inert("\n".join(contents)),
-        script=script,
+        script=_script(),
     )
-
-
-def _title(run: dict[str, Any]) -> str:
-    return " · ".join(filter(None, [run["workflow"], run["run_id"]]))
 
 
 def policy(*, live: bool) -> str:
@@ -159,8 +149,8 @@ def _sheet() -> str:
 
 
 @cache
-def _read(name: str) -> Template:
-    return Template((_ASSETS / name).read_text("utf-8"))
+def _template() -> Template:
+    return Template((_ASSETS / "template.html").read_text("utf-8"))
 
 
 def _signs() -> str:

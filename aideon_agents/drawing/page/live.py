@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from aideon_agents.drawing.figures import figures
 from aideon_agents.drawing.notes import annotated
@@ -31,10 +31,6 @@ from aideon_agents.errors import RunNotFound
 from aideon_agents.graphs.topology import Topology
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.store import Ledger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _PAUSE = 0.4
 """The least number of seconds between two reads."""
@@ -169,7 +165,7 @@ class Live:
         if self._ledger is None:
             self._ledger = Ledger.from_url(self._url)
         record = recorded(self._ledger, self._ledger.find_run(self._run_id))
-        record = dataclasses.replace(record, spans=list(self._spanned(record.run.started_at)))
+        record = dataclasses.replace(record, spans=self._spanned(record.run.started_at))
         version = self._version + 1
         values = summary(record) | {"views": self._views(record, final=final)}
         changed = [_put(self._parts, name, value, version) for name, value in values.items()]
@@ -190,12 +186,20 @@ class Live:
         shown = views(whole) if final else self._levels
         return drawn_views(shown, lambda drawn: annotated(spent, whole, drawn))
 
-    def _spanned(self, began: str) -> Iterator[Span]:
+    def _spanned(self, began: str) -> list[Span]:
         with self._news:
             known = list(self._spans.items())
-        for (path, number), (role, start, end, error) in known:
-            until = None if end is None else since(began, end)
-            yield path, role, number, since(began, start), until, error
+        return [
+            (
+                path,
+                role,
+                number,
+                since(began, start),
+                None if end is None else since(began, end),
+                error,
+            )
+            for (path, number), (role, start, end, error) in known
+        ]
 
 
 def _put(parts: _Parts, name: str, value: Any, version: int) -> bool:
