@@ -107,17 +107,18 @@ def command(folder, environment):
 
 @pytest.fixture
 def process(folder, environment):
-    """Calls the command line in a process of its own."""
+    """Calls the command line, or a source that ends as it does, in a process of its own."""
 
-    def call(*words: str) -> Done:
+    def call(*words: str, source: str | None = None, stdout: int = subprocess.PIPE) -> Done:
         done = warm.run(
-            ["-m", "aideon_agents", *words],
+            ["-m", "aideon_agents", *words] if source is None else ["-c", source, *words],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
         )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return Done(done.returncode, done.stdout or "", done.stderr)
 
     return call

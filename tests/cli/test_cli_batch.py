@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -85,13 +84,12 @@ def test_a_table_and_inputs_for_all(aideon, folder):
 
 
 def test_stdin_gives_the_items(folder, environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "aideon_agents", "batch", "echo.py", "-", "-o", "out.jsonl"],
+    done = warm.run(
+        ["-m", "aideon_agents", "batch", "echo.py", "-", "-o", "out.jsonl"],
         cwd=folder,
         env=environment,
         input='\ufeff"Wärme"\n'.encode(),
         capture_output=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert out_lines()[0]["output"] == "Wärme"

@@ -78,12 +78,12 @@ def test_an_svg_is_drawn_in_the_theme_that_was_asked_for(aideon):
     assert "#0d1117" in dark
 
 
-def test_a_png_goes_into_a_file_or_a_pipe(aideon, folder, command):
+def test_a_png_goes_into_a_file_or_a_pipe(aideon, folder, process):
     done = aideon("graph", "one.py", "-f", "png", "-o", "two.png")
     assert (done.code, done.out, done.err) == (0, "", "")
     aideon("graph", "one.py", "--scale", "1", "-o", "one.png")
     with (folder / "piped.png").open("wb") as pipe:
-        command(sys.executable, "-m", "aideon_agents", "graph", "one.py", "-f", "png", stdout=pipe)
+        process("graph", "one.py", "-f", "png", stdout=pipe.fileno())
     two, one, piped = ((folder / name).read_bytes() for name in ("two.png", "one.png", "piped.png"))
     assert piped == two
     sides = [struct.unpack(">II", image[16:24]) for image in (one, two)]

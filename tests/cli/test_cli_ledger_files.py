@@ -22,12 +22,17 @@ STORED = sorted((Path(__file__).parents[1] / "ledger" / "schemas").glob("*.db"))
 LEDGER = Path(".aideon/ledger.db")
 RUN = ("run", "one.py", "--task", "Pumps move heat.")
 
-# Root may write where permissions say no, unless it has given that up before.
+# Root may write where permissions say no, unless it has given up two capabilities before.
 WITH_PERMISSIONS = """
-import ctypes, os, sys
-for capability in (1, 2) if os.geteuid() == 0 else ():
-    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+import ctypes, os, runpy
+libc = ctypes.CDLL(None)
+header, sets = (ctypes.c_uint32 * 2)(0x20080522), (ctypes.c_uint32 * 6)()
+if os.geteuid() == 0:
+    assert libc.capget(header, sets) == 0
+    sets[0] &= ~0b110  # effective
+    sets[1] &= ~0b110  # permitted: access(2) asks for these
+    assert libc.capset(header, sets) == 0
+runpy.run_module("aideon_agents", run_name="__main__", alter_sys=True)
 """
 
 # What measures coverage writes a file at the end.
@@ -196,10 +201,10 @@ def writable_again():
     ],
 )
 def test_a_ledger_without_permission_is_one_line_and_code_2(
-    command, ledger, provider, writable_again, forbid
+    process, ledger, provider, writable_again, forbid
 ):
     forbid(ledger)
-    done = command(sys.executable, "-c", WITH_PERMISSIONS, "-m", "aideon_agents", *RUN)
+    done = process(*RUN, source=WITH_PERMISSIONS)
     assert done.code == 2
     assert done.complaint.startswith(f"the ledger {LEDGER} is read-only: make it and its folder")
     assert provider.requests == []
@@ -247,8 +252,8 @@ def test_a_ledger_on_a_full_disk_is_one_line_and_code_2(
     assert provider.requests == []
 
 
-def test_a_limit_on_the_size_of_files_is_one_line_and_code_2(command, ledger, provider):
-    done = command(sys.executable, "-c", WITHOUT_GROWTH, *RUN)
+def test_a_limit_on_the_size_of_files_is_one_line_and_code_2(process, ledger, provider):
+    done = process(*RUN, source=WITHOUT_GROWTH)
     assert done.code == 2
     assert "cannot grow, files may not be so large: raise that limit" in done.complaint
     assert provider.requests == []

@@ -26,7 +26,7 @@ graph = sequential(creative("draft"), nap)
 
 
 @pytest.fixture
-def process(command):
+def interpreter(command):
     """Calls the command line in an interpreter of its own, whose end is tested as well."""
 
     def call(*words, stdout=subprocess.PIPE):
@@ -87,8 +87,8 @@ def test_an_interrupted_run_ends_with_130_and_keeps_its_calls(interrupted, aideo
     [["runs", "list"], ["runs", "list", "--json"], ["graph", "one.py"], ["--help"]],
     ids=" ".join,
 )
-def test_a_reader_that_is_gone_is_no_error(ran, process, nobody_reads, words):
-    done = process(*words, stdout=nobody_reads)
+def test_a_reader_that_is_gone_is_no_error(ran, interpreter, nobody_reads, words):
+    done = interpreter(*words, stdout=nobody_reads)
     assert done.code == 0
     assert "Traceback" not in done.err
     assert "Exception ignored" not in done.err
@@ -102,22 +102,23 @@ def test_a_reader_that_is_gone_does_not_hide_that_the_run_failed(process, nobody
 
 
 def test_head_gets_its_line(ran, folder, environment):
-    piped = subprocess.run(  # noqa: S602 - a pipe is what is tested
-        f'"{sys.executable}" -m aideon_agents runs show {ran} --json | head -n 1',
-        shell=True,
+    with warm.Process(
+        ["-m", "aideon_agents", "runs", "show", ran, "--json"],
         cwd=folder,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    assert (piped.returncode, piped.stdout, piped.stderr) == (0, "{\n", "")
+    ) as shown:
+        line = subprocess.check_output(["head", "-n", "1"], stdin=shown.stdout, text=True)
+        shown.stdout.close()
+        assert (line, shown.stderr.read(), shown.wait(60)) == ("{\n", "", 0)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")  # noqa: PTH110 - a device
-def test_a_full_disk_is_one_line_and_code_1(ran, process):
+def test_a_full_disk_is_one_line_and_code_1(ran, interpreter):
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
-        done = process("runs", "list", stdout=full.fileno())
+        done = interpreter("runs", "list", stdout=full.fileno())
     assert done.code == 1
     assert done.complaint == "[Errno 28] No space left on device"
 
@@ -135,13 +136,12 @@ def test_a_node_that_exits_does_not_end_the_command_with_its_code(folder, proces
 
 
 def test_stdin_gives_the_task(folder, environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "aideon_agents", "run", "echo.py", "-"],
+    done = warm.run(
+        ["-m", "aideon_agents", "run", "echo.py", "-"],
         cwd=folder,
         env=environment,
         input="Ärger über Wärme.".encode("utf-8-sig"),
         capture_output=True,
-        check=False,
     )
     assert done.returncode == 0
     assert done.stdout.decode() == "Ärger über Wärme.\n"

@@ -7,10 +7,11 @@ import http.client
 import os
 import pty
 import sqlite3
-import sys
+import subprocess
 from urllib.parse import urlsplit
 
 import pytest
+import warm
 
 from aideon_agents.testing import SimulatedProvider
 
@@ -44,25 +45,37 @@ def gate():
 def watched(folder, environment, gate):
     """Starts `aideon run slow.py` beside a provider whose answers wait for the gate."""
     (folder / "slow.py").write_text(SLOW, encoding="utf-8")
+    started = []
     with SimulatedProvider(answer=gate) as provider:
         given = {"TOGETHER_API_KEY": "key", "TOGETHER_BASE_URL": provider.base_url}
 
-        async def start(*words, **more):
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "aideon_agents", "run", "slow.py", "--task", "Do it.", *words),
+        def start(*words, stderr=subprocess.PIPE, **more):
+            running = warm.Process(
+                ["-m", "aideon_agents", "run", "slow.py", "--task", "Do it.", *words],
                 cwd=folder,
-                env={**environment, **given, **more.pop("env", {})},
-                stdin=asyncio.subprocess.DEVNULL,
-                **{"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **more},
+                env={**environment, **given, **more},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
             )
+            started.append(running)
+            return running
 
         yield start
+        for running in started:
+            running.kill()
+            running.communicate()
+
+
+async def ended(running):
+    """The exit code; other tasks go on meanwhile."""
+    return await asyncio.to_thread(running.wait, 60)
 
 
 async def address_of(running):
     """Where it says that the page is."""
-    while line := (await running.stderr.readline()).decode():
+    while line := await asyncio.to_thread(running.stderr.readline):
         if line.startswith("watch: "):
             return line.removeprefix("watch: ").strip()
     raise AssertionError("it said no address")
@@ -79,13 +92,13 @@ def calls(folder):
 
 
 async def test_the_page_fills_and_ends_with_the_run(watched, gate, new_page, folder):
-    running = await watched("--watch", "--record-content", "--stream")
+    running = watched("--watch", "--record-content", "--stream")
     page = await new_page(await address_of(running))
     status = page.locator("#status")
     assert await status.inner_text() == "running"
     await page.locator('#grid .cell[title="both/a"]').wait_for()
     gate.is_open = True
-    assert await running.wait() == 0
+    assert await ended(running) == 0
     await page.wait_for_function("document.querySelector('#status').textContent === 'completed'")
     assert "Calls\n3" in (await page.locator("#figures").inner_text()).replace("\n\n", "\n")
     await page.locator('.node[data-path="last"]').click()
@@ -94,47 +107,47 @@ async def test_the_page_fills_and_ends_with_the_run(watched, gate, new_page, fol
     assert await page.locator("#details pre").last.inner_text() == "said"
     assert page.complaints == []
     assert {urlsplit(asked).hostname for asked in page.requests} == {"127.0.0.1"}
-    assert (await running.stdout.read()).decode() == "said\n"
+    assert running.stdout.read() == "said\n"
 
 
 async def test_an_address_without_its_last_slash_fills_as_well(watched, gate, new_page):
-    running = await watched("--watch")
+    running = watched("--watch")
     page = await new_page((await address_of(running)).rstrip("/"))
     await page.locator('#grid .cell[title="both/a"]').wait_for()
     gate.is_open = True
-    assert await running.wait() == 0
+    assert await ended(running) == 0
     await page.wait_for_function("document.querySelector('#status').textContent === 'completed'")
     assert page.complaints == []
 
 
 async def test_coming_and_leaving_changes_no_row_and_no_result(watched, gate, new_page, folder):
-    running = await watched("--watch")
+    running = watched("--watch")
     page = await new_page(await address_of(running))
     await page.locator('#grid .cell[title="both/a"]').wait_for()
     await page.close()
     gate.is_open = True
-    assert await running.wait() == 0
-    with_viewer = calls(folder), (await running.stdout.read())
+    assert await ended(running) == 0
+    with_viewer = calls(folder), running.stdout.read()
     for path in (folder / ".aideon").iterdir():
         path.unlink()
-    alone = await watched()
-    assert await alone.wait() == 0
-    assert (calls(folder), await alone.stdout.read()) == with_viewer
+    alone = watched()
+    assert await ended(alone) == 0
+    assert (calls(folder), alone.stdout.read()) == with_viewer
     assert len(with_viewer[0]) == 3
 
 
 async def test_it_does_not_wait_for_a_page_that_nobody_opened(watched, gate):
     gate.is_open = True
-    running = await watched("--watch", "--json")
+    running = watched("--watch", "--json")
     address = await address_of(running)
-    assert await running.wait() == 0
-    assert b'"status": "completed"' in await running.stdout.read()
+    assert await ended(running) == 0
+    assert '"status": "completed"' in running.stdout.read()
     with pytest.raises(ConnectionError):
         answer(address)
 
 
 async def test_only_this_machine_is_told_and_only_at_the_whole_address(watched, gate):
-    running = await watched("--watch")
+    running = watched("--watch")
     address = await address_of(running)
     whole = urlsplit(address)
     word = whole.path
@@ -156,7 +169,7 @@ async def test_only_this_machine_is_told_and_only_at_the_whole_address(watched, 
     assert b"both/a" in body
     gate.is_open = True
     # The page that never asked for events is given a moment, and no more.
-    assert await running.wait() == 0
+    assert await ended(running) == 0
 
 
 async def said_on_a_terminal(watched, folder, *words):
@@ -165,9 +178,9 @@ async def said_on_a_terminal(watched, folder, *words):
     (folder / "browser").chmod(0o755)
     env = {"BROWSER": str(folder / "browser"), "DISPLAY": ":9"}
     master, slave = pty.openpty()
-    running = await watched("--watch", *words, stderr=slave, env=env)
+    running = watched("--watch", *words, stderr=slave, **env)
     os.close(slave)
-    assert await running.wait() == 0
+    assert await ended(running) == 0
     said = await asyncio.to_thread(os.read, master, 65536)
     os.close(master)
     opened = folder / "opened"
@@ -190,8 +203,8 @@ async def test_a_program_gets_the_address_and_no_browser(watched, gate, folder):
 
 async def test_a_mistake_ends_the_page_as_well(watched, gate):
     gate.is_open = True
-    running = await watched("--watch", "--model", "creative=together:none", "--timeout", "0")
-    assert await asyncio.wait_for(running.wait(), 30) in {1, 2, 3}
+    running = watched("--watch", "--model", "creative=together:none", "--timeout", "0")
+    assert await ended(running) in {1, 2, 3}
 
 
 def answer(address, *, method="GET", path=None, headers=None):

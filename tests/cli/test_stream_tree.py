@@ -7,18 +7,18 @@ import os
 import pty
 import re
 import struct
-import sys
 import termios
 from decimal import Decimal
 
 import pytest
+import warm
 from rich.console import Console
 
 from aideon_agents.cli.stream import LiveTree
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.runner import NodeEnded, NodeStarted, Question, Restart, RunEnded, Token
 
-CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
+CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 @pytest.fixture
@@ -121,22 +121,27 @@ def test_what_was_cut_short_says_so(capsys):
 
 
 def test_on_a_terminal_the_tree_stays_and_the_result_follows(folder, environment):
-    environment.update(TERM="xterm-256color")
-    pid, master = pty.fork()
-    if pid == 0:
-        words = ["run", "one.py", "--task", "Heat.", "--stream"]
-        os.execve(  # noqa: S606 - a terminal of its own needs a fork
-            sys.executable, [sys.executable, "-m", "aideon_agents", *words], environment
-        )
+    master, terminal = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    said = b""
-    while part := read(master):
-        said += part
-    assert os.waitpid(pid, 0)[1] == 0
-    lines = [line.rstrip() for line in CODES.sub("", said.decode()).split("\n")]
-    drawn = [index for index, line in enumerate(lines) if re.match(r"✓ draft +\$0\.0000", line)]
-    assert drawn
-    assert lines.index("Heat.") > drawn[-1]
+    with warm.Process(
+        ["-m", "aideon_agents", "run", "one.py", "--task", "Heat.", "--stream"],
+        cwd=folder,
+        env=environment | {"TERM": "xterm-256color"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    ) as running:
+        os.close(terminal)
+        said = b""
+        while part := read(master):
+            said += part
+        assert running.wait(60) == 0
+    os.close(master)
+    # What is drawn again begins at the left, over what the line showed before.
+    drawn = [line.removesuffix("\r").rpartition("\r")[2] for line in said.decode().split("\n")]
+    lines = [CODES.sub("", line).rstrip() for line in drawn]
+    (tree_ends,) = [n for n, line in enumerate(lines) if re.match(r"✓ draft +\$0\.0000", line)]
+    assert lines.index("Heat.") > tree_ends
 
 
 def read(master):

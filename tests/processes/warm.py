@@ -66,13 +66,15 @@ class Process(subprocess.Popen):
         return None
 
 
-def run(words, *, capture_output=False, timeout=60, **options):
+def run(words, *, input=None, capture_output=False, timeout=60, **options):  # noqa: A002 - as in subprocess
     """Run a process to its end, as `subprocess.run` does."""
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
     if capture_output:
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Process(words, **options) as process:
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(input, timeout=timeout)
         except BaseException:
             process.kill()
             raise
