@@ -158,8 +158,7 @@ def functions(graph: Graph) -> Iterator[Callable[..., Any]]:
     """The plain functions that are nodes of a graph."""
     for node in walk(graph):
         for given in (getattr(node.runs, "func", None), getattr(node.runs, "afunc", None)):
-            ours = getattr(given, "__self__", None)
-            if callable(function := getattr(ours, "function", None)):
+            if callable(function := getattr(given, "function", None)):
                 yield function
             elif callable(given) and not str(given.__module__).startswith(_PACKAGE):
                 yield given

@@ -63,6 +63,7 @@ def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
         content, data = (returned, None) if is_text else (repr(returned), returned)
         return {"results": {path: step_result(state, path, "function", content, data)}}
 
+    cast("Any", work).function = function  # graphs.walk.functions finds it there
     return async_node(work, name_of(function))
 
 
