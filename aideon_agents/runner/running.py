@@ -216,10 +216,10 @@ class Running:
             self.unwritten = refused
 
     async def _remove_state(self, thread: Thread) -> None:
-        """Remove the state of a run that is over; its row is complete by now."""
+        """Remove the state of a run that is over and whose end is in the ledger."""
         run_id, journal = self.spec.start.run_id, self.spec.journal
-        is_unrecorded = journal is not None and not journal.is_complete
-        if not self.outcome.is_over or thread.checkpointer is None or is_unrecorded:
+        is_recorded = self.unwritten is None and (journal is None or journal.is_complete)
+        if not self.outcome.is_over or thread.checkpointer is None or not is_recorded:
             return
         asked = [questions_name(run_id)] if self.spec.resumes else []
         own = [] if thread.outlives else [run_id]

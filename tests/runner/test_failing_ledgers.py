@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import sqlite3
 
 import pytest
 
-from aideon_agents import Ledger, creative, executor, run, sequential
-from aideon_agents.errors import LedgerError
+from aideon_agents import Ledger, abatch, creative, executor, run, sequential
+from aideon_agents.errors import LedgerError, RunError
+from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.testing import SimulatedProvider
 
 PUMPS = "Pumps move heat."
@@ -112,3 +114,52 @@ def test_a_run_whose_row_is_gone_keeps_its_answer(ledger, keyed, caplog):
     assert (result.status, result.output) == ("completed", "gone")
     assert not result.cost.complete
     assert "cost is unknown: no run" in caplog.text
+
+
+@pytest.fixture
+def refuses_to_commit(ledger):
+    """Makes the ledger fail where the end of a run is committed, after every statement succeeded."""
+    for statement in (
+        "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE children (id INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+        """
+        CREATE TRIGGER ends AFTER UPDATE OF status ON runs
+        BEGIN INSERT INTO children (id) VALUES (1); END
+        """,
+        "PRAGMA foreign_keys = ON",
+    ):
+        ledger.database.write(statement, {})
+
+
+def state_of(ledger):
+    """The names under which something is kept beside the ledger."""
+
+    async def names():
+        async with open_checkpointer(ledger, []) as checkpointer:
+            return await checkpointer.names()
+
+    return asyncio.run(names())
+
+
+@pytest.mark.usefixtures("refuses_to_commit")
+def test_a_run_whose_end_is_not_committed_can_resume(ledger, keyed, caplog):
+    with SimulatedProvider() as provider:
+        result = run(sequential(creative("draft")), PUMPS, settings=keyed(provider), ledger=ledger)
+    assert result.status == "completed"
+    assert (
+        f"run {result.run_id} stays running: the ledger {ledger.path} cannot be used" in caplog.text
+    )
+    assert ledger.find_run(result.run_id).status == "running"
+    assert state_of(ledger) == {result.run_id}
+
+
+@pytest.mark.usefixtures("refuses_to_commit")
+def test_an_item_whose_end_is_not_committed_is_not_done(ledger, keyed):
+    with SimulatedProvider() as provider:
+        options = {"settings": keyed(provider), "ledger": ledger, "checkpoint": True}
+        batch = abatch(sequential(creative("draft")), [PUMPS], "out.jsonl", **options)
+        with pytest.raises(RunError, match="cannot be written"):
+            asyncio.run(batch)
+    (row,) = ledger.select("SELECT status FROM items")
+    assert row["status"] == "running"
+    assert state_of(ledger) == {ledger.find_run("last").run_id}
