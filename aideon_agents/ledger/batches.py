@@ -18,9 +18,9 @@ from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.identity import is_gone, now, this_process, those_from, utc_text
+from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
 from aideon_agents.ledger.redaction import stored_line
-from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.store import Ledger, write_more
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,6 @@ CUT_OFF = 2
 
 SILENT = 60.0
 """Seconds without an update of `seen_at` after which a process on another machine counts as gone."""
-
-_NAMED_AT_MOST = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,17 +92,12 @@ def find_batch(ledger: Ledger, ref: str) -> Batch:
         if newest := batches(ledger, limit=1):
             return newest[0]
         raise BatchNotFound(f"no batch in {ledger.path} yet: start one with `aideon batch`")
-    start = ref.strip().upper()
-    between = ledger.select(_FROM, those_from(start)) if start else []
-    found = [row for row in between if row["batch_id"].startswith(start)]
-    rows = [row for row in found if row["batch_id"] == start] or found
-    if len(rows) == 1:
-        return read(rows[0])
+    rows = ledger.beginning_with(ref, "batch_id", _FROM)
+    if len(rows) > 1:
+        raise BatchNotFound(f"several batches begin with {ref!r}, {write_more(rows, 'batch_id')}")
     if not rows:
         raise BatchNotFound(f"no batch {ref!r} in {ledger.path}: `aideon batches list` shows them")
-    named = ", ".join(row["batch_id"] for row in rows[:_NAMED_AT_MOST])
-    more = ", ..." if len(rows) > _NAMED_AT_MOST else ""
-    raise BatchNotFound(f"several batches begin with {ref!r}, write more of one: {named}{more}")
+    return read(rows[0])
 
 
 def batches(ledger: Ledger, limit: int) -> list[Batch]:

@@ -31,7 +31,7 @@ from aideon_agents.ledger.rows import (
 from aideon_agents.ledger.sqlite import SqliteDatabase, ledger_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -264,20 +264,21 @@ class Ledger:
             if newest := self.runs(limit=1):
                 return newest[0]
             raise RunNotFound(f"no run in {self.database.name} yet: start one with `aideon run`")
-        start = ref.strip().upper()
-        near = self.select(rows.RUNS_FROM, those_from(start)) if start else []
-        found = [row for row in near if row["run_id"].startswith(start)]
-        exact = [row for row in found if row["run_id"] == start]
-        matches = exact or found
-        if len(matches) == 1:
-            return run_in(matches[0])
+        matches = self.beginning_with(ref, "run_id", rows.RUNS_FROM)
+        if len(matches) > 1:
+            raise RunNotFound(f"several runs begin with {ref!r}, {write_more(matches, 'run_id')}")
         if not matches:
             raise RunNotFound(
                 f"no run {ref!r} in {self.database.name}: `aideon runs list` shows them"
             )
-        named = ", ".join(row["run_id"] for row in matches[:_NAMED_AT_MOST])
-        more = ", ..." if len(matches) > _NAMED_AT_MOST else ""
-        raise RunNotFound(f"several runs begin with {ref!r}, write more of one: {named}{more}")
+        return run_in(matches[0])
+
+    def beginning_with(self, ref: str, column: str, sql: str) -> list[Row]:
+        """The rows whose id begins with some characters, or only the one whose id they are."""
+        start = ref.strip().upper()
+        near = self.select(sql, those_from(start)) if start else []
+        found = [row for row in near if row[column].startswith(start)]
+        return [row for row in found if row[column] == start] or found
 
     def runs(self, limit: int | None = None) -> list[Run]:
         """Runs, the newest first.
@@ -315,6 +316,12 @@ class Ledger:
 
     def _within(self, tx: Statements | None) -> AbstractContextManager[Statements]:
         return self.database.transaction() if tx is None else contextlib.nullcontext(tx)
+
+
+def write_more(matches: Sequence[Row], column: str) -> str:
+    """What to do about a reference that fits several rows, with their ids."""
+    named = ", ".join(row[column] for row in matches[:_NAMED_AT_MOST])
+    return f"write more of one: {named}{', ...' if len(matches) > _NAMED_AT_MOST else ''}"
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:
