@@ -172,7 +172,7 @@ class NodeFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFigures:
-    """What runs spent on a graph, and which way they took."""
+    """What runs spent on a graph, and which edges they took."""
 
     run_ids: tuple[str, ...]
     workflow: str
@@ -187,7 +187,7 @@ class RunFigures:
     """From a run's start to its end, pauses included, the median of those that have ended; None:
     none has."""
     totals: NodeFigures
-    """Of all calls, those included that stand nowhere in the graph."""
+    """Of all calls, those included whose node is not in the graph."""
     nodes: Mapping[str, NodeFigures]
     """By the id of a node or a group. A node without an entry left no trace."""
     taken: Mapping[EdgeKey, int]
@@ -259,7 +259,7 @@ class _Reading:
     def _found(
         self, run: Run, order: Sequence[str], nodes: Mapping[str, Sequence[Call]]
     ) -> tuple[Verdicts, frozenset[str]]:
-        """The way of a run; one that a budget stopped got as far as those that might not ask."""
+        """The edges that a run took; one that a budget stopped reached the nodes that were refused."""
         seen = self._seen(run, order, nodes)
         found = self._taken_edges.of(seen)
         if run.stop_reason != "budget":
@@ -314,7 +314,7 @@ class _Reading:
             self._tallies[place].badges[word] += 1
 
     def done(self) -> RunFigures:
-        """What it all comes to."""
+        """The figures of all runs."""
         runs = self._runs
         ended = [
             _milliseconds(run.ended_at) - _milliseconds(run.started_at)

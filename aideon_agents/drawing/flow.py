@@ -50,12 +50,12 @@ class Order:
         self._before[target].append(source)
         return True
 
-    def _reached(self, start: str, onward: dict[str, list[str]], end: int, way: int) -> set[str]:
-        """What can be reached without passing a place."""
+    def _reached(self, start: str, onward: dict[str, list[str]], end: int, sign: int) -> set[str]:
+        """What can be reached without passing a position; `sign` is -1 when going backwards."""
         reached, ahead = {start}, [start]
         while ahead:
             for item in onward[ahead.pop()]:
-                if item not in reached and way * self._places[item] <= way * end:
+                if item not in reached and sign * self._places[item] <= sign * end:
                     reached.add(item)
                     ahead.append(item)
         return reached
@@ -143,12 +143,12 @@ class Flow:
         self._rank = {item: rank for rank, item in enumerate([EXIT, *reversed(self.order)])}
         """Higher than that of everything that follows."""
         self.joins = self._joins()
-        """For each item, the first one that every way from it comes through."""
+        """For each item, the first one that every path from it passes."""
 
     def _walk(self, level: Level, known: Order, root: str) -> None:
-        """Follow what is always taken before what is not: an edge that turns back is rather that.
+        """Follow the edges that are always taken first, so that the others become the back edges.
 
-        Without recursion: a chain may have a thousand nodes.
+        It does not recurse, because a chain may have a thousand nodes.
         """
         self.found.append(root)
         certain, others = deque([root]), deque[tuple[str, str]]()
@@ -159,8 +159,8 @@ class Flow:
                 if target != EXIT:
                     self.found.append(target)
                     certain.append(target)
-            way = self.forward if known.join(item, target) else self.back
-            way[item][target] = level[item][target]
+            links = self.forward if known.join(item, target) else self.back
+            links[item][target] = level[item][target]
 
         while certain or others:
             if not certain:
@@ -182,10 +182,10 @@ class Flow:
         for item in self._rank:
             if item == EXIT:
                 continue
-            ways = iter(self.forward[item])
-            meeting = next(ways, EXIT)
-            for way in ways:
-                meeting = self._meeting(joins, meeting, way)
+            targets = iter(self.forward[item])
+            meeting = next(targets, EXIT)
+            for target in targets:
+                meeting = self._meeting(joins, meeting, target)
             joins[item] = meeting
         return joins
 

@@ -69,14 +69,9 @@ def mermaid(topology: Topology, annotations: Annotations | None = None) -> str:
     lines += [f"  {_edge(edge, short)}" for edge in edges]
     kinds = {node.id: node.kind for node in topology.nodes}
     for kind, colours in _colours().items():
-        members = [short[one] for one in short if kinds.get(one) == kind]
-        if members:
-            # Not named after the kind alone: `end` is a keyword here too.
-            lines.append(f"  classDef is_{kind} {colours}")
-            lines.append(f"  class {','.join(members)} is_{kind}")
-    if meetings:
-        lines.append(f"  classDef is_meeting fill:{LIGHT.line},stroke:{LIGHT.line}")
-        lines.append(f"  class {','.join(short[one] for one in meetings)} is_meeting")
+        lines += _styled(kind, [short[one] for one in short if kinds.get(one) == kind], colours)
+    colours = f"fill:{LIGHT.line},stroke:{LIGHT.line}"
+    lines += _styled("meeting", [short[one] for one in meetings], colours)
     lines += _marks(topology, short, annotations)
     lines += _taken(topology, edges, annotations)
     return "\n".join(lines) + "\n"
@@ -98,7 +93,7 @@ def ids(topology: Topology) -> dict[str, str]:
 
 
 def too_much(source: str) -> str | None:
-    """Raise an error when Mermaid would refuse to show a drawing."""
+    """A message when Mermaid would refuse to show a drawing; None: it shows it."""
     edges = len(re.findall(r"^ +n_\w+ (?:-->|-\.->)", source, re.MULTILINE))
     if edges <= MOST_EDGES and len(source) <= MOST_CHARACTERS:
         return None
@@ -184,9 +179,14 @@ def _marks(topology: Topology, ids: dict[str, str], annotations: Annotations) ->
             if (note := annotations.notes.get(node.id))
             and (note.emphasis == look or any(badge.tone == look for badge in note.badges))
         ]
-        if members:
-            yield f"  classDef is_{look} {colours}"
-            yield f"  class {','.join(members)} is_{look}"
+        yield from _styled(look, members, colours)
+
+
+def _styled(name: str, members: list[str], style: str) -> Iterator[str]:
+    """The style of some nodes. The prefix is needed because `end` is a keyword here too."""
+    if members:
+        yield f"  classDef is_{name} {style}"
+        yield f"  class {','.join(members)} is_{name}"
 
 
 def _taken(topology: Topology, edges: list[Edge], annotations: Annotations) -> Iterator[str]:

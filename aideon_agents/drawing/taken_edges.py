@@ -30,7 +30,7 @@ Verdicts: TypeAlias = dict["EdgeKey", bool]
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known about one run."""
+    """What the calls of one run show."""
 
     order: tuple[str, ...]
     """The ids of the nodes that called a model, one per call, in the order of the calls."""

@@ -1,13 +1,10 @@
-"""What a page knows of a run, as JSON values.
+"""A run and its graph as the JSON values of a page.
 
-Money stays an exact decimal string and what is unknown stays null. A call is a list in the order
-of `FIELDS`: a run may have made ten thousand.
+Money stays an exact decimal string and unknown values stay null. A call is a list in the order of
+`FIELDS`, because a run may have ten thousand of them.
 
-A graph in every state that a reader can fold it into, drawn beforehand.
-
-The layout is ours and happens here: a page that had to lay a graph out again would need a second
-one in another language. Where the groups of a graph can be folded in too many ways, each level is
-folded as a whole.
+The graph is drawn in every state that a reader can fold it into, so the page needs no layout of its
+own. Where its groups can be folded in too many ways, each level is folded as a whole.
 """
 
 from __future__ import annotations
@@ -93,7 +90,7 @@ None while it runs, the error where there is none."""
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A run as it is known at one time."""
+    """What is known about a run at one time."""
 
     run: Run
     calls: Sequence[Call]
@@ -111,15 +108,12 @@ class Record:
 
 def recorded(ledger: Ledger, run: Run) -> Record:
     """Everything that the ledger knows of a run."""
-    return Record(
-        run=run,
-        calls=ledger.calls(run.run_id),
-        contents=ledger.contents(run.run_id),
-    )
+    calls, contents = ledger.calls(run.run_id), ledger.contents(run.run_id)
+    return Record(run=run, calls=calls, contents=contents)
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """What is said of the run as a whole, and of its nodes."""
+    """The values of the run as a whole, and of its nodes."""
     run, calls = record.trace
     cost, results, ended = cost_of(calls), run.results or {}, run.ended_at
     return {
@@ -133,15 +127,10 @@ def summary(record: Record) -> dict[str, Any]:
 
 
 def without_run(name: str) -> dict[str, Any]:
-    """What is said where there is a graph and no run."""
+    """The same values for a graph without a run."""
     unknown = dict.fromkeys((*_OF_THE_RUN, "duration_ms"))
-    return {
-        "run": unknown | {"workflow": name, "rehearsed": False},
-        "totals": {},
-        "nodes": [],
-        "results": {},
-        "spans": [],
-    }
+    run = unknown | {"workflow": name, "rehearsed": False}
+    return {"run": run, "totals": {}, "nodes": [], "results": {}, "spans": []}
 
 
 def rows(record: Record) -> list[list[Any]]:
@@ -158,7 +147,7 @@ def rows(record: Record) -> list[list[Any]]:
 
 
 def content_line(content: Content) -> str:
-    """What one call asked and was answered, as a line of JSON."""
+    """The prompt and the answer of one call, as a line of JSON."""
     return json.dumps([content.call_id, content.prompt, content.answer], ensure_ascii=False)
 
 
