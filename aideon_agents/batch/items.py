@@ -213,7 +213,10 @@ def _header(cells: list[str], where: str) -> list[str]:
     header = [cell.strip() for cell in cells]
     twice = [name for index, name in enumerate(header) if name in header[:index]]
     if "task" not in header:
-        raise InputError(f"{where}: there is no column task, only {', '.join(header)}")
+        raise InputError(
+            f"{where}: there is no column task, only {', '.join(header)}: rename the one that "
+            "holds the task"
+        )
     if twice:
         raise InputError(f"{where}: two columns are called {twice[0]!r}: rename one")
     return header

@@ -129,6 +129,8 @@ def show(result: BatchResult, out: Path) -> None:
             f"see the failed items with `aideon batches show {result.batch_id}`; "
             "run them again with --retry-failed"
         )
+    elif result.invalid:
+        output.note(f"see the invalid items with `aideon batches show {result.batch_id}`")
     for run_id in result.waiting:
         output.note(
             f"run {run_id} waits for an answer: `aideon runs resume {run_id} --answer JSON`"
@@ -172,6 +174,9 @@ _Checkpoint = Annotated[
         "--checkpoint", help="Keep the result of each node, so that an item resumes there."
     ),
 ]
+_Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Stop an item after this many seconds.")
+]
 _Progress = Annotated[
     Literal["auto", "json", "none"],
     typer.Option(help="auto: live on a terminal. json: one line per second on stderr."),
@@ -191,9 +196,7 @@ def batch(
     max_failures: _MaxFailures = None,
     retry_failed: _RetryFailed = False,
     checkpoint: _Checkpoint = False,
-    timeout: Annotated[
-        float | None, typer.Option(help="Stop an item after this many seconds.")
-    ] = None,
+    timeout: _Timeout = None,
     parameter: options.Parameters = None,
     tier: options.Tier = None,
     user: options.User = None,

@@ -30,7 +30,7 @@ Target = Annotated[
 ]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("-p", metavar="KEY=VALUE", help="Set an input, which texts name in braces."),
+    typer.Option("-p", metavar="KEY=VALUE", help="Set an input; texts name it as {KEY}."),
 ]
 Tier = Annotated[
     str | None, typer.Option(help="How expensive models may be: free, premium or enterprise.")
@@ -38,7 +38,10 @@ Tier = Annotated[
 User = Annotated[str | None, typer.Option(help="The user that the costs are counted for.")]
 Models = Annotated[
     list[str] | None,
-    typer.Option(metavar="ROLE=MODEL[,MODEL]", help="Use these models for a role or node path."),
+    typer.Option(
+        metavar="ROLE=MODEL[,MODEL]",
+        help="Use these models, in this order, for a role or node path.",
+    ),
 ]
 RecordContent = Annotated[
     bool, typer.Option("--record-content", help="Keep prompts and answers in the ledger.")

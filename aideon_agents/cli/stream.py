@@ -82,7 +82,7 @@ class EventPrinter:
             self._line(event.node_path, f"(failed: {event.error})")
         elif event.cost:
             usd = output.money(event.cost.usd, complete=event.cost.complete)
-            calls = "1 call" if event.cost.calls == 1 else f"{event.cost.calls} calls"
+            calls = output.counted(event.cost.calls, "call")
             self._line(event.node_path, f"(done: {usd} in {calls})")
         elif event.result:
             self._line(event.node_path, "(done)")

@@ -32,7 +32,9 @@ def graph(path: Path, content: bytes, name: str) -> Graph:
     module = execute(path, content)
     if not hasattr(module, name):
         graphs = [key for key, value in vars(module).items() if isinstance(value, Runnable)]
-        hint = f"it has {', '.join(graphs)}" if graphs else "it defines no graph"
+        hint = "it defines no graph"
+        if graphs:
+            hint = f"it has {', '.join(graphs)} (name one: {path}:{graphs[0]})"
         raise TargetError(f"{path} has no {name!r}: {hint}")
     made = getattr(module, name)
     if inspect.isfunction(made) and not _takes_state(made):
@@ -70,7 +72,9 @@ def _loading(path: Path) -> Generator[None]:
     try:
         yield
     except SystemExit as left:
-        raise TargetError(f"{path} exits while it is loaded (code {left.code})") from left
+        raise TargetError(
+            f"{path} exits while it is loaded (code {left.code}): do not call sys.exit there"
+        ) from left
     except Exception as error:
         raise TargetError(_where(error, path)) from error
     finally:
