@@ -171,11 +171,10 @@ class Budgets:
         """Count the holds of processes that ended, or did not renew them in time, as spent."""
         with self._database.transaction() as tx:
             self._renew_all(tx)  # after the machine slept, this may run before the thread does
-            lost = [
-                row
-                for row in tx.select(_ALL_HELD, {})
-                if row["expires_at"] < time.time() or is_gone(row)
-            ]
+            held = tx.select(_ALL_HELD, {})
+            # Each process is looked up once: it may hold money for a thousand calls.
+            gone = {one: is_gone(row) for one, row in {_process(row): row for row in held}.items()}
+            lost = [row for row in held if row["expires_at"] < time.time() or gone[_process(row)]]
             for row in lost:
                 amount = row["amount_nanousd"]
                 accounts.add(tx, json.loads(row["accounts"]), spent=amount, held=-amount)
@@ -311,6 +310,10 @@ def _count_end(
         accounts.add(tx, {one.account.key for one in limits}, spent=cost or 0)
         return call
     return None
+
+
+def _process(row: Row) -> tuple[str, int, str | None]:
+    return row["host"], row["pid"], row["process_start"]
 
 
 def _dimensions(row: Row, at: str) -> CallDimensions:
