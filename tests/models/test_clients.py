@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import os
 import textwrap
 import threading
 import time
+
+import warm
 
 from aideon_agents import Context, Settings
 from aideon_agents.models import Models
@@ -108,13 +109,8 @@ def test_nothing_is_left_open_when_the_loop_ends(tmp_path):
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    done = warm.run([script], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
 
 
