@@ -22,7 +22,10 @@ AideonError
 │       ├── ModelGone        404, 410, decommissioned
 │       ├── ContextTooLong   the input does not fit the model
 │       ├── Refused          the provider's content filter blocked it
+│       ├── Unsupported      it lacks a feature that the request needs
+│       ├── NotThisModel     other 4xx that concerns this model, its deployment or its account
 │       ├── CallerError      other 400, 415, 422: the request itself is wrong
+│       ├── Unsent           the request could not be made or written, and was not sent
 │       ├── TooExpensive     it does not fit a budget, and a cheaper candidate does
 │       ├── Malformed        the answer does not have the shape that was asked for
 │       └── Partial          the connection was lost during the answer
@@ -144,6 +147,18 @@ class ContextTooLong(ProviderError):
 
 class Refused(ProviderError):
     """The provider's content filter refused."""
+
+
+class Unsupported(ProviderError):
+    """The model or its server lacks a feature that the request needs."""
+
+
+class NotThisModel(ProviderError):
+    """A 4xx that concerns this model, its deployment or its account: another one may answer."""
+
+
+class Unsent(ProviderError):
+    """The request could not be made or written, so it was not sent. It says nothing about the model."""
 
 
 class CallerError(ProviderError):

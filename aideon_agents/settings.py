@@ -6,7 +6,9 @@ uses the package as a library decides for itself.
 
 from __future__ import annotations
 
+import functools
 import getpass
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
@@ -108,8 +110,32 @@ class Settings(BaseSettings):
         return not self.offline and any(keys)
 
 
+_NAMES = {
+    *("logname", "user", "lname", "username"),  # of the login name
+    *(
+        choice.lower()
+        for field in Settings.model_fields.values()
+        for choice in cast("AliasChoices", field.validation_alias).choices
+        if isinstance(choice, str)
+    ),
+}
+"""The variables that settings depend on, in lower case: pydantic-settings ignores case."""
+
+
 def load(env_file: Path | None = None) -> Settings:
-    """Read the environment."""
+    """Read the environment. Without a file, what was read before is used while it is unchanged."""
+    if env_file is not None:
+        return _read(env_file)
+    return _as_before(frozenset(one for one in os.environ.items() if one[0].lower() in _NAMES))
+
+
+@functools.lru_cache(maxsize=4)
+def _as_before(variables: frozenset[tuple[str, str]]) -> Settings:
+    del variables  # they are read once more, and are the same
+    return _read(None)
+
+
+def _read(env_file: Path | None) -> Settings:
     try:
         return cast("Any", Settings)(_env_file=env_file)
     except UnicodeDecodeError:

@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx2
+from aiohttp.http import StreamWriter
 
 import aideon_agents
 from aideon_agents import Settings, arun, executor, sequential
@@ -30,7 +30,7 @@ MAX_FUNCTIONS = 150
 
 _PACKAGE = f"{Path(aideon_agents.__file__).parent}/"
 _PROVIDER = f"{_PACKAGE}testing/"  # the simulated provider runs in the same process
-_WIRE = httpx2.AsyncHTTPTransport.handle_async_request.__code__
+_WIRE = StreamWriter.write.__code__
 _INNER = ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<module>")
 """Code objects that are parts of a function, and from Python 3.12 on mostly not even that."""
 

@@ -123,8 +123,8 @@ def _unbilled(error: BaseException) -> bool:
     Our own errors carry that; a model that is not guarded raises its client's errors, which carry
     the HTTP status of the response.
     """
-    if isinstance(error, ProviderError):
-        return error.billed is False
+    if isinstance(error, ProviderError) or getattr(error, "billed", None) is False:
+        return cast("Any", error).billed is False
     status = getattr(error, "status_code", None)
     return isinstance(status, int) and status >= HTTPStatus.BAD_REQUEST
 

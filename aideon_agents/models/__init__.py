@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aideon_agents.models.chain import Models, default_models
+    from aideon_agents.models.chain import Models, default_models, models_for
 
-__all__ = ["Models", "default_models"]
+__all__ = ["Models", "default_models", "models_for"]
 
 
 def __getattr__(name: str) -> Any:

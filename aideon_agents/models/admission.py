@@ -34,7 +34,8 @@ from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import OWN_SERVER, Usage, price, usd
-from aideon_agents.models.candidates import Attempts, Candidate
+from aideon_agents.models.attempts import Attempts
+from aideon_agents.models.candidates import Candidate
 from aideon_agents.models.health import Permit, Slots
 from aideon_agents.state import node_path
 
@@ -178,7 +179,7 @@ class Admission:
             return Grant(utc_text(at))
         if refused.waits:
             return refused
-        others = self.candidates[candidate.position + 1 :]
+        others = self.candidates[self.candidates.index(candidate) + 1 :]
         fits = any(self._fits(other, at) for other in others)
         if not fits and self.bound.is_text:
             if tokens := self._room(candidate, at):
@@ -256,16 +257,19 @@ def admission_for(
     attempt: RunnableConfig,
     question: LanguageModelInput,
     options: Mapping[str, Any],
-) -> Admission | None:
-    """The admission of an attempt; None: its cost is not recorded, and nothing limits it."""
+) -> tuple[Admission | None, dict[str, Any] | None]:
+    """The admission of an attempt, and its request, which is then sent as it is.
+
+    None: its cost is not recorded, and nothing limits it.
+    """
     budget = run_budget_of(attempt)
     if budget is None:
-        return None
+        return None, None
     payload = cast("Any", model)._get_request_payload(question, **options)  # noqa: SLF001 - LangChain's only way to see what is sent
     # What the start event is going to carry: a call with its own metadata has no other in its config.
     inherited = getattr(attempt.get("callbacks"), "metadata", None) or {}
     metadata = {**inherited, **(attempt.get("metadata") or {})}
-    return Admission(
+    admission = Admission(
         budget=budget,
         call_id=str(attempt.get("run_id")),
         node=node_path(metadata),
@@ -273,6 +277,7 @@ def admission_for(
         bound=RequestBound.of(payload),
         candidates=candidates,
     )
+    return admission, payload
 
 
 def run_budget_of(config: RunnableConfig) -> RunBudget | None:

@@ -1,20 +1,16 @@
-"""The candidates of one chain, and what they share: its time, its attempts, its failures."""
+"""A candidate of a chain, and one attempt at it."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import math
-import time
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
-from langgraph.config import get_stream_writer
-
-from aideon_agents.models.health import Breaker, Pace, Permit, Slots
-from aideon_agents.state import node_path
+from aideon_agents.models.health import Breaker, Pace, Permit
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import RunnableConfig
+    from uuid import UUID
 
 
 LONGEST_ATTEMPT = 120.0
@@ -23,14 +19,8 @@ LONGEST_ATTEMPT = 120.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One model of a chain."""
+    """One model at one provider, as chains ask it. Chains share it."""
 
-    position: int
-    """0 is asked first."""
-    rank: int
-    """Its place in the chain as configured; 0 is the primary. Cheaper models may be asked before."""
-    economized: bool
-    """It is asked before the primary, because a budget is nearly spent."""
     provider: str
     model: str
     key_variable: str | None
@@ -73,66 +63,20 @@ class Candidate:
         return permit
 
 
-class Attempts:
-    """The candidates of one chain in their order, and the log of one pass over them."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at a model that was admitted."""
 
-    def __init__(self, seconds: float, slots: Slots, logged: set[str]) -> None:
-        self.seconds = seconds
-        """The chain's time, from the first candidate's start."""
-        self.slots = slots
-        """The process's slots for calls in flight."""
-        self.logged = logged
-        """Messages that were logged: each one once, however many calls cause it."""
-        self.candidates: list[Candidate] = []
-        self.deadline = 0.0
-        """On the monotonic clock."""
-        self.failures: list[str] = []
-        """One line per failed attempt, in order."""
-        self.tries = collections.Counter[int]()
-        """Attempts so far, by the position of the candidate."""
-
-    def begin(self) -> None:
-        """Start a new pass: the first candidate is asked."""
-        self.deadline = time.monotonic() + self.seconds
-        self.failures.clear()
-        self.tries.clear()
-
-    def time_left(self) -> float:
-        """Seconds until the chain's deadline, at least 0."""
-        return max(0.0, self.deadline - time.monotonic())
-
-    def seconds_for(self, candidate: Candidate) -> float:
-        """Seconds that one attempt may take, so that time is left for the candidates after it."""
-        share = self.time_left() / max(1, len(self.candidates) - candidate.position)
-        return min(LONGEST_ATTEMPT, share)
-
-    def is_last(self, candidate: Candidate) -> bool:
-        """Whether there is no candidate after this one."""
-        return candidate.position == len(self.candidates) - 1
-
-    def waits_for(self, candidate: Candidate) -> bool:
-        """Whether to wait until a candidate is back: it is the last, and only its rate is limited."""
-        return (
-            self.is_last(candidate)
-            and candidate.model_breaker.is_limited
-            and candidate.probe_in() < self.time_left()
-        )
-
-    def is_soonest_back(self, candidate: Candidate) -> bool:
-        """Whether all candidates rest, and this one for the shortest time: it is probed early."""
-        probes = [one.probe_in() for one in self.candidates]
-        mine = probes[candidate.position]
-        return all(probes) and mine == min(probes) and mine < math.inf
+    call_id: UUID
+    """Names its row; LangChain's run id."""
+    seconds: float
+    """How long it may take."""
+    options: dict[str, Any]
+    """What the model is called with, the config included."""
+    payload: dict[str, Any] | None
+    """Its request, as admission has made it; None: it is still to be made."""
 
 
-RESTART = "aideon_restart"
-"""The one key of the custom stream event; its value is the node path."""
-
-
-def announce_restart(config: RunnableConfig | None) -> None:
-    """Write a `restart` event into the graph's stream: the shown tokens are void, the answer restarts."""
-    try:
-        write = get_stream_writer()
-    except (RuntimeError, KeyError):  # outside a graph
-        return
-    write({RESTART: node_path((config or {}).get("metadata") or {})})
+current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
+"""The attempt that the running code belongs to. It ends where LangChain calls the model's own code,
+and LangChain hands nothing else through."""

@@ -6,16 +6,19 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.runnables import ensure_config
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks, ensure_config
 from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
+from pydantic import Field, InstanceOf
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
-from aideon_agents.models.candidates import LONGEST_ATTEMPT, Attempts, Candidate
+from aideon_agents.models.attempts import HANDLED, PASS, Attempts
+from aideon_agents.models.candidates import Candidate
 from aideon_agents.models.catalog import (
     ModelName,
     Provider,
@@ -24,19 +27,17 @@ from aideon_agents.models.catalog import (
     providers,
     resolve,
 )
-from aideon_agents.models.clients import UsageFixes, shared_client, timeouts, unused_client
-from aideon_agents.models.guard import HANDLED, Guard
-from aideon_agents.models.health import breaker_for, pace_for, process_slots
+from aideon_agents.models.guard import Guard
+from aideon_agents.models.health import Slots, breaker_for, pace_for, process_slots
 from aideon_agents.models.rehearsal import RehearsalChatModel
+from aideon_agents.models.wire import Wire
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, ModelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from langchain_core.language_models import BaseChatModel, LanguageModelInput
     from langchain_core.messages import AIMessage
-    from langchain_core.runnables import Runnable
 
 
 _log = logging.getLogger("aideon_agents.models")
@@ -45,15 +46,19 @@ _CHAIN_SECONDS = 300.0
 """How long a chain may take if its request has no timeout."""
 
 
-class _Together(Guard, UsageFixes, ChatTogether):
+_MOST_CHAINS = 500
+"""Chains that are kept between calls."""
+
+
+class _Together(Guard, Wire, ChatTogether):
     """Together AI."""
 
 
-class _OpenAI(Guard, UsageFixes, ChatOpenAI):
+class _OpenAI(Guard, Wire, ChatOpenAI):
     """OpenAI."""
 
 
-class _Compatible(Guard, UsageFixes):
+class _Compatible(Guard, Wire):
     """Hugging Face and local servers: they know `max_tokens`, not `max_completion_tokens`."""
 
 
@@ -69,6 +74,83 @@ _CLIENTS: Mapping[str, type[BaseChatModel]] = {
 }
 
 
+class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
+    """Chat models in the order in which they are asked. Each call begins a new pass over them."""
+
+    candidates: tuple[InstanceOf[Candidate], ...] = Field(exclude=True, repr=False)
+    ranks: tuple[int, ...] = Field(exclude=True, repr=False)
+    seconds: float
+    slots: InstanceOf[Slots] = Field(exclude=True, repr=False)
+    logged: InstanceOf[set[str]] = Field(exclude=True, repr=False)
+    exceptions_to_handle: tuple[type[BaseException], ...] = HANDLED
+
+    def with_structured_output(
+        self, schema: Any, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """The chain, whose answers are instances of `schema`."""
+        return self._of([one.with_structured_output(schema, **kwargs) for one in self._models()])
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """The chain, whose models may call `tools`."""
+        return self._of([one.bind_tools(tools, **kwargs) for one in self._models()])
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The answer of the first model that gives one."""
+        return await super().ainvoke(input, self._begun(config), **kwargs)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """The answer of the first model that begins one, as it comes."""
+        async for chunk in super().astream(input, self._begun(config), **kwargs):
+            yield chunk
+
+    def invoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`ainvoke` from synchronous code."""
+        return super().invoke(input, self._begun(config), **kwargs)
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """`astream` from synchronous code."""
+        return super().stream(input, self._begun(config), **kwargs)
+
+    def _models(self) -> list[Any]:
+        return [self.runnable, *self.fallbacks]
+
+    def _of(self, runnables: list[Any]) -> ModelChain:
+        return self.model_copy(update={"runnable": runnables[0], "fallbacks": runnables[1:]})
+
+    def _begun(self, config: RunnableConfig | None) -> RunnableConfig:
+        """The config of a call, with a new pass."""
+        attempts = Attempts(
+            self.candidates,
+            ranks=self.ranks,
+            seconds=self.seconds,
+            slots=self.slots,
+            logged=self.logged,
+        )
+        known = ensure_config(config)
+        configurable = {**known.get("configurable", {}), PASS: attempts}
+        return cast("RunnableConfig", {**known, "configurable": configurable})
+
+
 class Models:
     """Where nodes get their models from: a `ModelSource` built from Settings."""
 
@@ -77,42 +159,37 @@ class Models:
         self._catalog = catalog.load(settings.catalog, settings.profile)
         self._slots = process_slots(settings.model_concurrency)
         self._logged: set[str] = set()
+        self._chains: dict[object, ModelChain] = {}
 
     def chat(
         self, request: ModelRequest, context: Context
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The chain of chat models for `request`, which takes tools and schemas like one model."""
-        names, known = self._names(request, context)
-        attempts = Attempts(request.timeout or _CHAIN_SECONDS, self._slots, self._logged)
-        chain = list(enumerate(self._resolved(names, known)))
         budget = run_budget_of(ensure_config())
-        if budget and budget.is_nearly_spent():
+        saves = bool(budget and budget.is_nearly_spent())
+        key = request, context.tier, context.rehearse, context.stream, context.longest, saves
+        chain = self._chains.get(key)
+        if chain is None:
+            if len(self._chains) >= _MOST_CHAINS:
+                self._chains.clear()
+            chain = self._chains[key] = self._chain(request, context, saves=saves)
+        return chain
+
+    def _chain(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
+        names, known = self._names(request, context)
+        chain = list(enumerate(self._resolved(names, known)))
+        if saves:
             chain = cheapest_first(chain, request)
-        primary = next(position for position, (rank, _) in enumerate(chain) if rank == 0)
-        for position, (rank, name) in enumerate(chain):
-            provider = known[name.provider]
-            key = provider.key.get_secret_value() if provider.key else ""
-            identity = (provider.base_url, provider.pretend, hash(key))
-            candidate = Candidate(
-                position=position,
-                rank=rank,
-                economized=position < primary,
-                provider=name.provider,
-                model=name.model,
-                key_variable=provider.key_variable,
-                rehearsed=provider.pretend,
-                window=context_window(name.provider, name.model),
-                # The process's: what one run learns of a provider holds for the next.
-                model_breaker=breaker_for(*identity, name.model),
-                key_breaker=breaker_for(*identity),
-                pace=pace_for(self._slots.limit, *identity),
-            )
-            attempts.candidates.append(candidate)
-        first, *others = (
-            self._model(candidate, attempts, known[candidate.provider], request, context)
-            for candidate in attempts.candidates
+        models = [self._model(name, known[name.provider], request, context) for _, name in chain]
+        return ModelChain(
+            runnable=models[0],
+            fallbacks=models[1:],
+            candidates=tuple(model.candidate for model in models),
+            ranks=tuple(rank for rank, _ in chain),
+            seconds=request.timeout or _CHAIN_SECONDS,
+            slots=self._slots,
+            logged=self._logged,
         )
-        return first.with_fallbacks(others, exceptions_to_handle=HANDLED)
 
     def window(self, request: ModelRequest, context: Context) -> int | None:
         """Tokens of prompt and answer that every model of the chain for `request` can take.
@@ -127,8 +204,8 @@ class Models:
         return None if None in sizes else max(size or 0 for size in sizes)
 
     def _sizes(self, request: ModelRequest, context: Context) -> list[int | None]:
-        names, _ = self._names(request, context)
-        return [context_window(name.provider, name.model) for name in names]
+        chain = cast("ModelChain", self.chat(request, context))
+        return [candidate.window for candidate in chain.candidates]
 
     def _names(
         self, request: ModelRequest, context: Context
@@ -155,39 +232,60 @@ class Models:
                     _log.warning("%s", off)
 
     def _model(
-        self,
-        candidate: Candidate,
-        attempts: Attempts,
-        provider: Provider,
-        request: ModelRequest,
-        context: Context,
-    ) -> BaseChatModel:
+        self, name: ModelName, provider: Provider, request: ModelRequest, context: Context
+    ) -> Any:
         """The guarded chat model of a candidate."""
-        is_reasoning = str(candidate) in self._catalog.reasoning
+        is_reasoning = str(name) in self._catalog.reasoning
         options: dict[str, Any] = {
-            "candidate": candidate,
-            "attempts": attempts,
-            "model": candidate.model,
+            "candidate": _candidate(name, provider, self._slots.limit),
+            "model": name.model,
             "max_tokens": request.max_tokens,
             "temperature": None if is_reasoning else request.temperature,
             # Explicit either way: a viewer that listens must not turn streaming on.
             "streaming": context.stream,
         }
-        if candidate.rehearsed:
-            return _Rehearsed(provider=candidate.provider, longest=context.longest, **options)
-        return cast("Any", _CLIENTS[candidate.provider])(
+        if provider.pretend:
+            return _Rehearsed(provider=name.provider, longest=context.longest, **options)
+        return cast("Any", _CLIENTS[name.provider])(
             **options,
             api_key=provider.key,
             base_url=provider.base_url,
-            http_client=unused_client(),
-            http_async_client=shared_client(),
-            timeout=timeouts(LONGEST_ATTEMPT),
-            max_retries=0,
             stream_usage=True,
+            use_responses_api=False,
+            # The wire replaces the clients of the openai package: none is made.
+            **dict.fromkeys(("client", "async_client", "root_client", "root_async_client"), _NONE),
+            http_socket_options=(),
         )
+
+
+_NONE = object()
+"""The place of a client that is never used."""
+
+
+@functools.lru_cache(maxsize=256)
+def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
+    """The candidate of a model, which is the process's: what one run learns holds for the next."""
+    key = provider.key.get_secret_value() if provider.key else ""
+    identity = (provider.base_url, provider.pretend, hash(key))
+    return Candidate(
+        provider=name.provider,
+        model=name.model,
+        key_variable=provider.key_variable,
+        rehearsed=provider.pretend,
+        window=context_window(name.provider, name.model),
+        model_breaker=breaker_for(*identity, name.model),
+        key_breaker=breaker_for(*identity),
+        pace=pace_for(limit, *identity),
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def models_for(settings: Settings) -> Models:
+    """The process's models for some settings. Its runs share them, and so their chains."""
+    return Models(settings)
 
 
 @functools.lru_cache(maxsize=1)
 def default_models() -> Models:
     """The models of a graph that is invoked directly: the environment's, read at the first call."""
-    return Models(environment.load())
+    return models_for(cast("Any", environment.load()))

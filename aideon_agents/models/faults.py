@@ -16,22 +16,18 @@ import email.utils
 import json
 import math
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
-
-import openai
 
 from aideon_agents import errors
 from aideon_agents.ledger.pricing import Usage, usage_of
 from aideon_agents.ledger.redaction import one_line, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
 
 
-_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
 _TOO_LONG = (
     "context_length",
     "context length",
@@ -45,18 +41,6 @@ _OUT_OF_CREDIT = ("insufficient_quota", "exceeded your current quota", "out of c
 _GONE = ("decommissioned", "deprecated", "no longer available", "model_not_found", "does not exist")
 _FILTERED = ("content_filter", "content_policy", "content management policy")
 _OVERLOADED = 529
-_GARBAGE = (
-    openai.APIError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    RecursionError,
-)
-"""What the client raises for a body that is no chat completion, or for an error inside a stream."""
-_WRONG_CALL = "unexpected keyword argument"
-"""Part of Python's message for a mistake of the caller, not of the provider."""
 _LONGEST_MESSAGE = 200
 
 
@@ -68,48 +52,80 @@ _WHAT: Mapping[type[errors.ProviderError], str] = {
 """What only the user can fix, and how; the provider's message follows."""
 
 
-def translate(error: BaseException, *, asked: str, key_variable: str | None) -> BaseException:
-    """What a model class raised, as one of our provider errors; an error that is not a provider's as it is."""
-    if isinstance(error, errors.AideonError):
-        return error
-    if isinstance(error, openai.APIStatusError):
-        return _from_status(error, asked, key_variable)
-    if isinstance(error, openai.APITimeoutError | TimeoutError):
+def translate(error: BaseException, *, asked: str) -> BaseException:
+    """What ended an attempt, as one of our provider errors; an error that is not a provider's as it is."""
+    if isinstance(error, TimeoutError):
         return errors.Transient(
             f"{asked} gave no answer in time", billed=_billed(error), timed_out=True
         )
-    if isinstance(error, openai.APIConnectionError):
-        reason = _root(error)
-        never_sent = _billed(error) is False
-        what = "cannot be reached" if never_sent else "broke the connection off"
-        return errors.Transient(
-            f"{asked} {what} ({_short(reason) or type(reason).__name__})", billed=_billed(error)
-        )
-    is_mistake = isinstance(error, TypeError) and _WRONG_CALL in str(error)
-    if isinstance(error, _GARBAGE) and not is_mistake:
-        unread = f"{asked} sent an answer that cannot be read"
-        return errors.Transient(unread + quoted(_short(error)))
     return error
 
 
-def _from_status(
-    error: openai.APIStatusError, asked: str, key_variable: str | None
+def unreadable(asked: str, why: object) -> errors.Transient:
+    """The error for an answer that is no chat completion."""
+    return errors.Transient(f"{asked} sent an answer that cannot be read{quoted(_short(why))}")
+
+
+def refusal(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    asked: str,
+    key_variable: str | None,
 ) -> errors.ProviderError:
-    status = error.status_code
-    message = f"{_message(error)} {error.code or ''} {error.type or ''}".lower()
-    make = _class_for(status, message)
+    """The error for an HTTP status that is not a success."""
+    try:
+        sent: object = json.loads(body)
+    except ValueError:
+        sent = body.decode("utf-8", "replace")
+    inner: Any = sent
+    if isinstance(inner, dict) and inner.get("error"):
+        inner = inner["error"]
+    return _refusal(status, retry_after(headers), inner, asked, key_variable)
+
+
+def refusal_in_answer(
+    error: object, *, asked: str, key_variable: str | None
+) -> errors.ProviderError:
+    """The error that a provider reports inside an answer with status 200, or inside a stream."""
+    known = cast("Mapping[str, Any]", error) if isinstance(error, Mapping) else {}
+    codes = (known.get(name) for name in ("status", "status_code", "http_status", "code"))
+    status = next((int(str(code)) for code in codes if _is_status(code)), None)
+    if status is None:
+        words = " ".join(str(known.get(name) or "") for name in ("message", "code", "type"))
+        status = _status_of_words((words if known else str(error)).lower())
+    refused = _refusal(status, None, error, asked, key_variable)
+    refused.billed = None if status >= 500 else refused.billed  # noqa: PLR2004 - HTTP
+    return refused
+
+
+def _is_status(code: object) -> bool:
+    return str(code).isascii() and str(code).isdigit() and 400 <= int(str(code)) <= 599  # noqa: PLR2004 - HTTP
+
+
+def _status_of_words(words: str) -> int:
+    """The HTTP status that an error without one would have had."""
+    if "rate limit" in words or "rate_limit" in words or "too many requests" in words:
+        return 429
+    if any(word in words for word in (*_TOO_LONG, *_FILTERED, *_GONE, "invalid_request")):
+        return 400
+    return 500
+
+
+def _refusal(
+    status: int, pause: float | None, sent: object, asked: str, key_variable: str | None
+) -> errors.ProviderError:
+    known = cast("Mapping[str, Any]", sent) if isinstance(sent, Mapping) else {}
+    text = str(known.get("message") or json.dumps(known)) if known else str(sent or "")
+    make = _class_for(status, f"{text} {known.get('code') or ''} {known.get('type') or ''}".lower())
     what = _WHAT.get(make, f"{{asked}} answered {status}").format(
         asked=asked,
         status=status,
         key=f"the key in {key_variable}" if key_variable else "the call without a key",
     )
-    words = "" if make is errors.KeyRejected else f": {_short(_message(error))}"
-    return make(
-        f"{what}{words}",
-        billed=False,
-        status=status,
-        retry_after=retry_after(error.response.headers),
-    )
+    words = "" if make is errors.KeyRejected else f": {_short(text)}"
+    return make(f"{what}{words}", billed=False, status=status, retry_after=pause)
 
 
 def _class_for(status: int, message: str) -> type[errors.ProviderError]:
@@ -162,26 +178,10 @@ def _billed(error: BaseException) -> bool | None:
     """False: the request was never sent. None: unknown."""
     cause: BaseException | None = error
     while cause is not None:
-        if type(cause).__name__ in _NEVER_SENT:
+        if getattr(cause, "billed", None) is False:
             return False
         cause = cause.__cause__
     return None
-
-
-def _root(error: BaseException) -> BaseException:
-    """The first cause: the client's own error says only that the connection failed."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error
-
-
-def _message(error: openai.APIStatusError) -> str:
-    """The provider's message."""
-    body = error.body
-    if isinstance(body, dict):
-        inner = cast("dict[str, Any]", body)
-        return str(inner.get("message") or json.dumps(inner))
-    return str(body or error.message)
 
 
 def _short(what: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -16,25 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 from aideon_agents.errors import Malformed
 from aideon_agents.ledger.redaction import ANSWER_BEGINS
+from aideon_agents.models.attempts import announce_restart, pass_of
 from aideon_agents.models.bridge import blocking
-from aideon_agents.models.candidates import announce_restart
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel, LanguageModelInput
+    from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessage
 
 Model = TypeVar("Model", bound=BaseModel)
-
-REPAIR = "aideon_repair"
-"""Metadata key of the second request: it belongs to the same pass over the chain."""
-
-
-class Complain(Protocol):
-    """Records an answer that cannot be read."""
-
-    def __call__(self, error: Malformed, *, is_last: bool) -> None:
-        """Record it; raise the error that ends the chain's pass if it is the last."""
-        ...
 
 
 _THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
@@ -83,9 +72,8 @@ def _json_in(text: str) -> str:
 
 
 def shaped(
-    model: BaseChatModel,
+    model: Any,
     schema: type[Model],
-    complain: Complain,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Model]:
     """A runnable that asks `model` for an instance of `schema`, in at most two calls."""
@@ -100,18 +88,14 @@ def shaped(
         try:
             return parse(first, schema)
         except Malformed as wrong:
-            complain(wrong, is_last=False)
+            pass_of(config, model.candidate).complain(model.candidate, wrong, is_last=False)
             again = HumanMessage(f"That cannot be used: {wrong}. {wanted}")
         announce_restart(config)
-        same_pass = cast(
-            "RunnableConfig",
-            {**config, "metadata": {**(config.get("metadata") or {}), REPAIR: True}},
-        )
-        second = await bound.ainvoke([*messages, first, again], same_pass)
+        second = await bound.ainvoke([*messages, first, again], config)
         try:
             return parse(second, schema)
         except Malformed as wrong:
-            complain(wrong, is_last=True)
+            pass_of(config, model.candidate).complain(model.candidate, wrong, is_last=True)
             raise
 
     def ask_blocking(question: LanguageModelInput, config: RunnableConfig) -> Model:

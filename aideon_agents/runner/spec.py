@@ -24,7 +24,7 @@ from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.models import Models
+from aideon_agents.models import Models, models_for
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.runner.outcome import Journal
 from aideon_agents.settings import Settings
@@ -140,7 +140,7 @@ def context_for(
         for role, chain in (model or {}).items()
     }
     return Context(
-        models=Models(settings),
+        models=models_for(cast("Any", settings)),
         tier=cast("Tier", tier),
         user=user,
         model=chains,

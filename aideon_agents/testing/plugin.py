@@ -32,7 +32,7 @@ OPTIONS = "simulated_provider"
 REAL = "aideon_real_providers"
 """The marker, and the ini option, that allow real providers."""
 
-_CLIENTS = "aideon_agents.models.clients"
+_TRANSPORT = "aideon_agents.models.transport"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -98,14 +98,14 @@ class _Watch(importlib.abc.MetaPathFinder):
         self._asked: list[str] = []
         """The hosts that the current test has asked."""
         self._hooks: list[Any] = []
-        if clients := sys.modules.get(_CLIENTS):
+        if clients := sys.modules.get(_TRANSPORT):
             self._begin(clients)
         else:
             sys.meta_path.insert(0, self)  # the client is watched from its import on
 
     def find_spec(self, name: str, _path: object, _target: object = None) -> ModuleSpec | None:
         """Begin to watch the shared client when its module is imported."""
-        if name != _CLIENTS:
+        if name != _TRANSPORT:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -144,18 +144,16 @@ class _Watch(importlib.abc.MetaPathFinder):
 
     pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _checked
 
-    def _begin(self, clients: ModuleType) -> None:
-        shared = clients.shared_client()
-        hooks = {**shared.event_hooks, "request": [*shared.event_hooks["request"], self._check]}
-        shared.event_hooks = hooks
-        self._hooks = shared.event_hooks["request"]
+    def _begin(self, transport: ModuleType) -> None:
+        transport.watchers.append(self._check)
+        self._hooks = transport.watchers
 
-    async def _check(self, request: Any) -> None:
-        if self._may_pay or _is_loopback(request.url.host):
+    def _check(self, host: str) -> None:
+        if self._may_pay or _is_loopback(host):
             return
-        self._asked.append(request.url.host)
+        self._asked.append(host)
         # It is a BaseException, so a workflow does not ask the next model because of it.
-        pytest.fail(_reported(request.url.host), pytrace=False)
+        pytest.fail(_reported(host), pytrace=False)
 
 
 def _reported(host: str) -> str:

@@ -27,13 +27,13 @@ def lines(path: Path) -> int:
 
 
 def test_the_package_does_not_grow_back():
-    # The target is 160 modules and 29,000 lines; lower these figures when the package shrinks.
-    assert len(MODULES) <= 172
-    assert sum(lines(path) for path in MODULES) <= 31_700
+    # 159 modules and 30,800 lines before the HTTP under the models was ours; lower these when it shrinks.
+    assert len(MODULES) <= 166
+    assert sum(lines(path) for path in MODULES) <= 33_000
 
 
 def test_a_call_passes_few_files_and_functions_on_its_way_to_the_provider():
-    # Traced in a process of its own: coverage traces this one. The target is 150 functions.
+    # Traced in a process of its own: coverage traces this one.
     source = "import sys; sys.path.insert(0, 'benchmarks'); import call_path; print(*call_path.measure())"
     done = subprocess.run(
         [sys.executable, "-c", source],
@@ -44,7 +44,7 @@ def test_a_call_passes_few_files_and_functions_on_its_way_to_the_provider():
     )
     files, functions = map(int, done.stdout.split()[-2:])
     assert files <= 40
-    assert functions <= 173
+    assert functions <= 150
 
 
 def test_no_folder_has_more_modules_than_its_room_may_have():
@@ -63,7 +63,7 @@ def test_the_number_of_dataclasses_does_not_grow():
         if isinstance(node, ast.ClassDef)
         and any("dataclass" in ast.unparse(one) for one in node.decorator_list)
     ]
-    assert len(classes) <= 145  # the target is 120
+    assert len(classes) <= 120
 
 
 def test_no_module_has_more_than_400_lines():

@@ -15,7 +15,7 @@ from aideon_agents.ledger.budgets.limits import Account, Scope
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import _first_places, _Queue, claim
-from aideon_agents.models.candidates import Attempts
+from aideon_agents.models.attempts import Attempts
 from aideon_agents.models.health import Breaker, Pace, process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, Rate, SimulatedProvider
@@ -257,8 +257,7 @@ async def test_whoever_has_waited_for_money_is_told_so_when_the_time_is_up_in_th
     state = LimitState(
         scope=Scope(kind="run"), account=Account(), limit=10, warns=False, spent=1, held=9
     )
-    attempts = Attempts(seconds=5.0, slots=process_slots(3), logged=set())
-    attempts.begin()
+    attempts = Attempts([], seconds=5.0, slots=process_slots(3), logged=set())
     queue = _Queue(attempts, "together:small")
     refused = Refusal(state, 5, waits=True)
     await queue.wait(ledger.budgets, refused)  # it is the first in the queue now
@@ -271,8 +270,7 @@ async def test_whoever_has_waited_for_money_is_told_so_when_the_time_is_up_in_th
 
 
 async def test_a_call_that_gets_a_slot_after_the_chain_s_time_is_not_made():
-    attempts = Attempts(seconds=0.0, slots=process_slots(3), logged=set())
-    attempts.begin()
+    attempts = Attempts([], seconds=0.0, slots=process_slots(3), logged=set())
     breaker = Breaker()
     candidate = SimpleNamespace(pace=Pace(3), name="together:small")
     for _ in range(5):

@@ -237,7 +237,7 @@ async def test_while_one_probes_the_only_model_the_others_wait_for_what_it_finds
 async def test_when_all_rest_the_one_soonest_back_is_asked(counter, quick):
     settings = counter.settings([Fault(404)])
     request = ModelRequest(role="planner", model=(PRIMARY, OTHER))
-    line = Models(settings).chat(request, Context()).runnable.attempts.candidates
+    line = Models(settings).chat(request, Context()).candidates
     for _ in range(5):
         line[1].model_breaker.admit().record(DEAD)
     first = await counter.ask(settings=settings)  # the primary is gone for 300 s, the other for 5
@@ -247,7 +247,7 @@ async def test_when_all_rest_the_one_soonest_back_is_asked(counter, quick):
 def with_resting_other(counter, settings, seconds):
     """The line of a chain whose second model has met its rate limit."""
     request = ModelRequest(role="planner", model=(PRIMARY, OTHER))
-    line = Models(settings).chat(request, Context()).runnable.attempts.candidates
+    line = Models(settings).chat(request, Context()).candidates
     line[1].model_breaker.admit().record(errors.RateLimited("busy", retry_after=seconds))
 
 

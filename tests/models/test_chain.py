@@ -87,7 +87,7 @@ async def test_a_local_server_that_is_off_stops_nobody_who_has_others(counter, c
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             chain = models.chat(ModelRequest(role="planner"), Context())
-            assert "local" not in {one.provider for one in chain.runnable.attempts.candidates}
+            assert "local" not in {one.provider for one in chain.candidates}
     assert len(caplog.records) == 1
 
 
@@ -97,7 +97,7 @@ def test_the_default_models_are_those_of_the_environment(monkeypatch):
     monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
     try:
         chain = default_models().chat(ModelRequest(role="planner"), Context())
-        assert [one.provider for one in chain.runnable.attempts.candidates] == ["openai"]
+        assert [one.provider for one in chain.candidates] == ["openai"]
     finally:
         default_models.cache_clear()
 

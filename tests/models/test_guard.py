@@ -12,7 +12,7 @@ from langchain_core.globals import set_llm_cache
 
 from aideon_agents import Context, CostHandler, errors
 from aideon_agents.ledger.rows import Run
-from aideon_agents.models import Models, guard
+from aideon_agents.models import Models, attempts
 from aideon_agents.models.health import process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
@@ -85,7 +85,7 @@ async def test_pauses_grow_and_are_spread(counter, monkeypatch):
         spans.append(most)
         return 0
 
-    monkeypatch.setattr(guard.random, "uniform", longest)
+    monkeypatch.setattr(attempts.random, "uniform", longest)
     await counter.ask([Fault(500), Fault(500)])
     assert spans == [0.5, 1.0]
 
@@ -191,11 +191,10 @@ async def test_a_callers_bug_is_raised_as_it_is_and_nobody_is_asked(counter, str
     chain = Models(counter.settings()).chat(
         ModelRequest(role="planner", model=(PRIMARY, OTHER)), Context(stream=stream)
     )
-    asked = await counter.ask_chain(chain.bind(nonsense=1))
-    assert isinstance(asked.error, TypeError)
-    assert asked.error.__cause__ is not asked.error
+    asked = await counter.ask_chain(chain.bind(nonsense=object()))
+    assert isinstance(asked.error, errors.Unsent)
     assert asked.requests == []
-    assert len(asked.rows) == 1
+    assert [(row.status, row.cost_nanousd) for row in asked.rows] == [("error", 0)]
 
 
 @STREAMED

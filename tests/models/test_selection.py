@@ -90,7 +90,5 @@ def test_the_seed_profile_has_the_founding_models():
 
 def test_a_rehearsal_assumes_every_key_and_asks_the_primary_alone():
     chain = Models(Settings()).chat(ModelRequest(role="creative"), Context(rehearse=True))
-    assert [str(one) for one in chain.runnable.attempts.candidates] == [
-        "together:openai/gpt-oss-120b"
-    ]
+    assert [str(one) for one in chain.candidates] == ["together:openai/gpt-oss-120b"]
     assert chain.fallbacks == []

@@ -7,7 +7,7 @@ import pytest
 from aideon_agents import Context, CostHandler, creative, errors, sequential, validator
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
-from aideon_agents.models.candidates import RESTART
+from aideon_agents.models.attempts import RESTART
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider, UsageDetails
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from aideon_agents import Ledger, Settings, executor, run, sequential
 from aideon_agents.ledger.redaction import quoted, stored_line
-from aideon_agents.models.faults import translate
+from aideon_agents.models.faults import unreadable
 from aideon_agents.testing import SimulatedProvider
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_a_question_to_a_person_is_shown_and_kept_out_of_the_ledger(tmp_path: Pa
 
 
 def test_a_refusal_and_an_answer_that_cannot_be_read_are_kept_out_of_the_ledger():
-    unread = translate(ValueError(f"got {SAID}"), asked="together:m", key_variable=None)
+    unread = unreadable("together:m", f"got {SAID}")
     assert "secret" in str(unread)
     assert stored_line(f"{unread}; and more") == (
         "together:m sent an answer that cannot be read; and more"

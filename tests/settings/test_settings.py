@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from aideon_agents import settings
 from aideon_agents.errors import UserError
 from aideon_agents.models.catalog import providers
 from aideon_agents.settings import Settings, load
@@ -200,7 +201,9 @@ def test_a_user_without_a_login_name_is_unknown(monkeypatch):
         raise KeyError("uid not found")
 
     monkeypatch.setattr(getpass, "getuser", no_name)
+    settings._as_before.cache_clear()
     assert load().user == "unknown"
+    settings._as_before.cache_clear()
 
 
 @pytest.mark.parametrize(

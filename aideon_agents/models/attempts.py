@@ -1,0 +1,202 @@
+"""One pass over a chain: who may be asked, how often, and what failed.
+
+The class of an error decides what it leads to: another try of the same model after a pause, the next
+candidate, or the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import math
+import random
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from langgraph.config import get_stream_writer
+
+from aideon_agents import errors
+from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
+from aideon_agents.models.health import Permit, Slots, process_slots
+from aideon_agents.state import node_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.runnables import RunnableConfig
+
+_log = logging.getLogger("aideon_agents.models")
+
+HANDLED = (
+    errors.Transient,
+    errors.RateLimited,
+    errors.OutOfCredit,
+    errors.KeyRejected,
+    errors.ModelGone,
+    errors.ContextTooLong,
+    errors.Unsupported,
+    errors.NotThisModel,
+    errors.TooExpensive,
+    errors.Malformed,
+    errors.Partial,
+)
+"""Errors after which the next candidate is asked. All others are raised as they are.
+
+After `Partial` too, but with a `restart` event first, for clients that show tokens.
+"""
+
+_LOUD = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
+_RETRIES: Mapping[type[errors.ProviderError], int] = {errors.Transient: 2, errors.RateLimited: 1}
+_FIRST_PAUSE = 0.25  # seconds, doubled with each retry, full jitter
+_ALONE = 64
+"""Calls in flight at models that are asked outside a chain."""
+_LOOK_AGAIN = 0.05  # seconds, while another call probes
+
+PASS = "__aideon_pass"  # noqa: S105 - not a password
+"""Key in `config["configurable"]` of one pass over a chain."""
+
+
+class Attempts:
+    """One pass over the candidates of a chain: its time, its attempts, its failures."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        ranks: Sequence[int] = (),
+        seconds: float = LONGEST_ATTEMPT,
+        slots: Slots,
+        logged: set[str],
+    ) -> None:
+        self.candidates = candidates
+        """In the order in which they are asked."""
+        self._ranks = ranks or range(len(candidates))
+        self.slots = slots
+        """The process's slots for calls in flight."""
+        self.logged = logged
+        """Messages that were logged: each one once, however many calls cause it."""
+        self.deadline = time.monotonic() + seconds
+        """On the monotonic clock."""
+        self.failures: list[str] = []
+        """One line per failed attempt, in order."""
+        self.tries = collections.Counter[str]()
+        """Attempts so far, by the name of the candidate."""
+
+    def position(self, candidate: Candidate) -> int:
+        """Its place in the order; 0 is asked first."""
+        return self.candidates.index(candidate)
+
+    def rank(self, candidate: Candidate) -> int:
+        """Its place in the chain as configured; 0 is the primary. Cheaper models may be asked before."""
+        return self._ranks[self.position(candidate)]
+
+    def is_economized(self, candidate: Candidate) -> bool:
+        """Whether it is asked before the primary, because a budget is nearly spent."""
+        return 0 in self._ranks[self.position(candidate) + 1 :]
+
+    def time_left(self) -> float:
+        """Seconds until the chain's deadline, at least 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def seconds_for(self, candidate: Candidate) -> float:
+        """Seconds that one attempt may take, so that time is left for the candidates after it."""
+        share = self.time_left() / (len(self.candidates) - self.position(candidate))
+        return min(LONGEST_ATTEMPT, share)
+
+    def is_last(self, candidate: Candidate) -> bool:
+        """Whether there is no candidate after this one."""
+        return candidate is self.candidates[-1]
+
+    def waits_for(self, candidate: Candidate) -> bool:
+        """Whether to wait until a candidate is back: it is the last, and only its rate is limited."""
+        return (
+            self.is_last(candidate)
+            and candidate.model_breaker.is_limited
+            and candidate.probe_in() < self.time_left()
+        )
+
+    def is_soonest_back(self, candidate: Candidate) -> bool:
+        """Whether all candidates rest, and this one for the shortest time: it is probed early."""
+        probes = [one.probe_in() for one in self.candidates]
+        mine = probes[self.position(candidate)]
+        return all(probes) and mine == min(probes) and mine < math.inf
+
+    async def permitted(self, candidate: Candidate) -> Permit:
+        """Wait for a permit, or give the candidate up while it rests after failures."""
+        while True:
+            if permit := candidate.admit():
+                return permit
+            early = self.is_soonest_back(candidate)
+            if early and (permit := candidate.admit(early=True)):
+                return permit
+            waits = early or self.waits_for(candidate)
+            if not waits or not self.time_left():
+                rest, why = candidate.rest_left(), candidate.why_resting()
+                skipped = f"{candidate} was not asked, it rests another {rest:.0f} s"
+                is_known = any(why in failure for failure in self.failures)
+                message = skipped if is_known else f"{skipped}: {why}"
+                self.give_up(candidate, errors.Transient(message, billed=False))
+            await asyncio.sleep(_LOOK_AGAIN)  # another call finds out whether it is back
+
+    async def pause_or_raise(
+        self, candidate: Candidate, error: errors.ProviderError, config: RunnableConfig | None
+    ) -> None:
+        """Wait before the next try of this candidate, or give it up."""
+        pause = self._pause(candidate, error)
+        if pause is not None:
+            self.failures.append(str(error))
+            await asyncio.sleep(pause)
+            return
+        if isinstance(error, errors.Partial) and not self.is_last(candidate):
+            announce_restart(config)
+        self.give_up(candidate, error)
+
+    def _pause(self, candidate: Candidate, error: errors.ProviderError) -> float | None:
+        """Seconds until the next try of this candidate; None: there is none."""
+        attempt = self.tries[str(candidate)]
+        if error.timed_out or attempt > _RETRIES.get(type(error), 0):
+            return None
+        jitter = random.uniform(0, _FIRST_PAUSE * 2**attempt)  # noqa: S311 - not a secret
+        pause = error.retry_after
+        if pause is None:  # a rate limit also makes the model rest
+            pause = max(jitter, candidate.rest_left() if type(error) is errors.RateLimited else 0)
+        return pause if pause < self.time_left() else None
+
+    def complain(self, candidate: Candidate, error: errors.Malformed, *, is_last: bool) -> None:
+        """Record an answer that does not fit its schema; give up after the last one."""
+        named = errors.Malformed(f"{candidate}: {error}")
+        if is_last:
+            self.give_up(candidate, named)
+        self.failures.append(str(named))
+
+    def give_up(self, candidate: Candidate, error: errors.ProviderError) -> NoReturn:
+        """Raise an error, after which the next candidate is asked, if there is one."""
+        self.failures.append(str(error))
+        if isinstance(error, _LOUD) and str(error) not in self.logged:
+            self.logged.add(str(error))
+            _log.warning("%s", error)
+        if self.is_last(candidate) and isinstance(error, HANDLED):
+            raise errors.AllModelsFailed(self.failures) from error
+        raise error
+
+
+def pass_of(config: RunnableConfig | None, candidate: Candidate) -> Attempts:
+    """The pass of the chain around a model; a model that is asked alone is a chain of one."""
+    known = ((config or {}).get("configurable") or {}).get(PASS)
+    if known is not None and candidate in known.candidates:
+        return known
+    return Attempts([candidate], slots=process_slots(_ALONE), logged=set())
+
+
+RESTART = "aideon_restart"
+"""The one key of the custom stream event; its value is the node path."""
+
+
+def announce_restart(config: RunnableConfig | None) -> None:
+    """Write a `restart` event into the graph's stream: the shown tokens are void, the answer restarts."""
+    try:
+        write = get_stream_writer()
+    except (RuntimeError, KeyError):  # outside a graph
+        return
+    write({RESTART: node_path((config or {}).get("metadata") or {})})

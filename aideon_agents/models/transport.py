@@ -1,0 +1,340 @@
+"""HTTP for every chat model: one session for each event loop, with limits on what is read.
+
+A connection belongs to the event loop that opened it, so each running loop has a session of its own.
+It is closed with its loop. Redirects are never followed: they would send the prompt and the key to an
+address that the user did not choose. Cookies are not kept.
+
+A proxy is looked up once per origin and loop, from the usual environment variables. aiohttp's own
+lookup takes a thread per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import functools
+import os
+import ssl
+import urllib.request
+import weakref
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import certifi
+from yarl import URL
+
+from aideon_agents import errors
+from aideon_agents.ledger.redaction import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+
+    from aiohttp.abc import AbstractStreamWriter
+
+LONGEST_BODY = 64 * 2**20
+"""Bytes of one answer, after decompression."""
+
+LONGEST_EVENT = 16 * 2**20
+"""Bytes of one server-sent event."""
+
+LONGEST_ERROR = 2**16
+"""Bytes that are read of the body of an error."""
+
+_CONNECT_SECONDS = 10.0
+_KEPT_OPEN = 4.0
+"""Seconds that an unused connection is kept. Common servers close theirs after 5; a request that is
+sent just then is lost, and whether it was charged is unknown."""
+_BUFFER = 2**16
+"""Bytes that are read ahead; a cancellation waits until they are processed."""
+_PART = 2**20
+"""Bytes that are decompressed at once."""
+_MOST_SHOWN = 200
+
+
+watchers: list[Callable[[str], None]] = []
+"""Called with the host before each request. A test's plugin refuses real providers here."""
+
+
+class _Body(aiohttp.Payload):
+    """The bytes of a request, which knows whether they were handed to the network."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content, content_type="application/json")
+        self._content = content
+        self._size = len(content)
+        self.is_sent = False
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._content.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002 - it is ours
+    ) -> None:
+        self.is_sent = True
+        await writer.write(self._content)
+
+
+class Answer:
+    """A provider's answer: its status and headers, and its body, which is read within limits."""
+
+    def __init__(self, response: aiohttp.ClientResponse, asked: str) -> None:
+        self._response = response
+        self._asked = asked
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in {*_COMPRESSED, "identity", ""}:
+            response.close()
+            raise errors.Transient(f"{asked} sent a body in the encoding {encoding[:20]!r}")
+        # With 32, a header says whether it is gzip or zlib.
+        is_compressed = encoding in _COMPRESSED
+        self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if is_compressed else None
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    def close(self) -> None:
+        """End the exchange. The connection is used again if the body was read to its end."""
+        self._response.release()
+
+    def end_at(self, seconds: float) -> asyncio.TimerHandle:
+        """Let reading fail with TimeoutError after so many seconds, even while data keeps coming."""
+        loop = asyncio.get_running_loop()
+        return loop.call_later(seconds, self._response.content.set_exception, TimeoutError())
+
+    async def read(self, most: int) -> bytes:
+        """The whole body; Transient: it is longer than `most` bytes."""
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.parts():
+            size += len(part)
+            parts.append(part)
+            if size > most:
+                self._response.close()
+                raise errors.Transient(f"{self._asked} sent more than {most // 2**20} MB")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def read_start(self, most: int) -> bytes:
+        """The first `most` bytes of the body; whatever is wrong with it, no error is raised."""
+        start = b""
+        try:
+            async for part in self.parts():
+                start += part
+                if len(start) > most:
+                    self._response.close()
+                    break
+        except (errors.Transient, aiohttp.ClientError, OSError):
+            pass
+        return start[:most]
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes, decompressed in parts of a limited size."""
+        content = self._response.content
+        while data := await content.readany():
+            if self._decoder is None:
+                yield data
+                continue
+            while data:
+                try:
+                    part = self._decoder.decompress(data, _PART)
+                except zlib.error as error:
+                    raise errors.Transient(
+                        f"{self._asked} sent a body that cannot be decompressed ({error})"
+                    ) from None
+                data = self._decoder.unconsumed_tail
+                if part:
+                    yield part
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """The data of each server-sent event, until the body ends."""
+        buffer = b""
+        data: list[bytes] = []
+        size = 0
+        async for part in self.parts():
+            buffer += part
+            size += len(part)
+            if size > LONGEST_EVENT:
+                self._response.close()
+                most = LONGEST_EVENT // 2**20
+                raise errors.Transient(f"{self._asked} sent an event of more than {most} MB")
+            # A line may end with \r\n, and its \n may come later.
+            end = max(buffer.rfind(b"\n"), buffer.rfind(b"\r", 0, len(buffer) - 1)) + 1
+            lines, buffer = buffer[:end].splitlines(), buffer[end:]
+            for event in _events_in(lines, data):
+                yield event
+                size = len(buffer)
+            if len(part) > _BUFFER // 4:
+                await asyncio.sleep(0)  # a cancellation is delivered here
+        for event in _events_in([*buffer.splitlines(), b""], data):
+            yield event  # a server that closes without the last empty line
+
+
+def _events_in(lines: list[bytes], data: list[bytes]) -> Iterator[bytes]:
+    """The events that end in some lines; `data` holds the one that continues after them."""
+    for line in lines:
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif not line and data:
+            yield b"\n".join(data)
+            data.clear()
+
+
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+async def post(url: URL, content: bytes, headers: Mapping[str, str], asked: str) -> Answer:
+    """Send a request and wait for the head of its answer.
+
+    Raises Transient if there is none, with `billed` False if the request was not sent. A cancellation
+    or a time limit before it was sent gets the attribute `billed` with the value False.
+    """
+    for watch in watchers:
+        watch(url.host or "")
+    body = _Body(content)
+    try:
+        connections = await _connections()
+        response = await connections.session.post(
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            **connections.way_to(url),
+        )
+    except aiohttp.ClientError as error:
+        raise broken_off(error, asked, is_sent=body.is_sent) from error
+    except (asyncio.CancelledError, TimeoutError) as stopped:
+        if isinstance(stopped, aiohttp.ServerTimeoutError):
+            raise broken_off(stopped, asked, is_sent=body.is_sent) from stopped
+        if not body.is_sent:
+            stopped.billed = False  # type: ignore[union-attr] # the row of the call says so
+        raise
+    return Answer(response, asked)
+
+
+def broken_off(error: Exception, asked: str, *, is_sent: bool = True) -> errors.Transient:
+    """The error for a connection that could not be made, or was lost."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        why = f"the proxy answered {error.status}"
+    elif isinstance(error, aiohttp.ClientConnectorError) and error.os_error:
+        why = str(error.os_error.strerror or error.os_error)
+    else:
+        why = str(error)
+    why = one_line(why or type(error).__name__)[:_MOST_SHOWN]
+    what = "broke the connection off" if is_sent else "cannot be reached"
+    return errors.Transient(
+        f"{asked} {what} ({why})",
+        billed=None if is_sent else False,
+        timed_out=isinstance(error, TimeoutError),
+    )
+
+
+class _Connections:
+    """The session of one event loop, and the proxy of each origin."""
+
+    def __init__(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_OPEN)
+        self.session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=_BUFFER,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+        )
+        self._ways: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def way_to(self, url: URL) -> dict[str, Any]:
+        """Aiohttp's arguments for the origin of an address: its proxy and its TLS settings, if any."""
+        key = url.scheme, url.authority
+        if key not in self._ways:
+            secure = {"ssl": tls_context()} if url.scheme == "https" else {}
+            self._ways[key] = {**proxy_for(url.origin()), **secure}
+        return self._ways[key]
+
+
+_by_loop: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, tuple[_Connections, AsyncGenerator[None]]
+] = weakref.WeakKeyDictionary()
+
+
+async def _connections() -> _Connections:
+    loop = asyncio.get_running_loop()
+    known = _by_loop.get(loop)
+    if known is None:
+        made = _Connections()
+        closer = _close_with_loop(loop, made)
+        known = _by_loop[loop] = made, closer
+        await anext(closer)
+    return known[0]
+
+
+async def _close_with_loop(
+    loop: asyncio.AbstractEventLoop, connections: _Connections
+) -> AsyncGenerator[None]:
+    """Wait in a generator, because `asyncio.run` closes generators before it closes the loop."""
+    try:
+        yield
+    finally:
+        del _by_loop[loop]  # the session refers to its loop: the entry would keep both alive
+        await connections.session.close()
+
+
+_PROXY_VARIABLES = ("{scheme}_proxy", "{SCHEME}_PROXY", "all_proxy", "ALL_PROXY")
+
+
+def proxy_for(origin: URL) -> dict[str, Any]:
+    """Aiohttp's arguments for the proxy that the environment names for an origin; empty: there is none.
+
+    Raises UserError, which names the variable, for an address that cannot be used.
+    """
+    host = f"{origin.host}:{origin.port}"
+    if urllib.request.proxy_bypass_environment(host):  # type: ignore[attr-defined] # not in the stubs
+        return {}
+    for name in _PROXY_VARIABLES:
+        variable = name.format(scheme=origin.scheme, SCHEME=origin.scheme.upper())
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            continue
+        with contextlib.suppress(ValueError):
+            proxy = URL(value if "://" in value else f"http://{value}")
+            if proxy.scheme in {"http", "https"} and proxy.host:
+                return _through(proxy)
+        raise errors.UserError(
+            f"the proxy in {variable} cannot be used: set an address such as "
+            f"http://host:3128, or unset it (SOCKS is not supported)"
+        )
+    return {}
+
+
+def _through(proxy: URL) -> dict[str, Any]:
+    bare = proxy.with_user(None)
+    if proxy.user is None:
+        return {"proxy": bare}
+    # aiohttp makes Proxy-Authorization of it, for requests and for tunnels.
+    credentials = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return {"proxy": bare, "proxy_headers": {"Authorization": f"Basic {credentials}"}}
+
+
+def tls_context() -> ssl.SSLContext:
+    """The process's TLS settings: SSL_CERT_FILE and SSL_CERT_DIR if set, else certifi's certificates.
+
+    Raises UserError, which names the variable, if the certificates cannot be read.
+    """
+    return _tls_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
+
+
+@functools.lru_cache(maxsize=4)
+def _tls_context(file: str, folder: str) -> ssl.SSLContext:
+    try:
+        if file or folder:
+            return ssl.create_default_context(cafile=file or None, capath=folder or None)
+        return ssl.create_default_context(cafile=certifi.where())
+    except OSError as error:
+        variable = "SSL_CERT_FILE" if file else "SSL_CERT_DIR"
+        raise errors.UserError(
+            f"the certificates in {variable} cannot be read ({error.strerror or error}): "
+            "name a PEM file, or unset it"
+        ) from None

@@ -1,0 +1,316 @@
+"""What happens between a chat model of LangChain and the network, for every OpenAI-compatible provider.
+
+LangChain makes the body of a request (`_get_request_payload`) and reads an answer
+(`_create_chat_result`, `_convert_chunk_to_generation_chunk`). Between these, the client of the openai
+package is replaced: its errors would have to be interpreted, it has no limits on what it reads, and
+it takes several times the CPU of everything else. A test compares both on the same server, so that a
+change in LangChain is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+import orjson
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_openai.chat_models.base import BaseChatOpenAI
+from pydantic import BaseModel, Field, InstanceOf
+from yarl import URL
+
+from aideon_agents import errors
+from aideon_agents.ledger.pricing import usage_of
+from aideon_agents.ledger.redaction import one_line
+from aideon_agents.models import faults
+from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
+from aideon_agents.models.reading import StreamedAnswer, error_in, from_json, normalized
+from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+    from langchain_core.messages import BaseMessage
+
+CALL_HEADER = "X-Aideon-Call"
+"""Names the row of the call, so that a provider's support can find it."""
+
+_OK = 200
+_MULTIPLE_CHOICES = 300
+_OPTIONS = ("extra_headers", "extra_query", "extra_body", "timeout")
+"""Options of a call that are no part of its body."""
+_ENDS_WITHOUT_REASON = frozenset({"local", "huggingface"})
+"""Providers among whose servers some end a whole stream without a finish reason."""
+
+
+class Wire(BaseChatOpenAI):
+    """Sends requests and reads answers. Mixed in before a chat model that speaks OpenAI's protocol."""
+
+    candidate: InstanceOf[Candidate] = Field(exclude=True, repr=False)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        **kwargs: Any,
+    ) -> ChatResult:
+        payload = self._payload(messages, stop, kwargs)
+        payload["stream"] = False
+        answer = await self._send(payload)
+        asked = str(self.candidate)
+        try:
+            body = _object(await answer.read(LONGEST_BODY), asked)
+        except aiohttp.ClientError as error:
+            raise broken_off(error, asked) from error
+        finally:
+            answer.close()
+        return self._result(body, kwargs.get("response_format"))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        payload = self._payload(messages, stop, kwargs)
+        payload["stream"] = True
+        if self._should_stream_usage(stream_usage, **kwargs):
+            payload["stream_options"] = {"include_usage": True}
+        attempt = current_attempt.get()
+        seconds = attempt.seconds if attempt else LONGEST_ATTEMPT
+        ends_at = time.monotonic() + seconds
+        async with asyncio.timeout(seconds):
+            answer = await self._send(payload)
+        end = answer.end_at(ends_at - time.monotonic())
+        chunks = self._chunks(answer)
+        try:
+            async with contextlib.aclosing(chunks):
+                async for chunk in chunks:
+                    if run_manager:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+        except aiohttp.ClientError as error:
+            raise broken_off(error, str(self.candidate)) from error
+        finally:
+            end.cancel()
+            answer.close()
+
+    async def _chunks(self, answer: Answer) -> AsyncGenerator[ChatGenerationChunk]:
+        """The chunks of a stream; the last one has the tool calls and the usage."""
+        if answer.headers.get("Content-Type", "").startswith("application/json"):
+            # The server does not stream, or has an error to report.
+            result = self._result(
+                _object(await answer.read(LONGEST_BODY), str(self.candidate)), None
+            )
+            yield _as_chunk(result)
+            return
+        state = StreamedAnswer()
+        try:
+            async for chunk in self._chunks_of_events(answer, state):
+                yield chunk
+        except BaseException as error:
+            # What was reported before the end is paid, whatever ended it.
+            error.usage = usage_of(self._last_chunk(state).message)  # type: ignore[attr-defined]
+            raise
+        yield self._last_chunk(state)
+
+    async def _chunks_of_events(
+        self, answer: Answer, state: StreamedAnswer
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        asked = str(self.candidate)
+        is_done = has_begun = False
+        async for data in answer.events():
+            if data == b"[DONE]":
+                is_done = True
+                break
+            if not data.strip():
+                continue
+            has_begun = True
+            sent = _object(data, asked)
+            if (error := error_in(sent)) is not None:
+                raise self._refused(error)
+            known = state.take(sent)
+            if known is None:
+                continue
+            delta = known["choices"][0]["delta"]
+            chunk = self._convert_chunk_to_generation_chunk(known, AIMessageChunk, None)
+            if chunk is not None:
+                _keep_beside(chunk.message, delta)
+                yield chunk
+        if not has_begun:
+            raise errors.Transient(f"{asked} sent an empty stream")
+        if state.finish_reason is None and not (
+            is_done and state.has_text and self.candidate.provider in _ENDS_WITHOUT_REASON
+        ):
+            raise errors.Partial(f"{asked} stopped without saying why")
+
+    def _last_chunk(self, state: StreamedAnswer) -> ChatGenerationChunk:
+        usage = {"choices": [], "usage": state.usage}
+        last = cast(
+            "ChatGenerationChunk",
+            self._convert_chunk_to_generation_chunk(usage, AIMessageChunk, None),
+        )
+        if calls := cast("Any", state.calls()):
+            usage_metadata = cast("AIMessageChunk", last.message).usage_metadata
+            last.message = AIMessageChunk(
+                content="", tool_call_chunks=calls, usage_metadata=usage_metadata
+            )
+        if state.finish_reason is None:
+            last.generation_info = {"finish_reason": "stop"}
+        return last
+
+    def _payload(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What admission has made of the same call, else made now."""
+        attempt = current_attempt.get()
+        if attempt and attempt.payload:
+            return dict(attempt.payload)
+        return self._get_request_payload(messages, stop=stop, **kwargs)
+
+    async def _send(self, payload: dict[str, Any]) -> Answer:
+        """Send a request; raises the provider's error if it is refused."""
+        options = {name: payload.pop(name, None) for name in _OPTIONS}
+        payload.update(options["extra_body"] or {})
+        response_format = payload.get("response_format")
+        if isinstance(response_format, type) and issubclass(response_format, BaseModel):
+            payload["response_format"] = _json_schema(response_format)
+        headers = {**self._headers, **(options["extra_headers"] or {})}
+        if attempt := current_attempt.get():
+            headers[CALL_HEADER] = str(attempt.call_id)
+        url = self._url
+        if options["extra_query"]:
+            url = url.update_query(options["extra_query"])
+        asked = str(self.candidate)
+        content = encoded(payload, asked)
+        async with asyncio.timeout(options["timeout"]):
+            answer = await post(url, content, headers, asked)
+        if _OK <= answer.status < _MULTIPLE_CHOICES:
+            return answer
+        body = await answer.read_start(LONGEST_ERROR)
+        answer.close()
+        raise faults.refusal(
+            answer.status,
+            answer.headers,
+            body,
+            asked=asked,
+            key_variable=self.candidate.key_variable,
+        )
+
+    def _refused(self, error: object) -> errors.ProviderError:
+        """An error inside an answer with status 200."""
+        return faults.refusal_in_answer(
+            error, asked=str(self.candidate), key_variable=self.candidate.key_variable
+        )
+
+    def _result(self, body: dict[str, Any], response_format: object) -> ChatResult:
+        """An answer as LangChain's result, with what its conversion leaves out."""
+        if (error := error_in(body)) is not None:
+            raise self._refused(error)
+        try:
+            result = self._create_chat_result(normalized(body))
+            for choice, generation in zip(body["choices"], result.generations, strict=True):
+                _keep_beside(generation.message, choice["message"])
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as wrong:
+            raise faults.unreadable(str(self.candidate), wrong) from wrong
+        if isinstance(response_format, type) and issubclass(response_format, BaseModel):
+            for generation in result.generations:
+                with contextlib.suppress(ValueError):
+                    parsed = response_format.model_validate_json(generation.message.text)
+                    generation.message.additional_kwargs["parsed"] = parsed
+        return result
+
+    @functools.cached_property
+    def _url(self) -> URL:
+        base = getattr(self, "together_api_base", None) or self.openai_api_base
+        url = URL(f"{str(base).rstrip('/')}/chat/completions")
+        return url.update_query(cast("Any", self.default_query or {}))
+
+    @functools.cached_property
+    def _headers(self) -> dict[str, str]:
+        key: Any = getattr(self, "together_api_key", None) or self.openai_api_key
+        headers = {
+            "Accept": "application/json, text/event-stream",
+            "Accept-Encoding": "identity",
+            "Authorization": f"Bearer {key.get_secret_value()}",
+            "Content-Type": "application/json",
+            "User-Agent": "aideon-agents",
+        }
+        if self.candidate.provider == "openai":
+            of_account = {
+                "OpenAI-Organization": self.openai_organization,
+                "OpenAI-Project": os.environ.get("OPENAI_PROJECT_ID"),
+            }
+            headers |= {name: value for name, value in of_account.items() if value}
+        return {**headers, **(self.default_headers or {})}
+
+
+def encoded(payload: Mapping[str, Any], asked: str) -> bytes:
+    """The JSON of a request; Unsent: it holds what JSON cannot express."""
+    try:
+        content = orjson.dumps(payload)
+        if b"null" in content:  # orjson writes NaN as null
+            json.dumps(payload, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        why = one_line(str(error))
+        raise errors.Unsent(
+            f"{asked} was not asked: the request cannot be written as JSON ({why})", billed=False
+        ) from None
+    return content
+
+
+def _object(data: bytes, asked: str) -> dict[str, Any]:
+    """A JSON object of a provider."""
+    try:
+        body = from_json(data)
+    except (ValueError, RecursionError) as error:
+        raise faults.unreadable(asked, error) from None
+    if not isinstance(body, dict):
+        raise faults.unreadable(asked, f"it is no JSON object: {data[:80]!r}")
+    return cast("dict[str, Any]", body)
+
+
+def _keep_beside(message: BaseMessage, sent: Mapping[str, Any]) -> None:
+    """Keep what LangChain's conversion drops: a refusal, and a model's thoughts."""
+    if sent.get("refusal"):
+        message.additional_kwargs["refusal"] = sent["refusal"]
+    thoughts = sent.get("reasoning_content") or sent.get("reasoning")
+    if isinstance(thoughts, str) and thoughts:
+        message.additional_kwargs["reasoning_content"] = thoughts
+
+
+def _as_chunk(result: ChatResult) -> ChatGenerationChunk:
+    """A whole answer as the only chunk of a stream."""
+    whole: Any = result.generations[0].message
+    info = dict(result.generations[0].generation_info or {})
+    if name := (result.llm_output or {}).get("model_name"):
+        info["model_name"] = name
+    calls = [
+        {**call, "args": json.dumps(call["args"]), "index": nth, "type": "tool_call_chunk"}
+        for nth, call in enumerate(whole.tool_calls)
+    ]
+    message = AIMessageChunk(
+        content=whole.content,
+        additional_kwargs=whole.additional_kwargs,
+        tool_call_chunks=cast("Any", calls),
+        usage_metadata=whole.usage_metadata,
+    )
+    return ChatGenerationChunk(message=message, generation_info=info)
+
+
+def _json_schema(schema: type[BaseModel]) -> dict[str, Any]:
+    """A pydantic model as the openai package sends it."""
+    from openai.lib._parsing._completions import type_to_response_format_param  # noqa: PLC0415
+
+    return cast("dict[str, Any]", type_to_response_format_param(schema))
