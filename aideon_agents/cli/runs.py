@@ -117,7 +117,7 @@ def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator
             call.time_to_first_token_ms is not None
         ),
         "tokens estimated": call.usage_source == "estimated",
-        "no usage reported": call.usage_source == "none" and call.status in {"ok", "truncated"},
+        "no usage reported": call.usage_source == "none" and call.status in {"ok", "broken"},
         "shortened to fit a budget": call.shortened,
         "a cheaper model, because a budget was nearly used up": call.economized,
         f"budgets count its worst case, {output.money(worst)}": worst is not None,

@@ -44,6 +44,19 @@ if TYPE_CHECKING:
 CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 """Errors that mean that this process cancelled the call."""
 
+MET_MAX_TOKENS = frozenset(
+    {
+        "length",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "model_length",
+        "model_context_window_exceeded",
+        "token_limit",
+    }
+)
+"""Finish reasons of an answer that met `max_tokens`, in small letters."""
+
 _CACHED = Price(0, "answer cache")
 _NOT_BILLED = Price(0, "not billed")
 
@@ -59,12 +72,14 @@ def answered(call: OpenCall, response: LLMResult) -> CallEnd:
         **getattr(message, "response_metadata", {}),
     }
     model = _text(reported, "model_name", "model")
+    reason = _text(reported, "finish_reason", "stop_reason")
     end = functools.partial(
         CallEnd,
         duration_ms=call.elapsed_ms,
         time_to_first_token_ms=call.first_token_ms,
         response_model=model,
-        finish_reason=_text(reported, "finish_reason", "stop_reason"),
+        finish_reason=reason,
+        truncated=(reason or "").lower() in MET_MAX_TOKENS,
     )
     if answered_from_cache(message):
         return end(status="cached", cost_nanousd=_CACHED.nanousd, price_source=_CACHED.source)
@@ -108,7 +123,7 @@ def _cost(call: OpenCall, response_model: str | None, usage: Usage | None) -> Pr
 def _status(error: BaseException) -> CallStatus:
     if isinstance(error, CANCELLED):
         return "cancelled"
-    return "truncated" if isinstance(error, Partial) else "error"
+    return "broken" if isinstance(error, Partial) else "error"
 
 
 def _words(error: BaseException) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
-FAILED = ("error", "truncated")
+FAILED = ("error", "broken")
 """Statuses of calls that raised or whose answer broke off."""
 
 ANSWERED = ("ok", "cached")

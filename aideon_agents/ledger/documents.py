@@ -43,6 +43,8 @@ _AFTER_MONEY = (
     "duration_ms",
     "time_to_first_token_ms",
     "rehearsed",
+    "truncated",
+    "feature",
 )
 
 _SHARE_PLACES = 6

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 RunStatus = Literal["running", "completed", "failed", "stopped", "waiting", "cancelled", "crashed"]
 """`crashed` is derived on reading: the row holds `running` and its process is gone."""
 
-CallStatus = Literal["started", "ok", "error", "cancelled", "truncated", "cached"]
-"""`started`: no end was recorded. `truncated`: the connection was lost during the answer."""
+CallStatus = Literal["started", "ok", "error", "cancelled", "broken", "cached"]
+"""`started`: no end was recorded. `broken`: the stream broke off during the answer."""
 
 UsageSource = Literal["reported", "estimated", "none"]
 
@@ -84,6 +84,8 @@ class CallEnd:
     error_type: str | None = None
     error: str | None = None
     finish_reason: str | None = None
+    truncated: bool = False
+    """The answer met `max_tokens`."""
     usage: Usage | None = None
     usage_source: UsageSource = "none"
     cost_nanousd: int | None = None
@@ -118,12 +120,16 @@ class Call:
     """The limit of output tokens was lowered, to fit a budget."""
     economized: bool = False
     """A cheaper model of the chain is preferred, because a budget is nearly used up."""
+    feature: str | None = None
+    """The feature of its model that the call used to get a typed answer; None: it used none."""
     status: CallStatus = "started"
     duration_ms: int | None = None
     response_model: str | None = None
     error_type: str | None = None
     error: str | None = None
     finish_reason: str | None = None
+    truncated: bool = False
+    """The answer met `max_tokens`."""
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
@@ -205,7 +211,7 @@ CONTENTS_OF_RUN = (
 
 
 _JSON = ("results", "options", "graph")
-_FLAGS = ("shortened", "rehearsed", "economized")
+_FLAGS = ("shortened", "rehearsed", "economized", "truncated")
 
 
 def run_in(row: Row) -> Run:

@@ -279,6 +279,23 @@ def m007_distributed_batches(db: Executor) -> None:
     """)
 
 
+def m008_truncated_answers(db: Executor) -> None:
+    """Which answers met `max_tokens`, and which feature of its model a call used.
+
+    A stream that broke off was `truncated` before; it is `broken` from here on, because an answer
+    that met `max_tokens` is truncated as well and yet complete. Of older calls only those whose
+    provider said why they ended are known to be. `feature` is NULL where a call used none, and in
+    calls that were recorded before this step.
+    """
+    db.execute("UPDATE calls SET status = 'broken' WHERE status = 'truncated'")
+    db.execute("ALTER TABLE calls ADD COLUMN truncated INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE calls ADD COLUMN feature TEXT")
+    db.execute("""
+        UPDATE calls SET truncated = 1
+        WHERE lower(finish_reason) IN ('length', 'max_tokens', 'model_length', 'max_output_tokens')
+    """)
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -287,6 +304,7 @@ STEPS = (
     m005_budgets,
     m006_batches,
     m007_distributed_batches,
+    m008_truncated_answers,
 )
 
 

@@ -58,7 +58,7 @@ CALLS = "calls LEFT JOIN runs ON runs.run_id = calls.run_id"
 
 SUMS: Mapping[str, str] = {
     "calls": "COUNT(*)",
-    "failed_calls": "COUNT(*) FILTER (WHERE calls.status IN ('error', 'truncated'))",
+    "failed_calls": "COUNT(*) FILTER (WHERE calls.status IN ('error', 'broken'))",
     "input_tokens": "SUM(calls.input_tokens)",
     "output_tokens": "SUM(calls.output_tokens)",
     "nanousd": "SUM(calls.cost_nanousd)",

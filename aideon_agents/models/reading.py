@@ -17,10 +17,10 @@ from typing import Any, cast
 
 import orjson
 
+from aideon_agents.ledger.calls import MET_MAX_TOKENS
 from aideon_agents.ledger.pricing import MOST
 
 _NAMES = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
-_MET_MAX_TOKENS = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
 _HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
@@ -73,7 +73,7 @@ def finish_reason(sent: object) -> str | None:
     """The reason why an answer ended, where the many words for a met `max_tokens` are one."""
     if not isinstance(sent, str) or not sent:
         return None
-    return "length" if sent.lower() in _MET_MAX_TOKENS else sent
+    return "length" if sent.lower() in MET_MAX_TOKENS else sent
 
 
 def text_of(content: object) -> str:

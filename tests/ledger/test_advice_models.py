@@ -134,18 +134,18 @@ def test_what_is_not_known_of_a_dear_node_is_said(ledger, dear, calls):
 def test_a_model_that_fails_often_is_named_with_its_errors(ledger, calls):
     calls(16, LARGE, nanousd=1)
     calls(3, LARGE, status="error", nanousd=0, end={"error_type": "RateLimited"})
-    calls(1, LARGE, status="truncated", nanousd=7)
+    calls(1, LARGE, status="broken", nanousd=7)
     (one,) = given(ledger)
     assert (one.kind, one.where) == ("failing_model", LARGE)
     assert one.text.startswith(
-        "4 of 20 calls failed (20 %): RateLimited 3, truncated 1; they cost $0.000000007 and time."
+        "4 of 20 calls failed (20 %): RateLimited 3, broken 1; they cost $0.000000007 and time."
     )
     assert "AIDEON_MODEL_CONCURRENCY" in one.text
     assert one.figures == {
         "calls": 20,
         "failed_calls": 4,
         "failed_share": 0.2,
-        "errors": {"RateLimited": 3, "truncated": 1},
+        "errors": {"RateLimited": 3, "broken": 1},
         "usd": Decimal("7e-9"),
         "complete": True,
     }

@@ -268,7 +268,7 @@ def test_a_model_that_completes_text_gets_a_row_too(ledger):
     [
         (errors.RateLimited("429", billed=False, status=429), "error", 0),
         (errors.Transient("reset after sending"), "error", None),
-        (errors.Partial("broke off"), "truncated", None),
+        (errors.Partial("broke off"), "broken", None),
         (http_error(500), "error", 0),
         (openai.APIConnectionError(request=http_error(500).request), "error", None),
         (openai.APIResponseValidationError(http_error(200).response, body=None), "error", None),

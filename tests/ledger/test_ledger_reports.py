@@ -26,9 +26,7 @@ calls = st.lists(
             "requested_model": st.sampled_from(["small", "large"]),
             "purpose": st.sampled_from([None, "", "triage"]),
             "at": st.sampled_from(["2026-10-31T23:59:59.999Z", "2026-11-01T00:00:00.000Z"]),
-            "status": st.sampled_from(
-                ["ok", "error", "cancelled", "truncated", "cached", "started"]
-            ),
+            "status": st.sampled_from(["ok", "error", "cancelled", "broken", "cached", "started"]),
             "usage": st.none()
             | st.builds(
                 Usage, input_tokens=st.integers(0, 10**7), output_tokens=st.integers(0, 10**7)
@@ -74,7 +72,7 @@ def test_the_sum_over_calls_is_the_same_by_every_dimension(new_ledger, record, w
         known = [row.cost_nanousd for row in rows if row.cost_nanousd is not None]
         by_hand = (
             len(rows),
-            sum(row.status in {"error", "truncated"} for row in rows),
+            sum(row.status in {"error", "broken"} for row in rows),
             sum(row.input_tokens or 0 for row in rows),
             sum(row.output_tokens or 0 for row in rows),
             Decimal(sum(known)) / 10**9,

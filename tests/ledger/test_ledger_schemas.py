@@ -27,6 +27,9 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.db"))
 STEP_NAMES = [step.__name__ for step in STEPS]
 OLDER = [name for name in NAMES if name != STEP_NAMES[-1]]
 
+NEW_WORDS = {"truncated": "broken"}
+"""What the step of this version calls the status of an older call."""
+
 OPENS = """
 import sys
 from aideon_agents.ledger.store import Ledger
@@ -66,7 +69,10 @@ def older(request, tmp_path):
 def a_copy(name, folder):
     path = folder / "ledger.db"
     shutil.copy(FOLDER / f"{name}.db", path)
-    return path, json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    tables = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    for call in tables["calls"]:
+        call["status"] = NEW_WORDS.get(call["status"], call["status"])
+    return path, tables
 
 
 def shape(connection):
@@ -179,6 +185,29 @@ def test_what_an_older_schema_did_not_have_is_unknown_or_off(older):
     assert set(added.values()) <= {None}
     added = {name: value for name, value in vars(call).items() if name not in tables["calls"][0]}
     assert set(added.values()) <= {None, False}
+
+
+def test_a_stream_that_broke_off_in_an_older_ledger_is_broken_and_not_truncated(stored):
+    path, _ = stored
+    with Ledger(path) as ledger:
+        calls = ledger.calls("01M7Z000000000000000000001")
+    assert [call.truncated for call in calls if call.status == "broken"] == [False]
+    assert "truncated" not in {call.status for call in calls}
+
+
+def test_an_older_answer_that_met_max_tokens_is_marked_by_its_finish_reason(older):
+    path, tables = older
+    rows = sqlite3.connect(path)
+    reasons = {"length": 1, "MAX_TOKENS": 1, "stop": 0, None: 0}
+    ended = [call["call_id"] for call in tables["calls"]][: len(reasons)]
+    rows.executemany(
+        "UPDATE calls SET finish_reason = ? WHERE call_id = ?", zip(reasons, ended, strict=True)
+    )
+    rows.commit()
+    rows.close()
+    with Ledger(path) as ledger:
+        found = {row["call_id"]: row["truncated"] for row in ledger.select("SELECT * FROM calls")}
+    assert [found[call_id] for call_id in ended] == list(reasons.values())
 
 
 def test_a_stored_ledger_takes_new_rows_and_the_end_of_an_old_call(stored, record):

@@ -34,7 +34,7 @@ def test_nothing_has_no_percentile():
 def test_every_attempt_counts_for_the_failed_share_and_judged_ones_for_the_success_rate(
     ledger, run_id, record
 ):
-    for status in ("ok", "ok", "cached", "error", "truncated", "cancelled", "started", "started"):
+    for status in ("ok", "ok", "cached", "error", "broken", "cancelled", "started", "started"):
         record(ledger, run_id, status=status)
     found = measures(ledger)
     assert found.failed_share == 2 / 8
@@ -58,7 +58,7 @@ def test_nothing_at_all_is_measured_as_unknown(ledger):
 def test_latency_is_that_of_answers_alone(ledger, run_id, record):
     for duration in (100, 200, 300, 4000):
         record(ledger, run_id, end={"duration_ms": duration})
-    for status in ("error", "truncated", "cancelled", "cached"):
+    for status in ("error", "broken", "cancelled", "cached"):
         record(ledger, run_id, status=status, end={"duration_ms": 1})
     found = measures(ledger)
     assert (found.median_ms, found.p95_ms) == (200, 4000)
@@ -73,7 +73,7 @@ def test_the_95th_percentile_is_exceeded_by_one_answer_in_twenty(ledger, run_id,
 
 def test_speed_is_tokens_over_the_time_of_calls_that_have_both(ledger, run_id, record):
     record(ledger, run_id, usage=USAGE, end={"duration_ms": 400})
-    record(ledger, run_id, usage=USAGE, status="truncated", end={"duration_ms": 600})
+    record(ledger, run_id, usage=USAGE, status="broken", end={"duration_ms": 600})
     record(ledger, run_id, end={"duration_ms": 60_000})
     record(ledger, run_id, usage=USAGE, end={"duration_ms": 0})
     record(ledger, run_id, status="started")

@@ -108,7 +108,7 @@ async def test_when_all_hang_the_deadline_ends_it(counter):
 
 async def test_a_stream_that_stalls_is_cut_at_the_deadline(counter):
     asked = await counter.ask(Fault("slow", seconds=0.2), stream=True, timeout=0.6)
-    assert asked.outcomes == [("truncated", "Partial"), ("ok", None)]
+    assert asked.outcomes == [("broken", "Partial"), ("ok", None)]
 
 
 async def test_a_call_that_waits_too_long_for_a_slot_is_not_made(counter):

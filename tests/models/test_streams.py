@@ -39,7 +39,7 @@ async def test_a_cut_stream_is_announced_before_the_next_candidate_begins(counte
     graph = sequential(creative("draft", model=[PRIMARY, OTHER]), name="piece")
     shown, rows = await watch(graph, settings, ledger)
 
-    assert [(row.status, row.candidate) for row in rows] == [("truncated", 0), ("ok", 1)]
+    assert [(row.status, row.candidate) for row in rows] == [("broken", 0), ("ok", 1)]
     modes = [mode for _, mode, _ in shown]
     place = modes.index("custom")
     assert shown[place][2] == {RESTART: "draft"}

@@ -12,6 +12,7 @@ import pytest
 import warm
 
 from aideon_agents.errors import LedgerError
+from aideon_agents.ledger import schema
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
@@ -136,6 +137,27 @@ def test_a_ledger_of_a_newer_version_on_a_server_is_left_alone(postgres, postgre
     steps = f"{schema_of(postgres_url)}.aideon_steps"
     postgres.execute(f"INSERT INTO {steps} VALUES ('m999_wonders', '2030-01-01')")  # noqa: S608 - ours
     assert "newer version (m999_wonders): upgrade aideon-agents" in refusal(postgres_url)
+
+
+def test_a_stream_that_broke_off_in_an_older_ledger_on_a_server_is_broken(
+    postgres_url, monkeypatch, record
+):
+    older = tuple(one for one in STEPS if one.__name__ < "m008")
+    monkeypatch.setattr(schema, "STEPS", older)
+    with Ledger.from_url(postgres_url) as ledger:
+        run_id = ledger.start_run(Run(workflow="w"))
+        values = {"run_id": run_id, "role": "", "node_path": "", "round": 1, "candidate": 0}
+        values |= {"attempt": 1, "provider": "local", "requested_model": "m", "rehearsed": 0}
+        values |= {"started_at": "2026-11-20T09:00:00.000Z"}
+        for call_id, status, reason in (("1", "truncated", None), ("2", "ok", "LENGTH")):
+            row = {**values, "call_id": call_id, "status": status, "finish_reason": reason}
+            names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
+            ledger.database.write(f"INSERT INTO calls ({names}) VALUES ({places})", row)  # noqa: S608 - our names
+    monkeypatch.undo()
+    with Ledger.from_url(postgres_url) as ledger:
+        record(ledger, run_id, end={"truncated": True})
+        found = [(call.status, call.truncated) for call in ledger.calls(run_id)]
+    assert found == [("broken", False), ("ok", True), ("ok", True)]
 
 
 def test_somebody_elses_table_by_one_of_our_names_is_left_alone(postgres, postgres_url):

@@ -15,11 +15,11 @@ import sqlite3
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from aideon_agents.ledger import schema, store
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.rows import Call, CallEnd, Run
+from aideon_agents.ledger.rows import Call, CallEnd, CallStatus, Run
 
 OWNED = {"host": "a build machine", "pid": 4711}
 OWNED |= {"process_start": "00000000-0000-4000-8000-000000000000:1234"}
@@ -48,18 +48,24 @@ FULL = Usage(
     reasoning_tokens=50,
 )
 ANSWERED = {"response_model": "openai/gpt-oss-120b", "finish_reason": "stop", "usage": FULL}
+BROKEN = "broken" if "broken" in get_args(CallStatus) else "truncated"
 REPORTED = {"usage_source": "reported", "price_source": "genai-prices 0.2.3"}
 CALLS: tuple[tuple[int, dict[str, Any], dict[str, Any] | None], ...] = (
     (0, {}, {"status": "ok", "cost_nanousd": 230_000, **ANSWERED, **REPORTED}),
     (0, {"purpose": "research"}, {"status": "error", "error_type": "Transient", "error": "503"}),
     (0, {"attempt": 2}, {"status": "ok", "cost_nanousd": 2**53 + 1, **ANSWERED, **REPORTED}),
-    (0, {"candidate": 1}, {"status": "truncated", "usage": FULL, "usage_source": "estimated"}),
+    (0, {"candidate": 1}, {"status": BROKEN, "usage": FULL, "usage_source": "estimated"}),
     (0, {"round": 2, "shortened": True, "economized": True}, {"status": "cancelled"}),
     (0, {"round": 3}, {"status": "cached", "cost_nanousd": 0, "time_to_first_token_ms": 1}),
     (0, {"node_path": "", "role": ""}, None),
     (1, {"rehearsed": True}, {"status": "ok", "cost_nanousd": 10, **ANSWERED, **REPORTED}),
     (2, {"node_path": "prüfen/熱"}, {"status": "ok", "cost_nanousd": 7, **ANSWERED, **REPORTED}),
     (3, {"requested_model": "nobody/knows-its-price"}, {"status": "ok", **ANSWERED}),
+    (
+        3,
+        {"feature": "tool_call"},
+        {"status": "ok", **ANSWERED, "finish_reason": "length", "truncated": True},
+    ),
     (4, {}, None),
 )
 RUN, DAY = RUNS[4]["run_id"], "2026-11-20T09:00:00.000Z"
@@ -130,7 +136,7 @@ def _calls(ledger: Any, number: int) -> None:
                 ledger.start_call(begun, prompt=PROMPT)
             ledger.record_answer(call_id, json.dumps({"role": "assistant", "content": "🌡"}))
         if end:
-            ledger.finish_call(call_id, CallEnd(duration_ms=300, **end))
+            ledger.finish_call(call_id, CallEnd(duration_ms=300, **_known(CallEnd, end)))
 
 
 def _rest(path: Path) -> None:

@@ -1,6 +1,6 @@
 // What is known of the run: its calls, the tree of nodes that made them, and their texts.
 
-const FAILED = new Set(["error", "truncated"]);
+const FAILED = new Set(["error", "broken"]);
 const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], calls: [], views: [], texts: new Map() };
 const order = new Map();
 

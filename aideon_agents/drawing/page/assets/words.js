@@ -43,7 +43,7 @@ const share = (part, whole, complete = true) => {
 };
 
 const STATUS = {
-  ok: ["ok", "good"], error: ["failed", "bad"], truncated: ["cut off", "warning"],
+  ok: ["ok", "good"], error: ["failed", "bad"], broken: ["broke off", "warning"],
   cancelled: ["cancelled", "quiet"], cached: ["cached", "quiet"], started: ["running", "busy"],
 };
 
