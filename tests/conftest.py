@@ -24,6 +24,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,6 +44,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As whatever a script starts in the background. Tests interrupt themselves and their children,
     # and an ignored signal is handed down.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Do not measure a test of random examples: it takes twice the time, and what it reaches varies.
+
+    pytest-cov's marker `no_cover` has no effect in the processes of xdist: two measurements are
+    nested there, and it pauses one of them.
+    """
+    if not getattr(item.obj, "is_hypothesis_test", False):
+        return (yield)
+    measuring = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(measuring)
+
 
 NOBODY = 65534
 """Postgres does not run as root."""
