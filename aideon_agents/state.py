@@ -86,6 +86,11 @@ class StepResult:
     """The n-th time round in the innermost loop, from 1."""
     order: int = 0
     """A logical clock: greater than that of every result the node could see."""
+    models: list[str] = dataclasses.field(default_factory=list[str])
+    """`provider:model` of the models that answered, in order; several where tools were called or
+    an answer was asked for again. The last one wrote the result. Empty: no model was asked."""
+    truncated: bool = False
+    """The last answer met `max_tokens` and is cut off."""
 
 
 def latest(results: dict[str, StepResult]) -> StepResult | None:

@@ -29,6 +29,7 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import ToolCall, tool_call
 from langchain_core.runnables import RunnableWithFallbacks
+from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
@@ -38,8 +39,11 @@ from pydantic import ValidationError
 from aideon_agents.agents.mcp import ServerDown
 from aideon_agents.agents.tools import Toolbox
 from aideon_agents.errors import LimitError, Malformed, UserError
+from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.bridge import in_own_thread
+from aideon_agents.models.candidates import AnswerListener, answers_noted, note_answer
+from aideon_agents.models.chain import Models
 from aideon_agents.models.rehearsal import RehearsalChatModel
 from aideon_agents.models.shape import parse
 from aideon_agents.state import INSIDE, NODE_PATH, Context, ModelRequest, ModelSource
@@ -73,9 +77,14 @@ async def ask(
     toolbox: Toolbox | None,
     config: RunnableConfig,
 ) -> Any:
-    """Ask a model for an instance of `output`, or for a message where that is None."""
+    """Ask a model for an instance of `output`, or for a message where that is None.
+
+    The models that answer are noted (`answers_noted`).
+    """
     chain = functools.partial(models.chat, request, context)
     answer: AIMessage | None = None
+    if not isinstance(models, Models):
+        config = merge_configs(config, {"callbacks": [AnswerListener()]})
     if toolbox:
         messages, answer = await _with_tools(chain, messages, toolbox, config)
     if output is None:
@@ -102,8 +111,10 @@ async def _with_tools(
         results: list[ToolMessage] = []
         for _ in range(toolbox.max_rounds):
             asking = chain().bind_tools(list(tools.values())) if tools else chain()
-            question = functools.partial(asking.ainvoke, messages)
+            question = functools.partial(_question, asking, messages)
             answer = await _checkpointed(QUESTION, question, config)
+            for name, truncated in answer.response_metadata.get(tags.ANSWERED, ()):
+                note_answer(name, truncated=truncated)
             calls = _calls_in(answer)
             if not calls:
                 return messages, answer
@@ -115,6 +126,14 @@ async def _with_tools(
     # Part of the last result, because no other message may follow the results.
     closing = results[-1].model_copy(update={"content": f"{results[-1].content}{_NO_MORE}"})
     return [*messages[:-1], closing], None
+
+
+async def _question(asking: Any, messages: list[BaseMessage], config: RunnableConfig) -> AIMessage:
+    """Ask once; the answer says which models answered, also when it comes from a checkpoint."""
+    with answers_noted() as noted:
+        answer = await asking.ainvoke(messages, config)
+    metadata = {**answer.response_metadata, tags.ANSWERED: noted}
+    return answer.model_copy(update={"response_metadata": metadata})
 
 
 def _calls_in(answer: AIMessage) -> list[tuple[ToolCall, str | None]]:
@@ -189,7 +208,8 @@ async def _run_call(
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            result = await _invoke(tools[name], call, config)
+            with answers_noted():  # those of a model that a tool asks are not the agent's
+                result = await _invoke(tools[name], call, config)
     except _RAISED:
         raise
     except Exception as error:  # noqa: BLE001 - the model is sent whatever a tool raises

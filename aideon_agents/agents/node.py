@@ -24,6 +24,7 @@ from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import safe_text
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
+from aideon_agents.models.candidates import answers, models_of
 from aideon_agents.state import (
     NODE_PATH,
     Complexity,
@@ -141,15 +142,19 @@ class Agent(RunnableLambda[State, Results]):
         if request.purpose:
             place[tags.PURPOSE] = request.purpose
         tagged = cast("RunnableConfig", {**config, "metadata": {**metadata, **place}})
-        answer: Any = await ask(
-            models,
-            request,
-            context,
-            prompt,
-            output=spec.output,
-            toolbox=spec.toolbox,
-            config=tagged,
-        )
+        before = answers.set(noted := [])
+        try:
+            answer: Any = await ask(
+                models,
+                request,
+                context,
+                prompt,
+                output=spec.output,
+                toolbox=spec.toolbox,
+                config=tagged,
+            )
+        finally:
+            answers.reset(before)
         if spec.kept_as:
             answer = cast("Any", spec.kept_as.model_validate(answer.model_dump()))
         content, also = spec.write(answer) if spec.output else (safe_text(answer.text), Results())
@@ -160,6 +165,8 @@ class Agent(RunnableLambda[State, Results]):
             data=answer if spec.output else None,
             round=round_,
             order=next_order(state.get("results") or {}),
+            models=models_of(noted),
+            truncated=bool(noted) and noted[-1][1],
         )
         return {"results": {path: result}, **also}
 

@@ -23,10 +23,10 @@ from pydantic_core import to_json
 from aideon_agents.ledger import batches
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
-from aideon_agents.ledger.costs import NodeCost, cost
+from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import this_process
-from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger
 
@@ -219,7 +219,8 @@ def end(
     Returns what each node has cost the item so far.
     """
     names = {"batch_id": batch_id, "item_id": item_id}
-    nodes = spent(tx, batch_id, item_id)
+    item = cost(tx, batch_id=batch_id, item_id=item_id)
+    nodes = list(item.by_node.values())
     failed = status == "failed"
     ends = {
         "status": status,
@@ -235,7 +236,7 @@ def end(
                 status,
                 output=output,
                 results=results,
-                nodes=nodes,
+                cost_=item,
                 run_id=run_id,
                 error=error if failed else None,
                 attempts=row["attempts"],
@@ -281,13 +282,16 @@ def first_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> int |
     return None if row["first"] is None else int(row["first"])
 
 
+_NOTHING = Cost(by_node={})
+
+
 def _document(
     item_id: str,
     status: ItemStatus,
     *,
     output: str | None = None,
     results: Mapping[str, Any] | None = None,
-    nodes: Sequence[NodeCost] = (),
+    cost_: Cost = _NOTHING,
     run_id: str | None = None,
     error: str | None = None,
     attempts: int = 0,
@@ -298,8 +302,10 @@ def _document(
         "status": status,
         "output": output,
         "results": results or {},
-        "usd": usd_text(sum((node.usd for node in nodes), usd(0))),
-        "complete": all(node.complete for node in nodes),
+        "models": list(cost_.models),
+        "truncated": any(node.truncated for node in cost_.by_node.values()),
+        "usd": usd_text(cost_.usd),
+        "complete": cost_.complete,
         "run_id": run_id,
         "error": error,
         "attempts": attempts,

@@ -57,29 +57,23 @@ MET_MAX_TOKENS = frozenset(
 )
 """Finish reasons of an answer that met `max_tokens`, in small letters."""
 
+_REASONS = ("finish_reason", "stop_reason")
+
 _CACHED = Price(0, "answer cache")
 _NOT_BILLED = Price(0, "not billed")
 
 
 def answered(call: OpenCall, response: LLMResult) -> CallEnd:
     """The end of a call that was answered."""
-    answers = response.generations[0] if response.generations else []
-    answer = answers[0] if answers else None
-    message = getattr(answer, "message", None)
-    reported: dict[str, Any] = {
-        **(response.llm_output or {}),
-        **(getattr(answer, "generation_info", None) or {}),
-        **getattr(message, "response_metadata", {}),
-    }
-    model = _text(reported, "model_name", "model")
-    reason = _text(reported, "finish_reason", "stop_reason")
+    message, reported = _reported(response)
+    model = model_in(reported)
     end = functools.partial(
         CallEnd,
         duration_ms=call.elapsed_ms,
         time_to_first_token_ms=call.first_token_ms,
         response_model=model,
-        finish_reason=reason,
-        truncated=(reason or "").lower() in MET_MAX_TOKENS,
+        finish_reason=_text(reported, *_REASONS),
+        truncated=is_truncated(reported),
     )
     if answered_from_cache(message):
         return end(status="cached", cost_nanousd=_CACHED.nanousd, price_source=_CACHED.source)
@@ -93,6 +87,34 @@ def answered(call: OpenCall, response: LLMResult) -> CallEnd:
         cost_nanousd=cost.nanousd,
         price_source=cost.source,
     )
+
+
+def answer_of(call: Call, response: LLMResult) -> tuple[str, bool]:
+    """`provider:model` of the model that answered a call, and whether its answer met `max_tokens`."""
+    _, reported = _reported(response)
+    return f"{call.provider}:{model_in(reported) or call.requested_model}", is_truncated(reported)
+
+
+def _reported(response: LLMResult) -> tuple[object, dict[str, Any]]:
+    """The message of an answer, and what is said about it in any of three places."""
+    answers = response.generations[0] if response.generations else []
+    answer = answers[0] if answers else None
+    message = getattr(answer, "message", None)
+    return message, {
+        **(response.llm_output or {}),
+        **(getattr(answer, "generation_info", None) or {}),
+        **getattr(message, "response_metadata", {}),
+    }
+
+
+def model_in(reported: Mapping[str, Any]) -> str | None:
+    """The model that an answer names; None: it names none."""
+    return _text(reported, "model_name", "model")
+
+
+def is_truncated(reported: Mapping[str, Any]) -> bool:
+    """Whether an answer met `max_tokens`."""
+    return (_text(reported, *_REASONS) or "").lower() in MET_MAX_TOKENS
 
 
 def failed(call: OpenCall, error: BaseException) -> CallEnd:
@@ -144,7 +166,7 @@ def _unbilled(error: BaseException) -> bool:
     return isinstance(status, int) and status >= HTTPStatus.BAD_REQUEST
 
 
-def _text(reported: dict[str, Any], *names: str) -> str | None:
+def _text(reported: Mapping[str, Any], *names: str) -> str | None:
     found = (reported[name] for name in names if reported.get(name))
     return next((value for value in found if isinstance(value, str)), None)
 

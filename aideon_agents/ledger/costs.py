@@ -72,6 +72,11 @@ class NodeCost(Totals):
     Empty in the cost of an item or a batch, which is added up often and by node alone."""
     duration_ms: int = 0
     """The calls' durations added up, also where they overlapped."""
+    truncated: bool = False
+    """An answer met `max_tokens` and was not asked for again. In the cost of a batch always False,
+    as the next."""
+    fallback: bool = False
+    """An answer came from another candidate than the first of its chain."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,9 @@ class Cost(Totals):
 
     by_node: dict[str, NodeCost]
     """By node path, of a run in order of first start; only nodes that called a model."""
+    models: tuple[str, ...] = ()
+    """`provider:model` of the models that answered, in order of first answer. Empty in the cost of
+    a batch."""
 
 
 def run_cost(ledger: Ledger, run_id: str) -> Cost:
@@ -101,13 +109,45 @@ def cost(
     where = [f"{column} = :{name}" for column, name in names.items()]
     counted = " AND ".join([*where, "(calls.rehearsed = 0 OR runs.rehearsed = 1)"])
     values = {names[column]: value for column, value in known.items()}
-    by = _NODE if run_id else {"node_path": _NODE["node_path"]}
-    return _cost(sums(tx, counted, values, by=by, in_order=run_id is not None))
+    if run_id is None and item_id is None:
+        return _cost(sums(tx, counted, values, by={"node_path": _NODE["node_path"]}))
+    return _cost(sums(tx, counted, values, by=_NODE, also=_ANSWERS, in_order=True))
 
 
 def cost_of(calls: Iterable[Call]) -> Cost:
     """The same from calls that have been read."""
-    return _cost(list(map(_row, calls)))
+    read = sorted(calls, key=_moment)
+    newest = {_question(call): call.call_id for call in read if call.status in ANSWERED}
+    rows = [
+        _row(call)
+        | {
+            "truncated_calls": int(is_cut_off(call) and newest[_question(call)] == call.call_id),
+            "fallback_calls": int(is_fallback(call)),
+            "first_answer": _moment(call) if call.status in ANSWERED else "",
+        }
+        for call in read
+    ]
+    return _cost(rows)
+
+
+def is_cut_off(call: Call) -> bool:
+    """Whether a call was answered, and the answer met `max_tokens`."""
+    return call.truncated and call.status in ANSWERED
+
+
+def is_fallback(call: Call) -> bool:
+    """Whether a call was answered by another candidate than the first, and not to save money."""
+    return call.candidate > 0 and call.status in ANSWERED and not call.economized
+
+
+def _moment(call: Call) -> str:
+    """Orders calls by their start, also within a millisecond."""
+    return call.started_at + call.call_id
+
+
+def _question(call: Call) -> tuple[object, ...]:
+    """What a call asks: an agent's later answer in a round replaces its earlier one."""
+    return (call.run_id, call.node_path, call.round, call.role or call.call_id)
 
 
 def totals_of(calls: Iterable[Call]) -> Totals:
@@ -151,11 +191,17 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> Cost:
             role=next((row["role"] for row in own if row.get("role")), ""),
             models=tuple(dict.fromkeys([row["model"] for row in own if "model" in row])),
             duration_ms=sum([row["duration_ms"] for row in own]),
+            truncated=any(row.get("truncated_calls") for row in own),
+            fallback=any(row.get("fallback_calls") for row in own),
             **vars(totals(own)),
         )
         for path, own in of_node.items()
     }
-    return Cost(by_node=nodes, **vars(totals(rows)))
+    answered = sorted(
+        (row["first_answer"], row["model"]) for row in rows if row.get("first_answer")
+    )
+    models = tuple(dict.fromkeys(model for _, model in answered))
+    return Cost(by_node=nodes, models=models, **vars(totals(rows)))
 
 
 def _row(call: Call) -> dict[str, Any]:
@@ -182,6 +228,27 @@ _NODE = {
     ),
 }
 """SQL: what a node's sums are grouped by."""
+
+_IS_ANSWERED = "calls.status IN ('ok', 'cached')"
+
+CUT_OFF = f"""
+    calls.truncated = 1 AND {_IS_ANSWERED} AND (calls.role = '' OR NOT EXISTS (
+        SELECT 1 FROM calls AS later WHERE later.run_id = calls.run_id
+            AND later.started_at || later.call_id > calls.started_at || calls.call_id
+            AND later.node_path = calls.node_path AND later.round = calls.round
+            AND later.role = calls.role AND later.status IN ('ok', 'cached')
+    ))
+"""  # noqa: S608 - our words
+"""SQL: an answer that met `max_tokens` and was not asked for again."""
+
+_ANSWERS = {
+    "truncated_calls": f"COUNT(*) FILTER (WHERE {CUT_OFF})",
+    "fallback_calls": (
+        f"COUNT(*) FILTER (WHERE {_IS_ANSWERED} AND calls.candidate > 0 AND calls.economized = 0)"
+    ),
+    "first_answer": f"MIN(calls.started_at || calls.call_id) FILTER (WHERE {_IS_ANSWERED})",
+}
+"""SQL: what is known about the answers of a node."""
 
 
 Trace: TypeAlias = tuple[Run, Sequence[Call]]

@@ -72,6 +72,7 @@ def node_document(node: NodeCost) -> dict[str, Any]:
         **_sums(node),
         "models": list(node.models),
         "duration_ms": node.duration_ms,
+        "truncated": node.truncated,
     }
 
 

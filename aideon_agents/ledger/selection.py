@@ -80,7 +80,8 @@ def sums(
 ) -> list[dict[str, Any]]:
     """Add up the calls that fit a condition: a row for each combination of the `by` columns.
 
-    A row has the columns of `by`, `SUMS` and `also`. Without `by` there is exactly one row.
+    A row has the columns of `by`, `SUMS` and `also`; a column of `also` may be text. Without `by`
+    there is exactly one row.
     `in_order` sorts the rows by the start of their first calls.
     """
     keys, others = by or {}, also or {}
@@ -90,7 +91,7 @@ def sums(
     # A sum is a Decimal on a server, and NULL where nothing is known.
     return [
         {
-            name: row[name] if name in keys else int(row[name] or 0)
+            name: row[name] if name in keys or isinstance(row[name], str) else int(row[name] or 0)
             for name in (*keys, *SUMS, *others)
         }
         for row in found

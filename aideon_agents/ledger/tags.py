@@ -42,3 +42,6 @@ HELD_AT = "aideon_held_at"
 
 USAGE_SOURCE = "aideon_usage_source"
 """In an answer's response_metadata: `estimated` when its token counts are not a provider's."""
+
+ANSWERED = "aideon_answered"
+"""In an answer's response_metadata: the models that answered, each with whether it met `max_tokens`."""

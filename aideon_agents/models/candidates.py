@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_core.callbacks import BaseCallbackHandler
+
+from aideon_agents.ledger.calls import answer_of, call_start
+from aideon_agents.ledger.rows import Call
 from aideon_agents.models.health import Breaker, Pace, Permit
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
     from uuid import UUID
+
+    from langchain_core.outputs import LLMResult
 
 
 LONGEST_ATTEMPT = 120.0
@@ -80,3 +89,60 @@ class Attempt:
 current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
 """The attempt that the running code belongs to. It ends where LangChain calls the model's own code,
 and LangChain hands nothing else through."""
+
+
+Answered: TypeAlias = tuple[str, bool]
+"""`provider:model` of a model that answered, and whether its answer met `max_tokens`."""
+
+answers: ContextVar[list[Answered] | None] = ContextVar("answers", default=None)
+"""Where the models that answer are noted. An answer in the shape of a class names no model."""
+
+
+@contextlib.contextmanager
+def answers_noted() -> Generator[list[Answered]]:
+    """The models that answer within a block, in order."""
+    noted: list[Answered] = []
+    before = answers.set(noted)
+    try:
+        yield noted
+    finally:
+        answers.reset(before)
+
+
+def note_answer(name: str, *, truncated: bool) -> None:
+    """Note that a model has answered."""
+    if (noted := answers.get()) is not None:
+        noted.append((name, truncated))
+
+
+def models_of(noted: Sequence[Answered]) -> list[str]:
+    """Who answered, in order; a model that answered several times in a row is named once."""
+    return [name for name, _ in itertools.groupby(name for name, _ in noted)]
+
+
+class AnswerListener(BaseCallbackHandler):
+    """Notes the answers of chat models that are not ours."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self._begun: dict[UUID, Call] = {}
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - LangChain's event
+        messages: Any,  # noqa: ARG002 - as above
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remember whom a call asks."""
+        params = kwargs.get("invocation_params")
+        self._begun[run_id] = call_start(str(run_id), "", metadata or {}, params)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002 - as above
+        """Note the answer."""
+        if call := self._begun.pop(run_id, None):
+            name, truncated = answer_of(call, response)
+            note_answer(name, truncated=truncated)

@@ -23,11 +23,18 @@ from pydantic import Field, InstanceOf
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
+from aideon_agents.ledger.calls import is_truncated, model_in
 from aideon_agents.models.admission import admission_for, claim
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.models.attempts import Attempts, pass_of
 from aideon_agents.models.bridge import blocking, blocking_stream
-from aideon_agents.models.candidates import LONGEST_ATTEMPT, Attempt, Candidate, current_attempt
+from aideon_agents.models.candidates import (
+    LONGEST_ATTEMPT,
+    Attempt,
+    Candidate,
+    current_attempt,
+    note_answer,
+)
 from aideon_agents.models.faults import is_empty, may_be_empty, translate, validated
 from aideon_agents.models.health import Permit
 from aideon_agents.models.shape import shaped
@@ -73,6 +80,7 @@ class Guard(BaseChatModel):
             else:
                 if _is_filtered(answer):
                     raise self._filtered()
+                self._note(answer)
                 return answer
 
     async def astream(
@@ -272,6 +280,12 @@ class Guard(BaseChatModel):
         if has_begun and isinstance(ours, errors.Transient):
             return errors.Partial(f"{self.candidate} broke off in the middle: {ours}")
         return ours
+
+    def _note(self, answer: AIMessage) -> None:
+        """Tell the agent that asked which model has answered, named as in its row."""
+        model = model_in(answer.response_metadata) or self.candidate.model
+        truncated = is_truncated(answer.response_metadata)
+        note_answer(f"{self.candidate.provider}:{model}", truncated=truncated)
 
     def _filtered(self) -> errors.Refused:
         """The error for an answer that the provider's content filter removed. It is paid for."""

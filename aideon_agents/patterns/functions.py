@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
@@ -10,6 +11,7 @@ from typing import Any, cast
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from aideon_agents.models.bridge import blocking, in_own_thread
+from aideon_agents.models.candidates import answers_noted, models_of
 from aideon_agents.state import State, StepResult, next_order, node_path
 
 
@@ -55,13 +57,17 @@ def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
     """
 
     async def work(state: State, config: RunnableConfig) -> Any:
-        returned = await call_function(function, state)
+        with answers_noted() as answers:
+            returned = await call_function(function, state)
         if returned is None or isinstance(returned, Mapping):
             return cast("Any", returned)
         path = current_path(config)
         is_text = isinstance(returned, str)
         content, data = (returned, None) if is_text else (repr(returned), returned)
-        return {"results": {path: step_result(state, path, "function", content, data)}}
+        result = step_result(state, path, "function", content, data)
+        truncated = any(truncated for _, truncated in answers)
+        known = dataclasses.replace(result, models=models_of(answers), truncated=truncated)
+        return {"results": {path: known}}
 
     cast("Any", work).function = function  # graphs.walk.functions finds it there
     return async_node(work, name_of(function))

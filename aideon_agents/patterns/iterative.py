@@ -37,6 +37,10 @@ class Round(BaseModel):
     verdict: Verdict
     declined: bool = False
     """Whether a person declined the result, and the verdict is theirs and not the check's."""
+    models: list[str] = []
+    """The models that answered."""
+    truncated: bool = False
+    """The answer met `max_tokens`."""
 
 
 class Rounds(BaseModel):
@@ -149,7 +153,13 @@ async def _judge(
         raise StepFailed(f"{loop}: the step wrote no result, or the check no verdict")
     high_enough = pass_score is None or verdict.score >= pass_score
     verdict = verdict.model_copy(update={"passed": verdict.passed and high_enough})
-    now = Round(content=made.content, verdict=verdict, declined=bool(declined))
+    now = Round(
+        content=made.content,
+        verdict=verdict,
+        declined=bool(declined),
+        models=made.models,
+        truncated=made.truncated,
+    )
     rounds = [*(state.get("rounds") or ()), now]
     written = {**update, "verdict": verdict, "declined": None}
     if not verdict.passed and len(rounds) < max_rounds:
@@ -178,4 +188,6 @@ def _result(
         data=Rounds(stop_reason=reason, best=best + 1, rounds=rounds),
         round=best + 1,
         order=next_order(results),
+        models=rounds[best].models,
+        truncated=rounds[best].truncated,
     )

@@ -107,9 +107,7 @@ def results_in(values: object) -> dict[str, StepResult]:
 def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
     """Results as JSON values for a document or a row; other data becomes its `repr`."""
     return {
-        path: _RESULT.dump_python(
-            one, mode="json", include={"role", "content", "data", "round"}, fallback=repr
-        )
+        path: _RESULT.dump_python(one, mode="json", exclude={"node_path", "order"}, fallback=repr)
         for path, one in results.items()
     }
 

@@ -36,7 +36,7 @@ def test_the_json_document_has_the_fields_of_the_contract(aideon):
     ]  # fmt: skip
     assert list(document["nodes"][0]) == [
         "node_path", "role", "calls", "failed_calls", "input_tokens", "output_tokens", "usd",
-        "complete", "models", "duration_ms",
+        "complete", "models", "duration_ms", "truncated",
     ]  # fmt: skip
     assert list(document["results"]) == ["facts", "text"]
     assert document["results"]["text"] == {
@@ -44,6 +44,8 @@ def test_the_json_document_has_the_fields_of_the_contract(aideon):
         "content": PUMPS,
         "data": None,
         "round": 1,
+        "models": ["together:openai/gpt-oss-120b"],
+        "truncated": False,
     }
     assert (document["workflow"], document["status"], document["output"]) == (
         "two",

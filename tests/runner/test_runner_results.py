@@ -67,6 +67,7 @@ def test_a_run_out_of_the_ledger_is_what_it_was_without_its_answers(ledger):
 def test_recorded_answers_are_recalled(ledger):
     run_id = ledger.start_run(Run(workflow="article"))
     kept = {"draft": {"role": "creative", "content": "text", "data": None, "round": 2}}
+    kept["draft"] |= {"models": ["together:a"], "truncated": True}
     ledger.finish_run(run_id, "completed", output="text", results=kept)
     recalled = recall(ledger, ledger.find_run(run_id))
     assert (recalled.output, recalled.results["draft"].node_path) == ("text", "draft")
@@ -94,7 +95,7 @@ def test_the_document_holds_typed_answers_as_json(ledger):
     made = document(run(graph, PUMPS, rehearse=True, ledger=ledger))
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     facts = made["results"]["facts"]
-    assert set(facts) == {"role", "content", "data", "round"}
+    assert set(facts) == {"role", "content", "data", "round", "models", "truncated"}
     assert isinstance(facts["data"]["facts"], list)
 
 
