@@ -42,8 +42,9 @@ browser: ## install the Chromium that tests drive, where there is none (Debian, 
 	  apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
+# A test that hangs is ended after so many seconds, and named.
 test: lint browser ## everything: the checks, every test, branch coverage
-	$(BIN)/pytest -q -n auto --maxprocesses 4 --cov
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --timeout 180 --cov
 
 bench: $(READY) ## every benchmark: speed, cost, loss
 	@set -e; for one in benchmarks/*.py benchmarks/*/__main__.py; do \

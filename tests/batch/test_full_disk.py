@@ -6,12 +6,10 @@ The ledger is on a server: in a file, it might be the first to meet the limit.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from aideon_agents import Ledger
 
@@ -47,14 +45,7 @@ def on_server(folder, written, postgres_url, monkeypatch):
 
 
 def test_a_full_disk_is_one_line_and_what_is_done_is_kept(on_server, lines, start, ended):
-    limited = subprocess.run(
-        [sys.executable, "-c", LIMITED, *WORDS],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    limited = warm.run(["-c", LIMITED, *WORDS], capture_output=True, text=True)
     assert limited.returncode == 1, limited.stderr
     complaint = limited.stderr.splitlines()[-1]
     assert complaint == (

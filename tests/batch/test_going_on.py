@@ -319,17 +319,19 @@ async def test_a_batch_that_another_process_runs_is_refused(
 ):
     (folder / "nap.py").write_text(
         "import asyncio\nfrom aideon_agents import sequential\n"
-        "async def nap(state):\n    print('napping', flush=True)\n    await asyncio.sleep(60)\n"
+        "async def nap(state):\n    print('napping', flush=True)\n    await asyncio.Event().wait()\n"
         "graph = sequential(nap)\n"
     )
     written(TEN)
     words = ("nap.py", "items.jsonl", "-o", "out.jsonl")
     with start(*words) as first:
-        while "napping" not in first.stderr.readline():
-            assert first.poll() is None
-        second = ended(start(*words))
-        third = ended(start("nap.py", "items.jsonl", "-o", "out.jsonl", "-p", "a=b"))
-        first.kill()
+        try:
+            while "napping" not in first.stderr.readline():
+                assert first.poll() is None
+            second = ended(start(*words))
+            third = ended(start("nap.py", "items.jsonl", "-o", "out.jsonl", "-p", "a=b"))
+        finally:
+            first.kill()
     assert second.code == 2
     assert f"is running in process {first.pid} on " in second.err
     assert third.code == 2

@@ -6,12 +6,12 @@ import asyncio
 import contextvars
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
 
 import pytest
+import warm
 
 from aideon_agents import Context, CostHandler
 from aideon_agents.ledger.rows import Run
@@ -182,11 +182,7 @@ def test_an_interrupted_call_leaves_a_row_that_says_so_and_a_process_that_ends(t
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script), str(tmp_path / "ledger.db")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    words = [script, tmp_path / "ledger.db"]
+    done = warm.run(words, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[('cancelled', None)]\n", "")

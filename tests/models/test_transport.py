@@ -7,16 +7,16 @@ import contextlib
 import gzip
 import itertools
 import json
+import os
 import resource
 import socketserver
-import subprocess
-import sys
 import textwrap
 import threading
 import time
 import uuid
 
 import pytest
+import warm
 from yarl import URL
 
 from aideon_agents import Context, Settings, errors
@@ -117,13 +117,8 @@ def test_nothing_is_left_open_when_the_loop_ends(tmp_path):
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    done = warm.run([script], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
 
 
