@@ -144,18 +144,20 @@ class Attempts:
     ) -> None:
         """Wait before the next try of this candidate, or give it up."""
         pause = self._pause(candidate, error)
-        if pause is not None:
-            self.failures.append(str(error))
-            await asyncio.sleep(pause)
-            return
-        if isinstance(error, errors.Partial) and not self.is_last(candidate):
+        if isinstance(error, errors.Partial) and not (pause is None and self.is_last(candidate)):
             announce_restart(config)
-        self.give_up(candidate, error)
+        if pause is None:
+            self.give_up(candidate, error)
+        self.failures.append(str(error))
+        await asyncio.sleep(pause)
 
     def _pause(self, candidate: Candidate, error: errors.ProviderError) -> float | None:
         """Seconds until the next try of this candidate; None: there is none."""
         attempt = self.tries[str(candidate)]
-        if error.timed_out or attempt > _RETRIES.get(type(error), 0):
+        retries = _RETRIES.get(type(error), 0)
+        if isinstance(error, errors.Partial) and self.is_last(candidate):
+            retries = 1  # no other candidate is left
+        if error.timed_out or attempt > retries:
             return None
         jitter = random.uniform(0, _FIRST_PAUSE * 2**attempt)  # noqa: S311 - not a secret
         pause = error.retry_after

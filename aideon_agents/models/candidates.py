@@ -34,6 +34,8 @@ class Candidate:
     model: str
     key_variable: str | None
     """The environment variable that holds its key; None: it needs no key."""
+    address_variable: str
+    """The environment variable that holds its provider's base URL."""
     rehearsed: bool
     window: int | None
     """Tokens of input and output together that it can take; None: unknown."""

@@ -124,6 +124,8 @@ class Provider:
     key: SecretStr | None
     key_variable: str | None
     """The environment variable that holds the key; None: it needs no key."""
+    address_variable: str = ""
+    """The environment variable that holds its base URL."""
     pretend: bool = False
     """True in a rehearsal, which assumes that every provider is available."""
 
@@ -135,7 +137,7 @@ class Provider:
     @property
     def missing(self) -> str:
         """The environment variable that would make it available."""
-        return self.key_variable or "AIDEON_LOCAL_BASE_URL"
+        return self.key_variable or self.address_variable
 
 
 def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provider]:
@@ -147,21 +149,30 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
             settings.together_base_url or "https://api.together.xyz/v1",
             settings.together_api_key or settings.together_ai_api_key,
             "TOGETHER_AI_API_KEY" if by_other_name else "TOGETHER_API_KEY",
+            "TOGETHER_BASE_URL",
         ),
         Provider(
             "openai",
             settings.openai_base_url or "https://api.openai.com/v1",
             settings.openai_api_key,
             "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
         ),
         Provider(
             "huggingface",
             settings.hf_base_url or "https://router.huggingface.co/v1",
             settings.hf_token,
             "HF_TOKEN",
+            "HF_BASE_URL",
         ),
         # The client requires a key; local servers ignore it.
-        Provider("local", settings.local_base_url, SecretStr("none-needed"), None),
+        Provider(
+            "local",
+            settings.local_base_url,
+            SecretStr("none-needed"),
+            None,
+            "AIDEON_LOCAL_BASE_URL",
+        ),
     )
     for provider in known:
         if provider.key and provider.key_variable:

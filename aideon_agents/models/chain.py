@@ -271,6 +271,7 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
         provider=name.provider,
         model=name.model,
         key_variable=provider.key_variable,
+        address_variable=provider.address_variable,
         rehearsed=provider.pretend,
         window=context_window(name.provider, name.model),
         model_breaker=breaker_for(*identity, name.model),

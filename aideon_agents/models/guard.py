@@ -35,7 +35,14 @@ from aideon_agents.models.candidates import (
     current_attempt,
     note_answer,
 )
-from aideon_agents.models.faults import is_empty, may_be_empty, translate, validated
+from aideon_agents.models.faults import (
+    is_empty,
+    may_be_empty,
+    refused,
+    translate,
+    unsent,
+    validated,
+)
 from aideon_agents.models.health import Permit
 from aideon_agents.models.shape import shaped
 
@@ -189,11 +196,13 @@ class Guard(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         has_begun = finished = says_something = False
+        refusal = ""
         source = super()._astream(messages, stop, run_manager, **kwargs)
         try:
             async with contextlib.aclosing(cast("AsyncGenerator[Any]", source)) as chunks:
                 async for chunk in chunks:
                     has_begun = True
+                    refusal += chunk.message.additional_kwargs.get("refusal") or ""
                     reason = (chunk.generation_info or {}).get("finish_reason")
                     finished = finished or bool(reason)
                     says_something = (
@@ -206,6 +215,8 @@ class Guard(BaseChatModel):
             raise ours from error
         if not has_begun:
             raise errors.Transient(f"{self.candidate} sent an empty stream")
+        if refusal:
+            raise refused(str(self.candidate), refusal)
         if not finished:
             raise errors.Partial(f"{self.candidate} stopped without saying why")
         if not says_something:
@@ -255,9 +266,13 @@ class Guard(BaseChatModel):
         configured = cast("RunnableConfig", {**given, "metadata": metadata, "run_id": call_id})
         admission = payload = None
         if not candidate.rehearsed:
-            admission, payload = admission_for(
-                self, attempts.candidates, configured, question, options
-            )
+            try:
+                admission, payload = admission_for(
+                    self, attempts.candidates, configured, question, options
+                )
+            except Exception as error:
+                permit.give_back()
+                raise unsent(str(candidate), error) from error
         try:
             async with claim(attempts, candidate, permit, admission) as grant:
                 money = {tags.HELD_AT: grant.at, tags.SHORTENED: grant.max_tokens is not None}
@@ -269,6 +284,9 @@ class Guard(BaseChatModel):
                     options={**options, **room, "config": final},
                     payload=None if room else payload,
                 )
+        except errors.Unsent:
+            permit.give_back()
+            raise
         except BaseException as error:
             permit.record(error)
             raise
@@ -279,6 +297,8 @@ class Guard(BaseChatModel):
         ours = translate(error, asked=str(self.candidate))
         if has_begun and isinstance(ours, errors.Transient):
             return errors.Partial(f"{self.candidate} broke off in the middle: {ours}")
+        if has_begun and isinstance(ours, errors.ProviderError):
+            ours.billed = None  # what it had sent until then may be charged
         return ours
 
     def _note(self, answer: AIMessage) -> None:

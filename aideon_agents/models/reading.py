@@ -21,6 +21,13 @@ from aideon_agents.ledger.calls import MET_MAX_TOKENS
 from aideon_agents.ledger.pricing import MOST
 
 _NAMES = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+_FILTERED = frozenset(
+    {"content_filter", "sensitive", "safety", "recitation", "prohibited_content", "refusal"}
+)
+_FAILED = frozenset(
+    {"error", "network_error", "abort", "insufficient_system_resource", "malformed_function_call"}
+)
+"""Reasons of answers that the server could not complete: not an answer."""
 _HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
@@ -38,19 +45,17 @@ def from_json(data: bytes) -> Any:
 def error_in(body: Mapping[str, Any]) -> object | None:
     """The error inside a body or a chunk that was sent with status 200; None: there is none."""
     choices = body.get("choices")
-    if body.get("error") and not (isinstance(choices, list) and choices):
-        return body["error"]
-    if body.get("object") == "error":
-        return body
     first = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(first, Mapping):
-        return body.get("error") or None
-    choice = cast("Mapping[str, Any]", first)
-    if choice.get("error"):
-        return choice["error"]
-    if choice.get("finish_reason") == "error":
-        return body.get("error") or "the answer ended with an error"
-    return body.get("error") or None
+    choice = cast("Mapping[str, Any]", first) if isinstance(first, Mapping) else {}
+    if error := body.get("error") or choice.get("error"):
+        is_bare = isinstance(error, str) and not choice
+        return body if is_bare or error is True else error  # the rest of the body says more
+    if str(choice.get("finish_reason")).lower() in _FAILED:
+        return {"message": f"the answer ended with {choice['finish_reason']}", "status": 500}
+    says_something = any(body.get(name) for name in ("message", "detail", "msg"))
+    if body.get("object") == "error" or (says_something and not isinstance(choices, list)):
+        return body
+    return None
 
 
 def normalized(body: dict[str, Any]) -> dict[str, Any]:
@@ -70,9 +75,11 @@ def normalized(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def finish_reason(sent: object) -> str | None:
-    """The reason why an answer ended, where the many words for a met `max_tokens` are one."""
+    """The reason why an answer ended, where the many words for one reason are one."""
     if not isinstance(sent, str) or not sent:
         return None
+    if sent.lower() in _FILTERED:
+        return "content_filter"
     return "length" if sent.lower() in MET_MAX_TOKENS else sent
 
 

@@ -178,6 +178,8 @@ def _events_in(lines: list[bytes], data: list[bytes]) -> Iterator[bytes]:
     for line in lines:
         if line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"error:"):  # older versions of llama.cpp
+            data.append(b'{"error":' + line[6:] + b"}")
         elif not line and data:
             yield b"\n".join(data)
             data.clear()

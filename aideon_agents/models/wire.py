@@ -27,7 +27,6 @@ from yarl import URL
 
 from aideon_agents import errors
 from aideon_agents.ledger.pricing import usage_of
-from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models import faults
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
 from aideon_agents.models.reading import StreamedAnswer, error_in, from_json, normalized
@@ -177,7 +176,10 @@ class Wire(BaseChatOpenAI):
         attempt = current_attempt.get()
         if attempt and attempt.payload:
             return dict(attempt.payload)
-        return self._get_request_payload(messages, stop=stop, **kwargs)
+        try:
+            return self._get_request_payload(messages, stop=stop, **kwargs)
+        except Exception as error:
+            raise faults.unsent(str(self.candidate), error) from error
 
     async def _send(self, payload: dict[str, Any]) -> Answer:
         """Send a request; raises the provider's error if it is refused."""
@@ -206,6 +208,8 @@ class Wire(BaseChatOpenAI):
             body,
             asked=asked,
             key_variable=self.candidate.key_variable,
+            address=str(url.with_query(None).with_user(None)),
+            address_variable=self.candidate.address_variable,
         )
 
     def _refused(self, error: object) -> errors.ProviderError:
@@ -263,10 +267,7 @@ def encoded(payload: Mapping[str, Any], asked: str) -> bytes:
         if b"null" in content:  # orjson writes NaN as null
             json.dumps(payload, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        why = one_line(str(error))
-        raise errors.Unsent(
-            f"{asked} was not asked: the request cannot be written as JSON ({why})", billed=False
-        ) from None
+        raise faults.unsent(asked, error) from None
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -24,6 +25,7 @@ FAULTS = [
     Fault("insufficient_quota", message=QUOTED),
     Fault("content_filter", message=QUOTED),
 ]
+_NUMBERS = itertools.count()
 
 
 def stored(folder) -> bytes:
@@ -35,12 +37,14 @@ def stored(folder) -> bytes:
 def provider(monkeypatch):
     """Starts a provider that always answers with a fault."""
     started = []
+    # A port may be used again, and a key that was rejected at an address rests.
+    slashes = "/" * next(_NUMBERS)
 
     def start(fault) -> SimulatedProvider:
         made = SimulatedProvider(faults=fault).start()
         started.append(made)
         monkeypatch.setenv("TOGETHER_API_KEY", KEY)
-        monkeypatch.setenv("TOGETHER_BASE_URL", made.base_url)
+        monkeypatch.setenv("TOGETHER_BASE_URL", made.base_url + slashes)
         return made
 
     yield start

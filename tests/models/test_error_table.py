@@ -33,7 +33,9 @@ class Case:
     seconds: float | None = None
 
     def __str__(self) -> str:
-        return str(self.fault.kind if isinstance(self.fault, Fault) else self.fault)
+        if not isinstance(self.fault, Fault):
+            return str(self.fault)
+        return f"{self.fault.kind} {self.fault.message or ''}".strip()
 
 
 def transient(fault: Any, cost: Any, **more: Any) -> Case:
@@ -67,6 +69,11 @@ TABLE = [
     refusal("context_length_exceeded", "ContextTooLong"),
     refusal("content_filter", "Refused", raises=errors.Refused),
     *(refusal(status, "CallerError", raises=errors.CallerError) for status in (400, 415, 422)),
+    refusal(Fault(400, message="m does not support tools"), "Unsupported"),
+    refusal(Fault(422, message="Extra inputs are not permitted"), "Unsupported"),
+    refusal(Fault(500, message="tools param requires --jinja flag"), "Unsupported"),
+    refusal(Fault(400, message="Unable to access non-serverless model m"), "NotThisModel"),
+    refusal(Fault(422, message="Nobody has heard of this"), "NotThisModel"),
     Case("content_filtered", 1, "ok", None, BILLED, raises=errors.Refused),
     Case("truncated_body", 1, "broken", "Partial", UNKNOWN, only=True),
     Case("cut_after_first_token", 1, "broken", "Partial", UNKNOWN, only=True),

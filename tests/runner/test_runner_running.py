@@ -98,11 +98,11 @@ def test_a_node_that_raises_makes_the_run_fail_and_keeps_what_there_was(ledger):
 
 
 def test_a_model_that_fails_makes_the_run_fail_without_the_class_in_its_error(ledger, keyed):
-    with SimulatedProvider(faults=Fault(422, message="no such thing")) as provider:
+    with SimulatedProvider(faults=Fault(422, message="messages must not be empty")) as provider:
         result = run(creative("draft"), PUMPS, settings=keyed(provider), ledger=ledger)
     assert result.status == "failed"
     assert result.error.startswith("together:")
-    assert result.error.endswith("answered 422: no such thing")
+    assert result.error.endswith("is wrong (422): messages must not be empty")
     assert (result.cost.calls, result.cost.failed_calls, result.cost.complete) == (1, 1, True)
 
 

@@ -135,7 +135,7 @@ class RandomFaults:
 
 
 _REFUSALS: Mapping[Kind, tuple[int, str, str]] = {
-    400: (400, "invalid_request", "The request is wrong."),
+    400: (400, "invalid_request", "The request is wrong: 'messages' must not be empty."),
     401: (401, "invalid_api_key", "The key is wrong."),
     402: (402, "payment_required", "The account is out of credit."),
     403: (403, "permission_denied", "The key may not use this model."),
@@ -145,7 +145,11 @@ _REFUSALS: Mapping[Kind, tuple[int, str, str]] = {
     410: (410, "model_decommissioned", "The model has been decommissioned."),
     413: (413, "context_length_exceeded", "The request exceeds the model's context length."),
     415: (415, "unsupported_media_type", "The content type is not supported."),
-    422: (422, "unprocessable_entity", "The request cannot be processed."),
+    422: (
+        422,
+        "unprocessable_entity",
+        "The request cannot be processed: messages must not be empty.",
+    ),
     429: (429, "rate_limit_exceeded", "The rate limit is reached."),
     500: (500, "internal_error", "The server had an error."),
     502: (502, "bad_gateway", "The gateway got no valid answer."),

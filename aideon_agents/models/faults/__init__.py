@@ -1,0 +1,252 @@
+"""What a provider's errors and empty answers mean, as our error classes.
+
+The class of an error decides what follows (retry, next candidate, stop), so no other module looks at
+a status or a message. The error also says whether the attempt may have been charged: a provider that
+answered with an error status, or was never reached, charged nothing; in all other cases it is
+unknown.
+
+An answer without content is paid for like any other. So its error carries the tokens that the
+provider reported, and the row of the attempt gets its cost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import math
+import re
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+from aideon_agents import errors
+from aideon_agents.ledger.pricing import Usage, usage_of
+from aideon_agents.ledger.redaction import one_line, quoted
+from aideon_agents.models.faults.kinds import Report, kind_of, report_of, status_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
+
+
+_LONGEST_MESSAGE = 200
+_REDIRECTS = range(300, 400)
+_FORBIDDEN, _NOT_FOUND = 403, 404
+_SERVER = 500
+
+_WHAT: Mapping[type[errors.ProviderError], str] = {
+    errors.KeyRejected: "{asked} rejected {key}{status}: set a valid one",
+    errors.OutOfCredit: "{asked} has no credit left for {key}{status}: top it up",
+    errors.ModelGone: "{asked} is not to be had{status}: name another with --model",
+    errors.ContextTooLong: "the request is too long for {asked}{status}",
+    errors.Unsupported: "{asked} lacks a feature that the request needs{status}",
+    errors.NotThisModel: "{asked} cannot be used for this request or by this account{status}",
+    errors.CallerError: "{asked} says that the request itself is wrong{status}",
+}
+"""What happened, and what the user can do about it; the provider's message follows."""
+
+_REGION = re.compile(r"\b(country|region|territory|location)\b", re.IGNORECASE)
+_ROUTE = re.compile(
+    r"^\W*(404 )?(page |file )?not found\W*$|^invalid url|^cannot post|unexpected endpoint"
+    r"|unknown request url|no route matched|^$",
+    re.IGNORECASE,
+)
+"""What servers say of an address that they do not know."""
+
+
+def translate(error: BaseException, *, asked: str) -> BaseException:
+    """What ended an attempt, as one of our provider errors; an error that is not a provider's as it is."""
+    if isinstance(error, TimeoutError):
+        return errors.Transient(
+            f"{asked} gave no answer in time", billed=_billed(error), timed_out=True
+        )
+    return error
+
+
+def unreadable(asked: str, why: object) -> errors.Transient:
+    """The error for an answer that is no chat completion."""
+    return errors.Transient(f"{asked} sent an answer that cannot be read{quoted(_short(why))}")
+
+
+def unsent(asked: str, error: Exception) -> Exception:
+    """What kept a request from being made, as Unsent; an error of ours as it is."""
+    if isinstance(error, errors.AideonError):
+        return error
+    why = _short(f"{type(error).__name__}: {error}")
+    return errors.Unsent(f"{asked} was not asked: the request cannot be made ({why})", billed=False)
+
+
+def refused(asked: str, words: str) -> errors.Refused:
+    """The error for an answer in which the model says that it refuses."""
+    return errors.Refused(f"{asked} refused{quoted(words)}")
+
+
+def refusal(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    asked: str,
+    key_variable: str | None,
+    address: str = "",
+    address_variable: str = "",
+) -> errors.ProviderError:
+    """The error for an HTTP status that is not a success.
+
+    `address` is where the request was sent, `address_variable` the variable that sets it.
+    """
+    report = report_of(body)
+    make = kind_of(status, report)
+    base = address.removesuffix("/chat/completions")
+    set_it = f"{address_variable} (now {base})" if address_variable else "the base URL"
+    where = _place(status, report, make, address, set_it)
+    if status in _REDIRECTS:
+        where = _moved(status, urljoin(address, headers.get("Location", "")), set_it)
+    message = f"{asked} {where}" if where else _message(make, status, report, asked, key_variable)
+    return (make or errors.NotThisModel)(
+        message, billed=False, status=status, retry_after=retry_after(headers)
+    )
+
+
+def refusal_in_answer(
+    error: object, *, asked: str, key_variable: str | None
+) -> errors.ProviderError:
+    """The error that a provider reports inside an answer with status 200, or inside a stream."""
+    report = report_of(error)
+    status = status_in(report)
+    make = kind_of(status, report)
+    if make is None and status is None:
+        make = errors.Transient
+    refused = (make or errors.NotThisModel)(
+        _message(make, status, report, asked, key_variable), status=status
+    )
+    # A server that fails may have begun an answer, and may charge for it.
+    refused.billed = None if isinstance(refused, errors.Transient) else False
+    return refused
+
+
+def _message(
+    make: type[errors.ProviderError] | None,
+    status: int | None,
+    report: Report,
+    asked: str,
+    key_variable: str | None,
+) -> str:
+    """What a refusal is, what to do, and the provider's own words."""
+    words = f": {_short(report.text)}" if report.text else ""
+    answered = f"answered {status}" if status else "reported an error in its answer"
+    if make is None:
+        return f"{asked} refused for a reason that is not known here: it {answered}{words}"
+    what = _WHAT.get(make, f"{{asked}} {answered}")
+    if make is errors.KeyRejected and status == _FORBIDDEN:
+        what = "{asked} does not allow this with {key}{status}: check what the key may do"
+        if _REGION.search(report.text):
+            what = "{asked} is not offered in your country or region{status}"
+    elif make is errors.KeyRejected:
+        words = ""  # providers repeat keys there
+    key = f"the key in {key_variable}" if key_variable else "the call without a key"
+    return what.format(asked=asked, key=key, status=f" ({status})" if status else "") + words
+
+
+def _moved(status: int, target: str, set_it: str) -> str:
+    """What is wrong with an address that redirects."""
+    target = _short(target.partition("?")[0])
+    new = target.removesuffix("/chat/completions")
+    return (
+        f"answered {status}, a redirect to {target}, which is not followed because it would send the "
+        f"key there: set {set_it} to {new} if that address is right"
+    )
+
+
+def _place(
+    status: int, report: Report, make: type[errors.ProviderError] | None, address: str, set_it: str
+) -> str:
+    """What is wrong with the address that was asked; empty: nothing is known to be."""
+    if report.is_page and status < _SERVER:
+        title = f" ({_short(report.text)})" if report.text else ""
+        return (
+            f"answered {status} with a web page{title}: it comes from a proxy, a firewall or another "
+            f"server; check {set_it} and the proxy settings"
+        )
+    if make is errors.ModelGone and status == _NOT_FOUND and _ROUTE.search(report.text):
+        if address and "/v1" not in address:
+            return f"answered {status}: there is nothing at {address}; end {set_it} with /v1"
+        return f"answered {status}: check {set_it} and the name of the model"
+    return ""
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks to wait: a number, or a date."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _billed(error: BaseException) -> bool | None:
+    """False: the request was never sent. None: unknown."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "billed", None) is False:
+            return False
+        cause = cause.__cause__
+    return None
+
+
+def _short(what: object) -> str:
+    text = one_line(str(what))
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
+
+
+_MAY_BE_EMPTY = ("length", "content_filter")
+"""Finish reasons of answers without text."""
+
+
+def validated(result: ChatResult, asked: str) -> ChatResult:
+    """The answer, if it has content; raises Transient or Refused if not."""
+    if not result.generations:
+        raise _paid(errors.Transient(f"{asked} sent no answer"), result, _usage_beside(result))
+    message: Any = result.generations[0].message
+    info = result.generations[0].generation_info or {}
+    if message.additional_kwargs.get("refusal"):
+        answer = refused(asked, str(message.additional_kwargs["refusal"]))
+        raise _paid(answer, result, usage_of(message))
+    if is_empty(message) and not may_be_empty(info.get("finish_reason")):
+        empty = errors.Transient(f"{asked} sent an empty answer")
+        raise _paid(empty, result, usage_of(message))
+    return result
+
+
+def may_be_empty(finish_reason: str | None) -> bool:
+    """Whether an answer with this finish reason may have no text."""
+    return finish_reason in _MAY_BE_EMPTY
+
+
+def is_empty(message: BaseMessage) -> bool:
+    """Whether a message or a chunk has no text and no tool call."""
+    calls = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
+    return not (message.text.strip() or any(getattr(message, name, None) for name in calls))
+
+
+def _paid(
+    error: errors.ProviderError, result: ChatResult, usage: Usage | None
+) -> errors.ProviderError:
+    error.usage = usage
+    error.response_model = (result.llm_output or {}).get("model_name")
+    return error
+
+
+def _usage_beside(result: ChatResult) -> Usage | None:
+    """The usage of a body without a message."""
+    counts: Any = (result.llm_output or {}).get("token_usage") or {}
+    if not counts:
+        return None
+    return Usage(input_tokens=counts["prompt_tokens"], output_tokens=counts["completion_tokens"])
