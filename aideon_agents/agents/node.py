@@ -25,6 +25,7 @@ from aideon_agents.ledger.redaction import safe_text
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import answers, models_of
+from aideon_agents.models.direct import recorders
 from aideon_agents.state import (
     NODE_PATH,
     Complexity,
@@ -105,6 +106,17 @@ class Agent(RunnableLambda[State, Results]):
 
     def _with(self, **changes: Any) -> Agent:
         return Agent(dataclasses.replace(self.spec, **changes))
+
+    async def ainvoke(
+        self,
+        input: State,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Results:
+        """Ask the model; without LangChain's callbacks where nothing needs them."""
+        if config is None or recorders(config) is None:
+            return await super().ainvoke(input, config, **kwargs)
+        return await self._work(input, config)
 
     def _work_blocking(self, state: State, config: RunnableConfig) -> Results:
         return blocking(self._work(state, config))

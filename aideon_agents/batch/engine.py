@@ -28,7 +28,13 @@ from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.outcome import ItemJournal, Outcome, is_out_of_budget
 from aideon_agents.runner.running import Running
-from aideon_agents.runner.spec import Room, RunSpec, check_length, check_task, graph_input
+from aideon_agents.runner.spec import (
+    Room,
+    RunSpec,
+    check_length,
+    check_task,
+    graph_input,
+)
 from aideon_agents.runner.state import config_for
 
 if TYPE_CHECKING:
@@ -133,7 +139,7 @@ class Engine:
         self.claims.restarts(item, row)
         if await self._is_kept(seen.run_id):
             try:
-                spec = dataclasses.replace(self.spec, checkpoint=True, resumes=seen)
+                spec = dataclasses.replace(self.spec, checkpoint="each step", resumes=seen)
                 await self._to_end(item, row, spec, seen.run_id)
             except LedgerError:
                 raise

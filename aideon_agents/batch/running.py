@@ -37,7 +37,7 @@ from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.running import open_ledger
-from aideon_agents.runner.spec import Room, check_models
+from aideon_agents.runner.spec import Room, check_models, keeping
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 
@@ -144,7 +144,7 @@ class BatchRunning:
             if opens
             else contextlib.nullcontext() as checkpointer
         ):
-            shared = {"ledger": ledger, "checkpointer": checkpointer, "checkpoint": keeps}
+            shared = {"ledger": ledger, "checkpointer": checkpointer, "checkpoint": keeping(keeps)}
             engine = Engine(
                 ledger=ledger,
                 batch_id=batch_id,

@@ -76,6 +76,7 @@ def run(
         timeout=timeout,
         rehearse=why is not None,
         thread=thread,
+        checkpoint=True,
         record_content=record_content,
         stream=stream,
         settings=settings,

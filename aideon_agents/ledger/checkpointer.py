@@ -57,8 +57,6 @@ class WriteLock(asyncio.Lock):
 class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
     """A checkpointer for one event loop. A class inherits from this and from one of LangGraph's."""
 
-    users = 0
-    """How many runs use the connection; the last one closes it."""
     _writing: WriteLock
     _failures: list[str]
     """Why the state is no longer kept; empty while it is."""

@@ -55,28 +55,71 @@ async def open_checkpointer(
 ) -> AsyncGenerator[Checkpointer]:
     """Open the checkpoints beside a ledger, making the file or the tables where they are missing.
 
-    All runs in this event loop share the connection, and the last one closes it. Hundreds of runs
-    at the same time would otherwise lock one another out of the file.
+    All runs in this event loop share the connection: hundreds of runs at the same time would
+    otherwise lock one another out of the file. It is closed when no run has used it for a while, or
+    with the loop. Closing takes as long as several calls, and it removes deleted state from the disk.
     """
     lock, opened = _OPEN.setdefault(asyncio.get_running_loop(), (asyncio.Lock(), {}))
     key = ledger.database.key
     async with lock:
-        if key not in opened:
-            opened[key] = await _opened(ledger, busy_seconds)
-        checkpointer = opened[key]
-        checkpointer.users += 1
+        use = opened.get(key)
+        if use is None or use.file != _file_of(ledger):  # it may be another one meanwhile
+            checkpointer = await _opened(ledger, busy_seconds)
+            use = opened[key] = _Use(checkpointer, _file_of(ledger))
+            await anext(use.closing)
+        use.users += 1
     try:
-        yield checkpointer.reading(types)
+        yield use.checkpointer.reading(types)
     finally:
-        checkpointer.users -= 1
-        if not checkpointer.users:
+        use.users -= 1
+        if not use.users:
+            asyncio.get_running_loop().call_later(_IDLE, use.close_if_unused, opened, key)
+
+
+def _file_of(ledger: Ledger) -> tuple[int, int] | None:
+    """Device and number of the file of a ledger's checkpoints; None: there is none."""
+    if ledger.path is None:
+        return None
+    try:
+        found = checkpoints_path(ledger).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+_IDLE = 1.0
+"""Seconds after its last run until a connection is closed."""
+
+
+class _Use:
+    """A connection, and how many runs use it."""
+
+    def __init__(self, checkpointer: Checkpointer, file: tuple[int, int] | None) -> None:
+        self.checkpointer = checkpointer
+        self.file = file
+        self.users = 0
+        self.closing = self._close_at_the_end()
+        self._task: asyncio.Task[None] | None = None
+
+    async def _close_at_the_end(self) -> AsyncGenerator[None]:
+        """Wait in a generator, because `asyncio.run` closes generators before it closes the loop."""
+        try:
+            yield
+        finally:
+            await self.checkpointer.finish()
+
+    def close_if_unused(self, opened: dict[Hashable, _Use], key: Hashable) -> None:
+        """Close the connection if no run has taken it meanwhile."""
+        if self.users or self._task is not None:
+            return
+        if opened.get(key) is self:
             del opened[key]
-            await checkpointer.finish()
+        self._task = asyncio.get_running_loop().create_task(self.closing.aclose())
 
 
-_OPEN: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, tuple[asyncio.Lock, dict[Hashable, Checkpointer]]
-] = WeakKeyDictionary()
+_OPEN: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[asyncio.Lock, dict[Hashable, _Use]]] = (
+    WeakKeyDictionary()
+)
 """What the runs of each event loop use, by ledger, and the lock under which it is opened."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +28,7 @@ from aideon_agents.models.catalog import (
     providers,
     resolve,
 )
+from aideon_agents.models.direct import recorders
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import Slots, breaker_for, pace_for, process_slots
 from aideon_agents.models.rehearsal import RehearsalChatModel
@@ -101,7 +103,14 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> Any:
         """The answer of the first model that gives one."""
-        return await super().ainvoke(input, self._begun(config), **kwargs)
+        begun = self._begun(config)
+        if recorders(begun) is None:
+            return await super().ainvoke(input, begun, **kwargs)
+        *others, last = self._models()
+        for model in others:
+            with contextlib.suppress(*self.exceptions_to_handle):
+                return await model.ainvoke(input, begun, **kwargs)
+        return await last.ainvoke(input, begun, **kwargs)
 
     async def astream(
         self,
@@ -166,7 +175,10 @@ class Models:
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The chain of chat models for `request`, which takes tools and schemas like one model."""
         budget = run_budget_of(ensure_config())
-        saves = bool(budget and budget.is_nearly_spent())
+        return self._kept(request, context, saves=bool(budget and budget.is_nearly_spent()))
+
+    def _kept(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
+        """A chain, made at the first call that needs it."""
         key = request, context.tier, context.rehearse, context.stream, context.longest, saves
         chain = self._chains.get(key)
         if chain is None:
@@ -204,7 +216,7 @@ class Models:
         return None if None in sizes else max(size or 0 for size in sizes)
 
     def _sizes(self, request: ModelRequest, context: Context) -> list[int | None]:
-        chain = cast("ModelChain", self.chat(request, context))
+        chain = self._kept(request, context, saves=False)
         return [candidate.window for candidate in chain.candidates]
 
     def _names(

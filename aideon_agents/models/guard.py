@@ -24,6 +24,7 @@ from pydantic import Field, InstanceOf
 from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import is_truncated, model_in
+from aideon_agents.models import direct
 from aideon_agents.models.admission import admission_for, claim
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.models.attempts import Attempts, pass_of
@@ -77,11 +78,7 @@ class Guard(BaseChatModel):
             options = {**kwargs, "stop": stop}
             try:
                 async with self._attempt(attempts, permit, config, input, options) as attempt:
-                    current = current_attempt.set(attempt)
-                    try:
-                        answer = await super().ainvoke(input, **attempt.options)
-                    finally:
-                        current_attempt.reset(current)
+                    answer = await self._answer(input, attempt)
             except errors.ProviderError as error:
                 await attempts.pause_or_raise(self.candidate, error, config)
             else:
@@ -89,6 +86,17 @@ class Guard(BaseChatModel):
                     raise self._filtered()
                 self._note(answer)
                 return answer
+
+    async def _answer(self, question: LanguageModelInput, attempt: Attempt) -> AIMessage:
+        """The answer to one attempt, by the shortest way that lets everyone listen who does."""
+        current = current_attempt.set(attempt)
+        try:
+            listeners = direct.recorders(attempt.options["config"])
+            if listeners is not None and direct.is_ordinary(self, attempt.options):
+                return await direct.answer(self, question, attempt, listeners)
+            return await super().ainvoke(question, **attempt.options)
+        finally:
+            current_attempt.reset(current)
 
     async def astream(
         self,

@@ -235,6 +235,15 @@ class Wire(BaseChatOpenAI):
                     generation.message.additional_kwargs["parsed"] = parsed
         return result
 
+    @property
+    def _default_params(self) -> dict[str, Any]:
+        return dict(self._params)
+
+    @functools.cached_property
+    def _params(self) -> dict[str, Any]:
+        """What LangChain makes of the model's fields. They do not change, and it asks in each call."""
+        return super()._default_params
+
     @functools.cached_property
     def _url(self) -> URL:
         base = getattr(self, "together_api_base", None) or self.openai_api_base

@@ -127,7 +127,7 @@ def _nothing_left(start: Run, metadata: Mapping[str, Any]) -> str:
         )
     return (
         f"run {start.run_id} has left nothing to resume from (it ended before its first "
-        "checkpoint, kept none, or was pruned): start it again"
+        "checkpoint, was run without checkpoint=True, or was pruned): start it again"
     )
 
 

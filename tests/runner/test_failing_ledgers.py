@@ -144,7 +144,8 @@ def state_of(ledger):
 @pytest.mark.usefixtures("refuses_to_commit")
 def test_a_run_whose_end_is_not_committed_can_resume(ledger, keyed, caplog):
     with SimulatedProvider() as provider:
-        result = run(sequential(creative("draft")), PUMPS, settings=keyed(provider), ledger=ledger)
+        options = {"settings": keyed(provider), "ledger": ledger, "checkpoint": True}
+        result = run(sequential(creative("draft")), PUMPS, **options)
     assert result.status == "completed"
     assert (
         f"run {result.run_id} stays running: the ledger {ledger.path} cannot be used" in caplog.text

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 
 import pytest
+from pydantic import BaseModel
 
 from aideon_agents import arun, creative, executor, parallel, resume, run, sequential
 from aideon_agents.errors import LedgerError, TimeLimit
 from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpointer
+from aideon_agents.runner.spec import needed_keeping
 from aideon_agents.testing import Fault, SimulatedProvider
 
 PUMPS = "Heat pumps move heat, quietly."
@@ -41,6 +44,9 @@ def test_a_run_that_is_done_leaves_no_word_in_the_file(ledger, kept):
     assert run(graph, PUMPS, rehearse=True, ledger=ledger).status == "stopped"
     assert b"quietly" in kept()
     assert resume(graph, ledger=ledger).status == "completed"
+    deadline = time.monotonic() + 20
+    while b"quietly" in kept() and time.monotonic() < deadline:
+        time.sleep(0.05)  # the file is cleared when no run has used it for a second
     assert b"quietly" not in kept()
 
 
@@ -107,9 +113,9 @@ def test_a_file_that_cannot_be_used_is_one_line_before_anything_is_paid(ledger, 
     checkpoints_path(ledger).mkdir()
     with SimulatedProvider() as provider:
         with pytest.raises(LedgerError, match=r"checkpoints\.db"):
-            run(creative("draft"), PUMPS, settings=keyed(provider), ledger=ledger)
+            run(creative("draft"), PUMPS, settings=keyed(provider), ledger=ledger, budget=1)
         assert provider.requests == []
-        options = {"settings": keyed(provider), "ledger": ledger, "checkpoint": False}
+        options = {"settings": keyed(provider), "ledger": ledger}
         assert run(creative("draft"), PUMPS, **options).status == "completed"
 
 
@@ -145,3 +151,42 @@ def test_a_state_that_cannot_be_removed_is_told_of_and_the_run_is_done(ledger, c
     result = run(locks, PUMPS, ledger=ledger)
     assert (result.status, ledger.find_run("last").status) == ("completed", "completed")
     assert f"the state of run {result.run_id} is still kept: no" in caplog.text
+
+
+def test_a_run_of_agents_alone_keeps_no_state_unless_it_is_asked_to(ledger):
+    run(sequential(creative("draft"), creative("text")), PUMPS, rehearse=True, ledger=ledger)
+    assert not checkpoints_path(ledger).exists()
+
+
+def asks_a_person(state):
+    return "yes"
+
+
+@pytest.mark.parametrize(
+    ("graph", "thread", "budget", "when"),
+    [
+        (sequential(creative("draft"), parallel(creative("a"), creative("b"))), None, None, None),
+        (sequential(creative("draft"), creative("text")), None, 1, "end"),
+        (sequential(creative("draft")), "talk", None, "each step"),
+        (sequential(creative("draft", approve=True)), None, None, "each step"),
+        (sequential(creative("draft"), sequential(asks_a_person)), None, 1, "each step"),
+        (sequential(executor("draft", tools=[len])), None, None, "each step"),
+    ],
+    ids=["agents", "budget", "thread", "approval", "function", "tool"],
+)
+def test_state_is_kept_where_it_can_be_needed(graph, thread, budget, when):
+    assert needed_keeping(graph, thread, budget) == when
+
+
+class Answer(BaseModel):
+    text: str
+
+
+def test_a_run_that_its_budget_stops_resumes_at_the_node_that_did_not_fit(ledger, keyed):
+    graph = sequential(creative("draft"), executor("long", output=Answer, max_tokens=50_000))
+    with SimulatedProvider() as provider:
+        options = {"settings": keyed(provider), "ledger": ledger}
+        stopped = run(graph, PUMPS, budget="0.012", **options)
+        assert (stopped.stop_reason, list(stopped.results)) == ("budget", ["draft"])
+        assert resume(graph, budget=1, **options).status == "completed"
+        assert len(provider.requests) == 2

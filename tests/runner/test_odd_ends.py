@@ -55,7 +55,7 @@ def test_a_question_in_a_run_that_keeps_no_state_fails_it_and_says_so(ledger):
     result = run(graph, "Task.", rehearse=True, ledger=ledger, checkpoint=False)
     assert (result.status, result.questions) == ("failed", ())
     assert "waits for an answer" in result.error
-    assert "checkpoint=False" in result.error
+    assert "checkpoint=True" in result.error
     assert "May I?" in result.error
     assert "May I?" not in ledger.find_run("last").error
 

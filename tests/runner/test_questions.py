@@ -251,7 +251,7 @@ def test_a_chain_of_fallbacks_lets_a_question_through(ledger, keyed):
     graph = sequential(creative("draft", model=chain)).with_config(callbacks=[AsksFirst()])
     with SimulatedProvider() as provider:
         options = {"settings": keyed(provider), "ledger": ledger}
-        waiting = run(graph, PUMPS, **options)
+        waiting = run(graph, PUMPS, checkpoint=True, **options)
         assert (waiting.status, waiting.questions[0]["node_path"]) == ("waiting", "draft")
         assert provider.requests == []
         assert resume(graph, answer="yes", **options).status == "completed"

@@ -157,7 +157,7 @@ def test_a_failed_run_goes_on_from_the_node_that_failed(ledger, keyed):
     graph = sequential(executor("facts"), creative("text"))
     with SimulatedProvider(faults=[None, Fault(422)]) as provider:
         options = {"settings": keyed(provider), "ledger": ledger}
-        failed = run(graph, PUMPS, **options)
+        failed = run(graph, PUMPS, checkpoint=True, **options)
         assert (failed.status, list(failed.results)) == ("failed", ["facts"])
         done = resume(graph, failed.run_id[:20].lower(), **options)
         assert (done.status, done.error, done.exception) == ("completed", None, None)
@@ -170,7 +170,7 @@ def test_a_run_out_of_time_goes_on_with_its_time_anew(ledger, keyed):
     graph = sequential(executor("facts"), creative("text"))
     with SimulatedProvider(faults=[None, Fault("hang")]) as provider:
         options = {"settings": keyed(provider), "ledger": ledger}
-        stopped = run(graph, PUMPS, timeout=1, **options)
+        stopped = run(graph, PUMPS, timeout=1, checkpoint=True, **options)
         assert (stopped.status, stopped.stop_reason) == ("stopped", "timeout")
         assert ledger.find_run("last").options["timeout"] == 1
         assert prepare_resume(graph, **options).spec.timeout == 1

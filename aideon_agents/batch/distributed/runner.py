@@ -26,7 +26,7 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import catalog
 from aideon_agents.runner.outcome import ItemJournal, Outcome
 from aideon_agents.runner.running import Running
-from aideon_agents.runner.spec import check_models
+from aideon_agents.runner.spec import check_models, keeping
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 from aideon_agents.settings import Settings
@@ -78,7 +78,9 @@ class DistributedRunner:
             ledger=ledger,
             batch_id=batch.batch_id,
             claims=self,
-            spec=dataclasses.replace(shared, checkpointer=reading, checkpoint=work["keeps"]),
+            spec=dataclasses.replace(
+                shared, checkpointer=reading, checkpoint=keeping(work["keeps"])
+            ),
             rooms=check_models(shared.graph, shared.context),
             inputs={},
             item_limit_nanousd=batch.item_limit_nanousd,

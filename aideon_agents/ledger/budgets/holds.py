@@ -197,6 +197,12 @@ class Budgets:
         with self._database.transaction() as tx:
             return accounts.limit_states(tx, call)
 
+    def is_nearly_spent(self, call: CallDimensions) -> bool:
+        """Whether a budget of a run is nearly spent, and remember it."""
+        limits = self.limit_states(call, opens=False)
+        self._remember(call, limits)
+        return accounts.are_nearly_spent(limits)
+
     def forget_limits(self) -> None:
         """Look budgets up again, after one was changed here."""
         with self._lock:
@@ -273,8 +279,7 @@ class RunBudget:
         """
         known = None if self.run.inner else self.budgets.nearly_spent.get(self.run.run)
         if known is None:
-            limits = self.budgets.limit_states(self.dimensions("", "", now()), opens=False)
-            return accounts.are_nearly_spent(limits)
+            known = self.budgets.is_nearly_spent(self.dimensions("", "", now()))
         return known
 
 
