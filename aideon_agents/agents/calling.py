@@ -31,6 +31,7 @@ from langchain_core.messages.tool import ToolCall, tool_call
 from langchain_core.runnables import RunnableWithFallbacks
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.func import task
@@ -44,7 +45,8 @@ from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.bridge import in_own_thread
 from aideon_agents.models.candidates import AnswerListener, answers_noted, note_answer
 from aideon_agents.models.chain import Models
-from aideon_agents.models.rehearsal import RehearsalChatModel
+from aideon_agents.models.protocol.calls import raw_arguments
+from aideon_agents.models.rehearsal import InProcessChatModel, RehearsalChatModel
 from aideon_agents.models.shape import parse
 from aideon_agents.state import INSIDE, NODE_PATH, Context, ModelRequest, ModelSource
 
@@ -83,25 +85,45 @@ async def ask(
     """
     chain = functools.partial(models.chat, request, context)
     answer: AIMessage | None = None
+    offered: dict[str, Any] = {}
     if not isinstance(models, Models):
         config = merge_configs(config, {"callbacks": [AnswerListener()]})
     if toolbox:
-        messages, answer = await _with_tools(chain, messages, toolbox, config)
+        messages, answer, offered = await _with_tools(chain, messages, toolbox, config)
     if output is None:
+        if answer is None and offered:
+            return await _last(chain, messages, offered, config)
         return answer if answer is not None else await chain().ainvoke(messages, config)
     if answer is not None:
         with contextlib.suppress(Malformed):
             return parse(answer, output)
-    return await cast("Any", chain()).with_structured_output(output).ainvoke(messages, config)
+    model = cast("Any", chain())
+    options = offered if isinstance(model, (RunnableWithFallbacks, InProcessChatModel)) else {}
+    return await model.with_structured_output(output, **options).ainvoke(messages, config)
+
+
+async def _last(
+    chain: Callable[[], Any],
+    messages: list[BaseMessage],
+    offered: dict[str, Any],
+    config: RunnableConfig,
+) -> AIMessage:
+    """Ask for an answer without tool calls; some servers ignore that no tool may be called."""
+    answer: AIMessage = await chain().bind_tools(**offered).ainvoke(messages, config)
+    calls = _calls_in(answer, "last")
+    if not calls:
+        return answer
+    refused = [_error(call, "no further tool can be called") for call, _ in calls]
+    return await chain().ainvoke([*messages, _quoted(answer, calls), *refused], config)
 
 
 async def _with_tools(
     chain: Callable[[], Any], messages: list[BaseMessage], toolbox: Toolbox, config: RunnableConfig
-) -> tuple[list[BaseMessage], AIMessage | None]:
+) -> tuple[list[BaseMessage], AIMessage | None, dict[str, Any]]:
     """Let the model call tools.
 
-    Returns the messages up to the last tool results, and the answer to them; None where the model
-    still called tools in its last round.
+    Returns the messages up to the last tool results; the answer to them, None where the model still
+    called tools in its last round; and the options of a question that may call none of them any more.
     """
     first = chain()
     primary = first.runnable if isinstance(first, RunnableWithFallbacks) else first
@@ -109,23 +131,23 @@ async def _with_tools(
         toolbox = toolbox.rehearsed()
     async with toolbox.opened() as tools:
         results: list[ToolMessage] = []
-        for _ in range(toolbox.max_rounds):
+        # Some servers refuse the calls in a conversation if the request does not define the tools.
+        defined = [convert_to_openai_tool(tool) for tool in tools.values()]
+        for number in range(toolbox.max_rounds):
+            offered = {"tools": defined, "tool_choice": "none"} if results else {}
             asking = chain().bind_tools(list(tools.values())) if tools else chain()
             question = functools.partial(_question, asking, messages)
             answer = await _checkpointed(QUESTION, question, config)
             for name, truncated in answer.response_metadata.get(tags.ANSWERED, ()):
                 note_answer(name, truncated=truncated)
-            calls = _calls_in(answer)
+            calls = _calls_in(answer, number)
             if not calls:
-                return messages, answer
+                return messages, answer, offered
             results = await _results_of(calls, tools, seconds=toolbox.seconds, config=config)
-            # The next question quotes the calls as understood: some servers refuse arguments that
-            # are not JSON.
-            understood = {"tool_calls": [call for call, _ in calls], "invalid_tool_calls": []}
-            messages = [*messages, answer.model_copy(update=understood), *results]
+            messages = [*messages, _quoted(answer, calls), *results]
     # Part of the last result, because no other message may follow the results.
     closing = results[-1].model_copy(update={"content": f"{results[-1].content}{_NO_MORE}"})
-    return [*messages[:-1], closing], None
+    return [*messages[:-1], closing], None, {"tools": defined, "tool_choice": "none"}
 
 
 async def _question(asking: Any, messages: list[BaseMessage], config: RunnableConfig) -> AIMessage:
@@ -136,21 +158,33 @@ async def _question(asking: Any, messages: list[BaseMessage], config: RunnableCo
     return answer.model_copy(update={"response_metadata": metadata})
 
 
-def _calls_in(answer: AIMessage) -> list[tuple[ToolCall, str | None]]:
-    """The tool calls of an answer, each with what makes it unreadable; these come last."""
+def _quoted(answer: AIMessage, calls: Sequence[tuple[ToolCall, str | None]]) -> AIMessage:
+    """An answer with its calls as understood: some servers refuse arguments that are not JSON."""
+    understood = {"tool_calls": [call for call, _ in calls], "invalid_tool_calls": []}
+    return answer.model_copy(update=understood)
+
+
+def _calls_in(answer: AIMessage, number: int | str) -> list[tuple[ToolCall, str | None]]:
+    """The tool calls of an answer, each with what makes it unreadable; these come last.
+
+    `number` is the answer's: each call has an id of its own in the conversation.
+    """
     readable = [(call["name"], call["args"], call["id"], None) for call in answer.tool_calls]
     unreadable = [
-        (call["name"] or "unnamed", {}, call["id"], _unreadable(call["args"]))
+        (call["name"], {}, call["id"], _unreadable(call["args"]))
         for call in answer.invalid_tool_calls
     ]
-    return [
-        (tool_call(name=name, args=args, id=call_id or f"call_{number}"), problem)
-        for number, (name, args, call_id, problem) in enumerate([*readable, *unreadable])
-    ]
+    known: set[str] = set()
+    calls: list[tuple[ToolCall, str | None]] = []
+    for nth, (name, args, call_id, problem) in enumerate([*readable, *unreadable]):
+        own = call_id if call_id and call_id not in known else f"call_{number}_{nth}"
+        known.add(own)
+        calls.append((tool_call(name=name or "unnamed", args=args, id=own), problem))
+    return calls
 
 
 def _unreadable(arguments: str | None) -> str:
-    begins = json.dumps((arguments or "")[:_SHOWN], ensure_ascii=False)
+    begins = json.dumps(raw_arguments(arguments)[:_SHOWN], ensure_ascii=False)
     return f"the arguments are no JSON object; they begin {begins}"
 
 

@@ -114,7 +114,9 @@ class InProcessChatModel(BaseChatModel):
         json_schema = convert_to_json_schema(schema)
         name = json_schema.get("title", "answer")
         asked = {"name": name, "schema": json_schema, "strict": True}
-        model = self.bind(response_format={"type": "json_schema", "json_schema": asked})
+        options = {key: kwargs[key] for key in ("tools", "tool_choice") if key in kwargs}
+        form = {"type": "json_schema", "json_schema": asked}
+        model = self.bind(response_format=form, **options)
         is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
         parser: Any = (
             PydanticOutputParser(pydantic_object=schema) if is_model else JsonOutputParser()

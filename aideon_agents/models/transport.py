@@ -199,12 +199,15 @@ async def post(url: URL, content: bytes, headers: Mapping[str, str], asked: str)
     body = _Body(content)
     try:
         connections = await _connections()
+        way = connections.ways.get((url.scheme, url.authority))
+        if way is None:
+            way = connections.way_to(url)
         response = await connections.session.post(
             url,
             data=body,
             headers=headers,
             allow_redirects=False,
-            **connections.way_to(url),
+            **way,
         )
     except aiohttp.ClientError as error:
         raise broken_off(error, asked, is_sent=body.is_sent) from error
@@ -246,15 +249,13 @@ class _Connections:
             read_bufsize=_BUFFER,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
         )
-        self._ways: dict[tuple[str, str], dict[str, Any]] = {}
+        self.ways: dict[tuple[str, str], dict[str, Any]] = {}
 
     def way_to(self, url: URL) -> dict[str, Any]:
         """Aiohttp's arguments for the origin of an address: its proxy and its TLS settings, if any."""
-        key = url.scheme, url.authority
-        if key not in self._ways:
-            secure = {"ssl": tls_context()} if url.scheme == "https" else {}
-            self._ways[key] = {**proxy_for(url.origin()), **secure}
-        return self._ways[key]
+        secure = {"ssl": tls_context()} if url.scheme == "https" else {}
+        way = self.ways[url.scheme, url.authority] = {**proxy_for(url.origin()), **secure}
+        return way
 
 
 _by_loop: weakref.WeakKeyDictionary[

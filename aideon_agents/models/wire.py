@@ -29,13 +29,22 @@ from aideon_agents import errors
 from aideon_agents.ledger.pricing import usage_of
 from aideon_agents.models import faults
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
-from aideon_agents.models.reading import StreamedAnswer, error_in, from_json, normalized
+from aideon_agents.models.protocol import conversation
+from aideon_agents.models.protocol.calls import as_chunks
+from aideon_agents.models.protocol.reading import (
+    THOUGHTS,
+    StreamedAnswer,
+    error_in,
+    from_json,
+    normalized,
+)
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+    from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import BaseMessage
 
 CALL_HEADER = "X-Aideon-Call"
@@ -61,9 +70,7 @@ class Wire(BaseChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
     ) -> ChatResult:
-        payload = self._payload(messages, stop, kwargs)
-        payload["stream"] = False
-        answer = await self._send(payload)
+        answer = await self._send(messages, stop, kwargs, {"stream": False})
         asked = str(self.candidate)
         try:
             body = _object(await answer.read(LONGEST_BODY), asked)
@@ -71,7 +78,7 @@ class Wire(BaseChatOpenAI):
             raise broken_off(error, asked) from error
         finally:
             answer.close()
-        return self._result(body, kwargs.get("response_format"))
+        return self._result(body, kwargs)
 
     async def _astream(
         self,
@@ -82,17 +89,16 @@ class Wire(BaseChatOpenAI):
         stream_usage: bool | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        payload = self._payload(messages, stop, kwargs)
-        payload["stream"] = True
+        streaming: dict[str, Any] = {"stream": True}
         if self._should_stream_usage(stream_usage, **kwargs):
-            payload["stream_options"] = {"include_usage": True}
+            streaming["stream_options"] = {"include_usage": True}
         attempt = current_attempt.get()
         seconds = attempt.seconds if attempt else LONGEST_ATTEMPT
         ends_at = time.monotonic() + seconds
         async with asyncio.timeout(seconds):
-            answer = await self._send(payload)
+            answer = await self._send(messages, stop, kwargs, streaming)
         end = answer.end_at(ends_at - time.monotonic())
-        chunks = self._chunks(answer)
+        chunks = self._chunks(answer, kwargs)
         try:
             async with contextlib.aclosing(chunks):
                 async for chunk in chunks:
@@ -105,14 +111,14 @@ class Wire(BaseChatOpenAI):
             end.cancel()
             answer.close()
 
-    async def _chunks(self, answer: Answer) -> AsyncGenerator[ChatGenerationChunk]:
+    async def _chunks(
+        self, answer: Answer, options: Mapping[str, Any]
+    ) -> AsyncGenerator[ChatGenerationChunk]:
         """The chunks of a stream; the last one has the tool calls and the usage."""
         if answer.headers.get("Content-Type", "").startswith("application/json"):
             # The server does not stream, or has an error to report.
-            result = self._result(
-                _object(await answer.read(LONGEST_BODY), str(self.candidate)), None
-            )
-            yield _as_chunk(result)
+            body = _object(await answer.read(LONGEST_BODY), str(self.candidate))
+            yield _as_chunk(self._result(body, options))
             return
         state = StreamedAnswer()
         try:
@@ -120,9 +126,9 @@ class Wire(BaseChatOpenAI):
                 yield chunk
         except BaseException as error:
             # What was reported before the end is paid, whatever ended it.
-            error.usage = usage_of(self._last_chunk(state).message)  # type: ignore[attr-defined]
+            error.usage = usage_of(self._last_chunk(state, options).message)  # type: ignore[attr-defined]
             raise
-        yield self._last_chunk(state)
+        yield self._last_chunk(state, options)
 
     async def _chunks_of_events(
         self, answer: Answer, state: StreamedAnswer
@@ -145,7 +151,7 @@ class Wire(BaseChatOpenAI):
             delta = known["choices"][0]["delta"]
             chunk = self._convert_chunk_to_generation_chunk(known, AIMessageChunk, None)
             if chunk is not None:
-                _keep_beside(chunk.message, delta)
+                state.thoughts = _keep_beside(chunk.message, delta) or state.thoughts
                 yield chunk
         if not has_begun:
             raise errors.Transient(f"{asked} sent an empty stream")
@@ -154,42 +160,59 @@ class Wire(BaseChatOpenAI):
         ):
             raise errors.Partial(f"{asked} stopped without saying why")
 
-    def _last_chunk(self, state: StreamedAnswer) -> ChatGenerationChunk:
+    def _last_chunk(self, state: StreamedAnswer, options: Mapping[str, Any]) -> ChatGenerationChunk:
         usage = {"choices": [], "usage": state.usage}
         last = cast(
             "ChatGenerationChunk",
             self._convert_chunk_to_generation_chunk(usage, AIMessageChunk, None),
         )
-        if calls := cast("Any", state.calls()):
-            usage_metadata = cast("AIMessageChunk", last.message).usage_metadata
+        names = conversation.own_names(options.get("tools"))
+        calls = as_chunks(*state.calls.sorted(state.finish_reason, names))
+        if calls or state.thoughts:
             last.message = AIMessageChunk(
-                content="", tool_call_chunks=calls, usage_metadata=usage_metadata
+                content="",
+                additional_kwargs=self._thoughts_from(state.thoughts),
+                tool_call_chunks=calls,
+                usage_metadata=cast("AIMessageChunk", last.message).usage_metadata,
             )
         if state.finish_reason is None:
             last.generation_info = {"finish_reason": "stop"}
         return last
 
-    def _payload(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> dict[str, Any]:
-        """What admission has made of the same call, else made now."""
-        attempt = current_attempt.get()
-        if attempt and attempt.payload:
-            return dict(attempt.payload)
-        try:
-            return self._get_request_payload(messages, stop=stop, **kwargs)
-        except Exception as error:
-            raise faults.unsent(str(self.candidate), error) from error
+    def _thoughts_from(self, name: str | None) -> dict[str, Any]:
+        """Where thoughts came from, for `conversation`; `name` is the field that had them."""
+        return {conversation.THOUGHTS_FROM: [self.candidate.provider, name]} if name else {}
 
-    async def _send(self, payload: dict[str, Any]) -> Answer:
-        """Send a request; raises the provider's error if it is refused."""
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        messages = self._convert_input(input_).to_messages()
+        payload = super()._get_request_payload(messages, stop=stop, **kwargs)
+        return conversation.valid(payload, messages, self.candidate.provider)
+
+    async def _send(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+        streaming: dict[str, Any],
+    ) -> Answer:
+        """Send a request, as admission has made it or made now; raises the error of a refusal."""
+        attempt = current_attempt.get()
+        payload = attempt and attempt.payload
+        if not payload:
+            try:
+                payload = self._get_request_payload(messages, stop=stop, **kwargs)
+            except Exception as error:
+                raise faults.unsent(str(self.candidate), error) from error
+        payload = {**payload, **streaming}
         options = {name: payload.pop(name, None) for name in _OPTIONS}
         payload.update(options["extra_body"] or {})
         response_format = payload.get("response_format")
         if isinstance(response_format, type) and issubclass(response_format, BaseModel):
             payload["response_format"] = _json_schema(response_format)
         headers = {**self._headers, **(options["extra_headers"] or {})}
-        if attempt := current_attempt.get():
+        if attempt:
             headers[CALL_HEADER] = str(attempt.call_id)
         url = self._url
         if options["extra_query"]:
@@ -218,16 +241,23 @@ class Wire(BaseChatOpenAI):
             error, asked=str(self.candidate), key_variable=self.candidate.key_variable
         )
 
-    def _result(self, body: dict[str, Any], response_format: object) -> ChatResult:
+    def _result(self, body: dict[str, Any], options: Mapping[str, Any]) -> ChatResult:
         """An answer as LangChain's result, with what its conversion leaves out."""
         if (error := error_in(body)) is not None:
             raise self._refused(error)
+        names = conversation.own_names(options["tools"]) if options.get("tools") else {}
         try:
             result = self._create_chat_result(normalized(body))
             for choice, generation in zip(body["choices"], result.generations, strict=True):
-                _keep_beside(generation.message, choice["message"])
+                message: Any = generation.message
+                if found := _keep_beside(message, choice["message"]):
+                    message.additional_kwargs |= self._thoughts_from(found)
+                if calls := choice.get("calls"):
+                    known = calls.sorted(choice["finish_reason"], names)
+                    message.tool_calls, message.invalid_tool_calls = known
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as wrong:
             raise faults.unreadable(str(self.candidate), wrong) from wrong
+        response_format = options.get("response_format")
         if isinstance(response_format, type) and issubclass(response_format, BaseModel):
             for generation in result.generations:
                 with contextlib.suppress(ValueError):
@@ -291,13 +321,16 @@ def _object(data: bytes, asked: str) -> dict[str, Any]:
     return cast("dict[str, Any]", body)
 
 
-def _keep_beside(message: BaseMessage, sent: Mapping[str, Any]) -> None:
-    """Keep what LangChain's conversion drops: a refusal, and a model's thoughts."""
+def _keep_beside(message: BaseMessage, sent: Mapping[str, Any]) -> str | None:
+    """Keep what LangChain's conversion drops; returns the name of the field that had thoughts."""
     if sent.get("refusal"):
         message.additional_kwargs["refusal"] = sent["refusal"]
-    thoughts = sent.get("reasoning_content") or sent.get("reasoning")
-    if isinstance(thoughts, str) and thoughts:
-        message.additional_kwargs["reasoning_content"] = thoughts
+    for name in THOUGHTS:
+        thoughts = sent.get(name)
+        if isinstance(thoughts, str) and thoughts:
+            message.additional_kwargs["reasoning_content"] = thoughts
+            return name
+    return None
 
 
 def _as_chunk(result: ChatResult) -> ChatGenerationChunk:
@@ -306,14 +339,10 @@ def _as_chunk(result: ChatResult) -> ChatGenerationChunk:
     info = dict(result.generations[0].generation_info or {})
     if name := (result.llm_output or {}).get("model_name"):
         info["model_name"] = name
-    calls = [
-        {**call, "args": json.dumps(call["args"]), "index": nth, "type": "tool_call_chunk"}
-        for nth, call in enumerate(whole.tool_calls)
-    ]
     message = AIMessageChunk(
         content=whole.content,
         additional_kwargs=whole.additional_kwargs,
-        tool_call_chunks=cast("Any", calls),
+        tool_call_chunks=as_chunks(whole.tool_calls, whole.invalid_tool_calls),
         usage_metadata=whole.usage_metadata,
     )
     return ChatGenerationChunk(message=message, generation_info=info)

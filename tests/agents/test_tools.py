@@ -256,16 +256,21 @@ async def test_arguments_that_are_not_json_are_reported_and_not_quoted_back_to_t
     assert quoted.invalid_tool_calls == []
     assert [(call["name"], call["args"], call["id"]) for call in quoted.tool_calls] == [
         ("add", {}, "c0"),
-        ("unnamed", {}, "call_1"),
+        ("unnamed", {}, "call_0_1"),
     ]
 
 
-async def test_after_the_last_round_the_model_has_to_answer_without_tools():
+async def test_after_the_last_round_the_model_may_call_none_of_its_tools():
     again = calls(("add", {"a": 1, "b": 2}))
     run = await ToolRun(again, again, "It is 3.", tools=[add], max_tool_rounds=2).run()
     assert run.output == "It is 3."
     assert "tools" in run.model.requests[1].options
-    assert "tools" not in run.model.requests[2].options
+    assert [request.options.get("tool_choice") for request in run.model.requests] == [
+        None,
+        None,
+        "none",
+    ]
+    assert run.model.requests[2].options["tools"] == run.model.requests[1].options["tools"]
     assert run.results() == [
         "3",
         "3\n\n(No further tool can be called. Answer now, with what you have.)",

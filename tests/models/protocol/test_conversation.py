@@ -1,0 +1,272 @@
+"""What is sent back in a conversation with tools: names, ids, results and texts that servers accept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from bodies import USAGE, chunk, events, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
+from pydantic import BaseModel
+
+from aideon_agents.models.protocol.conversation import own_names, valid
+
+STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
+
+
+def look(topic: str = "") -> str:
+    """Look a topic up."""
+    return f"about {topic}" if topic else ""
+
+
+def answer(*calls, stream=False, **said):
+    """An answer with calls, each a name and an id."""
+    made = [
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for name, call_id in calls
+    ]
+    message = {"content": "", **said, **({"tool_calls": made} if calls else {})}
+    if not stream:
+        return whole(message, "tool_calls" if calls else "stop")
+    for nth, call in enumerate(made):
+        call["index"] = nth
+    return events(chunk(message), chunk({}, "tool_calls" if calls else "stop", usage=USAGE))
+
+
+def check(messages):
+    """Check what strict servers check."""
+    waiting, seen, is_first = [], set(), True
+    for message in messages:
+        role, content = message["role"], message.get("content")
+        assert is_first or role != "system"
+        is_first = False
+        if role == "tool":
+            assert message["tool_call_id"] == waiting.pop(0)
+        else:
+            assert waiting == []
+        for call in message.get("tool_calls") or ():
+            assert ID.fullmatch(call["id"])
+            assert call["id"] not in seen
+            seen.add(call["id"])
+            waiting.append(call["id"])
+            assert NAME.fullmatch(call["function"]["name"])
+            assert isinstance(json.loads(call["function"]["arguments"]), dict)
+        if not message.get("tool_calls"):
+            assert content
+        assert content != ""
+        json.dumps(message).encode()
+    assert waiting == []
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    "name", ["notes.search", "", "functions.look:0", "größe", "x" * 80, "look up", "look<|end|>"]
+)
+async def test_a_made_up_name_is_sent_back_as_a_legal_one_and_the_model_hears_of_it(
+    asking, server, stream, name
+):
+    rounds = [answer((name, "c1"), stream=stream), answer(content="I see.", stream=stream)]
+    result = await asking.agent(*rounds, tools=[look], stream=stream)
+    assert result.content == "I see."
+    check(server.messages())
+    assert server.messages()[-1]["content"].startswith("Error: there is no tool ")
+    assert "look" in server.messages()[-1]["content"]
+
+
+@STREAMED
+@pytest.mark.parametrize("ids", [("a", "a"), (None, None), ("", ""), ("a.b:1", "x" * 64)])
+async def test_ids_occur_once_in_a_conversation(asking, server, stream, ids):
+    one_round = answer(*(("look", call_id) for call_id in ids), stream=stream)
+    last = answer(content="Done.", stream=stream)
+    await asking.agent(one_round, one_round, one_round, last, tools=[look], stream=stream)
+    check(server.messages())
+    rounds = [server.asked[nth]["messages"] for nth in range(4)]
+    # The beginning stays the same, so that a provider's cache finds it.
+    assert all(later[: len(one)] == one for one, later in itertools.pairwise(rounds))
+
+
+@STREAMED
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("model", ["together:m", "local:m"])
+async def test_thoughts_before_a_call_are_sent_back_where_they_came_from(
+    asking, server, stream, field, model
+):
+    calling = answer(("look", "c1"), stream=stream, **{field: "I shall look."})
+    last = answer(content="Done.", stream=stream)
+    await asking.agent(calling, last, tools=[look], model=model, stream=stream)
+    asked = next(one for one in server.messages() if one.get("tool_calls"))
+    assert asked[field] == "I shall look."
+    other = {"reasoning_content", "reasoning"} - {field}
+    assert not other & asked.keys()
+
+
+async def test_thoughts_are_sent_to_no_other_provider(asking, server):
+    calling = answer(("look", "c1"), reasoning_content="I shall look.")
+    refused = (500, {"error": {"message": "busy"}})
+    last = answer(content="Done.")
+    models = ["together:m", "openai:m"]
+    answers = [calling, refused, refused, refused, last]
+    await asking.agent(*answers, tools=[look], model=models)
+    first, *_, other = [
+        next(one for one in asked["messages"] if one.get("tool_calls"))
+        for asked in server.asked[1:]
+    ]
+    assert first["reasoning_content"] == "I shall look."
+    assert "reasoning_content" not in other
+
+
+@STREAMED
+async def test_the_last_question_still_defines_the_tools(asking, server, stream):
+    calling = answer(("look", "c1"), stream=stream)
+    last = answer(content="Done.", stream=stream)
+    options = {"tools": [look], "max_tool_rounds": 2, "stream": stream}
+    result = await asking.agent(calling, calling, last, **options)
+    assert result.content == "Done."
+    assert [asked.get("tool_choice") for asked in server.asked] == [None, None, "none"]
+    assert server.asked[2]["tools"] == server.asked[0]["tools"]
+    assert "No further tool can be called" in server.messages()[-1]["content"]
+
+
+async def test_a_server_that_calls_tools_all_the_same_is_asked_once_without_them(asking, server):
+    calling = answer(("look", "c1"))
+    answers = [calling, calling, answer(content="Done.")]
+    result = await asking.agent(*answers, tools=[look], max_tool_rounds=1)
+    assert result.content == "Done."
+    assert ["tools" in asked for asked in server.asked] == [True, True, False]
+    check(server.messages())
+    assert server.messages()[-1]["content"] == "Error: no further tool can be called"
+
+
+class Facts(BaseModel):
+    facts: list[str]
+
+
+async def test_a_typed_answer_after_tools_is_asked_for_with_the_tools(asking, server):
+    typed = answer(content='{"facts": ["a"]}')
+    result = await asking.agent(
+        answer(("look", "c1")), answer(content="I have it."), typed, tools=[look], output=Facts
+    )
+    assert result.data == Facts(facts=["a"])
+    last = server.asked[-1]
+    assert (last["tools"], last["tool_choice"]) == (server.asked[0]["tools"], "none")
+
+
+@pytest.mark.parametrize("model", ["local:m", "together:m", "openai:m"])
+async def test_no_text_is_empty_beside_calls_in_results_or_in_questions(asking, server, model):
+    question = [
+        SystemMessage(" "),
+        HumanMessage(""),
+        AIMessage("", tool_calls=[tool_call(name="look", args={}, id="c1")]),
+        ToolMessage("", tool_call_id="c1"),
+        AIMessage(" "),
+        SystemMessage("Be brief."),
+        HumanMessage([{"type": "text", "text": ""}]),
+        HumanMessage("Well \ud83d?", name="Ada Lovelace!"),
+        SystemMessage("Be kind."),
+    ]
+    await asking.model(answer(content="Done."), model=model, question=question)
+    sent = server.messages()
+    check(sent)
+    assert sent[0] == {"role": "system", "content": "Be brief.\n\nBe kind."}
+    calling = sent[2]
+    assert ("content" in calling) == (model != "local:m")
+    assert calling.get("content") is None
+    assert sent[-1] == {"role": "user", "content": "Well �?", "name": "Ada_Lovelace_"}
+
+
+async def test_results_and_calls_that_belong_to_nothing_are_put_right(asking, server):
+    question = [
+        HumanMessage("Look."),
+        ToolMessage("lost", tool_call_id="c0"),
+        AIMessage("", tool_calls=[tool_call(name="look", args={}, id=n) for n in ("a", "b")]),
+        HumanMessage("Go on."),
+        ToolMessage("of b", tool_call_id="b"),
+        ToolMessage("of b again", tool_call_id="b"),
+    ]
+    await asking.model(answer(content="Done."), question=question)
+    sent = server.messages()
+    check(sent)
+    roles = [(one["role"], one.get("content")) for one in sent]
+    assert roles == [
+        ("user", "Look."),
+        ("user", "lost"),
+        ("assistant", None),
+        ("tool", "Error: this call was not run"),
+        ("tool", "of b"),
+        ("user", "Go on."),
+        ("user", "of b again"),
+    ]
+
+
+LONG = "x" * 80
+NAMES = ["notes.search", "notes_search", "notes/search", LONG, f"{LONG}y", "", "look up"]
+
+
+def defined(name):
+    parameters = {"type": "object", "properties": {}}
+    function = {"name": name, "description": "Look.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+@STREAMED
+@pytest.mark.parametrize("name", NAMES)
+async def test_tools_with_illegal_names_are_offered_and_called_by_legal_ones(
+    asking, server, stream, name
+):
+    tools = [defined(one) for one in NAMES]
+    await asking.model(answer(content="Done."), tools=tools)
+    offered = [tool["function"]["name"] for tool in server.asked[0]["tools"]]
+    assert len(set(offered)) == len(NAMES)
+    assert all(NAME.fullmatch(one) for one in offered)
+    assert offered[1] == "notes_search"
+    assert own_names(tools) == {
+        legal: own for legal, own in zip(offered, NAMES, strict=True) if legal != own
+    }
+    called = answer((offered[NAMES.index(name)], "c1"), stream=stream)
+    message = await asking.model(called, tools=tools, stream=stream, tool_choice=name or None)
+    assert [call["name"] for call in message.tool_calls] == [name]
+    # A name is sent back as it was offered.
+    question = [HumanMessage("Look."), message, ToolMessage("found", tool_call_id="c1")]
+    await asking.model(answer(content="Done."), tools=tools, question=question)
+    assert server.messages()[1]["tool_calls"][0]["function"]["name"] == offered[NAMES.index(name)]
+
+
+TEXTS = st.sampled_from(["", " ", "text", "\ud83d"])
+IDS = st.sampled_from([None, "", "a", "b", "a.b", "x" * 50, "call_0", "call_1"])
+CALLS = st.lists(st.tuples(st.sampled_from(["look", "", "a.b"]), IDS), max_size=3)
+MESSAGES = st.lists(
+    st.one_of(
+        st.builds(HumanMessage, TEXTS),
+        st.builds(SystemMessage, TEXTS),
+        st.builds(
+            lambda text, calls: AIMessage(
+                text, tool_calls=[tool_call(name=n, args={}, id=i) for n, i in calls]
+            ),
+            TEXTS,
+            CALLS,
+        ),
+        st.builds(lambda text, i: ToolMessage(text, tool_call_id=i or ""), TEXTS, IDS),
+    ),
+    max_size=12,
+)
+
+
+@given(MESSAGES)
+@settings(max_examples=300, deadline=None)
+def test_any_conversation_becomes_a_valid_one(messages):
+    from langchain_openai import ChatOpenAI
+
+    model = ChatOpenAI(model="m", api_key="key")
+    payload = model._get_request_payload(messages)
+    made = valid(payload, messages, "openai")["messages"]
+    check(made)
+    texts = [one.content for one in messages if str(one.content).strip() and one.type == "tool"]
+    kept = json.dumps([one.get("content") for one in made])
+    assert kept.count("text") >= len([text for text in texts if text == "text"])
