@@ -32,6 +32,7 @@ AideonError
 └── LimitError           stopped at a limit; carries kind, value and limit           (exit 3)
     ├── TimeLimit        the run's or the node's time is up
     ├── BudgetExceeded   a call's worst case does not fit what is left of a budget
+    ├── RateLimitReached a provider's rate limit resets too late to wait for
     └── Declined         a person declined a result
 ```
 
@@ -42,7 +43,8 @@ an error status, or was never reached), None when it is unknown.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +129,9 @@ class Transient(ProviderError):
 
 class RateLimited(ProviderError):
     """429: worth another try after a while."""
+
+    limit: Any = None
+    """What the provider says about it (`models.limits.Limit`); None: it says nothing."""
 
 
 class OutOfCredit(ProviderError):
@@ -235,6 +240,19 @@ class BudgetExceeded(LimitError):
         self.spent = spent
         self.held = held
         self.needed = needed
+
+
+class RateLimitReached(LimitError):
+    """A provider's rate limit resets too late to wait for it."""
+
+    def __init__(self, asked: str, seconds: float, why: str) -> None:
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        super().__init__(
+            f"{asked} limits its rate until {until:%Y-%m-%d %H:%M} UTC ({why})",
+            kind="rate_limit",
+            value=seconds,
+            limit=until,
+        )
 
 
 class Declined(LimitError):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Role = Literal["planner", "executor", "validator", "creative"]
 Complexity = Literal["low", "medium", "high"]
 Tier = Literal["free", "premium", "enterprise"]
+OnRateLimit = Literal["wait", "fallback"]
+"""When the primary limits its rate: wait for it as long as the chain may take, or for 20 seconds."""
 
 
 class PlanStep(BaseModel):
@@ -194,6 +196,10 @@ class ModelRequest:
     """None: the provider's default."""
     timeout: float | None = None
     """Seconds for the whole chain; None: the Settings' default."""
+    fallback: bool = True
+    """Whether the chain's other models are asked when the primary fails."""
+    on_rate_limit: OnRateLimit | None = None
+    """None: wait in a batch, fall back in a single run."""
 
 
 class ModelSource(Protocol):
@@ -241,6 +247,12 @@ class Context:
     longest: bool = False
     """In a rehearsal: make every answer as long as it may be and pass no verdict, to see what the
     run costs at most."""
+    fallback: bool = True
+    """Whether models other than the primary may answer."""
+    on_rate_limit: OnRateLimit | None = None
+    """Replaces what the agents say; None: what they say."""
+    is_item: bool = False
+    """Whether the run is one of a batch's: its calls wait while the others are answered."""
     earlier: tuple[Exchange, ...] = ()
     """Earlier runs of this conversation, oldest first."""
 

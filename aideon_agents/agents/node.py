@@ -32,6 +32,7 @@ from aideon_agents.state import (
     Context,
     Decision,
     ModelRequest,
+    OnRateLimit,
     Plan,
     PlanStep,
     Results,
@@ -224,6 +225,11 @@ class Options(TypedDict, total=False):
     """As providers define it; None: the provider's default."""
     timeout: float | None
     """Seconds for the whole chain of models; None: 300."""
+    fallback: bool
+    """Whether the chain's other models are asked when the primary fails; True unless given."""
+    on_rate_limit: OnRateLimit | None
+    """When the primary limits its rate: `wait` for it as long as the chain may take, or `fallback`
+    after 20 seconds; None: wait in a batch, fall back in a single run."""
     tools: Sequence[Tool]
     """LangChain tools, functions, and `mcp_server(...)`s that the model may call."""
     max_tool_rounds: int
@@ -256,6 +262,9 @@ def make(
     timeout = options.get("timeout")
     if max_tokens < 1 or (timeout is not None and timeout <= 0):
         raise UserError(f"{named}: max_tokens and timeout must be more than 0")
+    policy = options.get("on_rate_limit")
+    if policy not in (None, *get_args(OnRateLimit)):
+        raise UserError(f"{named}: on_rate_limit must be wait or fallback, not {policy!r}")
     model = options.get("model") or ()
     request = ModelRequest(
         role=role,
@@ -265,6 +274,8 @@ def make(
         max_tokens=max_tokens,
         temperature=options.get("temperature"),
         timeout=timeout,
+        fallback=options.get("fallback", True),
+        on_rate_limit=policy,
     )
     try:
         tools = toolbox(

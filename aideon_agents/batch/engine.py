@@ -26,7 +26,7 @@ from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.runner.outcome import ItemJournal, Outcome, is_out_of_budget
+from aideon_agents.runner.outcome import ItemJournal, Outcome, batch_stop
 from aideon_agents.runner.running import Running
 from aideon_agents.runner.spec import (
     Room,
@@ -96,8 +96,8 @@ class Claims(Protocol):
         """How many failed items count towards `max_failures`."""
         ...
 
-    def stop(self, reason: StopReason) -> None:
-        """Start no more items of the batch."""
+    def stop(self, reason: StopReason, why: str | None = None) -> None:
+        """Start no more items of the batch; `why` says more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,8 +207,8 @@ class Engine:
             )
 
     def _ended(self, item: Item, journal: ItemJournal, outcome: Outcome | None) -> None:
-        if outcome is not None and is_out_of_budget(outcome):
-            self.claims.stop("budget")
+        if outcome is not None and (limit := batch_stop(outcome)):
+            self.claims.stop(limit, str(outcome.exception))
         self.claims.ended(item, journal, outcome)
         most = self.most_failures
         if journal.status == "failed" and most is not None and self.claims.failures() >= most:
@@ -356,9 +356,9 @@ class Local:
         """The items that have failed since this command began."""
         return self._batch.tally.failed_now
 
-    def stop(self, reason: StopReason) -> None:
+    def stop(self, reason: StopReason, why: str | None = None) -> None:
         """Start no more items."""
-        self._batch.control.drain(reason)
+        self._batch.control.drain(reason, why)
 
     async def _tick(self) -> None:
         """Write to OUT, send heartbeats and report progress."""

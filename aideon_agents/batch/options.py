@@ -18,9 +18,10 @@ from aideon_agents.ledger.budgets.limits import Amount
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.pricing import usd, usd_text
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.models.limits.pace import why_slow
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
-from aideon_agents.state import Tier
+from aideon_agents.state import OnRateLimit, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +60,8 @@ class Progress:
     """US dollars for the whole batch; None: there is no such limit."""
     top_nodes: Sequence[tuple[str, Decimal]]
     """The nodes with the highest costs."""
+    slowed_by: str | None = None
+    """Which rate limits hold calls back, in words; None: none does."""
 
     @property
     def done(self) -> int:
@@ -79,6 +82,7 @@ class Progress:
             "complete": self.complete,
             "budget": None if self.budget is None else usd_text(self.budget),
             "nodes": [{"node_path": path, "usd": usd_text(cost)} for path, cost in self.top_nodes],
+            "slowed_by": self.slowed_by,
         }
 
 
@@ -117,6 +121,7 @@ class BatchOptions(TypedDict, total=False):
     timeout: float | None
     """Seconds after which an item fails; None: no limit."""
     rehearse: bool
+    fallback: bool
     record_content: bool
     ledger: Ledger | str | Path | None
     settings: Settings | None
@@ -124,6 +129,8 @@ class BatchOptions(TypedDict, total=False):
     target: str | None
     target_hash: str | None
     """As in `RunOptions`."""
+    on_rate_limit: OnRateLimit | None
+    """As in `RunOptions`; None: what the agent says, else `wait`."""
     version: str | None
     """Distinguishes versions of a graph that has no address: the code of its functions is not part of
     the identity of the batch."""
@@ -159,7 +166,7 @@ def most_failures(given: int | str | None, items: int) -> int | None:
     raise InputError(f"max_failures is {text!r}: give a number from 1, or a share such as 5%")
 
 
-StopReason = Literal["budget", "interrupted", "cancelled", "max_failures", "waiting"]
+StopReason = Literal["budget", "rate_limit", "interrupted", "cancelled", "max_failures", "waiting"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,6 +188,8 @@ class BatchResult:
     """Why items are pending; None: none is. `waiting`: they need answers to questions."""
     wall_s: float
     """Seconds that this call took."""
+    stopped_by: str | None
+    """The limit that it stopped at, in words; None: it did not, or its workers have said it."""
     waiting: Sequence[str]
     """The first runs that wait for an answer; `aideon runs resume RUN` answers them."""
     nodes: Sequence[NodeCost]
@@ -209,6 +218,8 @@ class Control:
     def __init__(self) -> None:
         self.reason: StopReason | None = None
         """Why no more items start; None: they do, or there is an error."""
+        self.why: str | None = None
+        """More about it; None: there is nothing more."""
         self.error: Exception | None = None
         """What failed outside of the items; None: nothing."""
         self.in_flight: set[Running] = set()
@@ -227,9 +238,10 @@ class Control:
         """Whether no more items start."""
         return self.reason is not None or self.error is not None
 
-    def drain(self, reason: StopReason = "interrupted") -> None:
+    def drain(self, reason: StopReason = "interrupted", why: str | None = None) -> None:
         """Start no more items; those in flight are finished."""
-        self.reason = self.reason or reason
+        if self.reason is None:
+            self.reason, self.why = reason, why
 
     def cancel(self) -> None:
         """Cut off items in flight as well; they can continue later."""
@@ -317,6 +329,7 @@ class Tally:
             complete=not self._incomplete,
             budget=None if budget is None else usd(budget),
             top_nodes=top,
+            slowed_by=why_slow(),
         )
 
     def _speed(self) -> float:

@@ -50,6 +50,7 @@ _NAMED = 5
 
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content"),
+    *("fallback", "on_rate_limit"),
     *("ledger", "settings", "workflow", "target", "target_hash"),
 )
 """The options that are passed on to the run of every item."""
@@ -78,7 +79,7 @@ class BatchRunning:
             for amount in (given.get("budget"), given.get("item_budget"))
         )
         shared = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
-        self._spec = run_spec(graph, **cast("Any", shared))
+        self._spec = run_spec(graph, is_item=True, **cast("Any", shared))
         self._rooms: list[Room] = []
         try:
             self._rooms = check_models(self._spec.graph, self._spec.context)
@@ -183,6 +184,8 @@ class BatchRunning:
             "timeout": self._spec.timeout,
             "record_content": self._spec.record_content,
             "rehearse": run.rehearsed,
+            "fallback": self._spec.context.fallback,
+            "on_rate_limit": self._spec.context.on_rate_limit,
             "keeps": self._keeps(ledger),
             "most_failures": None if most is None else most + failed,
         }
@@ -266,6 +269,7 @@ class BatchRunning:
             complete=money.complete,
             stop_reason=reason if pending else None,
             wall_s=batch.tally.wall_s,
+            stopped_by=self.control.why if pending else None,
             waiting=[str(row.run_id) for row in waiting],
             nodes=batches.node_money(ledger, start.batch_id),
         )

@@ -91,7 +91,9 @@ def lines(progress: Progress) -> list[str]:
     items = [f"{progress.completed:,} completed", *problems, f"{progress.in_flight:,} in flight"]
     spent = output.money(progress.spent, complete=progress.complete)
     of = "" if progress.budget is None else f" of {output.money(progress.budget)}"
-    return [f"{', '.join(items)}; {progress.items_per_s:,.1f} items/s{left}", f"{spent}{of} spent"]
+    slow = [output.printable(progress.slowed_by)] if progress.slowed_by else []
+    speed = f"{progress.items_per_s:,.1f} items/s"
+    return [f"{', '.join(items)}; {speed}{left}", *slow, f"{spent}{of} spent"]
 
 
 def _time(seconds: float) -> str:
@@ -108,6 +110,7 @@ _NEXT_STEP = {
         "repeat the command with a higher --budget to continue; if a standing limit refused, "
         "raise that one (see aideon budget list)"
     ),
+    "rate_limit": "repeat the command then to continue, or now with --on-rate-limit fallback",
     "interrupted": "repeat the command to continue",
     "cancelled": "repeat the command to continue",
     "max_failures": "too many items failed; repeat the command to continue",
@@ -136,7 +139,12 @@ def show(result: BatchResult, out: Path) -> None:
             f"run {run_id} waits for an answer: `aideon runs resume {run_id} --answer JSON`"
         )
     if result.stop_reason is not None:
-        output.note(f"stopped ({result.stop_reason}): {_NEXT_STEP[result.stop_reason]}")
+        by = (
+            f"{result.stopped_by}; "
+            if result.stop_reason == "rate_limit" and result.stopped_by
+            else ""
+        )
+        output.note(f"stopped ({result.stop_reason}): {by}{_NEXT_STEP[result.stop_reason]}")
 
 
 def nodes(found: Sequence[NodeCost], *, to_stderr: bool = False) -> None:
@@ -209,6 +217,8 @@ def batch(
         bool, typer.Option("--rehearse", help="Call no model and pay nothing.")
     ] = False,
     record_content: options.RecordContent = False,
+    no_fallback: options.NoFallback = False,
+    on_rate_limit: options.OnRateLimit = None,
     progress: _Progress = "auto",
     as_json: _AsJson = False,
 ) -> int:
@@ -217,8 +227,7 @@ def batch(
 
     settings = options.settings()
     why = why_rehearsed(settings, asked=rehearse, elsewhere=engine == "distributed")
-    models = chains(model)
-    found = load(target, settings, models)
+    found = load(target, settings, models := chains(model))
     with progress_shown(progress) as watch:
         given: dict[str, Any] = {
             "inputs": pairs(parameter, "-p", may_be_empty=True),
@@ -235,14 +244,15 @@ def batch(
             "engine": engine,
             "rehearse": why is not None,
             "record_content": record_content,
+            "fallback": not no_fallback,
+            "on_rate_limit": on_rate_limit,
             "settings": settings,
             "workflow": found.name,
             "target": found.address,
             "target_hash": found.content_hash,
             "watch": watch,
         }
-        running = BatchRunning(found.graph, items, out, **given)
-        result = _to_end(running, why)
+        result = _to_end(BatchRunning(found.graph, items, out, **given), why)
     return _report(result, out, as_json=as_json)
 
 
@@ -288,7 +298,7 @@ def _report(result: BatchResult, out: Path, *, as_json: bool) -> int:
     output.line(json.dumps(document(result)))
     if result.stop_reason in ("interrupted", "cancelled"):
         return INTERRUPTED
-    if result.stop_reason == "budget":
+    if result.stop_reason in ("budget", "rate_limit"):
         return STOPPED
     if result.failed or result.invalid:
         return FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -53,6 +53,14 @@ Out = Annotated[
     Path | None, typer.Option("-o", "--out", help="Write to this file instead of stdout.")
 ]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Show at most this many.")]
+NoFallback = Annotated[bool, typer.Option("--no-fallback", help="Ask only the first model.")]
+OnRateLimit = Annotated[
+    Literal["wait", "fallback"] | None,
+    typer.Option(
+        help="When a model limits its rate: wait for it (a batch does), or ask the next one after "
+        "20 seconds (a run does)."
+    ),
+]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
 ]

@@ -55,6 +55,8 @@ def run(
     watch: _Watch = False,
     thread: _Thread = None,
     record_content: options.RecordContent = False,
+    no_fallback: options.NoFallback = False,
+    on_rate_limit: options.OnRateLimit = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Run a workflow once. The result goes to stdout."""
@@ -78,6 +80,8 @@ def run(
         thread=thread,
         checkpoint=True,
         record_content=record_content,
+        fallback=not no_fallback,
+        on_rate_limit=on_rate_limit,
         stream=stream,
         settings=settings,
         workflow=found.name,

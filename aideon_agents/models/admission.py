@@ -320,20 +320,23 @@ async def claim(
             await queue.wait(admission.budget.budgets, refused)
         while True:
             # The provider's first: a call that waits for one provider must not block the others.
-            async with candidate.pace.one(), attempts.slots.one():
+            pace = candidate.pace
+            own = attempts.slot(candidate) if pace.is_limiting else pace.one()
+            async with own, attempts.slots.one():
                 if not attempts.time_left():
                     permit.give_back()
                     raise queue.out_of_time()
                 granted = admission.hold(candidate) if admission else Grant()
                 if isinstance(granted, Grant):
+                    began = pace.clock()
                     try:
                         await queue.aclose()
                         yield granted
-                    except errors.RateLimited as error:
-                        candidate.pace.record(error)
+                    except errors.ProviderError as error:
+                        candidate.refused(error, began)
                         raise
                     else:
-                        candidate.pace.record(None)
+                        pace.record(None, began)
                     finally:
                         if admission:
                             admission.release()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
+import dataclasses
 import logging
 import math
 import random
@@ -15,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from langgraph.config import get_stream_writer
+from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
@@ -22,7 +25,7 @@ from aideon_agents.models.health import Permit, Slots, process_slots
 from aideon_agents.state import node_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -47,14 +50,44 @@ After `Partial` too, but with a `restart` event first, for clients that show tok
 """
 
 _LOUD = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
-_RETRIES: Mapping[type[errors.ProviderError], int] = {errors.Transient: 2, errors.RateLimited: 1}
+_RETRIES: Mapping[type[errors.ProviderError], int] = {errors.Transient: 2}
 _FIRST_PAUSE = 0.25  # seconds, doubled with each retry, full jitter
 _ALONE = 64
 """Calls in flight at models that are asked outside a chain."""
 _LOOK_AGAIN = 0.05  # seconds, while another call probes
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+"""Seconds to wait after a refusal that does not say how long, doubled with each one."""
+_SPREAD = 0.1
+"""The part of a wait that is added at random, so that not all return at once,"""
+_MOST_SPREAD = 0.25
+"""and the seconds that it is at most."""
+
+FALLBACK_AFTER = 20.0
+"""Seconds for which a model is waited for that limits its rate, before the next one is asked."""
+LONGEST_WINDOW = 900.0
+"""Seconds for which a batch waits for a provider that answers nothing; then it stops."""
 
 PASS = "__aideon_pass"  # noqa: S105 - not a password
 """Key in `config["configurable"]` of one pass over a chain."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """How long models are waited for when they limit their rate, in seconds."""
+
+    before_others: float
+    """Where there are other models to ask."""
+    at_last: float
+    """Where there is none."""
+    is_item: bool
+    """One of many runs: it waits while others are answered, and stops them where waiting is no use."""
+
+
+_ALONE_PATIENCE = Patience(LONGEST_ATTEMPT, LONGEST_ATTEMPT, is_item=False)
+
+
+class OutOfRate(errors.RateLimitReached, GraphBubbleUp):
+    """A rate limit that resets too late, as LangGraph's own stop: sibling branches finish first."""
 
 
 class Attempts:
@@ -66,6 +99,7 @@ class Attempts:
         *,
         ranks: Sequence[int] = (),
         seconds: float = LONGEST_ATTEMPT,
+        patience: Patience = _ALONE_PATIENCE,
         slots: Slots,
         logged: set[str],
     ) -> None:
@@ -82,6 +116,10 @@ class Attempts:
         """One line per failed attempt, in order."""
         self.tries = collections.Counter[str]()
         """Attempts so far, by the name of the candidate."""
+        self._patience = patience
+        self._refusals = collections.Counter[str]()
+        self._waited = collections.defaultdict[str, float](float)
+        """Seconds for which candidates were waited for."""
 
     def position(self, candidate: Candidate) -> int:
         """Its place in the order; 0 is asked first."""
@@ -108,14 +146,6 @@ class Attempts:
         """Whether there is no candidate after this one."""
         return candidate is self.candidates[-1]
 
-    def waits_for(self, candidate: Candidate) -> bool:
-        """Whether to wait until a candidate is back: it is the last, and only its rate is limited."""
-        return (
-            self.is_last(candidate)
-            and candidate.model_breaker.is_limited
-            and candidate.probe_in() < self.time_left()
-        )
-
     def is_soonest_back(self, candidate: Candidate) -> bool:
         """Whether all candidates rest, and this one for the shortest time: it is probed early."""
         probes = [one.probe_in() for one in self.candidates]
@@ -125,13 +155,14 @@ class Attempts:
     async def permitted(self, candidate: Candidate) -> Permit:
         """Wait for a permit, or give the candidate up while it rests after failures."""
         while True:
+            if candidate.pace.is_limiting:
+                await self._opened(candidate)
             if permit := candidate.admit():
                 return permit
             early = self.is_soonest_back(candidate)
             if early and (permit := candidate.admit(early=True)):
                 return permit
-            waits = early or self.waits_for(candidate)
-            if not waits or not self.time_left():
+            if not early or not self.time_left():
                 rest, why = candidate.rest_left(), candidate.why_resting()
                 skipped = f"{candidate} was not asked, it rests another {rest:.0f} s"
                 is_known = any(why in failure for failure in self.failures)
@@ -139,10 +170,77 @@ class Attempts:
                 self.give_up(candidate, errors.Transient(message, billed=False))
             await asyncio.sleep(_LOOK_AGAIN)  # another call finds out whether it is back
 
+    async def _opened(self, candidate: Candidate) -> None:
+        """Wait until a candidate's rate limit lets a call begin; holds nothing meanwhile."""
+        pace = candidate.pace
+        while closed_for := pace.closed_for():
+            held_back = f"{candidate} was not asked: its rate limit resets in {closed_for:.0f} s"
+            await self._wait(candidate, closed_for, errors.RateLimited(held_back, billed=False))
+        if turn := pace.reserve():
+            with pace.waits(), self._clock_stopped(candidate):
+                await asyncio.sleep(turn)
+
+    @contextlib.asynccontextmanager
+    async def slot(self, candidate: Candidate) -> AsyncGenerator[None]:
+        """Hold one of a candidate's slots; the wait for it does not count in the chain's time."""
+        pace = candidate.pace
+        async with contextlib.AsyncExitStack() as held:
+            if pace.held < pace.limit:
+                await held.enter_async_context(pace.one())
+            else:
+                with pace.waits(), self._clock_stopped(candidate):
+                    try:
+                        async with asyncio.timeout(self._patience_left(candidate)):
+                            await held.enter_async_context(pace.one())
+                    except TimeoutError:
+                        late = f"{candidate} was not asked: other calls had its slots"
+                        raise errors.RateLimited(late, billed=False) from None
+            yield
+
+    @contextlib.contextmanager
+    def _clock_stopped(self, candidate: Candidate) -> Generator[None]:
+        """Do not count what a block takes in the chain's time."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            waited = time.monotonic() - began
+            self.deadline += waited
+            self._waited[str(candidate)] += waited
+
+    def _patience_left(self, candidate: Candidate) -> float:
+        """Seconds for which a candidate may still be waited for."""
+        patience = self._patience
+        longest = patience.at_last if self.is_last(candidate) else patience.before_others
+        waited = self._waited[str(candidate)]
+        if patience.is_item and longest > FALLBACK_AFTER:
+            # As long as others are answered, its turn will come.
+            waited = min(waited, candidate.pace.clock() - candidate.pace.last_answer)
+        return longest - waited
+
+    async def _wait(self, candidate: Candidate, wait: float, error: errors.RateLimited) -> None:
+        """Wait for a rate limit; if it resets too late, give the candidate up, or stop the batch."""
+        if wait > self._patience_left(candidate):
+            waits = self.is_last(candidate) or self._patience.before_others > FALLBACK_AFTER
+            if self._patience.is_item and waits:
+                raise OutOfRate(str(candidate), wait, str(error)) from error
+            self.give_up(candidate, error)
+        with candidate.pace.waits(), self._clock_stopped(candidate):
+            spread = random.uniform(0, min(_MOST_SPREAD, wait * _SPREAD))  # noqa: S311 - not a secret
+            await asyncio.sleep(wait + spread)
+
     async def pause_or_raise(
         self, candidate: Candidate, error: errors.ProviderError, config: RunnableConfig | None
     ) -> None:
         """Wait before the next try of this candidate, or give it up."""
+        if isinstance(error, errors.RateLimited):
+            wait = error.retry_after
+            if wait is None:
+                wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** self._refusals[str(candidate)])
+            self._refusals[str(candidate)] += 1
+            await self._wait(candidate, wait, error)
+            self.failures.append(str(error))
+            return
         pause = self._pause(candidate, error)
         if isinstance(error, errors.Partial) and not (pause is None and self.is_last(candidate)):
             announce_restart(config)
@@ -153,16 +251,14 @@ class Attempts:
 
     def _pause(self, candidate: Candidate, error: errors.ProviderError) -> float | None:
         """Seconds until the next try of this candidate; None: there is none."""
-        attempt = self.tries[str(candidate)]
+        attempt = self.tries[str(candidate)] - self._refusals[str(candidate)]
         retries = _RETRIES.get(type(error), 0)
         if isinstance(error, errors.Partial) and self.is_last(candidate):
             retries = 1  # no other candidate is left
         if error.timed_out or attempt > retries:
             return None
         jitter = random.uniform(0, _FIRST_PAUSE * 2**attempt)  # noqa: S311 - not a secret
-        pause = error.retry_after
-        if pause is None:  # a rate limit also makes the model rest
-            pause = max(jitter, candidate.rest_left() if type(error) is errors.RateLimited else 0)
+        pause = jitter if error.retry_after is None else error.retry_after
         return pause if pause < self.time_left() else None
 
     def complain(self, candidate: Candidate, error: errors.Malformed, *, is_last: bool) -> None:

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.callbacks import BaseCallbackHandler
 
+from aideon_agents import errors
 from aideon_agents.ledger.calls import answer_of, call_start
+from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.ledger.rows import Call
-from aideon_agents.models.health import Breaker, Pace, Permit
+from aideon_agents.models.health import Breaker, Permit
+from aideon_agents.models.limits.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -41,8 +44,9 @@ class Candidate:
     """Tokens of input and output together that it can take; None: unknown."""
     model_breaker: Breaker
     key_breaker: Breaker
-    """Shared by all models with the same key, as is `pace`."""
+    """Shared by all models with the same key."""
     pace: Pace
+    """Shared by all models of a `local` server, which limits what it does at once."""
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.model}"
@@ -60,6 +64,12 @@ class Candidate:
         of_key = self.key_breaker.rest_left() > 0
         return (self.key_breaker if of_key else self.model_breaker).why
 
+    def refused(self, error: errors.ProviderError, began: float) -> None:
+        """Record the error of a call that still holds its slot, so that the next are not too many."""
+        if self.provider == OWN_SERVER and self.pace.held > 1 and _was_cut(error):
+            self.pace.be_alone()
+        self.pace.record(error, began)
+
     def admit(self, *, early: bool = False) -> Permit | None:
         """A permit for one call, which must be settled; None: it may not be asked now.
 
@@ -72,6 +82,13 @@ class Candidate:
         if permit is None:
             of_key.give_back()
         return permit
+
+
+def _was_cut(error: errors.ProviderError) -> bool:
+    """Whether the connection to a server was lost after the request was sent."""
+    if not isinstance(error, errors.Partial | errors.Transient) or error.timed_out:
+        return False
+    return error.status is None and error.billed is None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

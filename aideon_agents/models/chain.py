@@ -15,10 +15,17 @@ from pydantic import Field, InstanceOf
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError
-from aideon_agents.ledger.pricing import context_window
+from aideon_agents.ledger.pricing import OWN_SERVER, context_window
 from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
-from aideon_agents.models.attempts import HANDLED, PASS, Attempts
+from aideon_agents.models.attempts import (
+    FALLBACK_AFTER,
+    HANDLED,
+    LONGEST_WINDOW,
+    PASS,
+    Attempts,
+    Patience,
+)
 from aideon_agents.models.candidates import Candidate
 from aideon_agents.models.catalog import (
     ModelName,
@@ -30,7 +37,8 @@ from aideon_agents.models.catalog import (
 )
 from aideon_agents.models.direct import recorders
 from aideon_agents.models.guard import Guard
-from aideon_agents.models.health import Slots, breaker_for, pace_for, process_slots
+from aideon_agents.models.health import Slots, breaker_for, process_slots
+from aideon_agents.models.limits.pace import pace_for
 from aideon_agents.models.rehearsal import RehearsalChatModel
 from aideon_agents.models.wire import Wire
 from aideon_agents.settings import Settings
@@ -82,6 +90,7 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
     candidates: tuple[InstanceOf[Candidate], ...] = Field(exclude=True, repr=False)
     ranks: tuple[int, ...] = Field(exclude=True, repr=False)
     seconds: float
+    patience: InstanceOf[Patience] = Field(exclude=True, repr=False)
     slots: InstanceOf[Slots] = Field(exclude=True, repr=False)
     logged: InstanceOf[set[str]] = Field(exclude=True, repr=False)
     exceptions_to_handle: tuple[type[BaseException], ...] = HANDLED
@@ -152,6 +161,7 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
             self.candidates,
             ranks=self.ranks,
             seconds=self.seconds,
+            patience=self.patience,
             slots=self.slots,
             logged=self.logged,
         )
@@ -179,7 +189,9 @@ class Models:
 
     def _kept(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
         """A chain, made at the first call that needs it."""
-        key = request, context.tier, context.rehearse, context.stream, context.longest, saves
+        of_context = (context.tier, context.rehearse, context.stream, context.longest)
+        policy = (context.fallback, context.on_rate_limit, context.is_item)
+        key = request, *of_context, *policy, saves
         chain = self._chains.get(key)
         if chain is None:
             if len(self._chains) >= _MOST_CHAINS:
@@ -192,13 +204,15 @@ class Models:
         chain = list(enumerate(self._resolved(names, known)))
         if saves:
             chain = cheapest_first(chain, request)
+        seconds = request.timeout or _CHAIN_SECONDS
         models = [self._model(name, known[name.provider], request, context) for _, name in chain]
         return ModelChain(
             runnable=models[0],
             fallbacks=models[1:],
             candidates=tuple(model.candidate for model in models),
             ranks=tuple(rank for rank, _ in chain),
-            seconds=request.timeout or _CHAIN_SECONDS,
+            seconds=seconds,
+            patience=_patience(request, context, seconds),
             slots=self._slots,
             logged=self._logged,
         )
@@ -226,7 +240,8 @@ class Models:
         rehearse = context.rehearse or self._settings.offline
         known = providers(self._settings, pretend=rehearse)
         names = choose(request, context.tier, self._catalog, known)
-        return (names[:1] if rehearse else names), known
+        is_alone = rehearse or not (request.fallback and context.fallback)
+        return (names[:1] if is_alone else names), known
 
     def _resolved(
         self, names: Sequence[ModelName], known: Mapping[str, Provider]
@@ -270,6 +285,16 @@ class Models:
         )
 
 
+def _patience(request: ModelRequest, context: Context, seconds: float) -> Patience:
+    """How long the models of a chain are waited for when they limit their rate."""
+    policy = context.on_rate_limit or request.on_rate_limit
+    waits = policy == "wait" or (policy is None and context.is_item)
+    longest = max(seconds, LONGEST_WINDOW) if context.is_item else seconds
+    return Patience(
+        before_others=longest if waits else FALLBACK_AFTER, at_last=longest, is_item=context.is_item
+    )
+
+
 _NONE = object()
 """The place of a client that is never used."""
 
@@ -279,6 +304,7 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
     """The candidate of a model, which is the process's: what one run learns holds for the next."""
     key = provider.key.get_secret_value() if provider.key else ""
     identity = (provider.base_url, provider.pretend, hash(key))
+    is_own = name.provider == OWN_SERVER
     return Candidate(
         provider=name.provider,
         model=name.model,
@@ -288,7 +314,8 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
         window=context_window(name.provider, name.model),
         model_breaker=breaker_for(*identity, name.model),
         key_breaker=breaker_for(*identity),
-        pace=pace_for(limit, *identity),
+        # A server of one's own has one limit for all its models.
+        pace=pace_for(limit, name.provider, *identity, *(() if is_own else (name.model,))),
     )
 
 

@@ -1,19 +1,14 @@
-"""How this process treats its providers: circuit breakers, slots for calls, an adaptive limit.
+"""Circuit breakers, which leave a model alone that fails, and slots for the calls in flight.
 
 A breaker exists per (address, model, key). It opens after five failures in a row, or when half of at
 least five calls in thirty seconds fail; then it is half open: exactly one call probes, and the other
 calls use other models until the model is back. The pause doubles each time, from five seconds to five
-minutes, with jitter so that processes do not return at the same moment.
+minutes, with jitter so that processes do not return at the same moment. A rate limit is no failure:
+`limits.pace` deals with it.
 
 LangGraph's `max_concurrency` counts per invoke, and asyncio's semaphores belong to one loop, while a
 process may have several loops. So `Slots` is a counter behind a lock, and each waiter waits on its
 own loop.
-
-A provider that limits its rate refuses the calls that are too many. Each refused call would be tried
-once more and then fail, although the provider could answer it a moment later. So `Pace` limits the
-calls in flight to a little less than were in flight beside a refused call. It keeps that limit for a
-while, and then raises it step by step until the provider refuses again or the process's own limit is
-reached.
 """
 
 from __future__ import annotations
@@ -38,7 +33,6 @@ _WINDOW = 30.0  # seconds
 _FEWEST = 5
 _FIRST_REST = 5.0  # seconds
 _LONGEST_REST = 300.0  # seconds
-_REST_AFTER_LIMIT = 1.0  # seconds, when a provider limits its rate and does not say for how long
 _MOMENT = 0.05  # seconds, at least, until a probe is back
 
 _COUNTED = (errors.Transient, errors.Partial)
@@ -59,12 +53,6 @@ class Breaker:
         self._is_open = False
         self._is_probed = False
         self._why = ""
-        self._is_limited = False
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether a rate limit opened it last: that is not a failure, and passes soon."""
-        return self._is_limited
 
     @property
     def why(self) -> str:
@@ -98,9 +86,7 @@ class Breaker:
         with self._lock:
             if of_probe:
                 self._is_probed = False
-            if isinstance(error, errors.RateLimited):
-                self._open(error.retry_after or _REST_AFTER_LIMIT, error)
-            elif isinstance(error, _AT_ONCE):
+            if isinstance(error, _AT_ONCE):
                 self._open(_LONGEST_REST, error)
             elif isinstance(error, _COUNTED) and (of_probe or not self._is_open):
                 # Calls that were in flight when it opened give no new information.
@@ -127,7 +113,6 @@ class Breaker:
 
     def _open(self, seconds: float, error: BaseException) -> None:
         self._is_open, self._why = True, str(error)
-        self._is_limited = isinstance(error, errors.RateLimited)
         self._open_until = max(self._open_until, self._clock() + min(seconds, _LONGEST_REST))
 
 
@@ -249,47 +234,3 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 def process_slots(limit: int) -> Slots:
     """The process's slots for a limit, which all chains with that limit share."""
     return Slots(limit)
-
-
-_OF_WHAT_WORKED = 0.9
-"""The limit after a refused call, as a share of the calls in flight beside it."""
-
-_KEPT_FOR = 30.0
-"""Seconds after a refusal until the limit grows: each attempt to exceed it may cost a pause."""
-
-
-class Pace(Slots):
-    """The calls in flight at one provider with one key, whose limit adapts to its refusals."""
-
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(most)
-        self._most = most
-        self._clock = clock
-        self._adapting = threading.Lock()
-        self._answered = 0
-        self._kept_until = 0.0
-
-    def record(self, error: BaseException | None) -> None:
-        """Record how a call ended that still holds its slot; None: it was answered."""
-        if error is not None and not isinstance(error, errors.RateLimited):
-            return
-        with self._adapting:
-            if error is not None:
-                beside = self.held - 1
-                self._kept_until = self._clock() + _KEPT_FOR
-                self._answered = 0
-                self.resize(min(self.limit, max(1, int(beside * _OF_WHAT_WORKED))))
-            elif self.limit < self._most and self._clock() >= self._kept_until:
-                self._answered += 1
-                if self._answered >= self.limit:
-                    self._answered = 0
-                    self.resize(self.limit + 1)
-
-
-_paces: dict[tuple[object, ...], Pace] = {}
-
-
-def pace_for(most: int, *identity: object) -> Pace:
-    """The process's pace for an address and a key, under the process's limit."""
-    key = (most, *identity)
-    return _paces.get(key) or _paces.setdefault(key, Pace(most))

@@ -222,6 +222,7 @@ class Wire(BaseChatOpenAI):
         async with asyncio.timeout(options["timeout"]):
             answer = await post(url, content, headers, asked)
         if _OK <= answer.status < _MULTIPLE_CHOICES:
+            self.candidate.pace.received(answer.headers)
             return answer
         body = await answer.read_start(LONGEST_ERROR)
         answer.close()

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from langgraph.errors import GraphDrained
 from pydantic import TypeAdapter
 
-from aideon_agents.errors import AideonError, BudgetExceeded, LimitError, TimeLimit
+from aideon_agents.errors import (
+    AideonError,
+    BudgetExceeded,
+    LimitError,
+    RateLimitReached,
+    TimeLimit,
+)
 from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batch_items import ItemStart, ItemStatus
 from aideon_agents.ledger.budgets.limits import Scope
@@ -175,15 +181,18 @@ class ItemJournal:
 def _item_status(outcome: Outcome) -> ItemStatus:
     if outcome.status in ("completed", "waiting"):
         return "completed" if outcome.status == "completed" else "waiting"
-    if outcome.status == "cancelled" or is_out_of_budget(outcome):
+    if outcome.status == "cancelled" or batch_stop(outcome) is not None:
         return "pending"
     is_drained = outcome.status == "stopped" and outcome.stop_reason == "interrupted"
     return "pending" if is_drained else "failed"
 
 
-def is_out_of_budget(outcome: Outcome) -> bool:
-    """Whether the run ended at a budget that it shares, so that others have to stop as well."""
+def batch_stop(outcome: Outcome) -> Literal["budget", "rate_limit"] | None:
+    """The limit that stopped the run and stops the others as well; None: it did not end at one."""
     error = outcome.exception
+    if isinstance(error, RateLimitReached):
+        return "rate_limit"
     if not isinstance(error, BudgetExceeded):
-        return False
-    return Scope.parse(error.scope).kind not in ("item", "run")  # which only this item uses
+        return None
+    # Only this item uses a budget for itself.
+    return None if Scope.parse(error.scope).kind in ("item", "run") else "budget"

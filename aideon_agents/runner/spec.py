@@ -37,7 +37,7 @@ from aideon_agents.models import Models, models_for
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.runner.outcome import Journal
 from aideon_agents.settings import Settings
-from aideon_agents.state import Context, Role, StepResult, Tier, latest
+from aideon_agents.state import Context, OnRateLimit, Role, StepResult, Tier, latest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,8 +141,14 @@ def context_for(
     model: Mapping[str, str | Sequence[str]] | None,
     stream: bool,
     rehearse: bool,
+    fallback: bool,
+    on_rate_limit: str | None,
+    is_item: bool,
 ) -> Context:
     """What the nodes of a run are given; an error names a tier or a role that does not exist."""
+    if on_rate_limit not in (None, *get_args(OnRateLimit)):
+        known = " or ".join(get_args(OnRateLimit))
+        raise InputError(f"on_rate_limit is {on_rate_limit!r}: give {known}")
     tier = tier or settings.tier
     if tier not in get_args(Tier):
         raise InputError(f"there is no tier {tier!r}: one of {', '.join(get_args(Tier))}")
@@ -159,6 +165,9 @@ def context_for(
         model=chains,
         stream=stream,
         rehearse=rehearse,
+        fallback=fallback,
+        on_rate_limit=cast("Any", on_rate_limit),
+        is_item=is_item,
     )
 
 

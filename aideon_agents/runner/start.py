@@ -43,7 +43,7 @@ from aideon_agents.runner.spec import (
     needed_keeping,
 )
 from aideon_agents.settings import Settings
-from aideon_agents.state import Tier
+from aideon_agents.state import OnRateLimit, Tier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -67,6 +67,11 @@ class RunOptions(TypedDict, total=False):
     """Seconds until it is stopped; None: never."""
     rehearse: bool
     """Answer every call by rule: nothing is paid, nothing leaves the process."""
+    fallback: bool
+    """Whether models other than the primary may answer; True unless given."""
+    on_rate_limit: OnRateLimit | None
+    """When a primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after
+    20 seconds, whatever its agent says; None: what the agent says, else `fallback`."""
     thread: str | None
     """The conversation that it continues; None: it has none. What its nodes say is then kept in
     `checkpoints.db` beside the ledger, for later runs of the thread."""
@@ -117,9 +122,16 @@ def prepare(
 
 
 def run_spec(
-    graph: Graph | Node, *, stream: bool = False, **options: Unpack[RunOptions]
+    graph: Graph | Node,
+    *,
+    stream: bool = False,
+    is_item: bool = False,
+    **options: Unpack[RunOptions],
 ) -> RunSpec:
-    """Everything that runs with these options have in common: all but id, task and inputs."""
+    """Everything that runs with these options have in common: all but id, task and inputs.
+
+    `is_item`: they are the runs of a batch's items.
+    """
     _refuse_unknown(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
@@ -130,12 +142,12 @@ def run_spec(
         model=options.get("model"),
         stream=stream,
         rehearse=options.get("rehearse", False) or settings.offline,
+        fallback=options.get("fallback", True),
+        on_rate_limit=options.get("on_rate_limit"),
+        is_item=is_item,
     )
     timeout, thread = options.get("timeout"), options.get("thread")
-    if timeout is not None and not timeout > 0:  # nan leaves none either
-        raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
-    if thread is not None and not thread.strip():
-        raise InputError("a thread needs a name, and it is empty")
+    _refuse_impossible(timeout, thread)
     record_content = options.get("record_content", False)
     start = Run(
         workflow=options.get("workflow") or graph.get_name(),
@@ -149,6 +161,8 @@ def run_spec(
             "timeout": timeout,
             "stream": stream,
             "record_content": record_content,
+            "fallback": context.fallback,
+            "on_rate_limit": context.on_rate_limit,
         },
         target_hash=options.get("target_hash"),
     )
@@ -166,6 +180,13 @@ def run_spec(
             else keeping(keeps)
         ),
     )
+
+
+def _refuse_impossible(timeout: float | None, thread: str | None) -> None:
+    if timeout is not None and not timeout > 0:  # nan leaves none either
+        raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
+    if thread is not None and not thread.strip():
+        raise InputError("a thread needs a name, and it is empty")
 
 
 def _refuse_unknown(options: Mapping[str, Any], known: type) -> None:
@@ -340,6 +361,9 @@ def prepare_resume(
         model=before.get("model"),
         stream=stream or before.get("stream", False),
         rehearse=seen.rehearsed,
+        fallback=before.get("fallback", True),
+        on_rate_limit=before.get("on_rate_limit"),
+        is_item=seen.batch_id is not None,
     )
     check_models(graph, context)
     spec = RunSpec(

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from aideon_agents.state import Complexity, Role
+from aideon_agents.state import Complexity, OnRateLimit, Role
 from aideon_agents.tasks.document import nearest
 
 _NAME = r"^[^/|:]*[^/|:\s][^/|:]*$"
@@ -95,6 +95,10 @@ class AgentStep(Part):
     """The most tokens an answer may have; left out: as the role needs."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """As providers define it; left out: the provider's default."""
+    fallback: bool | None = None
+    """Whether the chain's other models are asked when the primary fails; left out: they are."""
+    on_rate_limit: OnRateLimit | None = None
+    """When the primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after 20 seconds; left out: wait in a batch, fall back in a single run."""
     purpose: Text | None = None
     """What its calls are for, a dimension of the cost report."""
     tools: Annotated[list[ToolAddress], Field(min_length=1)] | None = None

@@ -16,7 +16,8 @@ from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import _first_places, _Queue, claim
 from aideon_agents.models.attempts import Attempts
-from aideon_agents.models.health import Breaker, Pace, process_slots
+from aideon_agents.models.health import Breaker, process_slots
+from aideon_agents.models.limits.pace import Pace
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, Rate, SimulatedProvider
 

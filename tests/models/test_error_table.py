@@ -57,7 +57,7 @@ TABLE = [
     transient("truncated_body", UNKNOWN, only=False),
     transient("cut_after_first_token", UNKNOWN, only=False),
     Case("hang", 1, "error", "Transient", UNKNOWN, seconds=0.5),
-    Case(Fault(429, retry_after=0.01), 2, "error", "RateLimited", NOTHING),
+    refusal(Fault(429, retry_after=30), "RateLimited"),
     refusal(402, "OutOfCredit"),
     refusal("insufficient_quota", "OutOfCredit"),
     refusal(401, "KeyRejected"),

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from email.utils import formatdate
 
 import pytest
 
 from aideon_agents import errors
-from aideon_agents.models.faults import refusal, retry_after, translate, unreadable
+from aideon_agents.models.faults import refusal, translate, unreadable
 
 
 def said(error):
     return translate(error, asked="together:m")
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [("7", 7), ("0.5", 0.5), ("-3", 0), ("soon", None), ("", None), (None, None)],
-)
-def test_retry_after_is_read_in_seconds(value, seconds):
-    assert retry_after({} if value is None else {"retry-after": value}) == seconds
-
-
-def test_retry_after_is_read_as_a_date():
-    later = formatdate(time.time() + 60, usegmt=True)
-    assert 55 <= retry_after({"retry-after": later}) <= 60
-    assert retry_after({"retry-after": formatdate(0, usegmt=True)}) == 0
-
-
-@pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
-def test_a_retry_after_that_is_no_time_says_nothing(value):
-    assert retry_after({"retry-after": value}) is None
 
 
 @pytest.mark.parametrize(

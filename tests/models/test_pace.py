@@ -10,7 +10,8 @@ import pytest
 from aideon_agents import Context
 from aideon_agents.errors import RateLimited, Transient
 from aideon_agents.models import Models
-from aideon_agents.models.health import Pace, pace_for
+from aideon_agents.models.limits import Limit
+from aideon_agents.models.limits.pace import Pace, pace_for
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -39,74 +40,165 @@ async def in_flight(pace, number):
         yield
 
 
-def refuse(pace):
-    pace.record(RateLimited("429"))
+def refuse(pace, wait=None, kind="unknown", *, is_used_up=False):
+    error = RateLimited("429", retry_after=wait)
+    error.limit = Limit(kind, wait, is_used_up)
+    pace.record(error, pace.clock())
 
 
-async def answer(pace, times):
+def answer(pace, times=1):
     for _ in range(times):
-        async with pace.one():
-            pace.record(None)
+        pace.record(None, pace.clock())
 
 
-async def test_what_was_in_flight_beside_a_refused_call_is_what_it_can_do(clock):
-    pace = Pace(100, clock)
+async def test_a_refusal_alone_holds_nobody_else_back(clock):
+    pace = Pace(100, clock=clock)
+    async with in_flight(pace, 50):
+        refuse(pace, wait=30)
+    assert (pace.limit, pace.closed_for()) == (100, 0)
+
+
+async def test_several_refusals_let_through_what_was_in_flight_beside_them(clock):
+    pace = Pace(100, clock=clock)
     async with in_flight(pace, 51):
-        refuse(pace)
-        assert pace.limit == 45  # nine tenths of the fifty others
+        for _ in range(3):
+            refuse(pace)
+    assert (pace.limit, pace.closed_for()) == (50, 0)
 
 
 async def test_of_a_wave_of_refusals_the_last_tells_most(clock):
-    pace = Pace(1000, clock)
+    pace = Pace(1000, clock=clock)
     refused = [pace.one() for _ in range(900)]
     async with in_flight(pace, 100):
         for one in refused:
             await one.__aenter__()
+        began, clock.now = clock.now, 1.0
         for one in refused:
-            refuse(pace)
+            pace.record(RateLimited("429"), began)
             await one.__aexit__(None, None, None)
-        assert pace.limit == 90
+    assert pace.limit == 100
 
 
-async def test_a_refusal_never_lets_more_through(clock):
-    pace = Pace(10, clock)
-    async with in_flight(pace, 3):
-        refuse(pace)
-    assert pace.limit == 1
-    async with pace.one():
-        refuse(pace)
-    assert pace.limit == 1
+async def test_refusals_with_answers_between_them_do_not_halve_it_again(clock):
+    pace = Pace(20, clock=clock)
+    async with in_flight(pace, 20):
+        for _ in range(200):
+            clock.now += 0.05
+            answer(pace, 3)
+            refuse(pace)
+            assert pace.limit >= 10
 
 
-async def test_it_grows_back_by_one_for_each_round_of_answers_after_a_while(clock):
-    pace = Pace(4, clock)
-    async with in_flight(pace, 3):
-        refuse(pace)
-    await answer(pace, 50)
-    assert pace.limit == 1
-    clock.now = 31
-    await answer(pace, 1)
-    assert pace.limit == 2
-    await answer(pace, 1)
-    assert pace.limit == 2
-    await answer(pace, 1)
-    assert pace.limit == 3
-    await answer(pace, 50)
+async def test_refusals_that_a_lower_limit_does_not_help_with_are_chance(clock):
+    pace = Pace(20, clock=clock)
+    async with in_flight(pace, 20):
+        for _ in range(200):
+            clock.now += 0.05
+            answer(pace, 3)
+            refuse(pace)
+    assert pace.limit == 20
+
+
+async def test_it_grows_back_within_seconds_and_ever_faster(clock):
+    pace = Pace(32, clock=clock)
+    async with in_flight(pace, 5):
+        for _ in range(3):
+            refuse(pace)
     assert pace.limit == 4
+    limits = []
+    async with in_flight(pace, 4):
+        for _ in range(6):
+            clock.now += 1.1
+            async with in_flight(pace, pace.limit - 4):
+                answer(pace, 40)
+            limits.append(pace.limit)
+    assert limits == [5, 7, 11, 19, 32, 32]
+
+
+async def test_a_refusal_above_the_limit_takes_the_step_back(clock):
+    pace = Pace(32, clock=clock)
+    async with in_flight(pace, 5):
+        for _ in range(3):
+            refuse(pace)
+    async with in_flight(pace, 4):
+        clock.now += 1.1
+        answer(pace, 4)
+        assert pace.limit == 5
+        refuse(pace)
+        assert pace.limit == 4
+        clock.now += 1.1
+        answer(pace, 4)
+        assert pace.limit == 4  # it now waits for longer
+        clock.now += 1.1
+        answer(pace, 4)
+        assert pace.limit == 5
+
+
+async def test_it_does_not_grow_while_it_is_not_reached(clock):
+    pace = Pace(32, clock=clock)
+    async with in_flight(pace, 9):
+        for _ in range(3):
+            refuse(pace)
+    async with in_flight(pace, 2):
+        clock.now += 10
+        answer(pace, 100)
+    assert pace.limit == 8
+
+
+async def test_when_nothing_remains_all_wait_for_the_time_that_is_named(clock):
+    pace = Pace(8, clock=clock)
+    async with in_flight(pace, 3):
+        refuse(pace, wait=40, is_used_up=True)
+    assert (pace.limit, pace.closed_for()) == (8, 40)
+    clock.now = 41
+    assert pace.closed_for() == 0
+
+
+async def test_an_answer_says_that_nothing_remains(clock):
+    pace = Pace(8, clock=clock)
+    pace.received({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "7"})
+    assert pace.closed_for() == 7
+
+
+@pytest.mark.parametrize("kind", ["minute", "hour", "day"])
+async def test_in_a_window_of_time_fewer_at_once_do_not_help(clock, kind):
+    pace = Pace(8, clock=clock)
+    async with in_flight(pace, 8):
+        for _ in range(3):
+            refuse(pace, wait=40, kind=kind)
+    assert (pace.limit, pace.closed_for()) == (8, 40)
+
+
+async def test_while_all_are_refused_one_call_finds_out_whether_it_is_over(clock):
+    pace = Pace(8, clock=clock)
+    async with in_flight(pace, 1):
+        for _ in range(4):
+            refuse(pace, wait=2)
+    assert (pace.limit, pace.closed_for()) == (1, 2)
+    clock.now = 3
+    async with in_flight(pace, 1):
+        refuse(pace, wait=2)
+        assert pace.closed_for() == 2
+        clock.now = 6
+        answer(pace)
+    assert pace.closed_for() == 0
 
 
 async def test_other_errors_say_nothing_of_the_pace(clock):
-    pace = Pace(4, clock)
+    pace = Pace(4, clock=clock)
     async with in_flight(pace, 4):
-        pace.record(Transient("503"))
-    assert pace.limit == 4
+        for _ in range(10):
+            pace.record(Transient("503"), clock.now)
+    assert (pace.limit, pace.closed_for()) == (4, 0)
 
 
 async def test_who_waits_goes_on_when_it_grows(clock):
-    pace = Pace(8, clock)
+    pace = Pace(8, clock=clock)
     async with in_flight(pace, 2):
-        refuse(pace)
-    clock.now = 31
+        for _ in range(3):
+            refuse(pace)
+    assert pace.limit == 1
+    clock.now = 2
     entered = []
 
     async def enter(gate):
@@ -119,17 +211,31 @@ async def test_who_waits_goes_on_when_it_grows(clock):
         waiting = [asyncio.create_task(enter(gate)) for _ in range(2)]
         await asyncio.sleep(0)
         assert entered == []
-        pace.record(None)
+        answer(pace)
         await asyncio.sleep(0.01)
         assert len(entered) == 1
     gate.set()
     await asyncio.gather(*waiting)
 
 
+async def test_it_says_in_words_why_it_is_slow(clock):
+    pace = Pace(8, "together", clock)
+    assert pace.why_slow() is None
+    async with in_flight(pace, 3):
+        for _ in range(3):
+            refuse(pace)
+        for _ in range(25):
+            clock.now += 1 / 12
+            answer(pace)
+        with pace.waits(), pace.waits():
+            assert pace.why_slow() == "together limits to 12 requests/s; 2 of 5 waiting"
+    assert pace.why_slow() is None
+
+
 def test_one_place_has_one_pace_under_each_limit():
-    assert pace_for(5, "here", 1) is pace_for(5, "here", 1)
-    assert pace_for(5, "here", 1) is not pace_for(5, "here", 2)
-    assert pace_for(6, "here", 1).limit == 6
+    assert pace_for(5, "together", "here", 1) is pace_for(5, "together", "here", 1)
+    assert pace_for(5, "together", "here", 1) is not pace_for(5, "together", "here", 2)
+    assert pace_for(6, "together", "here", 1).limit == 6
 
 
 async def test_a_provider_that_takes_twenty_at_once_answers_a_hundred(counter, quick):

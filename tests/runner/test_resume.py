@@ -203,6 +203,7 @@ def test_a_run_goes_on_as_it_was_told_to_in_the_beginning(ledger, keyed, provide
     purse = Purse(0)
     graph = sequential(purse.node("gate"), creative("draft"))
     told = {"tier": "enterprise", "user": "ada", "model": {"creative": "together:some/model"}}
+    told |= {"fallback": False, "on_rate_limit": "wait"}
     settings = keyed(provider)
     run(graph, PUMPS, settings=settings, ledger=ledger, record_content=True, timeout=60, **told)
     row = ledger.find_run("last")
@@ -211,6 +212,8 @@ def test_a_run_goes_on_as_it_was_told_to_in_the_beginning(ledger, keyed, provide
         "timeout": 60,
         "stream": False,
         "record_content": True,
+        "fallback": False,
+        "on_rate_limit": "wait",
     }
     purse.pence = 1
     done = resume(graph, settings=keyed(provider, user="bob", tier="free"), ledger=ledger)

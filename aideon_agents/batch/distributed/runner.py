@@ -61,6 +61,7 @@ class DistributedRunner:
         found = load(work["target"], work["target_hash"], settings, work["model"])
         shared = run_spec(
             found.graph,
+            is_item=True,
             ledger=ledger,
             settings=settings,
             workflow=batch.workflow,
@@ -72,6 +73,8 @@ class DistributedRunner:
             timeout=work["timeout"],
             record_content=work["record_content"],
             rehearse=work["rehearse"],
+            fallback=work["fallback"],
+            on_rate_limit=work["on_rate_limit"],
         )
         reading = checkpointer.reading(shapes(shared.graph))
         self._engine = Engine(
@@ -127,8 +130,9 @@ class DistributedRunner:
         """The failed items of the batch, on all workers."""
         return batch_items.counts(self._ledger, self._batch.batch_id).get("failed", 0)
 
-    def stop(self, reason: StopReason) -> None:
+    def stop(self, reason: StopReason, why: str | None = None) -> None:
         """Start no more items, on any worker."""
+        del why  # the item's row says it
         batches.halt(self._ledger, self._batch.batch_id, reason)
 
 

@@ -11,11 +11,7 @@ provider reported, and the row of the attempt gets its cost.
 
 from __future__ import annotations
 
-import contextlib
-import email.utils
-import math
 import re
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -23,6 +19,7 @@ from aideon_agents import errors
 from aideon_agents.ledger.pricing import Usage, usage_of
 from aideon_agents.ledger.redaction import one_line, quoted
 from aideon_agents.models.faults.kinds import Report, kind_of, report_of, status_in
+from aideon_agents.models.limits import stated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,9 +102,8 @@ def refusal(
     if status in _REDIRECTS:
         where = _moved(status, urljoin(address, headers.get("Location", "")), set_it)
     message = f"{asked} {where}" if where else _message(make, status, report, asked, key_variable)
-    return (make or errors.NotThisModel)(
-        message, billed=False, status=status, retry_after=retry_after(headers)
-    )
+    made = (make or errors.NotThisModel)(message, billed=False, status=status)
+    return _limited(made, headers, body)
 
 
 def refusal_in_answer(
@@ -124,7 +120,7 @@ def refusal_in_answer(
     )
     # A server that fails may have begun an answer, and may charge for it.
     refused.billed = None if isinstance(refused, errors.Transient) else False
-    return refused
+    return _limited(refused, {}, error)
 
 
 def _message(
@@ -177,18 +173,16 @@ def _place(
     return ""
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks to wait: a number, or a date."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError):
-        seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+def _limited(
+    error: errors.ProviderError, headers: Mapping[str, str], sent: object
+) -> errors.ProviderError:
+    """An error that may pass, with what the provider says about when."""
+    if isinstance(error, errors.RateLimited | errors.Transient):
+        limit = stated(headers, sent)
+        error.retry_after = limit.wait
+        if isinstance(error, errors.RateLimited):
+            error.limit = limit
+    return error
 
 
 def _billed(error: BaseException) -> bool | None:
