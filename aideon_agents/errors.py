@@ -17,14 +17,15 @@ AideonError
 │   └── ProviderError    one attempt at a model failed
 │       ├── Transient        worth another try: connection, timeout, 5xx, garbage
 │       ├── RateLimited      429: worth another try after a while
-│       ├── OutOfCredit      402, or 429 for lack of quota
-│       ├── KeyRejected      401, 403
-│       ├── ModelGone        404, 410, decommissioned
+│       ├── OutOfCredit      402, 429 for lack of quota, or a refusal that names credit
+│       ├── KeyRejected      401, 403: the key is wrong, or may not do this from here
+│       ├── ModelGone        404, 410, decommissioned, or no server at this address
 │       ├── ContextTooLong   the input does not fit the model
 │       ├── Refused          the provider's content filter blocked it
-│       ├── Unsupported      it lacks a feature that the request needs
-│       ├── NotThisModel     other 4xx that concerns this model, its deployment or its account
-│       ├── CallerError      other 400, 415, 422: the request itself is wrong
+│       ├── Unsupported      it lacks a feature or a parameter that the request needs
+│       ├── NotThisModel     other 4xx that concerns this model, its deployment or its account,
+│       │                    or whose reason is not known
+│       ├── CallerError      400, 415, 422 that would be wrong anywhere
 │       ├── Unsent           the request could not be made or written, and was not sent
 │       ├── TooExpensive     it does not fit a budget, and a cheaper candidate does
 │       ├── Malformed        the answer does not have the shape that was asked for
@@ -121,6 +122,10 @@ class ProviderError(RunError):
         """The tokens that were reported all the same (`ledger.usage.Usage`); None: none were."""
         self.response_model: str | None = None
         """The model that reported them; None: the one that was asked."""
+        self.words = ""
+        """All that a provider said, without keys; the message shows its beginning."""
+        self.param: str | None = None
+        """The parameter that a provider named; None: it named none."""
 
 
 class Transient(ProviderError):

@@ -68,11 +68,6 @@ def messages(
         title, content = sections[index]
         sections[index] = (title, content if len(content) <= _KEPT else content[:_KEPT] + _CUT)
         text = _joined("#", sections)
-    # Half a character, which a function can return, cannot be sent.
-    instructions, text = (
-        one.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        for one in (instructions, text)
-    )
     return [SystemMessage(instructions), HumanMessage(text)]
 
 

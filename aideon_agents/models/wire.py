@@ -230,17 +230,22 @@ class Wire(BaseChatOpenAI):
             answer.status,
             answer.headers,
             body,
-            asked=asked,
-            key_variable=self.candidate.key_variable,
-            address=str(url.with_query(None).with_user(None)),
-            address_variable=self.candidate.address_variable,
+            **self._place,
         )
 
     def _refused(self, error: object) -> errors.ProviderError:
         """An error inside an answer with status 200."""
-        return faults.refusal_in_answer(
-            error, asked=str(self.candidate), key_variable=self.candidate.key_variable
-        )
+        return faults.refusal_in_answer(error, **self._place)
+
+    @functools.cached_property
+    def _place(self) -> dict[str, Any]:
+        """Who is asked and where, for the messages of errors."""
+        return {
+            "asked": str(self.candidate),
+            "key_variable": self.candidate.key_variable,
+            "address": str(self._url.with_query(None).with_user(None)),
+            "address_variable": self.candidate.address_variable,
+        }
 
     def _result(self, body: dict[str, Any], options: Mapping[str, Any]) -> ChatResult:
         """An answer as LangChain's result, with what its conversion leaves out."""
@@ -316,7 +321,7 @@ def _object(data: bytes, asked: str) -> dict[str, Any]:
     try:
         body = from_json(data)
     except (ValueError, RecursionError) as error:
-        raise faults.unreadable(asked, error) from None
+        raise faults.unreadable(asked, error, data) from None
     if not isinstance(body, dict):
         raise faults.unreadable(asked, f"it is no JSON object: {data[:80]!r}")
     return cast("dict[str, Any]", body)

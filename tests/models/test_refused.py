@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
 
 from aideon_agents import Context, arun, errors, executor, sequential
 from aideon_agents.models import Models
-from aideon_agents.models.faults import refusal
+from aideon_agents.models.faults import refusal, unreadable
 from aideon_agents.state import ModelRequest
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -180,6 +180,26 @@ async def test_a_stream_that_broke_off_is_asked_once_more_where_nobody_else_is_l
     assert asked.answer.text == "Heat "
 
 
+async def test_a_server_that_answers_200_at_a_wrong_address_says_so(ask):
+    asked = await ask({"error": "Unexpected endpoint or method. (POST /chat/completions)"})
+    assert asked.outcomes == [("error", "ModelGone"), NEXT]
+    assert "check TOGETHER_BASE_URL (now http://127.0.0.1" in asked.rows[0].error
+
+
+def test_a_web_page_in_place_of_an_answer_is_called_one():
+    page = "<html><title>Sign in</title></html>"
+    error = unreadable("local:m", "it is no JSON", page.encode())
+    assert "sent a web page (Sign in) instead of an answer" in str(error)
+
+
+def test_the_words_of_a_refusal_are_kept_without_keys():
+    key = "sk-proj-0123456789abcdefghijkl"
+    body = json.dumps({"error": {"message": f"{key} may not", "param": "model"}}).encode()
+    error = refusal(400, {}, body, asked="a:m", key_variable=None)
+    assert (error.words, error.param) == ("[key] may not", "model")
+    assert key not in str(error)
+
+
 def said(status: int, body: Any, address: str = "http://h:1/v1", **headers: str) -> str:
     sent = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     error = refusal(
@@ -246,8 +266,12 @@ HALF = "\ud83d"
 
 async def test_what_cannot_be_sent_costs_nothing_and_says_nothing_about_the_model(counter):
     settings = counter.settings()
+    chain: Any = Models(settings).chat(
+        ModelRequest(role="planner", model=("together:openai/gpt-oss-120b", "openai:gpt-4o-mini")),
+        Context(),
+    )
     for _ in range(7):
-        asked = await counter.ask(settings=settings, question=[HumanMessage(HALF)])
+        asked = await counter.ask_chain(chain.bind(extra_body={"top_k": math.nan}))
         assert isinstance(asked.error, errors.Unsent)
         assert asked.outcomes == [("error", "Unsent")]
         assert asked.rows[0].cost_nanousd == 0

@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 
 from aideon_agents import errors
 from aideon_agents.ledger.pricing import Usage, usage_of
-from aideon_agents.ledger.redaction import one_line, quoted
+from aideon_agents.ledger.redaction import one_line, quoted, without_keys
 from aideon_agents.models.faults.kinds import Report, kind_of, report_of, status_in
 from aideon_agents.models.limits import stated
 
@@ -32,6 +32,7 @@ _LONGEST_MESSAGE = 200
 _REDIRECTS = range(300, 400)
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _SERVER = 500
+_PATH = "/chat/completions"
 
 _WHAT: Mapping[type[errors.ProviderError], str] = {
     errors.KeyRejected: "{asked} rejected {key}{status}: set a valid one",
@@ -62,8 +63,11 @@ def translate(error: BaseException, *, asked: str) -> BaseException:
     return error
 
 
-def unreadable(asked: str, why: object) -> errors.Transient:
+def unreadable(asked: str, why: object, sent: bytes = b"") -> errors.Transient:
     """The error for an answer that is no chat completion."""
+    report = report_of(sent)
+    if report.is_page:
+        return errors.Transient(f"{asked} sent {_page(report, 'the base URL')}")
     return errors.Transient(f"{asked} sent an answer that cannot be read{quoted(_short(why))}")
 
 
@@ -94,33 +98,47 @@ def refusal(
 
     `address` is where the request was sent, `address_variable` the variable that sets it.
     """
-    report = report_of(body)
-    make = kind_of(status, report)
-    base = address.removesuffix("/chat/completions")
-    set_it = f"{address_variable} (now {base})" if address_variable else "the base URL"
-    where = _place(status, report, make, address, set_it)
-    if status in _REDIRECTS:
-        where = _moved(status, urljoin(address, headers.get("Location", "")), set_it)
-    message = f"{asked} {where}" if where else _message(make, status, report, asked, key_variable)
-    made = (make or errors.NotThisModel)(message, billed=False, status=status)
-    return _limited(made, headers, body)
+    place = asked, key_variable, address, address_variable
+    return _limited(_error(status, report_of(body), headers, place), headers, body)
 
 
 def refusal_in_answer(
-    error: object, *, asked: str, key_variable: str | None
+    error: object,
+    *,
+    asked: str,
+    key_variable: str | None,
+    address: str = "",
+    address_variable: str = "",
 ) -> errors.ProviderError:
     """The error that a provider reports inside an answer with status 200, or inside a stream."""
     report = report_of(error)
     status = status_in(report)
-    make = kind_of(status, report)
-    if make is None and status is None:
-        make = errors.Transient
-    refused = (make or errors.NotThisModel)(
-        _message(make, status, report, asked, key_variable), status=status
-    )
-    # A server that fails may have begun an answer, and may charge for it.
-    refused.billed = None if isinstance(refused, errors.Transient) else False
-    return _limited(refused, {}, error)
+    if status is None and report.text and _ROUTE.search(report.text):
+        status = _NOT_FOUND  # LM Studio answers 200 at an address that it does not know
+    found = _error(status, report, {}, (asked, key_variable, address, address_variable))
+    if isinstance(found, errors.Transient):
+        found.billed = None  # a server that fails may have begun an answer
+    return _limited(found, {}, error)
+
+
+def _error(
+    status: int | None,
+    report: Report,
+    headers: Mapping[str, str],
+    place: tuple[str, str | None, str, str],
+) -> errors.ProviderError:
+    asked, key_variable, address, variable = place
+    make = kind_of(status, report) or (None if status else errors.Transient)
+    set_it = f"{variable} (now {address.removesuffix(_PATH)})" if variable else "the base URL"
+    if status is not None and status in _REDIRECTS:
+        where = _moved(status, urljoin(address, headers.get("Location", "")), set_it)
+    else:
+        where = _place(status or 0, report, make, address, set_it)
+    message = f"{asked} {where}" if where else _message(make, status, report, asked, key_variable)
+    error = (make or errors.NotThisModel)(message, billed=False, status=status)
+    error.words = without_keys(report.text)
+    error.param = ", ".join(report.params) or None
+    return error
 
 
 def _message(
@@ -149,10 +167,9 @@ def _message(
 def _moved(status: int, target: str, set_it: str) -> str:
     """What is wrong with an address that redirects."""
     target = _short(target.partition("?")[0])
-    new = target.removesuffix("/chat/completions")
     return (
         f"answered {status}, a redirect to {target}, which is not followed because it would send the "
-        f"key there: set {set_it} to {new} if that address is right"
+        f"key there: set {set_it} to {target.removesuffix(_PATH)} if that address is right"
     )
 
 
@@ -161,11 +178,7 @@ def _place(
 ) -> str:
     """What is wrong with the address that was asked; empty: nothing is known to be."""
     if report.is_page and status < _SERVER:
-        title = f" ({_short(report.text)})" if report.text else ""
-        return (
-            f"answered {status} with a web page{title}: it comes from a proxy, a firewall or another "
-            f"server; check {set_it} and the proxy settings"
-        )
+        return f"answered {status} with {_page(report, set_it)}"
     if make is errors.ModelGone and status == _NOT_FOUND and _ROUTE.search(report.text):
         if address and "/v1" not in address:
             return f"answered {status}: there is nothing at {address}; end {set_it} with /v1"
@@ -183,6 +196,14 @@ def _limited(
         if isinstance(error, errors.RateLimited):
             error.limit = limit
     return error
+
+
+def _page(report: Report, set_it: str) -> str:
+    title = f" ({_short(report.text)})" if report.text else ""
+    return (
+        f"a web page{title} instead of an answer: it comes from a proxy, a firewall or another "
+        f"server; check {set_it} and the proxy settings"
+    )
 
 
 def _billed(error: BaseException) -> bool | None:
