@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import contextlib
 import functools
 import os
+import socket
 import ssl
 import urllib.request
 import weakref
@@ -22,11 +24,13 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import aiohttp.abc
 import certifi
 from yarl import URL
 
 from aideon_agents import errors
 from aideon_agents.ledger.redaction import one_line
+from aideon_agents.models.bridge import in_own_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -65,6 +69,7 @@ class _Body(aiohttp.Payload):
         self._content = content
         self._size = len(content)
         self.is_sent = False
+        self._transport: asyncio.WriteTransport | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self._content.decode(encoding, errors)
@@ -78,7 +83,13 @@ class _Body(aiohttp.Payload):
         content_length: int | None,  # noqa: ARG002 - it is ours
     ) -> None:
         self.is_sent = True
+        self._transport = getattr(writer, "transport", None)
         await writer.write(self._content)
+
+    def abort(self) -> None:
+        """Break the connection off: closing it would wait until all that is left was sent."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Answer:
@@ -153,6 +164,7 @@ class Answer:
         """The data of each server-sent event, until the body ends."""
         buffer = b""
         data: list[bytes] = []
+        is_first = True
         size = 0
         async for part in self.parts():
             buffer += part
@@ -164,6 +176,9 @@ class Answer:
             # A line may end with \r\n, and its \n may come later.
             end = max(buffer.rfind(b"\n"), buffer.rfind(b"\r", 0, len(buffer) - 1)) + 1
             lines, buffer = buffer[:end].splitlines(), buffer[end:]
+            if is_first and lines:
+                lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+                is_first = False
             for event in _events_in(lines, data):
                 yield event
                 size = len(buffer)
@@ -214,6 +229,7 @@ async def post(url: URL, content: bytes, headers: Mapping[str, str], asked: str)
     except (asyncio.CancelledError, TimeoutError) as stopped:
         if isinstance(stopped, aiohttp.ServerTimeoutError):
             raise broken_off(stopped, asked, is_sent=body.is_sent) from stopped
+        body.abort()
         if not body.is_sent:
             stopped.billed = False  # type: ignore[union-attr] # the row of the call says so
         raise
@@ -237,11 +253,43 @@ def broken_off(error: Exception, asked: str, *, is_sent: bool = True) -> errors.
     )
 
 
+class _Resolver(aiohttp.abc.AbstractResolver):
+    """Looks a host up in a thread of its own: asyncio's threads are waited for when a loop ends."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        find = functools.partial(
+            socket.getaddrinfo,
+            host,
+            port,
+            family=family,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_ADDRCONFIG,
+        )
+        return [
+            {
+                "hostname": host,
+                "host": str(address[0]),
+                "port": int(address[1]),
+                "family": of_family,
+                "proto": protocol,
+                "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            }
+            for of_family, _, protocol, _, address in await in_own_thread(find)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
 class _Connections:
     """The session of one event loop, and the proxy of each origin."""
 
     def __init__(self) -> None:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_OPEN)
+        connector = aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEPT_OPEN, resolver=_Resolver()
+        )
         self.session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

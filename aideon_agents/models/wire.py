@@ -54,6 +54,8 @@ _OK = 200
 _MULTIPLE_CHOICES = 300
 _OPTIONS = ("extra_headers", "extra_query", "extra_body", "timeout")
 """Options of a call that are no part of its body."""
+_FOR_TRACERS = ("ls_structured_output_format", "structured_output_format")
+"""Options that LangChain adds for its tracers, and takes out again where it calls a model."""
 _ENDS_WITHOUT_REASON = frozenset({"local", "huggingface"})
 """Providers among whose servers some end a whole stream without a finish reason."""
 
@@ -186,6 +188,8 @@ class Wire(BaseChatOpenAI):
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
+        for name in _FOR_TRACERS:
+            kwargs.pop(name, None)
         messages = self._convert_input(input_).to_messages()
         payload = super()._get_request_payload(messages, stop=stop, **kwargs)
         return conversation.valid(payload, messages, self.candidate.provider)
