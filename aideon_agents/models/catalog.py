@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import tomllib
+import urllib.error
 import urllib.request
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -198,9 +199,12 @@ def _first_model(base_url: str, key: str) -> str:
             listed = cast("dict[str, Any]", json.load(answer))["data"]
         return str(listed[0]["id"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
+        start = "start it" if "/v1" in base_url else "end AIDEON_LOCAL_BASE_URL with /v1"
         raise ModelNameError(
             f"the local server at {base_url} does not list its models ({error}): "
-            f"start it, or name one with --model ROLE=local:MODEL"
+            f"{start}, or name one with --model ROLE=local:MODEL"
         ) from None
 
 

@@ -79,6 +79,15 @@ def test_a_local_server_that_is_off_is_a_clear_mistake():
     with pytest.raises(errors.ModelNameError, match="does not list its models") as off:
         Models(Settings(local_base_url=NOBODY)).chat(ModelRequest(role="planner"), Context())
     assert NOBODY in str(off.value)
+    assert "start it" in str(off.value)
+
+
+def test_a_local_server_without_v1_in_its_address_is_told_apart():
+    with SimulatedProvider() as server:
+        models = Models(Settings(local_base_url=server.base_url.removesuffix("/v1")))
+        with pytest.raises(errors.ModelNameError) as off:
+            models.chat(ModelRequest(role="planner"), Context())
+    assert "end AIDEON_LOCAL_BASE_URL with /v1" in str(off.value)
 
 
 async def test_a_local_server_that_is_off_stops_nobody_who_has_others(counter, caplog):
