@@ -126,6 +126,10 @@ class ProviderError(RunError):
         """All that a provider said, without keys; the message shows its beginning."""
         self.param: str | None = None
         """The parameter that a provider named; None: it named none."""
+        self.adapted = False
+        """Whether the same model can be asked again at once, in another way."""
+        self.met_max_tokens = False
+        """Whether nothing of use was said because `max_tokens` was met."""
 
 
 class Transient(ProviderError):

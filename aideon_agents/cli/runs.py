@@ -118,6 +118,7 @@ def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator
         ),
         "tokens estimated": call.usage_source == "estimated",
         "no usage reported": call.usage_source == "none" and call.status in {"ok", "broken"},
+        f"asked by {call.feature}": call.feature,
         "shortened to fit a budget": call.shortened,
         "a cheaper model, because a budget was nearly used up": call.economized,
         f"budgets count its worst case, {output.money(worst)}": worst is not None,

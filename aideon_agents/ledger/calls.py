@@ -197,6 +197,7 @@ def call_start(
         rehearsed=bool(metadata.get(tags.REHEARSED)),
         shortened=bool(metadata.get(tags.SHORTENED)),
         economized=bool(metadata.get(tags.ECONOMIZED)),
+        feature=metadata.get(tags.FEATURE),
     )
 
 

@@ -40,6 +40,9 @@ ECONOMIZED = "aideon_economized"
 HELD_AT = "aideon_held_at"
 """When the call's money was held, as `identity.utc_text` writes it: its row begins at the same time."""
 
+FEATURE = "aideon_feature"
+"""How a typed answer is asked for, as `models.features` names it; absent: text is asked for."""
+
 USAGE_SOURCE = "aideon_usage_source"
 """In an answer's response_metadata: `estimated` when its token counts are not a provider's."""
 

@@ -36,6 +36,7 @@ from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import OWN_SERVER, Usage, price, usd
 from aideon_agents.models.attempts import Attempts
 from aideon_agents.models.candidates import Candidate
+from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit, Slots
 from aideon_agents.state import node_path
 
@@ -62,8 +63,8 @@ _FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
 _MAX_TOKENS = ("max_tokens", "max_completion_tokens")
 """Options that bound the tokens of an answer."""
 
-_SHAPED = ("tools", "functions", "response_format", "extra_body")
-"""Options that ask for more than free text; `extra_body` carries schemas."""
+_SHAPED = ("tools", "functions", "response_format", "extra_body", SHAPE)
+"""Options that ask for more than free text; `extra_body` may carry schemas."""
 
 _LOOK = 0.01
 """Seconds between two looks whether a call was settled in this process."""
@@ -88,12 +89,12 @@ class RequestBound:
     """Output tokens of one answer; None: nothing bounds them."""
     answers: int
     """How many answers are requested."""
-    is_text: bool
-    """Free text without tools or a schema: it can be answered with less room."""
+    shortest: int | None
+    """Output tokens below which an answer is of no use; None: it needs all its room."""
 
     @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> RequestBound:
-        """Read a request as it is sent to the provider."""
+    def of(cls, payload: Mapping[str, Any], least: int = 0) -> RequestBound:
+        """Read a request as it is sent to the provider; `least` output tokens are too few."""
         sent = {
             name: value for name, value in payload.items() if name not in {"model", "extra_body"}
         }
@@ -107,13 +108,14 @@ class RequestBound:
         parts = [part for one in contents if isinstance(one, list) for part in one]
         # The price of a picture does not depend on its bytes.
         is_text = all(isinstance(part, str) or part.get("type") == "text" for part in parts)
+        is_shaped = any(payload.get(name) for name in _SHAPED)
         limits = [sent[name] for name in _MAX_TOKENS if sent.get(name) is not None]
         return cls(
             input_tokens=size + _PER_CALL + _PER_MESSAGE * len(messages) if is_text else None,
             # Where a server takes it, -1 means as many as the model has.
             max_tokens=max(limits) if limits and min(limits) > 0 else None,
             answers=sent.get("n") or 1,
-            is_text=not any(payload.get(name) for name in _SHAPED),
+            shortest=least + 1 if least else None if is_shaped else _SHORTEST,
         )
 
     def worst(
@@ -140,12 +142,13 @@ class RequestBound:
 
     def most_tokens(self, candidate: Candidate, at: datetime, left: int) -> int:
         """The most output tokens that some nano-dollars pay for; 0: too few to be of use."""
-        low, high = _SHORTEST - 1, self.max_tokens or 0
+        shortest = self.shortest or _SHORTEST
+        low, high = shortest - 1, self.max_tokens or 0
         while low < high:
             middle = (low + high + 1) // 2
             worst = self.worst(candidate, at, middle)
             low, high = (middle, high) if worst is not None and worst <= left else (low, middle - 1)
-        return low if low >= _SHORTEST else 0
+        return low if low >= shortest else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +184,7 @@ class Admission:
             return refused
         others = self.candidates[self.candidates.index(candidate) + 1 :]
         fits = any(self._fits(other, at) for other in others)
-        if not fits and self.bound.is_text:
+        if not fits and self.bound.shortest:
             if tokens := self._room(candidate, at):
                 return self._shortened(candidate, at, tokens, refused)
             fits = any(self._room(other, at) for other in others)
@@ -257,11 +260,10 @@ def admission_for(
     attempt: RunnableConfig,
     question: LanguageModelInput,
     options: Mapping[str, Any],
+    *,
+    least: int = 0,
 ) -> tuple[Admission | None, dict[str, Any] | None]:
-    """The admission of an attempt, and its request, which is then sent as it is.
-
-    None: its cost is not recorded, and nothing limits it.
-    """
+    """An attempt's admission, and its request, sent as it is; None: nothing records or limits it."""
     budget = run_budget_of(attempt)
     if budget is None:
         return None, None
@@ -274,7 +276,7 @@ def admission_for(
         call_id=str(attempt.get("run_id")),
         node=node_path(metadata),
         metadata=metadata,
-        bound=RequestBound.of(payload),
+        bound=RequestBound.of(payload, least),
         candidates=candidates,
     )
     return admission, payload

@@ -49,6 +49,14 @@ HANDLED = (
 After `Partial` too, but with a `restart` event first, for clients that show tokens.
 """
 
+_NO_MORE_ROOM = (
+    errors.BudgetExceeded,
+    errors.CallerError,
+    errors.ContextTooLong,
+    errors.NotThisModel,
+    errors.Unsupported,
+)
+"""How an attempt with more room is refused."""
 _LOUD = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
 _RETRIES: Mapping[type[errors.ProviderError], int] = {errors.Transient: 2}
 _FIRST_PAUSE = 0.25  # seconds, doubled with each retry, full jitter
@@ -120,6 +128,13 @@ class Attempts:
         self._refusals = collections.Counter[str]()
         self._waited = collections.defaultdict[str, float](float)
         """Seconds for which candidates were waited for."""
+        self.adapted = collections.Counter[str]()
+        """Those among them after which the model was asked in another way: they are no failures."""
+
+        self.room: dict[str, tuple[int, int]] = {}
+        """Where an answer met `max_tokens`: its `max_tokens`, and those of the attempts after it."""
+        self.lacked_room: dict[str, errors.ProviderError] = {}
+        """The error of that answer."""
 
     def position(self, candidate: Candidate) -> int:
         """Its place in the order; 0 is asked first."""
@@ -241,6 +256,9 @@ class Attempts:
             await self._wait(candidate, wait, error)
             self.failures.append(str(error))
             return
+        if error.adapted:
+            self.adapted[str(candidate)] += 1
+            return
         pause = self._pause(candidate, error)
         if isinstance(error, errors.Partial) and not (pause is None and self.is_last(candidate)):
             announce_restart(config)
@@ -251,7 +269,8 @@ class Attempts:
 
     def _pause(self, candidate: Candidate, error: errors.ProviderError) -> float | None:
         """Seconds until the next try of this candidate; None: there is none."""
-        attempt = self.tries[str(candidate)] - self._refusals[str(candidate)]
+        name = str(candidate)
+        attempt = self.tries[name] - self._refusals[name] - self.adapted[name]
         retries = _RETRIES.get(type(error), 0)
         if isinstance(error, errors.Partial) and self.is_last(candidate):
             retries = 1  # no other candidate is left
@@ -260,6 +279,39 @@ class Attempts:
         jitter = random.uniform(0, _FIRST_PAUSE * 2**attempt)  # noqa: S311 - not a secret
         pause = jitter if error.retry_after is None else error.retry_after
         return pause if pause < self.time_left() else None
+
+    async def go_on(
+        self,
+        candidate: Candidate,
+        error: errors.ProviderError | errors.BudgetExceeded,
+        config: RunnableConfig | None,
+        room: tuple[int, int],
+    ) -> None:
+        """Wait before the next try of this candidate, give it more room, or give it up.
+
+        `room` is the most tokens that its answer may have, as asked and with more room.
+        """
+        lacked = self.lacked_room.get(str(candidate))
+        if lacked and isinstance(error, _NO_MORE_ROOM) and not getattr(error, "adapted", False):
+            self.give_up(candidate, lacked)
+        if isinstance(error, errors.BudgetExceeded):
+            raise error
+        if not error.met_max_tokens:
+            await self.pause_or_raise(candidate, error, config)
+        elif not self.make_room(candidate, error, room):
+            self.give_up(candidate, error)
+
+    def make_room(
+        self, candidate: Candidate, error: errors.ProviderError, room: tuple[int, int]
+    ) -> bool:
+        """Give a candidate more room for its answer, once, if there is more."""
+        asked, more = room
+        if str(candidate) in self.room or more <= asked:
+            return False
+        self.room[str(candidate)] = room
+        self.lacked_room[str(candidate)] = error
+        self.failures.append(str(error))
+        return True
 
     def complain(self, candidate: Candidate, error: errors.Malformed, *, is_last: bool) -> None:
         """Record an answer that does not fit its schema; give up after the last one."""

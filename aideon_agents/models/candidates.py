@@ -15,13 +15,15 @@ from aideon_agents import errors
 from aideon_agents.ledger.calls import answer_of, call_start
 from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.ledger.rows import Call
+from aideon_agents.models.features import Features
 from aideon_agents.models.health import Breaker, Permit
 from aideon_agents.models.limits.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import AsyncGenerator, Generator, Sequence
     from uuid import UUID
 
+    from langchain_core.messages import AIMessageChunk
     from langchain_core.outputs import LLMResult
 
 
@@ -47,6 +49,8 @@ class Candidate:
     """Shared by all models with the same key."""
     pace: Pace
     """Shared by all models of a `local` server, which limits what it does at once."""
+    features: Features
+    """What the model takes."""
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.model}"
@@ -165,3 +169,19 @@ class AnswerListener(BaseCallbackHandler):
         if call := self._begun.pop(run_id, None):
             name, truncated = answer_of(call, response)
             note_answer(name, truncated=truncated)
+
+
+async def of_attempt(
+    source: AsyncGenerator[AIMessageChunk], attempt: Attempt
+) -> AsyncGenerator[AIMessageChunk]:
+    """A stream, each step of which knows its attempt; the consumer's context does not change."""
+    async with contextlib.aclosing(source):
+        while True:
+            current = current_attempt.set(attempt)
+            try:
+                chunk = await anext(source)
+            except StopAsyncIteration:
+                return
+            finally:
+                current_attempt.reset(current)
+            yield chunk

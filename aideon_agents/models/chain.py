@@ -36,6 +36,7 @@ from aideon_agents.models.catalog import (
     resolve,
 )
 from aideon_agents.models.direct import recorders
+from aideon_agents.models.features import features_of
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import Slots, breaker_for, process_slots
 from aideon_agents.models.limits.pace import pace_for
@@ -316,6 +317,9 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
         key_breaker=breaker_for(*identity),
         # A server of one's own has one limit for all its models.
         pace=pace_for(limit, name.provider, *identity, *(() if is_own else (name.model,))),
+        features=features_of(
+            f"pretend:{provider.name}" if provider.pretend else str(provider.base_url), name.model
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -27,7 +27,7 @@ from aideon_agents.ledger.calls import is_truncated, model_in
 from aideon_agents.models import direct
 from aideon_agents.models.admission import admission_for, claim
 from aideon_agents.models.answers.reply import estimate_tokens
-from aideon_agents.models.attempts import Attempts, pass_of
+from aideon_agents.models.attempts import Attempts, announce_restart, pass_of
 from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.candidates import (
     LONGEST_ATTEMPT,
@@ -35,8 +35,10 @@ from aideon_agents.models.candidates import (
     Candidate,
     current_attempt,
     note_answer,
+    of_attempt,
 )
 from aideon_agents.models.faults import (
+    empty_answer,
     is_empty,
     may_be_empty,
     refused,
@@ -44,8 +46,9 @@ from aideon_agents.models.faults import (
     unsent,
     validated,
 )
+from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
-from aideon_agents.models.shape import shaped
+from aideon_agents.models.shape import cut_off, shaped
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
@@ -79,13 +82,18 @@ class Guard(BaseChatModel):
             try:
                 async with self._attempt(attempts, permit, config, input, options) as attempt:
                     answer = await self._answer(input, attempt)
-            except errors.ProviderError as error:
-                await attempts.pause_or_raise(self.candidate, error, config)
+            except (errors.ProviderError, errors.BudgetExceeded) as error:
+                await attempts.go_on(self.candidate, error, config, self._more_room(input, options))
             else:
                 if _is_filtered(answer):
                     raise self._filtered()
-                self._note(answer)
-                return answer
+                cut = cut_off(answer, kwargs.get(SHAPE))
+                if cut is None or not attempts.make_room(
+                    self.candidate, cut, self._more_room(input, options)
+                ):
+                    self._note(answer)
+                    return answer
+                announce_restart(config)
 
     async def _answer(self, question: LanguageModelInput, attempt: Attempt) -> AIMessage:
         """The answer to one attempt, by the shortest way that lets everyone listen who does."""
@@ -121,14 +129,21 @@ class Guard(BaseChatModel):
             try:
                 async with self._attempt(attempts, permit, config, input, options) as attempt:
                     source = cast("Chunks", super().astream(input, **attempt.options))
-                    async with contextlib.aclosing(_of_attempt(source, attempt)) as chunks:
+                    async with contextlib.aclosing(of_attempt(source, attempt)) as chunks:
+                        # Nothing is shown of an answer that may turn out to be empty.
+                        held: list[AIMessageChunk] = []
                         async for chunk in chunks:
-                            shown, is_filtered = True, is_filtered or _is_filtered(chunk)
-                            yield chunk
-            except errors.ProviderError as error:
+                            is_filtered = is_filtered or _is_filtered(chunk)
+                            held.append(chunk)
+                            shown = shown or not is_empty(chunk)
+                            while shown and held:
+                                yield held.pop(0)
+                    for chunk in held:
+                        yield chunk
+            except (errors.ProviderError, errors.BudgetExceeded) as error:
                 if shown:
                     raise
-                await attempts.pause_or_raise(self.candidate, error, config)
+                await attempts.go_on(self.candidate, error, config, self._more_room(input, options))
             else:
                 if is_filtered:
                     raise self._filtered()
@@ -190,7 +205,7 @@ class Guard(BaseChatModel):
         try:
             async with asyncio.timeout(_seconds()):
                 result = await super()._agenerate(messages, stop, run_manager, **kwargs)
-            return validated(result, str(self.candidate))
+            return validated(result, str(self.candidate), self._room(kwargs))
         except Exception as error:
             if (ours := self._ours(error)) is error:
                 raise
@@ -203,8 +218,9 @@ class Guard(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        has_begun = finished = says_something = False
         refusal = ""
+        has_begun = says_something = False
+        last_reason: str | None = None
         source = super()._astream(messages, stop, run_manager, **kwargs)
         try:
             async with contextlib.aclosing(cast("AsyncGenerator[Any]", source)) as chunks:
@@ -212,7 +228,7 @@ class Guard(BaseChatModel):
                     has_begun = True
                     refusal += chunk.message.additional_kwargs.get("refusal") or ""
                     reason = (chunk.generation_info or {}).get("finish_reason")
-                    finished = finished or bool(reason)
+                    last_reason = reason or last_reason
                     says_something = (
                         says_something or may_be_empty(reason) or not is_empty(chunk.message)
                     )
@@ -225,17 +241,27 @@ class Guard(BaseChatModel):
             raise errors.Transient(f"{self.candidate} sent an empty stream")
         if refusal:
             raise refused(str(self.candidate), refusal)
-        if not finished:
+        if not last_reason:
             raise errors.Partial(f"{self.candidate} stopped without saying why")
         if not says_something:
-            raise errors.Transient(f"{self.candidate} sent an empty answer")
+            raise empty_answer(str(self.candidate), last_reason, self._room(kwargs))
+
+    def _more_room(self, question: LanguageModelInput, options: dict[str, Any]) -> tuple[int, int]:
+        """The most tokens that an answer to a question may have: as asked, and with more room."""
+        room, window = self._room(options) or 0, self.candidate.window
+        if self.candidate.rehearsed or window is None:
+            return room, room if self.candidate.rehearsed else room * 2
+        return room, min(room * 2, window - self._estimated(question))
+
+    def _estimated(self, question: LanguageModelInput) -> int:
+        return estimate_tokens(self._convert_input(question).to_string())
 
     def _check_length(self, attempts: Attempts, question: LanguageModelInput) -> None:
         """Refuse a prompt that is too long for this model."""
         window = self.candidate.window
         if window is None:
             return
-        tokens = estimate_tokens(self._convert_input(question).to_string())
+        tokens = self._estimated(question)
         if tokens > window:
             attempts.give_up(
                 self.candidate,
@@ -270,13 +296,18 @@ class Guard(BaseChatModel):
             tags.REHEARSED: candidate.rehearsed,
             tags.ECONOMIZED: attempts.is_economized(candidate),
         }
+        least, most = attempts.room.get(str(candidate), (0, None))
+        if most:
+            options = {**options, "max_tokens": most}
+        if SHAPE in options and not candidate.rehearsed:
+            metadata[tags.FEATURE] = candidate.features.rung
         call_id = uuid7()
         configured = cast("RunnableConfig", {**given, "metadata": metadata, "run_id": call_id})
         admission = payload = None
         if not candidate.rehearsed:
             try:
                 admission, payload = admission_for(
-                    self, attempts.candidates, configured, question, options
+                    self, attempts.candidates, configured, question, options, least=least
                 )
             except Exception as error:
                 permit.give_back()
@@ -296,9 +327,15 @@ class Guard(BaseChatModel):
             permit.give_back()
             raise
         except BaseException as error:
+            if getattr(error, "adapted", False):
+                permit.give_back()
             permit.record(error)
             raise
         permit.record(None)
+
+    def _room(self, options: Mapping[str, Any]) -> int | None:
+        """The most tokens that an answer may have; None: that is not limited."""
+        return options.get("max_tokens") or getattr(self, "max_tokens", None)
 
     def _ours(self, error: Exception, *, has_begun: bool = False) -> BaseException:
         """A provider's error as one of ours; any other error as it is."""
@@ -328,20 +365,6 @@ def _seconds() -> float:
     """Seconds that the current attempt may take."""
     attempt = current_attempt.get()
     return attempt.seconds if attempt else LONGEST_ATTEMPT
-
-
-async def _of_attempt(source: Chunks, attempt: Attempt) -> AsyncGenerator[AIMessageChunk]:
-    """A stream, each step of which knows its attempt; the consumer's context does not change."""
-    async with contextlib.aclosing(source):
-        while True:
-            current = current_attempt.set(attempt)
-            try:
-                chunk = await anext(source)
-            except StopAsyncIteration:
-                return
-            finally:
-                current_attempt.reset(current)
-            yield chunk
 
 
 def _with_parent(config: RunnableConfig | None) -> RunnableConfig:

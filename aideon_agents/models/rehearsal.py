@@ -35,6 +35,7 @@ from pydantic import BaseModel
 from aideon_agents.errors import Malformed
 from aideon_agents.ledger import tags
 from aideon_agents.models.answers import Answer, Ask, Turn, reply, text_of
+from aideon_agents.models.features import SHAPE, response_format
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -204,12 +205,14 @@ class RehearsalChatModel(InProcessChatModel):
 def ask_of(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Ask:
     """What LangChain passes to a chat model, as an `Ask`."""
     extra = options.get("extra_body") or {}
+    shape = options.get(SHAPE)
+    typed = response_format(shape) if shape else None
     stop = options.get("stop") or ()
     return Ask(
         turns=tuple(_turn(message) for message in messages),
         tools=tuple(options.get("tools") or ()),
         tool_choice=options.get("tool_choice"),
-        response_format=options.get("response_format") or extra.get("response_format"),
+        response_format=typed or options.get("response_format") or extra.get("response_format"),
         max_tokens=options.get("max_completion_tokens") or options.get("max_tokens"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )

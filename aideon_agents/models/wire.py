@@ -29,6 +29,7 @@ from aideon_agents import errors
 from aideon_agents.ledger.pricing import usage_of
 from aideon_agents.models import faults
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
+from aideon_agents.models.features import SHAPE
 from aideon_agents.models.protocol import conversation
 from aideon_agents.models.protocol.calls import as_chunks
 from aideon_agents.models.protocol.reading import (
@@ -41,7 +42,7 @@ from aideon_agents.models.protocol.reading import (
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
@@ -72,15 +73,17 @@ class Wire(BaseChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
         **kwargs: Any,
     ) -> ChatResult:
-        answer = await self._send(messages, stop, kwargs, {"stream": False})
+        payload = self._prepared(messages, stop, kwargs, {"stream": False})
         asked = str(self.candidate)
-        try:
-            body = _object(await answer.read(LONGEST_BODY), asked)
-        except aiohttp.ClientError as error:
-            raise broken_off(error, asked) from error
-        finally:
-            answer.close()
-        return self._result(body, kwargs)
+        with self._learning(payload):
+            answer = await self._send(payload)
+            try:
+                body = _object(await answer.read(LONGEST_BODY), asked)
+            except aiohttp.ClientError as error:
+                raise broken_off(error, asked) from error
+            finally:
+                answer.close()
+            return self._result(body, kwargs)
 
     async def _astream(
         self,
@@ -94,24 +97,26 @@ class Wire(BaseChatOpenAI):
         streaming: dict[str, Any] = {"stream": True}
         if self._should_stream_usage(stream_usage, **kwargs):
             streaming["stream_options"] = {"include_usage": True}
+        payload = self._prepared(messages, stop, kwargs, streaming)
         attempt = current_attempt.get()
         seconds = attempt.seconds if attempt else LONGEST_ATTEMPT
         ends_at = time.monotonic() + seconds
-        async with asyncio.timeout(seconds):
-            answer = await self._send(messages, stop, kwargs, streaming)
-        end = answer.end_at(ends_at - time.monotonic())
-        chunks = self._chunks(answer, kwargs)
-        try:
-            async with contextlib.aclosing(chunks):
-                async for chunk in chunks:
-                    if run_manager:
-                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
-        except aiohttp.ClientError as error:
-            raise broken_off(error, str(self.candidate)) from error
-        finally:
-            end.cancel()
-            answer.close()
+        with self._learning(payload):
+            async with asyncio.timeout(seconds):
+                answer = await self._send(payload)
+            end = answer.end_at(ends_at - time.monotonic())
+            chunks = self._chunks(answer, kwargs)
+            try:
+                async with contextlib.aclosing(chunks):
+                    async for chunk in chunks:
+                        if run_manager:
+                            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+            except aiohttp.ClientError as error:
+                raise broken_off(error, str(self.candidate)) from error
+            finally:
+                end.cancel()
+                answer.close()
 
     async def _chunks(
         self, answer: Answer, options: Mapping[str, Any]
@@ -188,20 +193,23 @@ class Wire(BaseChatOpenAI):
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
+        """LangChain's request, in the way that this model takes it."""
+        shape = kwargs.pop(SHAPE, None)
         for name in _FOR_TRACERS:
             kwargs.pop(name, None)
         messages = self._convert_input(input_).to_messages()
         payload = super()._get_request_payload(messages, stop=stop, **kwargs)
-        return conversation.valid(payload, messages, self.candidate.provider)
+        payload = conversation.valid(payload, messages, self.candidate.provider)
+        return self.candidate.features.fitted(payload, shape)
 
-    async def _send(
+    def _prepared(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None,
         kwargs: dict[str, Any],
         streaming: dict[str, Any],
-    ) -> Answer:
-        """Send a request, as admission has made it or made now; raises the error of a refusal."""
+    ) -> dict[str, Any]:
+        """A request, as admission has made it or made now."""
         attempt = current_attempt.get()
         payload = attempt and attempt.payload
         if not payload:
@@ -209,20 +217,35 @@ class Wire(BaseChatOpenAI):
                 payload = self._get_request_payload(messages, stop=stop, **kwargs)
             except Exception as error:
                 raise faults.unsent(str(self.candidate), error) from error
-        payload = {**payload, **streaming}
+        return self.candidate.features.fitted({**payload, **streaming})
+
+    @contextlib.contextmanager
+    def _learning(self, payload: Mapping[str, Any]) -> Generator[None]:
+        """Learn from a refusal how this model can be asked."""
+        try:
+            yield
+        except errors.ProviderError as error:
+            if not self.candidate.features.learn(payload, error):
+                raise
+            refused = errors.Unsupported(str(error), billed=error.billed, status=error.status)
+            refused.adapted = True
+            raise refused from error
+
+    async def _send(self, payload: dict[str, Any]) -> Answer:
+        """Send a request; raises the error of a refusal."""
         options = {name: payload.pop(name, None) for name in _OPTIONS}
         payload.update(options["extra_body"] or {})
         response_format = payload.get("response_format")
         if isinstance(response_format, type) and issubclass(response_format, BaseModel):
             payload["response_format"] = _json_schema(response_format)
         headers = {**self._headers, **(options["extra_headers"] or {})}
-        if attempt:
+        if attempt := current_attempt.get():
             headers[CALL_HEADER] = str(attempt.call_id)
         url = self._url
         if options["extra_query"]:
             url = url.update_query(options["extra_query"])
         asked = str(self.candidate)
-        content = encoded(payload, asked)
+        content = encoded({k: v for k, v in payload.items() if k != SHAPE}, asked)
         async with asyncio.timeout(options["timeout"]):
             answer = await post(url, content, headers, asked)
         if _OK <= answer.status < _MULTIPLE_CHOICES:

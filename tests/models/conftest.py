@@ -10,7 +10,7 @@ import pytest
 
 from aideon_agents import Budget, Context, CostHandler, Ledger, Settings
 from aideon_agents.ledger.rows import Run
-from aideon_agents.models import Models, attempts
+from aideon_agents.models import Models, attempts, features
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Rate, SimulatedProvider
 from aideon_agents.testing.simulated.faults import draw
@@ -109,6 +109,13 @@ def nobodys(monkeypatch):
     for field in Settings.model_fields.values():
         for variable in field.validation_alias.choices:
             monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def unlearnt():
+    """What one test teaches about a model is forgotten."""
+    for known in features._known.values():
+        known.forget()
 
 
 @pytest.fixture(scope="session")

@@ -156,9 +156,24 @@ async def test_a_refusal_is_an_error_that_is_paid(ask):
     assert (result.status, row.error_type, row.output_tokens) == ("failed", "Refused", 10)
 
 
-async def test_an_empty_answer_that_met_its_limit_stands(ask):
-    result, (row,) = await ask(body({"role": "assistant", "content": ""}, finish="length"))
-    assert (result.status, row.status, row.finish_reason) == ("completed", "ok", "length")
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": ""},
+        {"content": None},
+        {"content": None, "reasoning_content": "Hm."},
+        {"content": "", "reasoning": "Hm."},
+    ],
+)
+async def test_an_empty_answer_that_met_its_limit_is_asked_for_once_more_with_more_room(ask, said):
+    empty = body({"role": "assistant", **said}, finish="length")
+    result, rows = await ask(empty, body())
+    assert (result.output, [row.status for row in rows]) == ("Heat moves.", ["error", "ok"])
+    assert [row.output_tokens for row in rows] == [10, 10]
+    result, rows = await ask(empty)
+    assert (result.status, [row.error_type for row in rows]) == ("failed", ["Transient"] * 2)
+    assert "max_tokens (1024)" in result.error
+    assert "max_tokens (2048)" in result.error
 
 
 async def test_tool_arguments_that_come_as_an_object_are_understood(ask):

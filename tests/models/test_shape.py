@@ -8,7 +8,8 @@ from langchain_core.messages import AIMessage
 from aideon_agents import Context, CostHandler, Settings, errors
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
-from aideon_agents.models.shape import parse, response_format
+from aideon_agents.models.features import response_format
+from aideon_agents.models.shape import parse
 from aideon_agents.state import ModelRequest, Plan, Verdict
 from aideon_agents.testing import SimulatedProvider
 

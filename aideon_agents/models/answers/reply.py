@@ -186,7 +186,8 @@ def reply(ask: Ask) -> Answer:
         reason = "length" if shortened else "tool_calls"
         return Answer(tool=tool["function"]["name"], arguments=arguments, finish_reason=reason)
     if ask.response_format and ask.response_format.get("type") != "text":
-        schema = ask.response_format.get("json_schema", {}).get("schema") or _ANY_OBJECT
+        beside = ask.response_format.get("schema")
+        schema = ask.response_format.get("json_schema", {}).get("schema") or beside or _ANY_OBJECT
         text, shortened = _fitting_json(
             lambda words: instance(schema, given, max_words=words), ask.max_tokens
         )

@@ -221,11 +221,7 @@ def _short(what: object) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 
 
-_MAY_BE_EMPTY = ("length", "content_filter")
-"""Finish reasons of answers without text."""
-
-
-def validated(result: ChatResult, asked: str) -> ChatResult:
+def validated(result: ChatResult, asked: str, max_tokens: int | None = None) -> ChatResult:
     """The answer, if it has content; raises Transient or Refused if not."""
     if not result.generations:
         raise _paid(errors.Transient(f"{asked} sent no answer"), result, _usage_beside(result))
@@ -235,14 +231,27 @@ def validated(result: ChatResult, asked: str) -> ChatResult:
         answer = refused(asked, str(message.additional_kwargs["refusal"]))
         raise _paid(answer, result, usage_of(message))
     if is_empty(message) and not may_be_empty(info.get("finish_reason")):
-        empty = errors.Transient(f"{asked} sent an empty answer")
+        empty = empty_answer(asked, info.get("finish_reason"), max_tokens)
         raise _paid(empty, result, usage_of(message))
     return result
 
 
+def empty_answer(
+    asked: str, finish_reason: str | None, max_tokens: int | None
+) -> errors.ProviderError:
+    """The error for an answer that says nothing; thoughts alone say nothing."""
+    if finish_reason != "length":
+        return errors.Transient(f"{asked} sent an empty answer")
+    error = errors.Transient(
+        f"{asked} sent an empty answer: it met max_tokens ({max_tokens}), perhaps by its thoughts"
+    )
+    error.met_max_tokens = True
+    return error
+
+
 def may_be_empty(finish_reason: str | None) -> bool:
     """Whether an answer with this finish reason may have no text."""
-    return finish_reason in _MAY_BE_EMPTY
+    return finish_reason == "content_filter"
 
 
 def is_empty(message: BaseMessage) -> bool:
