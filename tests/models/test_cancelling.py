@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
+import sys
 import time
 import uuid
 
@@ -136,3 +139,51 @@ async def test_a_time_limit_ends_a_run_at_once(phase, monkeypatch, tmp_path):
             assert (await running).status == "stopped"
             assert time.monotonic() - at < 1 + AT_ONCE
         check_rows(ledger, phase, "cancelled")
+
+
+LOOKS_UP_SLOWLY = """
+import pathlib, socket, time
+def getaddrinfo(*_, **__):
+    pathlib.Path("looks-up").touch()
+    time.sleep(30)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.mark.parametrize("phase", ["stream", "dns"])
+@pytest.mark.parametrize("by", ["timeout", "interrupt"])
+async def test_the_command_ends_at_once(phase, by, monkeypatch, tmp_path):
+    slow = Slow(phase)
+    async with slow.running(monkeypatch) as address:
+        if phase == "dns":  # in the other process
+            (tmp_path / "sitecustomize.py").write_text(LOOKS_UP_SLOWLY)
+        limit = ["--timeout", "2"] if by == "timeout" else []
+        arguments = ["run", "brief", "--task", "Heat pumps.", "--stream", *limit]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "aideon_agents", *arguments),
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(tmp_path),
+                "TOGETHER_API_KEY": "key",
+                "TOGETHER_BASE_URL": address,
+                "AIDEON_LEDGER": str(tmp_path / "ledger.db"),
+                "NO_PROXY": "*",
+            },
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        if by == "interrupt":
+            while (
+                not (tmp_path / "looks-up").exists()
+                if phase == "dns"
+                else not slow.reached.is_set()
+            ):
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+        at = time.monotonic()
+        said = (await asyncio.wait_for(process.communicate(), 60))[1].decode()
+        took = time.monotonic() - at
+    assert process.returncode == (130 if by == "interrupt" else 3), said
+    assert took < (2 if by == "interrupt" else 20), said
