@@ -191,9 +191,6 @@ class Attempts:
         while closed_for := pace.closed_for():
             held_back = f"{candidate} was not asked: its rate limit resets in {closed_for:.0f} s"
             await self._wait(candidate, closed_for, errors.RateLimited(held_back, billed=False))
-        if turn := pace.reserve():
-            with pace.waits(), self._clock_stopped(candidate):
-                await asyncio.sleep(turn)
 
     @contextlib.asynccontextmanager
     async def slot(self, candidate: Candidate) -> AsyncGenerator[None]:
@@ -210,6 +207,9 @@ class Attempts:
                     except TimeoutError:
                         late = f"{candidate} was not asked: other calls had its slots"
                         raise errors.RateLimited(late, billed=False) from None
+            if turn := pace.reserve():
+                with self._clock_stopped(candidate):
+                    await asyncio.sleep(turn)
             yield
 
     @contextlib.contextmanager

@@ -35,9 +35,13 @@ if TYPE_CHECKING:
 _KEPT = 64
 """Calls since the last change whose ends are kept."""
 _LAST, _SEVERAL = 8, 3
-"""So many refusals among so many last calls are no chance at first sight, and"""
+"""So many refusals among so many last calls are no chance at first sight."""
+_LAST_OF_WINDOW = 4
+"""Calls of which one refusal more is enough, where the provider speaks of a window of time."""
 _OFTEN = 0.08
-"""this share of all that are kept."""
+"""Nor is this share of all that are kept."""
+_RARE = 0.04
+"""The share of refused calls up to which a limit is right."""
 _TESTED = 16
 """Calls after which it is known whether a lower limit has helped: it has, if refusals are"""
 _HELPS = 0.5
@@ -98,6 +102,8 @@ class Pace(Slots):
         self._answered = 0
         self._step = 0
         """How far the last change raised the limit."""
+        self._was_clean = True
+        """Whether hardly any call was refused under the limit before it."""
         self._hold = _FIRST_HOLD
         self._floor = 1
         self._share_before = 0.0
@@ -182,6 +188,9 @@ class Pace(Slots):
         self._answered += 1
         is_full = self.held >= self.limit or self._next_begin > now
         if is_full and self._answered >= self.limit and now - self._changed_at >= self._hold:
+            self._was_clean = sum(self._ended) <= 1 + _RARE * len(self._ended)
+            if not self._was_clean:
+                self._hold = _FIRST_HOLD
             self._step = max(1, self._step * 2)
             self._grow(min(self._most, self.limit + self._step))
 
@@ -200,11 +209,11 @@ class Pace(Slots):
             # It names a time that is too short, or none.
             self._close(self._pause if wait is None else max(wait, min(self._pause, _SHORT)))
             self._pause = min(_LONGEST_PAUSE, self._pause * 2)
-        elif self._step and self._chance < _OFTEN:  # it grew too far
+        elif self._step and self._was_clean:  # it grew too far
             back = max(1, self.limit - self._step)
             self._step, self._hold = 0, min(_LONGEST_HOLD, self._hold * 2)
             self._grow(back)
-        elif self._are_several() and is_window and wait is not None:
+        elif is_window and wait is not None and sum(list(self._ended)[-_LAST_OF_WINDOW:]) > 1:
             self._close(wait)
         elif self._are_in_a_row() or (
             self._are_several() and ((wait or 0.0) >= _LONG or self.held == 1)
