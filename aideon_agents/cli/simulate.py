@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from aideon_agents.cli import output
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,14 @@ def simulate(
             " in a share of the requests, 0 to 1. May be repeated.",
         ),
     ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SERVER",
+            help="Accept and send what a real server does: together, openai, huggingface,"
+            " llama-cpp-python, llama-server, ollama, vllm, lmstudio or tgi.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random faults.")] = 0,
     latency: Annotated[
         float,
@@ -46,7 +54,11 @@ def simulate(
     """Run a simulated provider. Prints the settings for it, each request, and the bill."""
     from aideon_agents.testing import SimulatedProvider
 
-    provider = SimulatedProvider(faults=_plan(fault or [], seed, latency), port=port)
+    provider = SimulatedProvider(
+        faults=_plan(fault or [], seed, latency),
+        dialect=_dialect(dialect),
+        port=port,
+    )
     try:
         provider.start()
     except OSError as error:
@@ -110,6 +122,16 @@ def _show(bill: Bill, *, as_json: bool) -> None:
         total=("total", *cells(bill)),
         numbers=3,
     )
+
+
+def _dialect(name: str | None) -> Any:
+    """The dialect with this name; InputError: there is none."""
+    from aideon_agents.testing.simulated.dialects import dialect_of
+
+    try:
+        return dialect_of(name)
+    except UserError as error:
+        raise InputError(f"--dialect: {error}") from None
 
 
 def _plan(words: Sequence[str], seed: int, latency: float) -> Any:

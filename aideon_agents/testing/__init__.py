@@ -2,7 +2,8 @@
 
 `ScriptedChatModel` gives the answers of a script, `SchemaChatModel` always gives valid ones,
 `GivenModels` chooses the chat model of each role, and `SimulatedProvider` is an OpenAI-compatible
-server on the loopback interface with planned faults and its own bill.
+server on the loopback interface with planned faults and its own bill. It can speak as a real server
+does: `SimulatedProvider(dialect="ollama")`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         ScriptedChatModel,
     )
     from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, SeenRequest, Total
+    from aideon_agents.testing.simulated.dialects.dialect import Dialect
     from aideon_agents.testing.simulated.faults import Fault, RandomFaults
     from aideon_agents.testing.simulated.protocol import ChatRequest, UsageDetails
     from aideon_agents.testing.simulated.server import SimulatedProvider
@@ -27,6 +29,7 @@ __all__ = [
     "Bill",
     "BilledCall",
     "ChatRequest",
+    "Dialect",
     "Fault",
     "GivenModels",
     "OutOfAnswers",
@@ -45,6 +48,7 @@ _HOMES = {
     "Bill": "simulated.bill",
     "BilledCall": "simulated.bill",
     "ChatRequest": "simulated.protocol",
+    "Dialect": "simulated.dialects.dialect",
     "Fault": "simulated.faults",
     "GivenModels": "scripted",
     "OutOfAnswers": "scripted",

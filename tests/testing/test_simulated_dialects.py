@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from aideon_agents.testing import SimulatedProvider
-from aideon_agents.testing.simulated.protocol import Dialect
+from aideon_agents.testing.simulated.dialects.dialect import Dialect
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Heat pumps move heat."}]}
 USAGE = {"stream_options": {"include_usage": True}}

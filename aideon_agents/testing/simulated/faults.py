@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from aideon_agents.errors import UserError
-from aideon_agents.testing.simulated.protocol import ChatRequest, Refused, Reply
+from aideon_agents.testing.simulated.dialects.dialect import Dialect, Refused
+from aideon_agents.testing.simulated.protocol import ChatRequest, Reply
 from aideon_agents.testing.simulated.wire import Wire
 
 Status = Literal[
@@ -175,12 +176,14 @@ _REFUSALS: Mapping[Kind, tuple[int, str, str]] = {
 """The status, code and usual message of the faults that are an error status."""
 
 
-def refusal_of(fault: Fault) -> Refused | None:
+def refusal_of(fault: Fault, dialect: Dialect, model: str) -> Refused | None:
     """The error status that a fault means; None: it means something else."""
     if fault.kind not in _REFUSALS:
         return None
-    status, code, message = _REFUSALS[fault.kind]
-    return Refused(status, code, fault.message or message, fault.retry_after)
+    refused = dialect.worded(fault.kind, "", model) or Refused(*_REFUSALS[fault.kind])
+    refused.message = fault.message or refused.message
+    refused.retry_after = fault.retry_after
+    return refused
 
 
 _OK = 200
@@ -205,6 +208,8 @@ class Delivery:
     amend: Callable[..., None]
     """Changes the call's line on the bill."""
     headers: Mapping[str, str]
+    is_interrupted: Callable[[], bool] = bool
+    """Whether another request cuts this stream off."""
 
     @property
     def _kind(self) -> Kind | None:
@@ -259,7 +264,10 @@ class Delivery:
         self.wire.start(_OK, {**self.headers, "content-type": "text/event-stream"})
         if self._kind != "cut_before_first_token":
             self.wire.put(self.reply.opening())
-            await self._send_words(words)
+            if not await self._send_words(words):
+                self.wire.put(b"data: [DONE]\n\n")
+                await self.wire.finish()
+                return
         if self._kind in STREAM_CUTS:
             await self.wire.break_off()
             return
@@ -268,16 +276,20 @@ class Delivery:
             self.wire.put(self._ending())
         await self.wire.finish()
 
-    async def _send_words(self, words: int) -> None:
+    async def _send_words(self, words: int) -> bool:
+        """Send the words; returns whether no other request has cut them off."""
         chunks = self.reply.word_chunks(with_usage=self._is_cumulative)
         sent = itertools.islice(chunks, words)
         if not self._seconds:
             self.wire.put(b"".join(sent))
-            return
+            return True
         for number, chunk in enumerate(sent):
             self.amend(output_tokens=self.reply.output_tokens_after(number))
             await self.wire.pause(self._seconds)
             self.wire.put(chunk)
+            if self.is_interrupted():
+                return False
+        return True
 
     def _words_to_send(self) -> int:
         every = len(self.reply.words)

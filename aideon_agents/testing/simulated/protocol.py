@@ -1,8 +1,4 @@
-"""How a server of the OpenAI protocol reads requests and writes answers and errors.
-
-Servers differ in what they accept and in what they send. Everything in which they may differ is a
-field of `Dialect`, and the rest of the simulated provider only asks its dialect.
-"""
+"""How a server of the OpenAI protocol reads requests and writes answers."""
 
 from __future__ import annotations
 
@@ -10,87 +6,16 @@ import dataclasses
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.models.answers import Answer, Ask, Turn, estimate_tokens, text_of
+from aideon_agents.models.answers.reply import filled
+from aideon_agents.testing.simulated.dialects.dialect import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-
-class Refused(Exception):  # noqa: N818 - reads as what happened
-    """A request is answered with an error status. Nothing is charged for it."""
-
-    def __init__(
-        self, status: int, code: str | None, message: str, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.retry_after = retry_after
-        """Seconds for the Retry-After header; None: it is not sent."""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers that belong to it."""
-        return {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}
-
-
-_ERROR_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
-_SERVER_ERROR = 500
-
-
-def openai_error(refused: Refused) -> dict[str, Any]:
-    """An error document as OpenAI writes it."""
-    usual = "server_error" if refused.status >= _SERVER_ERROR else "invalid_request_error"
-    kind = _ERROR_TYPES.get(refused.status, usual)
-    error = {"message": refused.message, "type": kind, "param": None, "code": refused.code}
-    return {"error": error}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """What one server accepts and sends. The defaults are the protocol as OpenAI documents it."""
-
-    roles: Collection[str] | None = None
-    """The roles that a message may have; None: any."""
-    response_formats: Collection[str] | None = None
-    """The types of `response_format` that are accepted; None: any."""
-    invalid_status: int = 400
-    """The status of a request that is not accepted."""
-    error: Callable[[Refused], Mapping[str, Any]] = openai_error
-    """The document that describes an error."""
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
-    """Headers of every answer, such as `x-ratelimit-limit-requests`."""
-    finish_reasons: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
-    """What is sent in place of `stop`, `length`, `tool_calls` and `content_filter`."""
-    stream_usage: Literal["requested", "always", "never", "cumulative"] = "requested"
-    """When a stream ends with its usage; `cumulative`: each chunk has the usage so far as well."""
-    ends_with_done: bool = True
-    """Whether a stream ends with `data: [DONE]`."""
-
-    def body(self, refused: Refused) -> bytes:
-        """An error as the body of an answer."""
-        return json.dumps(self.error(refused)).encode()
-
-    def check(self, ask: Ask) -> None:
-        """Refuse what this server does not accept."""
-        for turn in ask.turns:
-            if self.roles is not None and turn.role not in self.roles:
-                raise self.invalid(f"The role {turn.role!r} is not supported.")
-        kind = (ask.response_format or {}).get("type", "text")
-        if self.response_formats is not None and kind not in self.response_formats:
-            raise self.invalid(f"The response format {kind!r} is not supported.")
-
-    def invalid(self, message: str) -> Refused:
-        """The refusal of a request that is not accepted."""
-        return Refused(self.invalid_status, "invalid_request", message)
+    from aideon_agents.testing.simulated.dialects.dialect import Dialect
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +45,10 @@ def read_chat(body: object, dialect: Dialect, *, request_id: str, key: str) -> C
         raise dialect.invalid("You must provide a model parameter.")
     if sent.get("n", 1) != 1:
         raise dialect.invalid("Only n=1 is supported.")
-    ask = _ask(sent, dialect)
-    dialect.check(ask)
-    options: dict[str, Any] = sent.get("stream_options") or {}
+    read = {name: value for name, value in sent.items() if name not in dialect.ignores}
+    ask = _ask(read, dialect)
+    dialect.check(ask, sent)
+    options: dict[str, Any] = read.get("stream_options") or {}
     return ChatRequest(
         request_id=request_id,
         key=key,
@@ -145,14 +71,49 @@ def _ask(body: dict[str, Any], dialect: Dialect) -> Ask:
     tools = body.get("tools") or []
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise dialect.invalid("'tools' must be a list of objects.")
+    choice = body.get("tool_choice")
+    if dialect.only_named_tools and not isinstance(choice, dict):
+        tools = []
     return Ask(
         turns=tuple(_turn(message, dialect) for message in cast("list[Any]", messages)),
         tools=tuple(cast("list[dict[str, Any]]", tools)),
-        tool_choice=body.get("tool_choice"),
-        response_format=body.get("response_format"),
+        tool_choice=choice,
+        response_format=_format(body, cast("list[Any]", messages), dialect),
         max_tokens=limit,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
+
+
+_SCHEMA = re.compile(r"\bjson\b[^{}]{0,200}(?=\{)", re.IGNORECASE)
+"""What introduces a schema in the words of a prompt."""
+
+
+def _format(
+    body: dict[str, Any], messages: list[Any], dialect: Dialect
+) -> Mapping[str, Any] | None:
+    """The format of the answer, for which the words of the last message count as well."""
+    wanted = format_of(body)
+    kind = wanted.get("type", "text")
+    has_schema = "json_schema" in wanted or "value" in wanted
+    if has_schema or (
+        kind == "json_object" and "schema" in wanted and dialect.reads_schema_of_json_object
+    ):
+        return wanted
+    if (schema := _schema_in(text_of(messages[-1].get("content")))) is not None:
+        return {"type": kind if kind != "text" else "json_object", "schema": schema}
+    return {"type": kind} if wanted else None
+
+
+def _schema_in(words: str) -> dict[str, Any] | None:
+    """The JSON schema that a prompt asks for; None: there is none."""
+    for introduced in _SCHEMA.finditer(words):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(words, introduced.end())
+        except ValueError:
+            continue
+        if isinstance(found, dict) and ("properties" in found or "$ref" in found):
+            return cast("dict[str, Any]", found)
+    return None
 
 
 def _turn(message: object, dialect: Dialect) -> Turn:
@@ -215,6 +176,8 @@ class Reply:
     @property
     def words(self) -> list[str]:
         """The text, or the call's arguments, in the pieces of a stream."""
+        if self.answer.tool and self.dialect.streamed_calls == "whole":
+            return [self.answer.arguments]
         return _WORD.findall(self.answer.arguments if self.answer.tool else self.answer.text)
 
     def output_tokens_after(self, words: int) -> int:
@@ -224,9 +187,9 @@ class Reply:
     def whole(self, *, with_usage: bool, with_finish: bool) -> bytes:
         """The answer in one piece."""
         text = self.answer.text
-        message: dict[str, Any] = {"role": "assistant", "content": text}
+        message: dict[str, Any] = {"role": "assistant", "content": text, **self._thoughts()}
         if self.answer.tool:
-            calls = [self._call(self.answer.arguments)]
+            calls = [self._call(self._arguments())]
             message |= {"content": text or None, "tool_calls": calls}
         choice = self._choice(message=message, finished=with_finish)
         body = {**self._frame("chat.completion"), "choices": [choice]}
@@ -237,16 +200,17 @@ class Reply:
     def opening(self) -> bytes:
         """The first chunk: the role, and the tool that is called."""
         delta: dict[str, Any] = {"role": "assistant", "content": None if self.answer.tool else ""}
-        if self.answer.tool:
-            delta["tool_calls"] = [{"index": 0, **self._call("")}]
-        return self._chunk([self._choice(delta=delta)])
+        if self.answer.tool and self.dialect.streamed_calls == "pieces":
+            delta["tool_calls"] = self._calls(self._call(""))
+        chunks = self._chunk([self._choice(delta=delta)])
+        if thoughts := self._thoughts():
+            chunks += self._chunk([self._choice(delta=thoughts)])
+        return chunks + (b": ping\n\n" if self.dialect.pings else b"")
 
     def word_chunks(self, *, with_usage: bool) -> Iterator[bytes]:
         """A chunk for each word, each with the usage so far if that is wanted."""
         for number, word in enumerate(self.words, 1):
-            delta: dict[str, Any] = {"content": word}
-            if self.answer.tool:
-                delta = {"tool_calls": [{"index": 0, "function": {"arguments": word}}]}
+            delta = self._called(word) if self.answer.tool else {"content": word}
             tokens = self.output_tokens_after(number) if with_usage else None
             yield self._chunk([self._choice(delta=delta)], tokens)
 
@@ -265,7 +229,8 @@ class Reply:
             "completion_tokens": output_tokens,
             "total_tokens": self.input_tokens + output_tokens,
         }
-        if self.details.cache_read_tokens and self.details.top_level:
+        beside = self.details.top_level or self.dialect.cached_beside
+        if self.details.cache_read_tokens and beside:
             usage["cached_tokens"] = self.cache_read_tokens
         elif self.details.cache_read_tokens:
             usage["prompt_tokens_details"] = {"cached_tokens": self.cache_read_tokens}
@@ -273,9 +238,34 @@ class Reply:
             usage["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
         return usage
 
-    def _call(self, arguments: str) -> dict[str, Any]:
+    def _thoughts(self) -> dict[str, str]:
+        """What the model thinks, where this server sends it."""
+        if not (self.dialect.thoughts and self.reasoning_tokens):
+            return {}
+        return {self.dialect.thoughts: filled("Let me think.", self.reasoning_tokens)}
+
+    def _called(self, word: str) -> dict[str, Any]:
+        """The delta with a part of a tool call."""
+        if self.dialect.streamed_calls != "pieces":
+            return {"tool_calls": self._calls(self._call(word))}
+        return {"tool_calls": self._calls({"function": {"arguments": word}})}
+
+    def _calls(self, call: dict[str, Any]) -> Any:
+        """A part of a tool call in a chunk."""
+        part = {"index": 0, **call}
+        return part if self.dialect.calls_as_objects else [part]
+
+    def _arguments(self) -> Any:
+        """The arguments in the form of this server."""
+        sent = self.answer.arguments
+        return json.loads(sent) if self.dialect.calls_as_objects else sent
+
+    def _call(self, arguments: Any) -> dict[str, Any]:
+        call_id = self.dialect.call_id.format(
+            request=self.request.request_id, tool=self.answer.tool
+        )
         return {
-            "id": f"call_{self.request.request_id}",
+            "id": call_id,
             "type": "function",
             "function": {"name": self.answer.tool, "arguments": arguments},
         }

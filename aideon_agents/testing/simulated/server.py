@@ -13,7 +13,7 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -22,15 +22,10 @@ from pydantic import BaseModel
 
 from aideon_agents.models.answers import Answer, Ask, limited, reply
 from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, RequestLog, SeenRequest
+from aideon_agents.testing.simulated.dialects import DialectName, dialect_of
+from aideon_agents.testing.simulated.dialects.dialect import TOO_LONG, Dialect, Refused
 from aideon_agents.testing.simulated.faults import Delivery, Fault, Plan, draw, refusal_of
-from aideon_agents.testing.simulated.protocol import (
-    ChatRequest,
-    Dialect,
-    Refused,
-    Reply,
-    UsageDetails,
-    read_chat,
-)
+from aideon_agents.testing.simulated.protocol import ChatRequest, Reply, UsageDetails, read_chat
 from aideon_agents.testing.simulated.wire import CallerGone, Wire
 
 if TYPE_CHECKING:
@@ -42,6 +37,9 @@ SentAnswer: TypeAlias = Answer | str | BaseModel | Mapping[str, Any]
 Answering: TypeAlias = Callable[[ChatRequest], SentAnswer | Awaitable[SentAnswer]]
 """Answers a request: with text, with something that is sent as JSON, or with a whole `Answer`."""
 
+_OK = 200
+_WITHIN_STREAMS = frozenset({TOO_LONG, 500})
+"""Refusals that come when the answer has begun, where a server begins it early."""
 _BACKLOG = 1024
 _TAIL = 4
 
@@ -64,7 +62,9 @@ class SimulatedProvider:
         aliases: Models that are redirected, and to which.
         rates: What models cost, for a bill in money.
         details: Cached and reasoning tokens to report.
-        dialect: What this server accepts and sends; None: the plain protocol.
+        dialect: What this server accepts and sends: a `Dialect`, or the name of a real server
+            (together, openai, huggingface, llama-cpp-python, llama-server, ollama, vllm, lmstudio,
+            tgi). None: the plain protocol.
         port: 0 takes a free one.
     """
 
@@ -78,7 +78,7 @@ class SimulatedProvider:
         aliases: Mapping[str, str] | None = None,
         rates: Mapping[str, Rate] | None = None,
         details: UsageDetails | None = None,
-        dialect: Dialect | None = None,
+        dialect: Dialect | DialectName | None = None,
         port: int = 0,
     ) -> None:
         self.bill = Bill(rates)
@@ -90,7 +90,9 @@ class SimulatedProvider:
         self._models = models
         self._aliases = aliases or {}
         self._details = details or UsageDetails()
-        self._dialect = dialect or Dialect()
+        self._dialect = dialect_of(dialect)
+        self._turn = asyncio.Lock()
+        self._waiting = 0
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
@@ -218,19 +220,39 @@ class SimulatedProvider:
                 await wire.send(200, self._json_headers(request_id), body)
             case "POST", "/v1/chat/completions":
                 request = read_chat(seen.body, self._dialect, request_id=request_id, key=key)
-                with self._log.working():
-                    await self._complete(wire, request)
+                async with self._its_turn():
+                    with self._log.working():
+                        await self._complete(wire, request)
             case method, path:
                 raise Refused(404, "not_found", f"There is no {method} {path}.")
 
     def _key(self, wire: Wire) -> str:
         scheme, _, key = wire.headers.get("authorization", "").partition(" ")
         key = key.strip()
-        if scheme.lower() != "bearer" or not key:
-            raise Refused(401, "invalid_api_key", "You didn't provide an API key.")
-        if self._keys is not None and key not in self._keys:
-            raise Refused(401, "invalid_api_key", f"Incorrect API key: *{key[-_TAIL:]}.")
+        worded = self._dialect.worded(401, "", "")
+        if self._keys is not None and key and key not in self._keys:
+            usual = f"Incorrect API key: *{key[-_TAIL:]}."
+            raise worded or Refused(401, "invalid_api_key", usual)
+        is_given = scheme.lower() == "bearer" and key
+        if not is_given and (self._dialect.needs_key or self._keys is not None):
+            raise worded or Refused(401, "invalid_api_key", "You didn't provide an API key.")
         return key
+
+    @contextlib.asynccontextmanager
+    async def _its_turn(self) -> AsyncGenerator[None]:
+        """Wait until the request may be worked on."""
+        if not self._dialect.one_at_a_time:
+            yield
+            return
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def _complete(self, wire: Wire, request: ChatRequest) -> None:
         try:
@@ -244,11 +266,18 @@ class SimulatedProvider:
             fault=fault.kind if fault else None,
             streamed=request.stream,
         )
-        refused = refusal_of(fault) if fault else None
+        refused = refusal_of(fault, self._dialect, request.model) if fault else None
         self._log.close(request.request_id, str(fault.kind) if fault else "ok")
         if refused:
-            self.bill.charge(dataclasses.replace(call, status=refused.status))
-            await self._refuse(wire, request.request_id, refused)
+            in_stream = request.stream and fault and fault.kind in _WITHIN_STREAMS
+            event = self._dialect.event(refused) if in_stream else None
+            status = refused.status if event is None else _OK
+            self.bill.charge(dataclasses.replace(call, status=status))
+            if event is None:
+                await self._refuse(wire, request.request_id, refused)
+            else:
+                headers = {**self._dialect.headers, "content-type": "text/event-stream"}
+                await wire.send(_OK, headers, event)
         elif fault and fault.kind == "reset_before":
             self.bill.charge(call)
             wire.reset()
@@ -274,7 +303,8 @@ class SimulatedProvider:
         self.bill.charge(charged)
         amend = functools.partial(self.bill.amend, request.request_id)
         headers = {"x-request-id": request.request_id, **self._dialect.headers}
-        await Delivery(wire, made, fault, amend, headers).run()
+        delivery = Delivery(wire, made, fault, amend, headers, lambda: bool(self._waiting))
+        await delivery.run()
 
     async def _answer(self, request: ChatRequest, fault: Fault | None) -> Answer:
         ask = request.ask
@@ -293,8 +323,11 @@ class SimulatedProvider:
         return answer
 
     async def _refuse(self, wire: Wire, request_id: str, refused: Refused) -> None:
+        body = self._dialect.body(refused)
         headers = {**self._json_headers(request_id), **refused.headers}
-        await wire.send(refused.status, headers, self._dialect.body(refused))
+        if not body.startswith(b"{"):
+            headers["content-type"] = "text/plain; charset=utf-8"
+        await wire.send(refused.status, headers, body)
 
     def _json_headers(self, request_id: str) -> dict[str, str]:
         json_type = {"content-type": "application/json", "x-request-id": request_id}
