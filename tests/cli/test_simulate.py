@@ -127,6 +127,18 @@ def test_faults_happen_as_asked_for(simulate):
     assert [running.ask().status_code for _ in range(2)] == [503, 503]
 
 
+def test_it_can_speak_as_a_real_server_does(simulate):
+    running = simulate("--dialect", "lmstudio", "--fault", "context_length_exceeded")
+    assert running.ask().json()["error"].startswith("Trying to keep the first 14538 tokens")
+
+
+def test_a_dialect_that_is_none_is_one_line(aideon):
+    done = aideon("simulate", "--dialect", "olama")
+    assert done.code == 2
+    told = "--dialect: there is no dialect 'olama'; it is one of together, openai, huggingface,"
+    assert done.complaint.startswith(told)
+
+
 def test_a_port_that_is_taken_is_one_line(aideon):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

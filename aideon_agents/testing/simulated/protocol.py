@@ -94,11 +94,11 @@ def _format(
     """The format of the answer, for which the words of the last message count as well."""
     wanted = format_of(body)
     kind = wanted.get("type", "text")
-    has_schema = "json_schema" in wanted or "value" in wanted
-    if has_schema or (
-        kind == "json_object" and "schema" in wanted and dialect.reads_schema_of_json_object
-    ):
+    beside = wanted.get("schema") if dialect.reads_schema_of_json_object else None
+    if "json_schema" in wanted or (kind == "json_object" and beside):
         return wanted
+    if isinstance(value := wanted.get("value"), dict):  # as TGI takes it
+        return {"type": kind, "schema": value.get("schema", value)}
     if (schema := _schema_in(text_of(messages[-1].get("content")))) is not None:
         return {"type": kind if kind != "text" else "json_object", "schema": schema}
     return {"type": kind} if wanted else None

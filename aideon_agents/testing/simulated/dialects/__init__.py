@@ -1,7 +1,7 @@
 """What real servers of the OpenAI protocol accept and send, each as a dialect with its sources.
 
 What a server does only with some of its models is tied to names of such models: `gpt-5` on `openai`,
-`gemma-2` on `vllm`, `llama3` on `ollama`. Any other name stands for a model without the restriction.
+`gemma-2` on `vllm`, `llama3` on `ollama`. Any other name is a model without the restriction.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class Dialect:
         for turn in ask.turns:
             if self.roles is not None and turn.role not in self.roles:
                 raise self._unsupported("role", turn.role)
-        kind = (ask.response_format or {}).get("type", "text")
+        kind = format_of(body).get("type", "text")
         if self.response_formats is not None and kind not in self.response_formats:
             raise self._unsupported("response_format", kind)
         if self.refuse is not None and (refused := self.refuse(body)) is not None:
