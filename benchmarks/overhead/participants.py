@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -153,17 +154,24 @@ async def stream(address: str) -> Work:
 
 
 async def large_ledger(address: str) -> Work:
-    """With a million rows in the ledger; `AIDEON_BENCHMARK_LEDGER` names it."""
-    from aideon_agents import Ledger, arun
-
-    _environment(address)
-    ledger = Ledger.from_url(f"sqlite:///{os.environ['AIDEON_BENCHMARK_LEDGER']}")
-    graph = _sequence()
-
-    async def work() -> None:
-        (await arun(graph, "heat pumps", ledger=ledger)).raise_for_status()
-
+    """With a million rows of calls in the ledger."""
+    work = await sequential(address)
+    await work()
+    _fill(os.environ["AIDEON_LEDGER"].removeprefix("sqlite:///"), 1_000_000)
     return work
+
+
+def _fill(path: str, count: int) -> None:
+    """Copy the calls in a ledger until there are so many."""
+    with sqlite3.connect(path) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(calls)")]
+        others = ", ".join(f'"{name}"' for name in columns if name not in {"call_id", "run_id"})
+        (known,) = connection.execute("SELECT count(*) FROM calls").fetchone()
+        connection.execute(
+            f"WITH RECURSIVE copies(nth) AS (SELECT 1 UNION ALL SELECT nth + 1 FROM copies"  # noqa: S608 - our own columns
+            f" WHERE nth < {count // known}) INSERT INTO calls (call_id, run_id, {others})"
+            f" SELECT hex(randomblob(16)), hex(randomblob(13)), {others} FROM calls, copies"
+        )
 
 
 if __name__ == "__main__":
