@@ -42,11 +42,11 @@ from aideon_agents.agents.tools import Toolbox
 from aideon_agents.errors import LimitError, Malformed, UserError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import one_line
+from aideon_agents.models.answers.rehearsal import InProcessChatModel, RehearsalChatModel
 from aideon_agents.models.bridge import in_own_thread
 from aideon_agents.models.candidates import AnswerListener, answers_noted, note_answer
 from aideon_agents.models.chain import Models
 from aideon_agents.models.protocol.calls import raw_arguments
-from aideon_agents.models.rehearsal import InProcessChatModel, RehearsalChatModel
 from aideon_agents.models.shape import parse
 from aideon_agents.state import INSIDE, NODE_PATH, Context, ModelRequest, ModelSource
 

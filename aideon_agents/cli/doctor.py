@@ -79,7 +79,7 @@ def _ledger(settings: Settings) -> Iterator[_Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[_Finding]:
-    from aideon_agents.models.catalog import providers
+    from aideon_agents.models.providers import providers
 
     for provider in providers(settings).values():
         if provider.available:
@@ -97,11 +97,8 @@ def _without_login(address: str) -> str:
 
 def _calls(settings: Settings) -> Iterator[_Finding]:
     """Make one paid call per provider; it is in the ledger like any other call."""
-    from aideon_agents.models.catalog import (
-        ANY_MODEL,
-        load,
-        providers,
-    )
+    from aideon_agents.models.catalog import load
+    from aideon_agents.models.providers import ANY_MODEL, providers
 
     if settings.offline:
         yield "live", "missing", "AIDEON_OFFLINE is set: no provider was called"

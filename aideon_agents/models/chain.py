@@ -18,6 +18,7 @@ from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.pricing import OWN_SERVER, context_window
 from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
+from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.models.attempts import (
     FALLBACK_AFTER,
     HANDLED,
@@ -27,20 +28,13 @@ from aideon_agents.models.attempts import (
     Patience,
 )
 from aideon_agents.models.candidates import Candidate
-from aideon_agents.models.catalog import (
-    ModelName,
-    Provider,
-    cheapest_first,
-    choose,
-    providers,
-    resolve,
-)
+from aideon_agents.models.catalog import cheapest_first, choose
 from aideon_agents.models.direct import recorders
 from aideon_agents.models.features import features_of
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import Slots, breaker_for, process_slots
 from aideon_agents.models.limits.pace import pace_for
-from aideon_agents.models.rehearsal import RehearsalChatModel
+from aideon_agents.models.providers import ModelName, Provider, providers, resolve
 from aideon_agents.models.wire import Wire
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, ModelRequest

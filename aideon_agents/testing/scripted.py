@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from aideon_agents.errors import NoModel
 from aideon_agents.models.answers import Answer, reply, text_of
-from aideon_agents.models.rehearsal import InProcessChatModel, ask_of, message_of
+from aideon_agents.models.answers.rehearsal import InProcessChatModel, ask_of, message_of
 from aideon_agents.state import Context, ModelRequest, Role
 
 if TYPE_CHECKING:

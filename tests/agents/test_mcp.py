@@ -18,7 +18,7 @@ from langchain_core.messages.tool import tool_call
 from aideon_agents import Context, Ledger, Settings, arun, executor, sequential
 from aideon_agents.agents import mcp_server
 from aideon_agents.errors import StepFailed, UserError
-from aideon_agents.models.rehearsal import RehearsalChatModel
+from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.testing import GivenModels, ScriptedChatModel, SimulatedProvider
 
 PUMPS = "Heat pumps move heat from outdoor air into a house."

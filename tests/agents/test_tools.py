@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from aideon_agents import Context, creative, executor, planner, sequential, validator
 from aideon_agents.errors import TimeLimit, UserError
-from aideon_agents.models.rehearsal import RehearsalChatModel
+from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.state import PlanStep, State, Verdict
 from aideon_agents.testing import GivenModels, ScriptedChatModel
 

@@ -7,7 +7,8 @@ import pytest
 from aideon_agents import Settings, errors
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import Models, catalog
-from aideon_agents.models.catalog import PROVIDERS, ModelName
+from aideon_agents.models.catalog import ModelName
+from aideon_agents.models.providers import PROVIDERS
 
 OWN = """
 [profiles.current]

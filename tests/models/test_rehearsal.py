@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from aideon_agents.errors import Malformed
 from aideon_agents.ledger import tags
-from aideon_agents.models.rehearsal import RehearsalChatModel
+from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.state import Plan, Verdict
 
 PUMPS = (

@@ -6,7 +6,8 @@ import pytest
 
 from aideon_agents import Context, Settings, errors
 from aideon_agents.models import Models, catalog
-from aideon_agents.models.catalog import choose, providers, rung_for
+from aideon_agents.models.catalog import choose, rung_for
+from aideon_agents.models.providers import providers
 from aideon_agents.state import ModelRequest
 
 BY_ROLE = {"planner": "medium", "executor": "small", "validator": "small", "creative": "large"}

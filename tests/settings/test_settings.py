@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from aideon_agents import settings
 from aideon_agents.errors import UserError
-from aideon_agents.models.catalog import providers
+from aideon_agents.models.providers import providers
 from aideon_agents.settings import Settings, load
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
