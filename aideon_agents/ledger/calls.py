@@ -11,9 +11,11 @@ start until the end comes.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import json
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -24,20 +26,10 @@ from aideon_agents import state
 from aideon_agents.errors import Partial, ProviderError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.pricing import (
-    Price,
-    RunningTotal,
-    Usage,
-    answered_from_cache,
-    billed_model,
-    price,
-    usage_of,
-)
+from aideon_agents.ledger.pricing import MOST, Price, Usage, billed_model, price
 from aideon_agents.ledger.rows import Call, CallEnd, CallStatus, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_core.outputs import LLMResult
 
 
@@ -210,7 +202,8 @@ class OpenCall:
         self.first_token_ms: int | None = None
         """None unless the answer is streamed."""
         self.final: Usage | None = None
-        """The usage at the end of a stream, in a chunk without text; None: it was not received."""
+        """The usage of a stream that has said why it ends; None: it was not received."""
+        self._has_ended = False
         self._clock = time.perf_counter()
         self._total = RunningTotal()
 
@@ -225,12 +218,18 @@ class OpenCall:
             self.first_token_ms = self.elapsed_ms
         message = getattr(chunk, "message", None)
         self._total.hear(message)
-        if not getattr(message, "content", None):
-            self.final = usage_of(message) or self.final
+        # What is reported before is a total so far, and the provider bills more.
+        info = getattr(chunk, "generation_info", None) or {}
+        reported = {**info, **getattr(message, "response_metadata", {})}
+        self._has_ended = self._has_ended or _text(reported, *_REASONS) is not None
+        if self._has_ended:
+            self.final = self._total.usage or usage_of(message) or self.final
 
     def usage_in(self, message: object) -> Usage | None:
         """The call's usage, given its whole answer; None: the provider reported none."""
-        return self._total.usage or usage_of(message)
+        usage = usage_of(message)
+        total = self._total.usage
+        return dataclasses.replace(total, tier=usage.tier) if usage and total else total or usage
 
 
 def prompt_text(messages: Any) -> str:
@@ -254,3 +253,106 @@ def _plain(message: Any) -> Any:
 
 def _json(values: Any) -> str:
     return json.dumps(redacted(values), ensure_ascii=False, default=repr)
+
+
+def usage_of(message: object) -> Usage | None:
+    """The usage that a message or a chunk reports; None also where one of the two totals is missing."""
+    reported: Any = getattr(message, "usage_metadata", None)
+    if not isinstance(reported, Mapping):
+        return None
+    counts = cast("Mapping[str, Any]", reported)
+    input_tokens, output_tokens = _count(counts, "input_tokens"), _count(counts, "output_tokens")
+    if input_tokens is None or output_tokens is None:
+        return None
+    of_input, input_tier = _kinds(counts.get("input_token_details"))
+    of_output, output_tier = _kinds(counts.get("output_token_details"))
+    written = [of_input.pop(name, None) for name in ("cache_creation", *_CACHE_WRITES)]
+    hour = written[-1]
+    is_written = any(count is not None for count in written)
+    usage = Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=of_input.pop("cache_read", None),
+        cache_creation_tokens=max(written[0] or 0, sum(count or 0 for count in written[1:]))
+        if is_written
+        else None,
+        reasoning_tokens=of_output.pop("reasoning", None),
+        tier=tier_in(getattr(message, "response_metadata", None)) or input_tier or output_tier,
+    )
+    others = [
+        *((f"input_{name}_tokens", count) for name, count in of_input.items() if count),
+        *((f"output_{name}_tokens", count) for name, count in of_output.items() if count),
+        *([("cache_write_1h_tokens", hour)] if hour else ()),
+    ]
+    return dataclasses.replace(usage, others=tuple(others)) if others else usage
+
+
+_CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+"""Parts of what was written to the cache, by how long it is kept there."""
+
+_TIERS = ("flex", "priority")
+"""Tiers that LangChain puts before the names of counts (`flex_cache_read`)."""
+
+_SAME_PRICE = frozenset({"text", "accepted_prediction", "rejected_prediction"})
+"""Parts that are no other kind of token: they are billed as the total that they are a part of."""
+
+
+def _kinds(details: object) -> tuple[dict[str, int], str | None]:
+    """The parts of a total by kind, and the service tier in their names."""
+    found: dict[str, int] = {}
+    tier = None
+    for key in cast("Mapping[str, Any]", details) if isinstance(details, Mapping) else ():
+        before, _, name = str(key).partition("_")
+        if before in _TIERS:
+            tier = before
+        else:
+            name = str(key)
+        count = _count(details, key)
+        if name and count is not None and name not in _SAME_PRICE:
+            found[name] = count
+    return found, tier
+
+
+def tier_in(metadata: object) -> str | None:
+    """The service tier that an answer's metadata names; None: it names none."""
+    if not isinstance(metadata, Mapping):
+        return None
+    known = cast("Mapping[str, Any]", metadata)
+    places = [known, *(known.get(name) for name in ("usage", "token_usage"))]
+    tiers = [one.get("service_tier") for one in places if isinstance(one, Mapping)]
+    return next((tier.lower() for tier in tiers if isinstance(tier, str) and tier), None)
+
+
+def answered_from_cache(message: object) -> bool:
+    """Whether LangChain's own cache gave the answer: it repeats the old usage with `total_cost` 0."""
+    reported: Any = getattr(message, "usage_metadata", None)
+    return isinstance(reported, Mapping) and "total_cost" in reported and not reported["total_cost"]
+
+
+class RunningTotal:
+    """The usage of a stream whose chunks each repeat the total so far.
+
+    LangChain adds up the usage of all chunks, which is right for providers that report parts and
+    many times too much for those that report totals. Totals are recognised because each has an
+    input count; parts report it once.
+    """
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        """The last total; None while at most one chunk has had an input count."""
+        self._has_input = False
+
+    def hear(self, chunk: object) -> None:
+        """Take one chunk's message into account."""
+        counts = usage_of(chunk)
+        if counts is None:
+            return
+        if self._has_input and counts.input_tokens:
+            self.usage = counts
+        self._has_input = self._has_input or bool(counts.input_tokens)
+
+
+def _count(counts: object, name: str) -> int | None:
+    value = cast("Mapping[str, Any]", counts).get(name) if isinstance(counts, Mapping) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
+    return value if is_count else None

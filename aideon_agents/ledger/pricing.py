@@ -9,6 +9,9 @@ here raises: a missing price must not break a run that is paid for.
 `PricedModel` prices many calls at one model: it looks up the rates once where every price is a
 plain one per token.
 
+The service tier that answered sets the price. A tier or a kind of token without a known price makes
+the cost unknown: it is never priced as something else.
+
 Token counts are LangChain's: `input_tokens` includes cached tokens and `output_tokens` includes
 reasoning, so a part is never added to its total. A count that was not reported is None; a reported
 0 is a value.
@@ -19,14 +22,15 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import functools
-from collections.abc import Mapping
+import warnings
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.identity import now
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from genai_prices.types import ModelInfo, ModelPrice
@@ -50,60 +54,10 @@ class Usage:
     """Of the input, written to the provider's prompt cache; None: not reported."""
     reasoning_tokens: int | None = None
     """Of the output, spent on thinking; None: not reported."""
-
-
-def usage_of(message: object) -> Usage | None:
-    """The usage that a message or a chunk reports; None also where one of the two totals is missing."""
-    reported: Any = getattr(message, "usage_metadata", None)
-    if not isinstance(reported, Mapping):
-        return None
-    counts = cast("Mapping[str, Any]", reported)
-    input_tokens, output_tokens = _count(counts, "input_tokens"), _count(counts, "output_tokens")
-    if input_tokens is None or output_tokens is None:
-        return None
-    of_input = counts.get("input_token_details")
-    return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cache_read_tokens=_count(of_input, "cache_read"),
-        cache_creation_tokens=_count(of_input, "cache_creation"),
-        reasoning_tokens=_count(counts.get("output_token_details"), "reasoning"),
-    )
-
-
-def answered_from_cache(message: object) -> bool:
-    """Whether LangChain's own cache gave the answer: it repeats the old usage with `total_cost` 0."""
-    reported: Any = getattr(message, "usage_metadata", None)
-    return isinstance(reported, Mapping) and "total_cost" in reported and not reported["total_cost"]
-
-
-class RunningTotal:
-    """The usage of a stream whose chunks each repeat the total so far.
-
-    LangChain adds up the usage of all chunks, which is right for providers that report parts and
-    many times too much for those that report totals. Totals are recognised because they repeat the
-    input count, which is complete from the first chunk on; parts report it once.
-    """
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        """The last total; None while no chunk has repeated an input count."""
-        self._last: Usage | None = None
-
-    def hear(self, chunk: object) -> None:
-        """Take one chunk's message into account."""
-        counts = usage_of(chunk)
-        if counts is None:
-            return
-        if self._last and counts.input_tokens and counts.input_tokens == self._last.input_tokens:
-            self.usage = counts
-        self._last = counts
-
-
-def _count(counts: object, name: str) -> int | None:
-    value = cast("Mapping[str, Any]", counts).get(name) if isinstance(counts, Mapping) else None
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
-    return value if is_count else None
+    others: tuple[tuple[str, int], ...] = ()
+    """Tokens of other kinds, which have prices of their own, by the price list's names. Not stored."""
+    tier: str | None = None
+    """The service tier that answered; None: the answer names none. Not stored."""
 
 
 NANO = 9
@@ -149,26 +103,123 @@ def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
     import genai_prices  # noqa: PLC0415 - see above
 
     seller, sold = sold_as(provider, model)
+    tier = None if usage.tier in _LIST_PRICE else usage.tier
+    context = {"processing": tier} if tier == "batch" else {"service_tier": tier} if tier else {}
     try:
-        found = genai_prices.calc_price(
-            genai_prices.Usage(
+        with warnings.catch_warnings(action="error"):  # about a kind that it has no price for
+            tokens = genai_prices.Usage(
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cache_read_tokens=usage.cache_read_tokens,
                 cache_write_tokens=usage.cache_creation_tokens,
                 output_reasoning_tokens=usage.reasoning_tokens,
-            ),
+                **dict(usage.others),
+            )
+        found = genai_prices.calc_price(
+            tokens,
             sold,
             provider_id=seller,
             genai_request_timestamp=at,
+            price_context=context,
         )
+        if context and context not in _variants(found.model, at):
+            return UNKNOWN
+        if any(getattr(found.model_price, _price_key(name)) is None for name, _ in usage.others):
+            return UNKNOWN
         billionths = found.total_price.scaleb(NANO)
         nanousd = int(billionths.to_integral_value(decimal.ROUND_HALF_EVEN))
     except Exception:  # noqa: BLE001 - whatever fails in the price list, the price is unknown
         return UNKNOWN
     if provider == HUGGING_FACE and found.provider.id != seller:
         return UNKNOWN  # the list matches names loosely: `huggingface_cohere` finds Cohere itself
-    return Price(nanousd, f"genai-prices {genai_prices.__version__}")
+    named = f"genai-prices {genai_prices.__version__}"
+    return Price(nanousd, f"{named}, {tier}" if tier else named)
+
+
+_LIST_PRICE = frozenset({None, "default", "standard", "on_demand"})
+"""Service tiers whose price is the list price. `auto` does not say which tier answered, and the price
+of `scale` is in a contract."""
+
+
+_AT_MOST_LIST_PRICE = frozenset({"default", "standard", "on_demand", "flex"})
+
+
+def _price_key(usage_key: str) -> str:
+    """The price list's name for the price of a kind of token."""
+    return usage_key.removesuffix("_tokens") + "_mtok"
+
+
+def _variants(model: ModelInfo, at: datetime) -> list[dict[str, str]]:
+    """What the price list knows other prices of a model for, at some time."""
+    return [
+        variant.when
+        for variant in model.price_variants or ()
+        if variant.constraint is None or variant.constraint.active(at)
+    ]
+
+
+_SIZES = (1, 100_000, 180_000, 240_000, 300_000, 1_000_000)
+"""Tokens at which tiers are compared: the price of a long prompt can be another one."""
+
+
+def highest_price(
+    provider: str, model: str, usage: Usage, at: datetime, requested: str | None = None
+) -> int | None:
+    """Nano-dollars that a call costs at most, in any service tier that may answer; None: unknown."""
+    costs = [
+        price(provider, model, dataclasses.replace(usage, tier=tier), at).nanousd
+        for tier in top_tiers(provider, model, at, requested)
+    ]
+    return None if None in costs else max(cost or 0 for cost in costs)
+
+
+def top_tiers(
+    provider: str, model: str, at: datetime, requested: str | None = None
+) -> tuple[str | None, ...]:
+    """The service tiers that may answer a call, and of which each can be the most expensive.
+
+    None is the list price. Unless a tier is requested that costs no more, the provider chooses it:
+    the default of a project at OpenAI can be a more expensive one, and no request shows that.
+    """
+    if requested in _AT_MOST_LIST_PRICE:
+        return (None,)
+    return _top_tiers(provider, model, at.replace(hour=0, minute=0, second=0, microsecond=0))
+
+
+@functools.lru_cache(maxsize=256)
+def _top_tiers(provider: str, model: str, day: datetime) -> tuple[str | None, ...]:
+    import genai_prices  # noqa: PLC0415 - as above
+
+    seller, sold = sold_as(provider, model)
+    try:
+        found = genai_prices.calc_price(genai_prices.Usage(), sold, provider_id=seller).model
+    except Exception:  # noqa: BLE001 - as above: no price is known, so none is higher
+        return (None,)
+    named = [when.get("service_tier") for when in _variants(found, day)]
+    tiers = [None, *dict.fromkeys(one for one in named if one and one not in _LIST_PRICE)]
+    usages = [
+        usage
+        for size in _SIZES
+        for usage in (
+            Usage(input_tokens=size, output_tokens=0),
+            Usage(input_tokens=size, output_tokens=0, cache_creation_tokens=size),
+            Usage(input_tokens=size, output_tokens=size),
+        )
+    ]
+    top: dict[str | None, list[int]] = {}
+    for tier in tiers:
+        prices = [
+            price(provider, model, dataclasses.replace(one, tier=tier), day) for one in usages
+        ]
+        costs = [one.nanousd or 0 for one in prices]
+        if not any(_covers(other, costs) for other in top.values()):
+            top = {one: of for one, of in top.items() if not _covers(costs, of)}
+            top[tier] = costs
+    return tuple(top)
+
+
+def _covers(costs: Sequence[int], others: Sequence[int]) -> bool:
+    return all(one >= other for one, other in zip(costs, others, strict=True))
 
 
 def billed_model(provider: str, requested: str, response: str | None) -> str:

@@ -173,7 +173,7 @@ def _update(table: str, columns: Sequence[str], where: str) -> str:
 
 
 _RUN_END = ("status", "stop_reason", "error", "error_type", "output", "results", "ended_at")
-_USAGE = _names(Usage)
+_USAGE = _names(Usage, without=("others", "tier"))
 _NO_USAGE = dict.fromkeys(_USAGE)
 _CALL_END = (*_names(CallEnd, without=("usage",)), *_USAGE)
 _OWNER = ("host", "pid", "process_start")
@@ -237,7 +237,8 @@ def call_in(row: Row) -> Call:
 def end_call(tx: Statements, call_id: str, end: CallEnd) -> bool:
     """Complete a call's row, its error as one line without keys; returns whether it was open."""
     # dataclasses.asdict copies deeply and takes longer than the statement.
-    values = {**vars(end), **(vars(end.usage) if end.usage else _NO_USAGE), "call_id": call_id}
+    usage = {name: getattr(end.usage, name) for name in _USAGE} if end.usage else _NO_USAGE
+    values = {**vars(end), **usage, "call_id": call_id}
     del values["usage"]
     values["error"] = None if end.error is None else stored_line(end.error)
     return tx.write(FINISH_CALL, values) == 1

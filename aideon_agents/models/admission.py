@@ -33,7 +33,7 @@ from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.pricing import OWN_SERVER, Usage, price, usd
+from aideon_agents.ledger.pricing import OWN_SERVER, Usage, highest_price, usd
 from aideon_agents.models.attempts import Attempts
 from aideon_agents.models.candidates import Candidate
 from aideon_agents.models.features import SHAPE
@@ -91,6 +91,8 @@ class RequestBound:
     """How many answers are requested."""
     shortest: int | None
     """Output tokens below which an answer is of no use; None: it needs all its room."""
+    tier: str | None = None
+    """The service tier that is requested; None: the provider chooses it."""
 
     @classmethod
     def of(cls, payload: Mapping[str, Any], least: int = 0) -> RequestBound:
@@ -116,6 +118,7 @@ class RequestBound:
             max_tokens=max(limits) if limits and min(limits) > 0 else None,
             answers=sent.get("n") or 1,
             shortest=least + 1 if least else None if is_shaped else _SHORTEST,
+            tier=sent.get("service_tier"),
         )
 
     def worst(
@@ -133,12 +136,9 @@ class RequestBound:
         plain = Usage(input_tokens=self.input_tokens, output_tokens=most * self.answers)
         # Some providers charge more for what they write to their cache, and decide that themselves.
         cached = dataclasses.replace(plain, cache_creation_tokens=self.input_tokens)
-        costs = [
-            price(candidate.provider, candidate.model, usage, at).nanousd
-            for usage in (plain, cached)
-        ]
-        known = [cost for cost in costs if cost is not None]
-        return max(known) if len(known) == len(costs) else None
+        asked = candidate.provider, candidate.model
+        costs = [highest_price(*asked, usage, at, self.tier) for usage in (plain, cached)]
+        return None if None in costs else max(cost or 0 for cost in costs)
 
     def most_tokens(self, candidate: Candidate, at: datetime, left: int) -> int:
         """The most output tokens that some nano-dollars pay for; 0: too few to be of use."""

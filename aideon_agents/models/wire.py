@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field, InstanceOf
 from yarl import URL
 
 from aideon_agents import errors
-from aideon_agents.ledger.pricing import usage_of
+from aideon_agents.ledger.calls import usage_of
 from aideon_agents.models import faults
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
 from aideon_agents.models.features import SHAPE
@@ -37,6 +37,7 @@ from aideon_agents.models.protocol.reading import (
     StreamedAnswer,
     error_in,
     from_json,
+    keep_usage,
     normalized,
 )
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
@@ -184,6 +185,7 @@ class Wire(BaseChatOpenAI):
             )
         if state.finish_reason is None:
             last.generation_info = {"finish_reason": "stop"}
+        keep_usage(last.message, state.usage, state.service_tier)
         return last
 
     def _thoughts_from(self, name: str | None) -> dict[str, Any]:
@@ -288,6 +290,7 @@ class Wire(BaseChatOpenAI):
                 if calls := choice.get("calls"):
                     known = calls.sorted(choice["finish_reason"], names)
                     message.tool_calls, message.invalid_tool_calls = known
+                keep_usage(message, body.get("usage"), body.get("service_tier"))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as wrong:
             raise faults.unreadable(str(self.candidate), wrong) from wrong
         response_format = options.get("response_format")

@@ -46,6 +46,7 @@ PARTICULAR = {
     "slow": Fault("slow", seconds=0.01),
     "delay": Fault("delay", seconds=0.1),
     "cut_after_first_token": Fault("cut_after_first_token", after_tokens=4),
+    "cut_with_cumulative_usage": Fault("cut_with_cumulative_usage", after_tokens=4),
 }
 FAULT_RATE = 0.15
 STOPPED = 0.15

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aideon_agents.ledger.pricing import UNKNOWN, Price, Usage, billed_model, price, usd, usd_text
+from aideon_agents.ledger.pricing import (
+    UNKNOWN,
+    Price,
+    Usage,
+    billed_model,
+    price,
+    top_tiers,
+    usd,
+    usd_text,
+)
 
 AT = datetime(2026, 11, 20, 9, tzinfo=UTC)
 USAGE = Usage(input_tokens=1000, output_tokens=100)
@@ -113,3 +122,43 @@ def test_the_price_list_is_read_only_when_something_is_priced():
         "sys.exit('genai_prices' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("tier", "nanousd"),
+    [
+        (None, 23_750_000),
+        ("default", 23_750_000),
+        ("flex", 11_875_000),
+        ("priority", 47_500_000),
+        ("batch", 11_875_000),
+        ("scale", None),
+        ("auto", None),
+    ],
+)
+def test_a_service_tier_has_a_price_of_its_own_or_none(tier, nanousd):
+    usage = Usage(input_tokens=100_000, output_tokens=0, cache_read_tokens=90_000, tier=tier)
+    found = price("openai", "gpt-5", usage, datetime(2026, 11, 30, tzinfo=UTC))
+    assert found.nanousd == nanousd
+    assert (found.source is None) == (nanousd is None)
+
+
+def test_a_tier_that_a_model_is_not_sold_in_has_no_price():
+    usage = Usage(input_tokens=100, output_tokens=0, tier="flex")
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+    assert price("openai", "gpt-4o", usage, at) == UNKNOWN
+    assert price("together", "openai/gpt-oss-120b", usage, at) == UNKNOWN
+
+
+@pytest.mark.parametrize("kind", ["input_audio_tokens", "output_audio_tokens", "input_odd_tokens"])
+def test_a_kind_of_token_without_a_price_makes_the_cost_unknown(kind):
+    usage = Usage(input_tokens=100, output_tokens=100, others=((kind, 5),))
+    assert price("openai", "gpt-4o-mini", usage, AT) == UNKNOWN
+
+
+def test_the_most_expensive_tier_is_the_only_one_to_look_at():
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+    assert top_tiers("openai", "gpt-5", at) == ("priority",)
+    assert top_tiers("openai", "gpt-5", at, "flex") == (None,)
+    assert top_tiers("together", "openai/gpt-oss-120b", at) == (None,)
+    assert top_tiers("openai", "nobody/knows", at) == (None,)

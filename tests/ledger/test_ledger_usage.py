@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGenerationChunk
 
-from aideon_agents.ledger.pricing import RunningTotal, Usage, answered_from_cache, usage_of
+from aideon_agents.errors import Partial
+from aideon_agents.ledger.calls import (
+    OpenCall,
+    RunningTotal,
+    answered_from_cache,
+    call_start,
+    failed,
+    usage_of,
+)
+from aideon_agents.ledger.pricing import Usage
 
 
 def reporting(input_tokens, output_tokens, **details):
@@ -91,3 +103,106 @@ def test_chunks_that_report_parts_are_left_to_langchain(reports):
 def test_the_last_running_total_always_stands(input_tokens, outputs):
     total = heard(*((input_tokens, output) for output in outputs))
     assert total == Usage(input_tokens=input_tokens, output_tokens=outputs[-1])
+
+
+def test_counts_that_are_named_after_a_service_tier_are_read():
+    message = reporting(
+        100_000,
+        500,
+        input_token_details={"flex_cache_read": 90_000, "flex": 10_000},
+        output_token_details={"flex_reasoning": 200, "flex": 300},
+    )
+    assert usage_of(message) == Usage(
+        input_tokens=100_000,
+        output_tokens=500,
+        cache_read_tokens=90_000,
+        reasoning_tokens=200,
+        tier="flex",
+    )
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"service_tier": "Priority"},
+        {"usage": {"service_tier": "priority"}},
+        {"token_usage": {"service_tier": "priority"}},
+    ],
+)
+def test_the_service_tier_is_read_wherever_it_is_named(metadata):
+    message = reporting(1, 1)
+    message.response_metadata = metadata
+    assert usage_of(message).tier == "priority"
+
+
+def test_tokens_of_other_kinds_are_kept_by_the_names_of_the_price_list():
+    message = reporting(
+        100,
+        50,
+        input_token_details={"audio": 60, "image": 0, "text": 40, "ephemeral_1h_input_tokens": 9},
+        output_token_details={"audio": 20, "rejected_prediction": 8},
+    )
+    usage = usage_of(message)
+    assert dict(usage.others) == {
+        "input_audio_tokens": 60,
+        "output_audio_tokens": 20,
+        "cache_write_1h_tokens": 9,
+    }
+    assert usage.cache_creation_tokens == 9
+
+
+@pytest.mark.parametrize(
+    ("reports", "total"),
+    [
+        ([(10, 1), (10, 2), (12, 50)], (12, 50)),
+        ([(10, 0), (12, 50)], (12, 50)),
+        ([(10, 0), None, (10, 3), None], (10, 3)),
+        ([(7, 0), (0, 3)], None),
+        ([(7, 3)], None),
+    ],
+)
+def test_the_last_total_of_a_stream_counts_and_parts_are_no_totals(reports, total):
+    usage = heard(*reports)
+    assert (usage and (usage.input_tokens, usage.output_tokens)) == total
+
+
+def a_call(*chunks):
+    """A streamed call of a model that is not ours; each chunk is its text, usage and reason."""
+    call = OpenCall(call_start("1", "r", {"ls_provider": "openai", "ls_model_name": "gpt-4o-mini"}))
+    for text, counts, reason in chunks:
+        usage = counts and UsageMetadata(
+            input_tokens=counts[0], output_tokens=counts[1], total_tokens=sum(counts)
+        )
+        message = AIMessageChunk(text, usage_metadata=usage)
+        info = {"finish_reason": reason} if reason else None
+        call.add_chunk(ChatGenerationChunk(message=message, generation_info=info))
+    return call
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [("", (10, 0), None)],
+        [("", (10, 0), None), ("Heat", (10, 1), None), (" pumps", (10, 2), None)],
+        [("Heat", None, None), ("", (10, 1), None), (" pumps", None, None)],
+    ],
+)
+@pytest.mark.parametrize("error", [Partial("it broke off"), asyncio.CancelledError()])
+def test_usage_before_the_end_of_a_stream_is_not_what_it_costs(chunks, error):
+    end = failed(a_call(*chunks), error)
+    assert (end.usage, end.usage_source, end.cost_nanousd) == (None, "none", None)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [("Heat", None, None), ("", (10, 5), "stop")],
+        [("Heat", None, None), ("", None, "stop"), ("", (10, 5), None)],
+        [("Heat", (10, 1), None), ("", (10, 2), "stop"), ("", (10, 5), None)],
+    ],
+)
+def test_usage_with_or_after_the_end_of_a_stream_is(chunks):
+    end = failed(a_call(*chunks), asyncio.CancelledError())
+    assert end.usage == Usage(input_tokens=10, output_tokens=5)
+    assert end.usage_source == "reported"
+    assert end.cost_nanousd

@@ -100,10 +100,15 @@ async def test_one_provider_s_budget_leaves_the_other_providers_alone(counter, l
 
 
 @STREAMED
-@pytest.mark.parametrize("name", [CHEAP, OTHER])
-async def test_a_text_is_given_less_room_when_no_candidate_fits(counter, worst, name, stream):
+@pytest.mark.parametrize(("name", "price"), [(CHEAP, 600), (OTHER, 1000)])
+async def test_a_text_is_given_less_room_when_no_candidate_fits(
+    counter, worst, name, price, stream
+):
+    """gpt-4o-mini costs 600 nano-dollars a token as listed, and 1,000 as a priority."""
     full = await worst(name, max_tokens=500)
-    asked = await counter.ask(model=(name,), max_tokens=500, budget=full - 300 * 600, stream=stream)
+    asked = await counter.ask(
+        model=(name,), max_tokens=500, budget=full - 300 * price, stream=stream
+    )
     (row,) = asked.rows
     body = asked.requests[0].body
     assert (row.status, row.shortened) == ("ok", True)

@@ -115,6 +115,7 @@ async def test_nobody_there_costs_nothing(counter, ledger, quick):
         (Fault("no_usage"), False),
         (Fault("hang"), False),
         (Fault("cut_after_first_token", after_tokens=2), True),
+        (Fault("cut_with_cumulative_usage", after_tokens=5), True),
         (Fault("no_finish_reason"), True),
         (Fault("no_usage"), True),
         (Fault("hang"), True),

@@ -105,7 +105,8 @@ async def test_the_room_for_an_answer_is_always_sent_and_held_for(
     sent = [body[key] for key in ("max_tokens", "max_completion_tokens") if key in body]
     assert sent == [321]
     (hold,) = holds(ledger)
-    bound, rest = divmod(hold["amount_nanousd"] - 321 * OUT, IN)
+    in_, out = (IN, OUT) if name == PRIMARY else (250, 1000)  # a project's default may be priority
+    bound, rest = divmod(hold["amount_nanousd"] - 321 * out, in_)
     assert rest == 0
     assert bound >= most_tokens(body)
 
@@ -162,11 +163,28 @@ async def test_an_answer_of_a_wrong_shape_is_held_for_anew(ledger):
 
 
 async def test_what_a_provider_may_write_to_its_cache_is_held_for_at_that_price(counter, ledger):
-    """gpt-6-luna takes 100 nano-dollars for a token of input, 125 for one that it keeps."""
+    """As a priority, gpt-6-luna takes 200 nano-dollars for a token, 250 for one that it keeps."""
     for question in ("Go", "Go on"):
         await counter.ask(model=("openai:gpt-6-luna",), question=question)
     first, second = holds(ledger)
-    assert second["amount_nanousd"] - first["amount_nanousd"] == len(" on") * 125
+    assert second["amount_nanousd"] - first["amount_nanousd"] == len(" on") * 250
+
+
+@pytest.mark.parametrize(
+    ("tier", "price"),
+    [("default", 600), ("flex", 600), (None, 1000), ("auto", 1000), ("priority", 1000)],
+)
+async def test_the_most_expensive_service_tier_that_may_answer_is_held_for(
+    counter, ledger, tier, price
+):
+    models = Models(counter.settings())
+    held = []
+    for room in (100, 101):
+        request = ModelRequest(role="planner", model=(OTHER,), max_tokens=room)
+        chain = models.chat(request, Context())
+        await counter.ask_chain(chain.bind(service_tier=tier) if tier else chain)
+        held.append(holds(ledger)[-1]["amount_nanousd"])
+    assert held[1] - held[0] == price
 
 
 async def test_several_answers_are_held_for(counter, ledger):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aideon_agents import Context, CostHandler, creative, errors, sequential, validator
+from aideon_agents import Context, CostHandler, Settings, creative, errors, sequential, validator
+from aideon_agents.errors import AllModelsFailed
+from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.attempts import RESTART
@@ -142,6 +144,55 @@ async def test_reasoning_tokens_are_part_of_the_output_and_paid_once(ledger, str
 async def test_usage_that_each_chunk_repeats_is_not_added_up(ledger):
     row, billed = await price_of(ledger, None, stream=True, faults=Fault("cumulative_usage"))
     assert (row.input_tokens, row.output_tokens) == (billed.input_tokens, billed.output_tokens)
+
+
+async def test_usage_of_a_stream_that_breaks_off_is_unknown_however_often_it_came(ledger):
+    fault = Fault("cut_with_cumulative_usage", after_tokens=5)
+    with SimulatedProvider(faults=fault) as provider:
+        run_id = ledger.start_run(Run(workflow="question"))
+        chain = Models(settings_for(provider)).chat(
+            ModelRequest(role="planner", model=(PRIMARY,)), Context(stream=True)
+        )
+        with pytest.raises(AllModelsFailed):
+            await chain.ainvoke(TEXT, {"callbacks": [CostHandler(ledger, run_id=run_id)]})
+    for row in ledger.calls(run_id):
+        assert (row.status, row.cost_nanousd, row.output_tokens) == ("broken", None, None)
+        assert row.usage_source == "none"
+    assert not run_cost(ledger, run_id).complete
+
+
+# gpt-5: input 1,250, cached 125, output 10,000 nano-dollars a token.
+@STREAMED
+@pytest.mark.parametrize(
+    ("tier", "part"),
+    [(None, 2), ("default", 2), ("standard", 2), ("flex", 1), ("priority", 4)],
+)
+async def test_the_service_tier_that_answered_sets_the_price(ledger, stream, tier, part):
+    details = UsageDetails(cache_read_tokens=500, reasoning_tokens=7, service_tier=tier)
+    row = await asked_at_openai(ledger, details, stream)
+    assert (row.cache_read_tokens, row.reasoning_tokens) == (500, 7)
+    full = (row.input_tokens - 500) * 1250 + 500 * 125 + row.output_tokens * 10_000
+    assert row.cost_nanousd == round(full * part / 2)
+
+
+@STREAMED
+@pytest.mark.parametrize("tier", ["scale", "auto", "tomorrow"])
+async def test_a_service_tier_without_a_known_price_makes_the_cost_unknown(ledger, stream, tier):
+    row = await asked_at_openai(ledger, UsageDetails(service_tier=tier), stream)
+    assert (row.status, row.cost_nanousd, row.usage_source) == ("ok", None, "reported")
+    assert not run_cost(ledger, row.run_id).complete
+
+
+async def asked_at_openai(ledger, details, stream):
+    with SimulatedProvider(details=details) as provider:
+        run_id = ledger.start_run(Run(workflow="question"))
+        settings = Settings(openai_api_key="key", openai_base_url=provider.base_url)
+        chain = Models(settings).chat(
+            ModelRequest(role="planner", model=("openai:gpt-5",)), Context(stream=stream)
+        )
+        await chain.ainvoke(TEXT * 40, {"callbacks": [CostHandler(ledger, run_id=run_id)]})
+    (row,) = ledger.calls(run_id)
+    return row
 
 
 @STREAMED

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from aideon_agents import errors
-from aideon_agents.ledger.pricing import Usage, usage_of
+from aideon_agents.ledger.calls import usage_of
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.redaction import one_line, quoted, without_keys
 from aideon_agents.models.faults.kinds import Report, kind_of, report_of, status_in
 from aideon_agents.models.limits import stated

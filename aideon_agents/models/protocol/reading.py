@@ -28,6 +28,19 @@ _FAILED = frozenset(
 """Reasons of answers that the server could not complete: not an answer."""
 THOUGHTS = ("reasoning_content", "reasoning")
 """Names of a model's thoughts in a message."""
+_BESIDE = {
+    "cached_tokens": ("prompt_tokens_details", "cached_tokens"),
+    "prompt_cache_hit_tokens": ("prompt_tokens_details", "cached_tokens"),
+    "cache_read_input_tokens": ("prompt_tokens_details", "cached_tokens"),
+    "cache_creation_input_tokens": ("prompt_tokens_details", "cache_write_tokens"),
+    "reasoning_tokens": ("completion_tokens_details", "reasoning_tokens"),
+}
+"""Parts of a count that some servers send beside it instead of inside, and their place."""
+_DETAILS = {
+    "input_token_details": "prompt_tokens_details",
+    "output_token_details": "completion_tokens_details",
+}
+_CONVERTED = frozenset({"cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"})
 _HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
@@ -114,6 +127,8 @@ class StreamedAnswer:
     """The last usage that covers the whole answer; None: none was sent yet."""
     thoughts: str | None = None
     """The field that had the model's thoughts; None: there were none."""
+    service_tier: str | None = None
+    """The service tier that was named last, which is the one that answers."""
     _half: str = ""
     """The first half of a character, whose second half comes in the next chunk."""
     calls: Calls = dataclasses.field(default_factory=Calls)
@@ -121,6 +136,7 @@ class StreamedAnswer:
     def take(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
         """One chunk in OpenAI's form, without what is kept back; None: nothing of it is shown now."""
         usage = chunk.pop("usage", None)
+        self.service_tier = chunk.pop("service_tier", None) or self.service_tier
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if isinstance(choice, dict) and usage is None:
@@ -135,8 +151,9 @@ class StreamedAnswer:
             delta = message if isinstance(message, dict) else {"content": choice.get("text")}
         ended = finish_reason(choice.get("finish_reason"))
         self.finish_reason = ended or self.finish_reason
-        if usage is not None and self.finish_reason:
-            self._count(usage)
+        if self.finish_reason is None:
+            self.usage = None  # the answer continues, so what was sent before is a total so far
+        self._count(usage if self.finish_reason else None)
         self.calls.take(delta.pop("tool_calls", None))
         text = self._joined(delta.get("content"))
         choice["finish_reason"] = ended
@@ -172,15 +189,18 @@ def fixed_usage(reported: object) -> dict[str, Any] | None:
         if count is None:
             return None
         known[name] = count
-    known["total_tokens"] = (
-        _count(usage.get("total_tokens")) or known["prompt_tokens"] + known["completion_tokens"]
-    )
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = usage.get(name)
         known[name] = _counts(details) if isinstance(details, dict) else {}
-    cached = _count(usage.get("cached_tokens"))
-    if cached is not None:
-        known["prompt_tokens_details"].setdefault("cached_tokens", cached)
+    for beside, (details, name) in _BESIDE.items():
+        if (count := _count(usage.get(beside))) is not None:
+            known[details].setdefault(name, count)
+    total = _count(usage.get("total_tokens"))
+    reasoning = known["completion_tokens_details"].get("reasoning_tokens", 0)
+    plain = known["completion_tokens"]
+    if reasoning > plain or (reasoning and total == known["prompt_tokens"] + plain + reasoning):
+        known["completion_tokens"] = plain + reasoning  # some servers leave it out
+    known["total_tokens"] = total or known["prompt_tokens"] + known["completion_tokens"]
     return known
 
 
@@ -201,3 +221,14 @@ def _count(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST:
         return value
     return None
+
+
+def keep_usage(message: Any, usage: Mapping[str, Any] | None, tier: object) -> None:
+    """Keep the service tier, and the kinds of tokens that LangChain's conversion drops."""
+    reported: Any = getattr(message, "usage_metadata", None)
+    for ours, theirs in _DETAILS.items() if usage and reported else ():
+        for name, count in usage[theirs].items() if usage else ():
+            if count and name not in _CONVERTED:
+                reported.setdefault(ours, {})[name.removesuffix("_tokens")] = count
+    if tier := tier or (usage or {}).get("service_tier"):
+        message.response_metadata["service_tier"] = tier

@@ -36,6 +36,7 @@ Named = Literal[
     "truncated_body",  # fewer bytes than Content-Length says
     "cut_before_first_token",  # the stream ends after its headers
     "cut_after_first_token",  # the stream ends after `after_tokens` words
+    "cut_with_cumulative_usage",  # the same, and every chunk carries the usage so far
     "no_finish_reason",  # the stream ends without a finish_reason and [DONE]
     "cumulative_usage",  # every chunk carries the usage so far
     "no_usage",  # usage is not reported
@@ -44,7 +45,14 @@ Named = Literal[
 ]
 Kind: TypeAlias = Status | Named
 
-STREAM_CUTS = frozenset({"cut_before_first_token", "cut_after_first_token", "truncated_body"})
+STREAM_CUTS = frozenset(
+    {
+        "cut_before_first_token",
+        "cut_after_first_token",
+        "cut_with_cumulative_usage",
+        "truncated_body",
+    }
+)
 """Faults that break a stream; an answer in one piece gets a truncated body instead."""
 _TIMED = frozenset({"slow", "delay"})
 
@@ -225,7 +233,8 @@ class Delivery:
     def _is_cumulative(self) -> bool:
         """Whether every chunk reports the usage so far."""
         usage = self.reply.dialect.stream_usage
-        return self._kind == "cumulative_usage" or usage == "cumulative"
+        kinds = {"cumulative_usage", "cut_with_cumulative_usage"}
+        return self._kind in kinds or usage == "cumulative"
 
     async def run(self) -> None:
         """Deliver the answer as the fault lets it."""
@@ -296,7 +305,7 @@ class Delivery:
         wanted = self.fault.after_tokens if self.fault else None
         if self._kind == "cut_before_first_token":
             return 0
-        if self._kind == "cut_after_first_token":
+        if self._kind in {"cut_after_first_token", "cut_with_cumulative_usage"}:
             return 1 if wanted is None else wanted
         if self._kind == "truncated_body":
             return every // 2

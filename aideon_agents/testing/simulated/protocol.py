@@ -138,6 +138,8 @@ class UsageDetails:
     """How many tokens of reasoning each answer begins with; they are billed as output."""
     top_level: bool = False
     """Whether cached tokens are reported as Together does, beside the counts, not inside."""
+    service_tier: str | None = None
+    """The service tier that answers; None: no answer names one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +278,7 @@ class Reply:
             "object": kind,
             "created": int(time.time()),
             "model": self.model,
+            **({"service_tier": tier} if (tier := self.details.service_tier) else {}),
         }
 
     def _choice(self, *, finished: bool = False, **content: Any) -> dict[str, Any]:
