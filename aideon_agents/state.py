@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Role = Literal["planner", "executor", "validator", "creative"]
 Complexity = Literal["low", "medium", "high"]
 Tier = Literal["free", "premium", "enterprise"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
+"""How much a reasoning model thinks, as OpenAI's protocol names it."""
+
 OnRateLimit = Literal["wait", "fallback"]
 """When the primary limits its rate: wait for it as long as the chain may take, or for 20 seconds."""
 
@@ -192,6 +195,10 @@ class ModelRequest:
     """`provider:model` names that replace the choice, primary first; empty: choose."""
     max_tokens: int = 1024
     """The most output tokens; always sent."""
+    may_think: bool = False
+    """Whether reasoning models get more of them, because their thoughts count."""
+    reasoning_effort: ReasoningEffort | None = None
+    """How much a reasoning model thinks, as providers define it; None: it is not sent."""
     temperature: float | None = None
     """None: the provider's default."""
     timeout: float | None = None

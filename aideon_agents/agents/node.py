@@ -35,6 +35,7 @@ from aideon_agents.state import (
     OnRateLimit,
     Plan,
     PlanStep,
+    ReasoningEffort,
     Results,
     Role,
     State,
@@ -220,9 +221,11 @@ class Options(TypedDict, total=False):
     model: str | Sequence[str] | None
     """`provider:model`, or several: the chain, without further fallbacks; None: chosen."""
     max_tokens: int
-    """The most tokens an answer may have; always sent."""
+    """The most tokens an answer may have; always sent. Reasoning models get more unless it is given."""
     temperature: float | None
     """As providers define it; None: the provider's default."""
+    reasoning_effort: ReasoningEffort | None
+    """How much a reasoning model thinks; None: it is not sent."""
     timeout: float | None
     """Seconds for the whole chain of models; None: 300."""
     fallback: bool
@@ -272,6 +275,8 @@ def make(
         purpose=options.get("purpose"),
         model=(model,) if isinstance(model, str) else tuple(model),
         max_tokens=max_tokens,
+        may_think="max_tokens" not in options,
+        reasoning_effort=_effort(options, named),
         temperature=options.get("temperature"),
         timeout=timeout,
         fallback=options.get("fallback", True),
@@ -297,6 +302,14 @@ def make(
         approve=options.get("approve", False),
     )
     return Agent(spec)
+
+
+def _effort(options: Options, name: str) -> ReasoningEffort | None:
+    effort = options.get("reasoning_effort")
+    if effort not in (None, *get_args(ReasoningEffort)):
+        known = ", ".join(get_args(ReasoningEffort))
+        raise UserError(f"{name}: reasoning_effort must be one of {known}, not {effort!r}")
+    return effort
 
 
 def _refuse_unknown(options: Options, name: str) -> None:

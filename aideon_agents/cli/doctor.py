@@ -12,6 +12,7 @@ from aideon_agents.cli import options, output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aideon_agents.models.catalog import Provider
     from aideon_agents.settings import Settings
 
 _PARTS = ("aideon-agents", "langchain-core", "langgraph", "genai-prices")
@@ -110,23 +111,37 @@ def _calls(settings: Settings) -> Iterator[_Finding]:
     for provider in providers(settings).values():
         if not provider.available or provider.name not in by_provider:
             continue
-        yield _call(provider.name, by_provider[provider.name], settings)
+        yield from _call(provider, by_provider[provider.name], settings)
 
 
-def _call(provider: str, model: str, settings: Settings) -> _Finding:
+def _call(provider: Provider, model: str, settings: Settings) -> Iterator[_Finding]:
+    """Ask for a typed answer: it also shows what the model takes."""
     import asyncio
+
+    from pydantic import BaseModel
 
     from aideon_agents import runner
     from aideon_agents.agents import executor
     from aideon_agents.errors import UserError
+    from aideon_agents.models.features import features_of
 
-    node: Any = executor("live", model=model, max_tokens=64, timeout=30)
+    class Ready(BaseModel):
+        word: str
+
+    what = f"{provider.name} live"
+    node: Any = executor("live", model=model, max_tokens=64, timeout=60, output=Ready)
     asked = runner.arun(node, "Answer with the word ready.", workflow="doctor", settings=settings)
     try:
         result = asyncio.run(asked)
     except UserError as mistake:  # a local server that does not run
-        return f"{provider} live", "broken", str(mistake)
+        yield what, "broken", str(mistake)
+        return
     if result.status != "completed":
-        return f"{provider} live", "broken", result.error or result.status
-    spent = output.money(result.cost.usd, complete=result.cost.complete)
-    return f"{provider} live", "ok", f"answered, {spent}"
+        yield what, "broken", result.error or result.status
+    else:
+        spent = output.money(result.cost.usd, complete=result.cost.complete)
+        yield what, "ok", f"answered, {spent}"
+    for name in {name for node in result.nodes for name in node.models}:
+        asked_model = name.partition(":")[2]
+        features = features_of(str(provider.base_url), asked_model)
+        yield f"{provider.name} takes", "ok", f"{asked_model}: {features.described()}"

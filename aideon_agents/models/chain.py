@@ -253,6 +253,11 @@ class Models:
                     self._logged.add(str(off))
                     _log.warning("%s", off)
 
+    def _max_tokens(self, name: ModelName, request: ModelRequest) -> int:
+        """The room of an answer. The thoughts of a reasoning model count."""
+        thinks = request.may_think and str(name) in self._catalog.reasoning
+        return request.max_tokens * (_ROOM_TO_THINK if thinks else 1)
+
     def _model(
         self, name: ModelName, provider: Provider, request: ModelRequest, context: Context
     ) -> Any:
@@ -261,13 +266,15 @@ class Models:
         options: dict[str, Any] = {
             "candidate": _candidate(name, provider, self._slots.limit),
             "model": name.model,
-            "max_tokens": request.max_tokens,
+            "max_tokens": self._max_tokens(name, request),
             "temperature": None if is_reasoning else request.temperature,
             # Explicit either way: a viewer that listens must not turn streaming on.
             "streaming": context.stream,
         }
         if provider.pretend:
             return _Rehearsed(provider=name.provider, longest=context.longest, **options)
+        if request.reasoning_effort:
+            options["reasoning_effort"] = request.reasoning_effort
         return cast("Any", _CLIENTS[name.provider])(
             **options,
             api_key=provider.key,
@@ -278,6 +285,10 @@ class Models:
             **dict.fromkeys(("client", "async_client", "root_client", "root_async_client"), _NONE),
             http_socket_options=(),
         )
+
+
+_ROOM_TO_THINK = 4
+"""How many times the usual room the answers of a reasoning model get, thoughts included."""
 
 
 def _patience(request: ModelRequest, context: Context, seconds: float) -> Patience:

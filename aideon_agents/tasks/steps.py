@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from aideon_agents.state import Complexity, OnRateLimit, Role
+from aideon_agents.state import Complexity, OnRateLimit, ReasoningEffort, Role
 from aideon_agents.tasks.document import nearest
 
 _NAME = r"^[^/|:]*[^/|:\s][^/|:]*$"
@@ -95,6 +95,8 @@ class AgentStep(Part):
     """The most tokens an answer may have; left out: as the role needs."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """As providers define it; left out: the provider's default."""
+    reasoning_effort: ReasoningEffort | None = None
+    """How much a reasoning model thinks; left out: it is not sent."""
     fallback: bool | None = None
     """Whether the chain's other models are asked when the primary fails; left out: they are."""
     on_rate_limit: OnRateLimit | None = None

@@ -63,6 +63,13 @@ async def test_a_wrong_shape_is_complained_about_once_and_both_answers_are_paid(
     assert "it begins" in complaint["content"]
 
 
+async def test_words_behind_a_shape_are_ignored(tmp_path):
+    run = Run(tmp_path, first=['{"total": 3} and more'])
+    result = await run.of(executor(output=Sum, model="openai:first"))
+    assert result.raise_for_status().results["executor"].data == Sum(total=3)
+    assert run.rows == [("first", 0, 1, "ok")]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -73,7 +80,7 @@ async def test_a_wrong_shape_is_complained_about_once_and_both_answers_are_paid(
         '{"total": "three"}',
         '{"totals": 3}',
         '{"total": 3',
-        '{"total": 3} and more',
+        '{"total": 3, and more',
     ],
 )
 async def test_whatever_is_wrong_with_a_shape_one_complaint_mends_it(wrong, tmp_path):

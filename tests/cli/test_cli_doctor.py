@@ -114,6 +114,7 @@ def test_live_makes_one_call_per_provider_that_has_a_key(aideon, monkeypatch):
     assert done.code == 1
     found = {finding["what"]: finding for finding in done.document}
     assert re.fullmatch(r"answered, \$0\.\d{6}", found["together live"]["detail"])
+    assert found["together takes"]["detail"] == "Qwen/Qwen3.5-9B: typed answers by json_schema"
     assert found["openai live"]["state"] == "broken"
     assert "OPENAI_API_KEY" in found["openai live"]["detail"]
     assert "huggingface live" not in found

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from aideon_agents import Context, CostHandler, Settings, errors
+from aideon_agents import Context, CostHandler, Settings, errors, executor
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.features import RUNGS, Features, features_of
@@ -292,3 +292,31 @@ async def test_a_model_that_refuses_more_room_is_given_up_for_what_it_said_befor
 def test_servers_that_take_no_schema_are_known():
     assert features_of("https://api.deepseek.com/v1", "x").rung == "json_object"
     assert Features().described() == "typed answers by json_schema"
+
+
+async def test_effort_is_sent_where_it_is_given_and_left_out_where_it_is_refused(server):
+    await server.ask(typed=False)
+    assert "reasoning_effort" not in server.bodies[0]
+    refused = (400, error("Unrecognized request argument supplied: reasoning_effort"))
+    server.refuses = lambda body: refused if "reasoning_effort" in body else None
+    await server.ask(typed=False, reasoning_effort="low")
+    assert [body.get("reasoning_effort") for body in server.bodies] == ["low", None]
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [
+        ({"model": "openai:gpt-6-luna"}, 4096),
+        ({"model": "openai:gpt-4o-mini"}, 1024),
+        ({"model": "openai:gpt-6-luna", "max_tokens": 100}, 100),
+    ],
+)
+def test_models_that_think_have_room_for_it_unless_room_is_given(options, tokens):
+    request = executor(**options).spec.request
+    chain = Models(Settings(openai_api_key="k")).chat(request, Context())
+    assert chain.runnable.max_tokens == tokens
+
+
+def test_an_unknown_effort_is_the_callers_mistake():
+    with pytest.raises(errors.UserError, match="one of none, minimal, low, medium, high"):
+        executor(reasoning_effort="much")
