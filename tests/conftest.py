@@ -35,7 +35,8 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 
 from aideon_agents.ledger.tags import ROLE
-from aideon_agents.state import Results, State, part
+from aideon_agents.node_paths import part
+from aideon_agents.state import Results, State
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph

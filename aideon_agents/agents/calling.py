@@ -48,7 +48,8 @@ from aideon_agents.models.candidates import AnswerListener, answers_noted, note_
 from aideon_agents.models.chain import Models
 from aideon_agents.models.protocol.calls import raw_arguments
 from aideon_agents.models.shape import parse
-from aideon_agents.state import INSIDE, NODE_PATH, Context, ModelRequest, ModelSource
+from aideon_agents.node_paths import INSIDE, NODE_PATH
+from aideon_agents.state import Context, ModelRequest, ModelSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence

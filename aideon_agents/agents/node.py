@@ -26,8 +26,8 @@ from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import answers, models_of
 from aideon_agents.models.direct import recorders
+from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
-    NODE_PATH,
     Complexity,
     Context,
     Decision,
@@ -41,7 +41,6 @@ from aideon_agents.state import (
     State,
     StepResult,
     next_order,
-    node_path,
 )
 
 if TYPE_CHECKING:

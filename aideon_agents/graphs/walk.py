@@ -15,7 +15,8 @@ from langgraph.pregel.protocol import PregelProtocol
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
 from aideon_agents.ledger.tags import ROLE
-from aideon_agents.state import PART, ModelRequest, Role, node_path
+from aideon_agents.node_paths import PART, node_path
+from aideon_agents.state import ModelRequest, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
-from aideon_agents import state
 from aideon_agents.errors import Partial, ProviderError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import MOST, Price, Usage, billed_model, price
 from aideon_agents.ledger.rows import Call, CallEnd, CallStatus, redacted
+from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
@@ -176,7 +176,7 @@ def call_start(
     return Call(
         call_id=call_id,
         run_id=run_id,
-        node_path=state.node_path(metadata),
+        node_path=node_path(metadata),
         role=metadata.get(tags.ROLE, ""),
         round=metadata.get(tags.ROUND, 1),
         purpose=metadata.get(tags.PURPOSE),

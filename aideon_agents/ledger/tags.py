@@ -2,7 +2,7 @@
 
 Metadata is the one thing that reaches every callback in sync, async, parallel, fallback and
 streamed calls alike. Values are scalars; LangGraph adds its own (`langgraph_checkpoint_ns`), from
-which `state.node_path` reads the node path.
+which `node_paths.node_path` reads the node path.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from aideon_agents.models.attempts import Attempts
 from aideon_agents.models.candidates import Candidate
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit, Slots
-from aideon_agents.state import node_path
+from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

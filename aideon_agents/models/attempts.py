@@ -22,7 +22,7 @@ from langgraph.errors import GraphBubbleUp
 from aideon_agents import errors
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
 from aideon_agents.models.health import Permit, Slots, process_slots
-from aideon_agents.state import node_path
+from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence

@@ -15,8 +15,9 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
 from aideon_agents.errors import Declined
+from aideon_agents.node_paths import part
 from aideon_agents.patterns.functions import async_node, current_path
-from aideon_agents.state import Approval, Context, Results, State, last, part
+from aideon_agents.state import Approval, Context, Results, State, last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,8 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from aideon_agents.models.bridge import blocking, in_own_thread
 from aideon_agents.models.candidates import answers_noted, models_of
-from aideon_agents.state import State, StepResult, next_order, node_path
+from aideon_agents.node_paths import node_path
+from aideon_agents.state import State, StepResult, next_order
 
 
 def current_path(config: RunnableConfig) -> str:

@@ -35,18 +35,10 @@ from aideon_agents.errors import InputError, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.ledger import tags
+from aideon_agents.node_paths import part
 from aideon_agents.patterns.approval import Approvable, approved_graph
 from aideon_agents.patterns.functions import current_path, function_node, step_result
-from aideon_agents.state import (
-    Context,
-    Entry,
-    PlanStep,
-    Results,
-    Role,
-    State,
-    current_results,
-    part,
-)
+from aideon_agents.state import Context, Entry, PlanStep, Results, Role, State, current_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -21,6 +21,7 @@ from langgraph.types import Send
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
+from aideon_agents.node_paths import part
 from aideon_agents.patterns import approval
 from aideon_agents.patterns.approval import Approvable, DeclinableState, ask_approval
 from aideon_agents.patterns.functions import (
@@ -52,7 +53,6 @@ from aideon_agents.state import (
     latest,
     merge,
     next_order,
-    part,
 )
 
 if TYPE_CHECKING:

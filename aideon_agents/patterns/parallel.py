@@ -24,6 +24,7 @@ from langgraph.runtime import get_runtime
 from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
+from aideon_agents.node_paths import part
 from aideon_agents.patterns.functions import async_node, current_path, sibling_path, step_result
 from aideon_agents.patterns.nodes import (
     NamedNode,
@@ -32,7 +33,7 @@ from aideon_agents.patterns.nodes import (
     named_nodes,
     new_builder,
 )
-from aideon_agents.state import Results, State, latest, part
+from aideon_agents.state import Results, State, latest
 
 if TYPE_CHECKING:
     import asyncio

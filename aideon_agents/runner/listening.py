@@ -2,7 +2,7 @@
 
 LangGraph reports everything it runs as a task: agents and functions, but also the patterns around
 them, the wrapper of a branch, and what runs inside a graph that is not ours. The ledger knows fewer
-node paths (`state.node_path`), and so do the events of a run.
+node paths (`node_paths.node_path`), and so do the events of a run.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from aideon_agents.ledger import tags
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.attempts import RESTART
+from aideon_agents.node_paths import INSIDE, PART, node_path
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.outcome import Outcome, results_in
 from aideon_agents.runner.result import Event
 from aideon_agents.runner.spec import holds_agents_alone
 from aideon_agents.runner.state import by_path, question
-from aideon_agents.state import INSIDE, PART, merge, node_path
+from aideon_agents.state import merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.schema import table_names
 from aideon_agents.ledger.store import Ledger
-from aideon_agents.state import part
+from aideon_agents.node_paths import part
 
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
 MINI = 1000 * 150 + 100 * 600

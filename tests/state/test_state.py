@@ -10,20 +10,8 @@ from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
 from pydantic import ValidationError
 
-from aideon_agents.state import (
-    INSIDE,
-    NODE_PATH,
-    Results,
-    State,
-    StepResult,
-    Verdict,
-    last,
-    latest,
-    merge,
-    next_order,
-    node_path,
-    part,
-)
+from aideon_agents.node_paths import INSIDE, NODE_PATH, node_path, part
+from aideon_agents.state import Results, State, StepResult, Verdict, last, latest, merge, next_order
 
 PATHS = st.sampled_from(["plan", "gather/facts", "gather/risks", "refine/draft", "refine"])
 SMALL = st.integers(0, 5)
