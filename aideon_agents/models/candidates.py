@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LONGEST_ATTEMPT = 120.0
 """Seconds."""
+_GIVES_NO_REASON = frozenset({OWN_SERVER, "huggingface"})
+"""Providers among whose servers some end a whole stream without a finish reason."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,15 @@ class Candidate:
         if self.provider == OWN_SERVER and self.pace.held > 1 and _was_cut(error):
             self.pace.be_alone()
         self.pace.record(error, began)
+
+    def may_give_no_reason(self) -> bool:
+        """Whether a stream that ends with `[DONE]`, but without a finish reason, may be whole.
+
+        llama-cpp-python ends a stream so when the next request comes, and gives a reason otherwise.
+        """
+        if self.provider not in _GIVES_NO_REASON or self.features.gives_reasons:
+            return False
+        return self.pace.held <= 1
 
     def admit(self, *, early: bool = False) -> Permit | None:
         """A permit for one call, which must be settled; None: it may not be asked now.

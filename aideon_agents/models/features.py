@@ -103,6 +103,8 @@ class Features:
             """How an answer of a shape is asked for."""
             self.refused: frozenset[str] = frozenset()
             """Names of parameters that are left out or said in another way."""
+            self.gives_reasons = False
+            """Whether it has given a finish reason: an answer without one is then not whole."""
             self._prose = 0
 
     def fitted(

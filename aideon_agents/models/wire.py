@@ -58,8 +58,6 @@ _OPTIONS = ("extra_headers", "extra_query", "extra_body", "timeout")
 """Options of a call that are no part of its body."""
 _FOR_TRACERS = ("ls_structured_output_format", "structured_output_format")
 """Options that LangChain adds for its tracers, and takes out again where it calls a model."""
-_ENDS_WITHOUT_REASON = frozenset({"local", "huggingface"})
-"""Providers among whose servers some end a whole stream without a finish reason."""
 
 
 class Wire(BaseChatOpenAI):
@@ -163,9 +161,9 @@ class Wire(BaseChatOpenAI):
                 yield chunk
         if not has_begun:
             raise errors.Transient(f"{asked} sent an empty stream")
-        if state.finish_reason is None and not (
-            is_done and state.has_text and self.candidate.provider in _ENDS_WITHOUT_REASON
-        ):
+        if state.finish_reason is not None:
+            self.candidate.features.gives_reasons = True
+        elif not (is_done and state.has_text and self.candidate.may_give_no_reason()):
             raise errors.Partial(f"{asked} stopped without saying why")
 
     def _last_chunk(self, state: StreamedAnswer, options: Mapping[str, Any]) -> ChatGenerationChunk:

@@ -112,8 +112,10 @@ class Dialect:
     """
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     """Headers of every answer, such as `x-ratelimit-limit-requests`."""
-    finish_reasons: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
-    """What is sent in place of `stop`, `length`, `tool_calls` and `content_filter`."""
+    finish_reasons: Mapping[str, str | None] = dataclasses.field(
+        default_factory=dict[str, str | None]
+    )
+    """What is sent in place of `stop`, `length`, `tool_calls` and `content_filter`; None: no reason."""
     thoughts: str | None = None
     """The field of a message that holds a model's thoughts; None: they are not sent."""
     call_id: str = "call_{request}"
