@@ -20,6 +20,7 @@ from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
+from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
 from aideon_agents.models.health import Permit, Slots, process_slots
 from aideon_agents.node_paths import node_path
@@ -153,9 +154,12 @@ class Attempts:
         return max(0.0, self.deadline - time.monotonic())
 
     def seconds_for(self, candidate: Candidate) -> float:
-        """Seconds that one attempt may take, so that time is left for the candidates after it."""
+        """Seconds that one attempt may take, so that time is left for the candidates after it.
+
+        A server of one's own may be slow, and be at work on the answer all the time.
+        """
         share = self.time_left() / (len(self.candidates) - self.position(candidate))
-        return min(LONGEST_ATTEMPT, share)
+        return share if candidate.provider == OWN_SERVER else min(LONGEST_ATTEMPT, share)
 
     def is_last(self, candidate: Candidate) -> bool:
         """Whether there is no candidate after this one."""

@@ -8,6 +8,7 @@ import pytest
 
 from aideon_agents import Context, Settings, errors
 from aideon_agents.models import Models, default_models
+from aideon_agents.models.attempts import Attempts
 from aideon_agents.models.providers import providers
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
@@ -88,6 +89,20 @@ def test_a_local_server_without_v1_in_its_address_is_told_apart():
         with pytest.raises(errors.ModelNameError) as off:
             models.chat(ModelRequest(role="planner"), Context())
     assert "end AIDEON_LOCAL_BASE_URL with /v1" in str(off.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "longest"),
+    [("together:m", 120), ("local:m", 600), ("local:m,together:m", 300)],
+    ids=str,
+)
+def test_an_attempt_at_a_local_server_may_take_what_the_chain_has(model, longest):
+    settings = Settings(local_base_url=NOBODY, together_api_key=KEY)
+    asked = ModelRequest(role="planner", model=tuple(model.split(",")), timeout=600)
+    chain = Models(settings).chat(asked, Context())
+    candidates = chain.candidates
+    attempts = Attempts(candidates, seconds=600, slots=chain.slots, logged=set())
+    assert attempts.seconds_for(candidates[0]) == pytest.approx(longest, abs=5)
 
 
 async def test_a_local_server_that_is_off_stops_nobody_who_has_others(counter, caplog):
