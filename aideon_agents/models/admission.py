@@ -28,14 +28,14 @@ from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.budgets.accounts import Refusal, refusal
 from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
+from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import OWN_SERVER, Usage, highest_price, usd
-from aideon_agents.models.attempts import Attempts
 from aideon_agents.models.candidates import Candidate
+from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit, Slots
 from aideon_agents.node_paths import node_path

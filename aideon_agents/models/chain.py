@@ -19,7 +19,10 @@ from aideon_agents.ledger.pricing import OWN_SERVER, context_window
 from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
-from aideon_agents.models.attempts import (
+from aideon_agents.models.candidates import Candidate
+from aideon_agents.models.catalog import cheapest_first, choose
+from aideon_agents.models.direct import recorders
+from aideon_agents.models.fallbacks import (
     FALLBACK_AFTER,
     HANDLED,
     LONGEST_WINDOW,
@@ -27,9 +30,6 @@ from aideon_agents.models.attempts import (
     Attempts,
     Patience,
 )
-from aideon_agents.models.candidates import Candidate
-from aideon_agents.models.catalog import cheapest_first, choose
-from aideon_agents.models.direct import recorders
 from aideon_agents.models.features import features_of
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import Slots, breaker_for, process_slots

@@ -27,7 +27,6 @@ from aideon_agents.ledger.calls import is_truncated, model_in
 from aideon_agents.models import direct
 from aideon_agents.models.admission import admission_for, claim
 from aideon_agents.models.answers.reply import estimate_tokens
-from aideon_agents.models.attempts import Attempts, announce_restart, pass_of
 from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.candidates import (
     LONGEST_ATTEMPT,
@@ -37,6 +36,7 @@ from aideon_agents.models.candidates import (
     note_answer,
     of_attempt,
 )
+from aideon_agents.models.fallbacks import Attempts, announce_restart, pass_of
 from aideon_agents.models.faults import (
     empty_answer,
     is_empty,

@@ -10,7 +10,7 @@ from langgraph.types import Command, interrupt
 
 from aideon_agents import Context, CostHandler, Ledger, Settings, executor, sequential
 from aideon_agents.models import Models
-from aideon_agents.models.attempts import HANDLED
+from aideon_agents.models.fallbacks import HANDLED
 from aideon_agents.testing import GivenModels, ScriptedChatModel, SimulatedProvider
 
 PUMPS = "Heat pumps move heat from outdoor air into a house."

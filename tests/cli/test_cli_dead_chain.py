@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from aideon_agents.models import attempts
+from aideon_agents.models import fallbacks
 
 NAMES = [f"together:somebody/a-model-with-a-long-name-{number}" for number in range(3)]
 
@@ -18,7 +18,7 @@ def nobody(monkeypatch):
         port = taken.getsockname()[1]
     monkeypatch.setenv("TOGETHER_API_KEY", "a-key-for-nobody")
     monkeypatch.setenv("TOGETHER_BASE_URL", f"http://127.0.0.1:{port}/v1")
-    monkeypatch.setattr(attempts, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(fallbacks, "_FIRST_PAUSE", 0.001)
 
 
 @pytest.mark.usefixtures("nobody")

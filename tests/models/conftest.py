@@ -10,7 +10,7 @@ import pytest
 
 from aideon_agents import Budget, Context, CostHandler, Ledger, Settings
 from aideon_agents.ledger.rows import Run
-from aideon_agents.models import Models, attempts, features
+from aideon_agents.models import Models, fallbacks, features
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Rate, SimulatedProvider
 from aideon_agents.testing.simulated.faults import draw
@@ -148,4 +148,4 @@ def counter(ledger, provider, plans):
 @pytest.fixture
 def quick(monkeypatch):
     """Retries come at once; how long the pause is has a test of its own."""
-    monkeypatch.setattr(attempts, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(fallbacks, "_FIRST_PAUSE", 0.001)

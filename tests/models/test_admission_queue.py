@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from aideon_agents import Budget, Context, CostHandler, Settings, creative, errors, parallel, run
-from aideon_agents.ledger.budgets.accounts import LimitState, Refusal
+from aideon_agents.ledger.budgets.accounts import LimitState
 from aideon_agents.ledger.budgets.limits import Account, Scope
+from aideon_agents.ledger.budgets.refusals import Refusal
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import _first_places, _Queue, claim
-from aideon_agents.models.attempts import Attempts
+from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.health import Breaker, process_slots
 from aideon_agents.models.limits.pace import Pace
 from aideon_agents.state import ModelRequest

@@ -12,7 +12,7 @@ from langchain_core.globals import set_llm_cache
 
 from aideon_agents import Context, CostHandler, errors
 from aideon_agents.ledger.rows import Run
-from aideon_agents.models import Models, attempts
+from aideon_agents.models import Models, fallbacks
 from aideon_agents.models.health import process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
@@ -85,7 +85,7 @@ async def test_pauses_grow_and_are_spread(counter, monkeypatch):
         spans.append(most)
         return 0
 
-    monkeypatch.setattr(attempts.random, "uniform", longest)
+    monkeypatch.setattr(fallbacks.random, "uniform", longest)
     await counter.ask([Fault(500), Fault(500)])
     assert spans == [0.5, 1.0]
 

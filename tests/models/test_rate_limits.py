@@ -8,7 +8,7 @@ import json
 import pytest
 
 from aideon_agents import Context, abatch, arun, errors, executor
-from aideon_agents.models import Models, attempts
+from aideon_agents.models import Models, fallbacks
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -50,7 +50,7 @@ async def test_a_single_run_waits_for_its_primary_when_the_wait_is_short(setting
     ("of_agent", "of_run"), [("wait", None), ("fallback", "wait"), (None, "wait")]
 )
 async def test_with_wait_the_primary_answers(settings, others, monkeypatch, of_agent, of_run):
-    monkeypatch.setattr(attempts, "FALLBACK_AFTER", 0.1)
+    monkeypatch.setattr(fallbacks, "FALLBACK_AFTER", 0.1)
     given = settings([Fault(429, retry_after=0.3)] * 2)
     result = await arun(
         node(on_rate_limit=of_agent), "Pumps?", settings=given, on_rate_limit=of_run
@@ -102,7 +102,7 @@ async def test_a_call_that_waits_for_a_limit_holds_no_slot(settings, provider):
 
 
 async def test_a_batch_waits_for_its_primary(settings, others, tmp_path, monkeypatch):
-    monkeypatch.setattr(attempts, "FALLBACK_AFTER", 0.1)
+    monkeypatch.setattr(fallbacks, "FALLBACK_AFTER", 0.1)
     given = settings([Fault(429, retry_after=0.3), None] * 10)
     result = await abatch(node(), ["a", "b", "c"], tmp_path / "out.jsonl", settings=given)
     assert (result.completed, len(others.requests)) == (3, 0)

@@ -55,18 +55,6 @@ class LimitState:
         return self.limit - self.spent - self.held
 
 
-@dataclasses.dataclass(frozen=True)
-class Refusal:
-    """The worst case of a call does not fit."""
-
-    by: LimitState
-    """The tightest limit."""
-    needed: int | None
-    """The worst case in nano-dollars; None: it has no known price."""
-    waits: bool
-    """True: it would fit if nothing were held, so another call's settlement may make room."""
-
-
 def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) -> list[LimitState]:
     """Every limit that applies to a call.
 
@@ -103,21 +91,6 @@ def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) ->
         for scope, account, limit, warns in limits
         if (row := rows.get(account.key))
     ]
-
-
-def refusal(limits: Iterable[LimitState], amount: int | None) -> Refusal | None:
-    """Why an amount does not fit some limits; None: it fits. An amount of 0 always fits."""
-    if amount == 0:
-        return None
-    enforced = [one for one in limits if not one.warns]
-    if amount is None:
-        by = min(enforced, key=lambda one: one.left, default=None)
-        return Refusal(by, None, waits=False) if by else None
-    never = [one for one in enforced if one.spent + amount > one.limit]
-    if never:
-        return Refusal(min(never, key=lambda one: one.limit - one.spent), amount, waits=False)
-    not_now = [one for one in enforced if one.left < amount]
-    return Refusal(min(not_now, key=lambda one: one.left), amount, waits=True) if not_now else None
 
 
 def open_account(tx: Statements, account: Account, limit: int | None = None) -> Row:

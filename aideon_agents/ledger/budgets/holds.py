@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets import accounts
-from aideon_agents.ledger.budgets.accounts import LimitState, Refusal, refusal
+from aideon_agents.ledger.budgets.accounts import LimitState
 from aideon_agents.ledger.budgets.alerts import Alert, send
 from aideon_agents.ledger.budgets.limits import CallDimensions
+from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
 from aideon_agents.ledger.rows import Call, CallEnd

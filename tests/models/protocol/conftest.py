@@ -13,7 +13,7 @@ from bodies import STREAM
 
 from aideon_agents import Context, CostHandler, Ledger, Settings, executor, sequential
 from aideon_agents.ledger.rows import Run
-from aideon_agents.models import Models, attempts
+from aideon_agents.models import Models, fallbacks
 from aideon_agents.state import ModelRequest
 
 
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(attempts, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(fallbacks, "_FIRST_PAUSE", 0.001)
     made = Server()
     thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
