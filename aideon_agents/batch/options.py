@@ -192,6 +192,8 @@ class BatchResult:
     """The limit that it stopped at, in words; None: it did not, or its workers have said it."""
     waiting: Sequence[str]
     """The first runs that wait for an answer; `aideon runs resume RUN` answers them."""
+    truncated: int
+    """Answers that met `max_tokens` and are cut off."""
     nodes: Sequence[NodeCost]
     """The costs of each node over the whole batch, the highest first."""
 

@@ -34,6 +34,7 @@ from aideon_agents.ledger.batches import DISTRIBUTED, Batch
 from aideon_agents.ledger.budgets.accounts import limits
 from aideon_agents.ledger.budgets.limits import nanousd
 from aideon_agents.ledger.checkpoints import open_checkpointer
+from aideon_agents.ledger.costs import answers_cut_off
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.running import open_ledger
@@ -271,6 +272,7 @@ class BatchRunning:
             wall_s=batch.tally.wall_s,
             stopped_by=self.control.why if pending else None,
             waiting=[str(row.run_id) for row in waiting],
+            truncated=answers_cut_off(ledger.database, start.batch_id),
             nodes=batches.node_money(ledger, start.batch_id),
         )
 

@@ -127,6 +127,11 @@ def show(result: BatchResult, out: Path) -> None:
         f"{result.failed:,} failed, {result.invalid:,} invalid{pending}, in {result.wall_s:.1f} s; "
         f"results in {out}"
     )
+    if result.truncated:
+        output.note(
+            f"{output.counted(result.truncated, 'answer')} met max_tokens and "
+            f"{'is' if result.truncated == 1 else 'are'} cut off: raise max_tokens"
+        )
     if result.failed:
         output.note(
             f"see the failed items with `aideon batches show {result.batch_id}`; "

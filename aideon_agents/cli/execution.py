@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
     from aideon_agents.cli.watch import Watched
-    from aideon_agents.ledger.costs import Cost
+    from aideon_agents.ledger.costs import Cost, NodeCost
     from aideon_agents.runner import Event, RunResult
     from aideon_agents.runner.running import Running
     from aideon_agents.settings import Settings
@@ -45,7 +45,7 @@ def show(result: RunResult) -> None:
         ("node", "model", "calls", "in", "out", "cost", "time"),
         [
             (
-                node.node_path,
+                node.node_path + _mark(node),
                 ", ".join(name.partition(":")[2] for name in node.models),
                 *output.figures(node),
                 output.duration(node.duration_ms),
@@ -59,6 +59,32 @@ def show(result: RunResult) -> None:
     if result.status != "cancelled":  # which has its own line
         reason = f" ({result.stop_reason})" if result.stop_reason else ""
         output.note(f"run {result.run_id} {result.status}{reason}")
+
+
+def _mark(node: NodeCost) -> str:
+    """What is to be known about the answers of a node, behind its name."""
+    marks = {"fallback": node.fallback, "cut off": node.truncated}
+    shown = ", ".join(name for name, applies in marks.items() if applies)
+    return f" ({shown})" if shown else ""
+
+
+def _warn_of_truncated(result: RunResult, running: Running) -> None:
+    """Print which answers met `max_tokens`, one line each, on stderr."""
+    from aideon_agents.graphs.walk import walk
+
+    limits = {
+        node.path: spec.request.max_tokens
+        for node in walk(running.spec.graph)
+        if (spec := getattr(node.runs, "spec", None)) is not None
+    }
+    for node in result.nodes:
+        if node.truncated:
+            limit = limits.get(node.node_path)
+            at = "" if limit is None else f" ({limit})"
+            output.note(
+                f"the answer of {printable(node.node_path)} met max_tokens{at} and is cut off: "
+                "raise max_tokens"
+            )
 
 
 _FLAGS = {"run": "--budget", "batch": "--budget", "item": "--item-budget"}
@@ -257,6 +283,7 @@ def execute(
         if why and not stream:
             output.note(rehearsing(why))
         _show_end(result, estimate, as_json=as_json, debug=debug)
+        _warn_of_truncated(result, running)
         if not as_json:  # a program reads the document
             _show_next_step(result, of_batch=running.spec.start.batch_id is not None)
     if page:

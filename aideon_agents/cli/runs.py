@@ -102,12 +102,16 @@ def _aligned(rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
 
 def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator[str]:
     """One line with the other facts of a call, and one with its error."""
+    from aideon_agents.ledger.costs import is_fallback
+
     requested = f"{call.provider}:{call.requested_model}"
     is_other = call.response_model not in {None, call.requested_model}
     facts = {
         requested: with_model or is_other,
         f"answered by {call.response_model}": is_other,
-        f"finished: {call.finish_reason}": call.finish_reason,
+        "fallback": is_fallback(call),
+        "met max_tokens and is cut off": call.truncated,
+        f"finished: {call.finish_reason}": call.finish_reason and not call.truncated,
         f"{call.cache_read_tokens or 0:,} of the input cached": call.cache_read_tokens,
         f"{call.cache_creation_tokens or 0:,} of the input put into the cache": (
             call.cache_creation_tokens

@@ -19,7 +19,16 @@ from aideon_agents.drawing.annotations import EdgeKey
 from aideon_agents.drawing.folding import Locations
 from aideon_agents.drawing.taken_edges import Seen, TakenEdges, Verdicts
 from aideon_agents.graphs.topology import Topology
-from aideon_agents.ledger.costs import ANSWERED, FAILED, Totals, Trace, model_of, totals_of
+from aideon_agents.ledger.costs import (
+    ANSWERED,
+    FAILED,
+    Totals,
+    Trace,
+    cut_off,
+    is_fallback,
+    model_of,
+    totals_of,
+)
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.rows import Call, Run, RunStatus
 
@@ -34,12 +43,14 @@ BadgeWord = Literal[
     "waiting",
     "running",
     "cut_off",
+    "truncated",
     "fallback",
     "retry",
     "cached",
     "not_run",
 ]
-"""`cut_off`: a call's end is unknown, or it was cancelled. `not_run`: as far as is known,
+"""`cut_off`: a call's end is unknown, or it was cancelled. `truncated`: an answer met `max_tokens`.
+`not_run`: as far as is known,
 in none of the runs; the others: in one of them at least."""
 
 
@@ -104,8 +115,7 @@ def badges(calls: Sequence[Call], status: RunStatus) -> set[BadgeWord]:
     """What is remarkable about a node's calls in one run."""
     found: set[BadgeWord] = set()
     for call in calls:
-        # A cheaper model that was preferred to fit a budget replaced no other model.
-        if call.candidate > 0 and not call.economized and call.status in ANSWERED:
+        if is_fallback(call):
             found.add("fallback")
         if call.attempt > 1:
             found.add("retry")
@@ -115,6 +125,8 @@ def badges(calls: Sequence[Call], status: RunStatus) -> set[BadgeWord]:
             found.add("running")
         elif call.status in {"started", "cancelled"}:
             found.add("cut_off")
+    if cut_off(calls):
+        found.add("truncated")
     if failed(calls):
         found.add("failed")
     return found

@@ -75,6 +75,7 @@ _TONES: Mapping[BadgeWord, Tone] = {
     "waiting": "busy",
     "running": "busy",
     "cut_off": "warning",
+    "truncated": "warning",
     "fallback": "warning",
     "retry": "warning",
     "cached": "good",
@@ -84,6 +85,7 @@ _WORDS: Mapping[BadgeWord, str] = {
     "over_budget": "over budget",
     "cut_off": "cut off",
     "not_run": "not run",
+    "truncated": "met max_tokens",
 }
 _MOST_MODELS = 2
 

@@ -117,11 +117,11 @@ def cost(
 def cost_of(calls: Iterable[Call]) -> Cost:
     """The same from calls that have been read."""
     read = sorted(calls, key=_moment)
-    newest = {_question(call): call.call_id for call in read if call.status in ANSWERED}
+    truncated = cut_off(read)
     rows = [
         _row(call)
         | {
-            "truncated_calls": int(is_cut_off(call) and newest[_question(call)] == call.call_id),
+            "truncated_calls": int(call.call_id in truncated),
             "fallback_calls": int(is_fallback(call)),
             "first_answer": _moment(call) if call.status in ANSWERED else "",
         }
@@ -130,9 +130,16 @@ def cost_of(calls: Iterable[Call]) -> Cost:
     return _cost(rows)
 
 
-def is_cut_off(call: Call) -> bool:
-    """Whether a call was answered, and the answer met `max_tokens`."""
-    return call.truncated and call.status in ANSWERED
+def cut_off(calls: Iterable[Call]) -> set[str]:
+    """The ids of calls, given in order, whose answers met `max_tokens` and were not asked for again."""
+    newest = {_question(call): call for call in calls if call.status in ANSWERED}
+    return {call.call_id for call in newest.values() if call.truncated}
+
+
+def answers_cut_off(tx: Statements, batch_id: str) -> int:
+    """How many answers of a batch met `max_tokens` and were not asked for again."""
+    (row,) = tx.select(_CUT_OFF_IN_BATCH, {"batch_id": batch_id})
+    return int(row["calls"])
 
 
 def is_fallback(call: Call) -> bool:
@@ -240,6 +247,11 @@ CUT_OFF = f"""
     ))
 """  # noqa: S608 - our words
 """SQL: an answer that met `max_tokens` and was not asked for again."""
+
+_CUT_OFF_IN_BATCH = f"""
+    SELECT COUNT(*) AS calls FROM calls JOIN runs ON runs.run_id = calls.run_id
+    WHERE runs.batch_id = :batch_id AND {CUT_OFF}
+"""  # noqa: S608 - our words
 
 _ANSWERS = {
     "truncated_calls": f"COUNT(*) FILTER (WHERE {CUT_OFF})",

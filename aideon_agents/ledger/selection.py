@@ -113,7 +113,7 @@ def _statement(
             f"SELECT {columns} FROM {CALLS} WHERE {where}",  # noqa: S608 - all parts are ours
             f"GROUP BY {groups}" if keys else "",
             # Ids of calls grow with time, so they decide between calls of one millisecond.
-            "ORDER BY MIN(calls.started_at), MIN(calls.call_id)" if in_order else "",
+            "ORDER BY MIN(calls.started_at || calls.call_id)" if in_order else "",
         ]
     )
 

@@ -206,3 +206,15 @@ def test_a_run_without_calls_costs_nothing_and_that_is_all_of_it(ledger, run_id)
 def test_the_cost_of_no_run_is_an_error(ledger):
     with pytest.raises(RunNotFound):
         run_cost(ledger, "01ZZ")
+
+
+def test_an_answer_that_was_asked_for_again_is_not_called_cut_off(ledger, record):
+    run_id = ledger.start_run(Run(workflow="w"))
+    record(ledger, run_id, at="2026-11-20T09:00:00.000Z", end={"truncated": True})
+    record(ledger, run_id, at="2026-11-20T09:00:01.000Z")
+    record(ledger, run_id, at="2026-11-20T09:00:02.000Z", round=2, end={"truncated": True})
+    for found in (run_cost(ledger, run_id), cost_of(ledger.calls(run_id))):
+        assert found.by_node["draft"].truncated
+    record(ledger, run_id, at="2026-11-20T09:00:03.000Z", round=2)
+    for found in (run_cost(ledger, run_id), cost_of(ledger.calls(run_id))):
+        assert not found.by_node["draft"].truncated

@@ -46,6 +46,7 @@ FIELDS = (
     "error_type",
     "error",
     "finish_reason",
+    "truncated",
     "shortened",
     "economized",
     "input_tokens",

@@ -91,7 +91,7 @@ function detailsView(place, choose) {
 
   function attempt(call, one) {
     const [word, tone] = call.status === "started" && isOver() ? ["no end recorded", "warning"] : STATUS[call.status];
-    const tries = [one.rounds > 1 ? `round ${call.round}` : "", call.candidate ? `fallback ${call.candidate}` : "", call.attempt > 1 ? `try ${call.attempt}` : ""].filter(Boolean);
+    const tries = [one.rounds > 1 ? `round ${call.round}` : "", call.candidate ? `fallback ${call.candidate}` : "", call.attempt > 1 ? `try ${call.attempt}` : "", call.truncated ? "cut off at max_tokens" : ""].filter(Boolean);
     const summary = make("summary", {},
       badge(word, tone), make("span", { class: "model", text: call.model }), make("span", { class: "usd", text: money(call.nanos) }),
       make("span", { class: "muted", text: [...tries, call.input_tokens === null ? "no usage" : `${number(call.input_tokens)} in, ${number(call.output_tokens)} out`, duration(call.duration_ms)].join(" · ") }),
@@ -122,7 +122,7 @@ function detailsView(place, choose) {
       Started: `after ${duration(call.start_ms)}`,
       Took: duration(call.duration_ms),
       "First token": call.time_to_first_token_ms === null ? null : `after ${duration(call.time_to_first_token_ms)}`,
-      Finished: call.finish_reason,
+      Finished: call.truncated ? `${call.finish_reason}: met max_tokens, the answer is cut off` : call.finish_reason,
       Budget: [call.shortened ? "answer shortened" : "", call.economized ? "cheaper model preferred" : ""].filter(Boolean).join(", ") || null,
     });
     const texts = textsOf(call);
