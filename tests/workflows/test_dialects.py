@@ -17,7 +17,7 @@ from aideon_agents import (
     sequential,
 )
 from aideon_agents.tasks import load
-from aideon_agents.testing import Dialect, Fault, SimulatedProvider
+from aideon_agents.testing import Dialect, Fault, SimulatedProvider, UsageDetails
 from aideon_agents.testing.simulated.dialects import DialectName
 
 TASK = (
@@ -85,6 +85,16 @@ async def test_a_workflow_completes_with_a_model_that_takes_less(dialect, model,
         options = options_for(dialect, provider, model)
         done = await ended(load("brief").graph, stream=stream, ledger=ledger, **options)
     assert (done.status, done.error) == ("completed", None)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("dialect", get_args(DialectName))
+async def test_thoughts_of_a_model_are_no_part_of_an_answer(dialect, ledger, stream):
+    details = UsageDetails(reasoning_tokens=20, cache_read_tokens=5)
+    with SimulatedProvider(dialect=dialect, details=details) as provider:
+        options = options_for(dialect, provider)
+        done = await ended(load("refine").graph, stream=stream, ledger=ledger, **options)
+    assert (done.status, done.output) == ("completed", TASK)
 
 
 SLOW = Fault("slow", seconds=0.005)

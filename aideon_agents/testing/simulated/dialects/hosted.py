@@ -143,6 +143,8 @@ TOGETHER = Dialect(
         "x-ratelimit-limit": "10",
         "x-ratelimit-remaining": "9",
         "x-ratelimit-reset": "1",
+        "x-tokenlimit-limit": "3000",
+        "x-tokenlimit-remaining": "2900",
     },
     finish_reasons={"stop": "eos"},
     thoughts="reasoning",
