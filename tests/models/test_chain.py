@@ -8,7 +8,7 @@ import pytest
 
 from aideon_agents import Context, Settings, errors
 from aideon_agents.models import Models, default_models
-from aideon_agents.models.attempts import Attempts
+from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.providers import providers
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
