@@ -57,6 +57,8 @@ class WriteLock(asyncio.Lock):
 class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
     """A checkpointer for one event loop. A class inherits from this and from one of LangGraph's."""
 
+    is_over = False
+    """Whether the run that uses it has ended."""
     _writing: WriteLock
     _failures: list[str]
     """Why the state is no longer kept; empty while it is."""
@@ -100,12 +102,20 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
     async def names(self) -> set[str]:
         """Every name of a thread under which something is kept."""
 
-    async def finish(self) -> None:
-        """Close the connection, as soon as no write is in progress.
+    def check(self, busy_seconds: float) -> None:
+        """Raise LedgerError if nothing can be written, before anything is paid."""
+
+    async def end(self) -> None:
+        """End its use by one run, as soon as no write is in progress.
 
         LangGraph does not wait for the writes of graphs in a cancelled run. Those that come later
         are dropped; they belong to tasks that are run again.
         """
+        async with self._writing:
+            self.is_over = True
+
+    async def finish(self) -> None:
+        """Close the connection, as soon as no write is in progress; later ones are dropped."""
         async with self._writing:
             self._writing.is_finished = True
             await self.close()
@@ -128,7 +138,7 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
     async def _try_save(self, save: Callable[..., Awaitable[object]], *given: object) -> bool:
         """Do one write, and return whether it was done; the first failure is logged."""
         async with self._writing:
-            if self._writing.is_finished:
+            if self.is_over or self._writing.is_finished:
                 return False
             try:
                 await self._with_retry(save, *given)
@@ -215,9 +225,6 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
                 serde = JsonPlusSerializer(allowed_msgpack_modules=None)
                 _InlineSqlite.__init__(self, connection, serde=serde)
                 self.setup()
-                # A read-only file is found now, before anything is paid.
-                connection.execute("BEGIN IMMEDIATE")
-                connection.rollback()
             except (OSError, sqlite3.Error) as error:
                 raise explained(path, error) from error
             on_failure.pop_all()
@@ -226,6 +233,15 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
         """Every name of a thread under which something is kept."""
         with self.cursor(transaction=False) as cursor:
             return {row[0] for row in cursor.execute("SELECT DISTINCT thread_id FROM checkpoints")}
+
+    def check(self, busy_seconds: float) -> None:
+        """Raise LedgerError if the file is read-only, or locked for so long."""
+        try:
+            self.conn.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
+            self.conn.execute("BEGIN IMMEDIATE")
+            self.conn.rollback()
+        except sqlite3.Error as error:
+            raise explained(self._path, error) from error
 
     async def close(self) -> None:
         """Close the file."""

@@ -68,10 +68,13 @@ async def open_checkpointer(
             use = opened[key] = _Use(checkpointer, _file_of(ledger))
             await anext(use.closing)
         use.users += 1
+    view = use.checkpointer.reading(types)
     try:
-        yield use.checkpointer.reading(types)
+        view.check(busy_seconds)
+        yield view
     finally:
         use.users -= 1
+        await view.end()
         if not use.users:
             asyncio.get_running_loop().call_later(_IDLE, use.close_if_unused, opened, key)
 

@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.types import ERROR
 
 from aideon_agents.errors import LedgerError
+from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpointer, remove
 from aideon_agents.ledger.store import Ledger
 
@@ -25,14 +26,20 @@ def ledger(tmp_path):
         yield opened
 
 
-async def test_those_who_use_it_at_the_same_time_share_it_and_the_last_closes_it(ledger):
+async def test_those_who_use_it_share_it_and_it_is_closed_when_it_is_idle(ledger, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_IDLE", 0.05)
     async with open_checkpointer(ledger, [str]) as first:
         async with open_checkpointer(ledger, []) as second:
             assert first.conn is second.conn
             assert first.serde is not second.serde
         assert await first.names() == set()
     async with open_checkpointer(ledger, []) as third:
-        assert third.conn is not first.conn
+        assert third.conn is first.conn
+    await asyncio.sleep(0.5)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        first.conn.execute("SELECT 1")
+    async with open_checkpointer(ledger, []) as fourth:
+        assert fourth.conn is not first.conn
 
 
 async def test_what_is_under_way_is_kept_and_what_comes_later_is_not(ledger, caplog):
