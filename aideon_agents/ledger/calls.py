@@ -337,10 +337,9 @@ class RunningTotal:
     input count; parts report it once.
     """
 
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        """The last total; None while at most one chunk has had an input count."""
-        self._has_input = False
+    usage: Usage | None = None
+    """The last total; None while at most one chunk has had an input count."""
+    _has_input = False
 
     def hear(self, chunk: object) -> None:
         """Take one chunk's message into account."""

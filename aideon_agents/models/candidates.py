@@ -37,6 +37,8 @@ _GIVES_NO_REASON = frozenset({OWN_SERVER, "huggingface"})
 class Candidate:
     """One model at one provider, as chains ask it. Chains share it."""
 
+    name: str
+    """`provider:model`."""
     provider: str
     model: str
     key_variable: str | None
@@ -55,7 +57,7 @@ class Candidate:
     """What the model takes."""
 
     def __str__(self) -> str:
-        return f"{self.provider}:{self.model}"
+        return self.name
 
     def rest_left(self) -> float:
         """Seconds until it may be asked, 0 when it may now."""

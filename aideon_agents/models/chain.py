@@ -94,11 +94,13 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         self, schema: Any, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """The chain, whose answers are instances of `schema`."""
-        return self._of([one.with_structured_output(schema, **kwargs) for one in self._models()])
+        return self._of(
+            [one.with_structured_output(schema, **kwargs) for one in cast("Any", self.runnables)]
+        )
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         """The chain, whose models may call `tools`."""
-        return self._of([one.bind_tools(tools, **kwargs) for one in self._models()])
+        return self._of([one.bind_tools(tools, **kwargs) for one in cast("Any", self.runnables)])
 
     async def ainvoke(
         self,
@@ -110,7 +112,7 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         begun = self._begun(config)
         if recorders(begun) is None:
             return await super().ainvoke(input, begun, **kwargs)
-        *others, last = self._models()
+        *others, last = self.runnables
         for model in others:
             with contextlib.suppress(*self.exceptions_to_handle):
                 return await model.ainvoke(input, begun, **kwargs)
@@ -143,9 +145,6 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
     ) -> Iterator[Any]:
         """`astream` from synchronous code."""
         return super().stream(input, self._begun(config), **kwargs)
-
-    def _models(self) -> list[Any]:
-        return [self.runnable, *self.fallbacks]
 
     def _of(self, runnables: list[Any]) -> ModelChain:
         return self.model_copy(update={"runnable": runnables[0], "fallbacks": runnables[1:]})
@@ -217,16 +216,14 @@ class Models:
 
         Models of unknown size are left out; None: no size is known.
         """
-        return min((size for size in self._sizes(request, context) if size), default=None)
+        candidates = self._kept(request, context, saves=False).candidates
+        return min((one.window for one in candidates if one.window), default=None)
 
     def roomiest(self, request: ModelRequest, context: Context) -> int | None:
         """Tokens of prompt and answer that the largest model can take; None: a size is unknown."""
-        sizes = self._sizes(request, context)
+        candidates = self._kept(request, context, saves=False).candidates
+        sizes = [one.window for one in candidates]
         return None if None in sizes else max(size or 0 for size in sizes)
-
-    def _sizes(self, request: ModelRequest, context: Context) -> list[int | None]:
-        chain = self._kept(request, context, saves=False)
-        return [candidate.window for candidate in chain.candidates]
 
     def _names(
         self, request: ModelRequest, context: Context
@@ -312,6 +309,7 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
     identity = (provider.base_url, provider.pretend, hash(key))
     is_own = name.provider == OWN_SERVER
     return Candidate(
+        name=str(name),
         provider=name.provider,
         model=name.model,
         key_variable=provider.key_variable,

@@ -137,17 +137,13 @@ class Attempts:
         self.lacked_room: dict[str, errors.ProviderError] = {}
         """The error of that answer."""
 
-    def position(self, candidate: Candidate) -> int:
-        """Its place in the order; 0 is asked first."""
-        return self.candidates.index(candidate)
+    def ranked(self, candidate: Candidate) -> tuple[int, bool]:
+        """Its place in the chain as configured, and whether it is asked before the primary.
 
-    def rank(self, candidate: Candidate) -> int:
-        """Its place in the chain as configured; 0 is the primary. Cheaper models may be asked before."""
-        return self._ranks[self.position(candidate)]
-
-    def is_economized(self, candidate: Candidate) -> bool:
-        """Whether it is asked before the primary, because a budget is nearly spent."""
-        return 0 in self._ranks[self.position(candidate) + 1 :]
+        0 is the primary. Cheaper models are asked before it when a budget is nearly spent.
+        """
+        position = self.candidates.index(candidate)
+        return self._ranks[position], 0 in self._ranks[position + 1 :]
 
     def time_left(self) -> float:
         """Seconds until the chain's deadline, at least 0."""
@@ -158,7 +154,7 @@ class Attempts:
 
         A server of one's own may be slow, and be at work on the answer all the time.
         """
-        share = self.time_left() / (len(self.candidates) - self.position(candidate))
+        share = self.time_left() / (len(self.candidates) - self.candidates.index(candidate))
         return share if candidate.provider == OWN_SERVER else min(LONGEST_ATTEMPT, share)
 
     def is_last(self, candidate: Candidate) -> bool:
@@ -168,7 +164,7 @@ class Attempts:
     def is_soonest_back(self, candidate: Candidate) -> bool:
         """Whether all candidates rest, and this one for the shortest time: it is probed early."""
         probes = [one.probe_in() for one in self.candidates]
-        mine = probes[self.position(candidate)]
+        mine = probes[self.candidates.index(candidate)]
         return all(probes) and mine == min(probes) and mine < math.inf
 
     async def permitted(self, candidate: Candidate) -> Permit:

@@ -203,7 +203,8 @@ class Guard(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         try:
-            async with asyncio.timeout(_seconds()):
+            attempt = current_attempt.get()
+            async with asyncio.timeout(attempt.seconds if attempt else LONGEST_ATTEMPT):
                 result = await super()._agenerate(messages, stop, run_manager, **kwargs)
             return validated(result, str(self.candidate), self._room(kwargs))
         except Exception as error:
@@ -251,17 +252,16 @@ class Guard(BaseChatModel):
         room, window = self._room(options) or 0, self.candidate.window
         if self.candidate.rehearsed or window is None:
             return room, room if self.candidate.rehearsed else room * 2
-        return room, min(room * 2, window - self._estimated(question))
-
-    def _estimated(self, question: LanguageModelInput) -> int:
-        return estimate_tokens(self._convert_input(question).to_string())
+        return room, min(
+            room * 2, window - estimate_tokens(self._convert_input(question).to_string())
+        )
 
     def _check_length(self, attempts: Attempts, question: LanguageModelInput) -> None:
         """Refuse a prompt that is too long for this model."""
         window = self.candidate.window
         if window is None:
             return
-        tokens = self._estimated(question)
+        tokens = estimate_tokens(self._convert_input(question).to_string())
         if tokens > window:
             attempts.give_up(
                 self.candidate,
@@ -285,16 +285,17 @@ class Guard(BaseChatModel):
         Its run id is the call id of its row.
         """
         candidate = self.candidate
-        attempts.tries[str(candidate)] += 1
+        attempts.tries[candidate.name] += 1
         given = _with_parent(config)
+        rank, is_economized = attempts.ranked(candidate)
         metadata = {
             **(given.get("metadata") or {}),
             tags.PROVIDER: candidate.provider,
             tags.MODEL: candidate.model,
-            tags.CANDIDATE: attempts.rank(candidate),
-            tags.ATTEMPT: attempts.tries[str(candidate)],
+            tags.CANDIDATE: rank,
+            tags.ATTEMPT: attempts.tries[candidate.name],
             tags.REHEARSED: candidate.rehearsed,
-            tags.ECONOMIZED: attempts.is_economized(candidate),
+            tags.ECONOMIZED: is_economized,
         }
         least, most = attempts.room.get(str(candidate), (0, None))
         if most:
@@ -359,12 +360,6 @@ class Guard(BaseChatModel):
 
 def _is_filtered(answer: AIMessage) -> bool:
     return answer.response_metadata.get("finish_reason") == "content_filter"
-
-
-def _seconds() -> float:
-    """Seconds that the current attempt may take."""
-    attempt = current_attempt.get()
-    return attempt.seconds if attempt else LONGEST_ATTEMPT
 
 
 def _with_parent(config: RunnableConfig | None) -> RunnableConfig:

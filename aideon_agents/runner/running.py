@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.errors import is_invalid_resume
 from pydantic import ValidationError
@@ -140,7 +140,8 @@ class Running:
         self, thread: Thread, state: ResumeState, handler: CostHandler, listener: Listener
     ) -> None:
         """Run the graph until it completes or waits; its results are in the outcome at any time."""
-        outcome = self.outcome
+        outcome, spec = self.outcome, self.spec
+        at_end = spec.checkpoint == "end" and spec.resumes is None
         stream = thread.graph.astream(
             state.entry,
             {**thread.config, "callbacks": [handler]},
@@ -148,7 +149,7 @@ class Running:
             stream_mode=cast("Any", listener.modes),
             subgraphs=listener.needs_subgraphs,
             # Each step's state is written before the next begins: else a kill loses paid work.
-            durability=_durability(self.spec, thread),
+            durability=("exit" if at_end else "sync") if thread.checkpointer else None,
         )
         parts = cast("AsyncGenerator[Any]", stream)
         self._limit = asyncio.timeout(0 if self._is_interrupted else self.spec.timeout)
@@ -263,13 +264,6 @@ def open_ledger(ledger: Ledger | str | Path) -> Generator[Ledger]:
         return
     with Ledger.from_url(str(ledger)) as own:
         yield own
-
-
-def _durability(spec: RunSpec, thread: Thread) -> Literal["sync", "exit"] | None:
-    """When LangGraph writes the state of a run; None: nothing keeps it."""
-    if thread.checkpointer is None:
-        return None
-    return "exit" if spec.checkpoint == "end" and spec.resumes is None else "sync"
 
 
 async def _is_at_breakpoint(thread: Thread) -> bool:

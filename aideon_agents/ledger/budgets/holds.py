@@ -200,7 +200,7 @@ class Budgets:
 
     def is_nearly_spent(self, call: CallDimensions) -> bool:
         """Whether a budget of a run is nearly spent, and remember it."""
-        limits = self.limit_states(call, opens=False)
+        limits = accounts.limit_states(self._database, call, opens=False)
         self._remember(call, limits)
         return accounts.are_nearly_spent(limits)
 

@@ -159,7 +159,7 @@ def nanousd(amount: Amount) -> int:
         value = Decimal("nan")
     fits = value.is_finite() and 0 <= value <= _MOST
     whole = int(value.scaleb(NANO)) if fits else 0
-    if not fits or usd(whole) != value:
+    if not fits or Decimal(whole).scaleb(-NANO) != value:
         raise UserError(
             f"{text!r} is not a budget: write US dollars such as 0.05, with at most {NANO} decimals"
         )
