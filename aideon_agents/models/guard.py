@@ -324,12 +324,9 @@ class Guard(BaseChatModel):
                     options={**options, **room, "config": final},
                     payload=None if room else payload,
                 )
-        except errors.Unsent:
-            permit.give_back()
-            raise
         except BaseException as error:
-            if getattr(error, "adapted", False):
-                permit.give_back()
+            if isinstance(error, errors.Unsent) or getattr(error, "adapted", False):
+                permit.give_back()  # and what is recorded after that changes nothing
             permit.record(error)
             raise
         permit.record(None)

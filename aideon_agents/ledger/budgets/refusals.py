@@ -34,5 +34,5 @@ def refusal(limits: Iterable[LimitState], amount: int | None) -> Refusal | None:
     never = [one for one in enforced if one.spent + amount > one.limit]
     if never:
         return Refusal(min(never, key=lambda one: one.limit - one.spent), amount, waits=False)
-    not_now = [one for one in enforced if one.left < amount]
+    not_now = [one for one in enforced if one.spent + one.held + amount > one.limit]
     return Refusal(min(not_now, key=lambda one: one.left), amount, waits=True) if not_now else None
