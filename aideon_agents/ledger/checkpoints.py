@@ -74,9 +74,9 @@ async def open_checkpointer(
         yield view
     finally:
         use.users -= 1
-        await view.end()
         if not use.users:
             asyncio.get_running_loop().call_later(_IDLE, use.close_if_unused, opened, key)
+        await view.end()
 
 
 def _file_of(ledger: Ledger) -> tuple[int, int] | None:

@@ -188,9 +188,13 @@ class Models:
         key = request, *of_context, *policy, saves
         chain = self._chains.get(key)
         if chain is None:
+            chain = self._chain(request, context, saves=saves)
+            names, _ = self._names(request, context)
+            if len(chain.candidates) < len(names):
+                return chain  # a local server that is off now may be there for the next call
             if len(self._chains) >= _MOST_CHAINS:
                 self._chains.clear()
-            chain = self._chains[key] = self._chain(request, context, saves=saves)
+            self._chains[key] = chain
         return chain
 
     def _chain(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from yarl import URL
 
 from aideon_agents import Context, Settings, errors
 from aideon_agents.models import Models, default_models
@@ -113,6 +114,16 @@ async def test_a_local_server_that_is_off_stops_nobody_who_has_others(counter, c
             chain = models.chat(ModelRequest(role="planner"), Context())
             assert "local" not in {one.provider for one in chain.candidates}
     assert len(caplog.records) == 1
+
+
+async def test_a_local_server_that_was_off_is_asked_as_soon_as_it_is_there(counter):
+    with SimulatedProvider() as provider:
+        address = provider.base_url
+    models = Models(counter.settings(local_base_url=address))
+    request = ModelRequest(role="planner")
+    assert "local" not in {one.provider for one in models.chat(request, Context()).candidates}
+    with SimulatedProvider(port=URL(address).port):
+        assert "local" in {one.provider for one in models.chat(request, Context()).candidates}
 
 
 def test_the_default_models_are_those_of_the_environment(monkeypatch):
