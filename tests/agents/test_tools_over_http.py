@@ -159,7 +159,7 @@ async def test_a_run_out_of_time_in_a_tool_is_stopped_and_its_rows_are_whole(set
     with SimulatedProvider() as provider:
         node = executor(tools=[wait], model="openai:m")
         given = settings(provider)
-        result = await arun(node, PUMPS, settings=given, ledger=ledger, timeout=0.3)
+        result = await arun(node, PUMPS, settings=given, ledger=ledger, timeout=5)
     assert (result.status, result.stop_reason) == ("stopped", "timeout")
     assert [call.status for call in ledger.calls(result.run_id)] == ["ok"]
 
