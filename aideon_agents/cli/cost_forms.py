@@ -109,8 +109,8 @@ def _speed(one: ReportRow) -> str:
 _COLUMNS: dict[str, Callable[[ReportRow], str]] = {
     "calls": lambda one: f"{one.calls:,}",
     "failed": lambda one: f"{one.failed_calls:,}",
-    "in": lambda one: f"{one.input_tokens:,}",
-    "out": lambda one: f"{one.output_tokens:,}",
+    "in": lambda one: output.token_figures(one)[0],
+    "out": lambda one: output.token_figures(one)[1],
     "cost": lambda one: output.money(one.usd, complete=one.complete),
     "against": _against,
     "median": lambda one: output.duration(one.median_ms),

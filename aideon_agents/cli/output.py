@@ -101,9 +101,18 @@ def figures(one: Totals) -> tuple[str, str, str, str]:
     failed = f" ({one.failed_calls:,} failed)" if one.failed_calls else ""
     return (
         f"{one.calls:,}{failed}",
-        f"{one.input_tokens:,}",
-        f"{one.output_tokens:,}",
+        *token_figures(one),
         money(one.usd, complete=one.complete),
+    )
+
+
+def token_figures(one: Totals) -> tuple[str, str]:
+    """The cells of a table for input tokens and output tokens."""
+    from aideon_agents.ledger.costs import tokens_text
+
+    return (
+        tokens_text(one.input_tokens, counted=one.counted),
+        tokens_text(one.output_tokens, counted=one.counted),
     )
 
 

@@ -162,8 +162,11 @@ class NodeFigures:
     calls: int
     """Every attempt at a model, failed ones included."""
     failed_calls: int
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int | None
+    """The sum of what is known; None: nothing is."""
+    output_tokens: int | None
+    counted: bool
+    """Whether the tokens of every call are known; if not, their sums are lower bounds."""
     rounds: int
     """The highest round in which it called a model; 0: it called none."""
     duration_ms: int | None
@@ -380,6 +383,7 @@ def _figures(path: str, tally: Tally, total: Decimal) -> NodeFigures:
         failed_calls=spent.failed_calls,
         input_tokens=spent.input_tokens,
         output_tokens=spent.output_tokens,
+        counted=spent.counted,
         rounds=tally.rounds,
         duration_ms=tally.median_ms,
         median_usd=tally.median_usd,

@@ -20,7 +20,7 @@ from aideon_agents.drawing.svg import svg
 from aideon_agents.drawing.text import text
 from aideon_agents.errors import UserError
 from aideon_agents.graphs.topology import AnyGraph, Topology, read, topology_in
-from aideon_agents.ledger.costs import Totals, traces
+from aideon_agents.ledger.costs import Totals, tokens_text, traces
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def _table(result: Any) -> str:
 def _counts(totals: Totals) -> Iterator[str]:
     failed = f" ({totals.failed_calls:,} failed)" if totals.failed_calls else ""
     yield f"{totals.calls:,}{failed}"
-    yield f"{totals.input_tokens:,}"
-    yield f"{totals.output_tokens:,}"
+    yield tokens_text(totals.input_tokens, counted=totals.counted)
+    yield tokens_text(totals.output_tokens, counted=totals.counted)
     yield money(totals.usd, complete=totals.complete)
 
 

@@ -33,9 +33,12 @@ def money(usd: Decimal | None, *, complete: bool = True) -> str:
     return _dollars(usd) if complete else f">= {_dollars(usd)}"
 
 
-def tokens(count: int) -> str:
+def tokens(count: int | None, *, counted: bool = True) -> str:
     """Format a number of tokens."""
-    return f"{count:,} tok" if count < _MILLION else f"{count / _MILLION:,.1f}M tok"
+    if count is None:
+        return "? tok"
+    shown = f"{count:,} tok" if count < _MILLION else f"{count / _MILLION:,.1f}M tok"
+    return shown if counted else f">= {shown}"
 
 
 def time(milliseconds: int | None) -> str:
@@ -149,9 +152,9 @@ def _note(node: NodeFigures, figures: RunFigures, *, is_node: bool) -> Note:
 
 
 def _used(node: NodeFigures) -> str:
-    """A node's tokens; when nothing is known of its cost, no usage was reported either."""
-    count = node.input_tokens + node.output_tokens
-    return tokens(count) if count or node.usd is not None else "? tok"
+    """A node's tokens."""
+    known = [one for one in (node.input_tokens, node.output_tokens) if one is not None]
+    return tokens(sum(known) if known else None, counted=node.counted)
 
 
 def _models(node: NodeFigures) -> str:

@@ -2,7 +2,8 @@
 
 Every cost is made of the same sums: of rows that the database grouped (`selection.sums`), or of
 calls that have been read anyway. Sums hold what is known. `complete` is False when the cost of any
-call is unknown, and the sum is then a lower bound. Rehearsed calls count in rehearsed runs only.
+call is unknown, `counted` when its tokens are, and the sum is then a lower bound. Rehearsed calls
+count in rehearsed runs only.
 
 `traces` reads the runs and calls for a picture of many runs: without graphs and options, which
 would be the largest part of each row, and a few hundred runs at a time.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.ledger.database import Statements
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.pricing import OWN_PRICE, usd
 from aideon_agents.ledger.rows import Call, Run, call_in, run_in
 from aideon_agents.ledger.selection import sums
 from aideon_agents.ledger.store import Ledger
@@ -42,22 +43,40 @@ class Totals:
     """Every attempt at a model, failed ones included."""
     failed_calls: int = 0
     """Of these, the ones that raised or whose answer broke off."""
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = 0
+    """The sum of what is known; None: nothing is."""
+    output_tokens: int | None = 0
+    """As above."""
     usd: Decimal = NOTHING
     """US dollars, the sum of what is known."""
     complete: bool = True
     """Whether the cost of every call is known; if not, `usd` is a lower bound."""
+    counted: bool = True
+    """Whether the tokens of every call are known; if not, their sums are lower bounds."""
 
     def __add__(self, other: Totals) -> Totals:
+        counted = self.counted and other.counted
         return Totals(
             calls=self.calls + other.calls,
             failed_calls=self.failed_calls + other.failed_calls,
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
+            input_tokens=_known((self.input_tokens or 0) + (other.input_tokens or 0), counted),
+            output_tokens=_known((self.output_tokens or 0) + (other.output_tokens or 0), counted),
             usd=self.usd + other.usd,
             complete=self.complete and other.complete,
+            counted=counted,
         )
+
+
+def _known(tokens: int, counted: bool) -> int | None:  # noqa: FBT001 - private
+    """A sum of tokens; None: nothing is known of any call."""
+    return tokens if tokens or counted else None
+
+
+def tokens_text(tokens: int | None, *, counted: bool) -> str:
+    """A sum of tokens for people: `1,234`, `>= 1,234` for a lower bound, `?` if nothing is known."""
+    if tokens is None:
+        return "?"
+    return f"{tokens:,}" if counted else f">= {tokens:,}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,18 +193,29 @@ def model_of(call: Call) -> str:
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Totals:
     """What rows of `selection.sums` add up to."""
-    columns = ("calls", "failed_calls", "input_tokens", "output_tokens", "nanousd", "known_calls")
-    calls, failed, input_tokens, output_tokens, nanousd, known = (
-        sum([row[name] for row in rows]) for name in columns
+    calls, failed, input_tokens, output_tokens, nanousd, known, counted = (
+        sum([row[name] for row in rows]) for name in _SUMMED
     )
     return Totals(
         calls=calls,
         failed_calls=failed,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
+        input_tokens=_known(input_tokens, counted == calls),
+        output_tokens=_known(output_tokens, counted == calls),
         usd=usd(nanousd),
         complete=known == calls,
+        counted=counted == calls,
     )
+
+
+_SUMMED = (
+    "calls",
+    "failed_calls",
+    "input_tokens",
+    "output_tokens",
+    "nanousd",
+    "known_calls",
+    "counted_calls",
+)
 
 
 def _cost(rows: Sequence[Mapping[str, Any]]) -> Cost:
@@ -211,6 +241,11 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> Cost:
     return Cost(by_node=nodes, models=models, **vars(totals(rows)))
 
 
+def _used_nothing(call: Call) -> bool:
+    """Whether a call without usage used no tokens; at the user's own server it may have."""
+    return call.cost_nanousd == 0 and call.price_source != OWN_PRICE.source
+
+
 def _row(call: Call) -> dict[str, Any]:
     """One call as a row of `selection.sums`."""
     return {
@@ -223,6 +258,7 @@ def _row(call: Call) -> dict[str, Any]:
         "output_tokens": call.output_tokens or 0,
         "nanousd": call.cost_nanousd or 0,
         "known_calls": int(call.cost_nanousd is not None),
+        "counted_calls": int(call.input_tokens is not None or _used_nothing(call)),
         "duration_ms": call.duration_ms or 0,
     }
 

@@ -56,7 +56,7 @@ def cost_document(cost: Cost) -> dict[str, Any]:
     """The `cost` of a run."""
     return {
         "usd": usd_text(cost.usd),
-        "complete": cost.complete,
+        "complete": cost.complete and cost.counted,
         "calls": cost.calls,
         "failed_calls": cost.failed_calls,
         "input_tokens": cost.input_tokens,
@@ -122,7 +122,7 @@ def _sums(totals: Totals) -> dict[str, Any]:
         "input_tokens": totals.input_tokens,
         "output_tokens": totals.output_tokens,
         "usd": usd_text(totals.usd),
-        "complete": totals.complete,
+        "complete": totals.complete and totals.counted,
     }
 
 

@@ -77,6 +77,10 @@ class Price:
     """The price list with its version; None where it has no price."""
 
 
+OWN_PRICE = Price(0, "own server")
+"""What a call to it costs."""
+
+
 HUGGING_FACE = "huggingface"
 """The provider that passes calls on to others, each at its own price."""
 
@@ -89,7 +93,7 @@ def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price
     `at` is when the call began: prices change by date, and for some models by the hour.
     """
     if provider == OWN_SERVER:
-        return Price(0, "own server")
+        return OWN_PRICE
     if usage is None:
         return UNKNOWN
     # Calls of the same size are priced repeatedly: before they are made, and when they end.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.identity import utc_text
+from aideon_agents.ledger.pricing import OWN_PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,10 +64,15 @@ SUMS: Mapping[str, str] = {
     "output_tokens": "SUM(calls.output_tokens)",
     "nanousd": "SUM(calls.cost_nanousd)",
     "known_calls": "COUNT(calls.cost_nanousd)",
+    "counted_calls": (
+        "COUNT(*) FILTER (WHERE calls.input_tokens IS NOT NULL OR"
+        f" (calls.cost_nanousd = 0 AND COALESCE(calls.price_source, '') <> '{OWN_PRICE.source}'))"
+    ),
     "duration_ms": "SUM(calls.duration_ms)",
 }
 """SQL: what is added up for every group of calls. Only whole numbers are, so that the rows of every
-dimension add up to the same total."""
+dimension add up to the same total. A call that costs nothing used no tokens, but at the user's own
+server, where every call costs nothing."""
 
 
 def sums(

@@ -298,10 +298,11 @@ def _cost(ledger: Ledger, run_id: str, *, is_reported: bool = False) -> Cost:
     return Cost(
         calls=0,
         failed_calls=0,
-        input_tokens=0,
-        output_tokens=0,
+        input_tokens=None,
+        output_tokens=None,
         usd=usd(0),
         complete=False,
+        counted=False,
         by_node={},
     )
 

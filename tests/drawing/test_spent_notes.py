@@ -36,6 +36,7 @@ def node(path="plan", usd="0.0123", **fields):
         "failed_calls": 0,
         "input_tokens": 1000,
         "output_tokens": 840,
+        "counted": True,
         "rounds": 1,
         "duration_ms": 1420,
         "median_usd": None if usd is None else Decimal(usd),
@@ -95,11 +96,13 @@ def test_a_card_has_cost_tokens_time_share_calls_and_model(graph):
 
 
 def test_what_nobody_knows_is_said_to_be_unknown(graph):
-    unknown = node(usd=None, share=None, input_tokens=0, output_tokens=0, complete=False)
+    unknown = node(usd=None, share=None, input_tokens=None, output_tokens=None, complete=False)
     said = note(run({"plan": unknown}), graph)
     assert said.figures == ("?", "? tok", "1.42 s")
     assert (said.share, said.foot) == (None, "2 calls")
     assert note(run({"plan": node(duration_ms=None)}), graph).figures == ("$0.0123", "1,840 tok")
+    in_part = node(counted=False, duration_ms=None)
+    assert note(run({"plan": in_part}), graph).figures == ("$0.0123", ">= 1,840 tok")
     whole = annotated(run(totals=node("", complete=False)), graph, graph)
     assert whole.caption == "total >= $0.0123 · 1,840 tok · 20.90 s"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 
-from aideon_agents.ledger.costs import run_cost
+from aideon_agents.ledger.costs import Totals, cost_of, run_cost, tokens_text
 from aideon_agents.ledger.documents import (
     call_document,
     cost_document,
@@ -37,14 +37,55 @@ def test_a_nodes_cost_has_the_keys_that_scripts_rely_on(ledger, run_id, record):
         "role": "creative",
         "calls": 1,
         "failed_calls": 0,
-        "input_tokens": 0,
-        "output_tokens": 0,
+        "input_tokens": None,
+        "output_tokens": None,
         "usd": "0.000000",
         "complete": False,
         "models": ["together:small"],
         "duration_ms": 0,
         "truncated": False,
     }
+
+
+NO_USAGE = {"price_source": "own server"}
+OF_LOCAL = {"provider": "local", "nanousd": 0, "end": NO_USAGE}
+
+
+def test_tokens_that_no_server_reported_are_null_and_part_of_them_is_a_lower_bound(
+    ledger, run_id, record
+):
+    def documents():
+        cost = run_cost(ledger, run_id)
+        (node,) = cost.by_node.values()
+        (row,) = report_document(report(ledger, "provider"))["rows"]
+        again = cost_document(cost_of(ledger.calls(run_id)))
+        return [
+            (one["input_tokens"], one["output_tokens"], one["complete"])
+            for one in (cost_document(cost), node_document(node), row, again)
+        ]
+
+    record(ledger, run_id, **OF_LOCAL)
+    assert documents() == [(None, None, False)] * 4
+    assert run_cost(ledger, run_id).complete, "its price is known: nothing"
+    refused = {"price_source": "not billed"}
+    record(ledger, run_id, provider="local", status="error", nanousd=0, end=refused)
+    assert documents() == [(None, None, False)] * 4, "a call that was refused used no tokens"
+    record(ledger, run_id, usage=USAGE, **OF_LOCAL)
+    assert documents() == [(3210, 890, False)] * 4
+
+
+def test_a_call_that_was_refused_used_no_tokens(ledger, run_id, record):
+    record(ledger, run_id, status="error", nanousd=0)
+    cost = cost_document(run_cost(ledger, run_id))
+    assert (cost["input_tokens"], cost["complete"]) == (0, True)
+
+
+def test_sums_of_tokens_say_what_is_known_for_people():
+    unknown = Totals(calls=1, input_tokens=None, output_tokens=None, counted=False)
+    known = Totals(calls=1, input_tokens=3210, output_tokens=890)
+    for one, shown in ((unknown, "?"), (known, "3,210"), (unknown + known, ">= 3,210")):
+        assert tokens_text(one.input_tokens, counted=one.counted) == shown
+    assert (Totals() + unknown).input_tokens is None
 
 
 def test_a_report_has_the_keys_that_scripts_rely_on(ledger, run_id, record):

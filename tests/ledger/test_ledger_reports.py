@@ -42,8 +42,8 @@ def sums(totals):
     return (
         totals.calls,
         totals.failed_calls,
-        totals.input_tokens,
-        totals.output_tokens,
+        totals.input_tokens or 0,
+        totals.output_tokens or 0,
         totals.usd,
         totals.complete,
     )
@@ -51,7 +51,8 @@ def sums(totals):
 
 def together(parts):
     rows = [sums(part) for part in parts]
-    return (*(sum(row[column] for row in rows) for column in range(5)), all(row[5] for row in rows))
+    added = (sum(row[column] or 0 for row in rows) for column in range(5))
+    return (*added, all(row[5] for row in rows))
 
 
 @settings(max_examples=40, deadline=None)

@@ -19,7 +19,7 @@ from aideon_agents.drawing.annotations import Annotations
 from aideon_agents.drawing.folding import outermost, with_closed
 from aideon_agents.drawing.svg import unstyled
 from aideon_agents.graphs.topology import Topology
-from aideon_agents.ledger.costs import Trace, cost_of, counted
+from aideon_agents.ledger.costs import Totals, Trace, cost_of, counted
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.rows import Call, Content, Run
@@ -120,11 +120,16 @@ def summary(record: Record) -> dict[str, Any]:
     return {
         "run": {name: getattr(run, name) for name in _OF_THE_RUN}
         | {"duration_ms": ended and since(run.started_at, ended)},
-        "totals": cost_document(cost),
-        "nodes": [node_document(node) for node in cost.by_node.values()],
+        "totals": {**cost_document(cost), **_certainty(cost)},
+        "nodes": [{**node_document(one), **_certainty(one)} for one in cost.by_node.values()],
         "results": {path: one.get("content") for path, one in results.items()},
         "spans": list(record.spans),
     }
+
+
+def _certainty(totals: Totals) -> dict[str, bool]:
+    """Which sums are lower bounds: of money, and of tokens."""
+    return {"complete": totals.complete, "counted": totals.counted}
 
 
 def without_run(name: str) -> dict[str, Any]:

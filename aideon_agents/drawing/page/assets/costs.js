@@ -6,8 +6,8 @@ const COLUMNS = [
   { name: "Models", key: "models", of: (row) => row.models.join(", "), text: true },
   { name: "Calls", key: "calls", of: (row) => row.calls, shown: number },
   { name: "Failed", key: "failed_calls", of: (row) => row.failed_calls, shown: (count) => (count ? number(count) : "–") },
-  { name: "Input", key: "input_tokens", of: (row) => row.input_tokens, shown: number },
-  { name: "Output", key: "output_tokens", of: (row) => row.output_tokens, shown: number },
+  { name: "Input", key: "input_tokens", of: (row) => row.input_tokens, shown: (sum, row) => tokenSum(sum, row.counted) },
+  { name: "Output", key: "output_tokens", of: (row) => row.output_tokens, shown: (sum, row) => tokenSum(sum, row.counted) },
   { name: "Model time", key: "duration_ms", of: (row) => row.duration_ms, shown: duration },
   { name: "Cost", key: "usd", of: (row) => nano(row.usd), shown: (cost, row) => money(cost, row.complete) },
   { name: "Share", key: "share", of: (row) => nano(row.usd), shown: (cost, row) => share(cost, nano(story.totals.usd), row.complete) },
@@ -67,14 +67,14 @@ function costsView(place, open) {
     more.hidden = rows.length <= most;
     more.textContent = `Show all ${number(rows.length)} nodes`;
     const all = story.totals;
-    const total = { Calls: number(all.calls), Failed: all.failed_calls ? number(all.failed_calls) : "–", Input: number(all.input_tokens), Output: number(all.output_tokens), Cost: money(nano(all.usd), all.complete) };
+    const total = { Calls: number(all.calls), Failed: all.failed_calls ? number(all.failed_calls) : "–", Input: tokenSum(all.input_tokens, all.counted), Output: tokenSum(all.output_tokens, all.counted), Cost: money(nano(all.usd), all.complete) };
     foot.replaceChildren(make("tr", {}, make("th", { scope: "row", text: "Total" }), ...COLUMNS.slice(1).map((column) => make("td", { class: "figure", text: total[column.name] ?? "" }))));
     if (focused !== null) [...body.querySelectorAll("button")].find((one) => one.textContent === focused)?.focus();
   }
 
   const text = () => csv([
     [...COLUMNS.slice(0, -1).map((column) => column.key), "complete"],
-    ...sorted().map((row) => [...COLUMNS.slice(0, -1).map((column) => (column.key === "usd" ? row.usd : column.of(row))), row.complete]),
+    ...sorted().map((row) => [...COLUMNS.slice(0, -1).map((column) => (column.key === "usd" ? row.usd : column.of(row))), row.complete && row.counted]),
   ]);
 
   byId("csv").addEventListener("click", async () => {

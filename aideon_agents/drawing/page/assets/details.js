@@ -65,8 +65,8 @@ function detailsView(place, choose) {
       ["Share", share(sum.nanos, nano(story.totals.usd), sum.complete) || "–"],
       ["Elapsed", Number.isFinite(one.start) ? duration(one.end - one.start) : "–"],
       ["Calls", number(sum.calls) + (sum.failed ? ` · ${number(sum.failed)} failed` : "")],
-      ["Tokens in", number(sum.input)],
-      ["Tokens out", number(sum.output)],
+      ["Tokens in", tokenSum(sum.input || (sum.counted ? 0 : null), sum.counted)],
+      ["Tokens out", tokenSum(sum.output || (sum.counted ? 0 : null), sum.counted)],
     ].map(([term, text]) => make("div", {}, make("dt", { text: term }), make("dd", { text })))));
     body.append(list({ Role: one.role, Models: [...one.models].join(", "), Rounds: one.rounds > 1 ? String(one.rounds) : null }));
     if (one.error) body.append(make("p", { class: "error", text: one.error }));

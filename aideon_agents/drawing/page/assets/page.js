@@ -13,7 +13,7 @@ function sums(run, totals) {
   const figures = [
     ["Cost", money(nano(totals.usd), totals.complete), totals.complete ? null : "At least this much: the cost of some calls is not known"],
     ["Calls", number(totals.calls) + (totals.failed_calls ? ` · ${number(totals.failed_calls)} failed` : "")],
-    ["Tokens", `${number(totals.input_tokens)} in · ${number(totals.output_tokens)} out`],
+    ["Tokens", `${tokenSum(totals.input_tokens, totals.counted)} in · ${tokenSum(totals.output_tokens, totals.counted)} out`],
     ["Time", duration(isOver() ? run.duration_ms ?? latest : lastMoment())],
   ];
   return figures.map(([term, text, title]) => make("div", { title }, make("dt", { text: term }), make("dd", { text })));

@@ -22,6 +22,8 @@ function money(nanos, complete = true) {
 
 const number = (value) => (value === null ? "?" : WHOLE_NUMBER.format(value));
 
+const tokenSum = (value, counted) => (value === null ? "?" : (counted ? "" : "≥ ") + number(value));
+
 function duration(ms) {
   if (ms === null) return "–";
   if (ms < 1000) return `${Math.round(ms)} ms`;
