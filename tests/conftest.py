@@ -17,6 +17,7 @@ async, and its pages have nothing of one another.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import itertools
@@ -62,6 +63,37 @@ def pytest_runtest_call(item):
         return (yield)
     finally:
         sys.settrace(measuring)
+
+
+_monotonic = time.monotonic
+_passed = 0.0
+
+
+@pytest.fixture
+def pass_time():
+    """Moves the monotonic clock of this process, and so every event loop's, so many seconds on.
+
+    A time limit is far away until something has happened, and then is up at once: the test is as
+    quick on a fast machine as it is sure on a slow one. The clock never goes back.
+    """
+
+    def pass_(seconds):
+        global _passed  # noqa: PLW0603 - one clock for the process
+        _passed += seconds
+        time.monotonic = lambda: _monotonic() + _passed
+
+    return pass_
+
+
+@pytest.fixture
+def until():
+    """Waits, beside everything else on its event loop, until something is so."""
+
+    async def wait(is_so):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+    return wait
 
 
 NOBODY = 65534

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +120,15 @@ async def test_a_server_that_does_not_start_fails_the_step_and_says_why(command,
     assert "\n" not in message
 
 
-async def test_a_server_that_is_silent_for_too_long_is_ended(tmp_path):
+async def test_a_server_that_is_silent_for_too_long_is_ended(tmp_path, pass_time, until):
     noted = tmp_path / "process"
-    source = f"import os, time; open({str(noted)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    with pytest.raises(StepFailed, match=r"did not start within 0\.5 s"):
-        await asked(tools=[mcp_server(sys.executable, ["-c", source], timeout=0.5)])
+    source = f"import os, time; print(os.getpid(), file=open({str(noted)!r}, 'w')); time.sleep(600)"
+    server = mcp_server(sys.executable, ["-c", source], timeout=600)
+    asking = asyncio.create_task(asked(tools=[server]))
+    await until(lambda: noted.exists() and noted.read_text().endswith("\n"))
+    pass_time(600)
+    with pytest.raises(StepFailed, match=r"did not start within 600 s"):
+        await asking
     assert not is_running(int(noted.read_text()))
 
 
@@ -189,20 +193,16 @@ async def test_a_run_that_loses_its_server_fails_in_one_line_and_keeps_its_rows(
 @pytest.fixture
 def port():
     """A calculator over HTTP."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-    with subprocess.Popen(
-        [sys.executable, SERVER, str(number)], stderr=subprocess.DEVNULL
-    ) as process:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", number)) == 0:
-                    break
-            time.sleep(0.05)
-        yield number
+    command = [sys.executable, SERVER, "0"]  # any port; the server tells which
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        told = (re.search(r"running on http://127\.0\.0\.1:(\d+)", line) for line in process.stderr)
+        yield next(int(one[1]) for one in told if one)
         process.kill()
+
+
+def is_listened_to(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_a_servers_tools_are_called_over_http(port):
@@ -212,17 +212,19 @@ async def test_a_servers_tools_are_called_over_http(port):
     assert results[1].content == "Error: Error executing tool divide: division by zero"
 
 
-async def test_a_server_over_http_that_dies_fails_the_step_at_the_next_call(port):
-    server = mcp_server(url=f"http://127.0.0.1:{port}/mcp", timeout=5)
+async def test_a_server_over_http_that_dies_fails_the_step_at_the_next_call(port, pass_time, until):
+    server = mcp_server(url=f"http://127.0.0.1:{port}/mcp")
+    answers = call("die", last_words=""), call("add", a=1, b=2)
+    asking = asyncio.create_task(asked(*answers, tools=[server], tool_timeout=100))
+    await until(lambda: not is_listened_to(port))
+    pass_time(100)
     with pytest.raises(StepFailed, match=f"`http://127.0.0.1:{port}/mcp` has died"):
-        await asked(
-            call("die", last_words=""), call("add", a=1, b=2), tools=[server], tool_timeout=0.5
-        )
+        await asking
 
 
 async def test_an_address_without_a_server_fails_the_step_and_keeps_what_is_secret_in_it():
     with pytest.raises(StepFailed) as caught:
-        await asked(tools=[mcp_server(url="http://me:word@127.0.0.1:9/mcp?key=word", timeout=5)])
+        await asked(tools=[mcp_server(url="http://me:word@127.0.0.1:9/mcp?key=word")])
     assert str(caught.value).startswith("the MCP server `http://127.0.0.1:9/mcp` did not start: ")
     assert "word" not in str(caught.value)
 

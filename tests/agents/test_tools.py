@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import functools
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -101,7 +100,7 @@ async def test_tools_called_in_one_answer_run_at_the_same_time():
 
     def wait(name: str) -> str:
         """Wait for the other one."""
-        both.wait(timeout=10)
+        both.wait(timeout=60)
         return name
 
     answers = calls(("wait", {"name": "x"}), ("wait", {"name": "y"})), "done"
@@ -114,7 +113,7 @@ async def test_a_blocking_tool_does_not_block_the_event_loop():
 
     def wait() -> str:
         """Wait until the event loop has done something else."""
-        return str(free.wait(timeout=10))
+        return str(free.wait(timeout=60))
 
     assert (await ToolRun(calls(("wait", {})), "done", tools=[wait]).run()).results() == ["True"]
 
@@ -215,12 +214,11 @@ def jump() -> Any:
             "Error: ValueError: no access for [key]",
         ),
         (("exhausted", {}), "Error: RuntimeError: StopIteration: "),
-        (("slow", {}), "Error: slow took longer than 1 s"),
         (("careful", {}), "Error: the well is dry"),
         (("jump", {}), "Error: jump returned a Command, which cannot be sent to a model"),
         (
             ("search", {}),
-            "Error: there is no tool search; there are broken, slow, exhausted, careful, jump, add",
+            "Error: there is no tool search; there are broken, exhausted, careful, jump, add",
         ),
         (
             ("add", {"a": []}),
@@ -229,13 +227,19 @@ def jump() -> Any:
     ],
 )
 async def test_what_goes_wrong_with_a_tool_is_sent_to_the_model_in_one_line(call, error):
-    tools = [broken, slow, exhausted, careful, jump, add]
+    tools = [broken, exhausted, careful, jump, add]
     made = calls(call, ("add", {"a": 1, "b": 2}))
-    run = await ToolRun(made, "I see.", tools=tools, tool_timeout=1).run()
+    run = await ToolRun(made, "I see.", tools=tools).run()
     first, second = run.tool_messages()
     assert (first.status, first.content) == ("error", error.strip())
     assert (second.status, second.content) == ("success", "3")
     assert run.output == "I see."
+
+
+async def test_a_tool_that_takes_too_long_is_reported_to_the_model():
+    run = await ToolRun(calls(("slow", {})), "I see.", tools=[slow], tool_timeout=0.1).run()
+    (only,) = run.tool_messages()
+    assert (only.status, only.content) == ("error", "Error: slow took longer than 0.1 s")
 
 
 async def test_arguments_that_are_not_json_are_reported_and_not_quoted_back_to_the_provider():
@@ -367,30 +371,31 @@ async def test_a_limit_or_the_callers_mistake_found_by_a_tool_is_raised(error):
 
 @pytest.mark.parametrize("blocking", [True, False])
 async def test_a_run_that_is_cancelled_does_not_wait_for_its_tools(blocking):
-    begun, release = asyncio.Event(), threading.Event()
+    begun, release, ended = asyncio.Event(), threading.Event(), []
     loop = asyncio.get_running_loop()
 
     def block() -> str:
         """Block for long."""
         loop.call_soon_threadsafe(begun.set)
-        release.wait(timeout=30)
+        release.wait(timeout=60)
+        ended.append("block")
         return ""
 
     async def wait() -> str:
         """Wait for long."""
         begun.set()
-        await asyncio.sleep(30)
+        await asyncio.sleep(60)
+        ended.append("wait")
         return ""
 
     used = block if blocking else wait
     run = ToolRun(calls((used.__name__, {})), tools=[used])
     running = asyncio.create_task(run.run())
     await begun.wait()
-    started = time.monotonic()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert time.monotonic() - started < 5
+    assert ended == []
     release.set()
 
 

@@ -73,12 +73,15 @@ async def test_a_slow_first_item_holds_the_file_up_and_nothing_else(rehearse, wr
 
 
 async def test_no_more_items_than_asked_for_are_in_flight(rehearse, written):
-    now = [0, 0]
+    now, begun = [0, 0], []
 
     async def counts(state):
         now[0] += 1
         now[1] = max(now)
-        for _ in range(50):  # the next ones begin one after another
+        begun.append(state["task"])
+        while now[1] < 3 and len(begun) < 10:
+            await asyncio.sleep(0.001)
+        for _ in range(50):  # one too many would begin now
             await asyncio.sleep(0)
         now[0] -= 1
         return "done"
@@ -159,15 +162,19 @@ async def test_a_node_that_exits_fails_its_item_alone(start, ended, folder, writ
     assert lines()[4]["error"] == "SystemExit: 0"
 
 
-async def test_an_item_that_takes_too_long_has_failed(rehearse, written, lines):
+async def test_an_item_that_takes_too_long_has_failed(
+    rehearse, written, lines, *, ledger, pass_time, until
+):
     async def sleeps(state):
         if "Pump 1" in state["task"]:
+            await until(lambda: [run.status for run in ledger.runs()].count("completed") == 2)
+            pass_time(600)
             await asyncio.sleep(60)
         return "done"
 
-    result = await rehearse(written(TEN[:3]), graph=sequential(sleeps), timeout=0.2)
+    result = await rehearse(written(TEN[:3]), graph=sequential(sleeps), timeout=600)
     assert (result.completed, result.failed) == (2, 1)
-    assert lines()[1]["error"] == "the run reached its time limit of 0.2 s"
+    assert lines()[1]["error"] == "the run reached its time limit of 600 s"
 
 
 async def test_items_can_be_handed_in(rehearse, lines):

@@ -365,7 +365,7 @@ import os, signal
 def leaves(state):
     os.kill(os.getpid(), signal.SIGINT)
     import time
-    time.sleep(0.2)
+    time.sleep(10)
     return "late"
 graph = sequential(leaves, creative("draft"))
 """,

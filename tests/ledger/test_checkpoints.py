@@ -26,8 +26,10 @@ def ledger(tmp_path):
         yield opened
 
 
-async def test_those_who_use_it_share_it_and_it_is_closed_when_it_is_idle(ledger, monkeypatch):
-    monkeypatch.setattr(checkpoints, "_IDLE", 0.05)
+async def test_those_who_use_it_share_it_and_it_is_closed_when_it_is_idle(
+    ledger, monkeypatch, pass_time, until
+):
+    monkeypatch.setattr(checkpoints, "_IDLE", 600)
     async with open_checkpointer(ledger, [str]) as first:
         async with open_checkpointer(ledger, []) as second:
             assert first.conn is second.conn
@@ -35,9 +37,17 @@ async def test_those_who_use_it_share_it_and_it_is_closed_when_it_is_idle(ledger
         assert await first.names() == set()
     async with open_checkpointer(ledger, []) as third:
         assert third.conn is first.conn
-    await asyncio.sleep(0.5)
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        first.conn.execute("SELECT 1")
+
+    def is_closed():
+        try:
+            first.conn.execute("SELECT 1")
+        except sqlite3.ProgrammingError as error:
+            return "closed" in str(error)
+        return False
+
+    assert not is_closed()
+    pass_time(600)
+    await until(is_closed)
     async with open_checkpointer(ledger, []) as fourth:
         assert fourth.conn is not first.conn
 

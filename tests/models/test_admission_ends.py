@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -98,10 +99,12 @@ async def test_a_call_that_another_handler_stops_was_never_made(counter, ledger,
 
 
 async def test_nobody_there_costs_nothing(counter, ledger, quick):
-    with SimulatedProvider() as gone:
-        address = gone.base_url
-    settings = counter.settings(together_base_url=address)
-    asked = await counter.ask(settings=settings, model=(MODEL,), budget=10**9)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        settings = counter.settings(
+            together_base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        )
+        asked = await counter.ask(settings=settings, model=(MODEL,), budget=10**9)
     assert {row.cost_nanousd for row in asked.rows} == {0}
     assert account(ledger, asked.rows[0].run_id) == (0, 0)
 
@@ -122,9 +125,16 @@ async def test_nobody_there_costs_nothing(counter, ledger, quick):
     ],
 )
 async def test_where_nobody_can_know_the_cost_the_worst_case_is_spent(
-    counter, ledger, quick, fault, stream
+    counter, ledger, provider, quick, *, fault, stream, pass_time, until
 ):
-    asked = await counter.ask(fault, model=(MODEL,), budget=10**9, stream=stream, timeout=0.3)
+    seen = len(provider.requests)
+    asking = asyncio.create_task(
+        counter.ask(fault, model=(MODEL,), budget=10**9, stream=stream, timeout=60)
+    )
+    if fault.kind == "hang":
+        await until(lambda: len(provider.requests) > seen)
+        pass_time(60)
+    asked = await asking
     found = holds(ledger)
     assert {row.cost_nanousd for row in asked.rows} == {None}
     assert {hold["status"] for hold in found} == {"unknown"}

@@ -214,43 +214,40 @@ async def test_whoever_is_under_no_budget_that_others_wait_for_is_asked_at_once(
     await asyncio.gather(*asking)
 
 
-async def test_the_wait_ends_with_the_chain_s_time(ledger):
-    begun = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    async def answer(_request):
-        loop.call_soon_threadsafe(begun.set)
-        await asyncio.sleep(0.6)
-        return "late"
-
-    with SimulatedProvider(answer=answer) as provider:
-        settings = settings_for(provider)
-        handler = recorder(ledger, 3_000_000)
-        chain = chain_for(settings)
-        first = asyncio.create_task(chain.ainvoke("Go on.", {"callbacks": [handler]}))
-        await begun.wait()
-        with pytest.raises(errors.BudgetExceeded) as refused:
-            await chain_for(settings, 0.2).ainvoke("Go on.", {"callbacks": [handler]})
-        assert not first.done()
-        assert (await first).text == "late"
-        assert len(provider.requests) == 1
+async def test_the_wait_ends_with_the_chain_s_time(ledger, gate, pass_time, until):
+    settings = settings_for(gate.provider)
+    handler = recorder(ledger, 3_000_000)
+    chain = chain_for(settings)
+    first = asyncio.create_task(chain.ainvoke("Go on.", {"callbacks": [handler]}))
+    await until(lambda: gate.order)
+    second = chain_for(settings, 60).ainvoke("Go on.", {"callbacks": [handler]})
+    waiting = asyncio.create_task(second)
+    await until(lambda: _first_places)
+    pass_time(60)
+    with pytest.raises(errors.BudgetExceeded) as refused:
+        await waiting
+    gate.opened.set()
+    assert (await first).text == "done"
+    assert len(gate.provider.requests) == 1
     assert refused.value.held > 0
     assert refused.value.spent == 0
     assert " has $0 spent and $0.00" in str(refused.value)
 
 
-async def test_a_wait_in_line_ends_with_the_chain_s_time_too(ledger):
-    with SimulatedProvider(faults=Fault("delay", seconds=0.6)) as provider:
-        settings = settings_for(provider)
-        handler = recorder(ledger, 3_000_000)
-        first = asyncio.create_task(chain_for(settings).ainvoke("1", {"callbacks": [handler]}))
-        await is_asked(provider)
-        others = [
-            chain_for(settings, 0.2).ainvoke(str(number), {"callbacks": [handler]})
-            for number in range(3)
-        ]
-        ends = await asyncio.gather(*others, return_exceptions=True)
-        await first
+async def test_a_wait_in_line_ends_with_the_chain_s_time_too(ledger, gate, pass_time, until):
+    settings = settings_for(gate.provider)
+    handler = recorder(ledger, 3_000_000)
+    first = asyncio.create_task(chain_for(settings).ainvoke("1", {"callbacks": [handler]}))
+    await until(lambda: gate.order)
+    others = [
+        asyncio.create_task(chain_for(settings, 60).ainvoke(str(number), {"callbacks": [handler]}))
+        for number in range(3)
+    ]
+    await until(lambda: in_line() == 2)
+    pass_time(60)
+    ends = await asyncio.gather(*others, return_exceptions=True)
+    gate.opened.set()
+    await first
     assert [isinstance(end, errors.BudgetExceeded) for end in ends] == [True] * 3
     assert len(ledger.calls(handler.run_id)) == 1
 
@@ -287,21 +284,21 @@ async def test_a_call_that_gets_a_slot_after_the_chain_s_time_is_not_made():
     assert breaker.admit(early=True)  # the permit was given back: another call may probe
 
 
-async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_behind(ledger):
-    with SimulatedProvider(faults=Fault("delay", seconds=0.2)) as provider:
-        settings = settings_for(provider)
-        handler = recorder(ledger, 3_000_000)
-        first = asyncio.create_task(chain_for(settings).ainvoke("1", {"callbacks": [handler]}))
-        await is_asked(provider)
-        waiting = [
-            asyncio.create_task(chain_for(settings).ainvoke(text, {"callbacks": [handler]}))
-            for text in ("2", "3")
-        ]
-        await asyncio.sleep(0.05)
-        waiting[0].cancel()
-        await asyncio.gather(waiting[0], return_exceptions=True)
-        assert (await first).text
-        assert (await waiting[1]).text
+async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_behind(ledger, gate, until):
+    settings = settings_for(gate.provider)
+    handler = recorder(ledger, 3_000_000)
+    first = asyncio.create_task(chain_for(settings).ainvoke("1", {"callbacks": [handler]}))
+    await until(lambda: gate.order)
+    waiting = [
+        asyncio.create_task(chain_for(settings).ainvoke(text, {"callbacks": [handler]}))
+        for text in ("2", "3")
+    ]
+    await until(in_line)
+    waiting[0].cancel()
+    await asyncio.gather(waiting[0], return_exceptions=True)
+    gate.opened.set()
+    assert (await first).text
+    assert (await waiting[1]).text
     assert [row.status for row in ledger.calls(handler.run_id)] == ["ok", "ok"]
     assert ledger.select("SELECT * FROM holds WHERE status <> 'settled'") == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 
@@ -11,7 +12,7 @@ from aideon_agents import Context, errors
 from aideon_agents.models import Models
 from aideon_agents.models.health import Breaker, breaker_for
 from aideon_agents.state import ModelRequest
-from aideon_agents.testing import Fault
+from aideon_agents.testing import Fault, SimulatedProvider
 
 PRIMARY = "together:openai/gpt-oss-120b"
 OTHER = "openai:gpt-4o-mini"
@@ -212,24 +213,30 @@ async def test_with_one_candidate_it_is_asked_all_the_same(counter, quick):
 
 
 async def test_while_one_probes_the_only_model_the_others_wait_for_what_it_finds(
-    counter, quick, provider
+    counter, quick, until
 ):
-    settings = counter.settings([Fault(500)] * 6 + [Fault("delay", seconds=0.5)])
-    for _ in range(2):
-        await counter.ask(settings=settings, model=(PRIMARY,))
-    chain = Models(settings)
-    request = ModelRequest(role="planner", model=(PRIMARY,), timeout=5)
-    before = len(provider.requests)
-    asking = [
-        asyncio.create_task(chain.chat(request, Context()).ainvoke(f"question {number}"))
-        for number in range(40)
-    ]
-    while len(provider.requests) == before:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)  # as long as the others wait before they look again
-    assert len(provider.requests) - before == 1
-    assert len(await asyncio.gather(*asking)) == 40
-    assert len(provider.requests) - before == 40
+    gate = threading.Event()
+
+    async def answer(_request):
+        await until(gate.is_set)
+        return "back"
+
+    with SimulatedProvider(answer=answer, faults=[Fault(500)] * 6) as provider:
+        settings = counter.settings(together_base_url=provider.base_url)
+        for _ in range(2):
+            await counter.ask(settings=settings, model=(PRIMARY,))
+        chain = Models(settings)
+        request = ModelRequest(role="planner", model=(PRIMARY,), timeout=60)
+        asking = [
+            asyncio.create_task(chain.chat(request, Context()).ainvoke(f"question {number}"))
+            for number in range(40)
+        ]
+        await until(lambda: len(provider.requests) == 7)
+        await asyncio.sleep(0.05)  # as long as the others wait before they look again
+        assert len(provider.requests) == 7
+        gate.set()
+        assert len(await asyncio.gather(*asking)) == 40
+        assert len(provider.requests) == 6 + 40
 
 
 async def test_when_all_rest_the_one_soonest_back_is_asked(counter, quick):

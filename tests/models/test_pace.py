@@ -192,7 +192,7 @@ async def test_other_errors_say_nothing_of_the_pace(clock):
     assert (pace.limit, pace.closed_for()) == (4, 0)
 
 
-async def test_who_waits_goes_on_when_it_grows(clock):
+async def test_who_waits_goes_on_when_it_grows(clock, until):
     pace = Pace(8, clock=clock)
     async with in_flight(pace, 2):
         for _ in range(3):
@@ -212,7 +212,7 @@ async def test_who_waits_goes_on_when_it_grows(clock):
         await asyncio.sleep(0)
         assert entered == []
         answer(pace)
-        await asyncio.sleep(0.01)
+        await until(lambda: entered)
         assert len(entered) == 1
     gate.set()
     await asyncio.gather(*waiting)

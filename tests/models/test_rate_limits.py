@@ -74,22 +74,27 @@ async def test_a_policy_that_does_not_exist_is_refused(settings):
         await arun(node(), "Pumps?", settings=settings(), on_rate_limit="never")
 
 
-async def test_waiting_for_a_limit_takes_nothing_from_the_chains_time(settings, others):
-    given = settings([*[Fault(429, retry_after=0.5)] * 3, Fault("delay", seconds=0.6)])
+async def test_waiting_for_a_limit_takes_nothing_from_the_chains_time(
+    settings, others, provider, pass_time, until
+):
+    given = settings([*[Fault(429, retry_after=0.5)] * 3, Fault("delay", seconds=1)])
     chain = Models(given).chat(
-        ModelRequest(role="executor", model=BOTH, timeout=2, on_rate_limit="wait"), Context()
+        ModelRequest(role="executor", model=BOTH, timeout=95, on_rate_limit="wait"), Context()
     )
-    answer = await chain.ainvoke(
-        "Pumps?"
-    )  # half of what the waits leave would be a quarter of a second
-    assert answer.text
+    pace, seen = chain.candidates[0].pace, len(provider.requests)
+    asking = asyncio.create_task(chain.ainvoke("Pumps?"))
+    for number in (1, 2, 3):
+        await until(lambda refused=seen + number: len(provider.requests) == refused)
+        await until(lambda: pace.waiting)
+        pass_time(30)
+    await until(lambda: len(provider.requests) == seen + 4)
+    pass_time(30)  # more than half of what the waits would have left
+    assert (await asking).text
     assert len(others.requests) == 0
 
 
 async def test_a_call_that_waits_for_a_limit_holds_no_slot(settings, provider):
-    given = settings([Fault(429, retry_after=0.5), None]).model_copy(
-        update={"model_concurrency": 1}
-    )
+    given = settings([Fault(429, retry_after=5), None]).model_copy(update={"model_concurrency": 1})
     chain = Models(given).chat(ModelRequest(role="executor", model=(PRIMARY,)), Context())
     before = len(provider.requests)
     waiting = asyncio.create_task(chain.ainvoke("First?"))
@@ -132,11 +137,11 @@ async def test_a_limit_of_one_model_is_none_of_another(settings):
         lambda request: Fault(429, retry_after=30) if "-20b" in request.model else None
     )
     chains = Models(given)
-    limited = chains.chat(ModelRequest(role="executor", model=(PRIMARY,), timeout=1), Context())
+    limited = chains.chat(ModelRequest(role="executor", model=(PRIMARY,), timeout=20), Context())
     for _ in range(3):
         with pytest.raises(errors.AllModelsFailed):
             await limited.ainvoke("Pumps?")
-    free = ModelRequest(role="executor", model=("together:openai/gpt-oss-120b",), timeout=5)
+    free = ModelRequest(role="executor", model=("together:openai/gpt-oss-120b",), timeout=20)
     assert (await chains.chat(free, Context()).ainvoke("Pumps?")).text
 
 

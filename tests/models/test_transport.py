@@ -84,7 +84,7 @@ def test_a_loop_that_ends_takes_its_client_and_its_connections_along():
         settings = Settings(together_api_key="key", together_base_url=provider.base_url)
         for _ in range(3):
             asyncio.run(Models(settings).chat(REQUEST, Context()).ainvoke("Heat pumps."))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while provider.open and time.monotonic() < deadline:
             time.sleep(0.005)
         assert (provider.open, provider.bill.requests, len(known)) == (0, 3, before)
@@ -200,30 +200,32 @@ async def test_a_stream_without_an_end_of_its_event_is_an_error(raw, quick):
         await ask(raw.url, stream=True)
 
 
-def endless():
+def endless(then):
+    """Words without a pause; something happens once some of them are sent."""
     chunk = {"choices": [{"delta": {"content": "word "}, "finish_reason": None}]}
-    while True:
+    for number in itertools.count():
         yield f"data: {json.dumps(chunk)}\n\n".encode() * 20
         time.sleep(0.001)
+        if number == 100:
+            then()
 
 
-async def test_a_time_limit_holds_in_a_stream_that_never_pauses(raw, quick):
-    raw.parts = itertools.chain([head("Content-Type: text/event-stream")], endless())
-    begun = time.monotonic()
+async def test_a_time_limit_holds_in_a_stream_that_never_pauses(raw, quick, pass_time):
+    words = endless(lambda: pass_time(60))
+    raw.parts = itertools.chain([head("Content-Type: text/event-stream")], words)
     with pytest.raises(errors.AllModelsFailed, match="no answer in time"):
-        await ask(raw.url, stream=True, timeout=0.5)
-    assert time.monotonic() - begun < 5
+        await ask(raw.url, stream=True, timeout=60)
 
 
 async def test_a_cancellation_ends_a_stream_that_never_pauses(raw):
-    raw.parts = itertools.chain([head("Content-Type: text/event-stream")], endless())
+    flows, loop = asyncio.Event(), asyncio.get_running_loop()
+    words = endless(lambda: loop.call_soon_threadsafe(flows.set))
+    raw.parts = itertools.chain([head("Content-Type: text/event-stream")], words)
     asking = asyncio.create_task(ask(raw.url, stream=True))
-    await asyncio.sleep(0.3)
+    await flows.wait()
     asking.cancel()
-    begun = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert time.monotonic() - begun < 1
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])

@@ -11,7 +11,7 @@ from aideon_agents import creative, executor, iterative, parallel, planner, sequ
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel, ScriptedChatModel
 
-PATIENCE = 5  # seconds until a test that would hang fails instead
+PATIENCE = 60  # seconds until a test that would hang fails instead
 
 
 def a_plan(what):

@@ -33,7 +33,8 @@ PATIENCE = 20
 class Crowd:
     """Counts how many branches are in it at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
         self.most = self.now = 0
         self._lock = threading.Lock()
 
@@ -48,10 +49,12 @@ class Crowd:
 
 
 def visiting(crowd):
-    """A branch that stays in the crowd while others have a chance to come."""
+    """A branch that stays in the crowd until so many have met there, and one more could come."""
 
     async def visit(state):
         crowd.enter()
+        while crowd.most < crowd.expected:
+            await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         crowd.leave()
 
@@ -73,7 +76,7 @@ def fine(state):
 @pytest.mark.parametrize("awaits", [True, False])
 @pytest.mark.parametrize("limit", [1, 2])
 async def test_no_more_branches_run_at_once_than_asked(stage, awaits, limit):
-    crowd = Crowd()
+    crowd = Crowd(limit)
     graph = parallel(*[visiting(crowd)] * 5, max_concurrency=limit)
     await stage.ainvoke(graph) if awaits else stage.invoke(graph)
     assert crowd.most == limit
@@ -101,7 +104,7 @@ async def test_each_run_of_a_graph_counts_for_itself(stage):
 
 
 async def test_a_bounded_pattern_inside_another_does_not_wait_for_itself(stage):
-    crowd = Crowd()
+    crowd = Crowd(2)
 
     def inner():
         return parallel(*[visiting(crowd)] * 3, max_concurrency=1)

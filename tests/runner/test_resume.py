@@ -170,10 +170,10 @@ def test_a_run_out_of_time_goes_on_with_its_time_anew(ledger, keyed):
     graph = sequential(executor("facts"), creative("text"))
     with SimulatedProvider(faults=[None, Fault("hang")]) as provider:
         options = {"settings": keyed(provider), "ledger": ledger}
-        stopped = run(graph, PUMPS, timeout=1, checkpoint=True, **options)
+        stopped = run(graph, PUMPS, timeout=5, checkpoint=True, **options)
         assert (stopped.status, stopped.stop_reason) == ("stopped", "timeout")
-        assert ledger.find_run("last").options["timeout"] == 1
-        assert prepare_resume(graph, **options).spec.timeout == 1
+        assert ledger.find_run("last").options["timeout"] == 5
+        assert prepare_resume(graph, **options).spec.timeout == 5
         done = resume(graph, **options)
         assert (done.status, len(provider.requests)) == ("completed", 3)
         assert done.cost.complete is False  # what became of the call that hung nobody knows

@@ -119,7 +119,7 @@ def test_a_mistake_that_a_node_finds_is_raised_and_written(ledger):
 def test_a_run_out_of_time_is_stopped_and_its_call_is_cancelled(ledger, keyed):
     graph = sequential(says_done, creative("draft"))
     with SimulatedProvider(faults=Fault("hang")) as provider:
-        result = run(graph, PUMPS, settings=keyed(provider), ledger=ledger, timeout=0.5)
+        result = run(graph, PUMPS, settings=keyed(provider), ledger=ledger, timeout=5)
     assert (result.status, result.stop_reason, result.error) == ("stopped", "timeout", None)
     assert isinstance(result.exception, TimeLimit)
     assert result.output == "done"

@@ -191,12 +191,12 @@ def hanging(keyed):
         yield keyed(provider)
 
 
-async def test_closing_the_iterator_early_cancels_the_run(ledger, hanging):
+async def test_closing_the_iterator_early_cancels_the_run(ledger, hanging, until):
     graph = sequential(executor("facts"), creative("draft"))
     events = astream(graph, PUMPS, settings=hanging, ledger=ledger)
     async for event in events:
         if isinstance(event, NodeStarted) and event.node_path == "draft":
-            await asyncio.sleep(0.05)  # the second call is on its way
+            await until(lambda: len(ledger.calls(ledger.runs()[0].run_id)) == 2)
             break
     await events.aclose()
     (run,) = ledger.runs()
@@ -228,7 +228,7 @@ async def test_time_that_is_up_keeps_what_branches_gave_until_then(ledger, keyed
     )
     with SimulatedProvider(faults=faults) as provider:
         settings = keyed(provider)
-        result = await arun(graph, PUMPS, settings=settings, ledger=ledger, timeout=0.5)
+        result = await arun(graph, PUMPS, settings=settings, ledger=ledger, timeout=5)
     assert (result.status, result.stop_reason) == ("stopped", "timeout")
     assert list(result.results) == ["quick"]
     assert result.output == PUMPS

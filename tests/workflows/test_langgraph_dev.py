@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 _START_TIMEOUT = 90.0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _post(address: str, body: dict[str, Any]) -> Any:
@@ -59,20 +54,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name in ("langgraph.json", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     (folder / ".env").touch()
-    port = _free_port()
     log = folder / "server.log"
     command = Path(sys.executable).with_name("langgraph")
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
+    with contextlib.ExitStack() as open_:
+        # Held while the server has it, so that nobody else is given it before.
+        held = open_.enter_context(socket.socket())
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        output = open_.enter_context(log.open("wb"))
+        process = subprocess.Popen(
             [command, "dev", "--no-browser", "--no-reload", "--port", str(port)],
             cwd=folder,
             env={**os.environ, "AIDEON_OFFLINE": "1", "LANGSMITH_TRACING": "false"},
             stdout=output,
             stderr=output,
             start_new_session=True,
-        ) as process,
-    ):
+        )
+        open_.enter_context(process)
         try:
             _wait_until_up(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"
