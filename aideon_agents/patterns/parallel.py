@@ -199,9 +199,13 @@ def parallel(
     graph = new_builder(BranchState, entry=BranchState, gives=BranchResults)
     nodes = named_nodes(branches, name, reserved=[_KEPT] if keeps else [])
     for node in nodes:
-        own = _own_graph(node)
-        running = functools.partial(_run_branch, graph=own, limit=limit, keeps=keeps)
-        add_node(graph, node, Enclosing(running, [own], node.name) if limit or keeps else own)
+        if limit or keeps:
+            own = _own_graph(node)
+            running = functools.partial(_run_branch, graph=own, limit=limit, keeps=keeps)
+            add_node(graph, node, Enclosing(running, [own], node.name))
+        else:
+            # An agent takes one superstep, returns only what it wrote, and needs no graph.
+            add_node(graph, node, None if node.role else _own_graph(node))
         graph.add_edge(START, node.name)
         graph.add_edge(node.name, _KEPT if keeps else END)
     if keeps:

@@ -6,8 +6,10 @@ import asyncio
 import threading
 
 import pytest
+from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents import creative, executor, iterative, parallel, planner, sequential
+from aideon_agents.graphs.walk import walk
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel, ScriptedChatModel
 
@@ -17,6 +19,12 @@ PATIENCE = 60  # seconds until a test that would hang fails instead
 def a_plan(what):
     only = PlanStep(id="s1", description=what, agent="executor", complexity="low", depends_on=[])
     return Plan(steps=[only])
+
+
+def test_a_branch_that_is_one_agent_runs_without_a_graph_of_its_own():
+    graph = parallel(executor("facts"), sequential(executor("a"), executor("b"), name="pair"))
+    (pair,) = (node for node in walk(graph) if isinstance(node.runs, CompiledStateGraph))
+    assert pair.names == ("pair",)
 
 
 def test_branches_see_what_came_before_and_nothing_of_one_another(stage):
