@@ -10,6 +10,7 @@ whether it was changed.
 
 from __future__ import annotations
 
+import bisect
 import codecs
 import contextlib
 import csv
@@ -22,6 +23,7 @@ import shutil
 import stat
 import sys
 import tempfile
+from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -58,6 +60,8 @@ class Item:
     task: str
     inputs: Mapping[str, Any]
     """Its other keys."""
+    line: int = 0
+    """The number of its line, or of its first one, from 1."""
     problem: str | None = None
     """Why the item is invalid; None: it is valid."""
 
@@ -66,7 +70,7 @@ def read(file: BinaryIO, form: Form, name: str) -> Generator[Item]:
     """Read items."""
     found = _csv(file, name) if form == "csv" else _jsonl(file)
     for position, (line, given) in enumerate(found):
-        yield _item(position, str(line), given)
+        yield _item(position, line, given)
 
 
 def form_of(name: str, start: bytes) -> Form:
@@ -112,15 +116,16 @@ class _Wrong(Exception):  # noqa: N818 - it is not raised, but says what is wron
 _Given: TypeAlias = "Mapping[str, Any] | _Wrong"
 
 
-def _item(position: int, line: str, given: _Given) -> Item:
+def _item(position: int, line: int, given: _Given) -> Item:
     wrong = given if isinstance(given, _Wrong) else _mistake(given)
     if wrong:
         item_id = wrong.item_id if _is_id(wrong.item_id) else line
-        return Item(position, str(item_id), "", {}, f"line {line}: {wrong}")
+        return Item(position, str(item_id), "", {}, line, f"line {line}: {wrong}")
     values = cast("Mapping[str, Any]", given)
     item_id = values.get("id")
     inputs = {key: value for key, value in values.items() if key not in _ID_OR_TASK}
-    return Item(position, line if item_id is None else str(item_id), values["task"], inputs)
+    own_id = str(line if item_id is None else item_id)
+    return Item(position, own_id, values["task"], inputs, line)
 
 
 def _mistake(given: Mapping[str, Any]) -> _Wrong | None:
@@ -269,6 +274,9 @@ class Source:
     """SHA-256 in hex of the items, independent of their format."""
     count: int
     """The number of items."""
+    jumps: tuple[array[int], array[int]]
+    """Where lines are left out between items: positions of items, and by how much their lines, and
+    those after them, are ahead of their positions."""
     seen: tuple[int, int]
     """Size and modification time (ns) of the file when the items were counted."""
 
@@ -280,6 +288,12 @@ class Source:
                 self.refuse_changed()  # before each item: none is run and paid that was not counted
                 yield item
         self.refuse_changed()
+
+    def line_of(self, position: int) -> int:
+        """The number of an item's line, from 1."""
+        positions, ahead = self.jumps
+        found = bisect.bisect_right(positions, position)
+        return position + (ahead[found - 1] if found else 1)
 
     def refuse_changed(self) -> None:
         """Refuse a file that was changed since its items were counted."""
@@ -301,13 +315,20 @@ def opened(given: Items) -> Generator[Source]:
             form = form_of(name, start)
             file.seek(0)
             seen = _seen(file)
-            digest, count = _digest(file, form, name)
+            digest, count, jumps = _digest(file, form, name)
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
         if not count:
             raise InputError(f"there is no item in {name}: write one JSON line for each")
         yield Source(
-            name=name, path=path, form=form, file=file, digest=digest, count=count, seen=seen
+            name=name,
+            path=path,
+            form=form,
+            file=file,
+            digest=digest,
+            count=count,
+            jumps=jumps,
+            seen=seen,
         )
 
 
@@ -354,15 +375,22 @@ def _written(
     return spool
 
 
-def _digest(file: BinaryIO, form: Form, name: str) -> tuple[str, int]:
-    """The digest of the items, and their number."""
-    digest, count = hashlib.sha256(), 0
+def _digest(
+    file: BinaryIO, form: Form, name: str
+) -> tuple[str, int, tuple[array[int], array[int]]]:
+    """The digest of the items, their number, and where lines are left out between them."""
+    digest, count, ahead = hashlib.sha256(), 0, 1
+    jumps = array("q"), array("q")
     with contextlib.closing(read(file, form, name)) as found:
         for item in found:
             what = [item.item_id, item.task, item.inputs, item.problem]
             digest.update(json.dumps(what, sort_keys=True).encode())
+            if item.line - item.position != ahead:
+                ahead = item.line - item.position
+                jumps[0].append(item.position)
+                jumps[1].append(ahead)
             count += 1
-    return digest.hexdigest(), count
+    return digest.hexdigest(), count, jumps
 
 
 def _seen(file: BinaryIO) -> tuple[int, int]:

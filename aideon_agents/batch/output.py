@@ -31,7 +31,7 @@ from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 
 _CHUNK = 1024 * 1024
@@ -52,8 +52,9 @@ Written: TypeAlias = tuple[Path, int, int]
 class Out:
     """The open file of the results."""
 
-    def __init__(self, path: Path, file: FileIO) -> None:
+    def __init__(self, path: Path, file: FileIO, line_of: Callable[[int], int]) -> None:
         self.path = path
+        self._line_of = line_of
         self.lines = 0
         """The number of lines of this batch."""
         self._file = file
@@ -84,7 +85,10 @@ class Out:
         """
         with self._writing:
             missing = itertools.islice(documents, self.lines - first, None)
-            made = [document.encode() + b"\n" for document in missing]
+            made = [
+                _with_line(document, self._line_of(position)).encode() + b"\n"
+                for position, document in enumerate(missing, self.lines)
+            ]
             self._refuse_changed()
             with self._whole_lines():
                 self._file.seek(self._end)
@@ -129,6 +133,18 @@ class Out:
             ) from None
 
 
+def _with_line(document: str, line: int) -> str:
+    """The line of an item with the number of its line among the items behind its id."""
+    start = document.index(":") + 1
+    _, end = _DECODER.raw_decode(document, start + (document[start] == " "))
+    if document.startswith((', "line":', ',"line":'), end):  # it was in OUT before
+        return document
+    return f'{document[:end]}, "line": {line}{document[end:]}'
+
+
+_DECODER = json.JSONDecoder()
+
+
 def read(path: Path) -> Generator[tuple[dict[str, Any], str, int]]:
     """Read the complete lines of an OUT: values, text, and the offset in bytes of the next line.
 
@@ -167,15 +183,18 @@ def refuse_unusable(path: Path, source: Source) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Generator[Out]:
-    """Open OUT, creating it if it is missing; no other process can open it meanwhile."""
+def opened(path: Path, line_of: Callable[[int], int]) -> Generator[Out]:
+    """Open OUT, creating it if it is missing; no other process can open it meanwhile.
+
+    `line_of` gives the number of an item's line by its position.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
     with FileIO(descriptor, "r+") as file:
         _lock(path, file)
-        yield Out(path, file)
+        yield Out(path, file, line_of)
 
 
 def _lock(path: Path, file: FileIO) -> None:

@@ -101,7 +101,7 @@ class BatchRunning:
             if before is not None:
                 batches.refuse_if_running(before)
             work = self._work(ledger, before, most)
-            out = open_while_used.enter_context(output.opened(self._out))
+            out = open_while_used.enter_context(output.opened(self._out, items.line_of))
             found = await asyncio.to_thread(find_written, ledger, out, before)
             batch = OpenBatch(
                 ledger=ledger,

@@ -114,12 +114,15 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
     usage: Any = getattr(error, "usage", None)
     usage = usage if isinstance(usage, Usage) else call.final
     model: str | None = getattr(error, "response_model", None)
+    reason: str | None = getattr(error, "finish_reason", None) or call.finish_reason
     cost = _NOT_BILLED if _unbilled(error) else _cost(call, model, usage)
     return CallEnd(
         status=_status(error),
         duration_ms=call.elapsed_ms,
         time_to_first_token_ms=call.first_token_ms,
         response_model=model,
+        finish_reason=reason,
+        truncated=(reason or "").lower() in MET_MAX_TOKENS,
         error_type=type(error).__name__,
         error=_words(error),
         usage=usage,
@@ -203,7 +206,8 @@ class OpenCall:
         """None unless the answer is streamed."""
         self.final: Usage | None = None
         """The usage of a stream that has said why it ends; None: it was not received."""
-        self._has_ended = False
+        self.finish_reason: str | None = None
+        """Why a streamed answer has ended; None: it has not said so."""
         self._clock = time.perf_counter()
         self._total = RunningTotal()
 
@@ -221,8 +225,8 @@ class OpenCall:
         # What is reported before is a total so far, and the provider bills more.
         info = getattr(chunk, "generation_info", None) or {}
         reported = {**info, **getattr(message, "response_metadata", {})}
-        self._has_ended = self._has_ended or _text(reported, *_REASONS) is not None
-        if self._has_ended:
+        self.finish_reason = self.finish_reason or _text(reported, *_REASONS)
+        if self.finish_reason is not None:
             self.final = self._total.usage or usage_of(message) or self.final
 
     def usage_in(self, message: object) -> Usage | None:

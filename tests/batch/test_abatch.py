@@ -21,12 +21,24 @@ async def test_every_item_has_its_line_in_the_order_of_the_items(rehearse, lines
     assert (result.items, result.completed, result.pending) == (10, 10, 0)
     first = lines()[0]
     assert list(first) == [
-        *("id", "status", "output", "results", "models", "truncated"),
+        *("id", "line", "status", "output", "results", "models", "truncated"),
         *("usd", "complete", "run_id", "error", "attempts"),
     ]
     assert (first["status"], first["output"]) == ("completed", "Pump 0 moves heat.")
     assert list(first["results"]) == ["facts", "text"]
     assert (first["error"], first["attempts"], first["complete"]) == (None, 1, True)
+
+
+async def test_a_line_says_where_its_item_stands_also_an_invalid_one(rehearse, lines, folder):
+    (folder / "items.csv").write_text('id,task\n"a, b","Two\nlines."\n\nc,Pumps.\nd\ne,Pumps.\n')
+    await rehearse("items.csv")
+    found = [(line["id"], line["line"], line["status"]) for line in lines()]
+    assert found == [
+        ("a, b", 2, "completed"),
+        ("c", 5, "completed"),
+        ("6", 6, "invalid"),
+        ("e", 7, "completed"),
+    ]
 
 
 async def test_the_last_document_has_these_fields(rehearse, written):

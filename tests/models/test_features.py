@@ -272,6 +272,15 @@ async def test_an_answer_without_room_is_asked_for_once_more_with_twice_the_room
     assert all(row.cost_nanousd for row in server.rows)
 
 
+@STREAMED
+async def test_the_row_of_an_empty_answer_says_that_it_met_max_tokens(server, stream):
+    server.says, server.finish = lambda _: "", "length"
+    with pytest.raises(errors.AllModelsFailed):
+        await server.ask(stream=stream, typed=False)
+    rows = [(row.status, row.finish_reason, row.truncated) for row in server.rows]
+    assert rows == [("error", "length", True)] * 2
+
+
 @pytest.mark.parametrize("said", ["", None, '{"passed": tr'])
 async def test_where_more_room_does_not_help_the_error_names_max_tokens(server, said):
     server.says, server.finish = lambda _: said, "length"

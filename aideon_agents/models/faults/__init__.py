@@ -266,6 +266,8 @@ def _paid(
 ) -> errors.ProviderError:
     error.usage = usage
     error.response_model = (result.llm_output or {}).get("model_name")
+    if result.generations:
+        error.finish_reason = (result.generations[0].generation_info or {}).get("finish_reason")
     return error
 
 
