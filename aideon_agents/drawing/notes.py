@@ -194,10 +194,7 @@ def _title(figures: RunFigures, name: str | None) -> str:
     """The status of what ran, and where it ended unless it completed."""
     parts = [one_line(name or figures.workflow)]
     if figures.rehearsed:
-        # a rehearsal can be repeated with the same result, so its id is not shown
         parts.append("rehearsed")
-    elif len(figures.run_ids) == 1 and name is None:
-        parts.append(f"run {figures.run_ids[0]}")
     if len(figures.run_ids) > 1:
         parts.append(counted(len(figures.run_ids), "run"))
     if set(figures.statuses) - {"completed"}:
@@ -219,6 +216,8 @@ def _caption(figures: RunFigures) -> str:
         _used(whole) if whole.calls else "",
         f"median {money(whole.median_usd)} a run" if len(figures.run_ids) > 1 else "",
         _took(figures.duration_ms, figures),
+        # A rehearsal can be repeated with the same result, so its id is not shown.
+        f"run {figures.run_ids[0]}" if len(figures.run_ids) == 1 and not figures.rehearsed else "",
     ]
     return " · ".join(filter(None, parts))
 

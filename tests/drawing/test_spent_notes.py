@@ -104,7 +104,7 @@ def test_what_nobody_knows_is_said_to_be_unknown(graph):
     in_part = node(counted=False, duration_ms=None)
     assert note(run({"plan": in_part}), graph).figures == ("$0.0123", ">= 1,840 tok")
     whole = annotated(run(totals=node("", complete=False)), graph, graph)
-    assert whole.caption == "total >= $0.0123 · 1,840 tok · 20.90 s"
+    assert whole.caption == "total >= $0.0123 · 1,840 tok · 20.90 s · run 01ABC"
 
 
 def test_a_fallback_names_both_models_and_many_are_counted(graph):
@@ -123,7 +123,7 @@ def test_what_a_provider_calls_its_model_is_one_line_of_plain_text(graph):
     odd = run({"plan": node(models=("local:\x1b[31mred\x00\nmodel",))}, workflow="a\x07b")
     said = annotated(odd, graph, graph)
     assert said.notes["plan"].subtitle == "[31mred model"
-    assert said.title == "a b · run 01ABC"
+    assert said.title == "a b"
     ET.fromstring(svg(graph, said))  # noqa: S314 - we have just drawn it
 
 
@@ -139,11 +139,11 @@ def test_what_was_not_run_is_faint_and_what_was_refused_is_not(graph):
 @pytest.mark.parametrize(
     ("fields", "title", "caption"),
     [
-        ({}, "brief · run 01ABC", "total $0.0123 · 1,840 tok · 20.90 s"),
+        ({}, "brief", "total $0.0123 · 1,840 tok · 20.90 s · run 01ABC"),
         (
             {"statuses": {"stopped": 1}, "stop_reason": "budget"},
-            "brief · run 01ABC · stopped (budget)",
-            "total $0.0123 · 1,840 tok · 20.90 s",
+            "brief · stopped (budget)",
+            "total $0.0123 · 1,840 tok · 20.90 s · run 01ABC",
         ),
         (
             {"rehearsed": True, "statuses": {"crashed": 1}},
@@ -161,8 +161,8 @@ def test_what_was_not_run_is_faint_and_what_was_refused_is_not(graph):
                 "statuses": {"running": 1},
                 "duration_ms": None,
             },
-            "brief · run 01ABC · running",
-            "no call",
+            "brief · running",
+            "no call · run 01ABC",
         ),
     ],
 )
@@ -238,7 +238,7 @@ def test_every_form_shows_it(graph, mermaid_judge):
     said = annotated(figures, graph, graph)
 
     outline = text(graph, said)
-    assert outline.startswith("brief · run 01ABC\ntotal $0.0123 · 1,840 tok · 20.90 s\n\nstart\n")
+    assert outline.startswith("brief\ntotal $0.0123 · 1,840 tok · 20.90 s · run 01ABC\n\nstart\n")
     assert (
         "plan (planner)\n  $0.0123 · 1,840 tok · 1.42 s · 24 % · 2 calls · big-120b [failed]\n"
         in outline
@@ -296,4 +296,4 @@ def test_as_json_money_is_text_and_what_is_unknown_is_null(graph):
     assert taken["polish|check", "polish|draft", "again"] is None
     assert taken["polish|check", "__end__", "passed"] is None  # or it was max_rounds
     assert made["run"]["totals"]["calls"] == 2
-    assert made["run"]["title"] == "brief · run 01ABC"
+    assert made["run"]["title"] == "brief"

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_FACES = {"Inter-Regular": "100 500", "Inter-SemiBold": "501 900"}
+"""Files of fonts, and the weights that each is used for."""
+
 _CHOSEN = ':root[data-theme="dark"]'
 _PREFERRED = ':root:not([data-theme="light"])'
 _GRAPH = ".aideon-page"
@@ -111,7 +114,7 @@ def written(values: dict[str, Any], contents: Iterable[str], *, live: bool = Fal
     run = values["run"]
     return _template().substitute(
         policy=policy(live=live),
-        title=escape(" · ".join(filter(None, [run["workflow"], run["run_id"]]))),
+        title=escape(" · ".join(filter(None, [run["workflow"], _minute(run["started_at"])]))),
         style=_sheet(),
         signs=_signs(),
         data=_inert(json.dumps(values, ensure_ascii=False, separators=(",", ":"))),
@@ -126,7 +129,7 @@ def policy(*, live: bool) -> str:
     connect = "'self'" if live else "'none'"
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        f"img-src data:; connect-src {connect}; base-uri 'none'; form-action 'none'"
+        f"img-src data:; font-src data:; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -145,7 +148,23 @@ def _script() -> str:
 
 @cache
 def _sheet() -> str:
-    return colours() + (_ASSETS / "page.css").read_text("utf-8")
+    faces = "".join(map(_face, _FACES, _FACES.values()))
+    return faces + colours() + (_ASSETS / "page.css").read_text("utf-8")
+
+
+def _face(name: str, weights: str) -> str:
+    """A font of the pictures, so that a page looks the same where Inter is not installed.
+
+    The .woff2 files are the .ttf files, compressed by fontTools.
+    """
+    font = (files("aideon_agents.drawing") / "fonts" / f"{name}.woff2").read_bytes()
+    source = f"url(data:font/woff2;base64,{base64.b64encode(font).decode()})"
+    return f"@font-face{{font-family:Inter;font-weight:{weights};src:{source} format('woff2')}}\n"
+
+
+def _minute(moment: str | None) -> str | None:
+    """A time of the ledger to the minute; a run id would say nothing to a reader."""
+    return None if moment is None else f"{moment[:10]} {moment[11:16]} UTC"
 
 
 @cache

@@ -128,11 +128,24 @@ async def test_a_day_of_waiting_takes_little_room(new_page, scripted, ledger, sa
     assert 0 < going - asked < gone - going
 
 
+async def test_bars_begin_where_the_axis_says_however_wide_a_cost_is(
+    new_page, scripted, ledger, saved
+):
+    scripted.run({"at": 0, "took": None}, {"at": 500, "took": 1000}, {"nano": 1_234_567_890_123})
+    page = await new_page(saved(ledger))
+    lefts = await page.evaluate(
+        "() => [...document.querySelectorAll('#grid .cell.track')]"
+        ".map((cell) => cell.getBoundingClientRect().left)"
+    )
+    assert len(lefts) > 2
+    assert len(set(lefts)) == 1
+
+
 async def test_a_call_whose_end_nobody_heard_says_so(new_page, scripted, ledger, saved):
     scripted.run({"at": 0, "took": None}, {"at": 500, "took": 1000}, status="cancelled")
     page = await new_page(saved(ledger))
     assert "no end recorded" in await page.locator(".row.of-call").first.inner_text()
-    assert "≥ $" in await page.locator("#figures").inner_text()
+    assert ">= $" in await page.locator("#figures").inner_text()
 
 
 async def test_costs_of_many_nodes_are_shown_in_portions(new_page, scripted, ledger, saved):

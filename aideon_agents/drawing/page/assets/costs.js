@@ -2,22 +2,23 @@
 
 const COLUMNS = [
   { name: "Node", key: "node_path", of: (row) => row.node_path || "(no node)", text: true },
-  { name: "Role", key: "role", of: (row) => row.role, text: true },
-  { name: "Models", key: "models", of: (row) => row.models.join(", "), text: true },
+  { name: "Cost", key: "usd", of: (row) => nano(row.usd), shown: (cost, row) => money(cost, row.complete) },
+  { name: "Share", key: "share", of: (row) => nano(row.usd), shown: (cost, row) => share(cost, nano(story.totals.usd), row.complete) },
   { name: "Calls", key: "calls", of: (row) => row.calls, shown: number },
   { name: "Failed", key: "failed_calls", of: (row) => row.failed_calls, shown: (count) => (count ? number(count) : "–") },
   { name: "Input", key: "input_tokens", of: (row) => row.input_tokens, shown: (sum, row) => tokenSum(sum, row.counted) },
   { name: "Output", key: "output_tokens", of: (row) => row.output_tokens, shown: (sum, row) => tokenSum(sum, row.counted) },
-  { name: "Model time", key: "duration_ms", of: (row) => row.duration_ms, shown: duration },
-  { name: "Cost", key: "usd", of: (row) => nano(row.usd), shown: (cost, row) => money(cost, row.complete) },
-  { name: "Share", key: "share", of: (row) => nano(row.usd), shown: (cost, row) => share(cost, nano(story.totals.usd), row.complete) },
+  { name: "Model time", key: "duration_ms", of: (row) => row.duration_ms, shown: duration, title: MODEL_TIME },
+  { name: "Role", key: "role", of: (row) => row.role, text: true },
+  { name: "Models", key: "models", of: (row) => row.models.join(", "), text: true },
 ];
+const COPIED = COLUMNS.filter((column) => column.key !== "share");
 const FIRST = 500;
 
 function costsView(place, open) {
-  let by = COLUMNS[8], down = true, most = FIRST;
+  let by = COLUMNS.find((column) => column.key === "usd"), down = true, most = FIRST;
   const heads = COLUMNS.map((column) => {
-    const press = make("button", { type: "button", text: column.name });
+    const press = make("button", { type: "button", text: column.name, title: column.title });
     press.addEventListener("click", () => {
       down = by === column ? !down : !column.text;
       by = column;
@@ -73,8 +74,8 @@ function costsView(place, open) {
   }
 
   const text = () => csv([
-    [...COLUMNS.slice(0, -1).map((column) => column.key), "complete"],
-    ...sorted().map((row) => [...COLUMNS.slice(0, -1).map((column) => (column.key === "usd" ? row.usd : column.of(row))), row.complete && row.counted]),
+    [...COPIED.map((column) => column.key), "complete"],
+    ...sorted().map((row) => [...COPIED.map((column) => (column.key === "usd" ? row.usd : column.of(row))), row.complete && row.counted]),
   ]);
 
   byId("csv").addEventListener("click", async () => {

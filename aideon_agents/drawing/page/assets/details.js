@@ -38,7 +38,7 @@ function detailsView(place, choose) {
     );
     const body = make("div", { class: "body" });
     if (shown.id === "__start__" || shown.id === "__end__") ofEnd(body, shown.id);
-    else if (!one) body.append(make("p", { class: "muted", text: notRun() }));
+    else if (!one) ofQuiet(body, shown);
     else ofNode(body, one);
     const top = place.scrollTop;
     place.replaceChildren(head, body);
@@ -58,16 +58,28 @@ function detailsView(place, choose) {
     if (id === "__end__" && run.output !== null) body.append(spoken("output", run.output));
   }
 
+  // A node that called no model: a function, or one that did not run.
+  function ofQuiet(body, { path, id }) {
+    const drawnAs = document.querySelector(`#plane [data-id="${CSS.escape(id ?? "")}"] title`)?.textContent;
+    body.append(make("p", { class: "muted", text: notRun() }));
+    body.append(list({ Node: path, Kind: drawnAs?.split(", ").slice(1).join(", ") }));
+    if (story.run.failed_node?.split(" ")[0] === path && story.run.error) body.append(make("p", { class: "error", text: story.run.error }));
+    const result = story.results[path];
+    if (result) body.append(spoken("result", result));
+    else if (story.run.status && isOver()) body.append(make("p", { class: "muted note", text: "Its result was not kept: --record-content keeps results." }));
+  }
+
   function ofNode(body, one) {
     const { sum } = one;
     body.append(make("dl", { class: "tiles" }, ...[
       ["Cost", sum.calls ? money(sum.nanos, sum.complete) : "–"],
       ["Share", share(sum.nanos, nano(story.totals.usd), sum.complete) || "–"],
-      ["Elapsed", Number.isFinite(one.start) ? duration(one.end - one.start) : "–"],
+      ["Elapsed", Number.isFinite(one.start) ? duration(one.end - one.start) : "–", ELAPSED],
+      ["Model time", sum.calls ? duration(sum.busy) : "–", MODEL_TIME],
       ["Calls", number(sum.calls) + (sum.failed ? ` · ${number(sum.failed)} failed` : "")],
       ["Tokens in", tokenSum(sum.input || (sum.counted ? 0 : null), sum.counted)],
       ["Tokens out", tokenSum(sum.output || (sum.counted ? 0 : null), sum.counted)],
-    ].map(([term, text]) => make("div", {}, make("dt", { text: term }), make("dd", { text })))));
+    ].map(([term, text, title]) => make("div", { title }, make("dt", { text: term }), make("dd", { text })))));
     body.append(list({ Role: one.role, Models: [...one.models].join(", "), Rounds: one.rounds > 1 ? String(one.rounds) : null }));
     if (one.error) body.append(make("p", { class: "error", text: one.error }));
     if (one.children.length) {
@@ -83,7 +95,7 @@ function detailsView(place, choose) {
     const from = shown.call ? Math.max(0, one.calls.findIndex((call) => call.call_id === shown.call)) : 0;
     const calls = one.calls.slice(from, from + many);
     const left = one.calls.length - from - calls.length;
-    const title = make("h3", { text: `Attempts (${number(one.calls.length)})` });
+    const title = make("h3", { text: `Model calls (${number(one.calls.length)})` });
     const every = from ? make("button", { type: "button", class: "quiet", text: "Show from the first", onclick: () => { shown.call = null; draw(); } }) : null;
     const rest = left > 0 ? make("button", { type: "button", class: "quiet", text: `Show ${number(Math.min(PORTION, left))} more of ${number(left)}`, onclick: () => { many += PORTION; draw(); } }) : null;
     return [title, every, ...calls.map((call) => attempt(call, one)), rest].filter(Boolean);

@@ -97,7 +97,7 @@ function item(path, parent) {
 
 // Adds up the calls, from the innermost groups outwards.
 function add(one) {
-  const sum = { calls: 0, failed: 0, input: 0, output: 0, nanos: 0, complete: true, counted: true };
+  const sum = { calls: 0, failed: 0, input: 0, output: 0, nanos: 0, busy: 0, complete: true, counted: true };
   let start = Infinity, end = 0, runs = false, error = null;
   const models = new Set();
   for (const call of one.calls) {
@@ -106,6 +106,7 @@ function add(one) {
     sum.input += call.input_tokens ?? 0;
     sum.output += call.output_tokens ?? 0;
     sum.nanos += call.nanos ?? 0;
+    sum.busy += call.duration_ms ?? 0;
     sum.complete &&= call.nanos !== null;
     sum.counted &&= call.input_tokens !== null || (call.nanos === 0 && call.price_source !== "own server");
     start = Math.min(start, call.start_ms);
@@ -121,7 +122,7 @@ function add(one) {
   }
   for (const child of one.children) {
     add(child);
-    for (const name of ["calls", "failed", "input", "output", "nanos"]) sum[name] += child.sum[name];
+    for (const name of ["calls", "failed", "input", "output", "nanos", "busy"]) sum[name] += child.sum[name];
     sum.complete &&= child.sum.complete;
     sum.counted &&= child.sum.counted;
     start = Math.min(start, child.start);

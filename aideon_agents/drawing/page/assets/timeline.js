@@ -49,7 +49,7 @@ function clock(root) {
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5];
 
 function timelineView(grid, open) {
-  const corner = [["node", "Node"], ["cost", "Cost"], ["time", "Elapsed"]].map(([kind, text]) => make("div", { role: "columnheader", class: `cell ${kind}`, text }));
+  const corner = [["node", "Node"], ["cost", "Cost"], ["time", "Elapsed", ELAPSED]].map(([kind, text, title]) => make("div", { role: "columnheader", class: `cell ${kind}`, text, title }));
   const axis = make("div", { role: "columnheader", class: "cell track axis", "aria-label": "When it ran" });
   const head = make("div", { role: "row", class: "row head", "aria-rowindex": "1" }, ...corner, axis);
   const lines = make("div", { class: "lines", "aria-hidden": "true" });
@@ -136,7 +136,7 @@ function timelineView(grid, open) {
       if (mark.gap) one.style.width = `${mark.gap}px`;
       return one;
     };
-    axis.replaceChildren(...marks.map((mark) => made(mark, mark.text)));
+    axis.replaceChildren(...marks.map((mark) => made(mark, mark.x > wide - 44 ? "" : mark.text))); // no room for its text
     lines.replaceChildren(...marks.map((mark) => made(mark, "")));
   }
 

@@ -17,7 +17,7 @@ function money(nanos, complete = true) {
   const usd = nanos / NANO;
   const digits = usd >= 1 ? 2 : usd >= 0.01 ? 4 : Math.max(6, 10 - String(nanos).length);
   const shown = "$" + (nanos === 0 ? "0" : EXACT[digits].format(usd));
-  return complete ? shown : "≥ " + shown;
+  return complete ? shown : ">= " + shown;
 }
 
 const number = (value) => (value === null ? "?" : WHOLE_NUMBER.format(value));
@@ -35,6 +35,10 @@ function duration(ms) {
   const left = Math.floor((seconds % large) / small);
   return `${Math.floor(seconds / large)} ${name}` + (left ? ` ${left} ${rest}` : "");
 }
+
+// A node's time is counted in two ways, and each says which.
+const ELAPSED = "From the start of its first call to the end of its last, with the time between";
+const MODEL_TIME = "The durations of its calls added up, those at the same time too";
 
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 
