@@ -28,6 +28,9 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
 OnRateLimit = Literal["wait", "fallback"]
 """When the primary limits its rate: wait for it as long as the chain may take, or for 20 seconds."""
 
+OnDecline = Literal["again", "stop"]
+"""After a rejection with feedback: do the work again, or end the run."""
+
 
 class PlanStep(BaseModel):
     """One step of a plan."""
@@ -69,6 +72,8 @@ class Approval(BaseModel):
     """Whether the run continues with the result."""
     feedback: str | None = None
     """With a rejection: what to change, where the work can be done again; None: nothing was said."""
+    content: str | None = None
+    """With an approval: the result as the person has edited it; None: the result as it was shown."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -57,8 +57,12 @@ def messages(
     verdict = state.get("verdict")
     feedback = state.get("feedback", verdict.feedback if verdict and not verdict.passed else "")
     own = results.get(node_path)
-    if feedback and own and own.role != "validator":
-        sections.append(("Feedback on your earlier version", feedback))
+    if own and own.role == "validator":
+        feedback = ""
+    # What a person wants changed is always meant for this node.
+    wanted = [one for one in (feedback, state.get("declined")) if one]
+    if own and wanted:
+        sections.append(("Feedback on your earlier version", "\n\n".join(wanted)))
     if step:
         sections.append((TO_DO, filled(step, state)))
     text = _joined("#", sections)

@@ -32,6 +32,7 @@ from aideon_agents.state import (
     Context,
     Decision,
     ModelRequest,
+    OnDecline,
     OnRateLimit,
     Plan,
     PlanStep,
@@ -68,6 +69,7 @@ class Spec:
     """What the model may call; None: nothing."""
     approve: bool = False
     """Whether a person must agree to the result: the pattern around it asks them."""
+    on_decline: OnDecline = "again"
 
 
 class Agent(RunnableLambda[State, Results]):
@@ -77,6 +79,7 @@ class Agent(RunnableLambda[State, Results]):
         self.spec = spec
         self.role = spec.role
         self.approve = spec.approve
+        self.on_decline = spec.on_decline
         # Whether nothing runs inside it, as a tool that calls a graph would.
         self.is_alone = spec.toolbox is None
         super().__init__(self._work_blocking, self._work, name=spec.name)
@@ -84,6 +87,18 @@ class Agent(RunnableLambda[State, Results]):
     def without_approval(self) -> Agent:
         """The same agent, for a pattern that asks the person."""
         return self._with(approve=False)
+
+    def edited(self, result: StepResult, content: str) -> Results:
+        """What the agent would have written with a content that a person has edited.
+
+        Raises a ValueError if the agent has a schema and the content is no JSON that fits it.
+        """
+        spec, data, also = self.spec, None, Results()
+        if spec.output:
+            data = (spec.kept_as or spec.output).model_validate_json(content)
+            content, also = spec.write(data)
+        changed = dataclasses.replace(result, content=content, data=data, truncated=False)
+        return {"results": {result.node_path: changed}, **also}
 
     def for_step(self, step: PlanStep) -> Agent:
         """The same agent with a step of a plan to do."""
@@ -240,6 +255,9 @@ class Options(TypedDict, total=False):
     """Seconds that one tool call may take, 300 unless given; then the model is sent an error."""
     approve: bool
     """Whether a person must agree to its result before the next node runs; False unless given."""
+    on_decline: OnDecline
+    """After a rejection with feedback: do the work `again`, at most 3 times, or `stop` the run; `again`
+    unless given. In a loop the rounds of the loop count instead."""
 
 
 def make(
@@ -299,8 +317,16 @@ def make(
         write=write,
         toolbox=tools,
         approve=options.get("approve", False),
+        on_decline=_on_decline(options, named),
     )
     return Agent(spec)
+
+
+def _on_decline(options: Options, name: str) -> OnDecline:
+    chosen = options.get("on_decline", "again")
+    if chosen not in get_args(OnDecline):
+        raise UserError(f"{name}: on_decline must be again or stop, not {chosen!r}")
+    return chosen
 
 
 def _effort(options: Options, name: str) -> ReasoningEffort | None:

@@ -94,7 +94,7 @@ def _branch_nodes(branches: Mapping[str, Node], pattern: str) -> list[NamedNode]
     for route, branch in branches.items():
         if not is_valid_name(route):
             raise UserError(f"{pattern}: {route!r} is not a valid route name: {NAME_RULE}")
-        (node,) = named_nodes([branch], pattern, rounds=0)
+        (node,) = named_nodes([branch], pattern, asks=False)
         nodes.append(with_approval(dataclasses.replace(node, name=route)))
     return nodes
 

@@ -99,12 +99,18 @@ class NamedNode:
 
 
 def named_nodes(
-    nodes: Sequence[Node], pattern: str, *, reserved: Iterable[str] = (), rounds: int = 1
+    nodes: Sequence[Node],
+    pattern: str,
+    *,
+    reserved: Iterable[str] = (),
+    rounds: int | None = None,
+    asks: bool = True,
 ) -> list[NamedNode]:
     """Give each node of a pattern a unique name, and add the approval to nodes that need it.
 
-    `reserved` are the names of the pattern's other nodes. `rounds` is how often the pattern can run
-    a node whose result a person sends back; 0: the pattern adds approvals itself.
+    `reserved` are the names of the pattern's other nodes. `rounds` is how often the pattern, a loop,
+    runs a node whose result a person sends back; None: it is no loop. `asks`: False if the pattern
+    adds approvals itself.
     """
     if not nodes:
         raise UserError(f"{pattern} needs at least one node")
@@ -127,16 +133,17 @@ def named_nodes(
             name = f"{wanted}_{number}"
         taken[name] = position
         one = NamedNode(name, runnable, getattr(node, "role", None))
-        result.append(with_approval(one, rounds) if rounds else one)
+        result.append(with_approval(one, rounds) if asks else one)
     return result
 
 
-def with_approval(node: NamedNode, rounds: int = 1) -> NamedNode:
+def with_approval(node: NamedNode, rounds: int | None = None) -> NamedNode:
     """A node, as a graph with the approval after it where a person must agree to its result."""
     if not isinstance(node.runnable, Approvable) or not node.runnable.approve:
         return node
-    alone = node.runnable.without_approval()
-    return NamedNode(node.name, approved_graph(alone, node.name, node.metadata, rounds), None)
+    return NamedNode(
+        node.name, approved_graph(node.runnable, node.name, node.metadata, rounds), None
+    )
 
 
 def is_valid_name(name: str) -> bool:

@@ -68,9 +68,6 @@ _AGENTS: tuple[str, ...] = get_args(PlanStep.model_fields["agent"].annotation)
 
 _WANTED = "This plan cannot be followed. Write it again without these mistakes:"
 
-_MAX_PLANS = 3
-"""How many plans a person is shown; a rejection of the last one ends the run."""
-
 
 class Orchestration(DeclinableState, total=False):
     """What the nodes of an orchestration read."""
@@ -100,7 +97,7 @@ def orchestrated(
     names in `depends_on`, but not of those that these in turn depend on. A plan that cannot be
     followed is returned to the planner once, with what is wrong as feedback. Where a person must
     agree to the plan (the planner has `approve`), a rejection with feedback has it planned again, at most
-    twice. A rejection of the result of a worker ends the run.
+    three times. A step whose result a person rejects with feedback is done again, as often.
 
     Args:
         planner: A planner, or another node that writes a `plan`.
@@ -137,7 +134,8 @@ def orchestrated(
     graph = new_builder(Orchestration, entry=State)
     add_node(graph, plans, Enclosing(planning, [plans.runnable], plans.name))
     if asks:
-        asking = async_node(functools.partial(_ask_about_plan, planner=plans.name), approval.NODE)
+        asks_person = cast("Approvable", planner), plans.name, tuple(by_role), max_steps
+        asking = async_node(functools.partial(_ask_about_plan, asks_person), approval.NODE)
         graph.add_node(approval.NODE, asking, metadata=part(approval.NODE))
         graph.add_edge(plans.name, approval.NODE)
         graph.add_conditional_edges(approval.NODE, route_plan, {"again": plans.name, "wave": _WORK})
@@ -156,7 +154,7 @@ def _by_role(workers: Sequence[Node], pattern: str) -> dict[str, NamedNode]:
     if not workers:
         raise UserError(f"{pattern} needs at least one worker")
     by_role: dict[str, NamedNode] = {}
-    for worker in named_nodes(workers, pattern, rounds=0):
+    for worker in named_nodes(workers, pattern, asks=False):
         role = worker.role or worker.name
         if role not in _AGENTS:
             raise UserError(
@@ -188,7 +186,7 @@ async def _make_plan(
     before = [path for path in known if not any(is_within(path, outer) for outer in own)]
     wanted = _joined(state.get("feedback"), state.get("declined"))
     # A planner that is a graph returns any plan that it receives.
-    unplanned: dict[str, Any] = {**state, "plan": None}
+    unplanned: dict[str, Any] = {**state, "plan": None, "declined": None}
     if wanted:
         unplanned["feedback"] = wanted
     update: Results = await door.call(planner, unplanned, config) or {}
@@ -286,13 +284,23 @@ def _joined(*wishes: str | None) -> str:
 
 
 async def _ask_about_plan(
-    state: Orchestration, config: RunnableConfig, *, planner: str
+    asks_person: tuple[Approvable, str, Sequence[str], int],
+    state: Orchestration,
+    config: RunnableConfig,
 ) -> dict[str, Any]:
     """Ask a person about a plan, which is known to be one that can be followed."""
+    node, planner, agents, max_steps = asks_person
     number = state.get("plans", 0) + 1
     path = sibling_path(config, planner)
-    declined = ask_approval(state, path, number=number, most=_MAX_PLANS)
-    return {"declined": declined, "plans": number if declined else 0}
+
+    def wrong(update: Results) -> str | None:
+        return _checked(update, agents, max_steps)[1]
+
+    most = approval.AGAIN + 1
+    update = ask_approval(node, state, path, number=number, most=most, wrong=wrong)
+    if edited := update.get("plan"):
+        update["plan"] = _tidied(edited)
+    return {**update, "plans": number if update["declined"] else 0}
 
 
 def route_plan(

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from aideon_agents.state import Complexity, OnRateLimit, ReasoningEffort, Role
+from aideon_agents.state import Complexity, OnDecline, OnRateLimit, ReasoningEffort, Role
 from aideon_agents.tasks.document import nearest
 
 _NAME = r"^[^/|:]*[^/|:\s][^/|:]*$"
@@ -107,6 +107,8 @@ class AgentStep(Part):
     """What it may call while it works: `file.py:function`, relative to this file."""
     approve: bool | None = None
     """Whether a person must agree to its result before the next step runs; left out: no approval is needed."""
+    on_decline: OnDecline | None = None
+    """After a rejection with feedback: do the work `again`, at most 3 times (in a loop: as often as the loop has rounds), or `stop` the run; left out: again."""
 
 
 class OlderAgent(Part):

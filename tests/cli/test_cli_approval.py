@@ -114,7 +114,7 @@ def test_a_run_waits_for_a_person_and_goes_on_in_another_process(process, start)
 def test_a_no_ends_the_run_as_stopped(aideon, start):
     with start(FLOW) as provider:
         aideon("run", "flow.yaml", "--task", PUMPS)
-        done = aideon("runs", "resume", "last", "--answer", SHORTER, "--json")
+        done = aideon("runs", "resume", "last", "--answer", NO, "--json")
         assert (done.code, done.document["status"]) == (3, "stopped")
         assert done.document["stop_reason"] == "declined"
         assert list(done.document["results"]) == ["draft"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.errors import GraphDrained
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from aideon_agents import (
     Context,
@@ -115,7 +116,8 @@ async def test_the_question_names_the_result_and_says_what_an_answer_must_be(ask
     run = await ask(sequential(creative("draft", approve=True), name="flow"), "A text.")
     (asked,) = run.interrupts
     assert asked.value == {
-        "question": "Is the result of draft right? A no ends the run.",
+        "question": "Is the result of draft right? A no with feedback has it done again, any other "
+        "no ends the run.",
         "node_path": "draft",
         "result": "A text.",
     }
@@ -138,8 +140,10 @@ async def test_an_invalid_answer_is_an_error_and_the_question_stays(ask, answer)
 
 
 @pytest.mark.parametrize("answer", [NO, SHORTER, {"approved": False, "feedback": " "}])
-async def test_a_no_where_nothing_can_be_done_again_stops_the_run(ask, answer):
-    run = await ask(sequential(creative("draft", approve=True), executor()), "A text.")
+async def test_a_no_stops_the_run_where_on_decline_says_so(ask, answer):
+    step = creative("draft", approve=True, on_decline="stop")
+    run = await ask(sequential(step, executor()), "A text.")
+    assert run.interrupts[0].value["question"].endswith("right? A no ends the run.")
     with pytest.raises(Declined) as caught:
         await run.answer(answer)
     feedback = (answer.get("feedback") or "").strip()
@@ -274,12 +278,23 @@ async def test_a_step_and_its_check_may_both_need_a_person(ask):
     assert (run.contents["iterative"], run.calls) == ("Short.", 3)
 
 
-async def test_deeper_in_a_loop_a_no_stops_the_run(ask):
+async def test_deeper_in_a_loop_the_node_itself_is_done_again_in_the_same_round(ask):
     inner = sequential(creative("draft", approve=True), executor(), name="both")
-    run = await ask(iterative(inner, validator()), "Long.")
-    assert "A no ends the run." in run.interrupts[0].value["question"]
-    with pytest.raises(Declined, match="both/draft was declined: Shorter"):
+    passed = judged(passed=True, score=1)
+    run = await ask(iterative(inner, validator(), name="loop"), "Long.", "Short.", "Done.", passed)
+    await run.answer(SHORTER)
+    assert run.shown == {"both/draft": "Short."}
+    await run.answer(YES)
+    assert (run.contents["loop"], run.calls) == ("Done.", 4)
+    assert len(run.values["results"]["loop"].data.rounds) == 1
+
+
+async def test_in_a_loop_on_decline_stop_ends_the_run_also_with_feedback(ask):
+    step = creative("draft", approve=True, on_decline="stop")
+    run = await ask(iterative(step, validator(), name="refine"), "Long.")
+    with pytest.raises(Declined, match="draft was declined: Shorter"):
         await run.answer(SHORTER)
+    assert run.calls == 1
 
 
 async def test_a_decision_may_need_a_person_and_so_may_what_it_leads_to(ask):
@@ -299,8 +314,21 @@ async def test_a_no_to_a_decision_stops_the_run_before_the_way_is_gone(ask):
     gate = validator("gate", approve=True)
     run = await ask(conditional(gate, {"yes": creative()}), Decision(route="yes", reason="So."))
     with pytest.raises(Declined):
-        await run.answer(SHORTER)
+        await run.answer(NO)
     assert run.calls == 1
+
+
+async def test_a_declined_decision_is_made_again_with_the_feedback(ask):
+    gate = validator("gate", approve=True)
+    first, second = Decision(route="no", reason="So."), Decision(route="yes", reason="Better.")
+    run = await ask(
+        conditional(gate, {"yes": creative(), "no": executor()}), first, second, "Text."
+    )
+    await run.answer({"approved": False, "feedback": "Take the other way."})
+    assert "Take the other way." in run.model.requests[1].messages[-1].text
+    assert run.shown == {"gate": "yes: Better."}
+    await run.answer(YES)
+    assert (run.values["route"], run.contents["yes"], run.calls) == ("yes", "Text.", 3)
 
 
 async def test_a_plan_that_is_declined_with_feedback_is_made_again_before_any_step_runs(ask):
@@ -317,14 +345,14 @@ async def test_a_plan_that_is_declined_with_feedback_is_made_again_before_any_st
     assert (sorted(run.contents["phase"].split()), run.calls) == (["r1", "r2"], 5)
 
 
-async def test_the_third_plan_is_the_last(ask):
-    run = await ask(orchestrated(planner(approve=True), executor()), *[TWO_STEPS] * 3)
-    await run.answer(SHORTER)
-    await run.answer(SHORTER)
+async def test_a_plan_is_made_again_three_times_at_most(ask):
+    run = await ask(orchestrated(planner(approve=True), executor()), *[TWO_STEPS] * 4)
+    for _ in range(3):
+        await run.answer(SHORTER)
     assert "A no ends the run." in run.interrupts[0].value["question"]
     with pytest.raises(Declined):
         await run.answer(SHORTER)
-    assert run.calls == 3
+    assert run.calls == 4
 
 
 async def test_on_a_thread_that_is_used_again_the_plans_are_counted_anew(ask):
@@ -345,10 +373,99 @@ async def test_each_step_of_a_plan_may_need_a_person(ask):
     assert (run.contents["phase"], run.calls) == ("same\n\nsame", 3)
 
 
-async def test_a_no_to_a_step_of_a_plan_stops_the_run(ask):
-    run = await ask(orchestrated(planner("plan"), executor(approve=True)), TWO_STEPS, "1", "2")
-    with pytest.raises(Declined, match="work/s2"):
-        await run.answer(YES, SHORTER)
+async def test_a_declined_step_of_a_plan_is_done_again_and_the_approved_one_is_not(ask):
+    graph = orchestrated(planner("plan"), executor(approve=True), name="phase")
+    run = await ask(graph, TWO_STEPS, "first", "first", "second")
+    await run.answer(YES, SHORTER)
+    assert (run.shown, run.calls) == ({"work/s2": "second"}, 4)
+    assert "Shorter." in run.model.requests[-1].messages[-1].text
+    await run.answer(YES)
+    assert (run.contents["phase"], run.calls) == ("first\n\nsecond", 4)
+
+
+async def test_outside_of_a_loop_a_no_with_feedback_has_the_node_done_again_three_times(ask):
+    texts = ["One.", "Two.", "Three.", "Four."]
+    run = await ask(sequential(creative("draft", approve=True), executor()), *texts)
+    for number, wish in enumerate(("Shorter.", "Name the year.", "Warmer."), 1):
+        await run.answer({"approved": False, "feedback": wish})
+        assert run.shown == {"draft": texts[number]}
+        assert f", version {number + 1}, right?" in run.interrupts[0].value["question"]
+        prompt = run.model.requests[-1].messages[-1].text
+        assert f"# Your earlier version\n\n{texts[number - 1]}" in prompt
+        assert prompt.index("Shorter.") <= prompt.index(wish)  # what was wanted before is kept
+    assert "A no ends the run." in run.interrupts[0].value["question"]
+    with pytest.raises(Declined, match="the result of draft was declined: Shorter"):
+        await run.answer(SHORTER)
+    assert run.calls == 4
+
+
+async def test_the_next_node_gets_the_last_version_alone_and_no_feedback(ask):
+    run = await ask(
+        sequential(creative("draft", approve=True), executor()), "One.", "Two.", "Done."
+    )
+    await run.answer(SHORTER)
+    await run.answer(YES)
+    prompt = run.model.requests[-1].messages[-1].text
+    assert "Two." in prompt
+    assert not {"One.", "Shorter."} & set(prompt.split("\n"))
+
+
+async def test_on_a_thread_that_is_used_again_the_versions_are_counted_anew(ask):
+    run = await ask(sequential(creative("draft", approve=True)), "One.", "Two.")
+    await run.answer(SHORTER)
+    await run.answer(YES)
+    run.model.answers += ["Three."]
+    await run.go({"task": "Another."})
+    assert run.interrupts[0].value["question"].startswith("Is the result of draft right?")
+    assert "Shorter." not in run.model.requests[-1].messages[-1].text
+
+
+async def test_a_person_may_edit_a_result_and_the_next_node_gets_their_version(ask):
+    run = await ask(sequential(creative("draft", approve=True), executor()), "A text.", "Done.")
+    await run.answer({"approved": True, "content": "My own text."})
+    assert run.contents == {"draft": "My own text.", "executor": "Done."}
+    prompt = run.model.requests[-1].messages[-1].text
+    assert "My own text." in prompt
+    assert "A text." not in prompt
+
+
+async def test_an_edited_result_of_a_shape_is_read_into_its_class(ask):
+    class Facts(BaseModel):
+        year: int
+
+    step = executor("facts", output=Facts, approve=True)
+    run = await ask(sequential(step, executor()), Facts(year=1), "Done.")
+    with pytest.raises(ValidationError, match="year"):
+        await run.answer({"approved": True, "content": '{"year": "soon"}'})
+    with pytest.raises(ValidationError, match="JSON"):
+        await run.answer({"approved": True, "content": "In 2030."})
+    assert run.calls == 1
+    await run.answer({"approved": True, "content": '{"year": 2030}'})
+    assert run.values["results"]["facts"].data == Facts(year=2030)
+    assert run.calls == 2
+
+
+async def test_an_edited_decision_and_an_edited_plan_are_followed(ask):
+    gate = validator("gate", approve=True)
+    ways = {"yes": creative(), "no": executor()}
+    run = await ask(conditional(gate, ways), Decision(route="no", reason="So."), "A text.")
+    assert run.interrupts[0].value["data"] == {"route": "no", "reason": "So."}
+    await run.answer({"approved": True, "content": '{"route": "yes", "reason": "Mine."}'})
+    assert run.contents == {"gate": "yes: Mine.", "yes": "A text."}
+
+    run = await ask(orchestrated(planner("plan", approve=True), executor()), TWO_STEPS, "r1")
+    (one, two) = run.interrupts[0].value["data"]["steps"]
+    broken = {"steps": [{**one, "depends_on": ["s3"]}]}
+    with pytest.raises(ValidationError, match="depends on 's3', which is no step"):
+        await run.answer({"approved": True, "content": json.dumps(broken)})
+    mine = {"steps": [{**two, "id": "only/one"}]}
+    await run.answer({"approved": True, "content": json.dumps(mine)})
+    assert (run.contents["work/only-one"], run.calls) == ("r1", 2)
+
+
+def test_on_decline_must_be_one_of_two_words():
+    with pytest.raises(UserError, match="draft: on_decline must be again or stop, not 'never'"):
+        creative("draft", on_decline="never")  # pyright: ignore[reportArgumentType]
 
 
 async def test_an_agent_with_approve_in_a_bare_graph_is_an_error(ask):

@@ -158,6 +158,7 @@ EVERY_KEY = {
     "temperature": 0,
     "purpose": "research",
     "approve": True,
+    "on_decline": "stop",
 }
 
 
