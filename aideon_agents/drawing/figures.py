@@ -268,8 +268,9 @@ class _Reading:
         self._idle.update(idle)
         if run.status == "waiting":
             self._mark("waiting", self._asking(run))
-        if run.status == "failed" and not any(map(failed, nodes.values())):
-            self._mark("failed", self._broken(verdicts, nodes))
+        for place in self._failed(run):
+            if not failed(by_place.get(place, ())):  # which is counted already
+                self._tallies[place].badges["failed"] += 1
 
     def _found(
         self, run: Run, order: Sequence[str], nodes: Mapping[str, Sequence[Call]]
@@ -315,14 +316,17 @@ class _Reading:
         }
         return seen.unanswered | reached
 
-    def _broken(self, verdicts: Verdicts, nodes: Mapping[str, Sequence[Call]]) -> set[str]:
-        """The one node that the run did not get past, where its answers could not be used."""
-        last = [
-            one
-            for one in nodes
-            if all(verdicts.get(edge) is False for edge in self._taken_edges.out[one])
-        ]
-        return set(last) if len(last) == 1 else set()
+    def _failed(self, run: Run) -> Sequence[str]:
+        """The node that failed the run, and the groups around it."""
+        if not run.failed_node:
+            return ()
+        # A name may contain spaces, and so may the name of the file behind it, but only that has
+        # a colon.
+        words = run.failed_node.split(" ")
+        parts = [" ".join(words[:end]) for end in range(len(words), 0, -1)]
+        known = set(self._paths.values())
+        path = next((one for one in parts if one in known), parts[":" in run.failed_node])
+        return self._locations.of(path)
 
     def _mark(self, word: BadgeWord, places: Iterable[str]) -> None:
         for place in {around for one in places for around in self._topology.around(one)}:

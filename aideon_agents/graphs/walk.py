@@ -45,6 +45,7 @@ def once_per_graph(read: Callable[[Graph], FactT]) -> Callable[[Graph], FactT]:
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 _APPROVAL = "approval"
+_WITHOUT_RESULT = (_APPROVAL, "kept")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class NodeInfo:
     def asks(self) -> bool:
         """Whether a person is asked here: our builders give that node its name and its mark."""
         return self.names[-1:] == (_APPROVAL,) and PART + _APPROVAL in self.metadata
+
+    @property
+    def gives_nothing(self) -> bool:
+        """Whether our builders added it only to ask a person, or to check what failed."""
+        return self.names[-1] in _WITHOUT_RESULT and PART + self.names[-1] in self.metadata
 
     @property
     def is_graph(self) -> bool:
@@ -189,6 +195,18 @@ def patterns(graph: Graph) -> frozenset[tuple[str, ...]]:
     our builders did not add it, or if they added a node inside it.
     """
     return frozenset(node.names for node in walk(graph) if _holds_nodes(node))
+
+
+@once_per_graph
+def error_handled(graph: Graph) -> frozenset[tuple[str, ...]]:
+    """The names of the nodes whose errors another node of their graph handles."""
+    return frozenset(
+        (*around.names, name)
+        for around in (NodeInfo(graph), *walk(graph))
+        if isinstance(around.runs, CompiledStateGraph)
+        for name, spec in around.runs.builder.nodes.items()
+        if spec.error_handler_node is not None
+    )
 
 
 def _holds_nodes(node: NodeInfo) -> bool:

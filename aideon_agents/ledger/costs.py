@@ -326,8 +326,8 @@ def runs_of_batch(ledger: Ledger, batch_id: str) -> list[str]:
 
 
 _RUNS = """
-    SELECT run_id, workflow, target, status, stop_reason, error, error_type, "user", tier, thread,
-        rehearsed, started_at, ended_at, output, results, NULL AS options, target_hash,
+    SELECT run_id, workflow, target, status, stop_reason, error, error_type, failed_node, "user",
+        tier, thread, rehearsed, started_at, ended_at, output, results, NULL AS options, target_hash,
         NULL AS graph, batch_id, item_id, host, pid, process_start
     FROM runs WHERE run_id IN ({})
 """

@@ -67,6 +67,9 @@ class Run:
     """One line without keys; None: it did not fail."""
     error_type: str | None = None
     """The name of the error's class."""
+    failed_node: str | None = None
+    """The path of the node that failed, with `file:line` of a workflow's code behind a space; None:
+    it did not fail, or no node did."""
     output: str | None = None
     """The last result's text; None unless content is recorded."""
     results: Mapping[str, Any] | None = None
@@ -172,7 +175,16 @@ def _update(table: str, columns: Sequence[str], where: str) -> str:
     return f"UPDATE {table} SET {changes} WHERE {where}"  # noqa: S608 - our names
 
 
-_RUN_END = ("status", "stop_reason", "error", "error_type", "output", "results", "ended_at")
+_RUN_END = (
+    "status",
+    "stop_reason",
+    "error",
+    "error_type",
+    "failed_node",
+    "output",
+    "results",
+    "ended_at",
+)
 _USAGE = _names(Usage, without=("others", "tier"))
 _NO_USAGE = dict.fromkeys(_USAGE)
 _CALL_END = (*_names(CallEnd, without=("usage",)), *_USAGE)
@@ -188,7 +200,7 @@ RUN_DIMENSIONS = (
 )
 RESUME_RUN = (
     "UPDATE runs SET status = 'running', stop_reason = NULL, error = NULL, error_type = NULL,"
-    " ended_at = NULL, host = :host, pid = :pid, process_start = :process_start"
+    " failed_node = NULL, ended_at = NULL, host = :host, pid = :pid, process_start = :process_start"
     " WHERE run_id = :run_id"
 )
 FINISH_RUN = _update("runs", _RUN_END, "run_id = :run_id AND status = 'running'")

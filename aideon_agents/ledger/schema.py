@@ -296,6 +296,11 @@ def m008_truncated_answers(db: Executor) -> None:
     """)
 
 
+def m009_failed_node(db: Executor) -> None:
+    """Which node failed a run; NULL also in runs that were recorded before this step."""
+    db.execute("ALTER TABLE runs ADD COLUMN failed_node TEXT")
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -305,6 +310,7 @@ STEPS = (
     m006_batches,
     m007_distributed_batches,
     m008_truncated_answers,
+    m009_failed_node,
 )
 
 

@@ -170,6 +170,7 @@ class Ledger:
         stop_reason: str | None = None,
         error: str | None = None,
         error_type: str | None = None,
+        failed_node: str | None = None,
         output: str | None = None,
         results: Mapping[str, Any] | None = None,
         tx: Statements | None = None,
@@ -182,6 +183,7 @@ class Ledger:
             stop_reason: Why it ended; None: for no particular reason.
             error: What went wrong; stored as one line without keys.
             error_type: The name of the error's class.
+            failed_node: The path of the node that failed; None: no node did.
             output: The last result's text, given only when content is recorded.
             results: Every node's result as JSON values, given only when content is recorded.
             tx: The transaction to write in; None: its own.
@@ -195,6 +197,7 @@ class Ledger:
             "stop_reason": stop_reason,
             "error": None if error is None else stored_line(error),
             "error_type": error_type,
+            "failed_node": failed_node,
             "output": output,
             "results": _json(results),
             "ended_at": utc_text(now()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, cast
@@ -89,7 +88,17 @@ async def call_function(function: Callable[..., Any], state: State) -> Any:
     """Call a function of the state; a synchronous one runs in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(state)
-    returned = await in_own_thread(functools.partial(function, state))
+    failed: list[Exception] = []
+
+    def call() -> Any:
+        try:
+            return function(state)
+        except Exception as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+
+    returned = await in_own_thread(call)
+    if failed:
+        raise failed[0]  # asyncio replaces some of those of a thread, without the line that raised
     # An object whose __call__ is a coroutine function returns an awaitable.
     return await returned if inspect.isawaitable(returned) else returned
 

@@ -15,9 +15,16 @@ from pydantic import BaseModel, ConfigDict
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
+from aideon_agents.graphs.output import output
 from aideon_agents.patterns.approval import DeclinableResults, DeclinableState
-from aideon_agents.patterns.functions import pattern_path
-from aideon_agents.patterns.nodes import add_node, compile_graph, named_nodes, new_builder
+from aideon_agents.patterns.functions import pattern_path, sibling_path
+from aideon_agents.patterns.nodes import (
+    NamedNode,
+    add_node,
+    compile_graph,
+    named_nodes,
+    new_builder,
+)
 from aideon_agents.state import Entry, StepResult, Verdict, last, latest, merge, next_order
 
 if TYPE_CHECKING:
@@ -106,7 +113,12 @@ def iterative(
         raise UserError(f"{name}: pass_score must be from 0 to 1, not {pass_score}")
     work, judge = named_nodes([step, check], name, rounds=max_rounds)
     judging = functools.partial(
-        _judge, check=judge.runnable, max_rounds=max_rounds, pass_score=pass_score, loop=name
+        _judge,
+        step=work,
+        check=judge.runnable,
+        max_rounds=max_rounds,
+        pass_score=pass_score,
+        loop=name,
     )
     graph = new_builder(LoopState, entry=LoopEntry)
     add_node(graph, work)
@@ -129,6 +141,7 @@ async def _judge(
     config: RunnableConfig,
     door: Door,
     *,
+    step: NamedNode,
     check: Runnable[Any, Any],
     max_rounds: int,
     pass_score: float | None,
@@ -137,7 +150,8 @@ async def _judge(
     """Run the check, and keep count of the rounds."""
     known = state.get("results") or {}
     # A step may hold validators of its own, whose verdicts are not what it made.
-    made = latest({path: one for path, one in known.items() if one.role != "validator"})
+    written = {path: one for path, one in known.items() if one.role != "validator"}
+    made = output(step.runnable, written, sibling_path(config, step.name)) or latest(written)
     if declined := state.get("declined"):  # of the step's result: the check is not called
         update = DeclinableResults(declined=declined)
     else:

@@ -13,9 +13,20 @@ import dataclasses
 import functools
 import threading
 import weakref
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_args
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeAlias,
+    TypedDict,
+    cast,
+    get_args,
+    get_type_hints,
+)
 
-from langgraph.channels import LastValue
+from langgraph.channels import BinaryOperatorAggregate, LastValue
 from langgraph.errors import GraphBubbleUp, NodeCancelledError, is_invalid_resume
 from langgraph.graph import END, START
 from langgraph.graph.state import CompiledStateGraph
@@ -24,6 +35,7 @@ from langgraph.runtime import get_runtime
 from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
+from aideon_agents.graphs.output import output
 from aideon_agents.node_paths import part
 from aideon_agents.patterns.functions import async_node, current_path, sibling_path, step_result
 from aideon_agents.patterns.nodes import (
@@ -33,11 +45,11 @@ from aideon_agents.patterns.nodes import (
     named_nodes,
     new_builder,
 )
-from aideon_agents.state import Results, State, latest
+from aideon_agents.state import Results, State, StepResult, merge, next_order
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -100,7 +112,7 @@ async def _run_branch(
             if not keeps or is_invalid_resume(error):
                 raise
             return _failed(error, state, config)
-    return _recovered(update, state, config) if keeps else update
+    return _recovered(update, state, config, graph) if keeps else update
 
 
 async def require_one(
@@ -122,13 +134,14 @@ def _failed(error: Exception, state: State, config: RunnableConfig) -> dict[str,
     return {"results": {path: dataclasses.replace(result, order=result.order - 1)}}
 
 
-def _recovered(update: Any, state: State, config: RunnableConfig) -> Any:
+def _recovered(update: Any, state: State, config: RunnableConfig, graph: Graph) -> Any:
     """The update of a branch, in which a failure of an earlier round is replaced."""
     path = current_path(config)
     results = update["results"]
     if path not in results or results[path].role != FAILED:
         return update
-    now = latest({at: result for at, result in results.items() if at.startswith(f"{path}/")})
+    inside = {at: result for at, result in results.items() if at.startswith(f"{path}/")}
+    now = output(graph, inside, path)
     seen: State = {**state, "results": results}
     result = step_result(seen, path, "graph", now.content if now else "")
     return {**update, "results": {**results, path: result}}
@@ -151,20 +164,81 @@ class ChangedValue(LastValue[Any]):
         return super().update(changed[-1:])
 
 
-class BranchResults(Results, total=False):
-    """What branches write."""
+def _is_new(one: StepResult, known: StepResult | None) -> bool:
+    """Whether a branch wrote a result: all others it received."""
+    return known is None or one.order > known.order or (one.role == FAILED and one is not known)
+
+
+class DeclaredOrder(BinaryOperatorAggregate[dict[str, StepResult]]):
+    """Merges the results of branches in the order in which the branches were given.
+
+    LangGraph writes what nodes of one step return in the order of the names of the nodes. Here the
+    results of a branch also come later, by `order`, than those of the branches before it, as if the
+    branches had run one after another.
+    """
+
+    __slots__ = ()
+    names: ClassVar[Sequence[str]] = ()
+    """The branches; each graph has a class of its own, because LangGraph makes the channels."""
+
+    def __init__(self, typ: Any, operator: Callable[[Any, Any], Any] = merge) -> None:
+        super().__init__(typ, operator)
+
+    def update(self, values: Sequence[dict[str, StepResult]]) -> bool:
+        """Merge what the branches of one step return."""
+        before = cast("dict[str, StepResult]", self.value)
+        latest_before = next_order(before) - 1
+        added = [
+            {path: one for path, one in value.items() if _is_new(one, before.get(path))}
+            for value in values
+        ]
+        paths = [[path.split("/") for path in some] for some in added]
+        later, merged = 0, list[dict[str, StepResult]]()
+        for index in self._declared(paths):
+            some = added[index]
+            span = max((one.order for one in some.values()), default=0) - latest_before
+            if later and span > 0:
+                moved = {
+                    path: dataclasses.replace(one, order=one.order + later)
+                    for path, one in some.items()
+                }
+                merged.append({**values[index], **moved})
+            else:
+                merged.append(values[index])
+            later += max(span, 0)
+        return super().update(merged)
+
+    def _declared(self, added: Sequence[Sequence[Sequence[str]]]) -> list[int]:
+        """The positions of what branches added, in the order of the branches.
+
+        All node paths begin with that of the pattern, and the part behind it is the branch.
+        """
+        position = {name: index for index, name in enumerate(self.names)}
+        for depth in range(max((len(path) for paths in added for path in paths), default=0)):
+            parts = [{path[depth] for path in paths if depth < len(path)} for paths in added]
+            found = [[position[one] for one in some if one in position] for some in parts]
+            known = [some[0] for some in found if len(some) == 1]
+            if len(set(known)) == sum(map(bool, added)):
+                return sorted(range(len(added)), key=lambda index: found[index] or [0])
+        return list(range(len(added)))
+
+
+class _ChangedValues(TypedDict, total=False):
+    """The plain keys that branches write, each as it was changed."""
 
     plan: Annotated[Any, ChangedValue]
     verdict: Annotated[Any, ChangedValue]
     route: Annotated[Any, ChangedValue]
 
 
-class BranchState(State, total=False):
-    """What branches read."""
-
-    plan: Annotated[Any, ChangedValue]
-    verdict: Annotated[Any, ChangedValue]
-    route: Annotated[Any, ChangedValue]
+def _schemas(names: Sequence[str]) -> tuple[type[Any], type[Any]]:
+    """What branches of these names read, and what they write."""
+    own = get_type_hints(_ChangedValues, include_extras=True)
+    channel = type("DeclaredOrder", (DeclaredOrder,), {"__slots__": (), "names": tuple(names)})
+    own["results"] = Annotated[dict[str, StepResult], channel]
+    reads = get_type_hints(State, include_extras=True) | own
+    made: Any = TypedDict  # whose keys a type checker must know
+    return made("BranchState", reads, total=False), made("BranchResults", own, total=False)
 
 
 def parallel(
@@ -196,8 +270,9 @@ def parallel(
         raise UserError(f"{name}: on_failure must be raise or keep, not {on_failure!r}")
     keeps = on_failure == "keep"
     limit = BranchLimit(max_concurrency) if max_concurrency else None
-    graph = new_builder(BranchState, entry=BranchState, gives=BranchResults)
     nodes = named_nodes(branches, name, reserved=[_KEPT] if keeps else [])
+    reads, gives = _schemas([node.name for node in nodes])
+    graph = new_builder(reads, entry=reads, gives=gives)
     for node in nodes:
         if limit or keeps:
             own = _own_graph(node)

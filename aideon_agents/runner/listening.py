@@ -7,6 +7,8 @@ node paths (`node_paths.node_path`), and so do the events of a run.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +16,7 @@ from langchain_core.messages import AIMessage
 
 from aideon_agents.errors import AideonError
 from aideon_agents.graphs import Graph
-from aideon_agents.graphs.walk import patterns
+from aideon_agents.graphs.walk import error_handled, patterns
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.redaction import one_line
@@ -49,6 +51,9 @@ class Listener:
         self._asked: dict[str, Question] = {}
         self._open: list[str] = []
         self._begun: dict[str, tuple[Names, Mapping[str, Any]]] = {}
+        self._failures: list[tuple[Names, str, BaseException]] = []
+        """The tasks that failed, in order, each with its place, its node path and its error."""
+        self._graph = graph
         # States, what nodes gave before a sudden end, and what they ask.
         self.modes = ["values", "tasks", *(["messages", "custom"] if watcher else [])]
         """LangGraph's stream modes that it needs."""
@@ -74,32 +79,51 @@ class Listener:
             self._outcome.values = data
             asked = data.get("__interrupt__", ()) if isinstance(data, dict) else ()
             self._open += [one.id for one in asked if one.id not in self._open]
+        elif mode == "tasks" and "result" not in data:
+            self._begun[data["id"]] = (namespace, data)
         elif mode == "tasks":
-            if "result" in data:
-                self._outcome.done = merge(self._outcome.done, results_in(data["result"]))
-            for event in self._questions_of(namespace, data):
-                if self._send:
-                    self._send(event)
+            self._outcome.done = merge(self._outcome.done, results_in(data["result"]))
+            begun = self._begun.pop(data["id"], (namespace, data))
+            if data.get("error") or data.get("interrupts"):
+                self._stopped(*begun, data)
         if self._watcher and self._send:
             for event in self._watcher.events(namespace, mode, data):
                 self._send(event)
 
-    def _questions_of(self, namespace: Names, task: Mapping[str, Any]) -> list[Question]:
-        """The new questions of a task; a graph repeats those of the tasks inside it."""
-        if "result" not in task:
-            self._begun[task["id"]] = (namespace, task)
-            return []
-        # The end of a task does not carry its metadata.
-        around, begun = self._begun.pop(task["id"], (namespace, task))
-        whole = "|".join((*around, f"{begun['name']}:{begun['id']}"))
-        metadata = {**(begun.get("metadata") or {}), "langgraph_checkpoint_ns": whole}
+    def first_failure(self, raised: BaseException) -> tuple[str | None, BaseException]:
+        """The path of the node that failed first, and its error; None: no node raised it.
+
+        `raised` is what LangGraph raised. Of several branches that fail, it raises the error of any
+        one, and it cancels the others. A node's error passes through the graphs around it, so the
+        first task with an error is the innermost.
+        """
+        handled = error_handled(self._graph)
+        around = {place[:-1] for place, _, error in self._failures if error is raised}
+        for place, path, error in self._failures:
+            names = tuple(segment.partition(":")[0] for segment in place)
+            if error is raised:
+                return path, error
+            if place[:-1] in around and names not in handled and not _is_cancelled(error):
+                return next((path, error) for _, path, one in self._failures if one is error)
+        return None, raised
+
+    def _stopped(self, around: Names, begun: Mapping[str, Any], ended: Mapping[str, Any]) -> None:
+        """Take in a task that failed or asks; the end of a task does not carry its metadata."""
+        place = (*around, f"{begun['name']}:{begun['id']}")
+        metadata = {**(begun.get("metadata") or {}), "langgraph_checkpoint_ns": "|".join(place)}
+        path = node_path(metadata)
+        if isinstance(error := ended.get("error"), BaseException):
+            self._failures.append((place, path, error))
+        # A graph repeats the questions of the tasks inside it.
         new = [
-            question(one["id"], node_path(metadata), one["value"], one["response_schema"])
-            for one in task.get("interrupts") or ()
+            question(one["id"], path, one["value"], one["response_schema"])
+            for one in ended.get("interrupts") or ()
             if one["id"] not in self._asked
         ]
         self._asked |= {one.id: one for one in new}
-        return new
+        if self._send:
+            for event in new:
+                self._send(event)
 
 
 class Watcher:
@@ -165,6 +189,11 @@ class Watcher:
             role=str(metadata.get(tags.ROLE, "")),
             round=int(state.get("round", 1)),
         )
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether a task was cancelled, in its event loop or in another thread."""
+    return isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError)
 
 
 def _error_line(error: object) -> str | None:

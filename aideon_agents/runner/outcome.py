@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import sysconfig
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from langgraph.errors import GraphDrained
@@ -48,6 +52,8 @@ class Outcome:
     status: RunStatus = "completed"
     stop_reason: str | None = None
     exception: BaseException | None = None
+    failed_at: str | None = None
+    """The path of the node that raised the exception; None: no node did."""
     questions: tuple[Question, ...] = ()
     """What it waits for an answer to."""
 
@@ -64,12 +70,24 @@ class Outcome:
 
     @property
     def error(self) -> str | None:
-        """One line; None: it did not fail."""
+        """One line, with the node that failed and the line of its code; None: it did not fail."""
         if self.exception is None or self.status != "failed":
             return None
-        if isinstance(self.exception, AideonError):
-            return one_line(safe_text(self.exception))
-        return one_line(f"{type(self.exception).__name__}: {safe_text(self.exception)}")
+        text = safe_text(self.exception)
+        if not isinstance(self.exception, AideonError):
+            text = f"{type(self.exception).__name__}: {text}"
+        if self.failed_at and not text.startswith(f"{self.failed_at}: "):
+            text = f"{self.failed_at}: {text}"
+        line = code_line(self.exception)
+        return one_line(f"{text} ({line})" if line else text)
+
+    @property
+    def failed_node(self) -> str | None:
+        """The path of the node that failed, and `file:line` of its code; None: no node did."""
+        if self.exception is None or self.status != "failed" or not self.failed_at:
+            return None
+        line = code_line(self.exception)
+        return f"{self.failed_at} {line}" if line else self.failed_at
 
     @property
     def error_type(self) -> str | None:
@@ -96,6 +114,25 @@ class Outcome:
             self.status, self.stop_reason = "stopped", error.kind
         elif isinstance(error, GraphDrained):  # LangGraph itself was asked to stop
             self.status, self.stop_reason = "stopped", "interrupted"
+
+
+_LIBRARIES = tuple(
+    {os.path.realpath(path) + os.sep for path in sysconfig.get_paths().values()}
+    | {str(Path(__file__).resolve().parents[1]) + os.sep}
+)
+"""The folders of Python, of installed packages and of this package."""
+
+
+def code_line(error: BaseException) -> str | None:
+    """`file:line` of the user's code that raised an error; None: none of it did."""
+    steps = traceback.walk_tb(error.__traceback__)
+    own = [
+        f"{Path(frame.f_code.co_filename).name}:{line}"
+        for frame, line in steps
+        if not os.path.realpath(frame.f_code.co_filename).startswith(_LIBRARIES)
+        and not frame.f_code.co_filename.startswith("<")
+    ]
+    return own[-1] if own else None
 
 
 def results_in(values: object) -> dict[str, StepResult]:

@@ -45,6 +45,9 @@ class RunResult:
     rehearsed: bool
     error: str | None
     """One line; None: it did not fail."""
+    failed_node: str | None = None
+    """The path of the node that failed, with `file:line` behind a space where code of a workflow
+    failed; None: no node did."""
     questions: Sequence[Mapping[str, Any]] = ()
     """The questions that it waits with: `id`, `node_path`, `question` and `schema`, JSON values."""
     exception: BaseException | None = dataclasses.field(default=None, repr=False, compare=False)
@@ -110,6 +113,7 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
         nodes=list(cost.by_node.values()),
         rehearsed=found.rehearsed,
         error=found.error,
+        failed_node=found.failed_node,
         questions=_questions(ledger, found),
         kept_in=ledger_location(ledger),
     )
@@ -140,6 +144,7 @@ def document(result: RunResult) -> dict[str, Any]:
         "nodes": [node_document(node) for node in result.nodes],
         "rehearsed": result.rehearsed,
         "error": result.error,
+        "failed_node": result.failed_node,
         "questions": list(result.questions),
     }
 

@@ -165,7 +165,9 @@ class Running:
                     outcome.out_of_time(self.spec.timeout or 0)
                 return
             if not isinstance(error, ValidationError) or not is_invalid_resume(error):
-                raise
+                if not isinstance(error, LedgerError):  # which is no failure of the node
+                    outcome.failed_at, error = listener.first_failure(error)
+                raise error  # noqa: TRY201 - or that of a node that failed before
             known = (*state.asked, *listener.asked)
             asked = await still_open(thread, self.spec.start.run_id, known)
             await self._wait(thread, asked)
@@ -210,6 +212,7 @@ class Running:
                     stop_reason=outcome.stop_reason,
                     error=outcome.error,
                     error_type=outcome.error_type,
+                    failed_node=outcome.failed_node,
                     tx=tx,
                     **kept,
                 )
@@ -245,6 +248,7 @@ class Running:
             nodes=list(cost.by_node.values()),
             rehearsed=start.rehearsed,
             error=outcome.error,
+            failed_node=outcome.failed_node,
             questions=tuple(one.document() for one in outcome.questions),
             exception=outcome.exception,
             kept_in=ledger_location(ledger),

@@ -20,7 +20,7 @@ from aideon_agents.agents.node import Agent
 from aideon_agents.errors import InputError
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
-from aideon_agents.graphs.topology import read
+from aideon_agents.graphs.output import output
 from aideon_agents.graphs.walk import (
     functions,
     graphs,
@@ -37,7 +37,7 @@ from aideon_agents.models import Models, models_for
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.runner.outcome import Journal
 from aideon_agents.settings import Settings
-from aideon_agents.state import Context, OnRateLimit, Role, StepResult, Tier, latest
+from aideon_agents.state import Context, OnRateLimit, Role, StepResult, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,12 +210,13 @@ def output_text(
 ) -> str | None:
     """The output of a graph as text; None: there is none.
 
-    It is the last message if a person did not write it, else the last result. A graph without
-    results gives its output values as JSON.
+    It is the last message if a person did not write it, else the last result, and those of all
+    branches of a graph that ends in several. A graph without results gives its output values as
+    JSON.
     """
     if text := _last_message(values.get("messages")):
         return text
-    if last := _last_result(graph, dict(results)):
+    if last := output(graph, results):
         return last.content
     if not completed or isinstance(values.get("results"), Mapping):
         return None
@@ -232,25 +233,6 @@ def _last_message(messages: object) -> str | None:
         return None
     (message,) = convert_to_messages([last])
     return None if isinstance(message, HumanMessage) else str(message.text)
-
-
-def _last_result(graph: Graph, results: dict[str, StepResult]) -> StepResult | None:
-    """The last result; of branches that end alike, that of the branch which was added last.
-
-    LangGraph merges what parallel branches wrote in the order of their names.
-    """
-    last = latest(results)
-    equals = [one for one in results.values() if last and one.order == last.order]
-    if len(equals) <= 1:
-        return last
-    paths = [node.path for node in read(graph).nodes]
-
-    def position(result: StepResult) -> int:
-        own = result.node_path
-        inside = (index for index, path in enumerate(paths) if f"{path}/".startswith(f"{own}/"))
-        return max(inside, default=-1)
-
-    return max(reversed(equals), key=position)
 
 
 def keeping(keeps: bool) -> Keeping | None:  # noqa: FBT001 - the option `checkpoint`

@@ -134,7 +134,10 @@ def test_debug_shows_where_a_node_raised(aideon):
     assert plain.code == debugged.code == 1
     assert "Traceback" not in plain.err
     assert re.search(r'boom\.py", line 3, in boom', debugged.err)
-    assert "\naideon: ValueError: the node is broken\ncontinue with: " in debugged.err
+    assert (
+        "\naideon: boom: ValueError: the node is broken (boom.py:3)\ncontinue with: "
+        in debugged.err
+    )
 
 
 def test_what_nobody_foresaw_is_one_line_with_its_type(aideon, monkeypatch):

@@ -82,7 +82,7 @@ def test_a_node_that_quotes_a_key_does_not_print_it(aideon, folder, monkeypatch)
     source = f"def graph(state):\n    raise RuntimeError('no luck with {KEY}')\n"
     (folder / "quotes.py").write_text(source, encoding="utf-8")
     done = aideon("run", "quotes.py", "--task", "x", "--rehearse", "--json")
-    assert done.document["error"] == "RuntimeError: no luck with [key]"
+    assert done.document["error"] == "graph: RuntimeError: no luck with [key] (quotes.py:2)"
     assert KEY not in done.err
     assert KEY.encode() not in stored(folder)
 

@@ -180,7 +180,7 @@ def test_a_failure_says_how_to_go_on_once_it_is_mended(write, aideon):
     write("broken.py", broken)
     failed = aideon("run", "broken.py", "--task", "Pumps move heat.")
     assert failed.code == 1
-    assert failed.err.splitlines()[-2] == "aideon: ValueError: broken"
+    assert failed.err.splitlines()[-2] == "aideon: boom: ValueError: broken (broken.py:8)"
     command = failed.err.splitlines()[-1].removeprefix("continue with: aideon ")
     write("broken.py", broken.replace("raise ValueError('broken')", "return 'mended'"))
     mended = aideon(*shlex.split(command))

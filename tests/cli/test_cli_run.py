@@ -29,7 +29,7 @@ def test_the_json_document_has_the_fields_of_the_contract(aideon):
     document = done.document
     assert list(document) == [
         "run_id", "workflow", "status", "stop_reason", "output", "results", "cost", "nodes",
-        "rehearsed", "error", "questions",
+        "rehearsed", "error", "failed_node", "questions",
     ]  # fmt: skip
     assert list(document["cost"]) == [
         "usd", "complete", "calls", "failed_calls", "input_tokens", "output_tokens",
@@ -158,10 +158,11 @@ def test_an_unknown_tier_names_the_tiers(aideon):
 def test_a_node_that_raises_is_code_1_and_keeps_what_there_was(aideon):
     done = aideon("run", "boom.py", "--task", PUMPS, "--json")
     assert done.code == 1
-    assert done.err.splitlines()[-1] == "aideon: ValueError: the node is broken"
+    assert done.err.splitlines()[-1] == "aideon: boom: ValueError: the node is broken (boom.py:3)"
     document = done.document
     assert (document["status"], document["stop_reason"]) == ("failed", None)
-    assert document["error"] == "ValueError: the node is broken"
+    assert document["error"] == "boom: ValueError: the node is broken (boom.py:3)"
+    assert document["failed_node"] == "boom boom.py:3"
     assert list(document["results"]) == ["draft"]
     assert document["output"] == PUMPS
     assert document["cost"]["calls"] == 1

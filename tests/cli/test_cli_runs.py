@@ -218,7 +218,7 @@ def test_a_person_sees_why_a_run_failed(aideon):
     aideon("run", "boom.py", "--task", "x")
     first, error = aideon("runs", "show", "last").out.splitlines()[:2]
     assert re.fullmatch(r"boom \w{26}: failed, \$0\.\d{6}, rehearsed", first)
-    assert error == "error: ValueError: the node is broken"
+    assert error == "error: boom: ValueError: the node is broken (boom.py:3)"
 
 
 def test_unknown_money_is_null_in_a_call(aideon, paid):

@@ -181,21 +181,30 @@ def test_a_run_whose_process_is_gone_has_crashed(book, graph):
     assert dict(figures(traces(book.ledger, [run_id]), graph).statuses) == {"crashed": 1}
 
 
-def test_a_run_that_failed_behind_good_answers_failed_where_it_got_no_further(book, graph):
+def test_a_run_failed_at_the_node_that_its_row_names(book, graph):
     run_id = book.run()
     book.call(run_id, "plan")
-    book.end(run_id, "failed")
+    book.end(run_id, "failed", failed_node="plan my flow.py:12")
     found = figures(traces(book.ledger, [run_id]), graph)
     assert words(found)["plan"] == {"failed": 1}
     assert set(found.taken) == {("__start__", "plan")}
     two = book.run()
     book.call(two, "plan")
-    book.call(two, "gather/facts", at=10)
-    book.call(two, "gather/risks", at=20)
-    book.end(two, "failed")
-    assert "failed" not in str(
-        words(figures(traces(book.ledger, [two]), graph))
-    )  # one of two: who knows
+    book.call(two, "gather/facts", at=10, status="error")
+    book.end(two, "failed", failed_node="gather/facts")
+    found = words(figures(traces(book.ledger, [two]), graph))
+    assert {place for place, own in found.items() if "failed" in own} == {
+        "gather",
+        "gather|facts|branch",
+    }
+    assert found["gather"]["failed"] == 1
+
+
+def test_a_run_that_names_no_failed_node_has_none(book, graph):
+    run_id = book.run()
+    book.call(run_id, "plan")
+    book.end(run_id, "failed")
+    assert "failed" not in str(words(figures(traces(book.ledger, [run_id]), graph)))
 
 
 def test_a_run_at_its_budget_stopped_where_it_might_not_ask(book, graph):

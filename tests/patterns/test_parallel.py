@@ -39,12 +39,12 @@ def test_branches_see_what_came_before_and_nothing_of_one_another(stage):
         seen[len(seen)] = [line for line in prompt.splitlines() if line.startswith("# From")]
     assert seen[0] == []
     assert seen[1] == seen[2] == ["# From first"]
-    assert sorted(seen[3]) == ["# From first", "# From gather/angle", "# From gather/facts"]
+    assert seen[3] == ["# From first", "# From gather/facts", "# From gather/angle"]
     assert {path: one.order for path, one in played.results.items()} == {
         "first": 1,
         "gather/facts": 2,
-        "gather/angle": 2,
-        "last": 3,
+        "gather/angle": 3,
+        "last": 4,
     }
 
 

@@ -391,7 +391,7 @@ def test_whoever_answers_is_not_to_blame_for_a_schema_that_is_none(ledger, schem
 def test_a_mistake_in_a_node_is_no_wrong_answer(ledger):
     graph = sequential(lambda state: Review.model_validate({}))
     failed = run(graph, "x", ledger=ledger)
-    assert (failed.status, failed.error.split(":")[0]) == ("failed", "ValidationError")
+    assert (failed.status, failed.error.split(": ")[1]) == ("failed", "ValidationError")
 
 
 def test_a_run_that_waits_is_shown_also_where_its_questions_are_gone(ledger, caplog):

@@ -42,7 +42,9 @@ def test_an_error_of_ours_is_raised_as_it_is_with_the_runs_id(ledger, keyed):
 
 def test_an_error_of_a_node_is_raised_as_the_cause_of_one_of_ours(ledger):
     result = run(breaks, PUMPS, ledger=ledger)
-    with pytest.raises(RunError, match=r"^ValueError: broken$") as caught:
+    with pytest.raises(
+        RunError, match=r"^breaks: ValueError: broken \(test_runner_results.py:\d+\)$"
+    ) as caught:
         result.raise_for_status()
     assert caught.value.run_id == result.run_id
     assert isinstance(caught.value.__cause__, ValueError)

@@ -231,7 +231,7 @@ async def test_time_that_is_up_keeps_what_branches_gave_until_then(ledger, keyed
         result = await arun(graph, PUMPS, settings=settings, ledger=ledger, timeout=5)
     assert (result.status, result.stop_reason) == ("stopped", "timeout")
     assert list(result.results) == ["quick"]
-    assert result.output == PUMPS
+    assert result.output == f"# quick\n\n{PUMPS}"
     assert sorted(call.status for call in ledger.calls(result.run_id)) == ["cancelled", "ok"]
 
 
