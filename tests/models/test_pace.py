@@ -9,7 +9,7 @@ import pytest
 
 from aideon_agents import Context
 from aideon_agents.errors import RateLimited, Transient
-from aideon_agents.models import Models
+from aideon_agents.models import Models, transport
 from aideon_agents.models.limits import Limit
 from aideon_agents.models.limits.pace import Pace, pace_for
 from aideon_agents.state import ModelRequest
@@ -238,19 +238,24 @@ def test_one_place_has_one_pace_under_each_limit():
     assert pace_for(6, "together", "here", 1).limit == 6
 
 
-async def test_a_provider_that_takes_twenty_at_once_answers_a_hundred(counter, quick):
+async def test_a_provider_that_takes_twenty_at_once_answers_a_hundred(
+    counter, quick, monkeypatch, until
+):
     """Without it those refused twice are lost."""
     seen = []
+    monkeypatch.setattr(transport, "_CONNECT_SECONDS", 100.0)
+
+    async def answer(_request):
+        await until(lambda: len(seen) > 20)
+        return "done"
 
     def crowded(request):
         seen.append(provider.in_flight)
         return (
-            Fault(429, retry_after=0.05)
-            if provider.in_flight > 20
-            else Fault("delay", seconds=0.2)  # none is done before all have come
+            Fault(429, retry_after=0.05) if provider.in_flight > 20 else Fault("delay", seconds=0.2)
         )
 
-    with SimulatedProvider(faults=crowded) as provider:
+    with SimulatedProvider(faults=crowded, answer=answer) as provider:
         settings = counter.settings(together_base_url=provider.base_url, model_concurrency=100)
         models = Models(settings.model_copy(update={"openai_api_key": None}))
         asked = ModelRequest(role="executor", model=("together:openai/gpt-oss-20b",))

@@ -222,7 +222,9 @@ def test_a_process_that_stops_in_a_transaction_holds_nobody_up_for_long(
     assert server_ledger.find_run(run_id).thread == "alive"
 
 
-def test_many_ledgers_of_one_process_share_a_few_connections(postgres, postgres_url):
+def test_many_ledgers_of_one_process_share_a_few_connections(postgres, postgres_url, monkeypatch):
+    patient = {**PostgresDatabase.__init__.__kwdefaults__, "stalled_seconds": 60.0}
+    monkeypatch.setattr(PostgresDatabase.__init__, "__kwdefaults__", patient)
     with contextlib.ExitStack() as opened, concurrent.futures.ThreadPoolExecutor(20) as pool:
         ledgers = [opened.enter_context(Ledger.from_url(postgres_url)) for _ in range(30)]
         list(pool.map(lambda ledger: ledger.start_run(Run(workflow="w")), ledgers * 4))
