@@ -247,7 +247,9 @@ async def _run_call(
                 result = await _invoke(tools[name], call, config)
     except _RAISED:
         raise
-    except Exception as error:  # noqa: BLE001 - the model is sent whatever a tool raises
+    except (Exception, asyncio.CancelledError) as error:  # the model is sent whatever it is
+        if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+            raise
         late = isinstance(error, TimeoutError) and limit.expired()
         why = f"{name} took longer than {seconds:g} s" if late else _reason(error)
         _log.info("tool %s failed: %s", name, one_line(why))
@@ -259,6 +261,12 @@ async def _run_call(
     if result.status == "error":
         return _error(call, text)
     return ToolMessage(text, tool_call_id=result.tool_call_id, name=result.name)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancels this task; else a cancellation is the tool's own."""
+    this = asyncio.current_task()
+    return this is not None and this.cancelling() > 0
 
 
 async def _invoke(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any:
@@ -287,7 +295,7 @@ def _error(call: ToolCall, why: str) -> ToolMessage:
     )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(
             f"{'.'.join(map(str, one['loc'])) or 'the arguments'}: {one['msg']}"

@@ -10,14 +10,19 @@ inside, and LangGraph would not see an interrupt.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
 import importlib.util
+import json
+import re
 import shlex
 import tempfile
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from aideon_agents.agents.functions import NamedArguments
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.ledger.redaction import one_line
 
@@ -25,8 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import TextIO
 
-    from langchain_core.tools import BaseTool
+    from langchain_core.tools import BaseTool, StructuredTool
     from mcp import ClientSession
+
+
+_LONGEST = 64
+TOOL_NAME = re.compile(rf"[\w-]{{1,{_LONGEST}}}", re.ASCII)
+"""The names of tools that every provider accepts."""
 
 
 class ServerDown(StepFailed):
@@ -42,6 +52,8 @@ class McpServer:
     env: Mapping[str, str] | None
     url: str | None
     headers: Mapping[str, str] | None
+    prefix: str | None
+    """What the names of its tools begin with; None: it is added where two servers' tools share one."""
     seconds: float
     """How long it may take to start and list its tools."""
 
@@ -52,6 +64,13 @@ class McpServer:
         parts = urlsplit(self.url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
+    def short_name(self) -> str:
+        """The host of its address, or the last word of its command that is no option."""
+        if self.url is not None:
+            return str(urlsplit(self.url).hostname)
+        words = [str(self.command), *self.args]
+        return PurePath([word for word in words if not word.startswith("-")][-1]).stem
+
 
 def mcp_server(
     command: str | None = None,
@@ -60,6 +79,7 @@ def mcp_server(
     env: Mapping[str, str] | None = None,
     url: str | None = None,
     headers: Mapping[str, str] | None = None,
+    prefix: str | None = None,
     timeout: float = 60.0,
 ) -> McpServer:
     """An MCP server whose tools an agent may use: `tools=[mcp_server("uvx", ["some-server"])]`.
@@ -73,6 +93,9 @@ def mcp_server(
             passed on.
         url: The address of a server that uses streamable HTTP, instead of a command.
         headers: The headers of each request to the address.
+        prefix: What the names of its tools begin with, as in `PREFIX_search`. None: the tools keep
+            their names, and only where two servers have a tool of the same name, the names begin
+            with the servers'. Characters that providers refuse in a name become `_`.
         timeout: Seconds in which it must start and list its tools.
 
     Returns:
@@ -85,11 +108,42 @@ def mcp_server(
         raise UserError("mcp_server needs exactly one of command and url")
     if timeout <= 0:
         raise UserError("mcp_server: timeout must be more than 0")
+    if prefix is not None and not TOOL_NAME.fullmatch(prefix):
+        raise UserError(f"mcp_server: prefix is {prefix!r}: use 1 to 64 letters, digits, _ and -")
     if importlib.util.find_spec("langchain_mcp_adapters") is None:
         raise UserError("MCP servers need an extra: pip install 'aideon-agents[mcp]'")
     return McpServer(
-        command=command, args=tuple(args), env=env, url=url, headers=headers, seconds=timeout
+        command=command,
+        args=tuple(args),
+        env=env,
+        url=url,
+        headers=headers,
+        prefix=prefix,
+        seconds=timeout,
     )
+
+
+def named_apart(found: Sequence[tuple[McpServer, Sequence[BaseTool]]]) -> list[BaseTool]:
+    """The tools of several servers, each with a name of its own that providers accept."""
+    servers = collections.Counter(
+        name for _, tools in found for name in {_legal(tool.name) for tool in tools}
+    )
+    named: dict[str, BaseTool] = {}
+    for server, tools in found:
+        for tool in tools:
+            name = _legal(tool.name)
+            if server.prefix or servers[name] > 1:
+                name = _legal(f"{server.prefix or server.short_name()}_{name}")
+            number = 1
+            while name in named:
+                number += 1
+                name = f"{_legal(tool.name)[: _LONGEST - 4]}_{number}"
+            named[name] = tool.model_copy(update={"name": name})
+    return list(named.values())
+
+
+def _legal(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_LONGEST] or "tool"
 
 
 @contextlib.asynccontextmanager
@@ -139,7 +193,7 @@ class _Session:
             async with asyncio.timeout(self._server.seconds):
                 await session.initialize()
                 tools = await load_mcp_tools(session, tool_interceptors=[self._call])
-            self._loaded.set_result(tools)
+            self._loaded.set_result([_passing_all(tool) for tool in tools])
             await self._closing.wait()
 
     async def _call(self, request: Any, handler: Any) -> Any:
@@ -148,13 +202,14 @@ class _Session:
         Over HTTP the library does not notice a server that dies during a call. Then this call runs
         into its time limit, and the next one finds the connection closed.
         """
-        call: asyncio.Future[Any] = asyncio.ensure_future(handler(request))
+        whole = request.override(args=request.args[_ARGUMENTS])
+        call: asyncio.Future[Any] = asyncio.ensure_future(handler(whole))
         try:
             await asyncio.wait({call, self._life}, return_when=asyncio.FIRST_COMPLETED)
             error = call.exception() if call.done() else self._life.exception()
             if error and (self._life.done() or _is_closed(error)):
                 raise await self._down("has died", error)
-            return call.result()
+            return _readable(call.result())
         finally:
             call.cancel()
 
@@ -174,6 +229,42 @@ class _Session:
         self._stderr.seek(0)
         lines = [line for line in self._stderr if line.strip()]
         return lines[-1] if lines else None
+
+
+_ARGUMENTS = "arguments"
+"""The one argument under which all others pass LangChain, which keeps some names for itself."""
+
+
+def _passing_all(tool: BaseTool) -> BaseTool:
+    """The same tool, whose arguments may have any name."""
+    call = cast("StructuredTool", tool).coroutine
+
+    async def work(given: dict[str, Any]) -> Any:
+        return await cast("Any", call)(**{_ARGUMENTS: given})
+
+    return NamedArguments(
+        name=tool.name,
+        description=tool.description,
+        args_schema=tool.args_schema,
+        response_format=tool.response_format,
+        handle_tool_error=tool.handle_tool_error,
+        metadata=tool.metadata,
+        work=work,
+    )
+
+
+def _readable(result: Any) -> Any:
+    """A result with text: of what has only structured content, and of sounds, which have none."""
+    from mcp.types import TextContent  # noqa: PLC0415 - an extra
+
+    content = [
+        TextContent(type="text", text="[audio]") if one.type == "audio" else one
+        for one in result.content
+    ]
+    if not content and result.structuredContent is not None:
+        text = json.dumps(result.structuredContent, ensure_ascii=False)
+        content = [TextContent(type="text", text=text)]
+    return result.model_copy(update={"content": content})
 
 
 def _is_closed(error: BaseException) -> bool:

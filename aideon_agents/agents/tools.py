@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, TypeAlias, cast
 
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from aideon_agents.agents.mcp import McpServer, connected
+from aideon_agents.agents.functions import (
+    NamedArguments,
+    from_function,
+    refuse_unusable,
+    with_values,
+)
+from aideon_agents.agents.mcp import TOOL_NAME, McpServer, connected, named_apart
 from aideon_agents.errors import UserError
 
 Tool: TypeAlias = BaseTool | Callable[..., Any] | McpServer
 """A LangChain tool, a function whose signature and docstring describe it, or a server."""
-
-_NAME = re.compile(r"[\w-]{1,64}", re.ASCII)  # what providers accept
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,10 +40,11 @@ class Toolbox:
     async def opened(self) -> AsyncGenerator[dict[str, BaseTool]]:
         """Every tool by name, ready for the length of a block."""
         async with contextlib.AsyncExitStack() as stack:
-            tools = list(self.tools)
-            for server in self.servers:
-                tools += await stack.enter_async_context(connected(server))
-            yield _by_name(tools)
+            found = [
+                (server, await stack.enter_async_context(connected(server)))
+                for server in self.servers
+            ]
+            yield _by_name([*self.tools, *named_apart(found)])
 
     def rehearsed(self) -> Toolbox:
         """The same tools, but none of them does anything, and no server is started.
@@ -68,22 +72,21 @@ def toolbox(given: object, *, max_rounds: int, seconds: float) -> Toolbox | None
 
 def _tool(given: object) -> BaseTool:
     name = given.name if isinstance(given, BaseTool) else _function_name(given)
-    if not _NAME.fullmatch(name):
+    if not TOOL_NAME.fullmatch(name):
         raise UserError(f"{name!r} is not a valid tool name: use 1 to 64 letters, digits, _ and -")
     try:
-        tool = given if isinstance(given, BaseTool) else _from_function(cast("Any", given))
+        tool = given if isinstance(given, BaseTool) else from_function(cast("Any", given))
+        if isinstance(given, StructuredTool):
+            refuse_unusable(given)
+            tool = with_values(given)
         convert_to_openai_tool(tool)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the arguments of the tool {name} cannot be described to a model: {error}"
         ) from error
     return tool
-
-
-def _from_function(function: Callable[..., Any]) -> BaseTool:
-    if inspect.iscoroutinefunction(function):
-        return StructuredTool.from_function(coroutine=function, parse_docstring=True)
-    return StructuredTool.from_function(function, parse_docstring=True)
 
 
 def _function_name(given: object) -> str:
@@ -107,12 +110,12 @@ def _by_name(tools: Iterable[BaseTool]) -> dict[str, BaseTool]:
 
 
 def _rehearsed(tool: BaseTool) -> BaseTool:
-    async def answer(**_: Any) -> str:
+    async def answer(_given: Any) -> str:
         return f"{tool.name} was not called: this is a rehearsal"
 
-    return StructuredTool(
+    return NamedArguments(
         name=tool.name,
         description=tool.description,
         args_schema=tool.tool_call_schema,
-        coroutine=answer,
+        work=answer,
     )

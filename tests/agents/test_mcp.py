@@ -235,6 +235,7 @@ async def test_an_address_without_a_server_fails_the_step_and_keeps_what_is_secr
         ({}, "needs exactly one of command and url"),
         ({"command": "a", "url": "http://a"}, "needs exactly one of command and url"),
         ({"command": "a", "timeout": 0}, "timeout must be more than 0"),
+        ({"command": "a", "prefix": "my notes"}, "use 1 to 64 letters, digits, _ and -"),
     ],
 )
 def test_a_description_of_no_server_is_refused(given, problem):
@@ -246,3 +247,52 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "langchain_mcp_adapters", None)
     with pytest.raises(UserError, match=r"pip install 'aideon-agents\[mcp\]'"):
         mcp_server("a")
+
+
+ODD = str(Path(__file__).with_name("mcp_odd.py"))
+GIVEN = {"config": "a", "runtime": "b", "self": "c", "_x": "d"}
+
+
+async def offered(*tools: Any) -> list[str]:
+    """The names of the tools that the model is offered."""
+    model = ScriptedChatModel(answers=["done"])
+    graph = sequential(executor(tools=tools))
+    await graph.ainvoke({"task": PUMPS}, context=Context(models=GivenModels(model)))
+    return [tool["function"]["name"] for tool in model.requests[0].options["tools"]]
+
+
+async def test_a_servers_tools_have_names_that_providers_accept_and_are_called_by_their_own():
+    names = [
+        "notes_search", "notes_search_2", "find_a_note", "n" * 64, f"{'n' * 60}_2", "search",
+    ]  # fmt: skip
+    server = mcp_server(sys.executable, [ODD, "a"])
+    assert await offered(server) == names
+    results = await asked(*(call(name) for name in names), tools=[server])
+    own = ["notes.search", "notes/search", "find a note", "n" * 80, "n" * 80 + "x"]
+    assert [str(one.content).split(" {")[0] for one in results[:5]] == [f"a {name}" for name in own]
+
+
+async def test_arguments_of_a_servers_tool_may_have_any_name():
+    server = mcp_server(sys.executable, [ODD, "a"])
+    (result,) = await asked(call("notes_search", **GIVEN), tools=[server])
+    assert result.content == f"a notes.search {GIVEN}"
+
+
+async def test_structured_content_alone_is_sent_as_json_and_a_sound_is_named():
+    server = mcp_server(sys.executable, [ODD, "ä"])
+    structured, sound = await asked(call("search"), call("find_a_note"), tools=[server])
+    assert structured.content == '{"word": "ä", "tool": "search", "given": {}}'
+    assert sound.content == "ä find a note {}\n[audio]"
+
+
+async def test_two_servers_with_tools_of_one_name_are_told_apart():
+    first, second = (mcp_server(sys.executable, [ODD, word]) for word in "ab")
+    names = await offered(first, second)
+    assert len(set(names)) == len(names) == 12
+    assert {"a_search", "b_search"} <= set(names)
+    answers = call("a_search"), call("b_search")
+    one, other = await asked(*answers, tools=[first, second])
+    assert '"word": "a"' in str(one.content)
+    assert '"word": "b"' in str(other.content)
+    named = mcp_server(sys.executable, [ODD, "b"], prefix="notes")
+    assert "notes_search" in await offered(named)
