@@ -264,7 +264,7 @@ async def _run_call(
 
 
 def _is_being_cancelled() -> bool:
-    """Whether somebody cancels this task; else a cancellation is the tool's own."""
+    """Whether this task is being cancelled; else a cancellation is the tool's own."""
     this = asyncio.current_task()
     return this is not None and this.cancelling() > 0
 
