@@ -300,7 +300,8 @@ def _report(result: BatchResult, out: Path, *, as_json: bool) -> int:
 
     if not as_json:
         show(result, out)
-    output.line(json.dumps(document(result)))
+    if as_json or not sys.stdout.isatty():  # a person has just read it
+        output.line(json.dumps(document(result)))
     if result.stop_reason in ("interrupted", "cancelled"):
         return INTERRUPTED
     if result.stop_reason in ("budget", "rate_limit"):

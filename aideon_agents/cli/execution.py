@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
     from aideon_agents.cli.watch import Watched
-    from aideon_agents.ledger.costs import Cost, NodeCost
+    from aideon_agents.ledger.costs import NodeCost
     from aideon_agents.runner import Event, RunResult
     from aideon_agents.runner.running import Running
     from aideon_agents.settings import Settings
@@ -46,7 +46,7 @@ def show(result: RunResult) -> None:
         [
             (
                 node.node_path + _mark(node),
-                ", ".join(name.partition(":")[2] for name in node.models),
+                ", ".join(name.partition(":")[2].rpartition("/")[2] for name in node.models),
                 *output.figures(node),
                 output.duration(node.duration_ms),
             )
@@ -258,13 +258,13 @@ def execute(
     stream: bool,
     as_json: bool,
     debug: bool,
-    estimate: Callable[[], Cost] | None = None,
+    estimate: Callable[[RunResult], str] | None = None,
     page: Watched | None = None,
 ) -> int:
     """Execute a run, print its result, and return the exit code.
 
-    `why` it is a rehearsal; None: it is not. `estimate` computes what it costs at most; None: no
-    estimate is wanted. `page` shows it in a browser; None: no page is wanted.
+    `why` it is a rehearsal; None: it is not. `estimate` says what it would cost, in one line; None:
+    no estimate is wanted. `page` shows it in a browser; None: no page is wanted.
     """
     import asyncio
 
@@ -292,7 +292,11 @@ def execute(
 
 
 def _show_end(
-    result: RunResult, estimate: Callable[[], Cost] | None, *, as_json: bool, debug: bool
+    result: RunResult,
+    estimate: Callable[[RunResult], str] | None,
+    *,
+    as_json: bool,
+    debug: bool,
 ) -> None:
     if as_json:
         from aideon_agents.runner import document
@@ -301,12 +305,7 @@ def _show_end(
     else:
         show(result)
     if estimate and result.status == "completed":
-        least, most = result.cost, estimate()
-        output.note(
-            f"estimate: {output.money(least.usd, complete=least.complete)} as rehearsed, "
-            f"at most {output.money(most.usd if most.complete else None)} "
-            "(every round, every max_tokens; the same routes, no retries)"
-        )
+        output.note(estimate(result))
     if debug and result.exception:
         output.trace(result.exception)
     if result.status == "cancelled":
@@ -320,14 +319,18 @@ def _show_end(
 
 @contextlib.contextmanager
 def _progress(*, streams: bool) -> Generator[Watch | None]:
-    """The handler that shows events on stderr: a tree on a terminal, lines elsewhere, or none."""
-    if not streams:
+    """The handler that shows events on stderr: a tree on a terminal, lines elsewhere, or none.
+
+    Without `--stream` the tree has no text, and goes away before the table of costs.
+    """
+    is_terminal = sys.stderr.isatty()
+    if not streams and not is_terminal:
         yield None
         return
     from aideon_agents.cli.stream import EventPrinter, LiveTree
 
-    if sys.stderr.isatty():
-        with LiveTree() as tree:
+    if is_terminal:
+        with LiveTree(stays=streams) as tree:
             yield tree
     else:
         yield EventPrinter()

@@ -82,6 +82,7 @@ def graph(
         )
     if out is not None:
         output.write(out, made)
+        output.note(f"written to {out}")
     elif wanted == "png":
         sys.stdout.buffer.write(made)
     else:

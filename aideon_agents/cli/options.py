@@ -101,7 +101,7 @@ def why_rehearsed(settings: Settings, *, asked: bool, elsewhere: bool = False) -
 
 def rehearsing(why: str) -> str:
     """The line on stderr that announces a rehearsal."""
-    return f"rehearsing: {why}; answers are worked out by rule and nothing is paid"
+    return f"rehearsing: {why}; a dry run with made-up answers, nothing is paid"
 
 
 def settings() -> Settings:

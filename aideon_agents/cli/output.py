@@ -11,18 +11,20 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import sys
 import traceback
 import unicodedata
 import warnings
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from aideon_agents.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from decimal import Decimal
 
     from aideon_agents.ledger.costs import Totals
@@ -150,6 +152,12 @@ def drawn(
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     first_number = len(columns) - numbers
+    width = None if stream.isatty() else NO_TERMINAL
+    # The name of a node may look like markup: `[red]` or `:100:`.
+    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    lines = [list(row) for row in rows]
+    whole_columns = {*range(first_number, len(columns)), *([0] if whole else [])}
+    _break_names([list(columns), *lines, list(total or ())], console.width, whole_columns)
     for index, title in enumerate(columns):
         is_number = index >= first_number
         made.add_column(
@@ -158,17 +166,49 @@ def drawn(
             no_wrap=is_number or (whole and index == 0),
             overflow="fold",
         )
-    for row in rows:
+    for row in lines:
         made.add_row(*row)
     if total:
         made.add_section()
         made.add_row(*total, style="bold")
-    width = None if stream.isatty() else NO_TERMINAL
-    # The name of a node may look like markup: `[red]` or `:100:`.
-    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:  # rich exits the process on a closed pipe
         console.print(made)
     return captured.get().removesuffix("\n")
+
+
+_BETWEEN = 3
+"""Spaces between two columns of a table."""
+_LEAST = 8
+"""A column is made no narrower than this."""
+_PART = re.compile(r"[^\s/:_.-]*[\s/:_.-]*")
+"""A part of a name that stays on one line."""
+
+
+def _break_names(rows: Sequence[list[str]], width: int, whole: Collection[int]) -> None:
+    """Break the texts of the widest columns until all fit, after a `/`, `:` or `-` of a name."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip_longest(*rows, fillvalue="")]
+    while sum(widths) + _BETWEEN * (len(widths) - 1) + 2 > width:
+        free = [index for index in range(len(widths)) if index not in whole]
+        widest = max(free, key=widths.__getitem__, default=None)
+        if widest is None or widths[widest] <= _LEAST:
+            return
+        widths[widest] -= 1
+        for row in rows:
+            if widest < len(row) and cell_len(row[widest]) > widths[widest]:
+                row[widest] = _broken(row[widest].replace("\n", ""), widths[widest])
+
+
+def _broken(text: str, width: int) -> str:
+    from rich.cells import cell_len
+
+    lines = [""]
+    for part in _PART.findall(text):
+        if lines[-1] and cell_len((lines[-1] + part).rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _write(text: str, stream: TextIO, end: str = "\n") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from aideon_agents.cli import options
+from aideon_agents.cli import options, output
 from aideon_agents.cli.execution import execute, load
 from aideon_agents.cli.options import chains, pairs, why_rehearsed
 from aideon_agents.errors import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from aideon_agents.cli.watch import Watched
-    from aideon_agents.ledger.costs import Cost
+    from aideon_agents.runner import RunResult
     from aideon_agents.runner.running import Running
 
 
@@ -95,18 +95,35 @@ def run(
             stream=stream,
             as_json=as_json,
             debug=bool(context.obj),
-            estimate=functools.partial(_at_most, running) if rehearse else None,
+            estimate=functools.partial(_estimate, running) if rehearse else None,
             page=page,
         )
 
 
-def _at_most(running: Running) -> Cost:
-    """What the run costs at most."""
+def _estimate(running: Running, result: RunResult) -> str:
+    """What the run would cost about, and at most, in one line."""
     from aideon_agents.models.bridge import blocking
-    from aideon_agents.runner import worst_case_cost
+    from aideon_agents.runner import expected_cost, worst_case
+    from aideon_agents.runner.estimate import USUAL_SHARE
 
     with redirect_stdout(sys.stderr):  # output of the workflow is not the result
-        return blocking(worst_case_cost(running))
+        most, calls = blocking(worst_case(running))
+    with options.ledger() as ledger:
+        about, nodes, known = expected_cost(
+            ledger, result.run_id, running.spec.start.workflow, calls
+        )
+    least = result.cost
+    text = (
+        f"estimate: {output.money(least.usd, complete=least.complete)} as rehearsed, "
+        f"at most {output.money(most.usd if most.complete else None)} "
+        "(every round, every max_tokens; the same routes, no retries)"
+    )
+    if about is None:
+        return text
+    usual = f"{USUAL_SHARE:.1%} of max_tokens".replace("%", " %")
+    lengths = [f"{known} of {nodes} nodes answer as in earlier runs"] if known else []
+    lengths += [f"{'others' if known else 'answers'} have {usual}"] if known < nodes else []
+    return f"{text}; about {output.money(about)} ({', '.join(lengths)})"
 
 
 def _page(running: Running, *, as_json: bool) -> AbstractContextManager[Watched]:

@@ -152,7 +152,7 @@ class _Node:
 class LiveTree:
     """Draws the events of one run as a tree, within a `with` block."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stays: bool = True) -> None:
         # The name of a node may look like markup: `[red]` or `:100:`.
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._nodes: dict[str, _Node] = {}
@@ -161,6 +161,7 @@ class LiveTree:
             console=console,
             refresh_per_second=_FRAMES_PER_SECOND,
             redirect_stdout=False,
+            transient=not stays,
             vertical_overflow="crop",
         )
 

@@ -50,6 +50,22 @@ class Against:
     """Whether the tokens of every call are known; if not, `usd` is a lower bound."""
 
 
+_LENGTHS = """
+    SELECT node_path, AVG(output_tokens) AS tokens FROM calls
+    WHERE status = 'ok' AND rehearsed = 0 AND output_tokens IS NOT NULL AND run_id IN (
+        SELECT run_id FROM runs WHERE workflow = :workflow AND rehearsed = 0
+        ORDER BY started_at DESC LIMIT :runs
+    )
+    GROUP BY node_path
+"""
+
+
+def answer_lengths(ledger: Ledger, workflow: str, *, runs: int = 50) -> dict[str, int]:
+    """The mean number of output tokens of each node's answers in the newest runs of a workflow."""
+    found = ledger.select(_LENGTHS, {"workflow": workflow, "runs": runs})
+    return {row["node_path"]: round(row["tokens"]) for row in found}
+
+
 class Compared:
     """Calls at another model's price, added up by key."""
 

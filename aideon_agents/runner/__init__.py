@@ -1,5 +1,6 @@
 """Run a workflow, watch it, and resume it."""
 
+from aideon_agents.runner.estimate import expected_cost, worst_case, worst_case_cost
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.result import Event, RunEnded, RunResult, document, recall
 from aideon_agents.runner.spec import NOTHING
@@ -14,7 +15,6 @@ from aideon_agents.runner.start import (
     refuse_unless_resumable,
     resume,
     run,
-    worst_case_cost,
 )
 
 __all__ = [
@@ -33,11 +33,13 @@ __all__ = [
     "arun",
     "astream",
     "document",
+    "expected_cost",
     "prepare",
     "prepare_resume",
     "recall",
     "refuse_unless_resumable",
     "resume",
     "run",
+    "worst_case",
     "worst_case_cost",
 ]

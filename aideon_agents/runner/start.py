@@ -1,19 +1,12 @@
 """Start a run or resume one: wait for it, await it, or watch it.
 
 `prepare` and `prepare_resume` check everything that can be checked before a model is called.
-
-`worst_case_cost` rehearses a run at its most expensive: every loop uses all its rounds, and every
-answer has `max_tokens`, so each prompt that quotes one is as long as it can get. The routes and the
-number of planned steps are those of an ordinary rehearsal. Nothing fails: there are no retries and
-no fallbacks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from langgraph.graph.state import CompiledStateGraph
@@ -23,7 +16,6 @@ from aideon_agents.errors import InputError, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import changes, model
 from aideon_agents.ledger.budgets.limits import Amount, Budget
-from aideon_agents.ledger.costs import Cost
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.bridge import blocking
@@ -47,6 +39,7 @@ from aideon_agents.state import OnRateLimit, Tier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
+    from pathlib import Path
 
 
 class RunOptions(TypedDict, total=False):
@@ -266,27 +259,6 @@ async def astream(
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-
-
-async def worst_case_cost(running: Running) -> Cost:
-    """Rehearse a run once more at its most expensive, in a ledger of its own.
-
-    The graph's plain functions run once more as well. The cost is not complete if a model's price is
-    unknown, or if the rehearsal does not complete.
-    """
-    spec = running.spec
-    with tempfile.TemporaryDirectory() as folder:
-        longest = dataclasses.replace(
-            spec,
-            context=dataclasses.replace(spec.context, longest=True),
-            start=dataclasses.replace(spec.start, thread=None),
-            ledger=Path(folder) / "ledger.db",
-            record_content=False,
-            checkpoint=None,
-        )
-        result = await Running(longest).to_end()
-    is_whole = result.cost.complete and result.status == "completed"
-    return dataclasses.replace(result.cost, complete=is_whole)
 
 
 def resume(graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]) -> RunResult:

@@ -35,7 +35,7 @@ def test_depth_closes_levels(aideon):
 def test_a_drawing_goes_into_a_file(aideon, folder, form):
     printed = aideon("graph", "one.py", "-f", form).out
     done = aideon("graph", "one.py", "-f", form, "-o", "drawn.txt")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (done.code, done.out, done.err) == (0, "", "written to drawn.txt\n")
     assert (folder / "drawn.txt").read_text(encoding="utf-8") == printed
 
 
@@ -80,7 +80,7 @@ def test_an_svg_is_drawn_in_the_theme_that_was_asked_for(aideon):
 
 def test_a_png_goes_into_a_file_or_a_pipe(aideon, folder, process):
     done = aideon("graph", "one.py", "-f", "png", "-o", "two.png")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (done.code, done.out, done.err) == (0, "", "written to two.png\n")
     aideon("graph", "one.py", "--scale", "1", "-o", "one.png")
     with (folder / "piped.png").open("wb") as pipe:
         process("graph", "one.py", "-f", "png", stdout=pipe.fileno())

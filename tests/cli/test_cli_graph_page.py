@@ -14,7 +14,7 @@ def data(text):
 def test_a_run_becomes_a_page(aideon, folder):
     aideon("run", "two.py", "--task", "Heat.")
     done = aideon("graph", "--run", "last", "-o", "run.html")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (done.code, done.out, done.err) == (0, "", "written to run.html\n")
     made = data((folder / "run.html").read_text(encoding="utf-8"))
     assert made["run"]["status"] == "completed"
     assert made["run"]["rehearsed"] is True

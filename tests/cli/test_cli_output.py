@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -52,3 +53,21 @@ def test_a_models_words_do_not_command_a_terminal(aideon, folder, monkeypatch):
     assert "\x1b" not in aideon("run", "says.py:broken", "--task", "x").err
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert aideon("run", "says.py", "--task", "x").out == "]0;owned[2Jhello\n"
+
+
+def test_a_long_name_in_a_narrow_table_breaks_after_its_parts(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    name = "together:deepseek-ai/DeepSeek-V3.1-Terminus"
+    output.table(("model", "calls", "cost"), [(name, "1,234", "$0.001234")], numbers=2)
+    lines = [
+        re.split(r"\s{2,}", line.strip())[0] for line in capsys.readouterr().out.splitlines()[3:]
+    ]
+    shown = [line for line in lines if line]
+    assert "".join(shown) == name
+    assert all(line[-1] in "/:_.-" for line in shown[:-1])
+
+
+def test_help_has_a_short_option_everywhere(aideon):
+    assert "Usage: aideon [OPTIONS]" in aideon("-h").out
+    assert "Usage: aideon runs show" in aideon("runs", "show", "-h").out

@@ -100,9 +100,7 @@ def test_a_run_goes_on_and_prints_and_exits_like_a_run(stopped, aideon, folder):
     assert (done.document["run_id"], done.document["status"]) == (stopped, "completed")
     assert list(done.document["results"]) == ["facts", "gate", "text"]
     assert done.document["rehearsed"] is True
-    assert done.err == (
-        "rehearsing: as before; answers are worked out by rule and nothing is paid\n"
-    )
+    assert done.err == ("rehearsing: as before; a dry run with made-up answers, nothing is paid\n")
     assert len(aideon("runs", "list", "--json").document) == 1
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-REHEARSING = "rehearsing: {}; answers are worked out by rule and nothing is paid\n"
+REHEARSING = "rehearsing: {}; a dry run with made-up answers, nothing is paid\n"
 PUMPS = "Heat pumps move heat."
 
 

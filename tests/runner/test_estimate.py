@@ -21,7 +21,9 @@ from aideon_agents import (
 )
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import Usage, price, usd
-from aideon_agents.runner import prepare, worst_case_cost
+from aideon_agents.ledger.rows import Call, CallEnd, Run
+from aideon_agents.runner import expected_cost, prepare, worst_case, worst_case_cost
+from aideon_agents.runner.estimate import USUAL_SHARE
 
 TASK = "Write a brief on heat pumps. They move heat."
 
@@ -49,6 +51,49 @@ async def test_every_round_is_gone_and_every_answer_is_as_long_as_it_may_be(tmp_
     assert at_most.usd > result.cost.usd
     assert at_most.complete
     assert runs == 1
+
+
+async def test_an_answer_is_assumed_to_be_as_long_as_in_earlier_runs_or_a_share_of_max_tokens(
+    tmp_path,
+):
+    graph = sequential(executor("facts", max_tokens=1000), creative("text", max_tokens=2000))
+    path = tmp_path / "ledger.db"
+    running = prepare(graph, TASK, rehearse=True, ledger=path, workflow="w")
+    result = await running.to_end()
+    _, longest = await worst_case(running)
+    with Ledger(path) as ledger:
+        about, nodes, known = expected_cost(ledger, result.run_id, "w", longest)
+        calls = {call.node_path: call for call in ledger.calls(result.run_id)}
+
+        def cost(node, tokens):
+            usage = Usage(input_tokens=calls[node].input_tokens, output_tokens=tokens)
+            one = calls[node]
+            return usd(price(one.provider, one.requested_model, usage, now()).nanousd)
+
+        share = [round(USUAL_SHARE * most) for most in (1000, 2000)]
+        assert (nodes, known) == (2, 0)
+        assert about == cost("facts", share[0]) + cost("text", share[1])
+
+        ledger.start_run(Run(run_id="earlier", workflow="w"))
+        for number, tokens in enumerate((300, 500)):
+            one = Call(
+                call_id=f"c{number}",
+                run_id="earlier",
+                node_path="facts",
+                role="executor",
+                provider="together",
+                requested_model="m",
+                started_at="2026-01-01T00:00:00.000Z",
+            )
+            ledger.start_call(one)
+            usage = Usage(input_tokens=9, output_tokens=tokens)
+            ledger.finish_call(
+                one.call_id,
+                CallEnd(status="ok", duration_ms=1, usage=usage, usage_source="reported"),
+            )
+        about, nodes, known = expected_cost(ledger, result.run_id, "w", longest)
+        assert (nodes, known) == (2, 1)
+        assert about == cost("facts", 400) + cost("text", share[1])
 
 
 async def test_the_longest_answer_is_what_later_prompts_quote(tmp_path):
