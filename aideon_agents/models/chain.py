@@ -34,6 +34,7 @@ from aideon_agents.models.features import features_of
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import Slots, breaker_for, process_slots
 from aideon_agents.models.limits.pace import pace_for
+from aideon_agents.models.protocol.ways import check_way
 from aideon_agents.models.providers import ModelName, Provider, providers, resolve
 from aideon_agents.models.wire import Wire
 from aideon_agents.settings import Settings
@@ -274,6 +275,7 @@ class Models:
         }
         if provider.pretend:
             return _Rehearsed(provider=name.provider, longest=context.longest, **options)
+        check_way(str(provider.base_url))
         if request.reasoning_effort:
             options["reasoning_effort"] = request.reasoning_effort
         return cast("Any", _CLIENTS[name.provider])(

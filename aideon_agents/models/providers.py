@@ -10,13 +10,11 @@ import dataclasses
 import difflib
 import functools
 import json
-import urllib.error
-import urllib.request
-from typing import Any, cast
+from typing import Any
 
 from pydantic import SecretStr
 
-from aideon_agents.errors import ModelNameError
+from aideon_agents.errors import AideonError, ModelNameError
 from aideon_agents.ledger.redaction import keep_out
 from aideon_agents.settings import Settings
 
@@ -130,16 +128,16 @@ def resolve(name: ModelName, provider: Provider) -> ModelName:
 
 @functools.lru_cache(maxsize=8)
 def _first_model(base_url: str, key: str) -> str:
+    # Imported here: commands that list providers need no HTTP.
+    from aideon_agents.models.bridge import blocking  # noqa: PLC0415 - see above
+    from aideon_agents.models.transport import get  # noqa: PLC0415 - see above
+
+    headers = {"Authorization": f"Bearer {key}"}
+    asking = get(base_url.rstrip("/") + "/models", headers, _ASK_LOCAL_TIMEOUT)
     try:
-        request = urllib.request.Request(  # noqa: S310 - the user's own address
-            base_url.rstrip("/") + "/models", headers={"Authorization": f"Bearer {key}"}
-        )
-        with urllib.request.urlopen(request, timeout=_ASK_LOCAL_TIMEOUT) as answer:  # noqa: S310 - as above
-            listed = cast("dict[str, Any]", json.load(answer))["data"]
-        return str(listed[0]["id"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
+        listed: Any = json.loads(blocking(asking))
+        return str(listed["data"][0]["id"])
+    except (AideonError, OSError, ValueError, LookupError, TypeError) as error:
         start = "start it" if "/v1" in base_url else "end AIDEON_LOCAL_BASE_URL with /v1"
         raise ModelNameError(
             f"the local server at {base_url} does not list its models ({error}): "

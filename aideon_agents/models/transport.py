@@ -11,26 +11,27 @@ lookup takes a thread per request.
 from __future__ import annotations
 
 import asyncio
-import base64
 import codecs
-import contextlib
 import functools
-import os
 import socket
-import ssl
-import urllib.request
 import weakref
 import zlib
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import aiohttp.abc
-import certifi
 from yarl import URL
 
 from aideon_agents import errors
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.bridge import in_own_thread
+from aideon_agents.models.protocol.ways import (
+    WANTS_PASSWORD,
+    proxy_for,
+    refused_by_proxy,
+    tls_context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -224,8 +225,13 @@ async def post(url: URL, content: bytes, headers: Mapping[str, str], asked: str)
             allow_redirects=False,
             **way,
         )
+    except aiohttp.ClientHttpProxyError as error:
+        raise refused_by_proxy(error.status, url, asked) from error
     except aiohttp.ClientError as error:
         raise broken_off(error, asked, is_sent=body.is_sent) from error
+    except errors.UserError as error:
+        error.billed = False  # type: ignore[attr-defined] # as below
+        raise
     except (asyncio.CancelledError, TimeoutError) as stopped:
         if isinstance(stopped, aiohttp.ServerTimeoutError):
             raise broken_off(stopped, asked, is_sent=body.is_sent) from stopped
@@ -233,14 +239,41 @@ async def post(url: URL, content: bytes, headers: Mapping[str, str], asked: str)
         if not body.is_sent:
             stopped.billed = False  # type: ignore[union-attr] # the row of the call says so
         raise
+    if response.status == WANTS_PASSWORD and "proxy" in way:
+        response.close()
+        raise refused_by_proxy(response.status, url, asked)
     return Answer(response, asked)
+
+
+async def get(address: str, headers: Mapping[str, str], seconds: float) -> bytes:
+    """The body at an address, within a time; a redirect, like any status but 200, is an error."""
+    url = URL(address)
+    for watch in watchers:
+        watch(url.host or "")
+    try:
+        async with asyncio.timeout(seconds):
+            connections = await _connections()
+            response = await connections.session.get(
+                url, headers=headers, allow_redirects=False, **connections.way_to(url)
+            )
+            answer = Answer(response, "it")
+            try:
+                if answer.status != HTTPStatus.OK:
+                    where = response.headers.get("Location", "").partition("?")[0]
+                    to = f", a redirect to {where}, which is not followed" if where else ""
+                    raise errors.Transient(one_line(f"it answered {answer.status}{to}"))
+                return await answer.read(LONGEST_BODY)
+            finally:
+                answer.close()
+    except TimeoutError as error:
+        raise errors.Transient(f"it gave no answer within {seconds:.0f} s") from error
+    except aiohttp.ClientError as error:
+        raise broken_off(error, "it", is_sent=False) from error
 
 
 def broken_off(error: Exception, asked: str, *, is_sent: bool = True) -> errors.Transient:
     """The error for a connection that could not be made, or was lost."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        why = f"the proxy answered {error.status}"
-    elif isinstance(error, aiohttp.ClientConnectorError) and error.os_error:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error:
         why = str(error.os_error.strerror or error.os_error)
     else:
         why = str(error)
@@ -331,61 +364,3 @@ async def _close_with_loop(
     finally:
         del _by_loop[loop]  # the session refers to its loop: the entry would keep both alive
         await connections.session.close()
-
-
-_PROXY_VARIABLES = ("{scheme}_proxy", "{SCHEME}_PROXY", "all_proxy", "ALL_PROXY")
-
-
-def proxy_for(origin: URL) -> dict[str, Any]:
-    """Aiohttp's arguments for the proxy that the environment names for an origin; empty: there is none.
-
-    Raises UserError, which names the variable, for an address that cannot be used.
-    """
-    host = f"{origin.host}:{origin.port}"
-    if urllib.request.proxy_bypass_environment(host):  # type: ignore[attr-defined] # not in the stubs
-        return {}
-    for name in _PROXY_VARIABLES:
-        variable = name.format(scheme=origin.scheme, SCHEME=origin.scheme.upper())
-        value = os.environ.get(variable, "").strip()
-        if not value:
-            continue
-        with contextlib.suppress(ValueError):
-            proxy = URL(value if "://" in value else f"http://{value}")
-            if proxy.scheme in {"http", "https"} and proxy.host:
-                return _through(proxy)
-        raise errors.UserError(
-            f"the proxy in {variable} cannot be used: set an address such as "
-            f"http://host:3128, or unset it (SOCKS is not supported)"
-        )
-    return {}
-
-
-def _through(proxy: URL) -> dict[str, Any]:
-    bare = proxy.with_user(None)
-    if proxy.user is None:
-        return {"proxy": bare}
-    # aiohttp makes Proxy-Authorization of it, for requests and for tunnels.
-    credentials = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
-    return {"proxy": bare, "proxy_headers": {"Authorization": f"Basic {credentials}"}}
-
-
-def tls_context() -> ssl.SSLContext:
-    """The process's TLS settings: SSL_CERT_FILE and SSL_CERT_DIR if set, else certifi's certificates.
-
-    Raises UserError, which names the variable, if the certificates cannot be read.
-    """
-    return _tls_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
-
-
-@functools.lru_cache(maxsize=4)
-def _tls_context(file: str, folder: str) -> ssl.SSLContext:
-    try:
-        if file or folder:
-            return ssl.create_default_context(cafile=file or None, capath=folder or None)
-        return ssl.create_default_context(cafile=certifi.where())
-    except OSError as error:
-        variable = "SSL_CERT_FILE" if file else "SSL_CERT_DIR"
-        raise errors.UserError(
-            f"the certificates in {variable} cannot be read ({error.strerror or error}): "
-            "name a PEM file, or unset it"
-        ) from None

@@ -312,8 +312,11 @@ def _cost(ledger: Ledger, run_id: str, *, is_reported: bool = False) -> Cost:
 
 
 def _has_called(ledger: Ledger, run_id: str, *, otherwise: bool) -> bool:
-    """Whether a run called a model; `otherwise` if the ledger cannot be read."""
+    """Whether a run called a model; `otherwise` if the ledger cannot be read.
+
+    A call that ended with the caller's mistake reached no provider.
+    """
     try:
-        return bool(ledger.calls(run_id))
+        return any(call.error_type != UserError.__name__ for call in ledger.calls(run_id))
     except LedgerError:
         return otherwise

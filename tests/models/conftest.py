@@ -1,9 +1,16 @@
-"""One provider for every test of this room, whose faults depend on the key that asks."""
+"""One provider for every test of this room, whose faults depend on the key that asks.
+
+And a server that sends exactly what a test says, for what no provider documents.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -101,6 +108,64 @@ class Counter:
 
 
 _NUMBERS = itertools.count(1)
+
+
+class Server(ThreadingHTTPServer):
+    """Sends its answers one after the other, the last one again and again."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: list[Any] = []
+        """A dict is sent as JSON, bytes as a stream, a tuple is a status, a body and headers; a
+        function gets the request's body and returns one of these."""
+        self.asked: list[Any] = []
+        """The bodies of the requests; None: a GET."""
+        self.headers: list[Any] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def messages(self, request: int = -1) -> list[dict[str, Any]]:
+        """The messages of a request."""
+        return self.asked[request]["messages"]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        server, length = self.server, self.headers["content-length"]
+        server.asked.append(json.loads(self.rfile.read(int(length))) if length else None)
+        server.headers.append(self.headers)
+        answer = server.answers[min(len(server.asked), len(server.answers)) - 1]
+        answer = answer(server.asked[-1]) if callable(answer) else answer
+        status, sent, *more = answer if isinstance(answer, tuple) else (200, answer)
+        data = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+        kind = "text/event-stream" if isinstance(sent, bytes) else "application/json"
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(data)))
+        for name, value in (more[0] if more else {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(data)
+
+    do_GET = do_POST  # noqa: N815 - the standard library's name
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(quick):
+    made = Server()
+    thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
 
 
 @pytest.fixture(autouse=True)

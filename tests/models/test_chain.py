@@ -77,6 +77,25 @@ async def test_local_any_is_the_first_model_that_the_server_lists(counter):
     assert (row.provider, row.requested_model, row.cost_nanousd) == ("local", "llama", 0)
 
 
+def test_a_redirect_of_the_list_of_models_is_not_followed_with_the_key(server):
+    server.answers = [
+        (307, {}, {"location": f"{server.url}/elsewhere?key=x"}),
+        {"data": [{"id": "m"}]},
+    ]
+    with pytest.raises(
+        errors.ModelNameError, match=r"it answered 307, a redirect to .*/elsewhere,"
+    ):
+        Models(Settings(local_base_url=server.url)).chat(ModelRequest(role="planner"), Context())
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("listed", [{"data": []}, {"data": None}, [], b"data: {}", {"models": [1]}])
+def test_a_list_of_models_that_lists_none_is_a_clear_mistake(server, listed):
+    server.answers = [listed]
+    with pytest.raises(errors.ModelNameError, match="does not list its models"):
+        Models(Settings(local_base_url=server.url)).chat(ModelRequest(role="planner"), Context())
+
+
 def test_a_local_server_that_is_off_is_a_clear_mistake():
     with pytest.raises(errors.ModelNameError, match="does not list its models") as off:
         Models(Settings(local_base_url=NOBODY)).chat(ModelRequest(role="planner"), Context())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -22,23 +20,16 @@ STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["plain", "strea
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
-class Server(ThreadingHTTPServer):
-    """A server that refuses what a test says, and answers what a test says."""
+class Asking:
+    """A server that refuses what a test says, and answers what a test says, and a chain that asks it."""
 
-    daemon_threads = True
-
-    def __init__(self, ledger):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.ledger = ledger
+    def __init__(self, server, ledger):
+        server.answers = [self._answer]
+        self.address, self.bodies, self.ledger = server.url, server.asked, ledger
         self.refuses = lambda _body: None
         self.says = lambda _body: GOOD
         self.finish = "stop"
-        self.bodies = []
         self.rows = []
-
-    @property
-    def address(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     @property
     def features(self):
@@ -57,55 +48,31 @@ class Server(ThreadingHTTPServer):
         finally:
             self.rows = self.ledger.calls(run_id)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.bodies.append(body)
-        refused = self.server.refuses(body)
-        if refused:
-            self._send(refused[0], json.dumps(refused[1]).encode(), "application/json")
-            return
-        said = self.server.says(body)
+    def _answer(self, body):
+        if refused := self.refuses(body):
+            return refused
+        said = self.says(body)
         message = {"role": "assistant", "content": said}
-        finish = self.server.finish(body) if callable(self.server.finish) else self.server.finish
+        finish = self.finish(body) if callable(self.finish) else self.finish
         if kind(body) == "tool" and isinstance(said, str) and said.startswith("{"):
             call = {"name": "Verdict", "arguments": said}
             call = {"index": 0, "id": "c", "type": "function", "function": call}
             message = {"role": "assistant", "content": None, "tool_calls": [call]}
         choice = {"index": 0, "finish_reason": finish}
         if not body["stream"]:
-            whole = {"choices": [{**choice, "message": message}], "usage": USAGE, "model": NAME}
-            self._send(200, json.dumps(whole).encode(), "application/json")
-            return
+            return {"choices": [{**choice, "message": message}], "usage": USAGE, "model": NAME}
         chunks = [
             {"choices": [{"index": 0, "delta": message, "finish_reason": None}]},
             {"choices": [{**choice, "delta": {}}]},
             {"choices": [], "usage": USAGE},
         ]
         sent = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
-        self._send(200, sent + b"data: [DONE]\n\n", "text/event-stream")
-
-    def _send(self, status, sent, content_type):
-        self.send_response(status)
-        self.send_header("content-type", content_type)
-        self.send_header("content-length", str(len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
-
-    def log_message(self, *_):
-        pass
+        return sent + b"data: [DONE]\n\n"
 
 
 @pytest.fixture
-def server(ledger):
-    made = Server(ledger)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+def server(server, ledger):
+    return Asking(server, ledger)
 
 
 def kind(body):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +13,6 @@ from aideon_agents.models import Models
 from aideon_agents.state import ModelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
@@ -36,65 +33,13 @@ def body(message: dict[str, Any] | None = None, usage: Any = USAGE, finish: str 
     }
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    bodies: list[Any]
-    asked: list[Any]
-    moved_to: str | None = None
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_POST(self) -> None:
-        if self.server.moved_to:
-            self.server.asked.append(None)
-            self.send_response(308)
-            self.send_header("location", self.server.moved_to)
-            self.send_header("content-length", "0")
-            self.end_headers()
-            return
-        length = int(self.headers["content-length"])
-        self.server.asked.append(json.loads(self.rfile.read(length)))
-        index = min(len(self.server.asked), len(self.server.bodies)) - 1
-        sent = self.server.bodies[index]
-        is_stream = isinstance(sent, list)
-        data = (
-            "".join(f"data: {json.dumps(one)}\n\n" for one in sent).encode()
-            if is_stream
-            else json.dumps(sent).encode()
-        )
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def server() -> Iterator[_Server]:
-    made = _Server(("127.0.0.1", 0), _Handler)
-    made.asked = []
-    thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
-
-
-@pytest.fixture
-def ask(server: _Server, tmp_path: Path) -> Any:
+def ask(server: Any, tmp_path: Path) -> Any:
     """Ask the odd server once; its rows, the result, and what it was asked."""
 
     async def asked(*bodies: Any, output: type[BaseModel] | None = None, **options: Any) -> Any:
-        server.bodies = list(bodies)
-        settings = Settings(
-            local_base_url=f"http://127.0.0.1:{server.server_port}/v1", offline=False
-        )
+        server.answers = list(bodies)
+        settings = Settings(local_base_url=server.url, offline=False)
         node = executor("facts", model="local:openai/gpt-oss-120b", output=output, **options)
         with Ledger(tmp_path / "ledger.db") as ledger:
             result = await arun(node, "Task.", settings=settings, ledger=ledger)
@@ -223,9 +168,9 @@ def chunk(**parts: Any) -> dict[str, Any]:
 
 
 async def test_a_stream_that_breaks_off_after_its_usage_costs_that(server, tmp_path):
-    server.bodies = [[chunk(text="Heat "), chunk(text="moves."), chunk(usage=USAGE)]]
-    address = f"http://127.0.0.1:{server.server_port}/v1"
-    models = Models(Settings(local_base_url=address, offline=False))
+    sent = [chunk(text="Heat "), chunk(text="moves."), chunk(usage=USAGE)]
+    server.answers = ["".join(f"data: {json.dumps(one)}\n\n" for one in sent).encode()]
+    models = Models(Settings(local_base_url=server.url, offline=False))
     request = ModelRequest(role="executor", model=("local:openai/gpt-oss-120b",))
     chain = models.chat(request, Context(stream=True))
     with Ledger(tmp_path / "ledger.db") as ledger:
@@ -251,7 +196,7 @@ async def test_half_a_character_in_an_answer_loses_nothing_else(ask):
 
 
 async def test_a_redirect_is_not_followed_to_an_address_that_nobody_chose(ask, server):
-    server.moved_to = f"http://127.0.0.1:{server.server_port}/elsewhere"
-    result, rows = await ask(body())
+    moved = (308, {}, {"location": server.url.replace("/v1", "/elsewhere")})
+    result, rows = await ask(moved)
     assert (result.status, len(rows)) == ("failed", len(server.asked))
     assert "308" in result.error

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,47 +19,14 @@ USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
 TOO_LONG = {"code": "context_length_exceeded", "message": "The context length is 8192 tokens."}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Any
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        index = min(len(self.server.asked), len(self.server.sends) - 1)
-        self.server.asked.append(self.path)
-        sent = self.server.sends[index]
-        is_stream = isinstance(sent, str)
-        data = sent.encode() if is_stream else json.dumps(sent).encode()
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def server():
-    made: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    made.asked, made.sends = [], []
-    thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
-
-
 @pytest.fixture
 def ask(server, counter):
     """Ask a chain whose first candidate is the odd server; the second is healthy."""
 
     async def asked(*sends: Any, stream: bool = False) -> Any:
-        server.sends = sends
-        address = f"http://127.0.0.1:{server.server_port}/v1"
+        server.answers = list(sends)
         return await counter.ask(
-            settings=counter.settings(together_base_url=address), stream=stream
+            settings=counter.settings(together_base_url=server.url), stream=stream
         )
 
     return asked
@@ -79,8 +44,8 @@ def whole(finish: str = "stop", text: str | None = "Heat moves.", **message: Any
     }
 
 
-def events(*sent: Any) -> str:
-    return "".join(f"data: {json.dumps(one)}\n\n" for one in sent) + "data: [DONE]\n\n"
+def events(*sent: Any) -> bytes:
+    return "".join([*(f"data: {json.dumps(one)}\n\n" for one in sent), "data: [DONE]\n\n"]).encode()
 
 
 def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
@@ -114,14 +79,14 @@ async def test_a_429_inside_an_answer_waits_like_any_other(ask, error):
     [
         {"error": TOO_LONG},
         events({"error": TOO_LONG}),
-        f"event: error\ndata: {json.dumps(TOO_LONG)}\n\n",
-        f"error: {json.dumps(TOO_LONG)}\n\n",
+        f"event: error\ndata: {json.dumps(TOO_LONG)}\n\n".encode(),
+        f"error: {json.dumps(TOO_LONG)}\n\n".encode(),
         {"object": "error", **TOO_LONG},
         {"choices": None, **TOO_LONG},
     ],
 )
 async def test_an_error_inside_an_answer_keeps_its_class(ask, sent):
-    asked = await ask(sent, stream=isinstance(sent, str))
+    asked = await ask(sent, stream=isinstance(sent, bytes))
     assert asked.outcomes == [("error", "ContextTooLong"), NEXT]
     assert asked.tries == [(0, 1), (1, 1)]
 
@@ -143,7 +108,7 @@ async def test_an_error_inside_an_answer_that_says_nothing_is_tried_again(ask, s
     ],
 )  # fmt: skip
 async def test_a_refusal_is_paid_once_and_asked_of_nobody_else(ask, server, sent):
-    asked = await ask(sent, stream=isinstance(sent, str))
+    asked = await ask(sent, stream=isinstance(sent, bytes))
     assert isinstance(asked.error, errors.Refused)
     (row,) = asked.rows
     assert (row.input_tokens, row.output_tokens) == (100, 10)
@@ -170,8 +135,8 @@ async def test_an_error_after_the_first_token_may_have_been_charged(ask):
 async def test_a_stream_that_broke_off_is_asked_once_more_where_nobody_else_is_left(
     server, counter
 ):
-    server.sends = [events(TEXT).removesuffix("data: [DONE]\n\n"), events(TEXT, chunk("stop"))]
-    address = f"http://127.0.0.1:{server.server_port}/v1"
+    server.answers = [events(TEXT).removesuffix(b"data: [DONE]\n\n"), events(TEXT, chunk("stop"))]
+    address = server.url
     settings = counter.settings(together_base_url=address)
     asked = await counter.ask(
         settings=settings, stream=True, model=("together:openai/gpt-oss-120b",)

@@ -8,10 +8,11 @@ import json
 import resource
 import ssl
 import subprocess
+import uuid
 
 import pytest
 
-from aideon_agents import Context, Settings, errors
+from aideon_agents import Context, Ledger, Settings, arun, errors, executor
 from aideon_agents.models import Models
 from aideon_agents.state import ModelRequest
 
@@ -134,9 +135,45 @@ async def test_a_proxy_that_refuses_the_tunnel_was_sent_nothing(monkeypatch, qui
     async with serving(refuse) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy}")
         monkeypatch.setenv("NO_PROXY", "")
-        with pytest.raises(errors.AllModelsFailed, match="the proxy answered 403") as failed:
+        with pytest.raises(
+            errors.AllModelsFailed, match="the proxy answered 403, see HTTPS_PROXY"
+        ) as failed:
             await ask("https://models.example/v1")
     assert failed.value.__cause__.billed is False
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("login", "said"),
+    [("", "wants a user and a password"), ("me:secret@", "does not take the user")],
+)
+async def test_a_proxy_that_wants_a_password_is_named_once_and_is_no_providers_failure(
+    monkeypatch, tmp_path, scheme, login, said
+):
+    asked = []
+
+    async def refuse(reader, writer):
+        asked.append(await read_request(reader))
+        writer.write(
+            b"HTTP/1.1 407 Proxy Authentication Required\r\n"
+            b'Proxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'
+        )
+
+    variable = f"{scheme.upper()}_PROXY"
+    async with serving(refuse) as proxy:
+        monkeypatch.setenv(variable, f"http://{login}127.0.0.1:{proxy}")
+        monkeypatch.setenv("NO_PROXY", "")
+        address = f"{scheme}://{uuid.uuid4().hex}.example/v1"
+        settings = Settings(together_api_key="key", together_base_url=address)
+        node = executor("work", model=["together:m", "together:n"])
+        with Ledger(tmp_path / "ledger.db") as ledger:
+            with pytest.raises(errors.UserError, match=f"{variable} {said}") as refused:
+                await arun(node, "Task.", settings=settings, ledger=ledger)
+            (run,) = ledger.runs()
+            (row,) = ledger.calls(run.run_id)
+    assert (row.status, row.cost_nanousd, row.error_type) == ("error", 0, "UserError")
+    assert len(asked) == 1
+    assert "secret" not in str(refused.value)
 
 
 async def test_a_kept_connection_that_the_server_closes_costs_no_answer(quick):

@@ -21,6 +21,7 @@ from yarl import URL
 
 from aideon_agents import Context, Settings, errors
 from aideon_agents.models import Models, transport
+from aideon_agents.models.protocol import ways
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import SimulatedProvider
 
@@ -264,8 +265,8 @@ async def test_a_proxy_gets_the_request_unless_the_host_is_excepted(raw, monkeyp
     assert request == "POST http://models.example/v1/chat/completions HTTP/1.1"
     assert "Proxy-Authorization: Basic bWU6c2VjcmV0" in fields
     monkeypatch.setenv("NO_PROXY", "models.example")
-    assert transport.proxy_for(URL("http://models.example")) == {}
-    assert transport.proxy_for(URL("http://other.example")) != {}
+    assert ways.proxy_for(URL("http://models.example")) == {}
+    assert ways.proxy_for(URL("http://other.example")) != {}
 
 
 @pytest.mark.parametrize(
