@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -68,6 +68,14 @@ class Database(Statements, Protocol):
         """Run a block whose statements take effect together; an exception inside undoes them.
 
         No other transaction runs meanwhile. On a server single statements of others may.
+        """
+        ...
+
+    @property
+    def call(self) -> Callable[..., Any] | None:
+        """Runs a function of a server by its name, in one round trip; None: a file has none.
+
+        The function takes the lock of a transaction itself. Mappings reach it as JSON.
         """
         ...
 

@@ -247,13 +247,18 @@ def call_in(row: Row) -> Call:
 
 
 def end_call(tx: Statements, call_id: str, end: CallEnd) -> bool:
-    """Complete a call's row, its error as one line without keys; returns whether it was open."""
+    """Complete a call's row; returns whether it was open."""
+    return tx.write(FINISH_CALL, end_values(call_id, end)) == 1
+
+
+def end_values(call_id: str, end: CallEnd) -> dict[str, Any]:
+    """What completes a call's row, by column; its error is one line without keys."""
     # dataclasses.asdict copies deeply and takes longer than the statement.
     usage = {name: getattr(end.usage, name) for name in _USAGE} if end.usage else _NO_USAGE
     values = {**vars(end), **usage, "call_id": call_id}
     del values["usage"]
     values["error"] = None if end.error is None else stored_line(end.error)
-    return tx.write(FINISH_CALL, values) == 1
+    return values
 
 
 def redacted(value: Any) -> Any:

@@ -301,6 +301,23 @@ def m009_failed_node(db: Executor) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN failed_node TEXT")
 
 
+def m010_tickets(db: Executor) -> None:
+    """The calls that wait for money, by the accounts that lack it; they are served by `place`.
+
+    A call has the same place in each account that it waits for. Its process renews the ticket
+    until `expires_at`, in Unix seconds; `host`, `pid` and `process_start` show whether it is gone.
+    Only a server has tickets: with a file, each process has a queue of its own.
+    """
+    db.execute("""
+        CREATE TABLE tickets (
+            account TEXT NOT NULL, place INTEGER NOT NULL, call_id TEXT NOT NULL,
+            expires_at DOUBLE PRECISION NOT NULL,
+            host TEXT NOT NULL, pid INTEGER NOT NULL, process_start TEXT,
+            PRIMARY KEY (account, place)
+        )
+    """)
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -311,6 +328,7 @@ STEPS = (
     m007_distributed_batches,
     m008_truncated_answers,
     m009_failed_node,
+    m010_tickets,
 )
 
 

@@ -163,6 +163,8 @@ _WRONG = (sqlite3.Error, OverflowError, UnicodeError)
 class SqliteDatabase:
     """One file; see `Database`."""
 
+    call = None
+
     def __init__(self, path: Path, busy_seconds: float) -> None:
         self.path = path
         self.name = str(path)

@@ -195,8 +195,9 @@ def test_a_stream_that_broke_off_in_an_older_ledger_is_broken_and_not_truncated(
     assert "truncated" not in {call.status for call in calls}
 
 
-def test_an_older_answer_that_met_max_tokens_is_marked_by_its_finish_reason(older):
-    path, tables = older
+@pytest.mark.parametrize("name", [name for name in NAMES if name < "m008"])
+def test_an_older_answer_that_met_max_tokens_is_marked_by_its_finish_reason(name, tmp_path):
+    path, tables = a_copy(name, tmp_path)
     rows = sqlite3.connect(path)
     reasons = {"length": 1, "MAX_TOKENS": 1, "stop": 0, None: 0}
     ended = [call["call_id"] for call in tables["calls"]][: len(reasons)]

@@ -24,7 +24,8 @@ from procrastinate import exceptions, jobs, manager, schema
 
 from aideon_agents.batch.items import Item
 from aideon_agents.errors import LimitError, UserError
-from aideon_agents.ledger.postgres.database import KEY, PostgresDatabase
+from aideon_agents.ledger.postgres.database import PostgresDatabase
+from aideon_agents.ledger.postgres.functions import KEY
 from aideon_agents.ledger.postgres.pool import explained
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger import rows
-from aideon_agents.ledger.budgets import accounts
+from aideon_agents.ledger.budgets import accounts, on_server
 from aideon_agents.ledger.budgets.accounts import LimitState
 from aideon_agents.ledger.budgets.alerts import Alert, send
 from aideon_agents.ledger.budgets.limits import CallDimensions
@@ -80,40 +80,35 @@ class Budgets:
         amount: int | None,
         *,
         row: Call | None = None,
+        queues: bool = False,
     ) -> Refusal | None:
         """Hold the worst case of a call on every account that it counts in.
 
         `amount` is in nano-dollars; None: it has no known price. `row` is written in the same
-        transaction, which saves each call a commit; None: the caller writes it.
+        transaction, which saves each call a commit; None: the caller writes it. `queues`: where
+        there are tickets, a call that has to wait gets one, and must be ended with `leave`.
         """
+        values = {
+            "call_id": call_id,
+            "run_id": call.run,
+            "node_path": call.node,
+            "provider": call.provider,
+            "taken_at": call.at,
+            "amount_nanousd": amount,
+            **this_process(),
+        }
         may_search = True
         while True:
-            with self._database.transaction() as tx:
-                limits = accounts.limit_states(tx, call)
-                keys = sorted({one.account.key for one in limits})
-                hold = (call, amount or 0, json.dumps(keys))
-                if not (refused := refusal(limits, amount)):
-                    accounts.add(tx, keys, held=amount or 0)
-                    values = {
-                        "call_id": call_id,
-                        "run_id": call.run,
-                        "node_path": call.node,
-                        "provider": call.provider,
-                        "taken_at": call.at,
-                        "amount": amount or 0,
-                        "accounts": json.dumps(keys),
-                        "expires_at": time.time() + LEASE,
-                        **this_process(),
-                    }
-                    tx.later(_TAKE, values)
-                    if row:
-                        tx.later(rows.START_CALL, vars(row))
+            values["expires_at"] = time.time() + LEASE
+            limits, refused = self._taken(call, values, row, queues=queues)
             if not refused:
                 break
             if not (refused.waits and may_search and self._is_search_due()):
                 return refused
             may_search = False
             self.forfeit_dead()
+        keys = sorted({one.account.key for one in limits})
+        hold = (call, amount or 0, json.dumps(keys))
         if row:
             self.unsent[call_id] = row
         with self._lock:
@@ -126,18 +121,31 @@ class Budgets:
         self._remember(call, limits)
         return None
 
+    def _taken(
+        self, call: CallDimensions, hold: Row, row: Call | None, *, queues: bool
+    ) -> tuple[list[LimitState], Refusal | None]:
+        """Take a hold unless a limit is in the way; returns the limits, and why it was not taken."""
+        if function := self._database.call:
+            begun = vars(row) if row else None
+            return on_server.take(self._database, function, call, hold, begun, queues=queues)
+        with self._database.transaction() as tx:
+            limits = accounts.limit_states(tx, call)
+            refused = refusal(limits, hold["amount_nanousd"])
+            if not refused:
+                keys = sorted({one.account.key for one in limits})
+                amount = hold["amount_nanousd"] or 0
+                accounts.add(tx, keys, held=amount)
+                tx.later(_TAKE, {**hold, "amount_nanousd": amount, "accounts": json.dumps(keys)})
+                if row:
+                    tx.later(rows.START_CALL, vars(row))
+        return limits, refused
+
     def settle(self, call_id: str, end: CallEnd) -> bool:
         """Complete the row of a call and count its cost, once; returns whether this end is the first.
 
         Limits that pass a threshold cause alerts.
         """
-        limits, alerts = None, list[Alert]()
-        with self._database.transaction() as tx:
-            is_first = rows.end_call(tx, call_id, end)
-            hold = self._holds.get(call_id)
-            if is_first and (call := _count_end(tx, call_id, end.cost_nanousd, hold)):
-                limits = accounts.limit_states(tx, call)
-                alerts = accounts.crossed(tx, limits, call.run)
+        is_first, limits, alerts = self._settled(call_id, end)
         with self._lock:
             hold = self._holds.pop(call_id, None)
         if hold and limits is not None:
@@ -145,6 +153,29 @@ class Budgets:
         self.settlements += 1
         send(alerts, self.folder)
         return is_first
+
+    def _settled(
+        self, call_id: str, end: CallEnd
+    ) -> tuple[bool, list[LimitState] | None, list[Alert]]:
+        """Settle a call; returns whether this end is the first, the limits then, and the alerts."""
+        hold = self._holds.get(call_id)
+        if hold and (function := self._database.call):
+            call = dataclasses.replace(hold[0], inner=()) if hold[0].inner else hold[0]
+            values = rows.end_values(call_id, end)
+            if ended := on_server.settle(function, call_id, values, call):
+                limits, is_due = ended
+                if not is_due:
+                    return True, limits, []
+                with self._database.transaction() as tx:
+                    limits = accounts.limit_states(tx, call)
+                    return True, limits, accounts.crossed(tx, limits, call.run)
+            hold = None  # its row says more
+        with self._database.transaction() as tx:
+            is_first = rows.end_call(tx, call_id, end)
+            if is_first and (call := _count_end(tx, call_id, end.cost_nanousd, hold)):
+                limits = accounts.limit_states(tx, call)
+                return True, limits, accounts.crossed(tx, limits, call.run)
+        return is_first, None, []
 
     def release(self, call_id: str) -> None:
         """Stop renewing the hold of a call; release it if the call was never sent.
@@ -340,7 +371,7 @@ _OF_RUN = 'runs."user", runs.tier, runs.batch_id, runs.item_id'
 _TAKE = (
     "INSERT INTO holds (call_id, run_id, node_path, provider, taken_at, amount_nanousd, accounts,"
     " status, expires_at, host, pid, process_start) VALUES (:call_id, :run_id, :node_path,"
-    " :provider, :taken_at, :amount, :accounts, 'held', :expires_at, :host, :pid, :process_start)"
+    " :provider, :taken_at, :amount_nanousd, :accounts, 'held', :expires_at, :host, :pid, :process_start)"
 )
 _HELD_BY = f"SELECT holds.*, {_OF_RUN} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
 _HOLD = f"{_HELD_BY} WHERE call_id = :call_id"

@@ -137,6 +137,18 @@ def own_accounts(call: CallDimensions) -> Mapping[str, tuple[Scope, Account]]:
     return {account.key: (scope, account) for scope, account in found}
 
 
+def standing_accounts(call: CallDimensions) -> Iterator[tuple[str, Account]]:
+    """Every scope that a standing limit on a call can have, each with the account it is about."""
+    for window in (None, *get_args(Window)):
+        scopes = [Scope(window)] if window else []
+        for kind in get_args(Kind):
+            named = [Scope(window, kind, name) for name in call.names(kind)]
+            scopes += [Scope(window, kind), *named] if named else []
+        for scope in scopes:
+            for account in scope.accounts(call):
+                yield str(scope), account
+
+
 def run_account(run_id: str, kind: Kind | None = None, name: str = "") -> Account:
     """The account of a run, or of one of its nodes or providers."""
     inside: tuple[tuple[Kind, str], ...] = ((kind, name),) if kind else ()

@@ -17,7 +17,8 @@ from psycopg.rows import DictRow, dict_row
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.checkpointer import Checkpointer, WriteLock
 from aideon_agents.ledger.postgres.address import MISSING
-from aideon_agents.ledger.postgres.database import KEY, without_nul
+from aideon_agents.ledger.postgres.database import without_nul
+from aideon_agents.ledger.postgres.functions import KEY
 from aideon_agents.ledger.postgres.pool import explained, is_dead, unreachable
 
 try:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import re
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -21,11 +23,12 @@ from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.postgres.address import Address
+from aideon_agents.ledger.postgres.functions import KEY, OF_STEP
 from aideon_agents.ledger.postgres.pool import Connection, Connections, explained
 from aideon_agents.ledger.schema import Step, bring_up_to_date, for_postgres, table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
     from typing import LiteralString
 
     Cursor: TypeAlias = psycopg.Cursor[dict[str, Any]]
@@ -36,9 +39,6 @@ Statement: TypeAlias = "tuple[LiteralString, Mapping[str, object]]"
 
 FOLDER = Path(".aideon")
 """Where files beside such a ledger are: on this machine, not on the server."""
-
-KEY = int.from_bytes(b"aideon")
-"""The lock that transactions share; other programs in the database use other numbers."""
 
 _LIMIT = "SELECT set_config(:name, :value, true)"
 _LOCK = "SELECT pg_advisory_xact_lock(:key)"
@@ -76,6 +76,7 @@ class PostgresDatabase:
             *((translated(_LIMIT), {"name": n, "value": v}) for n, v in limits.items()),
             (translated(_LOCK), {"key": KEY}),
         )
+        self._patience = limits["lock_timeout"]
         self._own = threading.local()
         self._is_closed = False
         self._connections = Connections.to(address)
@@ -117,6 +118,15 @@ class PostgresDatabase:
             finally:
                 self._own.transaction = None
 
+    def call(self, function: str, *given: object) -> Any:
+        """What a function of the ledger answers."""
+        sent = [_json(one) if isinstance(one, Mapping) else one for one in given]
+        # All of them wait for the same lock, so only one connection is used.
+        with self._connections.turn, self._connected() as connection, self._errors_explained():
+            answer = connection.execute(_call_of(function, len(sent) + 1), [*sent, self._patience])
+            (row,) = answer.fetchall()
+        return row["answer"]
+
     def steps_taken(self) -> list[str]:
         """Names of the steps that the ledger has taken, in their order."""
         if not self.select(_HAS_STEPS, {}):
@@ -128,6 +138,8 @@ class PostgresDatabase:
         if not self.select(_HAS_STEPS, {}):
             self.write(_MAKE_STEPS, {})
         step(self)
+        for function in OF_STEP.get(step.__name__, ()):
+            self.write(function, {})
         self.write(_RECORD_STEP, {"name": step.__name__, "at": utc_text(now())})
 
     def execute(self, sql: str, /) -> None:
@@ -237,6 +249,16 @@ def translated(sql: str) -> LiteralString:
     parts = _LITERAL.split(sql.replace("%", "%%"))
     parts[::2] = [_PARAMETER.sub(r"%(\1)s", part) for part in parts[::2]]
     return cast("LiteralString", "".join(parts))
+
+
+@functools.lru_cache(maxsize=16)
+def _call_of(function: str, count: int) -> LiteralString:
+    places = ", ".join(["%s"] * count)
+    return cast("LiteralString", f"SELECT {function}({places}) AS answer")
+
+
+def _json(values: Mapping[str, object]) -> str:
+    return json.dumps(_storable(values))
 
 
 def _storable(values: Mapping[str, object]) -> dict[str, object]:

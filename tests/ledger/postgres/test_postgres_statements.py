@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aideon_agents import ledger
+from aideon_agents.ledger import rows
 from aideon_agents.ledger.postgres.database import translated
+from aideon_agents.ledger.postgres.functions import OF_STEP
 
 ROOM = Path(ledger.__file__).parent
 WORDS = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b")
@@ -77,3 +79,13 @@ def test_a_translated_statement_can_be_read_back(sql):
     once = translated(sql)
     assert back(once) == sql
     assert "%" not in once.replace("%%", "").replace("%(", "")
+
+
+def test_the_functions_write_every_column_of_a_call_that_its_statements_write():
+    _, take, settle, _ = OF_STEP["m010_tickets"]
+    begun = re.findall(r":(\w+)", rows.START_CALL)
+    (written,) = re.findall(r"INSERT INTO calls \(([\w, \n]+)\)", take)
+    assert sorted(re.findall(r"\w+", written)) == sorted(begun)
+    ended = re.findall(r"(\w+) = :\1", rows.FINISH_CALL.partition(" WHERE ")[0])
+    (changed,) = re.findall(r"UPDATE calls c SET(.*?)FROM", settle, re.DOTALL)
+    assert sorted(re.findall(r"(\w+) = e\.\1", changed)) == sorted(ended)

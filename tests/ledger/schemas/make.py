@@ -93,6 +93,7 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ("items", {"position": 1, "item_id": "8", "status": "invalid", "error": "no task", **ITEM}),
     ("outputs", {"batch_id": "b-1", "position": 0, "document": '{"id": "7 🌡"}'}),
     ("refusals", {"batch_id": "b-1", "host": OWNED["host"], "pid": OWNED["pid"], **REFUSED}),
+    ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
 _ticks = itertools.count()
