@@ -132,6 +132,8 @@ class ProviderError(RunError):
         """Whether the same model can be asked again at once, in another way."""
         self.met_max_tokens = False
         """Whether nothing of use was said because `max_tokens` was met."""
+        self.shown = False
+        """Whether tokens of an answer that is none were streamed."""
 
 
 class Transient(ProviderError):

@@ -296,6 +296,8 @@ class Attempts:
             self.give_up(candidate, lacked)
         if isinstance(error, errors.BudgetExceeded):
             raise error
+        if error.shown:
+            announce_restart(config)
         if not error.met_max_tokens:
             await self.pause_or_raise(candidate, error, config)
         elif not self.make_room(candidate, error, room):

@@ -39,7 +39,7 @@ from aideon_agents.models.candidates import (
 from aideon_agents.models.fallbacks import Attempts, announce_restart, pass_of
 from aideon_agents.models.faults import (
     empty_answer,
-    is_empty,
+    has_calls,
     may_be_empty,
     refused,
     translate,
@@ -48,6 +48,7 @@ from aideon_agents.models.faults import (
 )
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
+from aideon_agents.models.protocol.thoughts import Spoken
 from aideon_agents.models.shape import cut_off, shaped
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class Guard(BaseChatModel):
         while True:
             permit = await attempts.permitted(self.candidate)
             options = {**kwargs, "stop": stop}
-            shown = is_filtered = False
+            shown, spoken = False, Spoken()
+            is_filtered = False
             try:
                 async with self._attempt(attempts, permit, config, input, options) as attempt:
                     source = cast("Chunks", super().astream(input, **attempt.options))
@@ -135,7 +137,7 @@ class Guard(BaseChatModel):
                         async for chunk in chunks:
                             is_filtered = is_filtered or _is_filtered(chunk)
                             held.append(chunk)
-                            shown = shown or not is_empty(chunk)
+                            shown = spoken.take(chunk.text) or shown or has_calls(chunk)
                             while shown and held:
                                 yield held.pop(0)
                     for chunk in held:
@@ -221,6 +223,7 @@ class Guard(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         refusal = ""
         has_begun = says_something = False
+        spoken = Spoken()
         last_reason: str | None = None
         source = super()._astream(messages, stop, run_manager, **kwargs)
         try:
@@ -230,8 +233,9 @@ class Guard(BaseChatModel):
                     refusal += chunk.message.additional_kwargs.get("refusal") or ""
                     reason = (chunk.generation_info or {}).get("finish_reason")
                     last_reason = reason or last_reason
+                    spoken.take(chunk.message.text)
                     says_something = (
-                        says_something or may_be_empty(reason) or not is_empty(chunk.message)
+                        says_something or may_be_empty(reason) or has_calls(chunk.message)
                     )
                     yield chunk
         except Exception as error:
@@ -244,8 +248,10 @@ class Guard(BaseChatModel):
             raise refused(str(self.candidate), refusal)
         if not last_reason:
             raise errors.Partial(f"{self.candidate} stopped without saying why")
-        if not says_something:
-            raise empty_answer(str(self.candidate), last_reason, self._room(kwargs))
+        if not says_something and spoken.was_only_thoughts():
+            empty = empty_answer(str(self.candidate), last_reason, self._room(kwargs))
+            empty.shown = spoken.has_text
+            raise empty
 
     def _more_room(self, question: LanguageModelInput, options: dict[str, Any]) -> tuple[int, int]:
         """The most tokens that an answer to a question may have: as asked, and with more room."""

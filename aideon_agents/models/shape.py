@@ -23,6 +23,13 @@ from aideon_agents.models.bridge import blocking
 from aideon_agents.models.fallbacks import announce_restart, pass_of
 from aideon_agents.models.features import SHAPE, in_words, shape_name
 from aideon_agents.models.protocol.reading import mended
+from aideon_agents.models.protocol.thoughts import (
+    BEGINS,
+    ENDS,
+    OVER,
+    UNMARKED,
+    UNMARKED_ANSWER,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +40,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _SHOWN = 120  # characters of a wrong answer that an error shows
 
-_THINKING = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis|rationale)"
 _MARK = re.compile(
-    rf"(?P<thought><(?:\w{{1,20}}:)?{_THINKING}(?:\s[^<>]{{0,80}})?>"
-    rf"|<\|(?:begin_of_|start_)?{_THINKING}\|>|\[THINK\]|◁think▷"
-    r"|<\|channel\|>\s{0,9}(?:analysis|commentary)\b)"
-    rf"|(?P<answer></(?:\w{{1,20}}:)?{_THINKING}\s?>|<\|(?:end_of_|end_|/){_THINKING}\|>"
-    r"|\[/THINK\]|◁/think▷|<\|channel\|>\s{0,9}final\b)"
-    r"|(?P<over><\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end_of_turn|end|return|eos)\|>"
-    r"|</s>|<eos>|<end_of_turn>|<\uff5cend▁of▁sentence\uff5c>|\[INST\])"
+    rf"(?P<thought>{BEGINS})|(?P<answer>{ENDS})|(?P<over>{OVER})"
     r"|```[ \t]{0,9}(?P<fence>\w*)"
     r"|(?P<json>[{\[])"
     r'|(?P<encoded>"(?=(?:\s|\\n){0,20}\{\s{0,20}\\))',
@@ -49,9 +49,6 @@ _MARK = re.compile(
 )
 """Where thoughts begin, where the answer begins, where it is over, and what may be JSON."""
 _JSON_FENCES = frozenset({"", "json", "json5", "jsonc", "jsonl", "text", "txt", "md", "markdown"})
-_UNMARKED = re.compile(r"\s*(?:analysis|commentary)", re.IGNORECASE)
-_UNMARKED_ANSWER = "assistantfinal"
-"""gpt-oss, where a server has dropped the marks of its channels."""
 _BRACKET = re.compile(r"[{\[]")
 _MOST_ENCODED = 100
 """Texts in which JSON is looked for: each of them may be read to its end."""
@@ -198,8 +195,8 @@ def _parts(text: str) -> list[tuple[list[object], list[object]]]:
 
     A model that does not stop at the end of its turn continues with turns of others.
     """
-    if _UNMARKED.match(text) and _UNMARKED_ANSWER in text:
-        text = text.rpartition(_UNMARKED_ANSWER)[2]
+    if UNMARKED.match(text) and UNMARKED_ANSWER in text:
+        text = text.rpartition(UNMARKED_ANSWER)[2]
     parts: list[tuple[list[object], list[object]]] = [([], [])]
     fence: str | None = None
     at = tries = 0

@@ -239,6 +239,55 @@ async def test_an_answer_without_room_is_asked_for_once_more_with_twice_the_room
     assert all(row.cost_nanousd for row in server.rows)
 
 
+THOUGHTS = [
+    "<think>It is so",
+    "<think>It is so.</think>\n\n",
+    "<think>a</think>\n<think>b</think><|im_end|>",
+    "It is so.\n</think>\n\n",
+    "[THINK]It is so.[/THINK]",
+    "<|channel|>analysis<|message|>It is so.<|end|>",
+    "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>",
+    "analysisIt is so.assistantfinal",
+]
+
+
+@STREAMED
+@pytest.mark.parametrize("thoughts", THOUGHTS)
+async def test_thoughts_alone_are_no_answer_whatever_marks_them(server, stream, thoughts):
+    said = iter([thoughts, GOOD])
+    server.says, server.finish = lambda _: next(said), "length"
+    server.finish = lambda body: "length" if body["max_tokens"] == 1024 else "stop"
+    assert (await server.ask(stream=stream, typed=False)).text == GOOD
+    assert [body["max_tokens"] for body in server.bodies] == [1024, 2048]
+    assert [row.status for row in server.rows] == ["error", "ok"]
+
+
+@STREAMED
+async def test_thoughts_alone_are_an_error_that_names_max_tokens(server, stream):
+    server.says, server.finish = lambda _: THOUGHTS[0], "length"
+    with pytest.raises(errors.AllModelsFailed, match=r"met max_tokens \(1024\)"):
+        await server.ask(stream=stream, typed=False)
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<think>x</think>Heat moves.",
+        "<think>x</think> Write <think></think> around it.",
+        "Write </think> behind it.",
+        "analysis of heat pumps",
+        "[1] says so.",
+        "<b>Heat</b> moves.",
+        "<",
+    ],
+)
+async def test_an_answer_beside_thoughts_or_about_them_is_one(server, stream, answer):
+    server.says = lambda _: answer
+    assert (await server.ask(stream=stream, typed=False)).text == answer
+    assert len(server.bodies) == 1
+
+
 @STREAMED
 async def test_the_row_of_an_empty_answer_says_that_it_met_max_tokens(server, stream):
     server.says, server.finish = lambda _: "", "length"

@@ -21,6 +21,7 @@ from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.redaction import one_line, quoted, without_keys
 from aideon_agents.models.faults.kinds import Report, kind_of, report_of, status_in
 from aideon_agents.models.limits import stated
+from aideon_agents.models.protocol.thoughts import MARKED, only_thoughts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -256,9 +257,17 @@ def may_be_empty(finish_reason: str | None) -> bool:
 
 
 def is_empty(message: BaseMessage) -> bool:
-    """Whether a message or a chunk has no text and no tool call."""
+    """Whether a message has no text but thoughts, and no tool call."""
+    text = message.text.strip()
+    if text and not (MARKED.search(text) and only_thoughts(text)):
+        return False
+    return not has_calls(message)
+
+
+def has_calls(message: BaseMessage) -> bool:
+    """Whether a message or a chunk has a tool call."""
     calls = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
-    return not (message.text.strip() or any(getattr(message, name, None) for name in calls))
+    return any(getattr(message, name, None) for name in calls)
 
 
 def _paid(

@@ -1,0 +1,106 @@
+"""The thoughts that a model writes into the text of its answer, by the marks around them.
+
+Servers that do not take the thoughts of a model apart leave them in its text, between marks that differ
+from model to model. Thoughts alone are no answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+_THINKING = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis|rationale)"
+BEGINS = (
+    rf"<(?:\w{{1,20}}:)?{_THINKING}(?:\s[^<>]{{0,80}})?>"
+    rf"|<\|(?:begin_of_|start_)?{_THINKING}\|>|\[THINK\]|◁think▷"
+    r"|<\|channel\|>\s{0,9}(?:analysis|commentary)\b"
+)
+ENDS = (
+    rf"</(?:\w{{1,20}}:)?{_THINKING}\s?>|<\|(?:end_of_|end_|/){_THINKING}\|>"
+    r"|\[/THINK\]|◁/think▷|<\|channel\|>\s{0,9}final\b"
+)
+OVER = (
+    r"<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end_of_turn|end|return|eos)\|>"
+    r"|</s>|<eos>|<end_of_turn>|<\uff5cend▁of▁sentence\uff5c>|\[INST\]"
+)
+"""Marks of the end of a turn."""
+UNMARKED = re.compile(r"\s*(?:analysis|commentary)", re.IGNORECASE)
+UNMARKED_ANSWER = "assistantfinal"
+"""What is left of gpt-oss' marks where a server drops all special tokens."""
+
+MARKED = re.compile(rf"{BEGINS}|{ENDS}|{OVER}|{UNMARKED_ANSWER}", re.IGNORECASE)
+
+_BEGIN = re.compile(BEGINS, re.IGNORECASE)
+_END = re.compile(ENDS, re.IGNORECASE)
+_FILLING = rf"(?:\s|{OVER}|<\|(?:im_)?start\|>\s{{0,9}}(?:assistant)?|<\|message\|>)*"
+_BLANK = re.compile(_FILLING, re.IGNORECASE)
+"""What says nothing between thoughts and around them."""
+_LAST = re.compile(rf"(?:{ENDS}){_FILLING}\Z", re.IGNORECASE)
+_BROKEN_MARK = re.compile(
+    r"(?:<\|channel\|>\s{0,9}\w{0,10}|<[^>]{0,100}|\[[A-Z]{0,5}|◁\w{0,5}|a(?:s{1,2}(?:is?t?a?n?)?)?)\Z",
+    re.IGNORECASE,
+)
+"""What may become a mark with the next chunk of a stream."""
+_LONGEST_MARK = 128
+
+
+def only_thoughts(text: str) -> bool:
+    """Whether a text with such marks says nothing but thoughts."""
+    return not _behind_thoughts(text)
+
+
+def _behind_thoughts(text: str) -> str:
+    """What a text says behind its thoughts."""
+    if UNMARKED.match(text) and UNMARKED_ANSWER in text:
+        text = text.rpartition(UNMARKED_ANSWER)[2]
+    at = _after_blank(text, 0)
+    while begin := _BEGIN.match(text, at):
+        end = _END.search(text, begin.end())
+        if end is None:
+            return ""
+        at = _after_blank(text, end.end())
+    rest = text[at:]
+    # A template may begin the thoughts, and models mention the mark within them.
+    return "" if _LAST.search(rest) and not _BEGIN.search(rest) else rest
+
+
+def _after_blank(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    return found.end() if found else at
+
+
+class Spoken:
+    """The text of a stream, and whether it has said more than thoughts."""
+
+    def __init__(self) -> None:
+        self.is_answer = False
+        self._parts: list[str] = []
+        self._begin = ""
+        """The text until it says more than thoughts."""
+        self._ends_from = 0
+        """Where the end of the thoughts may be; 0: none have begun."""
+
+    def take(self, text: str) -> bool:
+        """Add a piece of text; returns whether it has said more than thoughts."""
+        if text:
+            self._parts.append(text)
+        if self.is_answer or not text:
+            return self.is_answer
+        self._begin += text
+        if self._ends_from and not _END.search(self._begin, self._ends_from):
+            self._ends_from = max(self._ends_from, len(self._begin) - _LONGEST_MARK)
+            return False
+        if begin := _BEGIN.match(self._begin, _after_blank(self._begin, 0)):
+            self._ends_from = begin.end()
+        rest = _behind_thoughts(self._begin)
+        self.is_answer = bool(rest) and not _BROKEN_MARK.match(rest)
+        return self.is_answer
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it has any text, thoughts included."""
+        return bool(self._parts)
+
+    def was_only_thoughts(self) -> bool:
+        """Whether the whole text is, also where only their end has a mark."""
+        text = "".join(self._parts)
+        return not text.strip() or bool(MARKED.search(text) and only_thoughts(text))
