@@ -8,6 +8,7 @@ leave a pattern. `Context` reaches nodes through LangGraph's `Runtime[Context]`.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypedDict, TypeVar, cast
@@ -32,6 +33,9 @@ OnDecline = Literal["again", "stop"]
 """After a rejection with feedback: do the work again, or end the run."""
 
 
+# A model reads the docstrings and descriptions of the four classes that follow.
+
+
 class PlanStep(BaseModel):
     """One step of a plan."""
 
@@ -43,13 +47,13 @@ class PlanStep(BaseModel):
 
 
 class Plan(BaseModel):
-    """The planner's answer."""
+    """The steps of the work."""
 
     steps: list[PlanStep] = Field(description="The steps, in an order that respects depends_on")
 
 
 class Verdict(BaseModel):
-    """A validator's answer. `passed` is the only boolean we ever ask a model for."""
+    """A judgement of a text."""
 
     passed: bool = Field(description="Whether the text meets every criterion")
     score: float = Field(ge=0, le=1, description="How well it meets them, 0 to 1")
@@ -57,7 +61,7 @@ class Verdict(BaseModel):
 
 
 class Decision(BaseModel):
-    """Which way a conditional goes."""
+    """The chosen route."""
 
     route: str = Field(description="The name of one of the offered routes, exactly as offered")
     reason: str = Field(description="Why, in one sentence")
@@ -267,3 +271,5 @@ class Context:
     """Whether the run is one of a batch's: its calls wait while the others are answered."""
     earlier: tuple[Exchange, ...] = ()
     """Earlier runs of this conversation, oldest first."""
+    today: dt.date | None = None
+    """The date that agents are given; None: the day of the call, in a rehearsal always the same."""

@@ -1,14 +1,21 @@
-"""The prompt of an agent's call: its instructions, the task, earlier results, and what to do now."""
+"""The prompt of an agent's call: the task, the inputs, earlier results, and the instructions.
+
+Each part is between tags of its own, and the system prompt says that only the instructions count as
+such. A text that is worked on may contain these tags, by chance or to steer the agent, so their
+bracket is escaped inside every part.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from aideon_agents.errors import InputError
-from aideon_agents.models.answers.reply import TO_DO, estimate_tokens
+from aideon_agents.models.answers.reply import INSTRUCTIONS, estimate_tokens
 from aideon_agents.state import Exchange, State, current_results
 
 if TYPE_CHECKING:
@@ -18,6 +25,15 @@ if TYPE_CHECKING:
 _KEPT = 400
 """Characters that a shortened result keeps: its beginning, where an answer says what it is."""
 _CUT = "… (shortened to fit the model)"
+
+_TAGS = ("task", "given", "result", "earlier_version", "feedback", "conversation", INSTRUCTIONS)
+_OUR_BRACKET = re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(_TAGS)})\b)", re.IGNORECASE)
+inert = functools.partial(_OUR_BRACKET.sub, "&lt;")
+"""Makes a text one in which none of our tags begins or ends."""
+_NOT_IN_A_NAME = re.compile(r'[<>"\s]+')
+
+_LONGEST_FILLED = 200
+"""Characters of the longest value that is filled into a text."""
 
 
 def messages(
@@ -39,16 +55,17 @@ def messages(
     to do now stay whole.
     """
     results = state.get("results") or {}
-    sections = [("Earlier in this conversation", _earlier(conversation))] if conversation else []
-    sections.append(("Task", state.get("task", "")))
+    sections = [("conversation", _earlier(conversation))] if conversation else []
+    sections.append(("task", inert(state.get("task", ""))))
     sections += [
-        (f"Given: {key}", str(value)) for key, value in (state.get("inputs") or {}).items()
+        (f'given name="{_NOT_IN_A_NAME.sub(" ", key)}"', inert(as_text(value)))
+        for key, value in (state.get("inputs") or {}).items()
     ]
     before = len(sections)
     sections += [
         (
-            "Your earlier version" if one.node_path == node_path else f"From {one.node_path}",
-            one.content,
+            "earlier_version" if one.node_path == node_path else f'result from="{one.node_path}"',
+            inert(one.content),
         )
         for one in current_results(results)
     ]
@@ -62,40 +79,57 @@ def messages(
     # What a person wants changed is always meant for this node.
     wanted = [one for one in (feedback, state.get("declined")) if one]
     if own and wanted:
-        sections.append(("Feedback on your earlier version", "\n\n".join(wanted)))
+        sections.append(("feedback", inert("\n\n".join(wanted))))
     if step:
-        sections.append((TO_DO, filled(step, state)))
-    text = _joined("#", sections)
+        sections.append((INSTRUCTIONS, filled(step, state)))
+    text = _joined(sections)
     for index in may_shorten:
         if room is None or estimate_tokens(instructions + text) <= room:
             break
-        title, content = sections[index]
-        sections[index] = (title, content if len(content) <= _KEPT else content[:_KEPT] + _CUT)
-        text = _joined("#", sections)
+        tag, content = sections[index]
+        sections[index] = (tag, content if len(content) <= _KEPT else content[:_KEPT] + _CUT)
+        text = _joined(sections)
     return [SystemMessage(instructions), HumanMessage(text)]
 
 
-def _joined(mark: str, sections: Iterable[tuple[str, str]]) -> str:
-    return "\n\n".join(f"{mark} {title}\n\n{text}" for title, text in sections)
+def as_text(value: Any) -> str:
+    """A value of the inputs as text: JSON where it is none."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _joined(sections: Iterable[tuple[str, str]]) -> str:
+    return "\n\n".join(f"<{tag}>\n{text}\n</{tag.partition(' ')[0]}>" for tag, text in sections)
 
 
 def _earlier(conversation: Sequence[Exchange]) -> str:
     """The task of each earlier run, and its results at its end."""
     parts: list[tuple[str, str]] = []
     for exchange in conversation:
-        parts.append(("Asked", exchange.task))
+        parts.append(("task", inert(exchange.task)))
         parts += [
-            (f"From {result.node_path}", result.content)
+            (f'result from="{result.node_path}"', inert(result.content))
             for result in current_results(exchange.results)
         ]
-    return _joined("##", parts)
+    return _joined(parts)
 
 
 def filled(text: str, state: State) -> str:
-    """A text with the task and the inputs that it names in braces; other braces stay as they are."""
+    """A text with the task and the inputs that it names in braces; other braces stay as they are.
+
+    A value of several lines, or a long one, stays in its tags, and the text names these: between
+    the words of an instruction it would read as one.
+    """
     known = {**(state.get("inputs") or {}), "task": state.get("task", "")}
     names = "|".join(re.escape(key) for key in known)
-    return re.sub(r"\{(" + names + r")\}", lambda found: str(known[found[1]]), text)
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        written = as_text(known[name]).strip()
+        if len(written) <= _LONGEST_FILLED and "\n" not in written:
+            return inert(written)
+        return "<task>" if name == "task" else f'<given name="{_NOT_IN_A_NAME.sub(" ", name)}">'
+
+    return re.sub(r"\{(" + names + r")\}", value, text)
 
 
 def require(keys: Iterable[str], state: State) -> None:

@@ -7,17 +7,17 @@ only one of them cannot be used by both `graph.ainvoke` and `graph.invoke`.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import difflib
-import functools
-from importlib import resources
 from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
 
-from aideon_agents.agents import material
+from aideon_agents.agents import material, prompt_files
 from aideon_agents.agents.calling import ask
+from aideon_agents.agents.checks import checked
 from aideon_agents.agents.tools import Tool, Toolbox, toolbox
 from aideon_agents.errors import UserError
 from aideon_agents.ledger import tags
@@ -46,6 +46,17 @@ from aideon_agents.state import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from aideon_agents.agents.checks import Check
+
+_ONLY_IN_A_PATTERN = (
+    "{} has approve=True, but only a pattern asks for the approval: put it into one, such as "
+    "sequential(...)"
+)
+
+_REHEARSED_DAY = dt.date(2026, 1, 1)
+"""A rehearsal is the same on any day."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +68,9 @@ class Spec:
     description: str | None
     """What to do; None: the task itself."""
     instructions: str
-    """The system prompt."""
+    """The system prompt, without the date."""
+    system: Callable[[str], str]
+    """From the name of a prompt to the system prompt with it."""
     output: type[BaseModel] | None
     """The shape of the answer; None: text."""
     kept_as: type[BaseModel] | None = None
@@ -70,6 +83,10 @@ class Spec:
     approve: bool = False
     """Whether a person must agree to the result: the pattern around it asks them."""
     on_decline: OnDecline = "again"
+    checks: tuple[Check, ...] = ()
+    """The exact criteria of a validator."""
+    asks: bool = True
+    """Whether a model is asked; False: the checks alone decide."""
 
 
 class Agent(RunnableLambda[State, Results]):
@@ -105,12 +122,32 @@ class Agent(RunnableLambda[State, Results]):
         request = dataclasses.replace(self.spec.request, complexity=step.complexity)
         return self._with(description=step.description, request=request)
 
-    def deciding(self, routes: Sequence[str]) -> Agent:
-        """The same agent, answering its question with one of the routes; it writes `route`."""
-        offered = ", ".join(routes)
-        schema = create_model("Decision", __base__=Decision, route=(str, _one_of(routes)))
-        question = f"{self.spec.description or 'Which way?'} Answer with one of: {offered}."
-        return self._with(output=schema, kept_as=Decision, description=question, write=_route)
+    def checking(self, checks: tuple[Check, ...], *, asks: bool) -> Agent:
+        """The same validator with exact criteria; `asks`: whether a model is asked as well."""
+        return self._with(checks=checks, asks=asks)
+
+    def deciding(self, routes: Mapping[str, str]) -> Agent:
+        """The same agent, answering its question with one of the routes; it writes `route`.
+
+        `routes` has for each route when to choose it; empty: its name says so.
+        """
+        schema = create_model(
+            "Decision",
+            __doc__=Decision.__doc__,
+            reason=(str, Field(description="Why this route fits best, in one sentence")),
+            route=(str, _one_of(tuple(routes))),
+        )
+        lines = [f"- {name}: {when}" if when else f"- {name}" for name, when in routes.items()]
+        question = self.spec.description or "Which route fits?"
+        return self._with(
+            output=schema,
+            kept_as=Decision,
+            description="\n".join([question, "Routes:", *lines]),
+            instructions=self.spec.system("router"),
+            write=_route,
+            checks=(),
+            asks=True,
+        )
 
     def planning(self, agents: Sequence[str], max_steps: int) -> Agent:
         """The same agent, planning at most `max_steps` steps for `agents`; it writes `plan`."""
@@ -118,7 +155,9 @@ class Agent(RunnableLambda[State, Results]):
         step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
         steps = Field(description=f"At most {max_steps} steps, in an order that can be followed")
         several: Any = (list[step], steps)
-        return self._with(output=create_model("Plan", __base__=Plan, steps=several), kept_as=Plan)
+        schema = create_model("Plan", __base__=Plan, steps=several)
+        instructions = self.spec.system("orchestrator")
+        return self._with(output=schema, kept_as=Plan, instructions=instructions)
 
     def _with(self, **changes: Any) -> Agent:
         return Agent(dataclasses.replace(self.spec, **changes))
@@ -140,10 +179,7 @@ class Agent(RunnableLambda[State, Results]):
     async def _work(self, state: State, config: RunnableConfig) -> Results:
         spec = self.spec
         if spec.approve:
-            raise UserError(
-                f"{spec.name} has approve=True, but only a pattern asks for the approval: put it "
-                "into one, such as sequential(...)"
-            )
+            raise UserError(_ONLY_IN_A_PATTERN.format(spec.name))
         given: Any = get_runtime(Context).context
         context = given if isinstance(given, Context) else Context()  # a larger graph has its own
         models = context.models or default_models()
@@ -157,9 +193,10 @@ class Agent(RunnableLambda[State, Results]):
                 purpose=request.purpose or context.purpose,
             )
         window = models.window(request, context)
+        now = _REHEARSED_DAY if context.rehearse else dt.datetime.now().astimezone().date()
         prompt = material.messages(
             state,
-            instructions=spec.instructions,
+            instructions=f"{spec.instructions}\n\nToday is {context.today or now}.",
             step=spec.description,
             node_path=path,
             conversation=context.earlier,
@@ -172,7 +209,7 @@ class Agent(RunnableLambda[State, Results]):
         tagged = cast("RunnableConfig", {**config, "metadata": {**metadata, **place}})
         before = answers.set(noted := [])
         try:
-            answer: Any = await ask(
+            answer: Any = spec.asks and await ask(
                 models,
                 request,
                 context,
@@ -183,8 +220,10 @@ class Agent(RunnableLambda[State, Results]):
             )
         finally:
             answers.reset(before)
-        if spec.kept_as:
+        if spec.kept_as and spec.asks:
             answer = cast("Any", spec.kept_as.model_validate(answer.model_dump()))
+        if spec.checks:
+            answer = await checked(spec.checks, answer or None, state, spec.name, context)
         content, also = spec.write(answer) if spec.output else (safe_text(answer.text), Results())
         result = StepResult(
             node_path=path,
@@ -227,7 +266,13 @@ class Options(TypedDict, total=False):
     description: str | None
     """What to do, where `{task}` and `{key of inputs}` are filled in; None: the task itself."""
     instructions: str | None
-    """The system prompt; None: the role's own."""
+    """What the system prompt says after the text of the role; None: nothing."""
+    prompt: str | Path | None
+    """The text of the role in the system prompt, or a file ending in .md, relative to the calling
+    file; None: `prompts/ROLE.md` beside the calling file, else the role's own."""
+    grounded: bool
+    """Whether only the given material counts, and statements cite it; else the agent may also use
+    what the model knows. False unless given."""
     complexity: Complexity | None
     """How hard the work is, which chooses the size of model; None: the role does."""
     purpose: str | None
@@ -266,6 +311,7 @@ def make(
     options: Options,
     *,
     output: type[BaseModel] | None = None,
+    kept_as: type[BaseModel] | None = None,
     write: Callable[[Any], tuple[str, Results]] = _as_json,
 ) -> Agent:
     """Make an agent. `write` turns a typed answer into its text and what else the agent writes."""
@@ -275,29 +321,23 @@ def make(
             f"{named!r} is not a valid agent name: it must not be empty or contain /, | or :"
         )
     _refuse_unknown(options, named)
-    complexity = options.get("complexity")
-    if complexity not in (None, *get_args(Complexity)):
-        raise UserError(f"{named}: complexity must be low, medium or high, not {complexity!r}")
     max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
     timeout = options.get("timeout")
     if max_tokens < 1 or (timeout is not None and timeout <= 0):
         raise UserError(f"{named}: max_tokens and timeout must be more than 0")
-    policy = options.get("on_rate_limit")
-    if policy not in (None, *get_args(OnRateLimit)):
-        raise UserError(f"{named}: on_rate_limit must be wait or fallback, not {policy!r}")
     model = options.get("model") or ()
     request = ModelRequest(
         role=role,
-        complexity=complexity,
+        complexity=_chosen(options, "complexity", Complexity, named),
         purpose=options.get("purpose"),
         model=(model,) if isinstance(model, str) else tuple(model),
         max_tokens=max_tokens,
         may_think="max_tokens" not in options,
-        reasoning_effort=_effort(options, named),
+        reasoning_effort=_chosen(options, "reasoning_effort", ReasoningEffort, named),
         temperature=options.get("temperature"),
         timeout=timeout,
         fallback=options.get("fallback", True),
-        on_rate_limit=policy,
+        on_rate_limit=_chosen(options, "on_rate_limit", OnRateLimit, named),
     )
     try:
         tools = toolbox(
@@ -305,36 +345,34 @@ def make(
             max_rounds=options.get("max_tool_rounds", 8),
             seconds=options.get("tool_timeout", 300.0),
         )
+        system = prompt_files.system_for(options, has_tools=tools is not None)
     except UserError as error:
         raise UserError(f"{named}: {error}") from None
     spec = Spec(
         role=role,
         name=named,
         description=options.get("description"),
-        instructions=options.get("instructions") or prompt(role),
+        instructions=system(role),
+        system=system,
         output=output,
+        kept_as=kept_as,
         request=request,
         write=write,
         toolbox=tools,
         approve=options.get("approve", False),
-        on_decline=_on_decline(options, named),
+        on_decline=_chosen(options, "on_decline", OnDecline, named) or "again",
     )
     return Agent(spec)
 
 
-def _on_decline(options: Options, name: str) -> OnDecline:
-    chosen = options.get("on_decline", "again")
-    if chosen not in get_args(OnDecline):
-        raise UserError(f"{name}: on_decline must be again or stop, not {chosen!r}")
-    return chosen
-
-
-def _effort(options: Options, name: str) -> ReasoningEffort | None:
-    effort = options.get("reasoning_effort")
-    if effort not in (None, *get_args(ReasoningEffort)):
-        known = ", ".join(get_args(ReasoningEffort))
-        raise UserError(f"{name}: reasoning_effort must be one of {known}, not {effort!r}")
-    return effort
+def _chosen(options: Options, key: str, kind: Any, name: str) -> Any:
+    """The value of an option that has a few; None: it is not given."""
+    value = options.get(key)
+    if value not in (None, *(known := get_args(kind))):
+        raise UserError(
+            f"{name}: {key} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r}"
+        )
+    return value
 
 
 def _refuse_unknown(options: Options, name: str) -> None:
@@ -343,10 +381,3 @@ def _refuse_unknown(options: Options, name: str) -> None:
         near = difflib.get_close_matches(option, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
         raise UserError(f"{name}: unknown option {option!r}; {hint}")
-
-
-@functools.cache
-def prompt(role: Role) -> str:
-    """The role's own instructions."""
-    file = resources.files("aideon_agents.agents") / "prompts" / f"{role}.md"
-    return file.read_text("utf-8").strip()

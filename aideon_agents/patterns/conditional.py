@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 
 def conditional(
     condition: Node | str,
-    branches: Mapping[str, Node],
+    branches: Mapping[str, Node] | None = None,
     *,
+    routes: Mapping[str, str | tuple[str, Node]] | None = None,
     default: str | None = None,
     name: str = "conditional",
 ) -> Graph:
     """Run one of several branches.
+
+    `conditional(validator(), routes={"bug": ("it reports a fault", executor()), ...})` says of each
+    route when to choose it; `routes={"bug": "it reports a fault"}` does so beside `branches`.
 
     Args:
         condition: What decides: an agent, which is asked for one of the routes; a function of the
@@ -46,6 +50,8 @@ def conditional(
             input whose value is the route.
         branches: The agent, function or graph of each route, by the route's name, which is also
             its node's name.
+        routes: When an agent chooses a route, by the route's name; with its node, where `branches`
+            lacks it. `{task}` and `{key of inputs}` are filled in.
         default: The route for every answer that names no branch; None: such an answer is an error.
         name: Its name in reports, and as a node of another graph.
 
@@ -53,28 +59,30 @@ def conditional(
         A compiled graph; it writes the chosen route as `route`.
 
     Raises:
-        UserError: There is no branch, the default is not a branch, or the condition cannot decide.
+        UserError: There is no branch, the default or a route is not a branch, or the condition
+            cannot decide.
             In a run, an input that names no branch is an `InputError`, any other such answer is a
             `StepFailed`.
     """
-    routes = tuple(branches)
+    branches, whens = _described(branches or {}, routes or {}, name)
+    known = tuple(branches)
     if default is not None and default not in branches:
-        raise UserError(f"{name}: the default {default!r} is not a branch: use {', '.join(routes)}")
+        raise UserError(f"{name}: the default {default!r} is not a branch: use {', '.join(known)}")
     nodes = _branch_nodes(branches, name)
-    deciding = _deciding_node(condition, routes, name)
-    (decision,) = named_nodes([deciding], name, reserved=routes)
+    deciding = _deciding_node(condition, whens, name)
+    (decision,) = named_nodes([deciding], name, reserved=known)
     key = condition if isinstance(condition, str) else None
     needs = [key] if key and default is None else []
     graph = new_builder(entry=State)
 
     async def decide(state: State, config: RunnableConfig, door: Door) -> dict[str, Any]:
         update = await door.call(decision.runnable, state, config)
-        return {**update, "route": _checked(update["route"], routes, default, name, key)}
+        return {**update, "route": _checked(update["route"], known, default, name, key)}
 
     runs = Enclosing(decide, [decision.runnable], decision.name, needs=needs)
     add_node(graph, decision, runs)
     graph.add_edge(START, decision.name)
-    graph.add_conditional_edges(decision.name, route_branch, {route: route for route in routes})
+    graph.add_conditional_edges(decision.name, route_branch, {route: route for route in known})
     for node in nodes:
         add_node(graph, node)
         graph.add_edge(node.name, END)
@@ -84,6 +92,27 @@ def conditional(
 def route_branch(state: State) -> str:
     """The branch that runs after the decision."""
     return cast("str", state.get("route"))
+
+
+def _described(
+    branches: Mapping[str, Node], routes: Mapping[str, str | tuple[str, Node]], pattern: str
+) -> tuple[dict[str, Node], dict[str, str]]:
+    """The node of every route, and when each is chosen; empty where nothing says so."""
+    nodes = dict(branches)
+    whens = dict.fromkeys(branches, "")
+    for route, given in routes.items():
+        when, *node = cast("Any", given if isinstance(given, tuple) else (given,))
+        if not isinstance(when, str) or len(node) > 1:
+            raise UserError(
+                f"{pattern}: the route {route!r} is {given!r}: give when to choose it, or "
+                "(when, node)"
+            )
+        if bool(node) == (route in branches):
+            what = "has two nodes" if node else "has no node: it is not a branch"
+            raise UserError(f"{pattern}: the route {route!r} {what}")
+        nodes.update({route: node[0]} if node else {})
+        whens[route] = when
+    return nodes, whens
 
 
 def _branch_nodes(branches: Mapping[str, Node], pattern: str) -> list[NamedNode]:
@@ -100,7 +129,7 @@ def _branch_nodes(branches: Mapping[str, Node], pattern: str) -> list[NamedNode]
 
 
 def _deciding_node(
-    condition: Node | str, routes: Sequence[str], pattern: str
+    condition: Node | str, routes: Mapping[str, str], pattern: str
 ) -> Runnable[Any, Any]:
     """The condition as a node that writes `route`."""
     if isinstance(condition, str):
@@ -133,6 +162,10 @@ def _checked(
     route = ("yes" if answer else "no") if isinstance(answer, bool) else str(answer)
     if route in routes:
         return route
+    # A small model may write `Yes.` for `yes`.
+    alike = [one for one in routes if one.casefold() == route.strip(" .\"'`*\n").casefold()]
+    if len(alike) == 1:
+        return alike[0]
     if default is not None:
         return default
     known = ", ".join(routes)

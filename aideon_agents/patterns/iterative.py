@@ -7,6 +7,7 @@ so a loop inside a loop starts fresh each time.
 from __future__ import annotations
 
 import functools
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from langgraph.graph import END, START
@@ -30,6 +31,10 @@ from aideon_agents.state import Entry, StepResult, Verdict, last, latest, merge,
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
 
+
+_EARLIER = "Feedback on earlier rounds, which must stay met:"
+_SHORT = 200
+"""Characters of the feedback of an earlier round."""
 
 StopReason = Literal["passed", "max_rounds"]
 
@@ -177,7 +182,7 @@ async def _judge(
     rounds = [*(state.get("rounds") or ()), now]
     written = {**update, "verdict": verdict, "declined": None}
     if not verdict.passed and len(rounds) < max_rounds:
-        again = {"round": len(rounds) + 1, "feedback": verdict.feedback, "stop_reason": None}
+        again = {"round": len(rounds) + 1, "feedback": _feedback(rounds), "stop_reason": None}
         return {**written, **again, "rounds": rounds}
     reason: StopReason = "passed" if verdict.passed else "max_rounds"
     added = update.get("results") or {}
@@ -185,6 +190,19 @@ async def _judge(
     # The next run on the same thread starts with round 1.
     reset = {"round": 1, "feedback": "", "rounds": [], "stop_reason": reason}
     return {**written, **reset, "results": {**added, own.node_path: own}}
+
+
+def _feedback(rounds: list[Round]) -> str:
+    """What the last round lacks, and in short what the rounds before it lacked."""
+    *before, last_round = rounds
+    earlier = [
+        f"- round {number}: {textwrap.shorten(one.verdict.feedback, _SHORT, placeholder=' …')}"
+        for number, one in enumerate(before, 1)
+        if one.verdict.feedback.strip()
+    ]
+    if not earlier:
+        return last_round.verdict.feedback
+    return "\n".join([last_round.verdict.feedback, "", _EARLIER, *earlier])
 
 
 def _result(

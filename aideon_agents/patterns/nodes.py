@@ -60,8 +60,8 @@ NAME_RULE = "it must not be empty or contain /, | or :"
 class Decider(Protocol):
     """A node that can choose one of several routes."""
 
-    def deciding(self, routes: Sequence[str]) -> Runnable[Any, Any]:
-        """A node that writes one of `routes` as `route`."""
+    def deciding(self, routes: Mapping[str, str]) -> Runnable[Any, Any]:
+        """A node that writes one of `routes` as `route`; each has when to choose it, or ""."""
         ...
 
 

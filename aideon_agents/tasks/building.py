@@ -137,7 +137,7 @@ def _conditional(step: steps.ConditionalStep, site: Site, name: str) -> Graph:
         route: _branch(route, branch, site.at("branches", route))
         for route, branch in step.branches.items()
     }
-    return conditional(condition, branches, default=step.default, name=name)
+    return conditional(condition, branches, routes=step.routes, default=step.default, name=name)
 
 
 def _branch(route: str, branch: AnyStep | list[AnyStep], site: Site) -> Node:

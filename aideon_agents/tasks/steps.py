@@ -84,7 +84,11 @@ class AgentStep(Part):
     description: Text | None = None
     """What to do, where `{task}` and `{key of inputs}` are filled in; left out: the task itself."""
     instructions: Text | None = None
-    """The system prompt; left out: the role's own."""
+    """What the system prompt says after the text of the role."""
+    prompt: Text | None = None
+    """The text of the role in the system prompt, or a file that ends in .md, relative to this file; left out: `prompts/ROLE.md` beside this file, else the role's own."""
+    grounded: bool | None = None
+    """Whether only the given material counts, and statements cite it; left out: what the model knows counts as well."""
     complexity: Complexity | None = None
     """How hard it is: chooses the size of model; left out: the pattern around it or the role does."""
     model: ModelName | Annotated[list[ModelName], Field(min_length=1)] | None = None
@@ -213,6 +217,8 @@ class ConditionalStep(Pattern):
     """The key of inputs whose value is the name of a route. Or `question`."""
     branches: Annotated[dict[Name, Branch], Field(min_length=1)]
     """Steps by the name of their route. Unquoted yes, no, on, off, true, false are names here."""
+    routes: dict[Name, Text] | None = None
+    """When to choose a route, by its name; for a `question`."""
     default: Name | None = None
     """The route for an answer that is none; left out: such an answer is an error."""
 
@@ -223,6 +229,19 @@ class ConditionalStep(Pattern):
         if default is not None and routes is not None and default not in routes:
             raise ValueError(f"{default!r} is not a route: {nearest(default, routes)}")
         return default
+
+    @field_validator("routes")
+    @classmethod
+    def _are_routes(
+        cls, routes: dict[str, str] | None, info: ValidationInfo
+    ) -> dict[str, str] | None:
+        branches: Mapping[str, Any] | None = info.data.get("branches")
+        for route in routes or ():
+            if branches is not None and route not in branches:
+                raise ValueError(f"{route!r} is not a branch: {nearest(route, branches)}")
+        if routes and info.data.get("when"):
+            raise ValueError("with `when` no agent reads this: use `question`, or leave it out")
+        return routes
 
     @model_validator(mode="after")
     def _is_decided_once(self) -> ConditionalStep:

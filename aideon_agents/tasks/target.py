@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from aideon_agents.agents.prompt_files import workflow_folder
 from aideon_agents.errors import TargetError
 from aideon_agents.graphs import Graph
 from aideon_agents.tasks import python_file
@@ -53,7 +54,8 @@ class Target:
     path: Path
     """The file that it was loaded from."""
     content_hash: str
-    """SHA-256 in hex of that file and of the files with a task file's tools."""
+    """SHA-256 in hex of that file, of the files with a task file's tools, and of the prompts beside
+    it."""
     graph: Graph
 
 
@@ -69,17 +71,34 @@ def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
     if "/" not in address and not attribute and path.suffix not in _SUFFIXES:
         path, name = _ready_made(address), address
     content = _read(path, address)
+    token = workflow_folder.set(path.parent)
+    try:
+        return _loaded(address, (path, attribute), name, content, check_model)
+    finally:
+        workflow_folder.reset(token)
+
+
+def _loaded(
+    address: str,
+    place: tuple[Path, str],
+    name: str | None,
+    content: bytes,
+    check_model: ModelCheck | None,
+) -> Target:
+    path, attribute = place
+    prompts = [one.read_bytes() for one in sorted((path.parent / "prompts").glob("*.md"))]
     if path.suffix in SUFFIXES:
         document = _document(path, content)
         step = _check(document)
         files = ToolFiles(path.parent)
         own_name = step.name or path.stem
         graph = root(step, Site(document, files, check_model=check_model), own_name)
-        digest = hashlib.sha256(b"".join([content, *files.contents]))
+        digest = hashlib.sha256(b"".join([content, *files.contents, *prompts]))
         return Target(name or own_name, address, path, digest.hexdigest(), graph)
     graph = python_file.graph(path, content, attribute or "graph")
     name = name or (path.stem if attribute in ("", "graph") else attribute)
-    return Target(name, address, path, hashlib.sha256(content).hexdigest(), graph)
+    digest = hashlib.sha256(b"".join([content, *prompts]))
+    return Target(name, address, path, digest.hexdigest(), graph)
 
 
 def ready_made() -> dict[str, Path]:

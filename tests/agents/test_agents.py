@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
 from aideon_agents import Context, creative, executor, planner, sequential, validator
-from aideon_agents.agents.node import prompt
+from aideon_agents.agents.prompt_files import prompt
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel
 
@@ -39,8 +39,8 @@ def role(request):
 
 def test_an_agent_is_called_by_its_role_and_has_its_roles_instructions(ask, role):
     answered = ask(FACTORIES[role](), ANSWERS[role])
-    assert answered.system == prompt(role)
-    assert len(answered.system) > 100
+    assert answered.system.startswith(prompt(role))
+    assert prompt("rules") in answered.system
     assert answered.result.node_path == role
     assert answered.result.role == role
     assert (answered.result.round, answered.result.order) == (1, 1)
@@ -50,9 +50,9 @@ def test_every_role_has_a_prompt_of_its_own():
     assert len({prompt(role) for role in FACTORIES}) == 4
 
 
-def test_instructions_replace_the_roles_prompt(ask, role):
+def test_instructions_are_added_to_the_roles_prompt(ask, role):
     answered = ask(FACTORIES[role]("mine", instructions="Be brief."), ANSWERS[role])
-    assert answered.system == "Be brief."
+    assert answered.system.startswith(f"{prompt(role)}\n\nBe brief.\n\n")
     assert answered.result.node_path == "mine"
 
 
@@ -80,12 +80,14 @@ def test_the_validator_writes_a_verdict_also_as_text(ask, verdict, content):
 
 def test_the_validator_judges_by_its_criteria(ask):
     text = ask(validator(criteria="under {limit} words"), PASSED, inputs={"limit": 200}).prompt
-    assert text.endswith("Judge the latest of the results above. Criteria: under 200 words")
+    assert text.endswith("there is no result.\nCriteria:\n- under 200 words\n</instructions>")
 
 
 def test_the_validator_without_criteria_judges_by_the_task(ask):
     text = ask(validator(description="Read it twice."), PASSED).prompt
-    assert text.endswith("Read it twice. Criteria: it does what the task asks for")
+    assert text.endswith(
+        "Read it twice.\nCriteria:\n- it does what the task asks for\n</instructions>"
+    )
 
 
 @pytest.mark.parametrize("factory", [executor, creative])
@@ -155,15 +157,19 @@ def test_an_agent_asks_the_environments_models_when_the_run_has_none(monkeypatch
 
 def test_an_agent_can_be_given_a_step_of_a_plan(ask):
     answered = ask(creative("text", complexity="low").for_step(PLAN.steps[1]))
-    assert answered.prompt.endswith("# What to do now\n\nWrite it")
+    assert answered.prompt.endswith("<instructions>\nWrite it\n</instructions>")
     assert answered.request.complexity == "high"
     assert answered.result.node_path == "text"
 
 
 def test_an_agent_can_be_asked_which_way(ask):
-    agent = validator("which", question="Do the facts hold?").deciding(["yes", "no"])
+    agent = validator("which", question="Do the facts hold?").deciding(
+        {"yes": "", "no": "one is wrong"}
+    )
     answered = ask(agent, {"route": "no", "reason": "One is wrong."})
-    assert answered.prompt.endswith("Do the facts hold? Answer with one of: yes, no.")
+    assert answered.prompt.endswith(
+        "Do the facts hold?\nRoutes:\n- yes\n- no: one is wrong\n</instructions>"
+    )
     assert answered.values["route"] == "no"
     assert answered.result.content == "no: One is wrong."
     asked = answered.options["response_format"]["json_schema"]["schema"]

@@ -36,9 +36,9 @@ def test_a_prompt_that_fits_is_not_cut():
     ("room", "cut"), [(4000, ["old"]), (3000, ["old", "mid"]), (1, ["old", "mid"])]
 )
 def test_the_oldest_results_are_shortened_first_and_the_latest_stays_whole(room, cut):
-    sections = prompt(room).split("\n\n# ")
+    sections = prompt(room).split("\n\n<")
     shortened = [one.split("\n")[0] for one in sections if "(shortened to fit the model)" in one]
-    assert shortened == [f"From {name}" for name in cut]
+    assert shortened == [f'result from="{name}">' for name in cut]
     assert f"The task. {LONG}".strip() in sections[0]
     assert LONG.strip() in sections[-2]
 

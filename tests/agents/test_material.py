@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from aideon_agents import creative, executor, validator
@@ -22,11 +24,11 @@ def by_path(*results):
 
 
 def titles(prompt):
-    return [line[2:] for line in prompt.splitlines() if line.startswith("# ")]
+    return re.findall(r"^<(\w.*)>$", prompt, re.MULTILINE)
 
 
 def test_the_task_alone_is_all_there_is_to_say(ask):
-    assert ask(creative()).prompt == "# Task\n\nHeat pumps."
+    assert ask(creative()).prompt == "<task>\nHeat pumps.\n</task>"
 
 
 def test_task_inputs_results_and_the_step_come_in_this_order(ask):
@@ -36,21 +38,21 @@ def test_task_inputs_results_and_the_step_come_in_this_order(ask):
         results=by_path(step("facts", 1)),
     ).prompt
     assert titles(prompt) == [
-        "Task",
-        "Given: audience",
-        "Given: limit",
-        "From facts",
-        "What to do now",
+        "task",
+        'given name="audience"',
+        'given name="limit"',
+        'result from="facts"',
+        "instructions",
     ]
-    assert "# Given: limit\n\n200\n\n# From facts\n\nfacts!" in prompt
+    assert '<given name="limit">\n200\n</given>\n\n<result from="facts">\nfacts!' in prompt
 
 
 def test_earlier_results_come_in_the_order_in_which_they_were_made(ask):
     results = by_path(step("third", 3), step("first", 1), step("second", 2))
     assert titles(ask(creative(), results=results).prompt)[1:] == [
-        "From first",
-        "From second",
-        "From third",
+        'result from="first"',
+        'result from="second"',
+        'result from="third"',
     ]
 
 
@@ -59,16 +61,18 @@ def test_a_description_is_filled_with_the_task_and_the_inputs(ask):
         creative(description="{task} for {reader}, not {other}, as {'json'}."),
         inputs={"reader": "engineers"},
     ).prompt
-    assert prompt.endswith("Heat pumps. for engineers, not {other}, as {'json'}.")
+    assert prompt.endswith("Heat pumps. for engineers, not {other}, as {'json'}.\n</instructions>")
 
 
 def test_what_is_filled_in_is_not_filled_again(ask):
     prompt = ask(creative(description="{a} {b}"), inputs={"a": "{b} {task}", "b": "{a}"}).prompt
-    assert prompt.endswith("# What to do now\n\n{b} {task} {a}")
+    assert prompt.endswith("<instructions>\n{b} {task} {a}\n</instructions>")
 
 
 def test_the_task_is_the_task_whatever_the_inputs_say(ask):
-    assert ask(creative(description="{task}"), inputs={"task": "no"}).prompt.endswith("Heat pumps.")
+    assert ask(creative(description="{task}"), inputs={"task": "no"}).prompt.endswith(
+        "<instructions>\nHeat pumps.\n</instructions>"
+    )
 
 
 def test_a_patterns_own_result_replaces_what_is_inside_it(ask):
@@ -79,8 +83,8 @@ def test_a_patterns_own_result_replaces_what_is_inside_it(ask):
         step("refinery", 4),
     )
     assert titles(ask(executor("next"), results=results).prompt)[1:] == [
-        "From refine",
-        "From refinery",
+        'result from="refine"',
+        'result from="refinery"',
     ]
 
 
@@ -89,44 +93,46 @@ def test_what_ran_again_since_then_is_not_replaced(ask):
         step("refine", 3, role="iterative"), step("refine/facts", 2), step("refine/draft", 4)
     )
     prompt = ask(executor("next"), results=results).prompt
-    assert titles(prompt)[1:] == ["From refine", "From refine/draft"]
+    assert titles(prompt)[1:] == ['result from="refine"', 'result from="refine/draft"']
 
 
 def test_verdicts_are_not_results(ask):
     results = by_path(step("draft", 1), step("check", 2, role="validator"))
-    assert titles(ask(executor("next"), results=results).prompt)[1:] == ["From draft"]
+    assert titles(ask(executor("next"), results=results).prompt)[1:] == ['result from="draft"']
 
 
 def test_an_agent_knows_its_earlier_version_and_the_feedback_on_it(ask):
     prompt = ask(creative("draft"), results=by_path(step("draft", 1)), feedback="Shorter.").prompt
-    assert titles(prompt)[1:] == ["Your earlier version", "Feedback on your earlier version"]
-    assert prompt.endswith("Shorter.")
+    assert titles(prompt)[1:] == ["earlier_version", "feedback"]
+    assert prompt.endswith("Shorter.\n</feedback>")
 
 
 def test_feedback_is_for_those_who_have_an_earlier_version(ask):
     prompt = ask(creative("new"), results=by_path(step("draft", 1)), feedback="Shorter.").prompt
-    assert titles(prompt)[1:] == ["From draft"]
+    assert titles(prompt)[1:] == ['result from="draft"']
 
 
 def test_feedback_is_not_for_the_one_who_gave_it(ask):
     earlier = by_path(step("draft", 1), step("check", 2, role="validator"))
     prompt = ask(validator("check"), PASSED, results=earlier, feedback="Shorter.").prompt
-    assert titles(prompt)[1:] == ["From draft", "What to do now"]
+    assert titles(prompt)[1:] == ['result from="draft"', "instructions"]
 
 
 def test_in_a_loop_made_elsewhere_a_failed_verdict_is_the_feedback(ask):
     earlier = by_path(step("draft", 1))
-    assert ask(creative("draft"), results=earlier, verdict=FAILED).prompt.endswith("Shorter.")
-    assert "Feedback" not in ask(creative("draft"), results=earlier, verdict=PASSED).prompt
-    assert "Feedback" not in ask(creative("draft"), results=earlier, verdict=None).prompt
+    assert ask(creative("draft"), results=earlier, verdict=FAILED).prompt.endswith(
+        "Shorter.\n</feedback>"
+    )
+    assert "<feedback>" not in ask(creative("draft"), results=earlier, verdict=PASSED).prompt
+    assert "<feedback>" not in ask(creative("draft"), results=earlier, verdict=None).prompt
 
 
 def test_the_loops_word_comes_before_another_loops_verdict(ask):
     earlier = by_path(step("draft", 1))
     prompt = ask(creative("draft"), results=earlier, verdict=FAILED, feedback="Longer.").prompt
-    assert prompt.endswith("Longer.")
+    assert prompt.endswith("Longer.\n</feedback>")
     assert (
-        "Feedback"
+        "<feedback>"
         not in ask(creative("draft"), results=earlier, verdict=FAILED, feedback="").prompt
     )
 

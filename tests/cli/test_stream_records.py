@@ -26,7 +26,7 @@ def test_content_is_shown_where_it_was_recorded(aideon):
     assert [one["call_id"] for one in with_content["contents"]] == [c["call_id"] for c in calls]
     assert [list(one) for one in with_content["contents"]] == [["call_id", "prompt", "answer"]] * 2
     printed = aideon("runs", "show", "last", "--content").out
-    assert f"    [user]\n    # Task\n\n    {PUMPS}\n" in printed
+    assert f"    [user]\n    <task>\n    {PUMPS}\n    </task>\n" in printed
     assert f"    [assistant]\n    {PUMPS}\n" in printed
 
 
@@ -46,7 +46,7 @@ def test_a_thread_goes_on_from_command_to_command(aideon, folder):
         assert done.code == 0
     shown = aideon("runs", "show", "last", "--content").out
     assert shown.splitlines()[1] == "thread: pumps"
-    assert f"# Earlier in this conversation\n\n    ## Asked\n\n    {PUMPS}\n" in shown
+    assert f"<conversation>\n    <task>\n    {PUMPS}\n    </task>\n" in shown
     assert (folder / ".aideon" / "checkpoints.db").exists()
 
 

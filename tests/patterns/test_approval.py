@@ -214,9 +214,7 @@ async def test_a_no_with_feedback_is_a_loops_verdict_and_the_judge_is_not_asked(
     assert run.interrupts[0].value["question"] == (
         "Is the result of draft, version 2, right? A no ends the run."
     )
-    assert (
-        "# Feedback on your earlier version\n\nShorter." in run.model.requests[1].messages[-1].text
-    )
+    assert "<feedback>\nShorter.\n</feedback>" in run.model.requests[1].messages[-1].text
     assert run.calls == 2
     await run.answer(YES)
     own = run.values["results"]["refine"].data
@@ -338,8 +336,8 @@ async def test_a_plan_that_is_declined_with_feedback_is_made_again_before_any_st
     assert run.calls == 2
     await run.answer(SHORTER)
     prompt = run.model.requests[2].messages[-1].text
-    assert "# Your earlier version\n\n1. d" in prompt
-    assert "# Feedback on your earlier version\n\nShorter." in prompt
+    assert "<earlier_version>\n1. d" in prompt
+    assert "<feedback>\nShorter.\n</feedback>" in prompt
     assert ", version 2, " in run.interrupts[0].value["question"]
     await run.answer(YES)  # both steps run at once, and either may be answered first
     assert (sorted(run.contents["phase"].split()), run.calls) == (["r1", "r2"], 5)
@@ -391,7 +389,7 @@ async def test_outside_of_a_loop_a_no_with_feedback_has_the_node_done_again_thre
         assert run.shown == {"draft": texts[number]}
         assert f", version {number + 1}, right?" in run.interrupts[0].value["question"]
         prompt = run.model.requests[-1].messages[-1].text
-        assert f"# Your earlier version\n\n{texts[number - 1]}" in prompt
+        assert f"<earlier_version>\n{texts[number - 1]}\n" in prompt
         assert prompt.index("Shorter.") <= prompt.index(wish)  # what was wanted before is kept
     assert "A no ends the run." in run.interrupts[0].value["question"]
     with pytest.raises(Declined, match="the result of draft was declined: Shorter"):

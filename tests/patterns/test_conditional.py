@@ -58,7 +58,7 @@ def test_the_agent_is_asked_its_question_with_the_routes_to_choose_from(stage):
     stage.invoke(conditional(validator("gate", question="Is it good?"), ways()), models)
     (asked,) = model.requests
     assert "Is it good?" in asked.messages[-1].text
-    assert "yes, no, later" in asked.messages[-1].text
+    assert "Routes:\n- yes\n- no\n- later" in asked.messages[-1].text
 
 
 def test_every_agent_can_decide(stage):
@@ -161,7 +161,7 @@ def test_the_decision_of_a_function_is_no_result_for_others_to_read(stage):
     model = ScriptedChatModel(answers=[Verdict(passed=True, score=1, feedback="")])
     graph = sequential(lambda state: "text", conditional(is_long, {"yes": validator("check")}))
     stage.invoke(graph, GivenModels(model))
-    assert "From lambda\n\ntext" in model.requests[0].messages[-1].text
+    assert '<result from="lambda">\ntext' in model.requests[0].messages[-1].text
     assert "From is_long" not in model.requests[0].messages[-1].text
 
 

@@ -96,19 +96,21 @@ def test_the_verdict_that_leaves_a_loop_is_as_strict_as_the_loop(stage):
 def test_feedback_reaches_the_next_round_with_the_earlier_version(stage):
     loop = Loop(judged(0.2, feedback="Shorter."), judged(0.3, feedback="Longer."), judged(0.4))
     stage.invoke(refine(), loop.models)
-    assert "Feedback" not in loop.writer_prompt(0)
+    assert "<feedback>" not in loop.writer_prompt(0)
     earlier, feedback = (
-        "# Your earlier version\n\ntext {}",
-        "# Feedback on your earlier version\n\n{}",
+        "<earlier_version>\ntext {}\n</earlier_version>",
+        "<feedback>\n{}\n</feedback>",
     )
     assert loop.writer_prompt(1).endswith(f"{earlier.format(1)}\n\n{feedback.format('Shorter.')}")
-    assert loop.writer_prompt(2).endswith(f"{earlier.format(2)}\n\n{feedback.format('Longer.')}")
+    history = "Longer.\n\nFeedback on earlier rounds, which must stay met:\n- round 1: Shorter."
+    history = "Longer.\n\nFeedback on earlier rounds, which must stay met:\n- round 1: Shorter."
+    assert loop.writer_prompt(2).endswith(f"{earlier.format(2)}\n\n{feedback.format(history)}")
 
 
 def test_a_validator_sees_the_new_text_and_not_its_own_feedback(stage):
     loop = Loop(judged(0.2, feedback="Shorter."), judged(0.3))
     stage.invoke(refine(max_rounds=2), loop.models)
-    assert "# From draft\n\ntext 2" in loop.judge_prompt(1)
+    assert '<result from="draft">\ntext 2\n</result>' in loop.judge_prompt(1)
     assert "text 1" not in loop.judge_prompt(1)
     assert "Shorter." not in loop.judge_prompt(1)
 
@@ -125,9 +127,9 @@ def test_every_node_of_the_step_gets_the_loops_feedback_and_none_of_the_check(st
     check = sequential(executor("measure"), validator("check"), name="judge")
     played = stage.invoke(iterative(step, check, name="refine"), loop.models)
     drafted, polished, measured = (loop.writer_prompt(number) for number in (3, 4, 5))
-    assert drafted.endswith("Shorter.")
-    assert polished.endswith("Shorter.")
-    assert "Feedback" not in measured
+    assert drafted.endswith("Shorter.\n</feedback>")
+    assert polished.endswith("Shorter.\n</feedback>")
+    assert "<feedback>" not in measured
     assert played.results["refine"].content == "e"
 
 
@@ -151,7 +153,7 @@ def test_every_row_says_which_round_it_was(stage):
 def test_what_comes_after_a_loop_sees_its_best_round_alone(stage):
     loop = Loop(judged(0.9), judged(0.1), texts=["good", "bad", "end"])
     stage.invoke(sequential(refine(max_rounds=2), creative("after")), loop.models)
-    assert loop.writer_prompt(2).endswith("# From refine\n\ngood")
+    assert loop.writer_prompt(2).endswith('<result from="refine">\ngood\n</result>')
     assert "bad" not in loop.writer_prompt(2)
 
 

@@ -101,10 +101,12 @@ def test_the_inner_judge_sees_the_new_text_when_the_outer_loop_comes_round(stage
         GivenModels(writer, roles={"validator": judge}),
     )
     prompts = [str(asked.messages[1].content) for asked in judge.requests]
-    assert "# From inner/draft\n\nold" in prompts[0]
-    assert "# From inner\n\nold" in prompts[1]
-    assert prompts[2].index("# From inner\n\nold") < prompts[2].index("# From inner/draft\n\nnew")
-    assert "# From inner\n\nnew" in prompts[3]
+    assert '<result from="inner/draft">\nold' in prompts[0]
+    assert '<result from="inner">\nold' in prompts[1]
+    assert prompts[2].index('<result from="inner">\nold') < prompts[2].index(
+        '<result from="inner/draft">\nnew'
+    )
+    assert '<result from="inner">\nnew' in prompts[3]
     assert "old" not in prompts[3]
 
 
@@ -118,7 +120,9 @@ def test_an_inner_loop_receives_the_feedback_of_the_outer_loop(stage):
     outer = iterative(sequential(inner, executor("end")), validator("check"), name="outer")
     stage.invoke(outer, GivenModels(writer, roles={"validator": judge, "executor": ender}))
     prompts = [str(asked.messages[1].content) for asked in (*writer.requests, *ender.requests)]
-    contents = [text.rpartition("# Feedback on your earlier version\n\n")[2] for text in prompts]
+    contents = [
+        text.rpartition("<feedback>\n")[2].removesuffix("\n</feedback>") for text in prompts
+    ]
     assert contents[1:3] == ["Outer.", "Inner."]
     assert contents[4] == "Outer."
     assert "Feedback" not in prompts[0] + prompts[3]
@@ -132,7 +136,7 @@ def test_an_inner_loop_receives_it_also_when_another_verdict_came_in_between(sta
     step = sequential(validator("before"), inner)
     outer = iterative(step, validator("check"), name="outer")
     stage.invoke(outer, GivenModels(writer, roles={"validator": judge}))
-    assert str(writer.requests[1].messages[1].content).endswith("Outer.")
+    assert str(writer.requests[1].messages[1].content).endswith("Outer.\n</feedback>")
 
 
 def counting(name):

@@ -67,7 +67,7 @@ def echo():
 
 
 def _what_to_do(messages):
-    return messages[-1].text.rpartition("# What to do now\n\n")[2]
+    return messages[-1].text.rpartition("<instructions>\n")[2].removesuffix("\n</instructions>")
 
 
 def prompts_by_step(model):
@@ -123,17 +123,17 @@ def test_a_step_sees_what_was_before_the_plan_and_what_it_names(stage):
     chain = plan(step("a"), step("b", "a"), step("c", "b"), step("aside"))
     stage.invoke(graph, models(chain, executor=model))
     seen = prompts_by_step(model)
-    assert all("# Task\n\nHeat pumps move heat." in text for text in seen.values())
+    assert all("<task>\nHeat pumps move heat.\n</task>" in text for text in seen.values())
     assert all("Known before." in text for text in seen.values())
     froms = {
-        does: [line for line in text.splitlines() if line.startswith("# From phase")]
+        does: [line for line in text.splitlines() if line.startswith('<result from="phase')]
         for does, text in seen.items()
     }
     assert froms == {
         "Do a.": [],
         "Do aside.": [],
-        "Do b.": ["# From phase/work/a"],
-        "Do c.": ["# From phase/work/b"],
+        "Do b.": ['<result from="phase/work/a">'],
+        "Do c.": ['<result from="phase/work/b">'],
     }
 
 
@@ -158,7 +158,7 @@ def test_what_comes_after_sees_the_orchestrations_result_alone(stage):
     graph = sequential(orchestrated(planner(), executor(), name="phase"), creative("write"))
     stage.invoke(graph, models(plan(step("a"), step("b")), executor=echo(), creative=writer))
     (asked,) = writer.requests
-    assert "# From phase\n\nDo a.\n\nDo b." in asked.messages[-1].text
+    assert '<result from="phase">\nDo a.\n\nDo b.\n</result>' in asked.messages[-1].text
     assert "From phase/" not in asked.messages[-1].text
 
 
@@ -186,8 +186,8 @@ async def test_a_plan_that_cannot_be_followed_is_repaired_once(stage, first, com
         assert played.places == paid
         assert played.values["plan"] == good
         again = given.chat(given.requests[0], Context()).requests[1].messages[-1].text
-        assert "# Your earlier version" in again
-        assert "# Feedback on your earlier version\n\nThis plan cannot be followed." in again
+        assert "<earlier_version>" in again
+        assert "<feedback>\nThis plan cannot be followed." in again
         assert complaint in again
 
 

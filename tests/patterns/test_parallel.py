@@ -36,10 +36,14 @@ def test_branches_see_what_came_before_and_nothing_of_one_another(stage):
     seen = {}
     for request in model.requests:
         prompt = str(request.messages[1].content)
-        seen[len(seen)] = [line for line in prompt.splitlines() if line.startswith("# From")]
+        seen[len(seen)] = [line for line in prompt.splitlines() if line.startswith("<result from=")]
     assert seen[0] == []
-    assert seen[1] == seen[2] == ["# From first"]
-    assert seen[3] == ["# From first", "# From gather/facts", "# From gather/angle"]
+    assert seen[1] == seen[2] == ['<result from="first">']
+    assert seen[3] == [
+        '<result from="first">',
+        '<result from="gather/facts">',
+        '<result from="gather/angle">',
+    ]
     assert {path: one.order for path, one in played.results.items()} == {
         "first": 1,
         "gather/facts": 2,

@@ -24,8 +24,10 @@ def test_each_node_sees_the_results_of_those_before_it_in_order(stage):
     assert [one.order for one in played.results.values()] == [1, 2, 3]
     prompts = [str(asked.messages[1].content) for asked in model.requests]
     assert "From" not in prompts[0]
-    assert prompts[1].endswith("# From a\n\none")
-    assert prompts[2].endswith("# From a\n\none\n\n# From b\n\ntwo")
+    assert prompts[1].endswith('<result from="a">\none\n</result>')
+    assert prompts[2].endswith(
+        '<result from="a">\none\n</result>\n\n<result from="b">\ntwo\n</result>'
+    )
 
 
 def test_only_what_merges_leaves_a_pattern(stage):

@@ -61,9 +61,10 @@ def test_a_run_is_told_the_tasks_and_results_of_those_before_it(talk, provider):
     talk(graph, "Now shorter.")
     told = prompt(provider.requests[-1])
     assert told.startswith(
-        f"# Earlier in this conversation\n\n## Asked\n\n{PUMPS}\n\n## From planner\n\n1. "
+        f'<conversation>\n<task>\n{PUMPS}\n</task>\n\n<result from="planner">\n1. '
     )
-    assert f"## From draft\n\n{PUMPS}\n\n# Task\n\nNow shorter.\n\n# From planner" in told
+    earlier = f'<result from="draft">\n{PUMPS}\n</result>\n</conversation>'
+    assert f'{earlier}\n\n<task>\nNow shorter.\n</task>\n\n<result from="planner">' in told
 
 
 def test_the_results_of_a_run_are_its_own(talk):
@@ -93,7 +94,10 @@ def test_threads_are_apart_and_a_run_without_one_hears_nothing(talk, provider, l
     talk(creative("draft"), PUMPS)
     talk(creative("draft"), "x", thread="other")
     talk(creative("draft"), "y", thread=None)
-    assert [prompt(request) for request in provider.requests[1:]] == ["# Task\n\nx", "# Task\n\ny"]
+    assert [prompt(request) for request in provider.requests[1:]] == [
+        "<task>\nx\n</task>",
+        "<task>\ny\n</task>",
+    ]
     assert [row.thread for row in ledger.runs()] == [None, "other", "chat"]
 
 
@@ -194,7 +198,7 @@ async def test_a_conversation_goes_on_in_another_event_loop(ledger, keyed, provi
     await arun(creative("draft"), PUMPS, **given)
     talk(creative("draft"), "More.")  # on the loop in the background
     await arun(creative("draft"), "And more.", **given)
-    assert prompt(provider.requests[-1]).count("## Asked") == 2
+    assert prompt(provider.requests[-1]).count("<task>") == 3
 
 
 def test_a_thread_without_a_name_is_refused(talk, ledger):

@@ -37,8 +37,9 @@ def test_an_unknown_key_is_named_with_its_line_its_path_and_the_nearest(write):
     write("flow.yaml", DEEP)
     assert mistake("flow.yaml") == (
         "flow.yaml:11: steps.2.branches.yes.0.agnet: unknown key, did you mean agent? (allowed: "
-        "type, agent, name, description, instructions, complexity, model, timeout, max_tokens, "
-        "temperature, reasoning_effort, fallback, on_rate_limit, purpose, tools, approve, on_decline)"
+        "type, agent, name, description, instructions, prompt, grounded, complexity, model, timeout, "
+        "max_tokens, temperature, reasoning_effort, fallback, on_rate_limit, purpose, tools, approve, "
+        "on_decline)"
     )
 
 

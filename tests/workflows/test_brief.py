@@ -97,8 +97,8 @@ async def test_a_draft_that_does_not_pass_is_written_again_with_the_feedback(gra
     )
     assert values["results"]["refine"].content == "Short."
     told = str(writer.requests[2].messages[1].content)
-    assert "# Your earlier version\n\nToo long." in told
-    assert "# Feedback on your earlier version\n\nUnder 300 words." in told
+    assert "<earlier_version>\nToo long.\n</earlier_version>" in told
+    assert "<feedback>\nUnder 300 words.\n</feedback>" in told
     rows = [(row.node_path, row.round) for row in ledger.calls(handler.run_id)]
     assert rows[-4:] == [
         ("refine/draft", 1),

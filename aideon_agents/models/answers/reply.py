@@ -70,8 +70,8 @@ def _lengthen(value: Any, tokens: int) -> bool:
     return False
 
 
-TO_DO = "What to do now"
-"""The heading above the step of an agent: an instruction, not material."""
+INSTRUCTIONS = "instructions"
+"""The tag around the step of an agent: not material."""
 
 _PEOPLE = frozenset({"human", "user"})
 _NO_MATERIAL = "There was nothing to answer from."
@@ -157,7 +157,7 @@ def material(turns: Sequence[Turn]) -> str:
     """The material of an answer: the last message of a user without its instruction, else the last text."""
     texts = [turn.text for turn in turns if turn.text.strip()]
     by_people = [turn.text for turn in turns if turn.role in _PEOPLE and turn.text.strip()]
-    return (by_people or texts or [""])[-1].partition(f"\n\n# {TO_DO}\n")[0]
+    return (by_people or texts or [""])[-1].partition(f"\n\n<{INSTRUCTIONS}>\n")[0]
 
 
 def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) -> dict[str, Any]:
