@@ -82,7 +82,8 @@ class CostHandler(BaseCallbackHandler):
         self._implicit = _ImplicitRuns(ledger, start, Budget.of(budget))
         self._lock = threading.Lock()
         self._open: dict[UUID, OpenCall] = {}
-        self._run_budgets: dict[str | None, RunBudget] = {}
+        self.run_budgets: dict[str | None, RunBudget] = {}
+        """By run id: what is known of a run need not be read again."""
         self._is_over = False
         self.has_asked = False
         """Whether any call was begun: from then on money may have been spent."""
@@ -99,12 +100,9 @@ class CostHandler(BaseCallbackHandler):
             parent_run_id: LangChain's id of the chain that makes the call; None: there is none.
         """
         run_id = self._given or self._implicit.run_of(parent_run_id)
-        with self._lock:
-            known = self._run_budgets.get(run_id)
-        budget = known or self._ledger.run_budget(run_id)
-        with self._lock:
-            self._run_budgets[run_id] = budget
-        return budget
+        if run_id not in self.run_budgets:
+            self.run_budgets[run_id] = self._ledger.run_budget(run_id)
+        return self.run_budgets[run_id]
 
     @property
     def ignore_chain(self) -> bool:
@@ -272,7 +270,7 @@ class CostHandler(BaseCallbackHandler):
             return
         ledger_run, status, stop_reason = ended
         with self._lock:
-            self._run_budgets.pop(ledger_run, None)
+            self.run_budgets.pop(ledger_run, None)
         self.settle_cancelled(ledger_run)
         try:
             self._ledger.finish_run(

@@ -76,7 +76,8 @@ class Run:
     """Every node's result; None unless content is recorded."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+# Not frozen, as Call: they are made for each call, and that takes four times as long if frozen.
+@dataclasses.dataclass(kw_only=True)
 class CallEnd:
     """What is known when an attempt at a model has ended."""
 
@@ -98,7 +99,7 @@ class CallEnd:
     """None unless the answer was streamed."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(kw_only=True)
 class Call:
     """One attempt at a model, as it starts and as read back; its end is as in `CallEnd`."""
 

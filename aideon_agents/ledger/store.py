@@ -103,9 +103,12 @@ class Ledger:
             "graph": _json(start.graph),
             "results": None,
         }
+        if budget is None:  # one statement is a transaction of its own
+            (tx or self.database).write(rows.START_RUN, values)
+            return start.run_id
         with self._within(tx) as inside:
             inside.write(rows.START_RUN, values)
-            for account, limit in budget.limits(start.run_id) if budget else ():
+            for account, limit in budget.limits(start.run_id):
                 open_empty(inside, account, limit)
         return start.run_id
 
@@ -202,8 +205,7 @@ class Ledger:
             "results": _json(results),
             "ended_at": utc_text(now()),
         }
-        with self._within(tx) as inside:
-            return inside.write(rows.FINISH_RUN, values) == 1
+        return (tx or self.database).write(rows.FINISH_RUN, values) == 1
 
     def start_call(self, start: Call, *, prompt: str | None = None) -> None:
         """Write a call's row, `started`: from here on money may be spent.

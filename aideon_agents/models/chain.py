@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks, ensure_config
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
 from pydantic import Field, InstanceOf
@@ -51,6 +52,9 @@ _log = logging.getLogger("aideon_agents.models")
 _CHAIN_SECONDS = 300.0
 """How long a chain may take if its request has no timeout."""
 
+
+_WHOLE = frozenset({"tags", "metadata", "callbacks", "recursion_limit", "configurable"})
+"""The keys that `ensure_config` adds."""
 
 _MOST_CHAINS = 500
 """Chains that are kept between calls."""
@@ -160,7 +164,9 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
             slots=self.slots,
             logged=self.logged,
         )
-        known = ensure_config(config)
+        known = config or RunnableConfig()
+        if not known.keys() >= _WHOLE:  # LangGraph has completed that of a node
+            known = ensure_config(config)
         configurable = {**known.get("configurable", {}), PASS: attempts}
         return cast("RunnableConfig", {**known, "configurable": configurable})
 
@@ -179,8 +185,9 @@ class Models:
         self, request: ModelRequest, context: Context
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The chain of chat models for `request`, which takes tools and schemas like one model."""
-        budget = run_budget_of(ensure_config())
-        return self._kept(request, context, saves=bool(budget and budget.is_nearly_spent()))
+        budget = run_budget_of(var_child_runnable_config.get() or {})
+        is_nearly_spent = budget is not None and budget.budgets.is_nearly_spent(budget.run)
+        return self._kept(request, context, saves=is_nearly_spent)
 
     def _kept(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
         """A chain, made at the first call that needs it."""

@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.utils.uuid import uuid7
@@ -76,21 +79,23 @@ class Guard(BaseChatModel):
     ) -> AIMessage:
         """Ask until the model answers, or the tries or the time are used up."""
         attempts = pass_of(config, self.candidate)
-        self._check_length(attempts, input)
+        question = self._convert_input(input)
+        self._check_length(attempts, question)
         while True:
             permit = await attempts.permitted(self.candidate)
             options = {**kwargs, "stop": stop}
             try:
-                async with self._attempt(attempts, permit, config, input, options) as attempt:
-                    answer = await self._answer(input, attempt)
+                async with self._attempt(attempts, permit, config, question, options) as attempt:
+                    answer = await self._answer(question, attempt)
             except (errors.ProviderError, errors.BudgetExceeded) as error:
-                await attempts.go_on(self.candidate, error, config, self._more_room(input, options))
+                room = self._more_room(question, options)
+                await attempts.go_on(self.candidate, error, config, room)
             else:
                 if _is_filtered(answer):
                     raise self._filtered()
                 cut = cut_off(answer, kwargs.get(SHAPE))
                 if cut is None or not attempts.make_room(
-                    self.candidate, cut, self._more_room(input, options)
+                    self.candidate, cut, self._more_room(question, options)
                 ):
                     self._note(answer)
                     return answer
@@ -122,7 +127,7 @@ class Guard(BaseChatModel):
             yield cast("AIMessageChunk", await self.ainvoke(input, config, stop=stop, **kwargs))
             return
         attempts = pass_of(config, self.candidate)
-        self._check_length(attempts, input)
+        self._check_length(attempts, self._convert_input(input))
         while True:
             permit = await attempts.permitted(self.candidate)
             options = {**kwargs, "stop": stop}
@@ -262,12 +267,16 @@ class Guard(BaseChatModel):
             room * 2, window - estimate_tokens(self._convert_input(question).to_string())
         )
 
-    def _check_length(self, attempts: Attempts, question: LanguageModelInput) -> None:
+    def _check_length(self, attempts: Attempts, question: PromptValue) -> None:
         """Refuse a prompt that is too long for this model."""
         window = self.candidate.window
-        if window is None:
+        messages = question.to_messages()
+        is_plain = all(type(one) in _PLAIN and isinstance(one.content, str) for one in messages)
+        # No more tokens than characters: most prompts need no estimate.
+        size = sum(len(one.content) + _LABEL for one in messages) if is_plain else math.inf
+        if window is None or size <= window:
             return
-        tokens = estimate_tokens(self._convert_input(question).to_string())
+        tokens = estimate_tokens(question.to_string())
         if tokens > window:
             attempts.give_up(
                 self.candidate,
@@ -292,7 +301,8 @@ class Guard(BaseChatModel):
         """
         candidate = self.candidate
         attempts.tries[candidate.name] += 1
-        given = _with_parent(config)
+        is_whole = isinstance((config or {}).get("callbacks"), BaseCallbackManager)
+        given = config if config and is_whole else _with_parent(config)
         rank, is_economized = attempts.ranked(candidate)
         metadata = {
             **(given.get("metadata") or {}),
@@ -359,6 +369,10 @@ class Guard(BaseChatModel):
     def _filtered(self) -> errors.Refused:
         """The error for an answer that the provider's content filter removed. It is paid for."""
         return errors.Refused(f"{self.candidate} withheld its answer: content filter")
+
+
+_PLAIN = (SystemMessage, HumanMessage)
+_LABEL = len("System: \n")
 
 
 def _is_filtered(answer: AIMessage) -> bool:

@@ -197,9 +197,9 @@ class Wire(BaseChatOpenAI):
         shape = kwargs.pop(SHAPE, None)
         for name in _FOR_TRACERS:
             kwargs.pop(name, None)
-        messages = self._convert_input(input_).to_messages()
-        payload = super()._get_request_payload(messages, stop=stop, **kwargs)
-        payload = conversation.valid(payload, messages, self.candidate.provider)
+        question = self._convert_input(input_)
+        payload = super()._get_request_payload(question, stop=stop, **kwargs)
+        payload = conversation.valid(payload, question.to_messages(), self.candidate.provider)
         return self.candidate.features.fitted(payload, shape)
 
     def _prepared(

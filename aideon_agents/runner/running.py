@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from aideon_agents.errors import InputError, LedgerError, RunNotFound, StepFailed, UserError
 from aideon_agents.graphs.walk import graphs
 from aideon_agents.ledger import rows
+from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.checkpoints import questions_name
-from aideon_agents.ledger.costs import Cost, NodeCost, run_cost
+from aideon_agents.ledger.costs import Cost, NodeCost, cost, run_cost
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.redaction import one_line, quoted, safe_text
@@ -91,6 +92,7 @@ class Running:
         state = await self._begin(ledger)
         outcome.done = state.done
         handler = CostHandler(ledger, run_id=run_id, record_content=spec.record_content)
+        handler.run_budgets[run_id] = RunBudget.of(ledger.budgets, spec.start)
         async with contextlib.AsyncExitStack() as until_finished:
             try:
                 opening = open_thread(spec, ledger, keeps_state=spec.checkpoint is not None)
@@ -122,10 +124,12 @@ class Running:
         """Write that it runs, as soon as everything is read that it needs."""
         spec = self.spec
         if spec.resumes is None:
-            with ledger.database.transaction() as tx:
-                if spec.journal:
+            if spec.journal is None:
+                ledger.start_run(spec.start, spec.budget)
+            else:
+                with ledger.database.transaction() as tx:
                     spec.journal.began(tx)
-                ledger.start_run(spec.start, spec.budget, tx=tx)
+                    ledger.start_run(spec.start, spec.budget, tx=tx)
             return ResumeState(entry=spec.entry, task=spec.task)
         state = await load_resume_state(spec, ledger, spec.resumes)
         with ledger.database.transaction() as tx:
@@ -203,8 +207,9 @@ class Running:
         if spec.record_content:
             kept = rows.redacted({"output": output, "results": recorded(outcome.results)})
         try:
-            with ledger.database.transaction() as tx:
-                if spec.journal and not spec.journal.ended(tx, outcome, output):
+            around = ledger.database.transaction() if spec.journal else contextlib.nullcontext()
+            with around as tx:
+                if spec.journal and tx and not spec.journal.ended(tx, outcome, output):
                     return
                 ledger.finish_run(
                     spec.start.run_id,
@@ -295,7 +300,9 @@ def _cost(ledger: Ledger, run_id: str, *, is_reported: bool = False) -> Cost:
     An answer is paid for by then: it is not lost because its cost cannot be read any more.
     """
     try:
-        return run_cost(ledger, run_id)
+        found = cost(ledger.database, run_id=run_id)
+        # Of a run without calls it is not known yet whether its row is there.
+        return found if found.calls else run_cost(ledger, run_id)
     except (LedgerError, RunNotFound) as refused:
         if not is_reported:
             _log.warning("what run %s cost is unknown: %s", run_id, refused)

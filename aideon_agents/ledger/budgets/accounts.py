@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.limits import Account, CallDimensions, Scope, own_accounts
+from aideon_agents.ledger.budgets.limits import Account, CallDimensions, Scope, own_account
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 THRESHOLDS = (50, 80, 95, 100)
@@ -61,23 +61,22 @@ def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) ->
     `tx` is a transaction where missing accounts are opened; without `opens`, their limits are left
     out and reading is enough.
     """
-    own = own_accounts(call)
+    scopes, guessed, rows = _look(tx, call, tuple(_last_scopes))
+    if tuple(scopes) != guessed:
+        _last_scopes[:] = scopes
+        scopes, _, rows = _look(tx, call, tuple(scopes))
     limits = [
         (scope, account, row["limit_nanousd"], bool(row["warns"]))
-        for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {})
-        for scope in (Scope.parse(row["scope"]),)
-        for account in scope.accounts(call)
+        for text, row in scopes.items()
+        for scope, account in call.in_scopes[text]
     ]
-    names, values = _parameters(frozenset(own).union(account.key for _, account, _, _ in limits))
-    found = tx.select(f"{_ACCOUNTS} ({names})", values) if values else []
-    rows = {row["account"]: row for row in found}
     for _, account, _, _ in limits if opens else ():
         if account.key not in rows:
             rows[account.key] = open_account(tx, account)
     limits += [
-        (*own[key], row["limit_nanousd"], False)
+        (*own_account(*call.own[key]), row["limit_nanousd"], False)
         for key, row in rows.items()
-        if key in own and row["limit_nanousd"] is not None
+        if key in call.own and row["limit_nanousd"] is not None
     ]
     return [
         LimitState(
@@ -91,6 +90,28 @@ def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) ->
         for scope, account, limit, warns in limits
         if (row := rows.get(account.key))
     ]
+
+
+_last_scopes: list[str] = []
+"""The scopes of the standing limits that were read last in this process. They name the accounts that
+the next call needs, so that one statement reads both; if they have changed, a second one follows."""
+
+
+def _look(
+    tx: Statements, call: CallDimensions, guessed: tuple[str, ...]
+) -> tuple[dict[str, Row], tuple[str, ...], dict[str, Row]]:
+    """The standing limits by scope, and the accounts of a call by key, if the limits are as guessed."""
+    for text in guessed:
+        if text not in call.in_scopes:
+            scope = Scope.parse(text)
+            call.in_scopes[text] = [(scope, account) for account in scope.accounts(call)]
+    keys = {account.key for text in guessed for _, account in call.in_scopes[text]}
+    names, values = _parameters(keys.union(call.own))
+    scopes: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
+    for row in tx.select(_limits_and_accounts(names), values):
+        (rows if row["warns"] is None else scopes)[row["account"]] = row
+    return dict(sorted(scopes.items())), guessed, rows
 
 
 def open_account(tx: Statements, account: Account, limit: int | None = None) -> Row:
@@ -135,9 +156,11 @@ def set_own_limit(tx: Statements, account: Account, limit: int | None) -> None:
 
 def add(tx: Statements, keys: Iterable[str], *, spent: int = 0, held: int = 0) -> None:
     """Add to the accounts with these keys that are open."""
-    names, values = _parameters(frozenset(keys))
-    if values and (spent or held):
-        tx.later(f"{_ADD} ({names})", {**values, "spent": spent, "held": held})
+    if not (spent or held):
+        return
+    names, values = _parameters(set(keys))
+    if values:
+        tx.later(_addition(names), {**values, "spent": spent, "held": held})
 
 
 def crossed(tx: Statements, limits: Iterable[LimitState], run_id: str | None) -> list[Alert]:
@@ -175,11 +198,37 @@ def are_nearly_spent(limits: Iterable[LimitState]) -> bool:
     )
 
 
-@functools.lru_cache(maxsize=1024)
-def _parameters(keys: frozenset[str]) -> tuple[str, Mapping[str, str]]:
-    """The parameters of a statement that names some keys, and their values."""
-    values = {f"key{number}": key for number, key in enumerate(sorted(keys))}
-    return ", ".join(f":{name}" for name in values), values
+def _parameters(keys: set[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names of a statement's parameters for some keys, and their values."""
+    names = _NAMES[: len(keys)] if len(keys) <= len(_NAMES) else _names(len(keys))
+    return names, dict(zip(names, sorted(keys), strict=True))
+
+
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"key{number}" for number in range(count))
+
+
+_NAMES = _names(32)
+
+
+@functools.lru_cache(maxsize=128)
+def _limits_and_accounts(names: tuple[str, ...]) -> str:
+    """The statement that reads every standing limit, and some accounts, whose `warns` is NULL."""
+    listed = ", ".join(f":{name}" for name in names) or "NULL"
+    return (
+        "SELECT scope AS account, limit_nanousd, warns, 0 AS spent_nanousd, 0 AS held_nanousd"  # noqa: S608 - our names
+        " FROM budgets UNION ALL SELECT account, limit_nanousd, NULL, spent_nanousd, held_nanousd"
+        f" FROM accounts WHERE account IN ({listed})"
+    )
+
+
+@functools.lru_cache(maxsize=128)
+def _addition(names: tuple[str, ...]) -> str:
+    listed = ", ".join(f":{name}" for name in names)
+    return (
+        "UPDATE accounts SET spent_nanousd = spent_nanousd + :spent,"  # noqa: S608 - our names
+        f" held_nanousd = held_nanousd + :held WHERE account IN ({listed})"
+    )
 
 
 def _counted(tx: Statements, account: Account) -> tuple[int, list[Row]]:
@@ -242,10 +291,6 @@ _OPEN = (
     " VALUES (:account, :limit_nanousd, :spent_nanousd, :held_nanousd)"
 )
 _LIMIT = "UPDATE accounts SET limit_nanousd = :limit WHERE account = :account"
-_ADD = (
-    "UPDATE accounts SET spent_nanousd = spent_nanousd + :spent,"
-    " held_nanousd = held_nanousd + :held WHERE account IN"
-)
 _ALERTED = (
     "INSERT INTO told (account, limit_nanousd, percent) VALUES (:account, :limit, :percent)"
     " ON CONFLICT (account, limit_nanousd) DO UPDATE SET percent = :percent"

@@ -23,7 +23,7 @@ from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
-from aideon_agents.ledger.rows import Call, CallEnd
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -229,8 +229,16 @@ class Budgets:
         with self._database.transaction() as tx:
             return accounts.limit_states(tx, call)
 
-    def is_nearly_spent(self, call: CallDimensions) -> bool:
-        """Whether a budget of a run is nearly spent, and remember it."""
+    def is_nearly_spent(self, run: CallDimensions) -> bool:
+        """Whether four fifths of an enforced budget of a run, the day or the month are spent.
+
+        As the last call of the same run in this process found it, if there was one: after another
+        process spends, a cheaper model is preferred one call later.
+        """
+        known = None if run.inner else self.nearly_spent.get(run.run)
+        if known is not None:
+            return known
+        call = dataclasses.replace(run, at=utc_text(now()))
         limits = accounts.limit_states(self._database, call, opens=False)
         self._remember(call, limits)
         return accounts.are_nearly_spent(limits)
@@ -289,6 +297,19 @@ class RunBudget:
     run: CallDimensions
     """The dimensions of the run that its calls are counted under: user, tier, batch."""
 
+    @classmethod
+    def of(cls, budgets: Budgets, run: Run) -> RunBudget:
+        """The budget of a run, by what is known of it at its start."""
+        known = CallDimensions(
+            at=utc_text(now()),
+            run=run.run_id,
+            batch=run.batch_id,
+            item=run.item_id,
+            user=run.user,
+            tier=run.tier,
+        )
+        return cls(budgets, known)
+
     def dimensions(self, node_path: str, provider: str, at: datetime) -> CallDimensions:
         """The dimensions of a call that starts at some time."""
         return dataclasses.replace(self.run, at=utc_text(at), node=node_path, provider=provider)
@@ -302,17 +323,6 @@ class RunBudget:
         if not nested:
             return self
         return dataclasses.replace(self, run=dataclasses.replace(self.run, inner=nested))
-
-    def is_nearly_spent(self) -> bool:
-        """Whether four fifths of an enforced budget of the run, the day or the month are spent.
-
-        As the last call of the same run in this process found it, if there was one: after another
-        process spends, a cheaper model is preferred one call later.
-        """
-        known = None if self.run.inner else self.budgets.nearly_spent.get(self.run.run)
-        if known is None:
-            known = self.budgets.is_nearly_spent(self.dimensions("", "", now()))
-        return known
 
 
 def _count_end(

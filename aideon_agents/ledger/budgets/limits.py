@@ -46,6 +46,11 @@ class CallDimensions:
     """The dimensions of nested runs, which a node of `run` started and which make the call. The row
     belongs to the outermost run; the limits of all of them apply."""
 
+    in_scopes: dict[str, list[tuple[Scope, Account]]] = dataclasses.field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """The accounts of the call by the text of a standing limit's scope, as far as looked up."""
+
     def names(self, kind: Kind) -> Iterator[str]:
         """The names of one kind; for nodes, the enclosing ones as well, the innermost first."""
         if kind == "node":
@@ -58,6 +63,21 @@ class CallDimensions:
             yield name
         for run in self.inner if kind in {"run", "batch", "item"} else ():
             yield from run.names(kind)
+
+    @functools.cached_property
+    def own(self) -> Mapping[str, tuple[Kind, str, str | None]]:
+        """The accounts that can have their own limit: by key, what `own_account` makes one of.
+
+        These are the call's runs, batches and items; and in each run its node, the enclosing nodes
+        and its provider.
+        """
+        found: dict[str, tuple[Kind, str, str | None]] = {}
+        kinds: tuple[Kind, ...] = ("run", "batch", "item")
+        for kind in kinds:
+            found |= {f"{kind}:{name}": (kind, name, None) for name in self.names(kind)}
+        for kind, run in itertools.product(("node", "provider"), self.names("run")):
+            found |= {f"run:{run}:{kind}:{name}": (kind, name, run) for name in self.names(kind)}
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,27 +134,29 @@ class Scope:
         """The accounts of this scope that a call is counted in."""
         begins = call.at[: _WINDOWS[self.window]] if self.window else None
         if self.kind is None:
-            yield Account((), self.window, begins)
+            yield _window_account(self.window, begins)
             return
         for name in call.names(self.kind):
             if self.name in {None, name}:
                 yield Account(((self.kind, name),), self.window, begins)
 
 
-@functools.lru_cache(maxsize=1024)
-def own_accounts(call: CallDimensions) -> Mapping[str, tuple[Scope, Account]]:
-    """The accounts of a call that can have their own limit, by key, each with its scope.
+@functools.lru_cache(maxsize=16)
+def _window_account(window: Window | None, begins: str | None) -> Account:
+    """The account of all calls in a day or a month, which every call is counted in."""
+    return Account((), window, begins)
 
-    These are its runs, batches and items; and in each run its node, the enclosing nodes and its
-    provider. Cached, because each call needs them twice.
-    """
-    found: list[tuple[Scope, Account]] = []
-    for kind in cast("tuple[Kind, ...]", ("run", "batch", "item")):
-        found += [(Scope(kind=kind), Account(((kind, name),))) for name in call.names(kind)]
-    for kind in cast("tuple[Kind, ...]", ("node", "provider")):
-        for run, name in itertools.product(call.names("run"), call.names(kind)):
-            found.append((Scope(kind=kind, name=name), run_account(run, kind, name)))
-    return {account.key: (scope, account) for scope, account in found}
+
+def own_account(kind: Kind, name: str, run: str | None) -> tuple[Scope, Account]:
+    """One of the accounts of `CallDimensions.own`, with its scope."""
+    if run is None:
+        return Scope(kind=kind), Account(((kind, name),))
+    return Scope(kind=kind, name=name), run_account(run, kind, name)
+
+
+def own_accounts(call: CallDimensions) -> Mapping[str, tuple[Scope, Account]]:
+    """The accounts of a call that can have their own limit, by key, each with its scope."""
+    return {key: own_account(*one) for key, one in call.own.items()}
 
 
 def standing_accounts(call: CallDimensions) -> Iterator[tuple[str, Account]]:
