@@ -9,7 +9,7 @@
 
 `speed`: items of three calls to a provider that takes 200 ms, as a batch and as a bare
 `asyncio.gather` under a semaphore over the same graph without a ledger, in pairs, each in a process
-of its own. `crashes`: the batch is killed (SIGKILL) at random, and the same command given again;
+of its own; and the wall time beside the ideal one. `crashes`: the batch is killed (SIGKILL) at random, and the same command given again;
 then OUT is compared with the items and the ledger with the provider's own bill. `workers`: the same
 for three workers on Postgres, of which one is killed and one stopped for a while. `postgres`: what
 workers ask of their server. `memory`: a million items of a workflow that calls no model. Ends with 1

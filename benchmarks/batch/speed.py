@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -20,6 +21,9 @@ CALLS = 3
 """Of each item."""
 SECONDS = 0.2
 """That the provider takes for an answer."""
+OVER_IDEAL = {50: 1.1, 200: 1.6, 1000: 4.0}
+"""By calls in flight: the most that the wall time may be of the ideal one, in which nothing but the
+provider takes time."""
 BOUNDS = {"wall_s": 1.15, "cpu_s": 1.15, "rss_kb": 1.3}
 
 
@@ -46,6 +50,10 @@ def measure(given: argparse.Namespace) -> bool:
                 f"{at_once:5} at once  {way:5}  {took['wall_s']:6.1f} s wall"
                 f"  {per_call:5.2f} ms CPU a call  {took['rss_kb'] / 1024:5.0f} MB"
             )
+        ideal = math.ceil(given.items / at_once) * CALLS * SECONDS
+        over, bound = medians["batch"]["wall_s"] / ideal, OVER_IDEAL.get(at_once)
+        kept = kept and (bound is None or over <= bound)
+        print(f"{'':15}wall    {over:.2f} of the ideal {ideal:.1f} s, bound {bound or 'none'}")
         for name, bound in BOUNDS.items():
             ratio = statistics.median(pair["batch"][name] / pair["bare"][name] for pair in pairs)
             kept = kept and ratio <= bound

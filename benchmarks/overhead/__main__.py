@@ -3,7 +3,8 @@
 Each participant is a process of its own, and all take turns in one run, against a server that answers
 at once. The figures are CPU milliseconds per call (user and system, all threads) and their ratio to
 `ChatOpenAI.ainvoke` in the same round; medians, with the lowest and the highest ratio. Other
-frameworks are measured with `--peers FOLDER`, where each gets an environment of its own.
+frameworks are measured with `--peers FOLDER`, where each gets an environment of its own. At the end,
+`fallback.py` measures how soon a fallback is asked.
 """
 
 from __future__ import annotations
@@ -148,7 +149,13 @@ def main() -> None:
         memory = {name: one.memory for name, one in taking_part.items()}
         for one in taking_part.values():
             one.end()
-    sys.exit(report(rows, seconds, memory, given.runs))
+    is_over = report(rows, seconds, memory, given.runs)
+    if not given.only:
+        is_over = (
+            subprocess.run([sys.executable, str(HERE / "fallback.py")], check=False).returncode
+            or is_over
+        )
+    sys.exit(is_over)
 
 
 def report(

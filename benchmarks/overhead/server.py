@@ -29,7 +29,7 @@ _BODY = json.dumps(
         "usage": _USAGE,
     }
 ).encode()
-_WHOLE = (
+WHOLE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     + f"Content-Length: {len(_BODY)}\r\n\r\n".encode()
     + _BODY
@@ -66,7 +66,7 @@ class _Connection(asyncio.Protocol):
             body = self._received[begin : begin + size]
             self._received = self._received[begin + size :]
             is_stream = b'"stream":true' in body.replace(b" ", b"")
-            self._transport.write(_STREAM if is_stream else _WHOLE)
+            self._transport.write(_STREAM if is_stream else WHOLE)
 
 
 async def _serve() -> None:
