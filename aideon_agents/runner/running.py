@@ -49,6 +49,8 @@ class Running:
         self.outcome = Outcome()
         self.unwritten: LedgerError | None = None
         """Why its end is not in the ledger; None: it is, or the run has not ended."""
+        self._is_ended = False
+        """Whether its row was there to be completed."""
         self._limit: asyncio.Timeout | None = None
         self._is_interrupted = False
 
@@ -211,7 +213,7 @@ class Running:
             with around as tx:
                 if spec.journal and tx and not spec.journal.ended(tx, outcome, output):
                     return
-                ledger.finish_run(
+                self._is_ended = ledger.finish_run(
                     spec.start.run_id,
                     outcome.status,
                     stop_reason=outcome.stop_reason,
@@ -241,7 +243,8 @@ class Running:
     def _result(self, ledger: Ledger) -> RunResult:
         start, outcome = self.spec.start, self.outcome
         is_reported = isinstance(outcome.exception, LedgerError)
-        cost = _cost(ledger, start.run_id, is_reported=is_reported)
+        is_known = self._is_ended
+        total = _cost(ledger, start.run_id, is_known=is_known, is_reported=is_reported)
         return RunResult(
             run_id=start.run_id,
             workflow=start.workflow,
@@ -249,8 +252,8 @@ class Running:
             stop_reason=outcome.stop_reason,
             output=self._output(),
             results=outcome.results,
-            cost=cost,
-            nodes=list(cost.by_node.values()),
+            cost=total,
+            nodes=list(total.by_node.values()),
             rehearsed=start.rehearsed,
             error=outcome.error,
             failed_node=outcome.failed_node,
@@ -294,15 +297,17 @@ def _refusal(error: ValidationError, asked: Iterable[Question], given: Mapping[s
     return one_line(f"the answer to {paths} does not fit: {wrong}")
 
 
-def _cost(ledger: Ledger, run_id: str, *, is_reported: bool = False) -> Cost:
+def _cost(
+    ledger: Ledger, run_id: str, *, is_known: bool = False, is_reported: bool = False
+) -> Cost:
     """What a run has cost so far; a lower bound of 0 if the ledger cannot be read.
 
     An answer is paid for by then: it is not lost because its cost cannot be read any more.
     """
     try:
-        found = cost(ledger.database, run_id=run_id)
-        # Of a run without calls it is not known yet whether its row is there.
-        return found if found.calls else run_cost(ledger, run_id)
+        if is_known:  # its row was there a moment ago
+            return cost(ledger.database, run_id=run_id)
+        return run_cost(ledger, run_id)
     except (LedgerError, RunNotFound) as refused:
         if not is_reported:
             _log.warning("what run %s cost is unknown: %s", run_id, refused)

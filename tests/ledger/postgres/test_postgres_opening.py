@@ -13,6 +13,7 @@ import warm
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger import schema
+from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
@@ -231,7 +232,7 @@ def test_a_transaction_that_is_in_the_way_for_too_long_is_said(postgres_url):
             tx.select("SELECT 1", {})
             for _ in range(2):
                 with pytest.raises(LedgerError, match="is locked by another process: wait"):
-                    Ledger(patient).start_run(Run(workflow="w"))
+                    Ledger(patient).start_run(Run(workflow="w"), Budget(1))
         assert holder.runs() == []
 
 
