@@ -194,7 +194,8 @@ def _threads(rows: Iterable[Row]) -> set[str]:
 
 _RUNS = "SELECT run_id, workflow, status, thread, rehearsed, started_at, ended_at FROM runs"
 _NO_CONTENTS = (
-    "DELETE FROM contents WHERE call_id IN (SELECT call_id FROM calls WHERE run_id = :run_id)"
+    "DELETE FROM contents WHERE call_id IN (SELECT call_id FROM calls WHERE run_id = :run_id"
+    " UNION ALL SELECT tool_call_id FROM tool_calls WHERE run_id = :run_id)"
 )
 _NO_RESULTS = (
     "UPDATE runs SET output = NULL, results = NULL"

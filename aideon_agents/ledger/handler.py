@@ -11,7 +11,6 @@ been spent. The handler runs inline: a thread per event costs more than the row.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
-from aideon_agents.errors import LedgerError, LimitError, RunError
+from aideon_agents.errors import LedgerError, RunError
 from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.calls import (
-    CANCELLED,
     OpenCall,
     answer_text,
     answered,
@@ -31,9 +29,10 @@ from aideon_agents.ledger.calls import (
     failed,
     prompt_text,
 )
-from aideon_agents.ledger.identity import new_run_id
-from aideon_agents.ledger.rows import CallEnd, Run, RunStatus
+from aideon_agents.ledger.implicit_runs import ImplicitRuns
+from aideon_agents.ledger.rows import CallEnd, Run
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.tool_calls import OpenTools
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -79,8 +78,9 @@ class CostHandler(BaseCallbackHandler):
         self._records = record_content
         self._given = run_id
         start = Run(workflow=workflow or "", user=user, tier=tier)
-        self._implicit = _ImplicitRuns(ledger, start, Budget.of(budget))
+        self._implicit = ImplicitRuns(ledger, start, Budget.of(budget))
         self._lock = threading.Lock()
+        self._tools: OpenTools | None = None
         self._open: dict[UUID, OpenCall] = {}
         self.run_budgets: dict[str | None, RunBudget] = {}
         """By run id: what is known of a run need not be read again."""
@@ -107,11 +107,6 @@ class CostHandler(BaseCallbackHandler):
     @property
     def ignore_chain(self) -> bool:
         """Where the run is given, events of chains are not needed, and ignoring them is faster."""
-        return self._given is not None
-
-    @property
-    def ignore_agent(self) -> bool:
-        """As for chains; LangChain counts tools among agents."""
         return self._given is not None
 
     @property
@@ -206,8 +201,12 @@ class CostHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember a tool as a chain: models are called inside."""
-        self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
+        """Remember the call, and as a chain: models are called inside."""
+        run = self._given or self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
+        self._tools = self._tools or OpenTools(self._ledger, records=self._records)
+        self._tools.begin(
+            run_id, run, (serialized or kwargs).get("name", ""), input_str, metadata or {}
+        )
 
     def on_retriever_start(
         self,
@@ -223,14 +222,22 @@ class CostHandler(BaseCallbackHandler):
         self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """Forget a tool."""
+        """Write the call's row."""
+        if self._tools:
+            self._tools.end(run_id, output)
         self._leave(run_id)
 
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Forget a retriever."""
         self._leave(run_id)
 
-    on_tool_error = on_retriever_error = on_chain_error
+    on_retriever_error = on_chain_error
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Write the call's row."""
+        if self._tools:
+            self._tools.end(run_id, error=error)
+        self.on_chain_error(error, run_id=run_id)
 
     def settle_cancelled(self, run_id: str | None = None) -> None:
         """Complete the rows of calls that were cancelled on the way.
@@ -249,6 +256,8 @@ class CostHandler(BaseCallbackHandler):
             calls = [self._open.pop(key) for key in left]
         for call in calls:
             self._settle(call, failed(call, asyncio.CancelledError("cancelled")))
+        if self._tools:
+            self._tools.cancel(ended)
 
     def _enter(
         self,
@@ -301,97 +310,3 @@ class CostHandler(BaseCallbackHandler):
             self._ledger.finish_call(call.start.call_id, end)
         except LedgerError as refused:
             _log.warning("call %s stays started: %s", call.start.call_id, refused)
-
-
-@dataclasses.dataclass
-class _Root:
-    run_id: str
-    top: UUID
-    inside: set[UUID]
-    is_waiting: bool = False
-    """Something inside stopped to ask a person."""
-    rehearsed: bool = False
-
-
-class _ImplicitRuns:
-    """Runs of graphs that are called directly: which run each chain, tool and call belongs to.
-
-    The outermost chain that a handler gets events of is a run, and ends with it. LangChain's events
-    name only their parent, so every chain and tool is remembered with its root until it ends; those
-    that never end are forgotten with the root.
-    """
-
-    def __init__(self, ledger: Ledger, start: Run, budget: Budget | None) -> None:
-        self.newest: str | None = None
-        """The run that started last; None before the first."""
-        self._ledger = ledger
-        self._start = start
-        """What all of them have in common; an empty workflow is the chain's own name."""
-        self._budget = budget
-        self._lock = threading.Lock()
-        self._roots: dict[UUID, _Root] = {}
-        self._left_over: set[UUID] = set()
-        """Chains still active when their run ended, such as graphs nested in a cancelled branch."""
-
-    def enter(self, member: UUID, parent: UUID | None, *, name: str, thread: str | None) -> str:
-        """Add a chain, tool or call to its parent's run, or start a run; returns the run's id."""
-        with self._lock:
-            if parent in self._left_over:
-                raise RunError("the run has ended: no more model calls are made for it")
-            root = self._roots.get(parent) if parent else None
-            if root is None:
-                workflow, run_id = self._start.workflow or name, new_run_id()
-                start = dataclasses.replace(
-                    self._start, run_id=run_id, workflow=workflow, thread=thread
-                )
-                self._ledger.start_run(start, self._budget)
-                root = _Root(run_id=run_id, top=member, inside=set())
-                self.newest = run_id
-            root.inside.add(member)
-            self._roots[member] = root
-            return root.run_id
-
-    def run_of(self, member: UUID | None) -> str | None:
-        """The id of the run that a chain, tool or call is part of; None: of no known run."""
-        with self._lock:
-            root = self._roots.get(member) if member else None
-        return root.run_id if root else None
-
-    def rehearsed(self, member: UUID) -> None:
-        """Mark the run that a rehearsed call belongs to."""
-        with self._lock:
-            root = self._roots[member]
-            if not root.rehearsed:
-                self._ledger.mark_rehearsed(root.run_id)
-                root.rehearsed = True
-
-    def waits(self, member: UUID) -> None:
-        """Record that something inside a run stopped to ask a person."""
-        with self._lock:
-            if root := self._roots.get(member):
-                root.is_waiting = True
-
-    def leave(
-        self, member: UUID, error: BaseException | None = None
-    ) -> tuple[str, RunStatus, str | None] | None:
-        """Forget what has ended; when a run ends with it: the run's id, status and stop reason."""
-        with self._lock:
-            self._left_over.discard(member)
-            root = self._roots.pop(member, None)
-            if root is None:
-                return None
-            root.inside.discard(member)
-            if root.top != member:
-                return None
-            self._left_over |= root.inside
-            for left_over in root.inside:
-                self._roots.pop(left_over, None)
-        return root.run_id, *_outcome(error, is_waiting=root.is_waiting)
-
-
-def _outcome(error: BaseException | None, *, is_waiting: bool) -> tuple[RunStatus, str | None]:
-    if error is None:
-        return ("waiting" if is_waiting else "completed"), None
-    if isinstance(error, LimitError):
-        return "stopped", error.kind
-    return ("cancelled" if isinstance(error, CANCELLED) else "failed"), None

@@ -12,12 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.database import Statements
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
 
 class Executor(Protocol):
@@ -318,6 +314,24 @@ def m010_tickets(db: Executor) -> None:
     """)
 
 
+def m011_tool_calls(db: Executor) -> None:
+    """One row per call of a tool: names and times; arguments and results are content."""
+    db.execute("""
+        CREATE TABLE tool_calls (
+            tool_call_id TEXT PRIMARY KEY,
+            run_id TEXT NOT NULL,
+            node_path TEXT NOT NULL,
+            round INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            status TEXT NOT NULL,
+            error TEXT,
+            started_at TEXT NOT NULL,
+            duration_ms INTEGER
+        )
+    """)
+    db.execute("CREATE INDEX tool_calls_run_id ON tool_calls (run_id)")
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -329,45 +343,8 @@ STEPS = (
     m008_truncated_answers,
     m009_failed_node,
     m010_tickets,
+    m011_tool_calls,
 )
-
-
-class Upgradable(Protocol):
-    """A database that records which steps its ledger has taken."""
-
-    @property
-    def name(self) -> str: ...
-
-    def transaction(self) -> AbstractContextManager[Statements]: ...
-
-    def steps_taken(self) -> list[str]:
-        """Names of the steps, in the order in which they were taken; empty: there are no tables."""
-        ...
-
-    def take_step(self, step: Step) -> None:
-        """Run a step inside the transaction that is open, and record its name."""
-        ...
-
-
-def bring_up_to_date(database: Upgradable) -> None:
-    """Take the steps that a ledger lacks, all of them or none."""
-    if _missing(database):
-        with database.transaction():
-            # Another process may have taken them before this one got the lock.
-            for step in _missing(database):
-                database.take_step(step)
-
-
-def _missing(database: Upgradable) -> list[Step]:
-    """The steps that have not been taken, in their order."""
-    taken = database.steps_taken()
-    known = {step.__name__ for step in STEPS}
-    if unknown := [name for name in taken if name not in known]:
-        raise LedgerError(
-            f"the ledger {database.name} was made by a newer version ({unknown[-1]}):"
-            " upgrade aideon-agents, or name another ledger with AIDEON_LEDGER"
-        )
-    return [step for step in STEPS if step.__name__ not in taken]
 
 
 # INTEGER is too short for nano-dollars, and TEXT is ordered as some language does, where the

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, cast
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.schema import Step, bring_up_to_date
+from aideon_agents.ledger.schema import Step
+from aideon_agents.ledger.upgrade import bring_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

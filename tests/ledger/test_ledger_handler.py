@@ -112,10 +112,10 @@ def test_a_call_is_written_to_the_run_that_was_given(ledger, run_id, foreign):
     assert [run.run_id for run in ledger.runs()] == [run_id], "no run of its own"
 
 
-def test_chains_tools_and_retrievers_are_ignored_when_the_run_is_given(ledger, run_id):
+def test_chains_and_retrievers_are_ignored_when_the_run_is_given_and_tools_are_not(ledger, run_id):
     given, bare = CostHandler(ledger, run_id=run_id), CostHandler(ledger)
     assert given.ignore_chain
-    assert given.ignore_agent
+    assert not given.ignore_agent  # a call of a tool is a row
     assert given.ignore_retriever
     assert (bare.ignore_chain, bare.ignore_agent, bare.ignore_retriever) == (False,) * 3
     assert (given.run_inline, given.raise_error) == (True, True)

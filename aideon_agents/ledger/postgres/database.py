@@ -25,7 +25,8 @@ from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.functions import KEY, OF_STEP
 from aideon_agents.ledger.postgres.pool import Connection, Connections, explained
-from aideon_agents.ledger.schema import Step, bring_up_to_date, for_postgres, table_names
+from aideon_agents.ledger.schema import Step, for_postgres, table_names
+from aideon_agents.ledger.upgrade import bring_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -92,6 +92,12 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ("items", {"position": 0, "item_id": "7", "status": "completed", "run_id": RUN, **ITEM}),
     ("items", {"position": 1, "item_id": "8", "status": "invalid", "error": "no task", **ITEM}),
     ("outputs", {"batch_id": "b-1", "position": 0, "document": '{"id": "7 🌡"}'}),
+    (
+        "tool_calls",
+        {"tool_call_id": "t-1", "run_id": RUN, "node_path": "draft", "round": 1}
+        | {"name": "nachschlagen 熱", "status": "error", "error": "ValueError: no such topic"}
+        | {"started_at": DAY, "duration_ms": 12},
+    ),
     ("refusals", {"batch_id": "b-1", "host": OWNED["host"], "pid": OWNED["pid"], **REFUSED}),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
