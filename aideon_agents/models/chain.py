@@ -226,10 +226,19 @@ class Models:
     def window(self, request: ModelRequest, context: Context) -> int | None:
         """Tokens of prompt and answer that every model of the chain for `request` can take.
 
-        Models of unknown size are left out; None: no size is known.
+        The answer has the room of the request: what thoughts need besides is left out. Models of
+        unknown size are left out too; None: no size is known.
         """
-        candidates = self._kept(request, context, saves=False).candidates
-        return min((one.window for one in candidates if one.window), default=None)
+        chain = self._kept(request, context, saves=False)
+        models = cast("Any", zip(chain.candidates, chain.runnables, strict=True))
+        return min(
+            [
+                one.window - (model.max_tokens or 0) + request.max_tokens
+                for one, model in models
+                if one.window
+            ],
+            default=None,
+        )
 
     def roomiest(self, request: ModelRequest, context: Context) -> int | None:
         """Tokens of prompt and answer that the largest model can take; None: a size is unknown."""
@@ -262,20 +271,18 @@ class Models:
                     self._logged.add(str(off))
                     _log.warning("%s", off)
 
-    def _max_tokens(self, name: ModelName, request: ModelRequest) -> int:
-        """The room of an answer. The thoughts of a reasoning model count."""
-        thinks = request.may_think and str(name) in self._catalog.reasoning
-        return request.max_tokens * (_ROOM_TO_THINK if thinks else 1)
-
     def _model(
         self, name: ModelName, provider: Provider, request: ModelRequest, context: Context
     ) -> Any:
         """The guarded chat model of a candidate."""
         is_reasoning = str(name) in self._catalog.reasoning
+        candidate = _candidate(name, provider, self._slots.limit)
+        thinks = is_reasoning or candidate.features.thinks
+        roomy = _room_to_think(candidate, request) if request.may_think else request.max_tokens
         options: dict[str, Any] = {
-            "candidate": _candidate(name, provider, self._slots.limit),
+            "candidate": candidate,
             "model": name.model,
-            "max_tokens": self._max_tokens(name, request),
+            "max_tokens": roomy if thinks else request.max_tokens,
             "temperature": None if is_reasoning else request.temperature,
             # Explicit either way: a viewer that listens must not turn streaming on.
             "streaming": context.stream,
@@ -289,6 +296,7 @@ class Models:
             **options,
             api_key=provider.key,
             base_url=provider.base_url,
+            room_to_think=None if thinks else roomy,
             stream_usage=True,
             use_responses_api=False,
             # The wire replaces the clients of the openai package: none is made.
@@ -299,6 +307,13 @@ class Models:
 
 _ROOM_TO_THINK = 4
 """How many times the usual room the answers of a reasoning model get, thoughts included."""
+
+
+def _room_to_think(candidate: Candidate, request: ModelRequest) -> int:
+    """The room of a reasoning model's answer: at most half of what it takes."""
+    roomy = request.max_tokens * _ROOM_TO_THINK
+    half = roomy if candidate.window is None else candidate.window // 2
+    return max(request.max_tokens, min(roomy, half))
 
 
 def _patience(request: ModelRequest, context: Context, seconds: float) -> Patience:

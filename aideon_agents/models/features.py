@@ -84,6 +84,16 @@ _ROLES = re.compile(r"only user and assistant|roles must alternate|unexpected ro
 _MAY_CONCERN = frozenset({400, 404, 405, 415, 422, 500, 501})
 """Statuses of a refusal that may concern a parameter."""
 
+_REASONS = re.compile(
+    r"gpt-oss|(?:^|/)o[1-9](?:-|$)|(?:^|/)gpt-(?:[5-9]|\d\d)(?!.*chat)"
+    r"|(?:think|(?<!non-)reason|magistral|qwq|qvq|deepseek-r\d|(?:^|/)r1-|exaone-deep|glm-z1|seed-oss)"
+    r"|deepseek.*v(?:3\.[1-9]|[4-9])|glm-(?:4\.[5-9]|[5-9])|minimax-m[1-9]|kimi-k(?:2\.[5-9]|[3-9])"
+    r"|qwen-?(?:3(?!\.)(?!.*(?:instruct|coder|embed|rerank|asr|omni))"
+    r"|3\.[5-9]|[4-9])(?!.*(?:embed|rerank))"
+    r"|gemini-(?:2\.5|[3-9])|grok-(?:3-mini|4)"
+)
+"""Names of models that think before they answer. Their thoughts count as output."""
+
 _PROSE = 2
 """Answers without any JSON in a row, after which the schema is put into words."""
 
@@ -91,8 +101,9 @@ _PROSE = 2
 class Features:
     """What one model at one address takes. All chains of the process share it."""
 
-    def __init__(self, start: Rung = RUNGS[0]) -> None:
+    def __init__(self, start: Rung = RUNGS[0], name: str = "") -> None:
         self._start: Rung = start
+        self._name = name.lower()
         self._lock = threading.Lock()
         self.forget()
 
@@ -105,6 +116,8 @@ class Features:
             """Names of parameters that are left out or said in another way."""
             self.gives_reasons = False
             """Whether it has given a finish reason: an answer without one is then not whole."""
+            self.thinks = bool(_REASONS.search(self._name))
+            """Whether its answers need room for thoughts: by its name, or as an answer has shown."""
             self._prose = 0
 
     def fitted(
@@ -299,4 +312,4 @@ _known: dict[tuple[str, str], Features] = {}
 def features_of(base_url: str, model: str) -> Features:
     """The process's features of a model at an address."""
     start = _STARTS.get(urlsplit(base_url).hostname or "", RUNGS[0])
-    return _known.setdefault((base_url.rstrip("/"), model), Features(start))
+    return _known.setdefault((base_url.rstrip("/"), model), Features(start, model))

@@ -253,6 +253,8 @@ class Guard(BaseChatModel):
             raise refused(str(self.candidate), refusal)
         if not last_reason:
             raise errors.Partial(f"{self.candidate} stopped without saying why")
+        if spoken.has_thoughts:
+            self.candidate.features.thinks = True
         if not says_something and spoken.was_only_thoughts():
             empty = empty_answer(str(self.candidate), last_reason, self._room(kwargs))
             empty.shown = spoken.has_text

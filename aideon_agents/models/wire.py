@@ -40,6 +40,7 @@ from aideon_agents.models.protocol.reading import (
     keep_usage,
     normalized,
 )
+from aideon_agents.models.protocol.thoughts import THOUGHTS_BEGIN
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Wire(BaseChatOpenAI):
     """Sends requests and reads answers. Mixed in before a chat model that speaks OpenAI's protocol."""
 
     candidate: InstanceOf[Candidate] = Field(exclude=True, repr=False)
+    room_to_think: int | None = Field(default=None, exclude=True, repr=False)
+    """Its `max_tokens` once it has shown that it thinks; None: they have the room already."""
 
     async def _agenerate(
         self,
@@ -183,7 +186,8 @@ class Wire(BaseChatOpenAI):
             )
         if state.finish_reason is None:
             last.generation_info = {"finish_reason": "stop"}
-        keep_usage(last.message, state.usage, state.service_tier)
+        if keep_usage(last.message, state.usage, state.service_tier) or state.thoughts:
+            self.candidate.features.thinks = True
         return last
 
     def _thoughts_from(self, name: str | None) -> dict[str, Any]:
@@ -194,6 +198,9 @@ class Wire(BaseChatOpenAI):
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """LangChain's request, in the way that this model takes it."""
+        if self.room_to_think and self.candidate.features.thinks:
+            self.max_tokens, self.room_to_think = self.room_to_think, None
+            vars(self).pop("_params", None)
         shape = kwargs.pop(SHAPE, None)
         for name in _FOR_TRACERS:
             kwargs.pop(name, None)
@@ -288,7 +295,9 @@ class Wire(BaseChatOpenAI):
                 if calls := choice.get("calls"):
                     known = calls.sorted(choice["finish_reason"], names)
                     message.tool_calls, message.invalid_tool_calls = known
-                keep_usage(message, body.get("usage"), body.get("service_tier"))
+                counted = keep_usage(message, body.get("usage"), body.get("service_tier"))
+                if found or counted or THOUGHTS_BEGIN.match(message.content):
+                    self.candidate.features.thinks = True
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as wrong:
             raise faults.unreadable(str(self.candidate), wrong) from wrong
         response_format = options.get("response_format")

@@ -25,6 +25,7 @@ class Asking:
 
     def __init__(self, server, ledger):
         server.answers = [self._answer]
+        self.plain = server
         self.address, self.bodies, self.ledger = server.url, server.asked, ledger
         self.refuses = lambda _body: None
         self.says = lambda _body: GOOD
@@ -338,8 +339,77 @@ async def test_effort_is_sent_where_it_is_given_and_left_out_where_it_is_refused
 )
 def test_models_that_think_have_room_for_it_unless_room_is_given(options, tokens):
     request = executor(**options).spec.request
-    chain = Models(Settings(openai_api_key="k")).chat(request, Context())
-    assert chain.runnable.max_tokens == tokens
+    models = Models(Settings(openai_api_key="k"))
+    assert models.chat(request, Context()).runnable.max_tokens == tokens
+    window = models.chat(request, Context()).candidates[0].window
+    assert models.window(request, Context()) == window - tokens + request.max_tokens
+
+
+THINKERS = """
+    openai/gpt-oss-120b gpt-oss:20b o3-mini o1 gpt-5 gpt-5.2-mini gpt-6.1-sol deepseek-reasoner
+    deepseek-ai/DeepSeek-R1 deepseek-r1:8b DeepSeek-R1-Distill-Llama-70B deepseek-ai/DeepSeek-V3.1
+    deepseek-ai/DeepSeek-V4-Pro-0813 Qwen/Qwen3-235B-A22B Qwen/Qwen3-Next-80B-A3B-Thinking
+    Qwen/Qwen3.5-9B qwen3:4b QwQ-32B moonshotai/Kimi-K2-Thinking moonshotai/Kimi-K2.5
+    zai-org/GLM-4.6 zai-org/GLM-5.3-Flash mistralai/Magistral-Small-2506 MiniMaxAI/MiniMax-M3
+    Phi-4-reasoning allenai/Olmo-3-32B-Think
+"""
+OTHERS = """
+    gpt-4o-mini gpt-4.1 gpt-5-chat-latest meta-llama/Llama-3.3-70B-Instruct-Turbo phi-4 any-o1x
+    Qwen/Qwen2.5-7B-Instruct Qwen/Qwen3-235B-A22B-Instruct-2507 Qwen/Qwen3-Coder-30B
+    Qwen/Qwen3-Embedding-8B deepseek-ai/DeepSeek-V3 moonshotai/Kimi-K2-Instruct zai-org/GLM-4-9B
+    mistralai/Mistral-Small-24B google/gemma-3-27b-it
+"""
+
+
+@pytest.mark.parametrize("name", THINKERS.split())
+def test_models_that_think_are_known_by_their_names(name):
+    assert Features(name=name).thinks
+
+
+@pytest.mark.parametrize("name", OTHERS.split())
+def test_models_that_answer_at_once_get_no_room_to_think(name):
+    assert not Features(name=name).thinks
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("shows", ["reasoning_content", "reasoning", "marks", "usage"])
+async def test_a_model_that_has_shown_its_thoughts_gets_room_from_then_on(asked, shows, stream):
+    text = "<think>x</think>Warm." if shows == "marks" else "Warm."
+    message = {"content": text} | ({shows: "x"} if shows.startswith("reasoning") else {})
+    details = {"completion_tokens_details": {"reasoning_tokens": 3}} if shows == "usage" else {}
+    answer = asked(message, {**USAGE, **details}, stream=stream)
+    for room in (1024, 4096):
+        await answer()
+        assert answer.server.asked[-1]["max_tokens"] == room
+    assert (await answer(max_tokens=50)).server.asked[-1]["max_tokens"] == 50
+
+
+@pytest.fixture
+def asked(request, tmp_path):
+    """Asks an agent's model of an unknown name, whose server always says the same."""
+    plain = request.getfixturevalue("server").plain
+
+    class Answer:
+        server = plain
+
+        def __init__(self, message, usage, *, stream):
+            choice = {"index": 0, "finish_reason": "stop"}
+            whole = {"choices": [{**choice, "message": message}], "usage": usage, "model": "m"}
+            chunks = [
+                {"choices": [{"index": 0, "delta": message, "finish_reason": None}]},
+                {"choices": [{**choice, "delta": {}}], "usage": usage},
+            ]
+            sent = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks)
+            plain.answers = [sent + b"data: [DONE]\n\n" if stream else whole]
+            self.models = Models(Settings(local_base_url=plain.url))
+            self.stream = stream
+
+        async def __call__(self, **options):
+            spec = executor(model="local:somebodys", **options).spec
+            await self.models.chat(spec.request, Context(stream=self.stream)).ainvoke("Heat pumps.")
+            return self
+
+    return Answer
 
 
 def test_an_unknown_effort_is_the_callers_mistake():

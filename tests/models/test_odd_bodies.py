@@ -117,8 +117,8 @@ async def test_an_empty_answer_that_met_its_limit_is_asked_for_once_more_with_mo
     assert [row.output_tokens for row in rows] == [10, 10]
     result, rows = await ask(empty)
     assert (result.status, [row.error_type for row in rows]) == ("failed", ["Transient"] * 2)
-    assert "max_tokens (1024)" in result.error
-    assert "max_tokens (2048)" in result.error
+    assert "max_tokens (4096)" in result.error
+    assert "max_tokens (8192)" in result.error
 
 
 async def test_tool_arguments_that_come_as_an_object_are_understood(ask):

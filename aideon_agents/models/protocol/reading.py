@@ -223,8 +223,11 @@ def _count(value: object) -> int | None:
     return None
 
 
-def keep_usage(message: Any, usage: Mapping[str, Any] | None, tier: object) -> None:
-    """Keep the service tier, and the kinds of tokens that LangChain's conversion drops."""
+def keep_usage(message: Any, usage: Mapping[str, Any] | None, tier: object) -> bool:
+    """Keep the service tier, and the kinds of tokens that LangChain's conversion drops.
+
+    Returns whether thoughts are among them.
+    """
     reported: Any = getattr(message, "usage_metadata", None)
     for ours, theirs in _DETAILS.items() if usage and reported else ():
         for name, count in usage[theirs].items() if usage else ():
@@ -232,3 +235,4 @@ def keep_usage(message: Any, usage: Mapping[str, Any] | None, tier: object) -> N
                 reported.setdefault(ours, {})[name.removesuffix("_tokens")] = count
     if tier := tier or (usage or {}).get("service_tier"):
         message.response_metadata["service_tier"] = tier
+    return bool(usage and usage["completion_tokens_details"].get("reasoning_tokens"))

@@ -30,6 +30,8 @@ UNMARKED_ANSWER = "assistantfinal"
 MARKED = re.compile(rf"{BEGINS}|{ENDS}|{OVER}|{UNMARKED_ANSWER}", re.IGNORECASE)
 
 _BEGIN = re.compile(BEGINS, re.IGNORECASE)
+THOUGHTS_BEGIN = re.compile(rf"\s*(?:{BEGINS})", re.IGNORECASE)
+"""A text that begins with thoughts."""
 _END = re.compile(ENDS, re.IGNORECASE)
 _FILLING = rf"(?:\s|{OVER}|<\|(?:im_)?start\|>\s{{0,9}}(?:assistant)?|<\|message\|>)*"
 _BLANK = re.compile(_FILLING, re.IGNORECASE)
@@ -94,6 +96,11 @@ class Spoken:
         rest = _behind_thoughts(self._begin)
         self.is_answer = bool(rest) and not _BROKEN_MARK.match(rest)
         return self.is_answer
+
+    @property
+    def has_thoughts(self) -> bool:
+        """Whether it begins with thoughts."""
+        return self._ends_from > 0
 
     @property
     def has_text(self) -> bool:
