@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import shlex
 import signal
 import sys
-import textwrap
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from aideon_agents.cli import options, output
+from aideon_agents.cli import asking, options, output
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, STOPPED, WAITING, rehearsing
 from aideon_agents.cli.output import printable, report_ledger_errors_once
-from aideon_agents.errors import BudgetExceeded, RunError
+from aideon_agents.errors import BudgetExceeded, InputError, RunError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator
 
     from aideon_agents.cli.watch import Watched
     from aideon_agents.ledger.costs import NodeCost
@@ -40,7 +36,7 @@ def show(result: RunResult) -> None:
     """Print the text of a run on stdout and the costs of its nodes on stderr."""
     if result.output:
         text = result.output.rstrip("\n")
-        output.line(output.printable(text) if sys.stdout.isatty() else text)
+        output.line(text)
     output.table(
         ("node", "model", "calls", "in", "out", "cost", "time"),
         [
@@ -144,6 +140,10 @@ class Interruption:
         """Let the next signal call `interrupt` in its loop, and the signal after it end the process."""
         self._end = lambda: loop.call_soon_threadsafe(interrupt)
 
+    def raises(self) -> None:
+        """Let the next signal raise KeyboardInterrupt: nothing runs, and a person is asked."""
+        self._end = _raise
+
     def handle(self, *_: object) -> None:
         """Handle a signal."""
         end, self._end = self._end, _leave
@@ -165,65 +165,13 @@ def interruptible() -> Generator[Interruption]:
             signal.signal(each, handler)
 
 
+def _raise() -> None:
+    raise KeyboardInterrupt
+
+
 def _leave() -> None:
     """Exit without waiting: a node that blocks its thread would block a normal exit."""
     os._exit(INTERRUPTED)
-
-
-_WIDTH = 78
-_INDENT = "  "
-
-
-def show_questions(
-    questions: Sequence[Mapping[str, Any]], run_id: str, write: Callable[[str], None]
-) -> None:
-    """Print the questions of a run; without questions it is at a breakpoint."""
-    command = f"aideon runs resume {run_id}"
-    if not questions:
-        write(f"the run is at a breakpoint; continue with: {command}")
-        return
-    for one in questions:
-        which = f" ({one['id']})" if len(questions) > 1 else ""
-        write(f"{one['node_path'] or 'a node'} asks{which}:")
-        for line in _lines(one["question"]):
-            write(f"{_INDENT}{line}".rstrip())
-    write(f"answer with: {command} --answer {shlex.quote(_example(questions))}")
-
-
-def _lines(question: Any) -> Iterator[str]:
-    """Format a question: text as it is, an object by its keys, other values as JSON."""
-    if isinstance(question, str):
-        for line in printable(question).splitlines():
-            yield from textwrap.wrap(line, _WIDTH - len(_INDENT)) or [""]
-        return
-    if not isinstance(question, Mapping):
-        yield from _lines(json.dumps(question, ensure_ascii=False))
-        return
-    for key, value in cast("Mapping[str, Any]", question).items():
-        inside = list(_lines(value))
-        if len(inside) == 1 and len(key) + len(inside[0]) < _WIDTH - 2 * len(_INDENT):
-            yield f"{printable(key)}: {inside[0]}"
-        else:
-            yield f"{printable(key)}:"
-            yield from (f"{_INDENT}{line}" for line in inside)
-
-
-def _example(questions: Sequence[Mapping[str, Any]]) -> str:
-    """An answer that fits the questions, for the user to change."""
-    answers = {one["id"]: _fitting(one["schema"]) for one in questions}
-    answer = answers if len(answers) > 1 else next(iter(answers.values()))
-    return json.dumps(answer, ensure_ascii=False)
-
-
-def _fitting(schema: Any) -> Any:
-    from aideon_agents.models.answers.instance import instance
-
-    if not isinstance(schema, dict):
-        return "..."
-    try:
-        return instance(cast("dict[str, Any]", schema), "...")
-    except Exception:  # noqa: BLE001 - any schema of a user may be here, and this is only an example
-        return {}
 
 
 _EXIT = {
@@ -253,6 +201,7 @@ def load(address: str, settings: Settings, replaced: Collection[str]) -> Target:
 
 def execute(
     running: Running,
+    settings: Settings,
     *,
     why: str | None,
     stream: bool,
@@ -263,23 +212,27 @@ def execute(
 ) -> int:
     """Execute a run, print its result, and return the exit code.
 
-    `why` it is a rehearsal; None: it is not. `estimate` says what it would cost, in one line; None:
-    no estimate is wanted. `page` shows it in a browser; None: no page is wanted.
+    At a terminal, a run that waits for answers asks for them and continues. `why` it is a rehearsal;
+    None: it is not. `estimate` says what it would cost, in one line; None: no estimate is wanted.
+    `page` shows it in a browser; None: no page is wanted.
     """
     import asyncio
 
     if why and stream:
         output.note(rehearsing(why))
+    may_ask = not as_json and page is None
+    # The result is shown before the loop closes, which waits for threads that nodes block.
     with interruptible() as interruption, asyncio.Runner() as on_loop:
-        interruption.ends(running.interrupt, on_loop.get_loop())
-        try:
-            with contextlib.redirect_stdout(sys.stderr), _progress(streams=stream) as shown:
-                result = on_loop.run(running.to_end(_both(shown, page)))
-        except SystemExit as left:  # it would end this process, even with code 0
-            raise RunError(
-                f"a node of {running.spec.start.target} called sys.exit({left.code}): "
-                "raise an exception instead"
-            ) from left
+        result = _to_end(running, interruption, on_loop, stream=stream, page=page)
+        while result.status == "waiting" and may_ask and asking.is_interactive():
+            interruption.raises()
+            if not (answers := asking.ask(result.questions)):
+                break
+            again = _resumed(running, answers, settings, stream=stream)
+            try:
+                result = _to_end(again, interruption, on_loop, stream=stream, page=None)
+            except InputError as wrong:  # an edited result that does not fit; the run still waits
+                output.complain(str(wrong))
         if why and not stream:
             output.note(rehearsing(why))
         _show_end(result, estimate, as_json=as_json, debug=debug)
@@ -289,6 +242,34 @@ def execute(
     if page:
         page.end()
     return _EXIT[result.status]
+
+
+def _resumed(
+    running: Running, answers: dict[str, Any], settings: Settings, *, stream: bool
+) -> Running:
+    from aideon_agents.runner import prepare_resume
+
+    graph, run_id = running.spec.graph, running.spec.start.run_id
+    return prepare_resume(graph, run_id, answer=answers, stream=stream, settings=settings)
+
+
+def _to_end(
+    running: Running,
+    interruption: Interruption,
+    on_loop: asyncio.Runner,
+    *,
+    stream: bool,
+    page: Watched | None,
+) -> RunResult:
+    interruption.ends(running.interrupt, on_loop.get_loop())
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _progress(streams=stream) as shown:
+            return on_loop.run(running.to_end(_both(shown, page)))
+    except SystemExit as left:  # it would end this process, even with code 0
+        raise RunError(
+            f"a node of {running.spec.start.target} called sys.exit({left.code}): "
+            "raise an exception instead"
+        ) from left
 
 
 def _show_end(
@@ -349,6 +330,6 @@ def _both(shown: Watch | None, page: Watch | None) -> Watch | None:
 
 def _show_next_step(result: RunResult, *, of_batch: bool) -> None:
     if result.status == "waiting":
-        show_questions(result.questions, result.run_id, output.note)
+        asking.show_questions(result.questions, result.run_id, output.note)
     elif (hint := resume_hint(result, of_batch=of_batch)) is not None:
         output.note(f"continue with: {hint}")

@@ -133,7 +133,8 @@ def table(
     that a user can copy it. `total` is the last row.
     """
     stream = sys.stderr if to_stderr else sys.stdout
-    _write(drawn(columns, rows, stream, total=total, numbers=numbers, whole=whole), stream)
+    made = drawn(columns, rows, stream, total=total, numbers=numbers, whole=whole)
+    _write(made, stream, is_ours=True)  # bold at a terminal
 
 
 def drawn(
@@ -145,7 +146,7 @@ def drawn(
     numbers: int = 0,
     whole: bool = False,
 ) -> str:
-    """Format a table for a stream."""
+    """Format a table for a stream. Cells are printed without control characters."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -155,7 +156,7 @@ def drawn(
     width = None if stream.isatty() else NO_TERMINAL
     # The name of a node may look like markup: `[red]` or `:100:`.
     console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
-    lines = [list(row) for row in rows]
+    lines = [list(map(printable, row)) for row in rows]
     whole_columns = {*range(first_number, len(columns)), *([0] if whole else [])}
     _break_names([list(columns), *lines, list(total or ())], console.width, whole_columns)
     for index, title in enumerate(columns):
@@ -211,10 +212,13 @@ def _broken(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def _write(text: str, stream: TextIO, end: str = "\n") -> None:
-    """Write and flush. A closed pipe (`| head`) is not an error."""
+def _write(text: str, stream: TextIO, end: str = "\n", *, is_ours: bool = False) -> None:
+    """Write and flush. A closed pipe (`| head`) is not an error.
+
+    A terminal gets no control characters, unless all of them are ours.
+    """
     try:
-        stream.write(text + end)
+        stream.write((text if is_ours or not stream.isatty() else printable(text)) + end)
         stream.flush()
     except BrokenPipeError:
         # Discard later writes too, including the flush when the interpreter exits.

@@ -65,12 +65,11 @@ def run(
     settings = options.settings()
     text = _task(source, task, file)
     why = why_rehearsed(settings, asked=rehearse)
-    inputs, models = pairs(parameter, "-p", may_be_empty=True), chains(model)
-    found = load(target, settings, models)
+    found = load(target, settings, models := chains(model))
     running = runner.prepare(
         found.graph,
         text,
-        inputs=inputs,
+        inputs=pairs(parameter, "-p", may_be_empty=True),
         tier=cast("Any", tier),  # the runner refuses an unknown tier
         user=user,
         model=models,
@@ -91,6 +90,7 @@ def run(
     with _page(running, as_json=as_json) if watch else nullcontext() as page:
         return execute(
             running,
+            settings,
             why=why,
             stream=stream,
             as_json=as_json,

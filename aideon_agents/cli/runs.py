@@ -6,7 +6,6 @@ the model have their own lines.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aideon_agents.cli import options, output
+from aideon_agents.cli.approvals import Ref, approve, decline, questions_of, resume_run
+from aideon_agents.cli.asking import ask, is_interactive, show_questions
 from aideon_agents.cli.costs import moments
-from aideon_agents.cli.execution import execute, load, resume_hint, show_questions
+from aideon_agents.cli.execution import resume_hint
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.selection import first_moment
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from aideon_agents.ledger.rows import Call, Content, Run
-    from aideon_agents.settings import Settings
-    from aideon_agents.tasks.target import Target
 
-
-_Ref = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run id, a unique beginning of one, or `last`.")
-]
 
 _TITLES = ("node", "model", "status", "try", "in", "out", "cost", "time")
 _NAMES = 2
@@ -154,7 +149,9 @@ def _read(message: Any) -> tuple[str, str]:
     return str(message.get("role", "?")), "\n".join(filter(None, [text, *made]))
 
 
-app = typer.Typer(help="List, show, resume and prune runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, answer, resume and prune runs.", no_args_is_help=True)
+app.command()(approve)
+app.command()(decline)
 
 
 @app.command("list")
@@ -214,7 +211,7 @@ def _status(run: Run) -> str:
 
 @app.command()
 def show(
-    run: _Ref,
+    run: Ref,
     content: Annotated[
         bool, typer.Option("--content", help="Also print recorded prompts and answers.")
     ] = False,
@@ -266,10 +263,13 @@ def show(
 @app.command()
 def resume(
     context: typer.Context,
-    run: _Ref,
+    run: Ref,
     answer: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="The answer; for several questions {id: answer}."),
+        typer.Option(
+            metavar="ANSWER",
+            help="yes, no, plain words or JSON; for several questions {id: answer}.",
+        ),
     ] = None,
     budget: Annotated[
         str | None,
@@ -281,29 +281,18 @@ def resume(
     as_json: options.AsJson = False,
 ) -> int:
     """Resume a run that stopped, failed, was killed, or waits for an answer."""
-    from aideon_agents import runner
+    from aideon_agents.runner import NOTHING
 
-    parsed = runner.NOTHING if answer is None else _json(answer)
-    settings = options.settings()
     with options.ledger() as ledger:
         found = ledger.find_run(run)
-    runner.refuse_unless_resumable(found)
-    target = _target(found, settings)
-    running = runner.prepare_resume(
-        target.graph,
-        found.run_id,
-        answer=parsed,
-        budget=budget,
-        stream=stream,
-        settings=settings,
-    )
-    if found.target_hash not in (None, target.content_hash):
-        output.note(
-            f"{target.path} has changed since the run began; its nodes and edges are the same, "
-            "so the run continues with the new version"
-        )
-    why = "as before" if found.rehearsed else None
-    return execute(running, why=why, stream=stream, as_json=as_json, debug=bool(context.obj))
+    parsed = NOTHING if answer is None else _parsed(answer)
+    asks = answer is None and found.status == "waiting" and not as_json and is_interactive()
+    if asks and (questions := questions_of(found)):
+        parsed = ask(questions)
+        if parsed is None:
+            show_questions(questions, found.run_id, output.note)
+            return options.WAITING
+    return resume_run(found, parsed, context, budget=budget, stream=stream, as_json=as_json)
 
 
 @app.command()
@@ -333,20 +322,12 @@ def prune(
     )
 
 
-def _json(answer: str) -> Any:
+def _parsed(answer: str) -> Any:
+    from aideon_agents.runner.resume_state import from_text
+
     try:
-        return json.loads(answer)
+        return from_text(answer)
     except ValueError as error:
         raise InputError(
-            f"--answer is not JSON ({error}); a text needs quotes: --answer '\"yes\"'"
+            f"--answer begins as JSON and is not JSON ({error}): correct it, or give plain words"
         ) from None
-
-
-def _target(found: Run, settings: Settings) -> Target:
-    """The current version of the workflow that a run began with."""
-    if found.target is None:
-        raise InputError(
-            f"run {found.run_id} was started in Python without an address: resume it in Python "
-            f'with aideon_agents.resume(graph, "{found.run_id}")'
-        )
-    return load(found.target, settings, (found.options or {}).get("model", {}))

@@ -3,11 +3,15 @@
 All of it is read and checked before the run resumes. A state that names no next node is not
 necessarily complete: a branch that stopped may be deeper. So a run resumes wherever there is a
 checkpoint, and LangGraph finds what is left to do.
+
+A question has a JSON Schema, or none. An answer that fits the schema is taken as it is. Of another
+one, such as `yes`, several readings are tried, and the first that fits is the answer.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +32,7 @@ from aideon_agents.runner.state import RUN, Thread, by_path, open_thread, questi
 from aideon_agents.state import StepResult, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from jsonschema.exceptions import ValidationError
     from langgraph.types import Interrupt
@@ -161,7 +165,8 @@ def _valid_answers(answer: object, questions: Sequence[Question], run_id: str) -
         if identity not in by_id:
             raise InputError(f"run {run_id} asks no question {identity!r}: {shown}")
         asked = by_id[identity]
-        if wrong := _wrong(given, asked.schema):
+        answers[identity] = answer_to(given, asked.question, asked.schema)
+        if wrong := misfit(answers[identity], asked.schema):
             raise InputError(f"the answer to {asked.node_path} does not fit: {wrong}")
     return answers
 
@@ -175,7 +180,53 @@ def _by_id(answer: object, questions: Mapping[str, Question]) -> dict[str, Any] 
     return dict(given) if given.keys() == {only} else {only: answer}
 
 
-def _wrong(given: object, schema: object) -> str | None:
+_YES = ("yes", "y", "true", "ok", "okay", "approve", "approved", "accept", "accepted", "allow")
+_NO = ("no", "n", "false", "decline", "declined", "reject", "rejected", "deny", "denied")
+_REASONED_NO = re.compile(r"no\s*[,.:;!-]\s*(?=\S)", re.IGNORECASE)
+"""The beginning of `no, shorter`: the words after it say what to change."""
+_STARTS_AS_YES = re.compile(r"(yes|ok|okay)\b", re.IGNORECASE)
+
+
+def from_text(text: str) -> Any:
+    """The value that an answer's text is: of JSON its value, of any other text the text.
+
+    Raises a ValueError for text that begins as JSON does and is none.
+    """
+    try:
+        return json.loads(text, parse_constant=str)
+    except ValueError:
+        if text.lstrip().startswith(("{", "[", '"')):
+            raise
+    return text
+
+
+def answer_to(given: Any, question: Any, schema: Any) -> Any:
+    """The reading of an answer that fits the schema; the answer itself if none does."""
+    if isinstance(schema, Mapping):
+        known = cast("Mapping[str, Any]", schema)
+        if misfit(given, known) is None:
+            return given
+        return next((one for one in _readings(given, known) if not misfit(one, known)), given)
+    if (agreed := _yes_or_no(given)) is not None and (count := _tool_calls(question)):
+        # What LangChain's HumanInTheLoopMiddleware asks about each call of a tool.
+        return {"decisions": [{"type": "approve" if agreed else "reject"}] * count}
+    return given
+
+
+def is_yes_or_no(question: Any, schema: Any) -> bool:
+    """Whether a yes answers the question."""
+    if not isinstance(schema, Mapping):
+        return bool(_tool_calls(question))
+    return answer_to("yes", question, schema) != "yes" or "yes" in _words(schema)
+
+
+def is_approval(schema: Any) -> bool:
+    """Whether the answer may be a feedback or an edited content, as an agent's approval takes it."""
+    known = _properties(schema)
+    return known.keys() >= {"approved", "feedback", "content"}
+
+
+def misfit(given: object, schema: object) -> str | None:
     """What does not fit the schema, with the path of the field; None: nothing, or a bad schema."""
     # A twelfth of a second, which only answers need.
     from jsonschema.exceptions import SchemaError, best_match  # noqa: PLC0415
@@ -191,7 +242,7 @@ def _wrong(given: object, schema: object) -> str | None:
         kind.check_schema(known)
         # An empty registry, so that no reference in a schema is fetched from the network.
         error = best_match(kind(known, registry=Registry()).iter_errors(cast("Any", given)))
-    except (SchemaError, Unresolvable, re.error):  # the answer is not to blame
+    except (SchemaError, Unresolvable, RecursionError, re.error):  # the answer is not to blame
         return None
     return None if error is None else _error_line(error)
 
@@ -199,3 +250,78 @@ def _wrong(given: object, schema: object) -> str | None:
 def _error_line(error: ValidationError) -> str:
     path = error.json_path.removeprefix("$").removeprefix(".")
     return one_line(f"{path}: {error.message}" if path else error.message)
+
+
+def _readings(given: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
+    """What a person may mean with an answer that does not fit the schema as it is."""
+    if not isinstance(given, str | int | float):
+        return
+    text = given if isinstance(given, str) else json.dumps(given)
+    known = _properties(schema)
+    flags = [name for name, one in known.items() if "boolean" in _types(one)]
+    required = cast("list[str]", _object(schema).get("required") or [])
+    field = required[0] if len(required) == 1 else flags[0] if len(flags) == 1 else None
+    agreed = _yes_or_no(given)
+    same = _YES if agreed else _NO if agreed is not None else (text.strip().casefold(),)
+    words = [one for one in _words(schema) if one.casefold() in same]
+    for value in [*([] if agreed is None else [agreed]), *words, text]:
+        yield value
+        if field is not None:
+            yield {field: value}
+    if is_approval(schema) and agreed is None and not _STARTS_AS_YES.match(text.strip()):
+        yield {"approved": False, "feedback": _REASONED_NO.sub("", text.strip(), count=1)}
+
+
+def _yes_or_no(given: Any) -> bool | None:
+    """Whether an answer is a yes or a no; None: it is neither."""
+    if isinstance(given, bool):
+        return given
+    word = given.strip().rstrip(".!").casefold() if isinstance(given, str) else ""
+    return True if word in _YES else False if word in _NO else None
+
+
+def _tool_calls(question: Any) -> int:
+    asked = cast("Mapping[str, Any]", question) if isinstance(question, Mapping) else {}
+    calls = asked.get("action_requests")
+    return len(cast("list[Any]", calls)) if isinstance(calls, list) else 0
+
+
+def _object(schema: Any, root: Any = None, depth: int = 5) -> Mapping[str, Any]:
+    """The first object that a schema allows; empty: it allows none. A schema may name itself."""
+    if not isinstance(schema, Mapping) or not depth:
+        return {}
+    known = cast("Mapping[str, Any]", schema)
+    named = str(known.get("$ref", "")).removeprefix("#/$defs/")
+    defined = cast("Mapping[str, Any]", (known if root is None else root).get("$defs") or {})
+    if known.get("properties"):
+        return known
+    inner = [defined.get(named), *(known.get("anyOf") or ()), *(known.get("oneOf") or ())]
+    found = (_object(one, root or known, depth - 1) for one in inner)
+    return next(filter(None, found), {})
+
+
+def _properties(schema: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", _object(schema).get("properties") or {})
+
+
+def _types(schema: Any) -> set[Any]:
+    """The types that a schema allows, also where it allows several."""
+    if not isinstance(schema, Mapping):
+        return set()
+    one = cast("Mapping[str, Any]", schema)
+    inner = [*(one.get("anyOf") or ()), *(one.get("oneOf") or ())]
+    kind = one.get("type")
+    own: set[Any] = set(cast("list[Any]", kind)) if isinstance(kind, list) else {kind}
+    return own.union(*map(_types, inner))
+
+
+def _words(schema: Any) -> list[str]:
+    """The texts that a schema names as values, at any depth."""
+    if isinstance(schema, list):
+        return [word for one in cast("list[Any]", schema) for word in _words(one)]
+    if not isinstance(schema, Mapping):
+        return []
+    known = cast("Mapping[str, Any]", schema)
+    named = [*(known.get("enum") or ()), *([known["const"]] if "const" in known else [])]
+    inner = [word for one in known.values() for word in _words(one)]
+    return [one for one in named if isinstance(one, str)] + inner

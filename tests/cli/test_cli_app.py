@@ -16,7 +16,16 @@ from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 
 COMMANDS = [
-    *(["run"], ["runs"], ["runs", "list"], ["runs", "show"], ["runs", "resume"], ["runs", "prune"]),
+    *(
+        ["run"],
+        ["runs"],
+        ["runs", "list"],
+        ["runs", "show"],
+        ["runs", "resume"],
+        ["runs", "approve"],
+        ["runs", "decline"],
+        ["runs", "prune"],
+    ),
     *(["batch"], ["batches"], ["worker"], ["graph"], ["costs"], ["budget"], ["budget", "set"]),
     *(["simulate"], ["new"], ["schema"], ["doctor"]),
 ]

@@ -142,6 +142,102 @@ def test_a_no_with_feedback_has_a_loop_go_round_again(aideon, start):
         assert len(provider.requests) == 2
 
 
+def test_approve_continues_the_run_and_asks_no_model_again(process, start):
+    with start(FLOW) as provider:
+        waits = process("run", "flow.yaml", "--task", PUMPS)
+        run_id = waits.err.split("aideon runs approve ")[1].split(",")[0]
+        assert waits.code == 4
+        done = process("runs", "approve", run_id, "--json")
+        assert (done.code, done.document["status"]) == (0, "completed")
+        assert len(provider.requests) == 2
+        again = process("runs", "approve", "last")
+        assert again.code == 2
+        assert "is completed and waits for no approval" in again.complaint
+
+
+def test_approve_takes_an_edited_result_from_a_file(aideon, start, folder):
+    with start(FLOW) as provider:
+        aideon("run", "flow.yaml", "--task", PUMPS)
+        assert (
+            "gone.md cannot be read" in aideon("runs", "approve", "last", "--edit", "gone.md").err
+        )
+        (folder / "mine.md").write_text("My own text.\n", encoding="utf-8")
+        done = aideon("runs", "approve", "last", "draft", "--edit", "mine.md", "--json")
+        assert done.document["results"]["draft"]["content"] == "My own text."
+        assert "My own text." in provider.requests[1].body["messages"][-1]["content"]
+        assert len(provider.requests) == 2
+
+
+def test_decline_with_feedback_has_a_new_version_made_three_times_at_most(aideon, start):
+    with start(FLOW) as provider:
+        aideon("run", "flow.yaml", "--task", PUMPS)
+        for number in (2, 3, 4):
+            again = aideon("runs", "decline", "last", "--feedback", "Shorter.", "--json")
+            assert again.code == 4
+            assert f"version {number}" in again.document["questions"][0]["question"]["question"]
+            assert "Shorter." in provider.requests[-1].body["messages"][-1]["content"]
+        ended = aideon("runs", "decline", "last", "--feedback", "Shorter.", "--json")
+        assert (ended.code, ended.document["stop_reason"]) == (3, "declined")
+        assert len(provider.requests) == 4
+        assert "was declined: start it again" in aideon("runs", "resume", "last").err
+
+
+def test_a_task_file_may_say_that_any_no_ends_the_run(aideon, start):
+    with start(FLOW.replace("approve: true", "approve: true, on_decline: stop")) as provider:
+        aideon("run", "flow.yaml", "--task", PUMPS)
+        assert aideon("runs", "decline", "last", "draft", "--feedback", "Shorter.").code == 3
+        assert len(provider.requests) == 1
+
+
+BRANCHES = """\
+type: sequential
+steps:
+  - type: parallel
+    name: both
+    branches:
+      - {agent: creative, name: a, approve: true, model: "openai:m"}
+      - {agent: creative, name: b, approve: true, model: "openai:m"}
+  - {agent: executor, name: end, model: "openai:m"}
+"""
+
+
+def test_of_several_results_one_is_named_and_the_other_still_waits(aideon, start):
+    with start(BRANCHES) as provider:
+        aideon("run", "flow.yaml", "--task", PUMPS)
+        wrong = aideon("runs", "approve", "last")
+        assert wrong.code == 2
+        assert "waits for 2 answers: name one: both/a, both/b" in wrong.complaint
+        assert "not ask about 'c', but about both/a" in aideon("runs", "approve", "last", "c").err
+        assert aideon("runs", "approve", "last", "both/a").code == 4
+        assert aideon("runs", "decline", "last", "b", "--feedback", "Shorter.").code == 4
+        assert len(provider.requests) == 3  # b alone was asked again
+        assert aideon("runs", "approve", "last").code == 0
+        assert len(provider.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "requests"),
+    [("yes", 0, 2), ("Y", 0, 2), ("true", 0, 2), ("no", 3, 1), ("Shorter, please", 4, 2)],
+)
+def test_an_approval_is_answered_in_plain_words(aideon, start, answer, code, requests):
+    with start(FLOW) as provider:
+        aideon("run", "flow.yaml", "--task", PUMPS)
+        assert aideon("runs", "resume", "last", "--answer", answer).code == code
+        assert len(provider.requests) == requests
+        if code == 4:
+            assert answer in provider.requests[1].body["messages"][-1]["content"]
+
+
+def test_a_question_that_is_no_yes_no_question_is_not_approved(aideon, start):
+    with start(WORK, answer=in_turn(tool("ask", "go"), "Done.")) as provider:
+        aideon("run", "flow.yaml", "--task", PUMPS)
+        wrong = aideon("runs", "approve", "last")
+        assert wrong.code == 2
+        assert "executor asks for another answer" in wrong.complaint
+        assert aideon("runs", "resume", "last", "--answer", "you may").code == 0
+        assert provider.requests[-1].body["messages"][-1]["content"] == "the boss says you may"
+
+
 def test_a_rehearsed_run_asks_as_well(aideon, start):
     with start(FLOW) as provider:
         assert aideon("run", "flow.yaml", "--task", PUMPS, "--rehearse").code == 4

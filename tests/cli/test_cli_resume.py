@@ -277,8 +277,8 @@ def test_a_question_in_the_json_can_be_answered_by_another_process(write, proces
     [
         ((), "waits for an answer, and none was given"),
         (
-            ("--answer", "yes"),
-            "--answer is not JSON (Expecting value: line 1 column 1 (char 0)); a",
+            ("--answer", '{"approved": yes}'),
+            "--answer begins as JSON and is not JSON (Expecting value: line 1 column 14",
         ),
     ],
 )
