@@ -25,7 +25,7 @@ from aideon_agents.ledger.redaction import safe_text
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import answers, models_of
-from aideon_agents.models.direct import recorders
+from aideon_agents.models.direct import recorders, signed
 from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
     Complexity,
@@ -170,12 +170,14 @@ class Agent(RunnableLambda[State, Results]):
     ) -> Results:
         """Ask the model; without LangChain's callbacks where nothing needs them."""
         if config is None or recorders(config) is None:
-            return await super().ainvoke(input, config, **kwargs)
+            work: Any = self._work
+            return await self._acall_with_config(work, input, config, **kwargs)
         return await self._work(input, config)
 
     def _work_blocking(self, state: State, config: RunnableConfig) -> Results:
         return blocking(self._work(state, config))
 
+    @signed
     async def _work(self, state: State, config: RunnableConfig) -> Results:
         spec = self.spec
         if spec.approve:

@@ -171,7 +171,12 @@ def highest_price(
 ) -> int | None:
     """Nano-dollars that a call costs at most, in any service tier that may answer; None: unknown."""
     costs = [
-        price(provider, model, dataclasses.replace(usage, tier=tier), at).nanousd
+        price(
+            provider,
+            model,
+            usage if tier == usage.tier else dataclasses.replace(usage, tier=tier),
+            at,
+        ).nanousd
         for tier in top_tiers(provider, model, at, requested)
     ]
     return None if None in costs else max(cost or 0 for cost in costs)

@@ -30,7 +30,9 @@ CallStatus = Literal["started", "ok", "error", "cancelled", "broken", "cached"]
 UsageSource = Literal["reported", "estimated", "none"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+# Not frozen, as CallEnd and Call: they are made for each run or call, and making one that is frozen
+# takes four times as long.
+@dataclasses.dataclass(kw_only=True)
 class Run:
     """One run, as it starts and as read back. A run that starts has only the first fields."""
 
@@ -76,7 +78,6 @@ class Run:
     """Every node's result; None unless content is recorded."""
 
 
-# Not frozen, as Call: they are made for each call, and that takes four times as long if frozen.
 @dataclasses.dataclass(kw_only=True)
 class CallEnd:
     """What is known when an attempt at a model has ended."""

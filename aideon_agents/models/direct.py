@@ -7,7 +7,8 @@ its end or its error. Any other handler, tracer, cache or stream switches the di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.globals import get_debug, get_llm_cache
@@ -20,10 +21,21 @@ from langchain_core.tracers.context import (
 from aideon_agents.ledger.handler import CostHandler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableConfig
 
     from aideon_agents.models.candidates import Attempt
+
+
+FunctionT = TypeVar("FunctionT", bound="Callable[..., Any]")
+
+
+def signed(function: FunctionT) -> FunctionT:
+    """Keep a function's signature: LangChain asks what a function takes before each call of it."""
+    cast("Any", function).__signature__ = inspect.signature(function)
+    return function
 
 
 def recorders(config: RunnableConfig | None) -> list[CostHandler] | None:

@@ -202,6 +202,7 @@ class Guard(BaseChatModel):
                 await run_manager.on_llm_error(cancelled)
             raise
 
+    @direct.signed
     async def _agenerate(
         self,
         messages: list[BaseMessage],
