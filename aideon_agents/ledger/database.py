@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Generator, Hashable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -77,6 +77,10 @@ class Database(Statements, Protocol):
 
         The function takes the lock of a transaction itself. Mappings reach it as JSON.
         """
+        ...
+
+    def notices(self, seconds: float) -> Generator[str | None]:
+        """Ids of calls that a function names; None whenever some seconds have passed without one."""
         ...
 
     def check(self) -> None:

@@ -250,6 +250,10 @@ class SqliteDatabase:
             finally:
                 self._is_within = False
 
+    def notices(self, seconds: float) -> Generator[str | None]:  # noqa: ARG002 - see `Database`
+        """There are none: a file has no functions."""
+        yield from ()
+
     def steps_taken(self) -> list[str]:
         """Names of the steps that the ledger has taken, in the table where sqlite-utils has them."""
         if not self._connection.execute(_HAS_STEPS).fetchone():

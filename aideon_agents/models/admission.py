@@ -12,32 +12,33 @@ wait for money gives its slot up, so that calls with money can continue.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import json
 import logging
 import sys
-import time
-import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 from unicodedata import normalize
 
-from langgraph.errors import GraphBubbleUp
-
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
+from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.pricing import OWN_SERVER, Usage, highest_price, usd
+from aideon_agents.ledger.pricing import OWN_SERVER, Usage, highest_price
 from aideon_agents.models.candidates import Candidate
 from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.features import SHAPE
-from aideon_agents.models.health import Permit, Slots
+from aideon_agents.models.health import Permit
+from aideon_agents.models.limits.queues import (
+    Queue,
+    exceeded,
+    first_place,
+    first_places,
+)
 from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
@@ -66,17 +67,7 @@ _MAX_TOKENS = ("max_tokens", "max_completion_tokens")
 _SHAPED = ("tools", "functions", "response_format", "extra_body", SHAPE)
 """Options that ask for more than free text; `extra_body` may carry schemas."""
 
-_LOOK = 0.01
-"""Seconds between two looks whether a call was settled in this process."""
-
-_ELSEWHERE = 0.25
-"""Seconds after which another process may have settled a call."""
-
 _log = logging.getLogger("aideon_agents.models")
-
-
-class OutOfBudget(errors.BudgetExceeded, GraphBubbleUp):
-    """Refused for lack of budget, as LangGraph's own stop: sibling branches finish first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,10 +165,10 @@ class Admission:
     candidates: Sequence[Candidate]
     """The chain's, in order."""
 
-    def hold(self, candidate: Candidate) -> Grant | Refusal:
-        """Hold the worst case of an attempt at a candidate."""
+    def hold(self, candidate: Candidate, *, queues: bool = False) -> Grant | Refusal:
+        """Hold the worst case of an attempt at a candidate; `queues` as in `Budgets.take`."""
         at = now()
-        refused = self._take(candidate, at)
+        refused = self._take(candidate, at, queues=queues)
         if refused is None:
             return Grant(utc_text(at))
         if refused.waits:
@@ -186,7 +177,7 @@ class Admission:
         fits = any(self._fits(other, at) for other in others)
         if not fits and self.bound.shortest:
             if tokens := self._room(candidate, at):
-                return self._shortened(candidate, at, tokens, refused)
+                return self._shortened(candidate, at, tokens, refused, queues=queues)
             fits = any(self._room(other, at) for other in others)
         if fits:
             raise errors.TooExpensive(f"{candidate} costs too much for its budget", billed=False)
@@ -204,7 +195,7 @@ class Admission:
         if not needed or (refused and not refused.waits):
             return None
         enforced = (one for one in limits if not one.warns)
-        waited_for = (one for one in enforced if _first(budgets, one.account.key).held)
+        waited_for = (one for one in enforced if first_place(budgets, one.account.key).held)
         return next((Refusal(one, needed, waits=True) for one in waited_for), None)
 
     def release(self) -> None:
@@ -217,11 +208,11 @@ class Admission:
                 _log.warning("the hold of call %s stays: %s", self.call_id, refused)
 
     def _shortened(
-        self, candidate: Candidate, at: datetime, most: int, refused: Refusal
+        self, candidate: Candidate, at: datetime, most: int, refused: Refusal, *, queues: bool
     ) -> Grant | Refusal:
         """Hold the worst case of a shorter answer; wait if only settlements make room for one."""
-        tokens = min(most, self._room(candidate, at, besides_held=True))
-        if not tokens or self._take(candidate, at, tokens):
+        tokens = min(most, self._room(candidate, at, besides_held=True)) or most
+        if self._take(candidate, at, tokens, queues=queues):
             return dataclasses.replace(refused, waits=True)
         return Grant(utc_text(at), tokens)
 
@@ -244,14 +235,15 @@ class Admission:
         return refused is None or refused.waits
 
     def _take(
-        self, candidate: Candidate, at: datetime, max_tokens: int | None = None
+        self, candidate: Candidate, at: datetime, most: int | None = None, *, queues: bool = False
     ) -> Refusal | None:
-        of_hold = {tags.HELD_AT: utc_text(at), tags.SHORTENED: max_tokens is not None}
+        of_hold = {tags.HELD_AT: utc_text(at), tags.SHORTENED: most is not None}
         run_id = self.budget.run.run
         row = call_start(self.call_id, run_id, {**self.metadata, **of_hold}) if run_id else None
-        worst = self.bound.worst(candidate, at, max_tokens)
+        worst = self.bound.worst(candidate, at, most)
         dimensions = self.budget.dimensions(self.node, candidate.provider, at)
-        return self.budget.budgets.take(self.call_id, dimensions, worst, row=row)
+        take = self.budget.budgets.take
+        return take(self.call_id, dimensions, worst, row=row, queues=queues)
 
 
 def admission_for(
@@ -294,19 +286,6 @@ def run_budget_of(config: RunnableConfig) -> RunBudget | None:
     return found[0] if found else None
 
 
-def exceeded(refused: Refusal, candidate: Candidate) -> OutOfBudget:
-    """The error for a call that does not fit its budget."""
-    by = refused.by
-    return OutOfBudget(
-        scope=by.name,
-        limit=usd(by.limit),
-        spent=usd(by.spent),
-        held=usd(by.held),
-        needed=None if refused.needed is None else usd(refused.needed),
-        asked=str(candidate),
-    )
-
-
 @contextlib.asynccontextmanager
 async def claim(
     attempts: Attempts, candidate: Candidate, permit: Permit, admission: Admission | None
@@ -316,9 +295,10 @@ async def claim(
     Raises OutOfBudget, TooExpensive if a later candidate fits, and Transient if the chain's time is up
     before the attempt starts.
     """
-    async with contextlib.aclosing(_Queue(attempts, candidate)) as queue:
+    call_id = admission.call_id if admission else ""
+    async with contextlib.aclosing(Queue(attempts, candidate, call_id)) as queue:
         # Without a queue, as nearly always, there is nothing to look up.
-        if admission and _first_places and (refused := admission.behind(candidate)):
+        if admission and first_places and (refused := admission.behind(candidate)):
             await queue.wait(admission.budget.budgets, refused)
         while True:
             # The provider's first: a call that waits for one provider must not block the others.
@@ -328,7 +308,8 @@ async def claim(
                 if not attempts.time_left():
                     permit.give_back()
                     raise queue.out_of_time()
-                granted = admission.hold(candidate) if admission else Grant()
+                first = queue.is_first
+                granted = admission.hold(candidate, queues=first) if admission else Grant()
                 if isinstance(granted, Grant):
                     began = pace.clock()
                     try:
@@ -345,55 +326,3 @@ async def claim(
                     return
             assert admission is not None  # noqa: S101 - nothing else refuses
             await queue.wait(admission.budget.budgets, granted)
-
-
-class _Queue:
-    """Where a call waits for money, behind the calls of this process that wait for the same budget.
-
-    Only the first call in a queue looks again when a call is settled, so that a thousand waiting
-    calls cost no more than one. A new call waits behind them even if there is room for it: small
-    calls would otherwise take what a large one waits for, again and again.
-    """
-
-    def __init__(self, attempts: Attempts, candidate: Candidate) -> None:
-        self._attempts = attempts
-        self._candidate = candidate
-        self._refused: Refusal | None = None
-        self._account: str | None = None
-        self._place = contextlib.AsyncExitStack()
-
-    def out_of_time(self) -> Exception:
-        """The error for a call that waited until the chain's time was up."""
-        if self._refused:
-            return exceeded(self._refused, self._candidate)
-        late = f"{self._candidate} was not asked: the chain's time was up"
-        return errors.Transient(late, billed=False, timed_out=True)
-
-    async def wait(self, budgets: Budgets, refused: Refusal) -> None:
-        """Wait until the end of another call may have made room."""
-        self._refused = refused
-        try:
-            async with asyncio.timeout(self._attempts.time_left()):
-                if self._account != refused.by.account.key:
-                    await self.aclose()
-                    self._account = refused.by.account.key
-                    await self._place.enter_async_context(_first(budgets, self._account).one())
-                    return
-                seen, until = budgets.settlements, time.monotonic() + _ELSEWHERE
-                while budgets.settlements == seen and time.monotonic() < until:  # noqa: ASYNC110 - any thread may settle a call, and another process cannot notify this one
-                    await asyncio.sleep(_LOOK)
-        except TimeoutError:
-            raise exceeded(refused, self._candidate) from None
-
-    async def aclose(self) -> None:
-        """Leave the queue: the next call may look."""
-        self._account = None
-        await self._place.aclose()
-
-
-_first_places: weakref.WeakValueDictionary[tuple[int, str], Slots] = weakref.WeakValueDictionary()
-"""The first place in each queue, by ledger and account, for as long as a call is there."""
-
-
-def _first(budgets: Budgets, account: str) -> Slots:
-    return _first_places.setdefault((id(budgets), account), Slots(1))

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hot
 import modes
 from asking import ask
 from calls import drawn
@@ -43,6 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--postgres", action="store_true", help="eight processes on a server")
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)  # alerts at every tenth of a budget are part of the plan
     calls = drawn(given.calls, given.seed, KILLED)
@@ -50,6 +52,8 @@ def main() -> int:
     print(
         f"calls       {given.calls:,}, which cost ten times the budget of {budget:,} nano-dollars"
     )
+    if given.postgres:
+        return hot.main(given.calls, given.seed)
     verdicts: list[Verdict] = []
     for way in (modes.tasks, modes.threads, modes.processes, modes.naive):
         began = time.monotonic()
@@ -57,7 +61,7 @@ def main() -> int:
             folder = Path(name)
             run_id = modes.start_run(folder, budget)
             way(folder, run_id, calls)
-            found = judge(folder, run_id, budget, calls)
+            found = judge(folder, f"sqlite:///{folder / 'ledger.db'}", run_id, budget, calls)
         if way is modes.naive:
             print(f"naive       check, then spend: {found.spent / budget:.1f} times the budget")
         else:

@@ -133,11 +133,11 @@ class Buyer:
             time.sleep(call.seconds)
             self.end(call)
 
-    def take(self, call: Call, *, waited: bool = False) -> Any:
+    def take(self, call: Call, *, waited: bool = False, queues: bool = False) -> Any:
         """Hold a call's worst case; returns the refusal, if any."""
         place = self.budget.dimensions("draft", "together", now())
         asked = time.monotonic_ns()
-        refused = self.budget.budgets.take(self.name(call), place, call.worst)
+        refused = self.budget.budgets.take(self.name(call), place, call.worst, queues=queues)
         took = time.monotonic_ns() - asked
         if refused is None:
             self.journal.write("admitted", call.number, took, int(waited))
@@ -182,7 +182,7 @@ class Buyer:
 class Naive(Buyer):
     """Looks whether there is money, and spends: what holds are there to prevent."""
 
-    def take(self, call: Call, *, waited: bool = False) -> Any:  # noqa: ARG002 - the same shape
+    def take(self, call: Call, *, waited: bool = False, queues: bool = False) -> Any:  # noqa: ARG002 - the same shape
         """Look at what is spent; nothing is held."""
         place = self.budget.dimensions("draft", "together", now())
         (own,) = [one for one in self.budget.budgets.limit_states(place) if str(one.scope) == "run"]

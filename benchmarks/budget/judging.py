@@ -48,11 +48,12 @@ class Verdict:
         return not (self.overspent or self.wrongly or self.complaints)
 
 
-def judge(folder: Path, run_id: str, budget: int, calls: Sequence[Call]) -> Verdict:
+def judge(folder: Path, url: str, run_id: str, budget: int, calls: Sequence[Call]) -> Verdict:
     """Judge one mode by its journals, and the ledger by them.
 
     Args:
-        folder: Where the journals and the ledger are.
+        folder: Where the journals are.
+        url: The ledger's address.
         run_id: The run that had the budget.
         budget: In nano-dollars.
         calls: What was asked for.
@@ -80,7 +81,7 @@ def judge(folder: Path, run_id: str, budget: int, calls: Sequence[Call]) -> Verd
     times = sorted(event[2] for event in of["admitted"].values())
     found.rate = len(times) / max(1e-9, (times[-1] - times[0]) / 1e9)
     found.wrongly = _wrongly_refused(of, calls, budget)
-    _look_at_the_ledger(found, folder, run_id, of, calls)
+    _look_at_the_ledger(found, url, run_id, of, calls)
     return found
 
 
@@ -111,13 +112,13 @@ def _wrongly_refused(
 
 def _look_at_the_ledger(
     found: Verdict,
-    folder: Path,
+    url: str,
     run_id: str,
     of: Mapping[str, Mapping[int, tuple[int, ...]]],
     calls: Sequence[Call],
 ) -> None:
     """At rest nothing is held, and what counts as spent is what the journals say."""
-    with Ledger(folder / "ledger.db") as ledger:
+    with Ledger.from_url(url) as ledger:
         ledger.budgets.forfeit_dead()
         key = {"key": f"run:{run_id}"}
         (row,) = ledger.select("SELECT * FROM accounts WHERE account = :key", key)

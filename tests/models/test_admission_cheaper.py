@@ -11,8 +11,8 @@ from aideon_agents import Budget, Context, CostHandler, creative, errors, sequen
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.models import Models
-from aideon_agents.models.admission import OutOfBudget
 from aideon_agents.models.fallbacks import HANDLED
+from aideon_agents.models.limits.queues import OutOfBudget
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
 

@@ -15,10 +15,11 @@ from aideon_agents.ledger.budgets.limits import Account, Scope
 from aideon_agents.ledger.budgets.refusals import Refusal
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
-from aideon_agents.models.admission import _first_places, _Queue, claim
+from aideon_agents.models.admission import claim
 from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.health import Breaker, process_slots
 from aideon_agents.models.limits.pace import Pace
+from aideon_agents.models.limits.queues import Queue, first_places
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, Rate, SimulatedProvider
 
@@ -157,7 +158,7 @@ def gate():
 
 def in_line():
     """How many stand in some line, the first of each left out."""
-    return sum(len(first._waiting) for first in _first_places.values())
+    return sum(len(first._waiting) for first in first_places.values())
 
 
 async def test_a_small_call_does_not_overtake_a_large_one_that_waits(ledger, gate):
@@ -180,7 +181,7 @@ async def test_a_small_call_does_not_overtake_a_large_one_that_waits(ledger, gat
     first = asking("Go 1.", ROOM // 4)
     await until(lambda: gate.order == ["Go 1."])
     large = asking("Go 2.", ROOM - 100)
-    await until(lambda: len(_first_places) == 1)
+    await until(lambda: len(first_places) == 1)
     small = asking("Go 3.", ROOM // 4)  # there is room for it
     await until(lambda: in_line() or len(gate.order) > 1)
     own = asking("Go 4.", ROOM * 9)  # never fits, so nobody is behind it
@@ -189,7 +190,7 @@ async def test_a_small_call_does_not_overtake_a_large_one_that_waits(ledger, gat
     gate.opened.set()
     await asyncio.gather(first, large, small)
     assert gate.order == ["Go 1.", "Go 2.", "Go 3."]
-    assert not _first_places
+    assert not first_places
 
 
 async def test_whoever_is_under_no_budget_that_others_wait_for_is_asked_at_once(ledger, gate):
@@ -203,7 +204,7 @@ async def test_whoever_is_under_no_budget_that_others_wait_for_is_asked_at_once(
         asyncio.create_task(chain_for(settings).ainvoke("Poor.", {"callbacks": [poor]}))
         for _ in range(2)
     ]
-    while not _first_places:
+    while not first_places:
         await asyncio.sleep(0.002)
     asking.append(asyncio.create_task(chain_for(settings).ainvoke("Free.", {"callbacks": [free]})))
     async with asyncio.timeout(20):
@@ -222,7 +223,7 @@ async def test_the_wait_ends_with_the_chain_s_time(ledger, gate, pass_time, unti
     await until(lambda: gate.order)
     second = chain_for(settings, 60).ainvoke("Go on.", {"callbacks": [handler]})
     waiting = asyncio.create_task(second)
-    await until(lambda: _first_places)
+    await until(lambda: first_places)
     pass_time(60)
     with pytest.raises(errors.BudgetExceeded) as refused:
         await waiting
@@ -257,7 +258,7 @@ async def test_whoever_has_waited_for_money_is_told_so_when_the_time_is_up_in_th
         scope=Scope(kind="run"), account=Account(), limit=10, warns=False, spent=1, held=9
     )
     attempts = Attempts([], seconds=5.0, slots=process_slots(3), logged=set())
-    queue = _Queue(attempts, "together:small")
+    queue = Queue(attempts, "together:small")
     refused = Refusal(state, 5, waits=True)
     await queue.wait(ledger.budgets, refused)  # it is the first in the queue now
     attempts.deadline = time.monotonic() + 0.05

@@ -29,7 +29,7 @@ from aideon_agents import (
 )
 from aideon_agents.errors import InputError, RunNotFound, UserError
 from aideon_agents.ledger.checkpoints import open_checkpointer
-from aideon_agents.models.admission import OutOfBudget
+from aideon_agents.models.limits.queues import OutOfBudget
 from aideon_agents.runner import NodeEnded, NodeStarted, prepare_resume
 from aideon_agents.state import Verdict
 from aideon_agents.testing import Fault, SimulatedProvider

@@ -21,6 +21,7 @@ from aideon_agents.ledger.budgets.accounts import LimitState
 from aideon_agents.ledger.budgets.alerts import Alert, send
 from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.budgets.refusals import Refusal, refusal
+from aideon_agents.ledger.budgets.tickets import Tickets
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
 from aideon_agents.ledger.rows import Call, CallEnd, Run
@@ -72,6 +73,7 @@ class Budgets:
         self._renewer: threading.Thread | None = None
         """A thread, because a busy event loop must not look like a dead process."""
         self._closed = threading.Event()
+        self.tickets = Tickets(database, self._woken)
 
     def take(
         self,
@@ -86,7 +88,7 @@ class Budgets:
 
         `amount` is in nano-dollars; None: it has no known price. `row` is written in the same
         transaction, which saves each call a commit; None: the caller writes it. `queues`: where
-        there are tickets, a call that has to wait gets one, and must be ended with `leave`.
+        there are tickets, a call that has to wait gets one, until it is served or leaves.
         """
         values = {
             "call_id": call_id,
@@ -102,7 +104,10 @@ class Budgets:
             values["expires_at"] = time.time() + LEASE
             limits, refused = self._taken(call, values, row, queues=queues)
             if not refused:
+                self.tickets.served(call_id)
                 break
+            if queues and refused.waits:
+                self.tickets.taken(call_id)
             if not (refused.waits and may_search and self._is_search_due()):
                 return refused
             may_search = False
@@ -177,6 +182,9 @@ class Budgets:
                 return True, limits, accounts.crossed(tx, limits, call.run)
         return is_first, None, []
 
+    def _woken(self) -> None:
+        self.settlements += 1
+
     def release(self, call_id: str) -> None:
         """Stop renewing the hold of a call; release it if the call was never sent.
 
@@ -202,6 +210,7 @@ class Budgets:
     def forfeit_dead(self) -> None:
         """Count the holds of processes that ended, or did not renew them in time, as spent."""
         with self._database.transaction() as tx:
+            self.tickets.drop_dead(tx)
             self._renew_all(tx)  # after the machine slept, this may run before the thread does
             held = tx.select(_ALL_HELD, {})
             # Each process is looked up once: it may hold money for a thousand calls.
@@ -249,8 +258,9 @@ class Budgets:
             self.nearly_spent.clear()
 
     def close(self) -> None:
-        """Stop renewing holds."""
+        """Stop renewing holds, and listening."""
         self._closed.set()
+        self.tickets.close()
 
     def _remember(self, call: CallDimensions, limits: Iterable[LimitState]) -> None:
         """Remember of a run whether a budget is nearly spent."""

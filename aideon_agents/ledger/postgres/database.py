@@ -12,6 +12,7 @@ import functools
 import json
 import re
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -23,7 +24,7 @@ from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.postgres.address import Address
-from aideon_agents.ledger.postgres.functions import KEY, OF_STEP
+from aideon_agents.ledger.postgres.functions import CHANNEL, KEY, OF_STEP
 from aideon_agents.ledger.postgres.pool import Connection, Connections, explained
 from aideon_agents.ledger.schema import Step, for_postgres, table_names
 from aideon_agents.ledger.upgrade import bring_up_to_date
@@ -127,6 +128,24 @@ class PostgresDatabase:
             answer = connection.execute(_call_of(function, len(sent) + 1), [*sent, self._patience])
             (row,) = answer.fetchall()
         return row["answer"]
+
+    def notices(self, seconds: float) -> Generator[str | None]:
+        """Ids of calls that a function names, heard on a connection of its own.
+
+        Without a connection, or behind a pooler that passes no notices on, there are none.
+        """
+        address = cast("Any", self.address.parameters)
+        while True:
+            try:
+                with psycopg.connect(**address, autocommit=True) as heard:
+                    heard.execute(f"LISTEN {CHANNEL}")
+                    while True:
+                        yield None  # what was named before is not heard
+                        for notice in heard.notifies(timeout=seconds):
+                            yield notice.payload
+            except psycopg.Error:
+                time.sleep(seconds)
+                yield None
 
     def steps_taken(self) -> list[str]:
         """Names of the steps that the ledger has taken, in their order."""

@@ -164,7 +164,7 @@ END $$
 """  # noqa: S608 - our names
 
 _LEAVE = """
-CREATE OR REPLACE FUNCTION aideon_leave(id text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION aideon_leave(id text, patience text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     left_accounts text[];
 BEGIN
