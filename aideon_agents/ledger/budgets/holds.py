@@ -104,7 +104,7 @@ class Budgets:
             values["expires_at"] = time.time() + LEASE
             limits, refused = self._taken(call, values, row, queues=queues)
             if not refused:
-                self.tickets.served(call_id)
+                self.tickets.waiting.discard(call_id)  # deleted with the hold
                 break
             if queues and refused.waits:
                 self.tickets.taken(call_id)

@@ -3,7 +3,7 @@
 The first call of each process that waits for a budget takes a ticket. While a ticket exists, no
 call that comes later is admitted to its accounts: small calls would otherwise take what a large one
 waits for, again and again. A ticket counts for a few seconds after its call has looked last, so
-that a process that ends or stalls blocks nobody for long.
+that a process that ends or stalls blocks no other for long.
 
 The server names the call that may be next whenever money is given back. A thread listens for that
 while calls of this process wait, because they would otherwise look only four times a second.
@@ -11,6 +11,7 @@ while calls of this process wait, because they would otherwise look only four ti
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -26,26 +27,26 @@ if TYPE_CHECKING:
 
 
 _LISTENS = 0.25
-"""Seconds after which the thread sees that nobody waits any more."""
+"""Seconds after which the thread sees that no call waits any more."""
 
 _FORGOTTEN = 60.0
-"""Seconds after which a ticket that nobody renews is deleted."""
+"""Seconds after which a ticket that is not renewed is deleted."""
 
 _log = logging.getLogger("aideon_agents.budgets")
 
 
+@dataclasses.dataclass
 class Tickets:
     """The tickets of this process in one ledger. A file has none."""
 
-    def __init__(self, database: Database, woken: Callable[[], None]) -> None:
-        self.waiting: set[str] = set()
-        """The ids of calls that may have one."""
-        self._database = database
-        self._woken = woken
-        self._lock = threading.Lock()
-        self._listener: threading.Thread | None = None
-        """None: nobody waits."""
-        self._is_closed = False
+    _database: Database
+    _woken: Callable[[], None]
+    waiting: set[str] = dataclasses.field(default_factory=set[str])
+    """The ids of calls that may have one."""
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _listener: threading.Thread | None = None
+    """None: no call waits."""
+    _is_closed: bool = False
 
     def taken(self, call_id: str) -> None:
         """Listen for the turn of a call."""
@@ -59,10 +60,6 @@ class Tickets:
                 )
                 self._listener.start()
 
-    def served(self, call_id: str) -> None:
-        """Forget a call whose ticket was deleted with its hold."""
-        self.waiting.discard(call_id)
-
     def leave(self, call_id: str) -> None:
         """Delete the ticket of a call that waits no longer."""
         if call_id not in self.waiting or self._database.call is None:
@@ -74,7 +71,7 @@ class Tickets:
             _log.warning("the ticket of call %s stays until it expires: %s", call_id, refused)
 
     def drop_dead(self, tx: Statements) -> None:
-        """Delete the tickets of processes that ended, or that nobody renews."""
+        """Delete the tickets of processes that ended, or did not renew them."""
         for row in tx.select("SELECT * FROM tickets", {}) if self._database.call else ():
             if is_gone(row) or row["expires_at"] < time.time() - _FORGOTTEN:
                 tx.later(

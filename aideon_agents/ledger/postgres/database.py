@@ -130,18 +130,18 @@ class PostgresDatabase:
         return row["answer"]
 
     def notices(self, seconds: float) -> Generator[str | None]:
-        """Ids of calls that a function names, heard on a connection of its own.
+        """Ids of calls that a function names, received on a connection of its own.
 
         Without a connection, or behind a pooler that passes no notices on, there are none.
         """
         address = cast("Any", self.address.parameters)
         while True:
             try:
-                with psycopg.connect(**address, autocommit=True) as heard:
-                    heard.execute(f"LISTEN {CHANNEL}")
+                with psycopg.connect(**address, autocommit=True) as listener:
+                    listener.execute(f"LISTEN {CHANNEL}")
                     while True:
-                        yield None  # what was named before is not heard
-                        for notice in heard.notifies(timeout=seconds):
+                        yield None  # what was named before is not received
+                        for notice in listener.notifies(timeout=seconds):
                             yield notice.payload
             except psycopg.Error:
                 time.sleep(seconds)

@@ -57,16 +57,13 @@ class Queue:
         self._attempts = attempts
         self._candidate = candidate
         self._call_id = call_id
+        self.is_first = False
+        """It is the first of this process that waits for its budget."""
         self._budgets: Budgets | None = None
         """None: the call has not waited."""
         self._refused: Refusal | None = None
         self._account: str | None = None
         self._place = contextlib.AsyncExitStack()
-
-    @property
-    def is_first(self) -> bool:
-        """Whether it is the first of this process that waits for its budget."""
-        return self._account is not None
 
     def out_of_time(self) -> Exception:
         """The error for a call that waited until the chain's time was up."""
@@ -88,6 +85,7 @@ class Queue:
                     await self._place.aclose()
                     self._account = refused.by.account.key
                     await self._place.enter_async_context(first_place(budgets, self._account).one())
+                    self.is_first = True
                     return
                 seen, until = budgets.settlements, time.monotonic() + _ELSEWHERE
                 while budgets.settlements == seen and time.monotonic() < until:  # noqa: ASYNC110 - any thread may settle a call, and so does the notice of a server
@@ -97,7 +95,7 @@ class Queue:
 
     async def aclose(self) -> None:
         """Leave the queue: the next call may look."""
-        self._account = None
+        self._account, self.is_first = None, False
         if self._budgets:
             self._budgets.tickets.leave(self._call_id)
         await self._place.aclose()
