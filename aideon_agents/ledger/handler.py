@@ -19,8 +19,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
 from aideon_agents.errors import LedgerError, RunError
-from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.budgets.limits import Amount, Budget
+from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.calls import (
     OpenCall,
     answer_text,

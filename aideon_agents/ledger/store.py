@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from aideon_agents.errors import RunNotFound, UserError
 from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets.accounts import open_account, open_empty, set_limit
-from aideon_agents.ledger.budgets.holds import Budgets, RunBudget
+from aideon_agents.ledger.budgets.holds import Budgets
 from aideon_agents.ledger.budgets.limits import Amount, Budget, CallDimensions, nanousd
+from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, this_process, those_from, utc_text
 from aideon_agents.ledger.postgres.address import Address, names_a_server

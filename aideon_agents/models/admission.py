@@ -23,8 +23,8 @@ from unicodedata import normalize
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.budgets.holds import RunBudget
 from aideon_agents.ledger.budgets.refusals import Refusal, refusal
+from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from aideon_agents.errors import InputError, LedgerError, RunNotFound, StepFailed, UserError
 from aideon_agents.graphs.walk import graphs
 from aideon_agents.ledger import rows
-from aideon_agents.ledger.budgets.holds import RunBudget
+from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.checkpoints import questions_name
 from aideon_agents.ledger.costs import Cost, NodeCost, cost, run_cost
 from aideon_agents.ledger.handler import CostHandler

@@ -24,11 +24,10 @@ from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 from aideon_agents.ledger.budgets.tickets import Tickets
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
-from aideon_agents.ledger.rows import Call, CallEnd, Run
+from aideon_agents.ledger.rows import Call, CallEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
     from pathlib import Path
 
 
@@ -297,42 +296,6 @@ class Budgets:
                     self._renew_all(tx)
             except LedgerError as refused:
                 _log.warning("holds are not renewed: %s", refused)
-
-
-@dataclasses.dataclass(frozen=True)
-class RunBudget:
-    """What the calls of one run may still cost."""
-
-    budgets: Budgets
-    run: CallDimensions
-    """The dimensions of the run that its calls are counted under: user, tier, batch."""
-
-    @classmethod
-    def of(cls, budgets: Budgets, run: Run) -> RunBudget:
-        """The budget of a run, by what is known of it at its start."""
-        known = CallDimensions(
-            at=utc_text(now()),
-            run=run.run_id,
-            batch=run.batch_id,
-            item=run.item_id,
-            user=run.user,
-            tier=run.tier,
-        )
-        return cls(budgets, known)
-
-    def dimensions(self, node_path: str, provider: str, at: datetime) -> CallDimensions:
-        """The dimensions of a call that starts at some time."""
-        return dataclasses.replace(self.run, at=utc_text(at), node=node_path, provider=provider)
-
-    def around(self, inner: Iterable[RunBudget]) -> RunBudget:
-        """The budget of a call that nested runs make: the limits of all of them apply.
-
-        Runs that are recorded in another ledger are left out: their limits are not known here.
-        """
-        nested = tuple(one.run for one in inner if one.budgets.ledger == self.budgets.ledger)
-        if not nested:
-            return self
-        return dataclasses.replace(self, run=dataclasses.replace(self.run, inner=nested))
 
 
 def _count_end(

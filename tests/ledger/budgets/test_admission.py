@@ -9,7 +9,7 @@ import pytest
 from aideon_agents import Budget
 from aideon_agents.errors import LedgerError, UserError
 from aideon_agents.ledger.budgets.accounts import limits, remove_limit, set_limit
-from aideon_agents.ledger.budgets.holds import RunBudget
+from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.identity import now, utc_text
 
 
