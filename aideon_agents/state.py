@@ -11,12 +11,22 @@ import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypedDict, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    cast,
+)
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.language_models import BaseChatModel, LanguageModelInput
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import Runnable
 
@@ -191,6 +201,39 @@ class State(Entry, total=False):
     """
 
 
+class GivenModel:
+    """A LangChain chat model that the caller gave. It may hold keys, so its text is its name."""
+
+    def __init__(self, provider: str, model: str, inner: BaseChatModel | None) -> None:
+        self.provider = provider
+        self.model = model
+        self.inner = inner
+        """None: it is only rehearsed."""
+
+    def __repr__(self) -> str:
+        return f"{self.provider}:{self.model}"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, GivenModel)
+            and self.inner is other.inner
+            and repr(self) == repr(other)
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self.inner), repr(self)))
+
+    def __getstate__(self) -> object:
+        raise TypeError(f"{self} may hold a key, so it cannot be pickled")
+
+
+Model: TypeAlias = "str | BaseChatModel"
+"""What a caller gives: `provider:model`, or a LangChain chat model."""
+
+ModelChoice: TypeAlias = str | GivenModel
+"""`provider:model`, or a chat model."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelRequest:
     """What a node asks of a model; selection turns it into a chain of candidates."""
@@ -200,8 +243,8 @@ class ModelRequest:
     """None: the role decides."""
     purpose: str | None = None
     """What the call is for, a dimension of the cost report; None: not given."""
-    model: tuple[str, ...] = ()
-    """`provider:model` names that replace the choice, primary first; empty: choose."""
+    model: tuple[ModelChoice, ...] = ()
+    """Models that replace the choice, primary first; empty: choose."""
     max_tokens: int = 1024
     """The most output tokens; always sent."""
     may_think: bool = False
@@ -252,8 +295,8 @@ class Context:
     """Who the run is for; None: no user was given."""
     purpose: str | None = None
     """The default purpose of this run's calls."""
-    model: Mapping[str, tuple[str, ...]] = dataclasses.field(
-        default_factory=lambda: cast("dict[str, tuple[str, ...]]", {})
+    model: Mapping[str, tuple[ModelChoice, ...]] = dataclasses.field(
+        default_factory=lambda: cast("dict[str, tuple[ModelChoice, ...]]", {})
     )
     """Chains by role that replace the choice."""
     stream: bool = False

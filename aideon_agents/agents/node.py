@@ -26,11 +26,13 @@ from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import answers, models_of
 from aideon_agents.models.direct import recorders, signed
+from aideon_agents.models.providers import choices
 from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
     Complexity,
     Context,
     Decision,
+    Model,
     ModelRequest,
     OnDecline,
     OnRateLimit,
@@ -279,8 +281,9 @@ class Options(TypedDict, total=False):
     """How hard the work is, which chooses the size of model; None: the role does."""
     purpose: str | None
     """What its calls are for, a dimension of the cost report."""
-    model: str | Sequence[str] | None
-    """`provider:model`, or several: the chain, without further fallbacks; None: chosen."""
+    model: Model | Sequence[Model] | None
+    """`provider:model`, a LangChain chat model, or several of these: the chain, without further
+    fallbacks; None: chosen."""
     max_tokens: int
     """The most tokens an answer may have; always sent. Reasoning models get more unless it is given."""
     temperature: float | None
@@ -327,12 +330,11 @@ def make(
     timeout = options.get("timeout")
     if max_tokens < 1 or (timeout is not None and timeout <= 0):
         raise UserError(f"{named}: max_tokens and timeout must be more than 0")
-    model = options.get("model") or ()
     request = ModelRequest(
         role=role,
         complexity=_chosen(options, "complexity", Complexity, named),
         purpose=options.get("purpose"),
-        model=(model,) if isinstance(model, str) else tuple(model),
+        model=choices(options.get("model"), named),
         max_tokens=max_tokens,
         may_think="max_tokens" not in options,
         reasoning_effort=_chosen(options, "reasoning_effort", ReasoningEffort, named),

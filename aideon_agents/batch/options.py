@@ -21,7 +21,7 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.limits.pace import why_slow
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
-from aideon_agents.state import OnRateLimit, Tier
+from aideon_agents.state import Model, OnRateLimit, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -117,7 +117,7 @@ class BatchOptions(TypedDict, total=False):
     """Inputs of every item, by key; an item's own inputs take precedence."""
     tier: Tier | None
     user: str | None
-    model: Mapping[str, str | Sequence[str]] | None
+    model: Mapping[str, Model | Sequence[Model]] | None
     timeout: float | None
     """Seconds after which an item fails; None: no limit."""
     rehearse: bool

@@ -41,6 +41,7 @@ from aideon_agents.runner.running import open_ledger
 from aideon_agents.runner.spec import Room, check_models, keeping
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
+from aideon_agents.state import GivenModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -284,6 +285,8 @@ def _digest(value: object) -> str:
 
 def _named(value: object) -> str:
     """The name of an object that JSON cannot hold; it is the same in the next process."""
+    if isinstance(value, GivenModel):
+        return str(value)
     return (
         f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
     )

@@ -134,7 +134,7 @@ def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
         nanousd = int(billionths.to_integral_value(decimal.ROUND_HALF_EVEN))
     except Exception:  # noqa: BLE001 - whatever fails in the price list, the price is unknown
         return UNKNOWN
-    if provider == HUGGING_FACE and found.provider.id != seller:
+    if found.provider.id != seller:
         return UNKNOWN  # the list matches names loosely: `huggingface_cohere` finds Cohere itself
     named = f"genai-prices {genai_prices.__version__}"
     return Price(nanousd, f"{named}, {tier}" if tier else named)
@@ -268,10 +268,28 @@ def usd_text(amount: Decimal) -> str:
     return f"{whole}.{places.rstrip('0').ljust(6, '0')}"
 
 
+_SELLERS: Mapping[str, str] = {
+    "amazon_bedrock": "aws",
+    "anthropic_bedrock": "aws",
+    "azure_ai": "azure",
+    "azure_openai": "azure",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "bedrock_mantle_anthropic": "aws",
+    "bedrock_mantle_openai": "aws",
+    "google_anthropic_vertex": "google",
+    "google_genai": "google",
+    "google_vertexai": "google",
+    "mistralai": "mistral",
+    "xai": "x-ai",
+}
+"""What the price list calls providers that LangChain names otherwise."""
+
+
 def sold_as(provider: str, model: str) -> tuple[str, str]:
     """Who sells a model: Hugging Face routes `org/name:seller`, at that seller's price."""
     if provider != HUGGING_FACE:
-        return provider, model
+        return _SELLERS.get(provider, provider), model.removeprefix("models/")
     name, _, seller = model.partition(":")
     return f"{HUGGING_FACE}_{seller}", name
 

@@ -10,13 +10,13 @@ import functools
 import math
 import tomllib
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aideon_agents.errors import ModelNameError, NoModel
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import Usage, price
 from aideon_agents.models.providers import ANY_MODEL, ModelName, Provider
-from aideon_agents.state import ModelRequest, Tier
+from aideon_agents.state import GivenModel, ModelRequest, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 
 Rung = Literal["small", "medium", "large"]
+
+Choice: TypeAlias = ModelName | GivenModel
+"""A candidate of a chain: a model of our providers, or one of LangChain's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,7 @@ def load(path: Path | None = None, profile: str = "current") -> Catalog:
         text = (path or resources.files("aideon_agents.models") / "catalog.toml").read_text("utf-8")
         raw = tomllib.loads(text)
         rungs = {
-            rung: tuple(ModelName.parse(name) for name in raw["profiles"][profile][rung])
+            rung: tuple(ModelName.ours(name) for name in raw["profiles"][profile][rung])
             for rung in ("small", "medium", "large")
         }
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -98,15 +101,22 @@ def rung_for(request: ModelRequest, tier: Tier) -> Rung:
 
 def choose(
     request: ModelRequest, tier: Tier, catalog: Catalog, providers: Mapping[str, Provider]
-) -> tuple[ModelName, ...]:
+) -> tuple[Choice, ...]:
     """The candidates for a request, primary first."""
+    wanted: tuple[Choice, ...]
     if request.model:
-        wanted = tuple(catalog.checked(name) for name in request.model)
+        wanted = tuple(
+            one if isinstance(one, GivenModel) else catalog.checked(one) for one in request.model
+        )
     else:
         wanted = (*catalog.rungs[rung_for(request, tier)], ModelName("local", ANY_MODEL))
-    able = tuple(name for name in wanted if providers[name.provider].available)
+    able = tuple(
+        one for one in wanted if isinstance(one, GivenModel) or providers[one.provider].available
+    )
     if not able:
-        missing = dict.fromkeys(providers[name.provider].missing for name in wanted)
+        missing = dict.fromkeys(
+            providers[one.provider].missing for one in wanted if isinstance(one, ModelName)
+        )
         raise NoModel(
             f"no model can be asked for the {request.role}: set {' or '.join(missing)}, "
             "or AIDEON_OFFLINE=1 to rehearse without one"
@@ -115,15 +125,15 @@ def choose(
 
 
 def cheapest_first(
-    chain: Sequence[tuple[int, ModelName]], request: ModelRequest
-) -> list[tuple[int, ModelName]]:
+    chain: Sequence[tuple[int, Choice]], request: ModelRequest
+) -> list[tuple[int, Choice]]:
     """A chain by price, the cheapest first; models of unknown price are last.
 
     The price is that of a prompt as long as the longest answer. `chain` has the rank of each model.
     """
     tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
 
-    def worst(candidate: tuple[int, ModelName]) -> float:
+    def worst(candidate: tuple[int, Choice]) -> float:
         _, name = candidate
         known = price(name.provider, name.model, tokens, now()).nanousd
         return math.inf if known is None else known

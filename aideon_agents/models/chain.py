@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +23,7 @@ from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.models.candidates import Candidate
-from aideon_agents.models.catalog import cheapest_first, choose
+from aideon_agents.models.catalog import Choice, cheapest_first, choose
 from aideon_agents.models.direct import recorders
 from aideon_agents.models.fallbacks import (
     FALLBACK_AFTER,
@@ -32,14 +34,16 @@ from aideon_agents.models.fallbacks import (
     Patience,
 )
 from aideon_agents.models.features import features_of
+from aideon_agents.models.foreign import ROOM_TO_THINK
+from aideon_agents.models.foreign.delegate import Delegate, delegated, given_candidate
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import Slots, breaker_for, process_slots
 from aideon_agents.models.limits.pace import pace_for
 from aideon_agents.models.protocol.ways import check_way
-from aideon_agents.models.providers import ModelName, Provider, providers, resolve
+from aideon_agents.models.providers import ModelName, Provider, providers, resolve, with_given
 from aideon_agents.models.wire import Wire
 from aideon_agents.settings import Settings
-from aideon_agents.state import Context, ModelRequest
+from aideon_agents.state import Context, GivenModel, ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -70,6 +74,10 @@ class _OpenAI(Guard, Wire, ChatOpenAI):
 
 class _Compatible(Guard, Wire):
     """Hugging Face and local servers: they know `max_tokens`, not `max_completion_tokens`."""
+
+
+class _Given(Guard, Delegate):
+    """A model of LangChain that is not ours."""
 
 
 class _Rehearsed(Guard, RehearsalChatModel):
@@ -191,6 +199,8 @@ class Models:
 
     def _kept(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
         """A chain, made at the first call that needs it."""
+        if request.model:
+            request = with_given(request, pretend=context.rehearse or self._settings.offline)
         of_context = (context.tier, context.rehearse, context.stream, context.longest)
         policy = (context.fallback, context.on_rate_limit, context.is_item)
         key = request, *of_context, *policy, saves
@@ -211,7 +221,8 @@ class Models:
         if saves:
             chain = cheapest_first(chain, request)
         seconds = request.timeout or _CHAIN_SECONDS
-        models = [self._model(name, known[name.provider], request, context) for _, name in chain]
+        models = [self._model(name, known, request, context) for _, name in chain]
+        models = _distinct(models)
         return ModelChain(
             runnable=models[0],
             fallbacks=models[1:],
@@ -248,7 +259,7 @@ class Models:
 
     def _names(
         self, request: ModelRequest, context: Context
-    ) -> tuple[Sequence[ModelName], Mapping[str, Provider]]:
+    ) -> tuple[Sequence[Choice], Mapping[str, Provider]]:
         """The models to ask and their providers; in a rehearsal only the primary."""
         rehearse = context.rehearse or self._settings.offline
         known = providers(self._settings, pretend=rehearse)
@@ -256,11 +267,12 @@ class Models:
         is_alone = rehearse or not (request.fallback and context.fallback)
         return (names[:1] if is_alone else names), known
 
-    def _resolved(
-        self, names: Sequence[ModelName], known: Mapping[str, Provider]
-    ) -> Iterator[ModelName]:
+    def _resolved(self, names: Sequence[Choice], known: Mapping[str, Provider]) -> Iterator[Choice]:
         """The names, with `local:any` replaced; without its server, if there are other models."""
         for name in names:
+            if isinstance(name, GivenModel):
+                yield name
+                continue
             provider = known[name.provider]
             try:
                 yield name if provider.pretend else resolve(name, provider)
@@ -272,11 +284,22 @@ class Models:
                     _log.warning("%s", off)
 
     def _model(
-        self, name: ModelName, provider: Provider, request: ModelRequest, context: Context
+        self,
+        name: Choice,
+        known: Mapping[str, Provider],
+        request: ModelRequest,
+        context: Context,
     ) -> Any:
         """The guarded chat model of a candidate."""
+        is_rehearsed = context.rehearse or self._settings.offline
+        if isinstance(name, GivenModel):
+            provider, candidate = None, given_candidate(name, self._slots.limit, is_rehearsed)
+            if name.inner is not None and not is_rehearsed:
+                return _Given(**delegated(name.inner, candidate, request, context))
+        else:
+            provider = known[name.provider]
+            candidate = _candidate(name, provider, self._slots.limit)
         is_reasoning = str(name) in self._catalog.reasoning
-        candidate = _candidate(name, provider, self._slots.limit)
         thinks = is_reasoning or candidate.features.thinks
         roomy = _room_to_think(candidate, request) if request.may_think else request.max_tokens
         options: dict[str, Any] = {
@@ -287,7 +310,7 @@ class Models:
             # Explicit either way: a viewer that listens must not turn streaming on.
             "streaming": context.stream,
         }
-        if provider.pretend:
+        if provider is None or provider.pretend:
             return _Rehearsed(provider=name.provider, longest=context.longest, **options)
         check_way(str(provider.base_url))
         if request.reasoning_effort:
@@ -305,13 +328,24 @@ class Models:
         )
 
 
-_ROOM_TO_THINK = 4
-"""How many times the usual room the answers of a reasoning model get, thoughts included."""
+def _distinct(models: list[Any]) -> list[Any]:
+    """The models of a chain with a number behind each name that another one has before it.
+
+    Two objects can be the same model with two keys.
+    """
+    seen = collections.Counter[str]()
+    for nth, model in enumerate(models):
+        name = model.candidate.name
+        seen[name] += 1
+        if seen[name] > 1:
+            other = dataclasses.replace(model.candidate, name=f"{name} ({seen[name]})")
+            models[nth] = model.model_copy(update={"candidate": other})
+    return models
 
 
 def _room_to_think(candidate: Candidate, request: ModelRequest) -> int:
     """The room of a reasoning model's answer: at most half of what it takes."""
-    roomy = request.max_tokens * _ROOM_TO_THINK
+    roomy = request.max_tokens * ROOM_TO_THINK
     half = roomy if candidate.window is None else candidate.window // 2
     return max(request.max_tokens, min(roomy, half))
 

@@ -10,6 +10,7 @@ Requests are changed just before they are sent, so an answer cache and callbacks
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 from aideon_agents import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -133,6 +134,18 @@ class Features:
         if _SYSTEM in self.refused:
             payload["messages"] = _without_system(payload.get("messages") or [])
         return payload
+
+    @contextlib.contextmanager
+    def learning(self, payload: Mapping[str, Any]) -> Generator[None]:
+        """Learn from a refusal how this model can be asked."""
+        try:
+            yield
+        except errors.ProviderError as error:
+            if not self.learn(payload, error):
+                raise
+            refused = errors.Unsupported(str(error), billed=error.billed, status=error.status)
+            refused.adapted = True
+            raise refused from error
 
     def learn(self, payload: Mapping[str, Any], error: errors.ProviderError) -> bool:
         """Whether a refusal says how this model can be asked otherwise."""

@@ -1,7 +1,10 @@
-"""The providers: their names, addresses and keys. A new provider begins here.
+"""The providers: their names, addresses and keys, and what callers give as `model=`.
 
 Commands read them without asking a model, so this module does not import LangChain. The class of its
 chat models is chosen in `chain.py`, its models and their sizes are listed in `catalog.toml`.
+
+A chat model of LangChain that is given may hold keys. So it travels as a `GivenModel`, whose text is its
+name alone, and its keys are removed from all texts from then on.
 """
 
 from __future__ import annotations
@@ -10,13 +13,22 @@ import dataclasses
 import difflib
 import functools
 import json
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
 
-from aideon_agents.errors import AideonError, ModelNameError
-from aideon_agents.ledger.redaction import keep_out
+from aideon_agents.errors import AideonError, ModelNameError, UserError
+from aideon_agents.ledger.pricing import OWN_SERVER
+from aideon_agents.ledger.redaction import keep_out, one_line
 from aideon_agents.settings import Settings
+from aideon_agents.state import GivenModel, ModelChoice, ModelRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.language_models import BaseChatModel
+
 
 PROVIDERS = ("together", "openai", "huggingface", "local")
 
@@ -35,16 +47,39 @@ class ModelName:
     def parse(cls, text: str) -> ModelName:
         """Read `provider:model`; the catalog need not know the model."""
         provider, _, model = text.strip().partition(":")
-        if provider not in PROVIDERS:
-            near = difflib.get_close_matches(provider, PROVIDERS, n=1)
+        if provider not in PROVIDERS and provider not in integrations():
+            near = difflib.get_close_matches(provider, [*PROVIDERS, *integrations()], n=1)
             hint = f"; did you mean {near[0]}:{model or 'MODEL'}?" if near else ""
             raise ModelNameError(
                 f"unknown provider {provider!r} in model {text!r}: "
-                f"write provider:model with one of {', '.join(PROVIDERS)}{hint}"
+                f"write provider:model with one of {', '.join(PROVIDERS)}, or a provider of "
+                f"LangChain's init_chat_model, such as anthropic{hint}"
             )
         if not model:
             raise ModelNameError(f"the model {text!r} names no model: write {provider}:MODEL")
         return cls(provider, model)
+
+    @classmethod
+    def ours(cls, text: str) -> ModelName:
+        """As `parse`; refuses a provider that only LangChain knows."""
+        name = cls.parse(text)
+        if name.provider not in PROVIDERS:
+            raise ModelNameError(
+                f"{name} cannot be in a catalog: give it to an agent as its model, or to --model"
+            )
+        return name
+
+
+@functools.cache
+def integrations() -> Mapping[str, str]:
+    """The providers that LangChain's `init_chat_model` knows, and the pip package of each."""
+    # It takes a tenth of a second, which only names of other providers need.
+    from langchain.chat_models import base  # noqa: PLC0415 - see above
+
+    known: Mapping[str, tuple[str, str, Any]] = base._BUILTIN_PROVIDERS  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its only list
+    return {
+        prefix: module.partition(".")[0].replace("_", "-") for prefix, (module, *_) in known.items()
+    }
 
 
 _ASK_LOCAL_TIMEOUT = 2.0  # seconds
@@ -143,3 +178,97 @@ def _first_model(base_url: str, key: str) -> str:
             f"the local server at {base_url} does not list its models ({error}): "
             f"{start}, or name one with --model ROLE=local:MODEL"
         ) from None
+
+
+_SECRET_NAMES = ("key", "token", "secret", "password", "credential")
+_OF_ENVIRONMENT = ("_KEY", "_TOKEN", "_URL", "_BASE", "_ENDPOINT", "_HOST", "_REGION", "_PROJECT")
+"""Ends of the names of variables that integrations read."""
+
+
+def choices(model: object, where: str) -> tuple[ModelChoice, ...]:
+    """The models that a caller gives; None: it gives none. `where` begins the error."""
+    if model is None or model == ():
+        return ()
+    listed = list(cast("Any", model)) if isinstance(model, list | tuple) else [model]
+    return tuple(_choice(one, where) for one in listed)
+
+
+def _choice(model: object, where: str) -> ModelChoice:
+    if isinstance(model, str | GivenModel):
+        return model
+    from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - names need no LangChain
+
+    if isinstance(model, BaseChatModel):
+        return _given(model)
+    kind = getattr(type(model), "__name__", "object")
+    raise UserError(
+        f"{where}: model is a {kind}: give provider:model, a LangChain chat model, or a list of these"
+        " (set tools, retries and fallbacks on the agent, not on the model)"
+    )
+
+
+def _given(model: BaseChatModel) -> GivenModel:
+    """A chat model under the name that it gives itself for tracing."""
+    params: Mapping[str, Any] = model._get_ls_params()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - LangChain's only common name of a provider
+    provider = str(params.get("ls_provider") or type(model).__name__).lower().replace(":", "_")
+    if provider == OWN_SERVER:  # its calls would cost nothing
+        provider = type(model).__name__.lower()
+    name = params.get("ls_model_name") or getattr(model, "model_id", None)
+    _keep_keys_out(model)
+    return GivenModel(provider, str(name or type(model).__name__), model)
+
+
+def _keep_keys_out(model: BaseChatModel) -> None:
+    """Register every key that a model holds."""
+    for name, value in list(vars(model).items()):
+        if isinstance(value, SecretStr):
+            keep_out(value.get_secret_value())
+        elif isinstance(value, str) and any(part in name.lower() for part in _SECRET_NAMES):
+            keep_out(value)
+
+
+def with_given(request: ModelRequest, *, pretend: bool) -> ModelRequest:
+    """A request in which every name of an integration of LangChain has become a model.
+
+    `pretend`: no model is asked, so its integration need not be installed.
+    """
+    if not any(_is_foreign(one) for one in request.model):
+        return request
+    made = tuple(
+        _named(cast("str", one), pretend=pretend) if _is_foreign(one) else one
+        for one in request.model
+    )
+    return dataclasses.replace(request, model=made)
+
+
+def _is_foreign(choice: ModelChoice) -> bool:
+    if isinstance(choice, GivenModel):
+        return False
+    provider, colon, model = choice.strip().partition(":")
+    return bool(colon and model) and provider not in PROVIDERS and provider in integrations()
+
+
+def _named(name: str, *, pretend: bool) -> GivenModel:
+    provider, _, model = name.strip().partition(":")
+    if pretend:
+        return GivenModel(provider, model, None)
+    found = {key: value for key, value in os.environ.items() if key.endswith(_OF_ENVIRONMENT)}
+    return _made(provider, model, hash(frozenset(found.items())))
+
+
+@functools.lru_cache(maxsize=64)
+def _made(provider: str, model: str, environment: int) -> GivenModel:  # noqa: ARG001 - a key that is set later is used
+    """The model of a name, with the keys and addresses that its integration finds."""
+    from langchain.chat_models import init_chat_model  # noqa: PLC0415 - as above
+
+    try:
+        made = init_chat_model(model, model_provider=provider)
+    except ImportError:
+        package = integrations()[provider]
+        raise ModelNameError(
+            f"{provider}:{model} needs the package {package}: pip install {package}"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - integrations raise anything where a key is missing
+        raise ModelNameError(f"{provider}:{model} cannot be made: {one_line(str(error))}") from None
+    _keep_keys_out(made)
+    return GivenModel(provider, model, made)

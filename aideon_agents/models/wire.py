@@ -44,7 +44,7 @@ from aideon_agents.models.protocol.thoughts import THOUGHTS_BEGIN
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
@@ -77,7 +77,7 @@ class Wire(BaseChatOpenAI):
     ) -> ChatResult:
         payload = self._prepared(messages, stop, kwargs, {"stream": False})
         asked = str(self.candidate)
-        with self._learning(payload):
+        with self.candidate.features.learning(payload):
             answer = await self._send(payload)
             try:
                 body = _object(await answer.read(LONGEST_BODY), asked)
@@ -103,7 +103,7 @@ class Wire(BaseChatOpenAI):
         attempt = current_attempt.get()
         seconds = attempt.seconds if attempt else LONGEST_ATTEMPT
         ends_at = time.monotonic() + seconds
-        with self._learning(payload):
+        with self.candidate.features.learning(payload):
             async with asyncio.timeout(seconds):
                 answer = await self._send(payload)
             end = answer.end_at(ends_at - time.monotonic())
@@ -225,18 +225,6 @@ class Wire(BaseChatOpenAI):
             except Exception as error:
                 raise faults.unsent(str(self.candidate), error) from error
         return self.candidate.features.fitted({**payload, **streaming})
-
-    @contextlib.contextmanager
-    def _learning(self, payload: Mapping[str, Any]) -> Generator[None]:
-        """Learn from a refusal how this model can be asked."""
-        try:
-            yield
-        except errors.ProviderError as error:
-            if not self.candidate.features.learn(payload, error):
-                raise
-            refused = errors.Unsupported(str(error), billed=error.billed, status=error.status)
-            refused.adapted = True
-            raise refused from error
 
     async def _send(self, payload: dict[str, Any]) -> Answer:
         """Send a request; raises the error of a refusal."""

@@ -35,9 +35,10 @@ from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models, models_for
 from aideon_agents.models.answers.reply import estimate_tokens
+from aideon_agents.models.providers import choices
 from aideon_agents.runner.outcome import Journal
 from aideon_agents.settings import Settings
-from aideon_agents.state import Context, OnRateLimit, Role, StepResult, Tier
+from aideon_agents.state import Context, Model, OnRateLimit, Role, StepResult, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,7 @@ def context_for(
     *,
     tier: str | None,
     user: str | None,
-    model: Mapping[str, str | Sequence[str]] | None,
+    model: Mapping[str, Model | Sequence[Model]] | None,
     stream: bool,
     rehearse: bool,
     fallback: bool,
@@ -154,10 +155,7 @@ def context_for(
         raise InputError(f"there is no tier {tier!r}: one of {', '.join(get_args(Tier))}")
     if unknown := [role for role in model or {} if role not in get_args(Role)]:
         raise InputError(f"there is no role {unknown[0]!r}: one of {', '.join(get_args(Role))}")
-    chains = {
-        role: (chain,) if isinstance(chain, str) else tuple(chain)
-        for role, chain in (model or {}).items()
-    }
+    chains = {role: choices(chain, f"the {role}") for role, chain in (model or {}).items()}
     return Context(
         models=models_for(cast("Any", settings)),
         tier=cast("Tier", tier),

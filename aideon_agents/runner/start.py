@@ -35,7 +35,7 @@ from aideon_agents.runner.spec import (
     needed_keeping,
 )
 from aideon_agents.settings import Settings
-from aideon_agents.state import OnRateLimit, Tier
+from aideon_agents.state import Model, OnRateLimit, Tier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -51,8 +51,9 @@ class RunOptions(TypedDict, total=False):
     """free, premium or enterprise; None: the Settings'."""
     user: str | None
     """The user it runs for; None: the Settings'."""
-    model: Mapping[str, str | Sequence[str]] | None
-    """`{role: "provider:model"}`, or a list for a chain; it replaces the choice."""
+    model: Mapping[str, Model | Sequence[Model]] | None
+    """`{role: "provider:model"}`, a LangChain chat model, or a list of these for a chain; it replaces
+    the choice."""
     budget: Budget | Amount | None
     """US dollars that it may cost, or a `Budget`. A call that does not fit is not made, and the run
     stops. None: only standing limits apply."""
@@ -150,7 +151,7 @@ def run_spec(
         thread=thread,
         rehearsed=context.rehearse,
         options={
-            "model": {role: list(chain) for role, chain in context.model.items()},
+            "model": {role: [str(one) for one in chain] for role, chain in context.model.items()},
             "timeout": timeout,
             "stream": stream,
             "record_content": record_content,

@@ -30,7 +30,7 @@ def test_a_name_is_split_at_its_first_colon():
     [
         ("togther:m", "did you mean together:m?"),
         ("gpt-4o-mini", "write provider:model with one of together, openai, huggingface, local"),
-        ("anthropic:claude", "unknown provider 'anthropic'"),
+        ("acme:claude", "unknown provider 'acme'"),
         ("", "unknown provider ''"),
         ("openai:", "names no model: write openai:MODEL"),
     ],

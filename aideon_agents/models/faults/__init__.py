@@ -12,14 +12,25 @@ provider reported, and the row of the attempt gets its cost.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin
+
+from langchain_core import exceptions as langchain
 
 from aideon_agents import errors
 from aideon_agents.ledger.calls import usage_of
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.redaction import one_line, quoted, without_keys
-from aideon_agents.models.faults.kinds import Report, kind_of, report_of, status_in
+from aideon_agents.models.faults.kinds import (
+    Report,
+    body_of,
+    causes_of,
+    headers_of,
+    kind_of,
+    report_of,
+    status_in,
+    status_of,
+)
 from aideon_agents.models.limits import stated
 from aideon_agents.models.protocol.thoughts import MARKED, only_thoughts
 
@@ -286,3 +297,72 @@ def _usage_beside(result: ChatResult) -> Usage | None:
     if not counts:
         return None
     return Usage(input_tokens=counts["prompt_tokens"], output_tokens=counts["completion_tokens"])
+
+
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (langchain.ModelAuthenticationError, 401),
+    (langchain.ModelPermissionDeniedError, 403),
+    (langchain.ModelNotFoundError, 404),
+    (langchain.ModelRateLimitError, 429),
+    (langchain.ModelInvalidRequestError, 400),
+    (langchain.ModelAPIError, 500),
+)
+_FIRST_ERROR = 400
+_NOT_REACHED = ("ConnectError", "ConnectTimeout", "PoolTimeout", "NameResolutionError")
+"""Errors of HTTP clients before anything was sent, by the names of their classes."""
+_LATE = ("TimeoutException", "APITimeoutError", "ReadTimeoutError", "DeadlineExceeded", "Timeout")
+_LOST = (
+    "TransportError",
+    "APIConnectionError",
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "HTTPClientError",
+    "ServiceUnavailable",
+    "RequestException",
+)
+_NO_KEY = ("api key", "api_key", "credentials", "authentication")
+_OF_GIVEN = "the given model"
+
+
+def translated(error: Exception, asked: str) -> Exception:
+    """An error of a model as one of ours; one that says nothing about the model as it is."""
+    if isinstance(error, errors.AideonError):
+        return error
+    if isinstance(error, UnicodeError):
+        return unsent(asked, error)
+    chain = tuple(causes_of(error))
+    if isinstance(error, langchain.ContextOverflowError):
+        return errors.ContextTooLong(f"the request is too long for {asked}", billed=False)
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), None)
+    found = next((code for one in chain if (code := status_of(one))), None)
+    if (status or found or 0) >= _FIRST_ERROR:
+        return refusal(
+            found if found and found >= _FIRST_ERROR else cast("int", status),
+            headers_of(chain),
+            body_of(chain),
+            asked=asked,
+            key_variable=_OF_GIVEN,
+        )
+    if found:  # the provider reports an error inside an answer with status 200
+        return refusal_in_answer(body_of(chain), asked=asked, key_variable=_OF_GIVEN)
+    return _unanswered(error, chain, asked)
+
+
+def _unanswered(error: Exception, chain: tuple[BaseException, ...], asked: str) -> Exception:
+    """The error of a request that got no answer; any other error as it is."""
+    names = {kind.__name__ for one in chain for kind in type(one).__mro__}
+    why = one_line(without_keys(f"{type(error).__name__}: {error}"))
+    if names.intersection(_NOT_REACHED):
+        return errors.Transient(f"{asked} cannot be reached ({why})", billed=False)
+    if isinstance(error, langchain.ModelTimeoutError | TimeoutError) or names.intersection(_LATE):
+        return errors.Transient(f"{asked} gave no answer in time", timed_out=True)
+    if isinstance(error, langchain.ModelConnectionError | ConnectionError) or names.intersection(
+        _LOST
+    ):
+        is_refused = "ConnectionRefusedError" in names or "gaierror" in names
+        return errors.Transient(
+            f"the connection to {asked} was lost ({why})", billed=False if is_refused else None
+        )
+    if isinstance(error, TypeError | ValueError) and any(one in why.lower() for one in _NO_KEY):
+        return errors.KeyRejected(f"{asked} was not asked: it has no key ({why})", billed=False)
+    return error

@@ -16,9 +16,9 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from aideon_agents import errors
 
@@ -234,3 +234,54 @@ def status_in(report: Report) -> int | None:
     named = [_NAMED[one] for one in sorted(report.codes) if one in _NAMED]
     known = [one for one in (*numbers, *named) if _FIRST <= one <= _LAST]
     return known[0] if known else None
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an error carries; None: it carries none."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore
+        metadata: Any = cast("Mapping[str, Any]", response).get("ResponseMetadata") or {}
+        places: tuple[Any, ...] = (metadata.get("HTTPStatusCode"),)
+    else:
+        places = (
+            getattr(error, "status_code", None),
+            getattr(error, "code", None),
+            getattr(error, "status", None),
+            getattr(error, "http_status", None),
+            getattr(response, "status_code", None),
+        )
+    return next((int(one) for one in places if isinstance(one, int) and 200 <= one < 600), None)  # noqa: PLR2004 - the range of HTTP
+
+
+def headers_of(chain: tuple[BaseException, ...]) -> Mapping[str, str]:
+    for one in chain:
+        response = getattr(one, "response", None)
+        headers: Any = getattr(response, "headers", None) or getattr(one, "headers", None)
+        if isinstance(headers, Mapping):
+            given = cast("Mapping[str, Any]", headers)
+            # Clients look names up in any case; a plain mapping does not.
+            return {str(name).title(): str(value) for name, value in given.items()}
+    return {}
+
+
+def body_of(chain: tuple[BaseException, ...]) -> bytes:
+    """What the provider said, as the bytes of an answer."""
+    for one in chain:
+        response = getattr(one, "response", None)
+        for sent in (
+            getattr(one, "body", None),
+            getattr(one, "details", None),
+            response if isinstance(response, Mapping) else None,
+        ):
+            if isinstance(sent, Mapping | list | str) and sent:
+                return json.dumps(sent, default=str).encode()
+    return json.dumps({"error": {"message": str(chain[0])}}).encode()

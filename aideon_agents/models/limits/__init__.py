@@ -183,6 +183,7 @@ _ASKED = (
     ("retry_after_seconds", False),
     ("retryafter", False),
     ("retrydelay", False),
+    ("retrydelay", False),
     ("retry_delay", False),
     ("x-retry-after", False),
     ("estimated_time", False),
