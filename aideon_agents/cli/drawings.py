@@ -22,6 +22,7 @@ from aideon_agents.graphs.topology import Topology, read, topology_in
 from aideon_agents.ledger import batch_items
 from aideon_agents.ledger.batches import find_batch, graph_of
 from aideon_agents.ledger.costs import Trace, runs_of_batch, traces
+from aideon_agents.ledger.tool_calls import counts, tool_calls
 from aideon_agents.runner import recall
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def drawn(
     else:
         with open_ledger() as ledger:
             whole, spent, title = _batch(ledger, batch) if batch else _named(ledger, run_refs)
+            called = counts(one for run_id in spent.run_ids for one in tool_calls(ledger, run_id))
         topology = folded(whole, depth)
-        notes = annotated(spent, whole, topology, name=title)
+        notes = annotated(spent, whole, topology, name=title, tools=called)
         document = spent_document(spent, topology, notes)
     if form == "png":
         return png.png(topology, notes, theme=theme, scale=scale)
@@ -92,8 +94,13 @@ def _page(
     with open_ledger() as ledger:
         record = recorded(ledger, ledger.find_run(run_refs[0]))
         whole, spent = _runs(ledger, [record.run], [record.trace])
+    tools = record.tools_called
     return page(
-        whole, record, lambda shown: annotated(spent, whole, shown), theme=theme, depth=depth
+        whole,
+        record,
+        lambda shown: annotated(spent, whole, shown, tools=tools),
+        theme=theme,
+        depth=depth,
     )
 
 

@@ -146,7 +146,8 @@ class Describer:
         """Describe a node: its kind and its note."""
         kind = "" if node.kind in {node.label, "start", "end"} else node.kind
         badges = (badge.text for badge in note.badges)
-        words = [node.label, kind, note.subtitle, *note.figures, note.foot, *badges]
+        tools = f"tools: {', '.join(node.tools)}" if node.tools else ""
+        words = [node.label, kind, tools, note.subtitle, *note.figures, note.foot, *badges]
         return ", ".join(word for word in words if word)
 
     def edge(self, source: str, target: str, conditions: Sequence[str]) -> str:

@@ -94,9 +94,17 @@ _MOST_MODELS = 2
 
 
 def annotated(
-    figures: RunFigures, topology: Topology, drawn: Topology, *, name: str | None = None
+    figures: RunFigures,
+    topology: Topology,
+    drawn: Topology,
+    *,
+    name: str | None = None,
+    tools: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Annotations:
-    """Annotate a graph with what its runs cost and which edges they took."""
+    """Annotate a graph with what its runs cost, which edges they took, and which tools.
+
+    `tools` are the calls of tools by node path and name.
+    """
     taken, unknown = _ways(figures, topology, drawn)
     ends = {node.id for node in drawn.nodes}
     return Annotations(
@@ -104,10 +112,23 @@ def annotated(
         caption=_caption(figures),
         notes={
             one: _note(node, figures, is_node=one in ends) for one, node in figures.nodes.items()
-        },
+        }
+        | dict(_with_tools(figures, drawn, tools or {})),
         taken=taken if figures.run_ids else None,
         unknown=unknown,
     )
+
+
+def _with_tools(
+    figures: RunFigures, drawn: Topology, tools: Mapping[str, Mapping[str, int]]
+) -> Iterator[tuple[str, Note]]:
+    """The notes of the nodes that called tools, with these calls."""
+    for node in drawn.nodes:
+        called, known = tools.get(node.path), figures.nodes.get(node.id)
+        if called and known and known.calls:
+            note = _note(known, figures, is_node=True)
+            named = (f"{one_line(name)} x{count:,}" for name, count in called.items())
+            yield node.id, dataclasses.replace(note, foot=" · ".join([note.foot, *named]))
 
 
 def _ways(

@@ -208,7 +208,8 @@ def card(node: Node, annotations: Annotations) -> Card:
         taken = _even(width(node.label, NAME_SIZE) + 2 * _END_INSET)
         return Card(node, node.label, "", note, (), taken, _END_HEIGHT)
     name = fitted(node.label, NAME_SIZE, ROOM) or " "
-    below = node.kind if note.subtitle is None else note.subtitle
+    kind = " · ".join([node.kind, *([", ".join(node.tools)] if node.tools else [])])
+    below = kind if note.subtitle is None else note.subtitle
     subtitle = "" if below == node.label else fitted(below, SMALL_SIZE, ROOM)
     badges = tuple(_badges(note.badges))
     first = width(name, NAME_SIZE) + sum(GAP + room for _, room in badges)

@@ -15,9 +15,10 @@ has the same nodes and edges: what its nodes left has no meaning in another grap
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
@@ -164,6 +165,8 @@ class Node:
     """The id of the group around it, None at the top."""
     path: str = ""
     """Its node path in the ledger, empty for start and end."""
+    tools: tuple[str, ...] = ()
+    """The names of the tools that it may call."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,7 @@ class _Reading:
             if node.opened is None or (self.depth is not None and level > self.depth):
                 other = "graph" if node.is_graph else "function"
                 kind: Kind = "approval" if node.asks else node.role or other
-                self.nodes.append(Node(node.id, node.label, kind, parent, node.path))
+                self.nodes.append(Node(node.id, node.label, kind, parent, node.path, node.tools))
                 sources[name] = targets[name] = node.id
                 continue
             opened = Group(node.id, node.label, parent, node.path)
@@ -291,8 +294,7 @@ _SHOWN = 5
 @once_per_graph
 def model(graph: Graph) -> Mapping[str, Any]:
     """The plain model of a graph, as `aideon graph -f json` gives it."""
-    topology = dataclasses.asdict(read(graph))
-    return {key: list(one) if isinstance(one, tuple) else one for key, one in topology.items()}
+    return cast("Mapping[str, Any]", json.loads(json.dumps(dataclasses.asdict(read(graph)))))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

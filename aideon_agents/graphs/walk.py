@@ -80,6 +80,15 @@ class NodeInfo:
         return cast("Role", role) if role in get_args(Role) else None
 
     @property
+    def tools(self) -> tuple[str, ...]:
+        """The names of its tools; of an MCP server, whose tools are known when it runs, its own."""
+        toolbox: Any = getattr(getattr(self.runs, "spec", None), "toolbox", None)
+        if toolbox is None:
+            return ()
+        servers = (server.short_name() for server in toolbox.servers)
+        return tuple(one_line(name) for name in (*(one.name for one in toolbox.tools), *servers))
+
+    @property
     def asks(self) -> bool:
         """Whether a person is asked here: our builders give that node its name and its mark."""
         return self.names[-1:] == (_APPROVAL,) and PART + _APPROVAL in self.metadata

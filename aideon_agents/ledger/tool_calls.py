@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import BaseMessage
@@ -24,7 +25,7 @@ from aideon_agents.ledger.rows import RECORD_ANSWER, RECORD_PROMPT
 from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from aideon_agents.ledger.store import Ledger
@@ -79,6 +80,14 @@ def tool_calls(ledger: Ledger, run_id: str) -> list[ToolCall]:
         )
         for row in ledger.select(_OF_RUN, {"run_id": run_id})
     ]
+
+
+def counts(calls: Iterable[ToolCall]) -> dict[str, Counter[str]]:
+    """How often each node called each tool, by node path and name."""
+    found: dict[str, Counter[str]] = {}
+    for one in calls:
+        found.setdefault(one.node_path, Counter())[one.name] += 1
+    return found
 
 
 class OpenTools:

@@ -29,16 +29,16 @@ def ran(aideon, folder):
 def test_a_run_is_drawn_with_what_each_node_cost(aideon, ran):
     done = aideon("graph", "--run", ran)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("loop · rehearsed\nwould have cost $0.0000")
-    assert "facts (executor)\n  $0.0000" in done.out
-    assert "▾ polish\n  $0.0000" in done.out
+    assert done.out.startswith("loop · rehearsed\nwould have cost $0.000")
+    assert "facts (executor)\n  $0.000" in done.out
+    assert "▾ polish\n  $0.000" in done.out
 
 
 def test_so_it_is_in_every_form(aideon, ran, folder):
     assert "linkStyle" in aideon("graph", "--run", ran, "-f", "mermaid").out
     svg = aideon("graph", "--run", ran, "-f", "svg").out
     assert svg.count('class="way strong"') == 5
-    assert "would have cost $0.0000" in svg
+    assert "would have cost $0.000" in svg
     aideon("graph", "--run", ran, "-o", "run.png")
     assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
     document = aideon("graph", "--run", ran, "--json").document

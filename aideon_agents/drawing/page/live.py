@@ -184,7 +184,9 @@ class Live:
             waiting = {record.run.run_id: frozenset(self._asking)}
         spent = figures([record.trace], whole, waiting=waiting)
         shown = views(whole) if final else self._levels
-        return drawn_views(shown, lambda drawn: annotated(spent, whole, drawn))
+        return drawn_views(
+            shown, lambda drawn: annotated(spent, whole, drawn, tools=record.tools_called)
+        )
 
     def _spanned(self, began: str) -> list[Span]:
         with self._news:

@@ -24,8 +24,10 @@ from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.rows import Call, Content, Run
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.ledger.tool_calls import ToolCall, counts, tool_calls
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping, Sequence
 
 Annotate: TypeAlias = Callable[[Topology], Annotations | None]
@@ -83,6 +85,18 @@ _OF_THE_RUN = (
 )
 
 
+_OF_A_TOOL = (
+    "tool_call_id",
+    "node_path",
+    "round",
+    "name",
+    "status",
+    "error",
+    "duration_ms",
+    "arguments",
+    "result",
+)
+
 Span: TypeAlias = tuple[str, str, int, int, int | None, str | None]
 """One time that a node ran, as it was watched: the ledger knows of calls alone. Its node path, role
 and round, its start and end in milliseconds from the start of the run, and its error. The end is
@@ -98,8 +112,14 @@ class Record:
     """All of them, those included that are no part of its cost."""
     contents: Sequence[Content] = ()
     """Of the calls that were recorded."""
+    tools: Sequence[ToolCall] = ()
     spans: Sequence[Span] = field(default=())
     """Empty where the run was not watched."""
+
+    @property
+    def tools_called(self) -> dict[str, Counter[str]]:
+        """How often each node called each of its tools, by node path and name."""
+        return counts(self.tools)
 
     @property
     def trace(self) -> Trace:
@@ -110,7 +130,8 @@ class Record:
 def recorded(ledger: Ledger, run: Run) -> Record:
     """Everything that the ledger knows of a run."""
     calls, contents = ledger.calls(run.run_id), ledger.contents(run.run_id)
-    return Record(run=run, calls=calls, contents=contents)
+    tools = tool_calls(ledger, run.run_id)
+    return Record(run=run, calls=calls, contents=contents, tools=tools)
 
 
 def summary(record: Record) -> dict[str, Any]:
@@ -124,6 +145,11 @@ def summary(record: Record) -> dict[str, Any]:
         "nodes": [{**node_document(one), **_certainty(one)} for one in cost.by_node.values()],
         "results": {path: one.get("content") for path, one in results.items()},
         "spans": list(record.spans),
+        "tools": [
+            {name: getattr(one, name) for name in _OF_A_TOOL}
+            | {"start_ms": since(run.started_at, one.started_at)}
+            for one in record.tools
+        ],
     }
 
 
@@ -136,7 +162,7 @@ def without_run(name: str) -> dict[str, Any]:
     """The same values for a graph without a run."""
     unknown = dict.fromkeys((*_OF_THE_RUN, "duration_ms"))
     run = unknown | {"workflow": name, "rehearsed": False}
-    return {"run": run, "totals": {}, "nodes": [], "results": {}, "spans": []}
+    return {"run": run, "totals": {}, "nodes": [], "results": {}, "spans": [], "tools": []}
 
 
 def rows(record: Record) -> list[list[Any]]:

@@ -147,9 +147,12 @@ def page_of(ledger, ref="last", **more):
     if topology is None:
         return page(None, recorded(ledger, found), lambda _: None, **more)
     spent = figures(traces(ledger, [found.run_id]), topology)
-    return page(
-        topology, recorded(ledger, found), lambda drawn: annotated(spent, topology, drawn), **more
-    )
+    record = recorded(ledger, found)
+
+    def annotate(drawn):
+        return annotated(spent, topology, drawn, tools=record.tools_called)
+
+    return page(topology, record, annotate, **more)
 
 
 @pytest.fixture

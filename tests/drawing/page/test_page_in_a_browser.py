@@ -8,9 +8,11 @@ from decimal import Decimal
 
 import pytest
 
+from aideon_agents import arun, executor, sequential
 from aideon_agents.drawing.page.document import page as page_of_graph
 from aideon_agents.graphs.topology import read
 from aideon_agents.ledger.costs import run_cost
+from aideon_agents.settings import Settings
 from aideon_agents.testing import SimulatedProvider
 
 SERIOUS = {"serious", "critical"}
@@ -321,6 +323,29 @@ async def test_a_cost_is_in_sight_in_a_narrow_window(new_page, completed):
     await page.get_by_role("tab", name="Costs").click()
     box = await page.locator("#costs tbody tr").first.locator("td").first.bounding_box()
     assert box["x"] + box["width"] <= 380
+
+
+async def test_calls_of_tools_are_in_the_graph_the_timeline_and_the_details(
+    new_page, ledger, saved
+):
+    def look_up(topic: str) -> str:
+        """Look a topic up."""
+        return f"All about {topic}"
+
+    graph = sequential(executor("facts", tools=[look_up]), name="with tools")
+    with SimulatedProvider() as provider:
+        given = Settings(together_api_key="key", together_base_url=provider.base_url, user="ada")
+        done = await arun(graph, "Heat pumps.", settings=given, ledger=ledger, record_content=True)
+    done.raise_for_status()
+    page = await new_page(saved(ledger))
+    assert "look_up x1" in await page.locator('#plane [data-path="facts"]').text_content()
+    await page.get_by_role("button", name="All calls").click()
+    assert "tool look_up" in await page.locator("#grid").inner_text()
+    await page.locator('#plane [data-path="facts"]').click()
+    details = page.locator("#details .body")
+    assert "Tool calls (1)" in await details.inner_text()
+    await details.locator("summary", has_text="look_up").click()
+    assert "All about" in await details.inner_text()
 
 
 async def test_a_function_says_that_it_called_no_model_and_where_its_result_would_be(opened):

@@ -75,12 +75,12 @@ function detailsView(place, choose) {
       ["Cost", sum.calls ? money(sum.nanos, sum.complete) : "–"],
       ["Share", share(sum.nanos, nano(story.totals.usd), sum.complete) || "–"],
       ["Elapsed", Number.isFinite(one.start) ? duration(one.end - one.start) : "–", ELAPSED],
-      ["Model time", sum.calls ? duration(sum.busy) : "–", MODEL_TIME],
       ["Calls", number(sum.calls) + (sum.failed ? ` · ${number(sum.failed)} failed` : "")],
       ["Tokens in", tokenSum(sum.input || (sum.counted ? 0 : null), sum.counted)],
       ["Tokens out", tokenSum(sum.output || (sum.counted ? 0 : null), sum.counted)],
     ].map(([term, text, title]) => make("div", { title }, make("dt", { text: term }), make("dd", { text })))));
-    body.append(list({ Role: one.role, Models: [...one.models].join(", "), Rounds: one.rounds > 1 ? String(one.rounds) : null }));
+    const added = sum.calls > 1 ? `${duration(sum.busy)}, the durations of its calls added up` : null;
+    body.append(list({ "Model time": added, Role: one.role, Models: [...one.models].join(", "), Rounds: one.rounds > 1 ? String(one.rounds) : null }));
     if (one.error) body.append(make("p", { class: "error", text: one.error }));
     if (one.children.length) {
       const inside = one.children.map((child) => make("li", {}, make("button", { type: "button", class: "link", onclick: () => open(child.path, null, back) }, sign(child.kind), make("span", { text: child.name })), make("span", { class: "muted", text: money(child.sum.nanos, child.sum.complete) })));
@@ -88,7 +88,20 @@ function detailsView(place, choose) {
     }
     const result = story.results[one.path];
     if (result) body.append(spoken("result", result));
+    if (one.tools.length) body.append(make("h3", { text: `Tool calls (${number(one.tools.length)})` }), ...one.tools.map(used));
     if (one.calls.length) body.append(...attempts(one));
+  }
+
+  function used(tool) {
+    const [word, tone] = STATUS[tool.status];
+    const made = make("details", { class: "attempt" }, make("summary", {},
+      badge(word, tone), make("span", { class: "model", text: tool.name }), make("span", { class: "usd", text: duration(tool.duration_ms) }),
+      make("span", { class: "muted", text: `after ${duration(tool.start_ms)}` }),
+    ));
+    if (tool.error) made.append(make("p", { class: "error", text: tool.error }));
+    if (tool.arguments === null) made.append(make("p", { class: "muted note", text: "Arguments and results were not kept: --record-content keeps them." }));
+    else made.append(spoken("arguments", tool.arguments), ...(tool.result === null ? [] : [spoken("result", tool.result)]));
+    return made;
   }
 
   function attempts(one) {
@@ -165,7 +178,7 @@ function detailsView(place, choose) {
   // During a run the panel is only drawn again when its content has changed.
   function refresh() {
     const one = shown && story.tree.found.get(shown.path);
-    const known = JSON.stringify([story.run.status, one?.calls.map((call) => call.status), one?.sum, one?.error, one?.spans.length]);
+    const known = JSON.stringify([story.run.status, one?.calls.map((call) => call.status), one?.sum, one?.error, one?.spans.length, one?.tools.length]);
     if (!shown || known === drawnOf) return;
     const within = place.contains(document.activeElement);
     draw();

@@ -1,7 +1,7 @@
 // What is known of the run: its calls, the tree of nodes that made them, and their texts.
 
 const FAILED = new Set(["error", "broken"]);
-const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], calls: [], views: [], texts: new Map() };
+const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], tools: [], calls: [], views: [], texts: new Map() };
 const order = new Map();
 
 function readCalls(fields, rows) {
@@ -20,7 +20,7 @@ function readCalls(fields, rows) {
 }
 
 function take(values) {
-  for (const name of ["run", "totals", "nodes", "results", "spans", "views"]) {
+  for (const name of ["run", "totals", "nodes", "results", "spans", "tools", "views"]) {
     if (values[name] !== undefined) story[name] = values[name];
   }
   readCalls(values.fields, values.calls);
@@ -83,6 +83,10 @@ function tree() {
     one.role ||= role;
     latest = Math.max(latest, end ?? start);
   }
+  for (const tool of story.tools) {
+    at(tool.node_path || "(no node)").tools.push(tool);
+    latest = Math.max(latest, tool.start_ms + (tool.duration_ms ?? 0));
+  }
   add(root);
   root.found = found;
   return root;
@@ -90,7 +94,7 @@ function tree() {
 
 function item(path, parent) {
   return {
-    path, parent, name: path.slice(path.lastIndexOf("/") + 1), role: "", children: [], calls: [],
+    path, parent, name: path.slice(path.lastIndexOf("/") + 1), role: "", children: [], calls: [], tools: [],
     spans: [], level: parent ? parent.level + 1 : 0,
   };
 }
@@ -113,6 +117,10 @@ function add(one) {
     end = Math.max(end, endOf(call));
     runs ||= call.status === "started" && !isOver();
     models.add(call.model);
+  }
+  for (const tool of one.tools) {
+    start = Math.min(start, tool.start_ms);
+    end = Math.max(end, tool.start_ms + (tool.duration_ms ?? 0));
   }
   for (const span of one.spans) {
     start = Math.min(start, span.start);

@@ -66,8 +66,10 @@ function timelineView(grid, open) {
         rows.push({ one: child, key: child.path });
         if (shut.has(child.path)) continue;
         if (all ?? callsShown.has(child.path)) {
-          const calls = [...child.calls].sort((a, b) => a.start_ms - b.start_ms || a.number - b.number);
-          for (const call of calls) rows.push({ one: child, call, key: call.call_id });
+          const calls = child.calls.map((call) => ({ one: child, call, key: call.call_id }));
+          const tools = child.tools.map((tool) => ({ one: child, tool, key: tool.tool_call_id }));
+          const begun = ({ call, tool }) => (call ?? tool).start_ms;
+          rows.push(...[...calls, ...tools].sort((a, b) => begun(a) - begun(b)));
         }
         walk(child);
       }
@@ -76,13 +78,13 @@ function timelineView(grid, open) {
   }
 
   const isOpen = (row) => {
-    if (row.call || (!row.one.children.length && !row.one.calls.length)) return null;
+    if (row.call || row.tool || (!row.one.children.length && !row.one.calls.length)) return null;
     if (shut.has(row.key)) return false;
     return row.one.children.length > 0 || (all ?? callsShown.has(row.key));
   };
 
   function setOpen(row, wanted) {
-    if (row.call) return;
+    if (row.call || row.tool) return;
     if (all !== null) {
       if (all) story.tree.found.forEach((one, path) => callsShown.add(path));
       else callsShown.clear();
@@ -165,7 +167,7 @@ function timelineView(grid, open) {
   }
 
   function draw(row, index) {
-    const { one, call } = row, width = wide, opened = isOpen(row);
+    const { one, call, tool } = row, width = wide, opened = isOpen(row);
     const track = make("div", { role: "gridcell", class: "cell track" });
     let name, cost, took, described;
     if (call) {
@@ -182,6 +184,12 @@ function timelineView(grid, open) {
         made.append(wait);
       }
       track.append(made);
+    } else if (tool) {
+      const [word, tone] = STATUS[tool.status];
+      name = [make("span", { class: "words", text: `tool ${tool.name}` }), tool.status === "ok" ? null : badge(word, tone)];
+      took = tool.duration_ms;
+      described = `${word}, from ${duration(tool.start_ms)}`;
+      track.append(bar(tool.start_ms, tool.start_ms + (tool.duration_ms ?? 0), `call tool ${look(tool)}`, width));
     } else {
       const failed = one.sum.failed ? badge(plural(one.sum.failed, "failed").replace(/s$/, ""), "bad") : one.error ? badge("failed", "bad") : null;
       name = [sign(one.kind), make("span", { class: "words", text: one.name }), one.runs ? badge("running", "busy") : failed];
@@ -190,17 +198,18 @@ function timelineView(grid, open) {
       described = `from ${duration(one.start)}, ${plural(one.sum.calls, "call")}`;
       if (one.children.length) track.append(bar(one.start, one.end, `whole ${one.runs ? "runs" : ""}`, width));
       for (const span of one.spans) if (!one.children.length) track.append(bar(span.start, span.end ?? lastMoment(), `span ${one.kind}${span.error ? " failed" : ""}`, width));
+      for (const each of merged(one.tools, width)) track.append(bar(each.from, each.to, `tool ${each.kind}`, width));
       for (const each of merged(one.calls, width)) track.append(bar(each.from, each.to, `${one.kind} ${each.kind}`, width));
     }
     track.append(make("span", { class: "unseen", text: described }));
     const chevron = make("span", { class: "chevron", "aria-hidden": "true" });
-    const label = make("div", { role: "rowheader", class: "cell node", title: call ? call.model : one.path }, chevron, ...name);
-    label.style.setProperty("--level", String(one.level - 1 + (call ? 1 : 0)));
+    const label = make("div", { role: "rowheader", class: "cell node", title: call ? call.model : tool ? tool.name : one.path }, chevron, ...name);
+    label.style.setProperty("--level", String(one.level - 1 + (call || tool ? 1 : 0)));
     const made = make("div", {
-      role: "row", class: `row${call ? " of-call" : ""}${index === at ? " at" : ""}`, id: `row-${index}`,
-      "aria-rowindex": String(index + 2), "aria-level": String(one.level + (call ? 1 : 0)),
+      role: "row", class: `row${call || tool ? " of-call" : ""}${index === at ? " at" : ""}`, id: `row-${index}`,
+      "aria-rowindex": String(index + 2), "aria-level": String(one.level + (call || tool ? 1 : 0)),
       "aria-expanded": opened === null ? null : String(opened), "aria-selected": String(index === at),
-    }, label, make("div", { role: "gridcell", class: "cell cost", text: cost }), make("div", { role: "gridcell", class: "cell time", text: took === null ? "" : duration(took) }), track);
+    }, label, make("div", { role: "gridcell", class: "cell cost", text: cost ?? "" }), make("div", { role: "gridcell", class: "cell time", text: (took ?? null) === null ? "" : duration(took) }), track);
     chevron.addEventListener("click", (event) => {
       event.stopPropagation();
       if (opened !== null) setOpen(row, !opened);
