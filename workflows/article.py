@@ -2,12 +2,22 @@
 
 from aideon_agents import creative, iterative, parallel, planner, sequential, validator
 
+INPUTS: dict[str, str] = {}
+
+_SECTION = (
+    "Write the {} of the article, at most 150 words. Cover only {} of the outline; the other "
+)
+_SECTION += "parts are written by others."
+
 graph = sequential(
-    planner("outline", description="Outline an article on the task: opening, middle, close."),
+    planner(
+        "outline",
+        description="Outline an article on the task in three parts: opening, middle, close.",
+    ),
     parallel(
-        creative("opening", description="Write the opening: why this matters to the reader."),
-        creative("middle", description="Write the middle: what is known, with examples."),
-        creative("close", description="Write the close: what follows, and what is still open."),
+        creative("opening", description=_SECTION.format("opening", "the first part")),
+        creative("middle", description=_SECTION.format("middle", "the parts between")),
+        creative("close", description=_SECTION.format("close", "the last part")),
         name="sections",
     ),
     iterative(

@@ -2,6 +2,19 @@
 
 from aideon_agents import creative, executor, iterative, parallel, planner, sequential, validator
 
+INPUTS: dict[str, str] = {}
+
+_MOST_WORDS = 300
+
+
+def is_one_page(text: str) -> bool | str:
+    """The brief has at most 300 words."""
+    words = len(text.split())
+    return (
+        words <= _MOST_WORDS or f"The brief has {words} words; at most {_MOST_WORDS} are allowed."
+    )
+
+
 graph = sequential(
     planner(description="Plan a one-page brief on the task."),
     parallel(
@@ -12,9 +25,7 @@ graph = sequential(
     ),
     iterative(
         creative("draft", description="Write the brief: at most 300 words, the main point first."),
-        validator(
-            criteria="at most 300 words; the main point comes first; no claim without a fact"
-        ),
+        validator(criteria=["the main point comes first", "no claim without a fact", is_one_page]),
         name="refine",
     ),
     name="brief",

@@ -2,16 +2,31 @@
 
 from aideon_agents import conditional, creative, executor, sequential, validator
 
+INPUTS: dict[str, str] = {}
+
 graph = sequential(
     conditional(
-        validator("kind", question="Is this message a question, a complaint, or something else?"),
-        {
-            "question": executor("answer", description="Answer the question in three sentences."),
-            "complaint": sequential(
-                executor("cause", description="Name what went wrong and what was promised."),
-                creative("apology", description="Write a reply that says sorry once and helps."),
+        validator("kind", question="What is the message in <task>?"),
+        routes={
+            "question": (
+                "it asks for information or how to do something",
+                executor("answer", description="Answer the question in <task> in three sentences."),
             ),
-            "other": executor("summary", description="Say in one sentence what this is."),
+            "complaint": (
+                "the sender is not satisfied with something that happened",
+                sequential(
+                    executor("cause", description="Name what went wrong and what was promised."),
+                    creative(
+                        "apology",
+                        description="Write a reply to the sender that says sorry once, and says "
+                        "what happens next. Promise nothing that <task> does not mention.",
+                    ),
+                ),
+            ),
+            "other": (
+                "anything else, such as thanks, advertising or a notice",
+                executor("summary", description="Say in one sentence what the message is."),
+            ),
         },
         default="other",
     ),

@@ -52,6 +52,7 @@ app.add_typer(budget.app, name="budget")
 app.command("schema")(new.schema)
 app.command("new")(new.new)
 app.command("simulate")(simulate.simulate)
+app.command("workflows")(new.workflows)
 app.command("doctor")(doctor.doctor)
 
 

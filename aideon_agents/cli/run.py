@@ -38,6 +38,17 @@ _Thread = Annotated[
 ]
 
 
+_Sources = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--source",
+        metavar="PATH",
+        exists=True,
+        help="Set the input `source`: a file or folder that the workflow reads. Repeat it for more.",
+    ),
+]
+
+
 def run(
     context: typer.Context,
     target: options.Target,
@@ -45,6 +56,7 @@ def run(
     task: Annotated[str | None, typer.Option(help="The task as text.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read the task from a text file.")] = None,
     parameter: options.Parameters = None,
+    sources: _Sources = None,
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,
@@ -63,13 +75,12 @@ def run(
     from aideon_agents import runner
 
     settings = options.settings()
-    text = _task(source, task, file)
     why = why_rehearsed(settings, asked=rehearse)
     found = load(target, settings, models := chains(model))
     running = runner.prepare(
         found.graph,
-        text,
-        inputs=pairs(parameter, "-p", may_be_empty=True),
+        _task(source, task, file),
+        inputs=_inputs(parameter, sources),
         tier=cast("Any", tier),  # the runner refuses an unknown tier
         user=user,
         model=models,
@@ -98,6 +109,11 @@ def run(
             estimate=functools.partial(_estimate, running) if rehearse else None,
             page=page,
         )
+
+
+def _inputs(parameter: list[str] | None, sources: list[Path] | None) -> dict[str, Any]:
+    inputs: dict[str, Any] = {**pairs(parameter, "-p", may_be_empty=True)}
+    return {**inputs, "source": [str(one) for one in sources]} if sources else inputs
 
 
 def _estimate(running: Running, result: RunResult) -> str:
