@@ -17,7 +17,8 @@ def creative(
 
     Args:
         name: Its name in the graph and in reports; None: `creative`.
-        output: A pydantic model that the answer must fit; None: text.
+        output: What the answer becomes: a pydantic model, a dataclass, a TypedDict, or a list of
+            one of them. None: text.
         **options: See `Options`.
 
     Returns:

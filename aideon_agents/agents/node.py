@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
 
-from aideon_agents.agents import material, prompt_files
+from aideon_agents.agents import material, outputs, prompt_files
 from aideon_agents.agents.calling import ask
 from aideon_agents.agents.checks import checked
 from aideon_agents.agents.tools import Tool, Toolbox, toolbox
@@ -75,8 +75,8 @@ class Spec:
     """From the name of a prompt to the system prompt with it."""
     output: type[BaseModel] | None
     """The shape of the answer; None: text."""
-    kept_as: type[BaseModel] | None = None
-    """The class of the answer in the state, where `output` was made for one question; None: that."""
+    kept_as: outputs.Kept | None = None
+    """What the answer becomes in the state, where `output` was made for the question; None: that."""
     request: ModelRequest
     write: Callable[[Any], tuple[str, Results]]
     """From a typed answer to its text, and what it writes besides its result."""
@@ -114,7 +114,7 @@ class Agent(RunnableLambda[State, Results]):
         """
         spec, data, also = self.spec, None, Results()
         if spec.output:
-            data = (spec.kept_as or spec.output).model_validate_json(content)
+            data = outputs.read(spec.output, spec.kept_as, content)
             content, also = spec.write(data)
         changed = dataclasses.replace(result, content=content, data=data, truncated=False)
         return {"results": {result.node_path: changed}, **also}
@@ -225,7 +225,7 @@ class Agent(RunnableLambda[State, Results]):
         finally:
             answers.reset(before)
         if spec.kept_as and spec.asks:
-            answer = cast("Any", spec.kept_as.model_validate(answer.model_dump()))
+            answer = outputs.kept(answer, spec.kept_as)
         if spec.checks:
             answer = await checked(spec.checks, answer or None, state, spec.name, context)
         content, also = spec.write(answer) if spec.output else (safe_text(answer.text), Results())
@@ -248,8 +248,8 @@ def _one_of(names: Sequence[str]) -> Any:
     return Field(description=described, json_schema_extra={"enum": list(names)})
 
 
-def _as_json(answer: BaseModel) -> tuple[str, Results]:
-    return answer.model_dump_json(indent=2), Results()
+def _as_json(answer: Any) -> tuple[str, Results]:
+    return outputs.as_json(answer), Results()
 
 
 def _route(decision: Decision) -> tuple[str, Results]:
@@ -315,7 +315,7 @@ def make(
     name: str | None,
     options: Options,
     *,
-    output: type[BaseModel] | None = None,
+    output: Any = None,
     kept_as: type[BaseModel] | None = None,
     write: Callable[[Any], tuple[str, Results]] = _as_json,
 ) -> Agent:
@@ -349,6 +349,7 @@ def make(
             max_rounds=options.get("max_tool_rounds", 8),
             seconds=options.get("tool_timeout", 300.0),
         )
+        shape, becomes = (None, None) if output is None else outputs.asked_for(output)
         system = prompt_files.system_for(options, has_tools=tools is not None)
     except UserError as error:
         raise UserError(f"{named}: {error}") from None
@@ -358,8 +359,8 @@ def make(
         description=options.get("description"),
         instructions=system(role),
         system=system,
-        output=output,
-        kept_as=kept_as,
+        output=shape,
+        kept_as=kept_as or becomes,
         request=request,
         write=write,
         toolbox=tools,

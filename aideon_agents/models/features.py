@@ -305,7 +305,10 @@ def in_words(shape: type[BaseModel]) -> str:
 @functools.lru_cache(maxsize=256)
 def closed_schema(shape: type[BaseModel]) -> dict[str, Any]:
     """The schema without additional properties in its objects, as providers require."""
-    return _closed(shape.model_json_schema())
+    schema = shape.model_json_schema()
+    if root := schema.pop("$ref", None):  # of a model that contains itself: providers refuse it
+        schema = {**schema["$defs"][root.rpartition("/")[2]], **schema}
+    return _closed(schema)
 
 
 def _closed(schema: Any) -> Any:
