@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.ledger.forks import renewed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -46,8 +48,12 @@ _BITS = 5
 
 class _RunIds:
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.after_fork()
         self._last = 0
+        renewed.add(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def mint(self) -> str:
         """A new run id: 26 characters, greater than every one this process made before."""

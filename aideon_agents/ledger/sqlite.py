@@ -18,11 +18,13 @@ import sqlite3
 import tempfile
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
+from aideon_agents.ledger.forks import renewed
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.schema import Step
 from aideon_agents.ledger.upgrade import bring_up_to_date
@@ -161,6 +163,10 @@ _WRONG = (sqlite3.Error, OverflowError, UnicodeError)
 """Errors of SQLite, and of Python for a value that does not fit into a column."""
 
 
+_PARENTS: list[sqlite3.Connection] = []
+"""Connections of the parent process, which this one must neither use nor close."""
+
+
 class SqliteDatabase:
     """One file; see `Database`."""
 
@@ -192,6 +198,26 @@ class SqliteDatabase:
             except (OSError, sqlite3.Error) as error:
                 raise explained(path, error) from error
             on_failure.pop_all()
+        renewed.add(self)
+        _OPEN.add(self)
+
+    def pause(self) -> bool:
+        """Begin nothing until `go_on`, once no transaction is under way; False: one still is."""
+        return self._lock.acquire(timeout=self._busy_seconds)
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self._lock.release()
+
+    def after_fork(self) -> None:
+        """Open the file again: SQLite lets no connection be used in two processes."""
+        _PARENTS.append(self._connection)  # closing it would end what the parent does with it
+        self._lock = threading.RLock()
+        self._is_within = False
+        self._connection = sqlite3.connect(
+            self.key, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        self._prepare(self.path)
 
     def _prepare(self, path: Path) -> None:
         """Set the connection up, to a file that is a ledger or empty: another is not changed."""
@@ -325,3 +351,25 @@ class SqliteDatabase:
             f"the ledger {self.path} was moved, deleted or replaced while it was in use:"
             " put it back, or start again"
         )
+
+
+_OPEN: weakref.WeakSet[SqliteDatabase] = weakref.WeakSet()
+_PAUSED: list[SqliteDatabase] = []
+
+
+def _before_fork() -> None:
+    """Let transactions end: SQLite would take one's locks over into the child, where it never ends."""
+    _PAUSED.extend(one for one in list(_OPEN) if one.pause())
+
+
+def _after_fork_in_parent() -> None:
+    while _PAUSED:
+        _PAUSED.pop().go_on()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_PAUSED.clear,
+    )

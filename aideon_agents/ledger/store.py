@@ -17,6 +17,7 @@ from aideon_agents.ledger.budgets.holds import Budgets
 from aideon_agents.ledger.budgets.limits import Amount, Budget, CallDimensions, nanousd
 from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.database import Database, Row, Statements
+from aideon_agents.ledger.forks import renewed
 from aideon_agents.ledger.identity import now, this_process, those_from, utc_text
 from aideon_agents.ledger.postgres.address import Address, names_a_server
 from aideon_agents.ledger.redaction import stored_line
@@ -60,6 +61,11 @@ class Ledger:
         """The file; None: it is on a server."""
         self.budgets = Budgets(self.database, self.database.folder)
         """The limits of its calls."""
+        renewed.add(self)
+
+    def after_fork(self) -> None:
+        """Begin without holds in a forked process: they belong to calls of the parent."""
+        self.budgets = Budgets(self.database, self.database.folder)
 
     @classmethod
     def from_url(cls, url: str) -> Self:

@@ -1,7 +1,8 @@
 """The only bridge from synchronous code to our asynchronous nodes and models, and back.
 
 Everything that waits is written once, as a coroutine. Synchronous code runs it on one background
-event loop that lives as long as the process, so that HTTP connections survive from call to call.
+event loop that lives as long as the process, so that HTTP connections survive from call to call. A
+forked process has a loop of its own.
 
 Blocking functions run in a new thread each, not in a pool. A pool has a limit: tools that run
 workflows whose agents have tools would wait for each other's threads forever. A pool is also joined
@@ -16,6 +17,7 @@ import atexit
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,7 +35,11 @@ def _background_loop() -> asyncio.AbstractEventLoop:
     thread = threading.Thread(target=_serve, args=(loop,), name="aideon-bridge", daemon=True)
     thread.start()
 
+    process = os.getpid()
+
     def stop() -> None:
+        if os.getpid() != process:  # a child of it, in which the thread does not exist
+            return
         asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=5)
@@ -41,6 +47,10 @@ def _background_loop() -> asyncio.AbstractEventLoop:
 
     atexit.register(stop)
     return loop
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_background_loop.cache_clear)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

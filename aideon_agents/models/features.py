@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from aideon_agents import errors
+from aideon_agents.ledger.forks import renewed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
@@ -105,8 +106,13 @@ class Features:
     def __init__(self, start: Rung = RUNGS[0], name: str = "") -> None:
         self._start: Rung = start
         self._name = name.lower()
-        self._lock = threading.Lock()
+        self.after_fork()
         self.forget()
+        renewed.add(self)
+
+    def after_fork(self) -> None:
+        """Take no lock over from the parent process."""
+        self._lock = threading.Lock()
 
     def forget(self) -> None:
         """Begin again, as if the model had never been asked."""

@@ -23,6 +23,7 @@ import time
 from typing import TYPE_CHECKING
 
 from aideon_agents import errors
+from aideon_agents.ledger.forks import renewed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -53,6 +54,12 @@ class Breaker:
         self._is_open = False
         self._is_probed = False
         self._why = ""
+        renewed.add(self)
+
+    def after_fork(self) -> None:
+        """Take no lock and no probe over from the parent process."""
+        self._lock = threading.Lock()
+        self._is_probed = False
 
     @property
     def why(self) -> str:
@@ -165,6 +172,13 @@ class Slots:
         self._waiting: collections.deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = (
             collections.deque()
         )
+        renewed.add(self)
+
+    def after_fork(self) -> None:
+        """Begin with no slot in use: the calls are the parent process's."""
+        self._lock = threading.Lock()
+        self._held = 0
+        self._waiting.clear()
 
     @property
     def held(self) -> int:

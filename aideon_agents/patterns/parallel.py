@@ -36,6 +36,7 @@ from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
+from aideon_agents.ledger.forks import renewed
 from aideon_agents.node_paths import part
 from aideon_agents.patterns.functions import async_node, current_path, sibling_path, step_result
 from aideon_agents.patterns.nodes import (
@@ -71,11 +72,16 @@ class BranchLimit:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = threading.Lock()
+        self.after_fork()
         # A semaphore lives as long as a branch uses it, and all branches of a run start together.
         self._semaphores: weakref.WeakValueDictionary[
             str, asyncio.Semaphore | threading.Semaphore
         ] = weakref.WeakValueDictionary()
+        renewed.add(self)
+
+    def after_fork(self) -> None:
+        """Take no lock over from the parent process."""
+        self._lock = threading.Lock()
 
     @contextlib.asynccontextmanager
     async def slot(self, door: Door) -> AsyncGenerator[None]:

@@ -118,6 +118,12 @@ class Pace(Slots):
         """Seconds between the beginnings of two calls; 0: none."""
         self._next_begin = -math.inf
 
+    def after_fork(self) -> None:
+        """Begin with no call in flight: they are the parent process's."""
+        super().after_fork()
+        self._adapting = threading.Lock()
+        self.waiting = 0
+
     def reserve(self) -> float:
         """Seconds until the turn of a call that wants to begin."""
         with self._adapting:
