@@ -112,7 +112,7 @@ class BatchOptions(TypedDict, total=False):
     """Failed items after which no more start, or a share of all items (`"5%"`); None: no limit."""
     checkpoint: bool | None
     """Whether the state of an item is kept until it completes, so that it can continue; None: if there
-    is a budget that may stop it."""
+    is a budget that may stop it, or the graph asks a person."""
     inputs: Mapping[str, Any] | None
     """Inputs of every item, by key; an item's own inputs take precedence."""
     tier: Tier | None

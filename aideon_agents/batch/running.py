@@ -38,7 +38,7 @@ from aideon_agents.ledger.costs import answers_cut_off
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.running import open_ledger
-from aideon_agents.runner.spec import Room, check_models, keeping
+from aideon_agents.runner.spec import Room, asks, check_models, keeping
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 from aideon_agents.state import GivenModel
@@ -244,10 +244,15 @@ class BatchRunning:
         return OUT_OF_BUDGET if is_more else False
 
     def _keeps(self, ledger: Ledger) -> bool:
-        """Whether the state of new runs is kept: as the caller chose, else where a budget could stop them."""
+        """Whether the state of new runs is kept: as the caller chose, else where they may end early.
+
+        A budget can stop them, and a graph that asks waits for a person.
+        """
         keeps = self._given.get("checkpoint")
         if keeps is not None:
             return keeps
+        if asks(self._spec.graph):
+            return True
         stops = any(not limit.warns for limit in limits(ledger.database))
         return stops or any(limit is not None for limit in (self._limit, self._item_limit))
 

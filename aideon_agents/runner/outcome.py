@@ -123,14 +123,18 @@ _LIBRARIES = tuple(
 """The folders of Python, of installed packages and of this package."""
 
 
+def is_library(file: str) -> bool:
+    """Whether a file of code is Python's, of an installed package, or of this package."""
+    return os.path.realpath(file).startswith(_LIBRARIES)
+
+
 def code_line(error: BaseException) -> str | None:
     """`file:line` of the user's code that raised an error; None: none of it did."""
     steps = traceback.walk_tb(error.__traceback__)
     own = [
         f"{Path(frame.f_code.co_filename).name}:{line}"
         for frame, line in steps
-        if not os.path.realpath(frame.f_code.co_filename).startswith(_LIBRARIES)
-        and not frame.f_code.co_filename.startswith("<")
+        if not is_library(frame.f_code.co_filename) and not frame.f_code.co_filename.startswith("<")
     ]
     return own[-1] if own else None
 

@@ -6,13 +6,19 @@ its `messages` receive the task as a person's message, and each input is passed 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
+import functools
+import inspect
 from collections.abc import Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.tools import BaseTool
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import interrupt
 from pydantic_core import to_json
 
 from aideon_agents.agents.material import require
@@ -36,12 +42,12 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models, models_for
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.models.providers import choices
-from aideon_agents.runner.outcome import Journal
+from aideon_agents.runner.outcome import Journal, is_library
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, Model, OnRateLimit, Role, StepResult, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -249,10 +255,14 @@ def needed_keeping(graph: Graph, thread: str | None, budget: object) -> Keeping 
 def may_wait(graph: Graph) -> bool:
     """Whether a node may ask a person: an approval, a tool, or code that is not of this package."""
     return (
-        any(one.interrupt_before_nodes or one.interrupt_after_nodes for one in graphs(graph))
+        _has_breakpoint(graph)
         or any(True for _ in functions(graph))
         or any(node.asks or not _is_known(node.runs) for node in walk(graph))
     )
+
+
+def _has_breakpoint(graph: Graph) -> bool:
+    return any(one.interrupt_before_nodes or one.interrupt_after_nodes for one in graphs(graph))
 
 
 def _is_known(runs: Any) -> bool:
@@ -261,6 +271,84 @@ def _is_known(runs: Any) -> bool:
         return runs.is_alone
     is_function = callable(getattr(runs, "func", None)) or callable(getattr(runs, "afunc", None))
     return is_function or isinstance(runs, CompiledStateGraph | Enclosing)
+
+
+@once_per_graph
+def asks(graph: Graph) -> bool:
+    """Whether a node asks a person: an approval, a breakpoint, or code that names `interrupt`.
+
+    Code is read, not run: of functions and tools, and of the user's functions that they name.
+    """
+    seen: dict[int, object] = {}
+    unread: list[object] = [graph]
+    while unread:
+        one = unread.pop()
+        if one is interrupt:
+            return True
+        code = getattr(one, "__func__", one)
+        if id(code) in seen:
+            continue
+        seen[id(code)] = code
+        if isinstance(one, CompiledStateGraph):
+            if _has_breakpoint(one) or any(node.asks for node in walk(one)):
+                return True
+            unread += [*functions(one), *_tools(one)]
+        elif isinstance(one, BaseTool):
+            unread += [getattr(one, name, None) for name in _TOOL_CODE]
+        else:
+            unread += _named_in(one)
+    return False
+
+
+_TOOL_CODE = ("func", "coroutine", "work", "_run", "_arun")
+"""Where the code of a tool is."""
+
+
+def _tools(graph: Graph) -> Iterator[BaseTool]:
+    """The tools of our agents, and of LangGraph's nodes that call tools."""
+    for node in walk(graph):
+        box = node.runs.spec.toolbox if isinstance(node.runs, Agent) else None
+        yield from box.tools if box else ()
+        yield from cast("Any", getattr(node.runs, "tools_by_name", {})).values()
+
+
+def _named_in(one: object) -> Iterator[object]:
+    """What the code of a function names: other code of the user, graphs, tools, and `interrupt`."""
+    if isinstance(one, functools.partial):
+        yield cast("Any", one).func
+    function = getattr(one, "__func__", one)
+    if not isinstance(function, FunctionType):  # an object that can be called, or none
+        function = vars(type(one)).get("__call__")
+    if not isinstance(function, FunctionType):
+        return
+    names = {*_names_in(function.__code__), "__call__", "__wrapped__"}
+    known = function.__globals__
+    if "interrupt" in names and "interrupt" not in known:  # imported here, or of a module
+        yield interrupt
+    values = [known[name] for name in names if name in known]
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # it is still empty
+            values.append(cell.cell_contents)
+    for value in (*values, getattr(one, "__self__", one)):
+        inside = [inspect.getattr_static(value, name, None) for name in names]
+        if not isinstance(value, ModuleType):
+            inside = [MethodType(f, value) if isinstance(f, FunctionType) else f for f in inside]
+        yield from filter(_can_be_read, (value, *inside))
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names_in(inner)
+
+
+def _can_be_read(value: object) -> bool:
+    """Whether a value is worth reading: code of libraries is not followed."""
+    if isinstance(value, FunctionType | MethodType | staticmethod | classmethod):
+        code = getattr(inspect.unwrap(cast("Any", value)), "__code__", None)
+        return value is interrupt or (code is not None and not is_library(code.co_filename))
+    return isinstance(value, CompiledStateGraph | BaseTool | functools.partial)
 
 
 @once_per_graph

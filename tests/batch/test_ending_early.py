@@ -278,15 +278,15 @@ async def test_a_ledger_that_takes_nothing_any_more_is_told_of_by_what_failed_fi
 
 async def test_items_that_ask_wait_and_their_answers_are_taken(ledger, written, lines):
     graph = sequential(creative("draft", approve=True), creative("text"), name="asks")
-    result = await batch_running(ledger, graph, written(TEN[:3]), checkpoint=True).to_end()
+    result = await batch_running(ledger, graph, written(TEN[:3])).to_end()
     assert (result.pending, result.stop_reason, len(result.waiting)) == (3, "waiting", 3)
     assert lines() == []
-    again = await batch_running(ledger, graph, written(TEN[:3]), checkpoint=True).to_end()
+    again = await batch_running(ledger, graph, written(TEN[:3])).to_end()
     assert (again.stop_reason, len(ledger.runs())) == ("waiting", 3)
     for run_id in result.waiting:
         yes = {"approved": True, "feedback": None}
         assert (await aresume(graph, run_id, answer=yes, ledger=ledger)).status == "completed"
-    done = await batch_running(ledger, graph, written(TEN[:3]), checkpoint=True).to_end()
+    done = await batch_running(ledger, graph, written(TEN[:3])).to_end()
     assert (done.completed, done.stop_reason) == (3, None)
     assert [line["id"] for line in lines()] == ["pump-0", "pump-1", "pump-2"]
     assert [list(line["results"]) for line in lines()] == [["draft", "text"]] * 3
@@ -294,7 +294,7 @@ async def test_items_that_ask_wait_and_their_answers_are_taken(ledger, written, 
 
 async def test_an_item_that_asks_without_a_checkpoint_has_failed(ledger, written, lines):
     graph = sequential(creative("draft", approve=True), name="asks")
-    result = await batch_running(ledger, graph, written(TEN[:1])).to_end()
+    result = await batch_running(ledger, graph, written(TEN[:1]), checkpoint=False).to_end()
     assert result.failed == 1
     assert "waits for an answer" in lines()[0]["error"]
 

@@ -119,14 +119,14 @@ def test_items_that_ask_end_with_4_and_say_whom_to_answer(aideon, folder, items)
         'graph = sequential(creative("draft", approve=True))\n'
     )
     (folder / "asks.py").write_text(source)
-    done = aideon("batch", "asks.py", items, "-o", "out.jsonl", "--checkpoint")
+    done = aideon("batch", "asks.py", items, "-o", "out.jsonl")
     assert done.code == 4
     assert json.loads(done.out)["stop_reason"] == "waiting"
     assert done.err.count("waits for an answer: `aideon runs resume ") == 5
     run_id = aideon("runs", "list", "--json").document[0]["run_id"]
     yes = '{"approved": true, "feedback": null}'
     assert aideon("runs", "resume", run_id, "--answer", yes).code == 0
-    again = aideon("batch", "asks.py", items, "-o", "out.jsonl", "--checkpoint")
+    again = aideon("batch", "asks.py", items, "-o", "out.jsonl")
     assert (json.loads(again.out)["completed"], again.code) == (1, 4)
 
 

@@ -321,9 +321,9 @@ async def test_an_item_that_asks_waits_and_holds_nobody_up(batch, worker, folder
     )
     (folder / "asks.py").write_text(source, encoding="utf-8")
     worker(1)
-    result = await batch(tasks_of(2), "asks.py", checkpoint=True).to_end()
+    result = await batch(tasks_of(2), "asks.py").to_end()
     assert (result.stop_reason, result.pending, len(result.waiting)) == ("waiting", 2, 2)
-    again = await batch(tasks_of(2), "asks.py", checkpoint=True).to_end()
+    again = await batch(tasks_of(2), "asks.py").to_end()
     assert (again.stop_reason, again.pending) == ("waiting", 2)
 
 
