@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from aideon_agents import errors
 from aideon_agents.ledger.forks import renewed
+from aideon_agents.models.protocol.conversation import NO_TEXT, further_fields, no_text_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
@@ -81,6 +82,11 @@ _OF_TOOLS = re.compile(r"\btools?\b|tool[_ ]|function")
 _OF_SYSTEM = re.compile(
     r"(?:system|developer)[`'\"]? (?:role|message|prompt|instruction)|role[^.]{0,30}(?:system|developer)"
 )
+_OF_CONTENT = re.compile(
+    r"\bcontent\b(?![- ]?(?:polic|filter|manag|moderat|safety|length))"
+    r"|\bnull|\bnil\b|nonetype|['\"`]none\b|\bis none\b|undefined"
+)
+"""What servers say of a message whose content is null, absent or empty."""
 _ROLES = re.compile(r"only user and assistant|roles must alternate|unexpected role")
 """What chat templates say that know two roles."""
 _MAY_CONCERN = frozenset({400, 404, 405, 415, 422, 500, 501})
@@ -163,8 +169,10 @@ class Features:
         words = f"{error.words or error} {named}".lower()
         places = {re.split(r"[.\[]", one, maxsplit=1)[0] for one in named.split(", ") if one}
         with self._lock:
-            return self._learn_parameter(payload, words, places) or self._learn_rung(
-                payload, words, is_named=is_named
+            return (
+                self._learn_parameter(payload, words, places)
+                or self._learn_message(payload, words)
+                or self._learn_rung(payload, words, is_named=is_named)
             )
 
     def count_prose(self, rung: Rung, *, has_json: bool) -> None:
@@ -217,6 +225,22 @@ class Features:
             self.refused |= {_SYSTEM}
             return True
         return False
+
+    def _learn_message(self, payload: Mapping[str, Any], words: str) -> bool:
+        """Learn what a model does not take beside tool calls."""
+        messages = payload.get("messages") or ()
+        named = {one for one in further_fields(messages) if re.search(rf"\b{one.lower()}\b", words)}
+        if named and _REFUSES.search(words):
+            self.refused |= named
+            return True
+        sent = no_text_in(messages)
+        if sent is None or _OF_SHAPES.search(words) or not _OF_CONTENT.search(words):
+            return False
+        self.refused |= {sent}
+        if self.refused >= NO_TEXT.keys():  # it is about something else
+            self.refused -= NO_TEXT.keys()
+            return False
+        return True
 
     def _ask_for(self, payload: dict[str, Any], shape: type[BaseModel]) -> None:
         """Ask for an answer of a shape in the way of the present rung."""

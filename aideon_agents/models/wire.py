@@ -180,7 +180,9 @@ class Wire(BaseChatOpenAI):
         if calls or state.thoughts:
             last.message = AIMessageChunk(
                 content="",
-                additional_kwargs=self._thoughts_from(state.thoughts),
+                additional_kwargs=conversation.came_from(
+                    self.candidate.provider, state.thoughts, state.calls
+                ),
                 tool_call_chunks=calls,
                 usage_metadata=cast("AIMessageChunk", last.message).usage_metadata,
             )
@@ -189,10 +191,6 @@ class Wire(BaseChatOpenAI):
         if keep_usage(last.message, state.usage, state.service_tier) or state.thoughts:
             self.candidate.features.thinks = True
         return last
-
-    def _thoughts_from(self, name: str | None) -> dict[str, Any]:
-        """Where thoughts came from, for `conversation`; `name` is the field that had them."""
-        return {conversation.THOUGHTS_FROM: [self.candidate.provider, name]} if name else {}
 
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
@@ -206,8 +204,9 @@ class Wire(BaseChatOpenAI):
             kwargs.pop(name, None)
         question = self._convert_input(input_)
         payload = super()._get_request_payload(question, stop=stop, **kwargs)
-        payload = conversation.valid(payload, question.to_messages(), self.candidate.provider)
-        return self.candidate.features.fitted(payload, shape)
+        features, provider = self.candidate.features, self.candidate.provider
+        payload = conversation.valid(payload, question.to_messages(), provider, features.refused)
+        return features.fitted(payload, shape)
 
     def _prepared(
         self,
@@ -278,11 +277,13 @@ class Wire(BaseChatOpenAI):
             result = self._create_chat_result(normalized(body))
             for choice, generation in zip(body["choices"], result.generations, strict=True):
                 message: Any = generation.message
-                if found := _keep_beside(message, choice["message"]):
-                    message.additional_kwargs |= self._thoughts_from(found)
+                found = _keep_beside(message, choice["message"])
                 if calls := choice.get("calls"):
                     known = calls.sorted(choice["finish_reason"], names)
                     message.tool_calls, message.invalid_tool_calls = known
+                if found or calls:
+                    origin = conversation.came_from(self.candidate.provider, found, calls)
+                    message.additional_kwargs |= origin
                 counted = keep_usage(message, body.get("usage"), body.get("service_tier"))
                 if found or counted or THOUGHTS_BEGIN.match(message.content):
                     self.candidate.features.thinks = True

@@ -19,6 +19,8 @@ from langchain_core.messages.tool import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from langchain_core.messages.content import InvalidToolCall
 
 _MOST_ENCODED = 3
@@ -59,6 +61,8 @@ class Calls:
 
     def __init__(self) -> None:
         self._calls: list[dict[str, Any]] = []
+        self.beside: list[dict[str, Any]] = []
+        """The id and the further fields of each call, in the order of `sorted`."""
 
     def take(self, sent: object, *, are_whole: bool = False) -> None:
         """Add calls, or pieces of them unless they are whole."""
@@ -100,12 +104,15 @@ class Calls:
         """
         readable: list[ToolCall] = []
         unreadable: list[InvalidToolCall] = []
+        others: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         for nth, call in enumerate(self._calls, 1):
             name, call_id = names.get(call["name"], call["name"]), call["id"] or None
             # The last call of an answer that met its limit broke off before its arguments.
             is_cut = finish_reason == "length" and nth == len(self._calls)
             found = arguments_in(call["arguments"])
-            if found is None or (is_cut and not call["arguments"].strip()):
+            is_unreadable = found is None or (is_cut and not call["arguments"].strip())
+            others[is_unreadable].append({"id": call_id, **call["beside"]})
+            if found is None or is_unreadable:
                 unreadable.append(
                     invalid_tool_call(
                         name=name, args=mended(call["arguments"]), id=call_id, error=None
@@ -113,22 +120,53 @@ class Calls:
                 )
             else:
                 readable.append(tool_call(name=name, args=json.loads(found), id=call_id))
+        self.beside = [*others[0], *others[1]]
         return readable, unreadable
 
 
+_KNOWN = frozenset({"index", "id", "type", "function"})
+_IN_FUNCTION = frozenset({"name", "arguments"})
+
+
 def _fields(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A call, or a piece of one: its index, and as text its id, its name and its arguments."""
+    """A call, or a piece of one: its index, and as text its id, its name and its arguments.
+
+    Further fields are kept as they are: some servers refuse a call that comes back without them.
+    """
     function = part.get("function")
     known = cast("Mapping[str, Any]", function) if isinstance(function, Mapping) else part
     name, arguments, call_id = known.get("name"), known.get("arguments"), part.get("id")
     if not isinstance(arguments, str):
         arguments = "" if arguments is None else json.dumps(arguments)
+    has_function = known is not part
+    beside = _without(part, _KNOWN if has_function else _KNOWN | _IN_FUNCTION)
+    if has_function and (inner := _without(known, _IN_FUNCTION)):
+        beside["function"] = inner
     return {
         "index": part.get("index"),
         "id": "" if call_id is None else str(call_id),
         "name": name if isinstance(name, str) else "",
         "arguments": arguments,
+        "beside": beside,
     }
+
+
+def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: one for name, one in fields.items() if name not in names and one is not None}
+
+
+def joined(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of two pieces of a call; a text or a list continues in the second one."""
+    whole = dict(fields)
+    for name, new in more.items():
+        old = whole.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            whole[name] = joined(cast("dict[str, Any]", old), cast("dict[str, Any]", new))
+        elif isinstance(old, str | list) and type(old) is type(new) and old != new:
+            whole[name] = old + new
+        else:
+            whole[name] = new
+    return whole
 
 
 def _continues(call: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
@@ -151,6 +189,7 @@ def _continues(call: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
 
 def _extend(call: dict[str, Any], piece: Mapping[str, Any]) -> None:
     call["id"] = call["id"] or piece["id"]
+    call["beside"] = joined(call["beside"], piece["beside"])
     if piece["name"] != call["name"]:  # some servers repeat it
         call["name"] += piece["name"]
     is_repeated = piece["name"] and piece["arguments"] == call["arguments"]

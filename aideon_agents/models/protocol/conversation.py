@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.models.protocol.calls import arguments_in, mended
+from aideon_agents.models.protocol.calls import arguments_in, joined, mended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
 
+    from aideon_agents.models.protocol.calls import Calls
+
 THOUGHTS_FROM = "aideon_thoughts_from"
 """Key in `additional_kwargs` of an answer: the provider and the field that its thoughts came from."""
+CALLS_FROM = "aideon_calls_from"
+"""The same for its tool calls: the provider, and the id and the further fields of each call."""
 
 _LONGEST_NAME = 64
 _NOT_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
@@ -31,14 +35,30 @@ _NOTHING = "(empty)"
 """The text of a message without any."""
 _NO_RESULT = "Error: this call was not run"
 _NO_THOUGHTS = " "
-_REFUSES_NULL = frozenset({"local"})
-"""Providers among whose servers some refuse null as a content, and none needs it."""
+_ABSENT = object()
+NO_TEXT: Mapping[str, object] = {
+    "null content": None,
+    "absent content": _ABSENT,
+    "empty content": "",
+    "no text": _NOTHING,
+}
+"""What may stand for the text beside tool calls; the first is sent that a server has not refused."""
+_USUAL = frozenset({"role", "name", "content", "tool_calls", "function_call"}) | {
+    *("id", "type", "function", "arguments"),
+}
+"""The fields of messages and calls that every server knows."""
 
 
 def valid(
-    payload: dict[str, Any], messages: Sequence[BaseMessage], provider: str
+    payload: dict[str, Any],
+    messages: Sequence[BaseMessage],
+    provider: str,
+    refused: Collection[str] = (),
 ) -> dict[str, Any]:
-    """A request in a form that servers accept. `messages` are those that it was made from."""
+    """A request in a form that servers accept. `messages` are those that it was made from.
+
+    `refused` holds the names of what this server does not take.
+    """
     names: dict[str, str] = {}
     if payload.get("tools"):
         names = _legal_names(payload["tools"])
@@ -55,17 +75,29 @@ def valid(
         content = message.get("content")
         is_plain = isinstance(content, str) and content.isascii() and content.strip()
         if not is_plain or "name" in message:
-            _fill(message, provider)
+            _fill(message, refused)
         if message["role"] not in _SYSTEM:
             others.append(message)
             has_calls = has_calls or message["role"] == "tool" or bool(message.get("tool_calls"))
         elif message["content"] != _NOTHING:
             systems.append(message)
     if has_calls:
-        _add_thoughts(sent, messages, provider)
+        if len(sent) == len(messages):
+            _add_thoughts(sent, messages, provider, refused)
+            _add_fields(sent, messages, provider, refused)
         others = list(_paired(others, names))
     payload["messages"] = [*(systems if len(systems) < 2 else [_joined(systems)]), *others]  # noqa: PLR2004 - many chat templates take no second one
     return payload
+
+
+def came_from(provider: str, thoughts: str | None, calls: Calls | None) -> dict[str, Any]:
+    """What is kept of an answer besides its text; `thoughts` is the field that had them."""
+    kept: dict[str, Any] = {}
+    if thoughts:
+        kept[THOUGHTS_FROM] = [provider, thoughts]
+    if calls and any(len(one) > 1 for one in calls.beside):
+        kept[CALLS_FROM] = [provider, calls.beside]
+    return kept
 
 
 def own_names(tools: object) -> dict[str, str]:
@@ -112,12 +144,15 @@ def _renamed(tool: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _add_thoughts(
-    sent: Sequence[dict[str, Any]], messages: Sequence[BaseMessage], provider: str
+    sent: Sequence[dict[str, Any]],
+    messages: Sequence[BaseMessage],
+    provider: str,
+    refused: Collection[str],
 ) -> None:
     """Add the thoughts before tool calls where this provider sent them: some refuse calls without."""
     origins = [one.additional_kwargs.get(THOUGHTS_FROM) for one in messages]
     fields = {origin[1] for origin in origins if origin and origin[0] == provider}
-    if not fields or len(sent) != len(messages):
+    if not fields - set(refused):
         return
     usual = min(fields)
     for message, origin, known in zip(sent, origins, messages, strict=True):
@@ -129,7 +164,51 @@ def _add_thoughts(
             message[usual] = _NO_THOUGHTS
 
 
-def _fill(message: dict[str, Any], provider: str) -> None:
+def _add_fields(
+    sent: Sequence[dict[str, Any]],
+    messages: Sequence[BaseMessage],
+    provider: str,
+    refused: Collection[str],
+) -> None:
+    """Give tool calls the further fields with which this provider sent them, such as signatures."""
+    for message, known in zip(sent, messages, strict=True):
+        calls: list[dict[str, Any]] = message.get("tool_calls") or []
+        origin = known.additional_kwargs.get(CALLS_FROM)
+        if not calls or not origin or origin[0] != provider:
+            continue
+        left: list[dict[str, Any]] = list(origin[1])
+        for nth, call in enumerate(calls):
+            of_call = next((one for one in left if one["id"] == call.get("id")), None)
+            if of_call is not None:
+                left.remove(of_call)
+                calls[nth] = joined({**_accepted(of_call, refused), "id": None}, call)
+
+
+def _accepted(fields: Mapping[str, Any], refused: Collection[str]) -> dict[str, Any]:
+    known = {name: one for name, one in fields.items() if name not in refused}
+    if "function" in known:
+        known["function"] = _accepted(known["function"], refused)
+    return known
+
+
+def further_fields(messages: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The names of fields beside tool calls that only some servers know."""
+    found: set[str] = set()
+    for message in messages:
+        if calls := message.get("tool_calls"):
+            found |= message.keys() - _USUAL
+            for call in calls:
+                found |= (call.keys() | call["function"].keys()) - _USUAL
+    return found
+
+
+def no_text_in(messages: Sequence[Mapping[str, Any]]) -> str | None:
+    """Which of NO_TEXT is the content beside tool calls; None: all of these have a text."""
+    contents = [one.get("content", _ABSENT) for one in messages if one.get("tool_calls")]
+    return next((name for name, content in NO_TEXT.items() if content in contents), None)
+
+
+def _fill(message: dict[str, Any], refused: Collection[str]) -> None:
     """Make a message's name and content acceptable."""
     if message.get("name"):
         message["name"] = _legal(str(message["name"]))
@@ -142,10 +221,10 @@ def _fill(message: dict[str, Any], provider: str) -> None:
         message["content"] = content
     elif not message.get("tool_calls") and not message.get("function_call"):
         message["content"] = _NOTHING
-    elif provider in _REFUSES_NULL:
-        message.pop("content", None)
     else:
-        message["content"] = None
+        message["content"] = next(one for name, one in NO_TEXT.items() if name not in refused)
+        if message["content"] is _ABSENT:
+            del message["content"]
 
 
 def _is_blank(part: object) -> bool:
@@ -217,7 +296,10 @@ def _results_of(
 def _fixed_call(
     call: Mapping[str, Any], names: Mapping[str, str], used: set[str]
 ) -> dict[str, Any]:
-    """A call with a legal name, a new id if its own is used or illegal, and readable arguments."""
+    """A call with a legal name, a new id if its own is used or illegal, and readable arguments.
+
+    Its further fields stay as they are.
+    """
     function = call.get("function") or {}
     name = str(function.get("name") or "")
     legal = names.get(name) or _legal(name)
@@ -228,8 +310,6 @@ def _fixed_call(
         call_id = next(new for n in itertools.count() if (new := f"call_{n}") not in used)
     used.add(call_id)
     arguments = arguments_in(str(function.get("arguments") or ""))
-    return {
-        "id": call_id,
-        "type": "function",
-        "function": {"name": legal, "arguments": "{}" if arguments is None else arguments},
-    }
+    arguments = "{}" if arguments is None else arguments
+    fixed = {**function, "name": legal, "arguments": arguments}
+    return {**call, "id": call_id, "type": "function", "function": fixed}

@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.messages.tool import tool_call
 from pydantic import BaseModel
 
+from aideon_agents import errors
 from aideon_agents.models.protocol.conversation import own_names, valid
 
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -175,10 +176,177 @@ async def test_no_text_is_empty_beside_calls_in_results_or_in_questions(asking, 
     sent = server.messages()
     check(sent)
     assert sent[0] == {"role": "system", "content": "Be brief.\n\nBe kind."}
-    calling = sent[2]
-    assert ("content" in calling) == (model != "local:m")
-    assert calling.get("content") is None
+    assert sent[2]["content"] is None
     assert sent[-1] == {"role": "user", "content": "Well �?", "name": "Ada_Lovelace_"}
+
+
+NULL_REFUSED = [
+    (400, {"error": {"message": "Invalid value for 'content': expected a string, got null.",
+        "type": "invalid_request_error", "param": "messages.[1].content"}}),
+    (422, {"detail": [{"type": "string_type", "loc": ["body", "messages", 1, "content"],
+        "msg": "Input should be a valid string"}]}),
+    (400, {"error": "messages[1]: invalid type: null, expected a string"}),
+    (400, {"error": {"message": "invalid message content type: <nil>"}}),
+    (500, {"error": {"code": 500, "message": "[json.exception.type_error.302] type must be string, but is null"}}),
+    (500, {"error": {"message": "'NoneType' object has no attribute 'startswith'"}}),
+    (400, {"object": "error", "message": 'can only concatenate str (not "NoneType") to str', "code": 400}),
+]  # fmt: skip
+ABSENT_REFUSED = [
+    (422, {"error": {"message": "Failed to deserialize the JSON body: messages[1]: missing field `content` at line 1"}}),
+    (422, {"detail": [{"type": "missing", "loc": ["body", "messages", 1, "content"], "msg": "Field required"}]}),
+    (400, {"error": {"message": "'dict object' has no attribute 'content'"}}),
+    (500, {"error": {"message": "Value is not callable: undefined"}}),
+]  # fmt: skip
+EMPTY_REFUSED = (400, {"error": {"message": "messages: text content blocks must be non-empty"}})
+
+
+def form_of(body):
+    """What a request has beside its tool calls; "": it has none."""
+    calling = [one for one in body["messages"] if one.get("tool_calls")]
+    return calling[-1].get("content", "absent") if calling else "no calls"
+
+
+@STREAMED
+@pytest.mark.parametrize("model", ["local:m", "together:m", "openai:m"])
+@pytest.mark.parametrize("null", NULL_REFUSED)
+async def test_a_server_that_refuses_null_beside_calls_gets_no_content(
+    asking, server, stream, model, null
+):
+    rounds = iter(
+        [answer(("look", "c1"), stream=stream), *[answer(content="I see.", stream=stream)] * 9]
+    )
+    one = lambda body: null if form_of(body) is None else next(rounds)  # noqa: E731 - short
+    assert (await asking.agent(one, tools=[look], model=model, stream=stream)).content == "I see."
+    assert [form_of(body) for body in server.asked] == ["no calls", None, "absent"]
+    refused = asking.rows[1]
+    assert (refused.status, refused.error_type, refused.cost_nanousd) == ("error", "Unsupported", 0)
+    rounds = iter(
+        [answer(("look", "c2"), stream=stream), *[answer(content="So.", stream=stream)] * 9]
+    )
+    assert (await asking.agent(one, tools=[look], model=model, stream=stream)).content == "So."
+    assert [form_of(body) for body in server.asked] == ["no calls", "absent"]  # remembered
+
+
+@pytest.mark.parametrize("absent", ABSENT_REFUSED)
+@pytest.mark.parametrize("takes", ["", "(empty)"])
+async def test_a_server_that_also_needs_the_content_gets_an_empty_one_or_a_text(
+    asking, server, absent, takes
+):
+    rounds = iter([answer(("look", "c1")), answer(content="I see.")])
+    refusals = {None: NULL_REFUSED[1], "absent": absent, "": EMPTY_REFUSED if takes else None}
+    one = lambda body: refusals.get(form_of(body)) or next(rounds)  # noqa: E731 - short
+    assert (await asking.agent(one, tools=[look], model="together:m")).content == "I see."
+    forms = ["no calls", None, "absent", "", "(empty)"]
+    assert [form_of(body) for body in server.asked] == forms[: forms.index(takes) + 1]
+
+
+async def test_what_no_content_helps_with_is_not_remembered(asking, server):
+    rounds = iter([answer(("look", "c1")), answer(("look", "c1")), answer(content="I see.")])
+    is_wrong = True
+    one = lambda body: NULL_REFUSED[0] if is_wrong and form_of(body) != "no calls" else next(rounds)  # noqa: E731 - short
+    with pytest.raises(errors.CallerError):
+        await asking.agent(one, tools=[look], model="together:m")
+    is_wrong = False
+    assert (await asking.agent(one, tools=[look], model="together:m")).content == "I see."
+    assert [form_of(body) for body in server.asked] == ["no calls", None]
+
+
+FURTHER = {
+    "gemini": {"extra_content": {"google": {"thought_signature": "c2lnbmF0dXJl"}}},
+    "signature": {"thought_signature": "c2ln"},
+    "in the function": {"function": {"thought_signature": "c2ln"}},
+    "unknown": {"x_state": {"a": [1, {"b": None}], "c": True}, "weight": 0.5, "empty": ""},
+}
+
+
+def with_fields(calls, stream):
+    """An answer with calls, which have further fields."""
+    made = [
+        {"id": call_id, "type": "function", **more,
+         "function": {"name": "look", "arguments": "{}", **more.get("function", {})}}
+        for call_id, more in calls
+    ]  # fmt: skip
+    if not stream:
+        return whole({"content": None, "tool_calls": made}, "tool_calls")
+    chunks = [
+        chunk({"role": "assistant", "tool_calls": [{"index": nth, **one}]})
+        for nth, one in enumerate(made)
+    ]
+    return events(*chunks, chunk({}, "tool_calls", usage=USAGE))
+
+
+@STREAMED
+@pytest.mark.parametrize("further", FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize("ids", [("c1", "c2"), ("c1", "c1"), ("a.b", "x" * 64)])
+async def test_further_fields_of_a_call_are_sent_back_as_they_came(
+    asking, server, stream, further, ids
+):
+    first, second = ids
+    calling = with_fields([(first, further), (second, {})], stream)
+    last = answer(content="Done.", stream=stream)
+    await asking.agent(calling, calling, last, tools=[look], model="openai:m", stream=stream)
+    check(server.messages())
+    asked = [one["tool_calls"] for one in server.messages() if one.get("tool_calls")]
+    assert len(asked) == 2
+    for one, other in asked:
+        usual = {"id": one["id"], "type": "function"}
+        function = {"name": "look", "arguments": "{}"}
+        assert one == {**further, **usual, "function": {**function, **further.get("function", {})}}
+        assert other == {"id": other["id"], "type": "function", "function": function}
+
+
+async def test_further_fields_may_come_in_any_piece_of_a_call(asking, server):
+    begun = {
+        "index": 0,
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "look", "arguments": ""},
+    }
+    calling = events(
+        chunk({"tool_calls": [begun]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"topic": "a"}'}}]}),
+        chunk({"tool_calls": [{"index": 0, "extra_content": {"google": {"thought_signature": "c2"}}}]}),
+        chunk({"tool_calls": [{"index": 0, "extra_content": {"google": {"thought_signature": "ln"}}}]}),
+        chunk({}, "tool_calls", usage=USAGE),
+    )  # fmt: skip
+    last = answer(content="Done.", stream=True)
+    await asking.agent(calling, last, tools=[look], stream=True)
+    (call,) = next(one for one in server.messages() if one.get("tool_calls"))["tool_calls"]
+    assert call["extra_content"] == {"google": {"thought_signature": "c2ln"}}
+
+
+async def test_further_fields_stay_with_a_call_that_cannot_be_read(asking, server):
+    broken = with_fields([("c1", {"sign": "of c1"}), ("c2", {"sign": "of c2"})], stream=False)
+    broken["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"topic": '
+    await asking.agent(broken, answer(content="Done."), tools=[look])
+    calls = next(one for one in server.messages() if one.get("tool_calls"))["tool_calls"]
+    assert {call["id"]: call["sign"] for call in calls} == {"c1": "of c1", "c2": "of c2"}
+
+
+async def test_further_fields_are_sent_to_no_other_provider(asking, server):
+    calling = with_fields([("c1", FURTHER["gemini"])], stream=False)
+    refused = (500, {"error": {"message": "busy"}})
+    answers = [calling, refused, refused, refused, answer(content="Done.")]
+    await asking.agent(*answers, tools=[look], model=["together:m", "openai:m"])
+    asked = [
+        next(one for one in body["messages"] if one.get("tool_calls")) for body in server.asked[1:]
+    ]
+    assert ["extra_content" in one["tool_calls"][0] for one in asked] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("field", ["extra_content", "reasoning_content", "sign"])
+async def test_a_field_that_a_server_sends_and_refuses_is_left_out(asking, server, field):
+    refused = (422, {"detail": [{"type": "extra_forbidden",
+        "loc": ["body", "messages", 1, field], "msg": "Extra inputs are not permitted"}]})  # fmt: skip
+    further = {"sign": "a", "extra_content": {"google": 1}}
+    calling = with_fields([("c1", further)], stream=False)
+    calling["choices"][0]["message"]["reasoning_content"] = "I shall look."
+    rounds = iter([calling, answer(content="Done.")])
+    one = lambda body: refused if field in json.dumps(body) else next(rounds)  # noqa: E731 - short
+    assert (await asking.agent(one, tools=[look], model="together:m")).content == "Done."
+    others = {"extra_content", "reasoning_content", "sign"} - {field}
+    assert len(server.asked) == 3
+    assert all(name in json.dumps(server.messages()) for name in others)
 
 
 async def test_results_and_calls_that_belong_to_nothing_are_put_right(asking, server):
