@@ -302,6 +302,131 @@ def test_a_local_server_is_no_real_provider(outcomes):
     assert outcomes[LOCAL] == {"passed": 2}
 
 
+CONNECTION = "Failed: this test opened a connection to "
+OTHERS = written(
+    "others",
+    """
+    import asyncio, socket, urllib.request
+    import pytest
+    from langchain.agents import create_agent
+    from langchain_anthropic import ChatAnthropic
+    from langchain_openai import ChatOpenAI
+
+    OPENAI = ChatOpenAI(model="gpt-4o-mini", api_key="key", base_url="https://api.openai.com/v1")
+    ANTHROPIC = ChatAnthropic(model="claude-haiku-4-5", api_key="key")
+
+    def test_an_agent_with_a_model_of_its_own():
+        create_agent(OPENAI, []).invoke({"messages": [("human", "hello")]})
+
+    async def test_the_same_in_a_loop():
+        await create_agent(OPENAI, []).ainvoke({"messages": [("human", "hello")]})
+
+    def test_another_providers_client():
+        ANTHROPIC.invoke("hello")
+
+    async def test_another_providers_client_in_a_loop():
+        await ANTHROPIC.ainvoke("hello")
+
+    async def test_a_stream():
+        async for _ in ANTHROPIC.astream("hello"):
+            pass
+
+    def test_one_that_swallows_everything():
+        try:
+            urllib.request.urlopen("http://192.0.2.1/")
+        except BaseException:
+            pass
+
+    async def test_a_connection_of_a_loop():
+        await asyncio.open_connection("192.0.2.1", 443)
+
+    def test_a_thread():
+        async def ask():
+            await asyncio.to_thread(socket.create_connection, ("2001:db8::1", 443))
+        asyncio.run(ask())
+
+    def test_a_call_that_only_returns_an_error():
+        with socket.socket() as one:
+            one.connect_ex(("192.0.2.1", 443))
+    """,
+)
+
+
+def test_models_and_clients_of_others_cannot_reach_a_real_provider_either(session):
+    outcomes, messages = session
+    assert outcomes[OTHERS] == {"failed": 9}
+    hosts = [
+        message.removeprefix(CONNECTION).partition(": take ")[0] for message in messages[OTHERS]
+    ]
+    assert hosts == [
+        *["api.openai.com"] * 2,
+        *["api.anthropic.com"] * 3,
+        *["192.0.2.1"] * 2,
+        "2001:db8::1",
+        "192.0.2.1",
+    ]
+
+
+AT_HOME = written(
+    "at_home",
+    """
+    import asyncio, socket
+    from langchain.agents import create_agent
+    from langchain_openai import ChatOpenAI
+
+    async def echo(reader, writer):
+        writer.write(await reader.readline())
+        writer.close()
+
+    async def test_a_server_that_listens_everywhere():
+        server = await asyncio.start_server(echo, "0.0.0.0", 0)
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("localhost", port)
+        writer.write(b"hello\\n")
+        assert await reader.readline() == b"hello\\n"
+        writer.close()
+        server.close()
+
+    def test_a_model_of_ones_own_asks_the_simulated_provider(simulated_provider):
+        agent = create_agent(ChatOpenAI(model="gpt-4o-mini"), [])
+        said = agent.invoke({"messages": [("human", "Heat pumps move heat.")]})
+        assert said["messages"][-1].content == "Heat pumps move heat."
+        assert simulated_provider.bill.requests == 1
+
+    def test_own_address_by_a_socket_that_sends_nothing():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            try:
+                one.connect(("192.0.2.1", 9))
+            except OSError:
+                pass  # there is no route
+    """,
+)
+
+
+def test_what_stays_on_this_machine_works_as_ever(outcomes):
+    assert outcomes[AT_HOME] == {"passed": 3}
+
+
+def test_a_host_that_is_no_provider_can_be_allowed_and_a_proxy_hides_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    source = """
+        import socket
+        import httpx
+
+        def test_a_database():
+            with socket.socket() as one:
+                one.settimeout(0.01)
+                one.connect_ex(("192.0.2.1", 5432))
+
+        def test_a_proxy():
+            httpx.get("https://api.openai.com/v1/models")
+    """
+    ini = "aideon_allowed_hosts = 192.0.2.1 db\n"
+    outcomes, messages = outcomes_of(tmp_path, {"test_hosts.py": source}, *LIGHT, ini=ini)
+    assert outcomes == {"test_hosts": {"passed": 1, "failed": 1}}
+    assert messages["test_hosts"][0].startswith(f"{CONNECTION}127.0.0.1")
+
+
 def test_it_is_an_entry_point_so_that_installing_is_enough():
     import tomllib
 
