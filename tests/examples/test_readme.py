@@ -49,7 +49,9 @@ def commands(page: Path) -> list[str]:
 
 
 FENCES = [fence for page in PAGES for fence in fences(page)]
-SNIPPETS = [fence for fence in FENCES if fence.language == "python"]
+PYTHON = [fence for fence in FENCES if fence.language == "python"]
+TESTS = [fence for fence in PYTHON if "\ndef test_" in fence.text]
+SNIPPETS = [fence for fence in PYTHON if fence not in TESTS]
 
 
 PIPED = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 60}
@@ -83,6 +85,20 @@ def test_each_python_snippet_runs(snippet: Fence, offline: dict[str, str], tmp_p
     file.write_text(snippet.text, encoding="utf-8")
     done = warm.run([file], cwd=tmp_path, env=offline, **PIPED)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_test_that_a_page_shows_passes(offline: dict[str, str], tmp_path: Path):
+    assert TESTS
+    for fence in PYTHON:
+        if fence.page in {one.page for one in TESTS}:
+            name = f"test_line_{fence.line}.py" if fence in TESTS else "notes.py"
+            (tmp_path / name).write_text(fence.text, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    words = ["-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider"]
+    keyless = offline | {"AIDEON_OFFLINE": "0"}  # a rehearsal would ask no model of the tests
+    done = warm.run([*words, tmp_path], cwd=tmp_path, env=keyless, **PIPED)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(TESTS)} passed" in done.stdout
 
 
 @pytest.mark.parametrize(
