@@ -51,7 +51,9 @@ class PlanStep(BaseModel):
 
     id: str = Field(description="A short name for this step, unique in the plan, such as s1")
     description: str = Field(description="What this step has to do, in one or two sentences")
-    agent: Literal["executor", "creative"] = Field(description="Who does it")
+    agent: str = Field(
+        description="Who does it", json_schema_extra={"enum": ["executor", "creative"]}
+    )
     complexity: Complexity = Field(description="How hard it is")
     depends_on: list[str] = Field(description="Ids of the steps whose results it needs")
 

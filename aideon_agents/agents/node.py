@@ -119,10 +119,18 @@ class Agent(RunnableLambda[State, Results]):
         changed = dataclasses.replace(result, content=content, data=data, truncated=False)
         return {"results": {result.node_path: changed}, **also}
 
+    @property
+    def introduction(self) -> str:
+        """What it is for and its tools, as a planner reads it."""
+        what = self.spec.description or _WHAT_FOR[self.spec.role]
+        tools = self.spec.toolbox.described if self.spec.toolbox else ""
+        return " ".join(f"{what} {tools}".split())
+
     def for_step(self, step: PlanStep) -> Agent:
-        """The same agent with a step of a plan to do."""
+        """The same agent with a step of a plan to do, besides what it always does."""
         request = dataclasses.replace(self.spec.request, complexity=step.complexity)
-        return self._with(description=step.description, request=request)
+        told = (self.spec.description, step.description)
+        return self._with(description="\n\n".join(filter(None, told)), request=request)
 
     def checking(self, checks: tuple[Check, ...], *, asks: bool) -> Agent:
         """The same validator with exact criteria; `asks`: whether a model is asked as well."""
@@ -151,15 +159,24 @@ class Agent(RunnableLambda[State, Results]):
             asks=True,
         )
 
-    def planning(self, agents: Sequence[str], max_steps: int) -> Agent:
-        """The same agent, planning at most `max_steps` steps for `agents`; it writes `plan`."""
-        agent: Any = (PlanStep.model_fields["agent"].annotation, _one_of(agents))
+    def planning(self, workers: Mapping[str, str], max_steps: int) -> Agent:
+        """The same agent, planning at most `max_steps` steps; it writes `plan`.
+
+        `workers` has for each name that a step may give as its agent what that worker is for.
+        """
+        agent: Any = (str, _one_of(tuple(workers)))
         step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
         steps = Field(description=f"At most {max_steps} steps, in an order that can be followed")
         several: Any = (list[step], steps)
-        schema = create_model("Plan", __base__=Plan, steps=several)
-        instructions = self.spec.system("orchestrator")
-        return self._with(output=schema, kept_as=Plan, instructions=instructions)
+        lines = [f"- {name}: {what}" for name, what in workers.items()]
+        wish = self.spec.description or "Plan the task."
+        told = "\n".join([wish, "", "Each step names as `agent` one of these workers:", *lines])
+        return self._with(
+            output=create_model("Plan", __base__=Plan, steps=several),
+            kept_as=Plan,
+            description=told,
+            instructions=self.spec.system("orchestrator"),
+        )
 
     def _with(self, **changes: Any) -> Agent:
         return Agent(dataclasses.replace(self.spec, **changes))
@@ -255,6 +272,14 @@ def _as_json(answer: Any) -> tuple[str, Results]:
 def _route(decision: Decision) -> tuple[str, Results]:
     return f"{decision.route}: {decision.reason}", Results(route=decision.route)
 
+
+_WHAT_FOR: Mapping[Role, str] = {
+    "planner": "Breaks work into parts.",
+    "executor": "Finds, checks or works something out.",
+    "validator": "Judges a result against criteria.",
+    "creative": "Writes or invents.",
+}
+"""What an agent is for that has no description."""
 
 _MAX_TOKENS: Mapping[Role, int] = {
     "planner": 2048,

@@ -36,6 +36,13 @@ class Toolbox:
     seconds: float
     """How long one call of a tool may take."""
 
+    @property
+    def described(self) -> str:
+        """The names of the tools and what each does; of servers, which only say it when they run."""
+        named = [f"{tool.name} ({_first_line(tool.description)})" for tool in self.tools]
+        named += [f"those of {server.name}" for server in self.servers]
+        return f"Tools: {', '.join(named)}."
+
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncGenerator[dict[str, BaseTool]]:
         """Every tool by name, ready for the length of a block."""
@@ -98,6 +105,12 @@ def _function_name(given: object) -> str:
     if not inspect.getdoc(given):
         raise UserError(f"the tool {name} needs a docstring: it tells the model what the tool does")
     return name
+
+
+def _first_line(text: str) -> str:
+    """What a text begins with, without the braces that a prompt's text has for inputs."""
+    first = (text.strip().splitlines() or [""])[0]
+    return first.translate(str.maketrans("{}", "()")).strip().rstrip(".")
 
 
 def _by_name(tools: Iterable[BaseTool]) -> dict[str, BaseTool]:

@@ -250,7 +250,7 @@ class _Reading:
         by_place: dict[str, list[Call]] = {}
         order: list[str] = []
         for call in calls:
-            around = self._locations.of(call.node_path)
+            around = self._locations.of_call(call.node_path, call.role)
             # A call inside a foreign agent belongs to none of the agent's nodes.
             order += [place for place in around[:1] if place in self._taken_edges.into]
             for place in around:

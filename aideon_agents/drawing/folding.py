@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from langgraph.graph import END, START
 
-from aideon_agents.graphs.topology import Node, Topology, without
+from aideon_agents.graphs.topology import ANY_STEP, Node, Topology, without
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -86,6 +86,10 @@ class Locations:
         nodes = [node for node in topology.nodes if node.id not in {START, END}]
         shared = Counter(node.path for node in nodes)
         self._topology = topology
+        self._workers: dict[str | None, list[Node]] = {}
+        for node in topology.nodes:
+            if node.path.endswith(ANY_STEP):
+                self._workers.setdefault(node.parent, []).append(node)
         self._places = {group.path: group.id for group in reversed(topology.groups)}
         # Nodes that share one path are shown as their group.
         self._places |= {
@@ -94,6 +98,15 @@ class Locations:
             if shared[node.path] == 1 or node.path not in self._places
         }
         self._known: dict[str, tuple[str, ...]] = {}
+
+    def of_call(self, path: str, role: str) -> tuple[str, ...]:
+        """The same for a call: a step of a plan is shown at the only worker that can have done it."""
+        around = self.of(path)
+        workers = self._workers.get(around[0], ()) if around else ()
+        alike = [one for one in workers if one.kind == role] or [
+            one for one in workers if one.kind == "graph"
+        ]
+        return (alike[0].id, *around) if len(alike) == 1 else around
 
     def of(self, path: str) -> tuple[str, ...]:
         """The id of the node or group at a path, and those of the groups around it."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, get_args
 from langgraph.graph import END, START
 
 from aideon_agents.drawing.annotations import EdgeKey
-from aideon_agents.graphs.topology import Topology
+from aideon_agents.graphs.topology import ANY_STEP, Topology
 from aideon_agents.state import Role
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ class TakenEdges:
         for one in topology.edges:
             edge = (one.source, one.target)
             self.certain[edge] = self.certain.get(edge, False) or not one.conditional
-        self.agents = [node.id for node in topology.nodes if node.kind in get_args(Role)]
+        self.agents = [
+            node.id
+            for node in topology.nodes
+            if node.kind in get_args(Role) and not node.path.endswith(ANY_STEP)
+        ]
         self.out: dict[str, list[EdgeKey]] = {node.id: [] for node in topology.nodes}
         self.into: dict[str, list[EdgeKey]] = {node.id: [] for node in topology.nodes}
         for edge in self.certain:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 T = TypeVar("T")
@@ -62,10 +62,13 @@ class Enclosing(RunnableLambda[Any, Any]):
         *,
         opens: bool = True,
         needs: Sequence[str] = (),
+        shown: Mapping[str, str] | None = None,
     ) -> None:
         self._work = work
         self.inside = tuple(inside)
         self.needs = tuple(needs)
+        self.shown = dict(shown or {})
+        """The nodes inside as they are drawn: the name and the kind of each."""
         super().__init__(self._synchronous, self._asynchronous, name=name)
         self.deps = list(inside) if opens else []
 

@@ -25,6 +25,7 @@ from langgraph.pregel import Pregel
 from pydantic import TypeAdapter, ValidationError
 
 from aideon_agents.graphs import Graph
+from aideon_agents.graphs.enclosing import Enclosing
 from aideon_agents.graphs.walk import NodeInfo, inside, once_per_graph, one_line
 
 if TYPE_CHECKING:
@@ -152,6 +153,10 @@ Kind = Literal[
 ]  # fmt: skip
 
 
+ANY_STEP = "/*"
+"""Ends the path of what carries out steps of a plan: each step has a path of its own."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One box."""
@@ -164,7 +169,7 @@ class Node:
     parent: str | None = None
     """The id of the group around it, None at the top."""
     path: str = ""
-    """Its node path in the ledger, empty for start and end."""
+    """Its node path in the ledger, empty for start and end. That of a worker ends in `ANY_STEP`."""
     tools: tuple[str, ...] = ()
     """The names of the tools that it may call."""
 
@@ -259,8 +264,15 @@ class _Reading:
         parent = group.id if group else None
         for node in inside(graph):
             name = node.names[len(graph.names)]
-            if node.opened is None or (self.depth is not None and level > self.depth):
-                other = "graph" if node.is_graph else "function"
+            is_open = self.depth is None or level <= self.depth
+            workers = _workers(node)
+            if workers and is_open:
+                opened = Group(node.id, node.label, parent, node.path)
+                targets[name], sources[name] = opened.entry, opened.exit
+                self._choice(opened, workers)
+                continue
+            if node.opened is None or not is_open:
+                other = "graph" if node.is_graph or workers else "function"
                 kind: Kind = "approval" if node.asks else node.role or other
                 self.nodes.append(Node(node.id, node.label, kind, parent, node.path, node.tools))
                 sources[name] = targets[name] = node.id
@@ -274,6 +286,25 @@ class _Reading:
             replace(edge, source=sources[edge.source], target=targets[edge.target])
             for edge in declared(graph.runs.builder)
         ]
+
+    def _choice(self, group: Group, workers: Iterable[Node]) -> None:
+        """Add nodes of which a run uses any, at the same time or one after another."""
+        self.groups.append(group)
+        self.passages += [group.entry, group.exit]
+        for worker in workers:
+            self.nodes.append(worker)
+            self.edges.append(Edge(group.entry, worker.id, conditional=True))
+            self.edges.append(Edge(worker.id, group.exit))
+
+
+def _workers(node: NodeInfo) -> list[Node]:
+    """What carries out the steps of a plan."""
+    if not isinstance(node.runs, Enclosing):
+        return []
+    return [
+        Node(f"{node.id}|{name}", one_line(name), cast("Kind", kind), node.id, node.path + ANY_STEP)
+        for name, kind in node.runs.shown.items()
+    ]
 
 
 _PLAIN = TypeAdapter(Topology)

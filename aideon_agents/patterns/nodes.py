@@ -67,16 +67,24 @@ class Decider(Protocol):
 
 @runtime_checkable
 class Planner(Protocol):
-    """A node that can plan for given agents."""
+    """A node that can plan for given workers."""
 
-    def planning(self, agents: Sequence[str], max_steps: int) -> Runnable[Any, Any]:
-        """A node that writes a `plan` of at most `max_steps` steps for `agents`."""
+    def planning(self, workers: Mapping[str, str], max_steps: int) -> Runnable[Any, Any]:
+        """A node that writes a `plan` of at most `max_steps` steps.
+
+        `workers` has for each name that a step may give as its agent what that worker is for.
+        """
         ...
 
 
 @runtime_checkable
 class Worker(Protocol):
     """A node that can do a step of a plan."""
+
+    @property
+    def introduction(self) -> str:
+        """What it is for and its tools, as a planner reads it."""
+        ...
 
     def for_step(self, step: PlanStep) -> Runnable[Any, Any]:
         """A node that does `step`."""

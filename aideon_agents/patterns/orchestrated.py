@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import graphlib
-import re
-from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+import inspect
+import logging
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 from langchain_core.runnables import RunnableConfig  # noqa: TC002 - LangGraph reads the hints of routes
 from langgraph.graph import END, START
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Send
 
 from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
+from aideon_agents.graphs.output import output
+from aideon_agents.graphs.walk import NodeInfo
+from aideon_agents.graphs.walk import inside as nodes_inside
+from aideon_agents.ledger.redaction import one_line
 from aideon_agents.node_paths import part
-from aideon_agents.patterns import approval
+from aideon_agents.patterns import approval, plans
 from aideon_agents.patterns.approval import Approvable, DeclinableState, ask_approval
 from aideon_agents.patterns.functions import (
     async_node,
@@ -33,12 +39,14 @@ from aideon_agents.patterns.functions import (
     step_result,
 )
 from aideon_agents.patterns.nodes import (
+    NAME_RULE,
     NamedNode,
     Planner,
     Worker,
     add_chain,
     add_node,
     compile_graph,
+    is_valid_name,
     named_nodes,
     new_builder,
     with_approval,
@@ -50,23 +58,25 @@ from aideon_agents.state import (
     State,
     StepResult,
     last,
-    latest,
     merge,
     next_order,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     from langchain_core.runnables import Runnable
+
+Workers: TypeAlias = Sequence[Node] | Mapping[str, Node | tuple[str, Node]]
+"""Workers as a list, or by name: each alone, or with what it is for."""
 
 _WORK = "work"
 _COLLECT = "collect"
 
-_AGENTS: tuple[str, ...] = get_args(PlanStep.model_fields["agent"].annotation)
-"""The roles that a plan can name."""
-
 _WANTED = "This plan cannot be followed. Write it again without these mistakes:"
+
+_LONGEST_HEADING = 200
+"""Characters of a step's description above its result."""
+
+_log = logging.getLogger("aideon_agents.patterns")
 
 
 class Orchestration(DeclinableState, total=False):
@@ -89,85 +99,128 @@ class Assignment(State, total=False):
 
 
 def orchestrated(
-    planner: Node, *workers: Node, max_steps: int = 12, name: str = "orchestrated"
+    planner: Node,
+    *nodes: Node,
+    workers: Workers = (),
+    max_steps: int = 12,
+    name: str = "orchestrated",
 ) -> Graph:
     """Plan the task, then do the plan's steps; steps that do not need one another run together.
 
-    A step sees the task, the results from before the plan, and the results of the steps that it
-    names in `depends_on`, but not of those that these in turn depend on. A plan that cannot be
-    followed is returned to the planner once, with what is wrong as feedback. Where a person must
-    agree to the plan (the planner has `approve`), a rejection with feedback has it planned again, at most
-    three times. A step whose result a person rejects with feedback is done again, as often.
+    The planner is told each worker's name, what it is for, and its tools. What it is for is given in
+    the mapping; else it is the agent's `description`, the function's docstring, or what is in the
+    graph. A step sees the task, the plan, the results from before the plan, and the results of the
+    steps that it names in `depends_on`.
+
+    A plan that cannot be followed is returned to the planner once, with what is wrong as feedback.
+    Of a second such plan, what cannot be followed is left out, and a warning says so. Where a person
+    must agree to the plan (the planner has `approve`), a rejection with feedback has it planned
+    again, at most three times. A step whose result a person rejects with feedback is done again, as
+    often.
 
     Args:
         planner: A planner, or another node that writes a `plan`.
-        *workers: The nodes that do the steps, one for each role that a plan may name: an agent of
-            that role, or a function or graph of that name, whose task is then the step's
-            description.
+        *nodes: Workers, each with the name of its node.
+        workers: Workers as a list, or by name: `{"facts": executor(tools=[...])}`, or with what they
+            are for: `{"facts": ("finds sources", executor(tools=[...]))}`. A worker is an agent of
+            any role, a graph or a function. An agent is given the step's description besides its
+            own; the task of a function or a graph is the step's description.
         max_steps: How many steps a plan may have.
         name: Its name in reports, and as a node of another graph.
 
     Returns:
-        A compiled graph. Its own result, at its path, has the `Plan` as data; its text is that of
-        the steps that no other step depends on.
+        A compiled graph. Its own result, at its path, has the `Plan` as data. Its text is that of
+        the steps that no other step depends on; of several, each below its description.
 
     Raises:
-        UserError: There is no worker, a role has two workers, a worker has no role, or `max_steps`
-            is out of range. In a run, a second plan that cannot be followed is a `StepFailed`.
+        UserError: There is no worker, two workers have one name, or `max_steps` is out of range. In
+            a run, a planner that writes no plan at all is a `StepFailed`.
     """
     if max_steps < 1:
         raise UserError(f"{name}: max_steps must be at least 1, not {max_steps}")
-    by_role = _by_role(workers, name)
+    named, introduced = _named_workers(nodes, workers, name)
     asks = isinstance(planner, Approvable) and planner.approve
     alone = cast("Approvable", planner).without_approval() if asks else cast("Node", planner)
     if isinstance(alone, Planner):
-        alone = alone.planning(tuple(by_role), max_steps)
+        alone = alone.planning(introduced, max_steps)
     reserved = [_WORK, _COLLECT, *([approval.NODE] if asks else [])]
-    (plans,) = named_nodes([alone], name, reserved=reserved)
+    (plan,) = named_nodes([alone], name, reserved=reserved)
     planning = functools.partial(
-        _make_plan, planner=plans.runnable, agents=tuple(by_role), max_steps=max_steps, name=name
+        _make_plan, planner=plan.runnable, workers=named, max_steps=max_steps, name=name
     )
-    inside = [worker.runnable for worker in by_role.values()]
-    working = Enclosing(functools.partial(_work, by_role), inside, _WORK, opens=False)
-    collecting = async_node(functools.partial(_collect, name=name), _COLLECT)
+    inside = [worker.runnable for worker in named.values()]
+    shown = {
+        name: one.role or ("graph" if isinstance(one.runnable, CompiledStateGraph) else "function")
+        for name, one in named.items()
+    }
+    working = functools.partial(_work, named, plan.name)
+    collecting = async_node(functools.partial(_collect, workers=named, name=name), _COLLECT)
 
     graph = new_builder(Orchestration, entry=State)
-    add_node(graph, plans, Enclosing(planning, [plans.runnable], plans.name))
+    add_node(graph, plan, Enclosing(planning, [plan.runnable], plan.name))
     if asks:
-        asks_person = cast("Approvable", planner), plans.name, tuple(by_role), max_steps
+        asks_person = cast("Approvable", planner), plan.name, _roles(named), max_steps
         asking = async_node(functools.partial(_ask_about_plan, asks_person), approval.NODE)
         graph.add_node(approval.NODE, asking, metadata=part(approval.NODE))
-        graph.add_edge(plans.name, approval.NODE)
-        graph.add_conditional_edges(approval.NODE, route_plan, {"again": plans.name, "wave": _WORK})
+        graph.add_edge(plan.name, approval.NODE)
+        graph.add_conditional_edges(approval.NODE, route_plan, {"again": plan.name, "wave": _WORK})
     else:
-        graph.add_conditional_edges(plans.name, route_wave, {"wave": _WORK})
-    graph.add_node(_WORK, working, metadata=part(_WORK), input_schema=Assignment)
+        graph.add_conditional_edges(plan.name, route_wave, {"wave": _WORK})
+    graph.add_node(
+        _WORK,
+        Enclosing(working, inside, _WORK, opens=False, shown=shown),
+        metadata=part(_WORK),
+        input_schema=Assignment,
+    )
     graph.add_node(_COLLECT, collecting, metadata=part(_COLLECT))
-    graph.add_edge(START, plans.name)
+    graph.add_edge(START, plan.name)
     graph.add_edge(_WORK, _COLLECT)
     graph.add_conditional_edges(_COLLECT, route_wave, {"wave": _WORK, "done": END})
     return compile_graph(graph, name)
 
 
-def _by_role(workers: Sequence[Node], pattern: str) -> dict[str, NamedNode]:
-    """The workers by the role that a plan can name."""
-    if not workers:
+def _roles(workers: Mapping[str, NamedNode]) -> plans.Workers:
+    return {name: worker.role for name, worker in workers.items()}
+
+
+def _named_workers(
+    nodes: Sequence[Node], workers: Workers, pattern: str
+) -> tuple[dict[str, NamedNode], dict[str, str]]:
+    """The workers by name, and what each is for."""
+    by_name: dict[str, Node | tuple[str, Node]] = {}
+    listed: list[Node] = list(nodes)
+    if isinstance(workers, Mapping):
+        by_name.update(workers)
+    else:
+        listed += workers
+    if not listed and not by_name:
         raise UserError(f"{pattern} needs at least one worker")
-    by_role: dict[str, NamedNode] = {}
-    for worker in named_nodes(workers, pattern, asks=False):
-        role = worker.role or worker.name
-        if role not in _AGENTS:
-            raise UserError(
-                f"{pattern}: {role!r} cannot be a worker: give an agent of the role "
-                f"{' or '.join(_AGENTS)}, or a function or graph of that name"
-            )
-        if role in by_role:
-            raise UserError(
-                f"{pattern} has two workers for {role}, {by_role[role].name!r} and "
-                f"{worker.name!r}: leave one of them out"
-            )
-        by_role[role] = worker
-    return by_role
+    named = {one.name: one for one in named_nodes(listed, pattern, asks=False)} if listed else {}
+    told: dict[str, str] = {}
+    for name, given in by_name.items():
+        what, node = given if isinstance(given, tuple) else ("", given)
+        if not isinstance(cast("object", name), str) or not is_valid_name(name):
+            raise UserError(f"{pattern}: {name!r} is not a valid name of a worker: {NAME_RULE}")
+        if name in named:
+            raise UserError(f"{pattern} has two workers called {name!r}: name one differently")
+        (one,) = named_nodes([node], pattern, asks=False)
+        named[name] = dataclasses.replace(one, name=name)
+        told[name] = what
+    introduced = {name: told.get(name) or _introduction(one) for name, one in named.items()}
+    return named, introduced
+
+
+def _introduction(worker: NamedNode) -> str:
+    """What a worker is for, where the mapping does not say it."""
+    runnable = worker.runnable
+    if isinstance(runnable, Worker):
+        return runnable.introduction
+    if isinstance(runnable, CompiledStateGraph):
+        inside = NodeInfo(cast("Graph", runnable))
+        return f"Does: {', '.join(one.label for one in nodes_inside(inside))}."
+    function = getattr(getattr(runnable, "afunc", None), "function", None)
+    lines = (inspect.getdoc(function) or "").strip().splitlines() or [worker.name]
+    return lines[0].translate(str.maketrans("{}", "()"))
 
 
 async def _make_plan(
@@ -176,21 +229,23 @@ async def _make_plan(
     door: Door,
     *,
     planner: Runnable[Any, Any],
-    agents: Sequence[str],
+    workers: Mapping[str, NamedNode],
     max_steps: int,
     name: str,
 ) -> dict[str, Any]:
     """Call the planner, a second time where its plan cannot be followed."""
     known = state.get("results") or {}
-    own = current_path(config), sibling_path(config, _WORK)
-    before = [path for path in known if not any(is_within(path, outer) for outer in own)]
+    path = current_path(config)
+    own = path, sibling_path(config, _WORK)
+    before = [one for one in known if not any(is_within(one, outer) for outer in own)]
     wanted = _joined(state.get("feedback"), state.get("declined"))
     # A planner that is a graph returns any plan that it receives.
     unplanned: dict[str, Any] = {**state, "plan": None, "declined": None}
     if wanted:
         unplanned["feedback"] = wanted
+    roles = _roles(workers)
     update: Results = await door.call(planner, unplanned, config) or {}
-    plan, wrong = _checked(update, agents, max_steps)
+    plan, wrong = plans.checked(update.get("plan"), roles, max_steps)
     if wrong:
         # The first plan is the planner's earlier version.
         known = merge(known, update.get("results") or {})
@@ -198,85 +253,19 @@ async def _make_plan(
         again = {**unplanned, "results": known, "feedback": wanted}
         update = await door.call(planner, again, config) or {}
         update = {**update, "results": merge(known, update.get("results") or {})}
-        plan, wrong = _checked(update, agents, max_steps)
-    if wrong:
+        plan, wrong = plans.checked(update.get("plan"), roles, max_steps)
+    if plan is None:
         raise StepFailed(f"{name}: the plan cannot be followed: {wrong}")
+    if wrong:
+        plan, notes = plans.repaired(plan, roles, max_steps, state.get("task", ""))
+        for note in notes:
+            _log.warning("%s: %s", path or name, one_line(note))
+        made = update.get("results") or {}
+        if path in made:  # what is shown, and a person agrees to, is the plan that is carried out
+            lines = (f"{number}. {step.description}" for number, step in enumerate(plan.steps, 1))
+            shown = dataclasses.replace(made[path], data=plan, content="\n".join(lines))
+            update = {**update, "results": {**made, path: shown}}
     return {**update, "plan": plan, "wave": 0, "before": before}
-
-
-def _checked(
-    update: Results, agents: Collection[str], max_steps: int
-) -> tuple[Plan | None, str | None]:
-    """The tidied plan, and everything that is wrong with it, for the planner to read."""
-    given = update.get("plan")
-    if given is None:
-        return None, "there is no plan"
-    plan = _tidied(given)
-    wrong = _wrong_names(plan, agents)
-    if not plan.steps:
-        wrong = ["the plan has no steps"]
-    elif len(plan.steps) > max_steps:
-        size = f"the plan has {len(plan.steps)} steps, at most {max_steps} are allowed"
-        wrong = [size, *wrong]
-    return plan, "; ".join(wrong or _wrong_order(plan)) or None
-
-
-def _tidied(plan: Plan) -> Plan:
-    """A plan whose step ids fit into a node path: with a dash for each /, | and :."""
-
-    def tidy(name: str) -> str:
-        return re.sub(r"[/|:]", "-", name.strip())
-
-    steps = [
-        step.model_copy(
-            update={"id": tidy(step.id), "depends_on": [tidy(one) for one in step.depends_on]}
-        )
-        for step in plan.steps
-    ]
-    return plan.model_copy(update={"steps": steps})
-
-
-def _wrong_names(plan: Plan, agents: Collection[str]) -> list[str]:
-    known = Counter(step.id for step in plan.steps)
-    wrong = [f"{times} steps have the id {name!r}" for name, times in known.items() if times > 1]
-    if "" in known:
-        wrong.append("a step has an empty id")
-    for step in plan.steps:
-        if step.agent not in agents:
-            only = ", ".join(agents)
-            wrong.append(f"step {step.id!r} names the agent {step.agent!r}, there is only {only}")
-        wrong += [
-            f"step {step.id!r} depends on {name!r}, which is no step"
-            for name in step.depends_on
-            if name not in known
-        ]
-    return wrong
-
-
-def _wrong_order(plan: Plan) -> list[str]:
-    try:
-        _sorter(plan).prepare()
-    except graphlib.CycleError as error:
-        circle: list[str] = error.args[1]
-        return [f"the steps {' -> '.join(reversed(circle))} wait for one another"]
-    return []
-
-
-def _sorter(plan: Plan) -> graphlib.TopologicalSorter[str]:
-    return graphlib.TopologicalSorter({step.id: step.depends_on for step in plan.steps})
-
-
-def waves(plan: Plan) -> list[list[PlanStep]]:
-    """The steps in groups; those of one group need only steps of earlier groups."""
-    by_id = {step.id: step for step in plan.steps}
-    sorter = _sorter(plan)
-    sorter.prepare()
-    found: list[list[PlanStep]] = []
-    while sorter.is_active():
-        ready = sorter.get_ready()
-        found.append([step for name, step in by_id.items() if name in ready])
-        sorter.done(*ready)
-    return found
 
 
 def _joined(*wishes: str | None) -> str:
@@ -284,22 +273,22 @@ def _joined(*wishes: str | None) -> str:
 
 
 async def _ask_about_plan(
-    asks_person: tuple[Approvable, str, Sequence[str], int],
+    asks_person: tuple[Approvable, str, plans.Workers, int],
     state: Orchestration,
     config: RunnableConfig,
 ) -> dict[str, Any]:
     """Ask a person about a plan, which is known to be one that can be followed."""
-    node, planner, agents, max_steps = asks_person
+    node, planner, roles, max_steps = asks_person
     number = state.get("plans", 0) + 1
     path = sibling_path(config, planner)
 
     def wrong(update: Results) -> str | None:
-        return _checked(update, agents, max_steps)[1]
+        return plans.checked(update.get("plan"), roles, max_steps)[1] or None
 
     most = approval.AGAIN + 1
     update = ask_approval(node, state, path, number=number, most=most, wrong=wrong)
     if edited := update.get("plan"):
-        update["plan"] = _tidied(edited)
+        update["plan"] = plans.tidied(edited, roles)
     return {**update, "plans": number if update["declined"] else 0}
 
 
@@ -312,7 +301,7 @@ def route_plan(
 
 def route_wave(state: Orchestration, config: RunnableConfig) -> list[Send] | Literal["done"]:
     """Every step of the next wave, or the end."""
-    ahead = waves(_plan(state))[state.get("wave", 0) :]
+    ahead = plans.waves(_plan(state))[state.get("wave", 0) :]
     if not ahead:
         return "done"
     work = sibling_path(config, _WORK)
@@ -331,7 +320,7 @@ def _assignment(step: PlanStep, state: Orchestration, work: str) -> dict[str, An
         results |= _results_of(name, known, work)
     kept = {key: value for key, value in state.items() if key in State.__annotations__}
     unseen = next_order(known) - next_order(results)
-    return {**kept, "plan": None, "results": results, "step": step, "unseen": unseen}
+    return {**kept, "results": results, "step": step, "unseen": unseen}
 
 
 def _results_of(name: str, results: Mapping[str, StepResult], work: str) -> dict[str, StepResult]:
@@ -340,43 +329,69 @@ def _results_of(name: str, results: Mapping[str, StepResult], work: str) -> dict
 
 
 async def _work(
-    workers: Mapping[str, NamedNode], state: Assignment, config: RunnableConfig, door: Door
+    workers: Mapping[str, NamedNode],
+    planner: str,
+    state: Assignment,
+    config: RunnableConfig,
+    door: Door,
 ) -> Results:
     """Do one step of the plan."""
-    step = cast("PlanStep", state.get("step"))
+    step, plan = cast("PlanStep", state.get("step")), cast("Plan", state.get("plan"))
     worker = workers[step.agent]
+    text = plans.described(plan, step.id)
     if isinstance(worker.runnable, Worker):
-        runs, given = worker.runnable.for_step(step), state
+        runs, given = worker.runnable.for_step(step), {**state, "plan": None}
     else:
         runs, given = worker.runnable, {**state, "task": step.description}
+        text = f"The whole task: {state.get('task', '')}\n\n{text}"
+    path = current_path(config)
+    known = state.get("results") or {}
+    before = {at: one for at, one in known.items() if not is_within(at, path)}
+    told = StepResult(
+        node_path=sibling_path(config, planner),
+        role="planner",
+        content=text,
+        data=plan,
+        order=next_order(before),
+    )
+    given["results"] = {told.node_path: told, **known}
     graph = new_builder(entry=State)
     add_chain(graph, with_approval(dataclasses.replace(worker, name=step.id, runnable=runs)))
     done = await door.call(graph.compile(name=step.id), given, config)
     # A plan or a verdict made inside stays inside. A new result must have a greater order than one
     # of an earlier plan that the step did not see.
-    made = _results_of(step.id, done["results"], current_path(config))
     later = state.get("unseen", 0)
-    return {
-        "results": {
-            path: dataclasses.replace(one, order=one.order + later) for path, one in made.items()
-        }
+    made = {
+        at: dataclasses.replace(one, order=one.order + later)
+        for at, one in _results_of(step.id, done["results"], path).items()
     }
+    if (own := made.get(f"{path}/{step.id}")) and own.role == "validator":
+        # Others do not read what a validator says: here it is what the step had to find out.
+        made[own.node_path] = dataclasses.replace(own, role="step")
+    return {"results": made}
 
 
-def _last_steps(plan: Plan) -> list[PlanStep]:
-    """The steps that no other step depends on, in the plan's order."""
-    needed = {name for step in plan.steps for name in step.depends_on}
-    return [step for step in plan.steps if step.id not in needed]
-
-
-async def _collect(state: Orchestration, config: RunnableConfig, *, name: str) -> dict[str, Any]:
+async def _collect(
+    state: Orchestration, config: RunnableConfig, *, workers: Mapping[str, NamedNode], name: str
+) -> dict[str, Any]:
     """End a wave; after the last one, write the orchestration's own result."""
     plan, results = _plan(state), state.get("results") or {}
     done = state.get("wave", 0) + 1
-    if done < len(waves(plan)):
+    if done < len(plans.waves(plan)):
         return {"wave": done}
     work = sibling_path(config, _WORK)
-    given = [latest(_results_of(step.id, results, work)) for step in _last_steps(plan)]
-    content = "\n\n".join(result.content for result in given if result)
+    given = [
+        (step.description, output(workers[step.agent].runnable, results, f"{work}/{step.id}"))
+        for step in plans.last_steps(plan)
+    ]
+    texts = [
+        (textwrap.shorten(does, _LONGEST_HEADING, placeholder=" …"), result.content)
+        for does, result in given
+        if result
+    ]
+    if len(texts) > 1:
+        content = "\n\n".join(f"# {does}\n\n{text}" for does, text in texts)
+    else:
+        content = "".join(text for _, text in texts)
     own = step_result(state, pattern_path(config, name), "orchestrated", content, plan)
     return {"wave": done, "results": {own.node_path: own}}

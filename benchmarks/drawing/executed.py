@@ -85,6 +85,9 @@ def taken(run: Run, nodes: Collection[str]) -> set[Way]:
     Returns:
         Edges, from node to node.
     """
+    # The steps of a plan are drawn as the worker that does them; here, each plan has one worker.
+    workers = {one.rpartition("|")[0]: one for one in nodes if "|work|" in f"|{one}"}
+    run.places = {one: workers.get(place, place) for one, place in run.places.items()}
     closed = {one for one, place in run.places.items() if place in nodes}
     seen = {one: task for one, task in run.tasks.items() if not closed & set(task.inside)}
     opened = {one: task.inside for one, task in seen.items() if one not in closed}

@@ -42,7 +42,9 @@ AGENTS = {
     ),
     "creative, with instructions": creative("draft", instructions="You write for engineers."),
     "planner of an outline": planner(description="Outline an article."),
-    "planner of steps": planner().planning(("executor", "creative"), 4),
+    "planner of steps": planner().planning(
+        {"facts": "Finds facts. Tools: search (Searches).", "text": "Writes."}, 4
+    ),
     "validator": validator(criteria=["under 100 words", "one voice", str.istitle]),
     "router": validator(question="What is it?").deciding(
         {"bug": "it reports a fault", "other": ""}

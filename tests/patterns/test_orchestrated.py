@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -22,9 +23,13 @@ from aideon_agents import (
     sequential,
     validator,
 )
+from aideon_agents.drawing.figures import figures
 from aideon_agents.errors import StepFailed, UserError
+from aideon_agents.graphs.topology import read
 from aideon_agents.graphs.walk import requests
-from aideon_agents.patterns.orchestrated import waves
+from aideon_agents.ledger.costs import traces
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.patterns.plans import waves
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel, ScriptedChatModel
 
@@ -59,6 +64,11 @@ def called(name, function):
     """The function under a name that a plan can give."""
     function.__name__ = name
     return function
+
+
+def joined(*steps):
+    """The results of steps that each say what they do, below it."""
+    return "\n\n".join(f"# Do {one}.\n\nDo {one}." for one in steps)
 
 
 def echo():
@@ -111,7 +121,7 @@ async def test_steps_that_do_not_need_one_another_run_at_the_same_time(stage, aw
     graph = orchestrated(planner(), called("executor", meet))
     three = models(plan(step("a"), step("b"), step("c")))
     played = await stage.ainvoke(graph, three) if awaits else stage.invoke(graph, three)
-    assert played.contents["orchestrated"] == "Do a.\n\nDo b.\n\nDo c."
+    assert played.contents["orchestrated"] == joined("a", "b", "c")
 
 
 def test_a_step_sees_what_was_before_the_plan_and_what_it_names(stage):
@@ -126,7 +136,7 @@ def test_a_step_sees_what_was_before_the_plan_and_what_it_names(stage):
     assert all("<task>\nHeat pumps move heat.\n</task>" in text for text in seen.values())
     assert all("Known before." in text for text in seen.values())
     froms = {
-        does: [line for line in text.splitlines() if line.startswith('<result from="phase')]
+        does: [line for line in text.splitlines() if line.startswith('<result from="phase/work')]
         for does, text in seen.items()
     }
     assert froms == {
@@ -148,7 +158,7 @@ def test_the_result_is_what_no_other_step_needed_in_the_plans_order(stage):
     ends = plan(step("last"), step("first"), step("middle", "first"))
     played = stage.invoke(orchestrated(planner(), executor()), models(ends, executor=echo()))
     own = played.results["orchestrated"]
-    assert (own.role, own.content) == ("orchestrated", "Do last.\n\nDo middle.")
+    assert (own.role, own.content) == ("orchestrated", joined("last", "middle"))
     assert own.data == ends
     assert played.values["plan"] == ends
 
@@ -158,7 +168,8 @@ def test_what_comes_after_sees_the_orchestrations_result_alone(stage):
     graph = sequential(orchestrated(planner(), executor(), name="phase"), creative("write"))
     stage.invoke(graph, models(plan(step("a"), step("b")), executor=echo(), creative=writer))
     (asked,) = writer.requests
-    assert '<result from="phase">\nDo a.\n\nDo b.\n</result>' in asked.messages[-1].text
+    made = f'<result from="phase">\n{joined("a", "b")}\n</result>'
+    assert made in asked.messages[-1].text
     assert "From phase/" not in asked.messages[-1].text
 
 
@@ -191,19 +202,50 @@ async def test_a_plan_that_cannot_be_followed_is_repaired_once(stage, first, com
         assert complaint in again
 
 
-def test_a_second_plan_that_cannot_be_followed_is_a_failure_that_says_why(stage):
-    graph = orchestrated(planner(), executor(), name="phase")
-    wrong = models(plan(), plan(step("a", "z")))
-    with pytest.raises(
-        StepFailed, match=r"^phase: the plan cannot be followed: step 'a' depends on 'z'"
-    ):
-        stage.invoke(graph, wrong)
+@pytest.mark.parametrize(
+    ("second", "followed", "note"),
+    [
+        (
+            plan(step("a", "z"), step("b", "a", "z")),
+            {"a": [], "b": ["a"]},
+            "step 'a' depends on 'z', which is no step: that is left out",
+        ),
+        (plan(step("a", "a")), {"a": []}, "depends on 'a', which waits for it"),
+        (
+            plan(step("a", "c"), step("b", "a"), step("c", "b")),
+            {"a": [], "b": ["a"], "c": ["b"]},
+            "step 'a' depends on 'c', which waits for it",
+        ),
+        (plan(step("a"), step("a"), step("", "a")), {"a": [], "a_2": [], "s3": ["a"]}, "'a_2'"),
+        (plan(step("a", agent="nobody")), {"a": []}, "'nobody', which is no worker: executor does"),
+        (
+            plan(*(step(f"s{n}", *([f"s{n - 1}"] if n else [])) for n in range(5))),
+            {"s0": [], "s1": ["s0"], "s2": ["s1"]},
+            "of 5 steps only the first 3 are done",
+        ),
+        (plan(), {"s1": []}, "the plan has no steps: executor does the whole task"),
+    ],
+)
+def test_of_a_second_plan_that_cannot_be_followed_the_rest_is_left_out_with_a_warning(
+    stage, caplog, second, followed, note
+):
+    graph = sequential(orchestrated(planner(), executor(), max_steps=3, name="phase"))
+    first = plan(step("a", "missing"))
+    played = stage.invoke(graph, models(first, second))
+    assert {one.id: one.depends_on for one in played.values["plan"].steps} == followed
+    assert played.results["phase/planner"].data == played.values["plan"]
+    done = {path.rpartition("/")[2] for path in played.results if "/work/" in path}
+    assert done == set(followed)
+    assert note in caplog.text
+    assert "phase/planner: " in caplog.text
 
 
 def test_everything_that_is_wrong_is_reported_at_once(stage):
     wrong = plan(step("a", "x", agent="creative"), step("a"))
-    with pytest.raises(StepFailed, match=r"2 steps have the id 'a'; .*'creative'.*; .*'x'"):
-        stage.invoke(orchestrated(planner(), executor()), models(wrong, wrong))
+    given = models(wrong, plan(step("a")))
+    stage.invoke(orchestrated(planner(), executor()), given)
+    again = given.chat(given.requests[0], Context()).requests[1].messages[-1].text
+    assert re.search(r"2 steps have the id 'a'; .*'creative'.*; .*'x'", again)
 
 
 def test_the_loop_around_keeps_its_say_when_a_plan_is_repaired(stage):
@@ -239,9 +281,30 @@ def test_ids_that_would_break_the_node_path_are_tidied_wherever_they_are_named(s
     assert [one.id for one in played.values["plan"].steps] == ["a-1", "b-2", "1"]
 
 
+def test_an_id_that_is_a_page_of_text_or_signs_alone_becomes_a_short_one(stage):
+    odd = plan(step("}]}\n```" + "a long story " * 20), step("}]}", "}]}"), step("end", "}]}"))
+    played = stage.invoke(orchestrated(planner(), executor()), models(odd, odd))
+    assert [one.id for one in played.values["plan"].steps] == ["s1", "s2", "end"]
+    assert played.values["plan"].steps[2].depends_on == ["s2"]
+
+
 def test_a_function_may_plan(stage):
     graph = orchestrated(lambda state: {"plan": plan(step("a"))}, executor("worker"))
     assert stage.invoke(graph).places == [("work/a", "executor", 1)]
+
+
+@pytest.mark.parametrize("wrote", ["facts", "Facts ", "executor"])
+def test_a_step_may_name_its_worker_in_other_letters_or_by_a_role_that_only_one_has(stage, wrote):
+    graph = orchestrated(planner(), executor("facts"), creative("text"))
+    played = stage.invoke(graph, models(plan(step("a", agent=wrote))))
+    assert played.values["plan"].steps[0].agent == "facts"
+
+
+@pytest.mark.parametrize("nothing", ["none", "None", "", " "])
+def test_a_step_that_depends_on_none_depends_on_nothing(stage, nothing):
+    played = stage.invoke(orchestrated(planner(), executor()), models(plan(step("a", nothing))))
+    assert played.values["plan"].steps[0].depends_on == []
+    assert [place[0] for place in played.places] == ["planner", "work/a"]
 
 
 def test_a_graph_may_plan_and_is_asked_again_at_the_same_place(stage):
@@ -269,7 +332,7 @@ def test_a_worker_that_is_a_graph_has_its_places_below_the_step(stage):
 def test_two_steps_of_the_same_graph_do_not_mix(stage):
     worker = sequential(lambda state: state["task"], name="executor")
     played = stage.invoke(orchestrated(planner(), worker), models(plan(step("a"), step("b"))))
-    assert played.contents["orchestrated"] == "Do a.\n\nDo b."
+    assert played.contents["orchestrated"] == joined("a", "b")
 
 
 async def test_an_orchestration_can_be_a_step_of_another(stage):
@@ -384,7 +447,7 @@ async def test_a_step_may_ask_a_question_and_go_on_with_the_answer(awaits):
     assert [one.value for one in asked["__interrupt__"]] == ["May I? Do b."]
     values = await go(Command(resume="Yes, b."))
     assert values["results"]["work/b/executor"].content == "Yes, b."
-    assert values["results"]["orchestrated"].content == "Do a.\n\nDo c."
+    assert values["results"]["orchestrated"].content == joined("a", "c")
     assert [one.role for one in given.requests] == ["planner"]
 
 
@@ -397,17 +460,12 @@ async def test_a_step_may_ask_a_question_and_go_on_with_the_answer(awaits):
             "max_steps must be at least 1, not 0",
         ),
         (
-            lambda: orchestrated(planner(), executor("a"), executor("b")),
-            "two workers for executor, 'a' and 'b'",
+            lambda: orchestrated(planner(), executor("a"), workers={"a": creative()}),
+            "two workers called 'a'",
         ),
-        (
-            lambda: orchestrated(planner(), validator()),
-            "'validator' cannot be a worker: give an agent of the role executor or",
-        ),
-        (
-            lambda: orchestrated(planner(), sequential(executor())),
-            "'sequential' cannot be a worker",
-        ),
+        (lambda: orchestrated(planner(), executor("a"), executor("a")), "two nodes called 'a'"),
+        (lambda: orchestrated(planner(), workers={"a/b": executor()}), "'a/b' is not a valid name"),
+        (lambda: orchestrated(planner(), workers=["a"]), "'a' cannot be a node"),
         (lambda: orchestrated(planner("work"), executor()), "two nodes called 'work'"),
         (lambda: orchestrated("planner", executor()), "'planner' cannot be a node"),
     ],
@@ -440,3 +498,129 @@ def test_a_run_can_be_rehearsed(tmp_path):
         "work/s3",
     ]
     assert result.output == result.results["orchestrated"].content
+
+
+def search(query: str) -> str:
+    """Searches {the} library.
+
+    Not for the planner.
+    """
+    return query
+
+
+def tidy(state):
+    """Sorts what was found."""
+    return "tidy"
+
+
+def team():
+    draft = sequential(creative("draft"), validator("check"), name="drafting")
+    listed = [
+        executor("facts", description="Finds facts about {task}.", tools=[search]),
+        executor("numbers", instructions="You count."),
+        validator("judge", criteria="it is true"),
+        tidy,
+        draft,
+    ]
+    return orchestrated(planner(description="Plan it."), workers=listed, name="phase")
+
+
+def test_the_planner_is_told_each_workers_name_purpose_and_tools_and_may_name_only_those(stage):
+    model = ScriptedChatModel(answers=[plan(step("a", agent="numbers"))])
+    stage.invoke(team(), GivenModels(SchemaChatModel(), roles={"planner": model}))
+    (asked,) = model.requests
+    told = asked.messages[-1].text
+    assert told.index("Plan it.") < told.index("- facts: ")
+    for line in (
+        "- facts: Finds facts about Heat pumps move heat.. Tools: search (Searches (the) library. Not for the planner).",
+        "- numbers: Finds, checks or works something out.",
+        "Criteria: - it is true\n- tidy: ",
+        "- tidy: Sorts what was found.",
+        "- drafting: Does: draft, check.",
+    ):
+        assert line in told
+    assert str(["facts", "numbers", "judge", "tidy", "drafting"]) in str(asked.options)
+
+
+def test_two_graphs_have_schemas_of_their_own(stage):
+    asked = []
+    for name in ("one", "two"):
+        model = ScriptedChatModel(answers=[plan(step("a", agent=name))])
+        graph = orchestrated(planner(), workers={name: executor()})
+        stage.invoke(graph, GivenModels(SchemaChatModel(), roles={"planner": model}))
+        asked.append(str(model.requests[0].options))
+    assert "['one']" in asked[0]
+    assert "['two']" in asked[1]
+
+
+def test_a_mapping_names_workers_and_may_say_what_they_are_for(stage):
+    model = ScriptedChatModel(answers=[plan(step("a", agent="x"), step("b", "a", agent="y"))])
+    graph = orchestrated(planner(), workers={"x": ("looks up", executor("own")), "y": tidy})
+    played = stage.invoke(graph, GivenModels(SchemaChatModel(), roles={"planner": model}))
+    assert "- x: looks up\n- y: Sorts what was found." in model.requests[0].messages[-1].text
+    assert played.contents["orchestrated"] == "tidy"
+
+
+def test_a_worker_keeps_its_instructions_and_its_description(stage):
+    model = echo()
+    steps = plan(step("a", agent="facts"), step("b", "a", agent="numbers"))
+    stage.invoke(team(), models(steps, executor=model))
+    facts, numbers = sorted(model.requests, key=lambda one: "Do b." in str(one.messages))
+    assert "Finds facts about Heat pumps move heat..\n\nDo a." in facts.messages[-1].text
+    assert "You count." in str(numbers.messages[0].content)
+    assert "search" in str(facts.options["tools"])
+
+
+def test_a_step_sees_the_plan_and_which_step_it_is(stage):
+    model = echo()
+    seen = {}
+
+    def tells(state):
+        seen.update(state)
+        return "told"
+
+    steps = plan(step("a"), step("b", "a", agent="tells"))
+    stage.invoke(orchestrated(planner(), executor(), tells), models(steps, executor=model))
+    (asked,) = model.requests
+    text = "The plan, of which this is step a:\n- a (executor): Do a.\n- b (tells, after a): Do b."
+    assert text in asked.messages[-1].text
+    assert seen["plan"] == steps
+    assert seen["task"] == "Do b."
+    assert "The whole task: Heat pumps move heat." in seen["results"]["planner"].content
+
+
+def test_what_a_validator_finds_in_a_step_is_read_by_the_steps_that_need_it(stage):
+    model = echo()
+    steps = plan(step("a", agent="judge"), step("b", "a", agent="facts"))
+    played = stage.invoke(team(), models(steps, executor=model))
+    assert 'from="work/a"' in model.requests[0].messages[-1].text
+    assert played.results["work/a"].role == "step"
+
+
+def test_the_picture_shows_the_workers():
+    topology = read(team())
+    workers = [(one.label, one.kind) for one in topology.nodes if one.parent == "work"]
+    assert workers == [
+        ("facts", "executor"),
+        ("numbers", "executor"),
+        ("judge", "validator"),
+        ("tidy", "function"),
+        ("drafting", "graph"),
+    ]
+    assert {(one.source, one.target) for one in topology.edges} >= {
+        ("planner", "work|facts"),
+        ("work|facts", "collect"),
+        ("collect", "work|tidy"),
+    }
+
+
+def test_a_run_shows_at_a_worker_what_only_that_worker_can_have_done(tmp_path):
+    graph = orchestrated(planner(), executor("facts"), creative("text"), creative("title"))
+    topology = read(graph)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        result = run(graph, "Pumps move heat.", rehearse=True, ledger=ledger)
+        found = figures(traces(ledger, [result.run_id]), topology)
+    assert found.nodes["work|facts"].calls > 0
+    assert "work|text" not in found.nodes
+    assert "not_run" not in found.nodes["work"].badges
+    assert ("work|facts", "collect") in found.taken
