@@ -122,15 +122,15 @@ class Agent(RunnableLambda[State, Results]):
     @property
     def introduction(self) -> str:
         """What it is for and its tools, as a planner reads it."""
-        what = self.spec.description or _WHAT_FOR[self.spec.role]
+        what = self.spec.description or prompt_files.PURPOSES[self.spec.role]
         tools = self.spec.toolbox.described if self.spec.toolbox else ""
         return " ".join(f"{what} {tools}".split())
 
     def for_step(self, step: PlanStep) -> Agent:
         """The same agent with a step of a plan to do, besides what it always does."""
         request = dataclasses.replace(self.spec.request, complexity=step.complexity)
-        told = (self.spec.description, step.description)
-        return self._with(description="\n\n".join(filter(None, told)), request=request)
+        both = filter(None, (self.spec.description, step.description))
+        return self._with(description="\n\n".join(both), request=request)
 
     def checking(self, checks: tuple[Check, ...], *, asks: bool) -> Agent:
         """The same validator with exact criteria; `asks`: whether a model is asked as well."""
@@ -170,11 +170,11 @@ class Agent(RunnableLambda[State, Results]):
         several: Any = (list[step], steps)
         lines = [f"- {name}: {what}" for name, what in workers.items()]
         wish = self.spec.description or "Plan the task."
-        told = "\n".join([wish, "", "Each step names as `agent` one of these workers:", *lines])
+        listed = "\n".join([wish, "", "Each step names as `agent` one of these workers:", *lines])
         return self._with(
             output=create_model("Plan", __base__=Plan, steps=several),
             kept_as=Plan,
-            description=told,
+            description=listed,
             instructions=self.spec.system("orchestrator"),
         )
 
@@ -272,14 +272,6 @@ def _as_json(answer: Any) -> tuple[str, Results]:
 def _route(decision: Decision) -> tuple[str, Results]:
     return f"{decision.route}: {decision.reason}", Results(route=decision.route)
 
-
-_WHAT_FOR: Mapping[Role, str] = {
-    "planner": "Breaks work into parts.",
-    "executor": "Finds, checks or works something out.",
-    "validator": "Judges a result against criteria.",
-    "creative": "Writes or invents.",
-}
-"""What an agent is for that has no description."""
 
 _MAX_TOKENS: Mapping[Role, int] = {
     "planner": 2048,

@@ -29,6 +29,14 @@ _LONGEST_PATH = 500
 """Characters after which a prompt that ends in .md is no path."""
 
 
+PURPOSES: Mapping[str, str] = {
+    "planner": "Breaks work into parts.",
+    "executor": "Finds, checks or works something out.",
+    "validator": "Judges a result against criteria.",
+    "creative": "Writes or invents.",
+}
+"""What an agent is for that has no description."""
+
 workflow_folder: ContextVar[Path | None] = ContextVar("workflow_folder", default=None)
 """The folder of the workflow that is being loaded; None: none is."""
 

@@ -107,7 +107,7 @@ def orchestrated(
 ) -> Graph:
     """Plan the task, then do the plan's steps; steps that do not need one another run together.
 
-    The planner is told each worker's name, what it is for, and its tools. What it is for is given in
+    The planner receives each worker's name, its purpose, and its tools. The purpose is given in
     the mapping; else it is the agent's `description`, the function's docstring, or what is in the
     graph. A step sees the task, the plan, the results from before the plan, and the results of the
     steps that it names in `depends_on`.
@@ -196,7 +196,7 @@ def _named_workers(
     if not listed and not by_name:
         raise UserError(f"{pattern} needs at least one worker")
     named = {one.name: one for one in named_nodes(listed, pattern, asks=False)} if listed else {}
-    told: dict[str, str] = {}
+    purposes: dict[str, str] = {}
     for name, given in by_name.items():
         what, node = given if isinstance(given, tuple) else ("", given)
         if not isinstance(cast("object", name), str) or not is_valid_name(name):
@@ -205,8 +205,8 @@ def _named_workers(
             raise UserError(f"{pattern} has two workers called {name!r}: name one differently")
         (one,) = named_nodes([node], pattern, asks=False)
         named[name] = dataclasses.replace(one, name=name)
-        told[name] = what
-    introduced = {name: told.get(name) or _introduction(one) for name, one in named.items()}
+        purposes[name] = what
+    introduced = {name: purposes.get(name) or _introduction(one) for name, one in named.items()}
     return named, introduced
 
 
@@ -347,14 +347,14 @@ async def _work(
     path = current_path(config)
     known = state.get("results") or {}
     before = {at: one for at, one in known.items() if not is_within(at, path)}
-    told = StepResult(
+    shared = StepResult(
         node_path=sibling_path(config, planner),
         role="planner",
         content=text,
         data=plan,
         order=next_order(before),
     )
-    given["results"] = {told.node_path: told, **known}
+    given["results"] = {shared.node_path: shared, **known}
     graph = new_builder(entry=State)
     add_chain(graph, with_approval(dataclasses.replace(worker, name=step.id, runnable=runs)))
     done = await door.call(graph.compile(name=step.id), given, config)

@@ -134,7 +134,7 @@ def test_a_prompt_of_ones_own_replaces_the_roles_text_but_not_the_rules(ask, tmp
 
 def test_a_prompt_of_ones_own_stays_where_an_agent_decides_or_plans():
     for agent in (
-        planner(prompt="Mine.").planning(("executor",), 3),
+        planner(prompt="Mine.").planning({"executor": "Works."}, 3),
         validator(prompt="Mine.").deciding({"a": ""}),
     ):
         assert agent.spec.instructions.startswith("Mine.\n\n")
