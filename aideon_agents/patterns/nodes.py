@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import (
     TYPE_CHECKING,
@@ -34,6 +35,8 @@ from pydantic_core import to_json
 from aideon_agents.errors import InputError, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
+from aideon_agents.graphs.walk import NodeInfo
+from aideon_agents.graphs.walk import inside as nodes_inside
 from aideon_agents.ledger import tags
 from aideon_agents.node_paths import part
 from aideon_agents.patterns.approval import Approvable, approved_graph
@@ -41,7 +44,7 @@ from aideon_agents.patterns.functions import current_path, function_node, step_r
 from aideon_agents.state import Context, Entry, PlanStep, Results, Role, State, current_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from langchain_core.runnables import RunnableConfig
 
@@ -54,6 +57,10 @@ _DEFAULT_NAMES = {*get_args(Role), *_PATTERNS, "LangGraph", "node"}
 
 NAME_RULE = "it must not be empty or contain /, | or :"
 """What a node's name must be, for errors."""
+
+
+Workers: TypeAlias = Sequence[Node] | Mapping[str, Node | tuple[str, Node]]
+"""Workers as a list, or by name: each alone, or with what it is for."""
 
 
 @runtime_checkable
@@ -152,6 +159,46 @@ def with_approval(node: NamedNode, rounds: int | None = None) -> NamedNode:
     return NamedNode(
         node.name, approved_graph(node.runnable, node.name, node.metadata, rounds), None
     )
+
+
+def named_workers(
+    nodes: Sequence[Node], workers: Workers, pattern: str
+) -> tuple[dict[str, NamedNode], dict[str, str]]:
+    """The workers by name, and what each is for."""
+    by_name: dict[str, Node | tuple[str, Node]] = {}
+    listed: list[Node] = list(nodes)
+    if isinstance(workers, Mapping):
+        by_name.update(workers)
+    else:
+        listed += workers
+    if not listed and not by_name:
+        raise UserError(f"{pattern} needs at least one worker")
+    named = {one.name: one for one in named_nodes(listed, pattern, asks=False)} if listed else {}
+    purposes: dict[str, str] = {}
+    for name, given in by_name.items():
+        what, node = given if isinstance(given, tuple) else ("", given)
+        if not isinstance(cast("object", name), str) or not is_valid_name(name):
+            raise UserError(f"{pattern}: {name!r} is not a valid name of a worker: {NAME_RULE}")
+        if name in named:
+            raise UserError(f"{pattern} has two workers called {name!r}: name one differently")
+        (one,) = named_nodes([node], pattern, asks=False)
+        named[name] = dataclasses.replace(one, name=name)
+        purposes[name] = what
+    introduced = {name: purposes.get(name) or _introduction(one) for name, one in named.items()}
+    return named, introduced
+
+
+def _introduction(worker: NamedNode) -> str:
+    """What a worker is for, where the mapping does not say it."""
+    runnable = worker.runnable
+    if isinstance(runnable, Worker):
+        return runnable.introduction
+    if isinstance(runnable, CompiledStateGraph):
+        inside = NodeInfo(cast("Graph", runnable))
+        return f"Does: {', '.join(one.label for one in nodes_inside(inside))}."
+    function = getattr(getattr(runnable, "afunc", None), "function", None)
+    lines = (inspect.getdoc(function) or "").strip().splitlines() or [worker.name]
+    return lines[0].translate(str.maketrans("{}", "()"))
 
 
 def is_valid_name(name: str) -> bool:

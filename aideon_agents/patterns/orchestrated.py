@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import logging
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig  # noqa: TC002 - LangGraph reads the hints of routes
 from langgraph.graph import END, START
@@ -24,8 +22,6 @@ from aideon_agents.errors import StepFailed, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
-from aideon_agents.graphs.walk import NodeInfo
-from aideon_agents.graphs.walk import inside as nodes_inside
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.node_paths import part
 from aideon_agents.patterns import approval, plans
@@ -39,15 +35,16 @@ from aideon_agents.patterns.functions import (
     step_result,
 )
 from aideon_agents.patterns.nodes import (
-    NAME_RULE,
+    Builder,
     NamedNode,
     Planner,
     Worker,
+    Workers,
     add_chain,
     add_node,
     compile_graph,
-    is_valid_name,
     named_nodes,
+    named_workers,
     new_builder,
     with_approval,
 )
@@ -63,10 +60,9 @@ from aideon_agents.state import (
 )
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
+    from collections.abc import Mapping
 
-Workers: TypeAlias = Sequence[Node] | Mapping[str, Node | tuple[str, Node]]
-"""Workers as a list, or by name: each alone, or with what it is for."""
+    from langchain_core.runnables import Runnable
 
 _WORK = "work"
 _COLLECT = "collect"
@@ -138,89 +134,61 @@ def orchestrated(
     """
     if max_steps < 1:
         raise UserError(f"{name}: max_steps must be at least 1, not {max_steps}")
-    named, introduced = _named_workers(nodes, workers, name)
+    named, introduced = named_workers(nodes, workers, name)
     asks = isinstance(planner, Approvable) and planner.approve
     alone = cast("Approvable", planner).without_approval() if asks else cast("Node", planner)
     if isinstance(alone, Planner):
         alone = alone.planning(introduced, max_steps)
     reserved = [_WORK, _COLLECT, *([approval.NODE] if asks else [])]
     (plan,) = named_nodes([alone], name, reserved=reserved)
+    person = cast("Approvable", planner) if asks else None
+    return compile_graph(_builder(plan, person, named, max_steps, name), name)
+
+
+def _builder(
+    plan: NamedNode,
+    person: Approvable | None,
+    named: Mapping[str, NamedNode],
+    max_steps: int,
+    name: str,
+) -> Builder:
+    """The builder of an orchestration; `person` is the planner whose plan a person must agree to."""
     planning = functools.partial(
         _make_plan, planner=plan.runnable, workers=named, max_steps=max_steps, name=name
     )
-    inside = [worker.runnable for worker in named.values()]
-    shown = {
-        name: one.role or ("graph" if isinstance(one.runnable, CompiledStateGraph) else "function")
-        for name, one in named.items()
-    }
-    working = functools.partial(_work, named, plan.name)
-    collecting = async_node(functools.partial(_collect, workers=named, name=name), _COLLECT)
-
     graph = new_builder(Orchestration, entry=State)
     add_node(graph, plan, Enclosing(planning, [plan.runnable], plan.name))
-    if asks:
-        asks_person = cast("Approvable", planner), plan.name, _roles(named), max_steps
+    if person:
+        asks_person = person, plan.name, _roles(named), max_steps
         asking = async_node(functools.partial(_ask_about_plan, asks_person), approval.NODE)
         graph.add_node(approval.NODE, asking, metadata=part(approval.NODE))
         graph.add_edge(plan.name, approval.NODE)
         graph.add_conditional_edges(approval.NODE, route_plan, {"again": plan.name, "wave": _WORK})
     else:
         graph.add_conditional_edges(plan.name, route_wave, {"wave": _WORK})
-    graph.add_node(
-        _WORK,
-        Enclosing(working, inside, _WORK, opens=False, shown=shown),
-        metadata=part(_WORK),
-        input_schema=Assignment,
-    )
+    collecting = async_node(functools.partial(_collect, workers=named, name=name), _COLLECT)
+    working = _working_node(named, plan.name)
+    graph.add_node(_WORK, working, metadata=part(_WORK), input_schema=Assignment)
     graph.add_node(_COLLECT, collecting, metadata=part(_COLLECT))
     graph.add_edge(START, plan.name)
     graph.add_edge(_WORK, _COLLECT)
     graph.add_conditional_edges(_COLLECT, route_wave, {"wave": _WORK, "done": END})
-    return compile_graph(graph, name)
+    return graph
+
+
+def _working_node(workers: Mapping[str, NamedNode], planner: str) -> Enclosing:
+    """The node that does steps, which is drawn as the workers."""
+    shown = {
+        name: one.role or ("graph" if isinstance(one.runnable, CompiledStateGraph) else "function")
+        for name, one in workers.items()
+    }
+    inside = [worker.runnable for worker in workers.values()]
+    work = functools.partial(_work, workers, planner)
+    return Enclosing(work, inside, _WORK, opens=False, shown=shown)
 
 
 def _roles(workers: Mapping[str, NamedNode]) -> plans.Workers:
     return {name: worker.role for name, worker in workers.items()}
-
-
-def _named_workers(
-    nodes: Sequence[Node], workers: Workers, pattern: str
-) -> tuple[dict[str, NamedNode], dict[str, str]]:
-    """The workers by name, and what each is for."""
-    by_name: dict[str, Node | tuple[str, Node]] = {}
-    listed: list[Node] = list(nodes)
-    if isinstance(workers, Mapping):
-        by_name.update(workers)
-    else:
-        listed += workers
-    if not listed and not by_name:
-        raise UserError(f"{pattern} needs at least one worker")
-    named = {one.name: one for one in named_nodes(listed, pattern, asks=False)} if listed else {}
-    purposes: dict[str, str] = {}
-    for name, given in by_name.items():
-        what, node = given if isinstance(given, tuple) else ("", given)
-        if not isinstance(cast("object", name), str) or not is_valid_name(name):
-            raise UserError(f"{pattern}: {name!r} is not a valid name of a worker: {NAME_RULE}")
-        if name in named:
-            raise UserError(f"{pattern} has two workers called {name!r}: name one differently")
-        (one,) = named_nodes([node], pattern, asks=False)
-        named[name] = dataclasses.replace(one, name=name)
-        purposes[name] = what
-    introduced = {name: purposes.get(name) or _introduction(one) for name, one in named.items()}
-    return named, introduced
-
-
-def _introduction(worker: NamedNode) -> str:
-    """What a worker is for, where the mapping does not say it."""
-    runnable = worker.runnable
-    if isinstance(runnable, Worker):
-        return runnable.introduction
-    if isinstance(runnable, CompiledStateGraph):
-        inside = NodeInfo(cast("Graph", runnable))
-        return f"Does: {', '.join(one.label for one in nodes_inside(inside))}."
-    function = getattr(getattr(runnable, "afunc", None), "function", None)
-    lines = (inspect.getdoc(function) or "").strip().splitlines() or [worker.name]
-    return lines[0].translate(str.maketrans("{}", "()"))
 
 
 async def _make_plan(
