@@ -57,14 +57,6 @@ class McpServer:
     seconds: float
     """How long it may take to start and list its tools."""
 
-    @property
-    def name(self) -> str:
-        """The program that is started, or the host: nothing that may be secret."""
-        if self.url is not None:
-            return str(urlsplit(self.url).hostname)
-        programs = [one for one in self.args if not one.startswith("-")] or [str(self.command)]
-        return programs[0].rpartition("/")[2]
-
     def __str__(self) -> str:
         """The command, or the address without its login and query, which may be secret."""
         if self.url is None:

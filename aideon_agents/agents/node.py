@@ -122,15 +122,15 @@ class Agent(RunnableLambda[State, Results]):
     @property
     def introduction(self) -> str:
         """What it is for and its tools, as a planner reads it."""
-        what = self.spec.description or prompt_files.PURPOSES[self.spec.role]
-        tools = self.spec.toolbox.described if self.spec.toolbox else ""
-        return " ".join(f"{what} {tools}".split())
+        spec = self.spec
+        what = spec.description or prompt_files.PURPOSES[spec.role]
+        return " ".join(f"{what} {spec.toolbox.described if spec.toolbox else ''}".split())
 
     def for_step(self, step: PlanStep) -> Agent:
         """The same agent with a step of a plan to do, besides what it always does."""
         request = dataclasses.replace(self.spec.request, complexity=step.complexity)
-        both = filter(None, (self.spec.description, step.description))
-        return self._with(description="\n\n".join(both), request=request)
+        both = "\n\n".join(filter(None, (self.spec.description, step.description)))
+        return self._with(description=both, request=request)
 
     def checking(self, checks: tuple[Check, ...], *, asks: bool) -> Agent:
         """The same validator with exact criteria; `asks`: whether a model is asked as well."""
@@ -160,21 +160,21 @@ class Agent(RunnableLambda[State, Results]):
         )
 
     def planning(self, workers: Mapping[str, str], max_steps: int) -> Agent:
-        """The same agent, planning at most `max_steps` steps; it writes `plan`.
-
-        `workers` has for each name that a step may give as its agent what that worker is for.
-        """
+        """The same agent, planning for workers, each with its purpose; it writes `plan`."""
         agent: Any = (str, _one_of(tuple(workers)))
         step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
-        steps = Field(description=f"At most {max_steps} steps, in an order that can be followed")
-        several: Any = (list[step], steps)
-        lines = [f"- {name}: {what}" for name, what in workers.items()]
-        wish = self.spec.description or "Plan the task."
-        listed = "\n".join([wish, "", "Each step names as `agent` one of these workers:", *lines])
+        most = f"At most {max_steps} steps, in an order that can be followed"
+        several: Any = (list[step], Field(description=most))
+        lines = [
+            self.spec.description or "Plan the task.",
+            "",
+            "Each step names as `agent` one of these workers:",
+        ]
+        lines += [f"- {name}: {what}" for name, what in workers.items()]
         return self._with(
             output=create_model("Plan", __base__=Plan, steps=several),
             kept_as=Plan,
-            description=listed,
+            description="\n".join(lines),
             instructions=self.spec.system("orchestrator"),
         )
 

@@ -40,7 +40,7 @@ class Toolbox:
     def described(self) -> str:
         """The names of the tools and what each does; of servers, which only say it when they run."""
         named = [f"{tool.name} ({_first_line(tool.description)})" for tool in self.tools]
-        named += [f"those of {server.name}" for server in self.servers]
+        named += [f"those of {server.short_name()}" for server in self.servers]
         return f"Tools: {', '.join(named)}."
 
     @contextlib.asynccontextmanager

@@ -299,11 +299,18 @@ class _Reading:
 
 def _workers(node: NodeInfo) -> list[Node]:
     """What carries out the steps of a plan."""
-    if not isinstance(node.runs, Enclosing):
+    if not isinstance(node.runs, Enclosing) or not node.runs.shown:
         return []
     return [
-        Node(f"{node.id}|{name}", one_line(name), cast("Kind", kind), node.id, node.path + ANY_STEP)
-        for name, kind in node.runs.shown.items()
+        Node(
+            f"{node.id}|{name}",
+            one_line(name),
+            cast("Kind", kind),
+            node.id,
+            node.path + ANY_STEP,
+            replace(node, runs=runs).tools,
+        )
+        for (name, kind), runs in zip(node.runs.shown.items(), node.runs.inside, strict=True)
     ]
 
 

@@ -607,6 +607,7 @@ def test_the_picture_shows_the_workers():
         ("tidy", "function"),
         ("drafting", "graph"),
     ]
+    assert next(one.tools for one in topology.nodes if one.label == "facts") == ("search",)
     assert {(one.source, one.target) for one in topology.edges} >= {
         ("planner", "work|facts"),
         ("work|facts", "collect"),
