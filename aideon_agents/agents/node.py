@@ -145,7 +145,7 @@ class Agent(RunnableLambda[State, Results]):
             "Decision",
             __doc__=Decision.__doc__,
             reason=(str, Field(description="Why this route fits best, in one sentence")),
-            route=(str, _one_of(tuple(routes))),
+            route=(str, outputs.one_of(tuple(routes))),
         )
         lines = [f"- {name}: {when}" if when else f"- {name}" for name, when in routes.items()]
         question = self.spec.description or "Which route fits?"
@@ -161,7 +161,7 @@ class Agent(RunnableLambda[State, Results]):
 
     def planning(self, workers: Mapping[str, str], max_steps: int) -> Agent:
         """The same agent, planning for workers, each with its purpose; it writes `plan`."""
-        agent: Any = (str, _one_of(tuple(workers)))
+        agent: Any = (str, outputs.one_of(tuple(workers)))
         step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
         most = f"At most {max_steps} steps, in an order that can be followed"
         several: Any = (list[step], Field(description=most))
@@ -257,12 +257,6 @@ class Agent(RunnableLambda[State, Results]):
             truncated=bool(noted) and noted[-1][1],
         )
         return {"results": {path: result}, **also}
-
-
-def _one_of(names: Sequence[str]) -> Any:
-    """A text field that names its values to the model, but whose parser accepts any."""
-    described = f"One of: {', '.join(names)}"
-    return Field(description=described, json_schema_extra={"enum": list(names)})
 
 
 def _as_json(answer: Any) -> tuple[str, Results]:

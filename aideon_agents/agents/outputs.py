@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import re
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     NotRequired,
@@ -28,6 +29,9 @@ from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import to_json
 
 from aideon_agents.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Kept: TypeAlias = Any
 """What an answer becomes where it is no instance of the model that was asked for: a class, or a list."""
@@ -159,3 +163,9 @@ def as_json(data: Any) -> str:
     if isinstance(data, BaseModel):
         return data.model_dump_json(indent=2)
     return to_json(data, indent=2).decode()
+
+
+def one_of(names: Sequence[str]) -> Any:
+    """A text field that names its values to the model, but whose parser accepts any."""
+    described = f"One of: {', '.join(names)}"
+    return Field(description=described, json_schema_extra={"enum": list(names)})
