@@ -106,6 +106,9 @@ class BatchOptions(TypedDict, total=False):
     """US dollars for each item; None: there is no such limit."""
     engine: Literal["local", "distributed"]
     """Where the items are run; `local` by default."""
+    unordered: bool
+    """Write each result as soon as its item ends, and not in the order of the items: one that is slow,
+    or that waits for a person, keeps no other result back."""
     retry_failed: bool
     """Run failed items again."""
     max_failures: int | str | None
@@ -191,7 +194,8 @@ class BatchResult:
     stopped_by: str | None
     """The limit that it stopped at, in words; None: it did not, or its workers have said it."""
     waiting: Sequence[str]
-    """The first runs that wait for an answer; `aideon runs resume RUN` answers them."""
+    """The runs that wait for an answer; `aideon batches approve BATCH` answers them. Pending items
+    include them."""
     truncated: int
     """Answers that met `max_tokens` and are cut off."""
     nodes: Sequence[NodeCost]
@@ -207,6 +211,7 @@ def document(result: BatchResult) -> dict[str, Any]:
         "failed": result.failed,
         "invalid": result.invalid,
         "pending": result.pending,
+        "waiting": len(result.waiting),
         "usd": usd_text(result.usd),
         "complete": result.complete,
         "stop_reason": result.stop_reason,

@@ -1,12 +1,9 @@
-"""OUT: the results in the order of the items, as an unbroken prefix of complete lines.
+"""OUT: the results as complete lines, in the order of the items, or as the items end.
 
-The file is only appended to, and its last line shows how far it has come. A partial line, as a
-killed process leaves it, is cut off. A line is on the disk before the ledger deletes it, so no line
-is lost or written twice, at whatever moment the process is killed.
-
-Before a batch continues, OUT and the ledger are brought to the same state. OUT belongs to the batch
-if each line has the id and the run of the item at its position. Lines that the ledger does not know
-are cut off, and lines after an item that is run again are kept in the ledger.
+The file is only appended to. In the order of the items it is an unbroken prefix, and its last line
+shows how far it has come. A partial line, as a killed process leaves it, is cut off. A line is on
+the disk before the ledger deletes it, so no line is lost or written twice, at whatever moment the
+process is killed.
 """
 
 from __future__ import annotations
@@ -21,40 +18,36 @@ import stat
 import threading
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.batch.items import Source
-from aideon_agents.errors import InputError, RunError, UserError
-from aideon_agents.ledger import batch_items
-from aideon_agents.ledger.batch_items import ItemRow
-from aideon_agents.ledger.batches import Batch
+from aideon_agents.errors import InputError, RunError
+from aideon_agents.ledger import outputs
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
 
 _CHUNK = 1024 * 1024
 """Bytes that are copied at a time."""
-_AT_A_TIME = 500
-"""Rows, or lines, that are in memory."""
 _LINES = 200
 """Lines that are written at a time."""
-
-OUT_OF_BUDGET = "OutOfBudget"
-"""The error type of an item that reached its own budget."""
-
-
-Written: TypeAlias = tuple[Path, int, int]
-"""A file, the number of its lines that are of a batch, and the offset after them in bytes."""
 
 
 class Out:
     """The open file of the results."""
 
-    def __init__(self, path: Path, file: FileIO, line_of: Callable[[int], int]) -> None:
+    def __init__(
+        self, path: Path, file: FileIO, line_of: Callable[[int], int], *, is_unordered: bool
+    ) -> None:
         self.path = path
-        self._line_of = line_of
+        self.is_unordered = is_unordered
+        """Whether lines are written as items end, and not in the order of the items."""
+        self._undeleted: set[int] = set()
+        """The positions of lines that OUT holds, and the ledger as well."""
+        self.line_of = line_of
+        """Gives the number of the line of the item at a position."""
         self.lines = 0
         """The number of lines of this batch."""
         self._file = file
@@ -85,17 +78,34 @@ class Out:
         """
         with self._writing:
             missing = itertools.islice(documents, self.lines - first, None)
-            made = [
-                _with_line(document, self._line_of(position)).encode() + b"\n"
-                for position, document in enumerate(missing, self.lines)
-            ]
-            self._refuse_changed()
-            with self._whole_lines():
-                self._file.seek(self._end)
-                self._write(b"".join(made))
-                os.fsync(self._file.fileno())
-            self._end += sum(map(len, made))
-            self.lines += len(made)
+            self._add(enumerate(missing, self.lines))
+
+    def add(self, documents: Iterable[tuple[int, str]]) -> None:
+        """Append lines of items at any positions, as `append` does.
+
+        Lines that OUT holds are skipped, until `deleted` names them.
+        """
+        with self._writing:
+            new = {at: document for at, document in documents if at not in self._undeleted}
+            self._add(new.items())
+            self._undeleted.update(new)
+
+    def deleted(self, positions: Iterable[int]) -> None:
+        """Note which lines the ledger does not have any more."""
+        self._undeleted.difference_update(positions)
+
+    def _add(self, documents: Iterable[tuple[int, str]]) -> None:
+        made = [
+            _with_line(document, self.line_of(position)).encode() + b"\n"
+            for position, document in documents
+        ]
+        self._refuse_changed()
+        with self._whole_lines():
+            self._file.seek(self._end)
+            self._write(b"".join(made))
+            os.fsync(self._file.fileno())
+        self._end += sum(map(len, made))
+        self.lines += len(made)
 
     def copy(self, other: Path, end: int) -> None:
         """Copy the beginning of another file, up to an offset in bytes."""
@@ -151,12 +161,15 @@ def read(path: Path) -> Generator[tuple[dict[str, Any], str, int]]:
     A line that is not from a batch has no values.
     """
     end = 0
+    for line in whole_lines(path):
+        end += len(line)
+        yield _parsed(line), line[:-1].decode("utf-8", "replace"), end
+
+
+def whole_lines(path: Path) -> Generator[bytes]:
+    """The complete lines of a file."""
     with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            end += len(line)
-            yield _parsed(line), line[:-1].decode("utf-8", "replace"), end
+        yield from itertools.takewhile(lambda line: line.endswith(b"\n"), file)
 
 
 def refuse_unusable(path: Path, source: Source) -> None:
@@ -183,7 +196,9 @@ def refuse_unusable(path: Path, source: Source) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: Path, line_of: Callable[[int], int]) -> Generator[Out]:
+def opened(
+    path: Path, line_of: Callable[[int], int], *, is_unordered: bool = False
+) -> Generator[Out]:
     """Open OUT, creating it if it is missing; no other process can open it meanwhile.
 
     `line_of` gives the number of an item's line by its position.
@@ -194,7 +209,7 @@ def opened(path: Path, line_of: Callable[[int], int]) -> Generator[Out]:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
     with FileIO(descriptor, "r+") as file:
         _lock(path, file)
-        yield Out(path, file, line_of)
+        yield Out(path, file, line_of, is_unordered=is_unordered)
 
 
 def _lock(path: Path, file: FileIO) -> None:
@@ -214,107 +229,20 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-def find_written(ledger: Ledger, out: Out, before: Batch | None) -> Written:
-    """Find the lines of this batch in OUT, or in its earlier OUT. Nothing is changed."""
-    if before is None:
-        if not out.is_empty:
-            raise InputError(_not_ours(ledger, out.path))
-        return out.path, 0, 0
-    found = _matching(ledger, out.path, before)
-    if not found[1] and out.real_path != before.out_path:
-        if not out.is_empty:
-            raise InputError(_not_ours(ledger, out.path))
-        earlier = Path(before.out_path)
-        if earlier.is_file():
-            found = _matching(ledger, earlier, before)
-    lost = batch_items.first_lost(ledger, before.batch_id, found[1])
-    if lost is not None:
-        raise UserError(
-            f"results of batch {before.batch_id} were written to {before.out_path} and are missing "
-            f"there from line {lost + 1} on: put that file back, or run `aideon batches forget "
-            f"{before.batch_id}`, after which the same command starts a new batch"
-        )
-    return found
-
-
-def restore(ledger: Ledger, out: Out, start: Batch, found: Written, *, retry: bool | str) -> None:
-    """Make OUT hold the lines of this batch and nothing else, without failed items to be retried.
-
-    `retry` is True for all failed items, or the error type of those that are run again.
-    """
-    path, lines, end = found
-    if path != out.path:
-        out.copy(path, end)
-    batch_items.written(ledger, start.batch_id, lines)
-    error_type = retry if isinstance(retry, str) else None
-    first = batch_items.first_failed(ledger, start.batch_id, error_type) if retry else None
-    if first is not None and first < lines:
-        lines, end = first, _keep_again(ledger, path, start.batch_id, first, lines)
-    if first is not None:
-        batch_items.reset_failed(ledger, start.batch_id, error_type)
-    out.truncate(lines, end)
-
-
-def _keep_again(ledger: Ledger, path: Path, batch_id: str, first: int, lines: int) -> int:
-    """Keep the lines from number `first` on in the ledger again; returns the offset of that line."""
-    begins = 0
-    behind = read(path)
-    for _, _, end in itertools.islice(behind, first):
-        begins = end
-    texts = ((position, text) for position, (_, text, _) in enumerate(behind, first))
-    left = itertools.islice(texts, lines - first)
-    while some := list(itertools.islice(left, _AT_A_TIME)):
-        batch_items.put_back(ledger, batch_id, some)
-    return begins
-
-
-def _matching(ledger: Ledger, path: Path, before: Batch) -> Written:
-    lines = end = 0
-    read_lines = zip(read(path), _rows(ledger, before.batch_id), strict=False)
-    for (values, _, line_end), row in read_lines:
-        item_id, run_id = values.get("id"), values.get("run_id")
-        if row is not None and row.status not in batch_items.DONE and row.item_id == item_id:
-            break  # the item is run again, and its line was about to be cut off
-        if row is None or (row.item_id, row.run_id) != (item_id, run_id):
-            if not lines:
-                raise InputError(_not_ours(ledger, path))
-            raise InputError(
-                f"{path}:{lines + 1} is not a line of batch {before.batch_id}: cut the file off "
-                "there, or name another one with -o"
-            )
-        lines, end = lines + 1, line_end
-    return path, lines, end
-
-
-def _rows(ledger: Ledger, batch_id: str) -> Iterator[ItemRow | None]:
-    """The rows of a batch by position; None where there is no row, without an end."""
-    for first in itertools.count(0, _AT_A_TIME):
-        rows = batch_items.rows(ledger, batch_id, first, first + _AT_A_TIME)
-        by_position = {row.position: row for row in rows}
-        for position in range(first, first + _AT_A_TIME):
-            yield by_position.get(position)
-
-
-def _not_ours(ledger: Ledger, path: Path) -> str:
-    """The message for a file that does not belong to this batch; it names the batch that owns it."""
-    runs = (values.get("run_id") for values, _, _ in itertools.islice(read(path), _AT_A_TIME))
-    run_id = next((one for one in runs if isinstance(one, str)), None)
-    found = ledger.select("SELECT batch_id FROM runs WHERE run_id = :run_id", {"run_id": run_id})
-    owner = next((row["batch_id"] for row in found if row["batch_id"]), None)
-    if owner is None:
-        return f"{path} already has other content: name another file with -o, or remove it"
-    return (
-        f"{path} belongs to another batch, {owner} (its workflow, items, inputs, tier or models "
-        "differ, or only one of the two is a rehearsal): name another file with -o, or remove it"
-    )
-
-
 async def write_ready(ledger: Ledger, batch_id: str, out: Out) -> None:
-    """Write the lines that are next in order to OUT, and then delete them from the ledger."""
+    """Write the lines to OUT that it is to hold next, and then delete them from the ledger."""
     while True:
+        if out.is_unordered:
+            found = outputs.kept(ledger, batch_id, _LINES)
+            await asyncio.to_thread(out.add, found)
+            positions = [position for position, _ in found]
+            if not outputs.delete(ledger, batch_id, positions):
+                return  # there are none, or another process has taken the batch over
+            out.deleted(positions)
+            continue
         first = out.lines
-        lines = batch_items.outputs(ledger, batch_id, first, _LINES)
+        lines = outputs.in_order(ledger, batch_id, first, _LINES)
         if not lines:
             return
         await asyncio.to_thread(out.append, lines, first)
-        batch_items.written(ledger, batch_id, out.lines)
+        outputs.written(ledger, batch_id, out.lines)

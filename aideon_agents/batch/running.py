@@ -24,7 +24,8 @@ from aideon_agents.batch.engine import Engine, Local, OpenBatch
 from aideon_agents.batch.items import Items, Source
 from aideon_agents.batch.items import opened as item_source
 from aideon_agents.batch.options import BatchOptions, BatchResult, Control, Tally
-from aideon_agents.batch.output import OUT_OF_BUDGET, Out, find_written, restore
+from aideon_agents.batch.output import Out
+from aideon_agents.batch.restoring import OUT_OF_BUDGET, find_written, restore
 from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import model
@@ -46,9 +47,6 @@ from aideon_agents.state import GivenModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-_NAMED = 5
-"""Waiting runs that the result names."""
 
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content"),
@@ -102,7 +100,9 @@ class BatchRunning:
             if before is not None:
                 batches.refuse_if_running(before)
             work = self._work(ledger, before, most)
-            out = open_while_used.enter_context(output.opened(self._out, items.line_of))
+            is_unordered = bool(self._given.get("unordered"))
+            opening = output.opened(self._out, items.line_of, is_unordered=is_unordered)
+            out = open_while_used.enter_context(opening)
             found = await asyncio.to_thread(find_written, ledger, out, before)
             batch = OpenBatch(
                 ledger=ledger,
@@ -261,7 +261,7 @@ class BatchRunning:
         counts = batch_items.counts(ledger, start.batch_id)
         done = {status: counts.get(status, 0) for status in batch_items.DONE}
         pending = start.items - sum(done.values())
-        waiting = batch_items.with_status(ledger, start.batch_id, "waiting", _NAMED)
+        waiting = batch_items.with_status(ledger, start.batch_id, "waiting", start.items)
         money = batches.money(ledger, start.batch_id)
         # Pending without a reason: an end could not be written, or another process runs an item.
         reason = self.control.reason or ("waiting" if waiting else "interrupted")
@@ -306,7 +306,7 @@ async def abatch(
         graph: A compiled graph, or a node.
         items: A file of JSON lines or CSV, `-` for stdin, or the items themselves: tasks, or
             mappings with a `task`, perhaps an `id`, and inputs.
-        out: The file that results go to, in the order of the items.
+        out: The file that results go to, in the order of the items unless `unordered`.
         **options: See `BatchOptions`.
 
     Returns:

@@ -114,7 +114,7 @@ _NEXT_STEP = {
     "interrupted": "repeat the command to continue",
     "cancelled": "repeat the command to continue",
     "max_failures": "too many items failed; repeat the command to continue",
-    "waiting": "answer the questions, then repeat the command to collect the results",
+    "waiting": "answer, then repeat the command to write the results",
 }
 
 
@@ -139,9 +139,11 @@ def show(result: BatchResult, out: Path) -> None:
         )
     elif result.invalid:
         output.note(f"see the invalid items with `aideon batches show {result.batch_id}`")
-    for run_id in result.waiting:
+    if waiting := len(result.waiting):
         output.note(
-            f"run {run_id} waits for an answer: `aideon runs resume {run_id} --answer JSON`"
+            f"{output.counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for an answer: "
+            f"see and answer with `aideon batches approve {result.batch_id}`, or decline with "
+            f"`aideon batches decline {result.batch_id} --feedback TEXT`"
         )
     if result.stop_reason is not None:
         by = (
@@ -180,6 +182,10 @@ _ItemBudget = Annotated[
 _MaxFailures = Annotated[
     str | None, typer.Option(metavar="N|P%", help="Start no more items after this many failures.")
 ]
+_Unordered = Annotated[
+    bool, typer.Option("--unordered", help="Write results as items end, not in their order.")
+]
+_Rehearse = Annotated[bool, typer.Option("--rehearse", help="Call no model and pay nothing.")]
 _RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed items again.")]
 _Checkpoint = Annotated[
     bool,
@@ -207,6 +213,7 @@ def batch(
     budget: _Budget = None,
     item_budget: _ItemBudget = None,
     max_failures: _MaxFailures = None,
+    unordered: _Unordered = False,
     retry_failed: _RetryFailed = False,
     checkpoint: _Checkpoint = False,
     timeout: _Timeout = None,
@@ -218,9 +225,7 @@ def batch(
         Literal["local", "distributed"],
         typer.Option(help="Where items run; distributed uses `aideon worker`."),
     ] = "local",
-    rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Call no model and pay nothing.")
-    ] = False,
+    rehearse: _Rehearse = False,
     record_content: options.RecordContent = False,
     no_fallback: options.NoFallback = False,
     on_rate_limit: options.OnRateLimit = None,
@@ -243,6 +248,7 @@ def batch(
             "budget": budget,
             "item_budget": item_budget,
             "max_failures": max_failures,
+            "unordered": unordered,
             "retry_failed": retry_failed,
             "checkpoint": checkpoint or None,
             "timeout": timeout,
@@ -306,9 +312,9 @@ def _report(result: BatchResult, out: Path, *, as_json: bool) -> int:
         return INTERRUPTED
     if result.stop_reason in ("budget", "rate_limit"):
         return STOPPED
-    if result.failed or result.invalid:
-        return FAILED
-    return WAITING if result.stop_reason == "waiting" else DONE
+    if result.stop_reason == "waiting":
+        return WAITING
+    return FAILED if result.failed or result.invalid else DONE
 
 
 def worker(

@@ -8,8 +8,7 @@ does not know that its items were given to others. Each start of an item therefo
 `attempts`: of the workers that read the same number one can start the item, and a worker whose
 number is older writes no end. The costs of its calls are kept in their own rows.
 
-The lines of finished items that OUT does not hold yet are kept here too. They contain answers of
-models, and are deleted as soon as OUT holds them.
+The lines of finished items are in `outputs`, until OUT holds them.
 """
 
 from __future__ import annotations
@@ -20,75 +19,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic_core import to_json
 
-from aideon_agents.ledger import batches
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row, Statements
-from aideon_agents.ledger.identity import this_process
+from aideon_agents.ledger.outputs import keep
 from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-
-def keep(tx: Statements, batch_id: str, position: int, document: str) -> None:
-    """Keep the line of an item until the lines before it are written."""
-    tx.write(_KEEP, {"batch_id": batch_id, "position": position, "document": document})
-
-
-def outputs(ledger: Ledger, batch_id: str, first: int, most: int) -> list[str]:
-    """The lines from a position on, up to the first that is missing."""
-    if not ledger.select(_HAS_OUTPUT, {"batch_id": batch_id, "position": first}):
-        return []  # the usual case while one item is slow: read none of the lines after it
-    wanted = {"batch_id": batch_id, "first": first, "end": first + most}
-    found: list[str] = []
-    for row in ledger.select(_OUTPUTS, wanted):
-        if row["position"] != first + len(found):
-            break
-        found.append(row["document"])
-    return found
-
-
-def written(ledger: Ledger, batch_id: str, lines: int) -> None:
-    """Delete the lines that OUT holds, unless another process has taken the batch over with its own OUT."""
-    ledger.database.write(_WRITTEN, {"batch_id": batch_id, "lines": lines, **this_process()})
-
-
-def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:
-    """Keep lines again that are cut from OUT because an item before them is run again."""
-    with ledger.database.transaction() as tx:
-        for position, document in documents:
-            keep(tx, batch_id, position, document)
-
-
-def first_lost(ledger: Ledger, batch_id: str, lines: int) -> int | None:
-    """The first finished item whose line is neither in OUT nor in the ledger; None: there is none."""
-    (row,) = ledger.select(_FIRST_LOST, {"batch_id": batch_id, "lines": lines})
-    return None if row["first"] is None else int(row["first"])
-
-
-_KEEP = (
-    "INSERT INTO outputs (batch_id, position, document) VALUES (:batch_id, :position, :document)"
-    " ON CONFLICT (batch_id, position) DO UPDATE SET document = :document"
-)
-_HAS_OUTPUT = "SELECT position FROM outputs WHERE batch_id = :batch_id AND position = :position"
-_OUTPUTS = (
-    "SELECT position, document FROM outputs WHERE batch_id = :batch_id"
-    " AND position >= :first AND position < :end ORDER BY position"
-)
-_WRITTEN = (
-    "DELETE FROM outputs WHERE batch_id = :batch_id AND position < :lines"  # noqa: S608 - ours
-    f" AND EXISTS (SELECT 1 FROM batches WHERE {batches.OURS})"
-)
-_FIRST_LOST = (
-    "SELECT MIN(items.position) AS first FROM items LEFT JOIN outputs"
-    " ON outputs.batch_id = items.batch_id AND outputs.position = items.position"
-    " WHERE items.batch_id = :batch_id AND items.position >= :lines"
-    " AND items.status IN ('completed', 'failed', 'invalid') AND outputs.position IS NULL"
-)
+    from collections.abc import Collection, Mapping, Sequence
 
 
 class StaleClaim(Exception):  # noqa: N818 - a signal, not a failure
@@ -276,10 +217,20 @@ def reset_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> None:
         tx.write(_RESET_FAILED, wanted)
 
 
-def first_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> int | None:
-    """The first position of a failed item; None: there is none."""
-    (row,) = ledger.select(_FIRST_FAILED, {"batch_id": batch_id, "error_type": error_type})
-    return None if row["first"] is None else int(row["first"])
+def failed(ledger: Ledger, batch_id: str, error_type: str | None) -> set[int]:
+    """The positions of failed items; `error_type` None: of all of them."""
+    wanted = {"batch_id": batch_id, "error_type": error_type}
+    return {int(row["position"]) for row in ledger.select(_FAILED_POSITIONS, wanted)}
+
+
+def by_id(ledger: Ledger, batch_id: str, item_ids: Collection[str]) -> list[ItemRow]:
+    """The rows of items by their ids, without the invalid ones, whose ids may not be unique."""
+    wanted = {f"id{number}": one for number, one in enumerate(item_ids)}
+    if not wanted:
+        return []
+    listed = ", ".join(f":{name}" for name in wanted)
+    found = ledger.select(f"{_BY_ID} ({listed})", {"batch_id": batch_id, **wanted})
+    return [_row(row) for row in found]
 
 
 _NOTHING = Cost(by_node={})
@@ -375,4 +326,5 @@ _DROP_FAILED_OUTPUTS = (
 _RESET_FAILED = (
     f"UPDATE items SET status = 'pending', error = NULL, error_type = NULL WHERE {_FAILED}"  # noqa: S608 - ours
 )
-_FIRST_FAILED = f"SELECT MIN(position) AS first FROM items WHERE {_FAILED}"  # noqa: S608 - ours
+_FAILED_POSITIONS = f"SELECT position FROM items WHERE {_FAILED}"  # noqa: S608 - as above
+_BY_ID = "SELECT * FROM items WHERE batch_id = :batch_id AND status <> 'invalid' AND item_id IN"

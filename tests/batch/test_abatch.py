@@ -44,7 +44,7 @@ async def test_a_line_says_where_its_item_stands_also_an_invalid_one(rehearse, l
 async def test_the_last_document_has_these_fields(rehearse, written):
     made = document(await rehearse(written(TEN)))
     assert list(made) == [
-        *("batch_id", "items", "completed", "failed", "invalid", "pending"),
+        *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
         *("usd", "complete", "stop_reason", "wall_s"),
     ]
     assert made["stop_reason"] is None

@@ -18,7 +18,7 @@ from aideon_agents.ledger.pricing import usd
 from aideon_agents.testing import SimulatedProvider
 
 FIELDS = [
-    *("batch_id", "items", "completed", "failed", "invalid", "pending"),
+    *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
     *("usd", "complete", "stop_reason", "wall_s"),
 ]
 
@@ -121,8 +121,10 @@ def test_items_that_ask_end_with_4_and_say_whom_to_answer(aideon, folder, items)
     (folder / "asks.py").write_text(source)
     done = aideon("batch", "asks.py", items, "-o", "out.jsonl")
     assert done.code == 4
-    assert json.loads(done.out)["stop_reason"] == "waiting"
-    assert done.err.count("waits for an answer: `aideon runs resume ") == 5
+    document = json.loads(done.out)
+    assert (document["stop_reason"], document["waiting"], document["pending"]) == ("waiting", 5, 5)
+    command = f"see and answer with `aideon batches approve {document['batch_id']}`"
+    assert f"5 items wait for an answer: {command}" in done.err
     run_id = aideon("runs", "list", "--json").document[0]["run_id"]
     yes = '{"approved": true, "feedback": null}'
     assert aideon("runs", "resume", run_id, "--answer", yes).code == 0

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from aideon_agents.errors import RunError
-from aideon_agents.ledger import batch_items, batches
+from aideon_agents.ledger import batch_items, batches, outputs
 from aideon_agents.ledger.batch_items import ItemStart
 from aideon_agents.ledger.batches import Batch
 
@@ -129,8 +129,8 @@ def test_a_process_whose_batch_was_taken_over_is_refused_and_deletes_nothing(led
     ledger.database.write("UPDATE batches SET host = 'another', pid = 7", {})
     with pytest.raises(RunError, match="batch B1 was taken over by process 7 on another"):
         batches.heartbeat(ledger, "B1")
-    batch_items.written(ledger, "B1", 1)
-    assert len(batch_items.outputs(ledger, "B1", 0, 9)) == 1
+    outputs.written(ledger, "B1", 1)
+    assert len(outputs.in_order(ledger, "B1", 0, 9)) == 1
 
 
 def test_the_graph_of_a_batch_is_kept_once(ledger, batch):
