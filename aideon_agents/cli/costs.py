@@ -87,7 +87,8 @@ def costs(
     if out is not None:
         output.write(out, made)
     elif made:
-        output.line(made.decode().removesuffix("\n"))
+        is_table = form == "table" and not advice
+        output.line(made.decode().removesuffix("\n"), is_ours=is_table)
     else:
         hint = "" if rehearsed else " (--rehearsed shows what rehearsals would have cost)"
         output.note(f"nothing was spent{hint}")

@@ -44,9 +44,9 @@ def as_json(values: Any) -> str:
     return json.dumps(values, ensure_ascii=False, indent=2)
 
 
-def line(text: str) -> None:
-    """Print one line on stdout."""
-    _write(text, sys.stdout)
+def line(text: str, *, is_ours: bool = False) -> None:
+    """Print one line on stdout. One that is ours may have control characters, such as bold."""
+    _write(text, sys.stdout, is_ours=is_ours)
 
 
 def complain(message: str) -> None:

@@ -39,15 +39,15 @@ def pay(ledger, provider, keyed):
 
 
 async def test_at_its_budget_no_item_starts_and_more_money_goes_on(pay, written, lines, provider):
-    """A call costs about 30 micro-dollars, and may cost 90."""
-    stopped = await pay(written(TEN), budget="0.0003", max_concurrency=2)
+    """A call costs about 30 micro-dollars, and may cost 260."""
+    stopped = await pay(written(TEN), budget="0.0006", max_concurrency=2)
     assert stopped.stop_reason == "budget"
     assert 0 < stopped.completed < 10
     assert stopped.pending == 10 - stopped.completed
     assert [line["id"] for line in lines()] == [one["id"] for one in TEN][: len(lines())]
-    assert stopped.usd <= 0.0003
-    again = await pay(written(TEN), budget="0.0003", max_concurrency=2)
-    assert (again.stop_reason, again.usd <= 0.0003) == ("budget", True)
+    assert stopped.usd <= 0.0006
+    again = await pay(written(TEN), budget="0.0006", max_concurrency=2)
+    assert (again.stop_reason, again.usd <= 0.0006) == ("budget", True)
     done = await pay(written(TEN), budget="1")
     assert (done.stop_reason, done.completed) == (None, 10)
     assert [line["id"] for line in lines()] == [one["id"] for one in TEN]
@@ -104,7 +104,7 @@ async def test_an_items_budget_counts_all_of_its_runs(pay, written, ledger, line
 async def test_a_standing_budget_of_the_day_stops_a_batch_and_keeps_its_state(
     pay, written, ledger, provider
 ):
-    ledger.set_budget("day", "0.0003")
+    ledger.set_budget("day", "0.0006")
     stopped = await pay(written(TEN))
     assert (stopped.stop_reason, stopped.failed) == ("budget", 0)
     ledger.set_budget("day", "1")

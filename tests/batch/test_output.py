@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from pathlib import Path
@@ -17,27 +18,40 @@ from aideon_agents.errors import InputError, RunError
 @pytest.fixture
 def items(folder):
     Path("items.jsonl").write_text('"x"\n')
-    with item_files.opened("items.jsonl") as opened:
-        yield opened
+    with item_files.opened("items.jsonl") as found:
+        yield found
+
+
+opened = functools.partial(output.opened, line_of=lambda position: position + 1)
+
+
+def item(name):
+    """The line of an item, before the number of its line is added."""
+    return f'{{"id": "{name}"}}'
+
+
+def lines(*names):
+    """What OUT then holds."""
+    return "".join(f'{{"id": "{name}", "line": {at}}}\n' for at, name in enumerate(names, 1))
 
 
 def test_lines_are_added_at_the_end():
-    with output.opened(Path("out")) as out:
+    with opened(Path("out")) as out:
         assert out.is_empty
-        out.append(["{}", '{"ä": 1}'], 0)
+        out.append([item("a"), item("ä")], 0)
         out.append([], 2)
-        out.append(["[]"], 2)
+        out.append([item("c")], 2)
         assert (out.lines, out.is_empty) == (3, False)
-    assert Path("out").read_text(encoding="utf-8") == '{}\n{"ä": 1}\n[]\n'
+    assert Path("out").read_text(encoding="utf-8") == lines("a", "ä", "c")
 
 
 def test_lines_that_are_there_already_are_not_added_again():
-    with output.opened(Path("out")) as out:
-        out.append(["1", "2"], 0)
-        out.append(["2", "3"], 1)
-        out.append(["1", "2"], 0)
+    with opened(Path("out")) as out:
+        out.append([item("1"), item("2")], 0)
+        out.append([item("2"), item("3")], 1)
+        out.append([item("1"), item("2")], 0)
         assert out.lines == 3
-    assert Path("out").read_text(encoding="utf-8") == "1\n2\n3\n"
+    assert Path("out").read_text(encoding="utf-8") == lines("1", "2", "3")
 
 
 async def test_a_write_that_is_cut_off_doubles_nothing(monkeypatch):
@@ -46,14 +60,18 @@ async def test_a_write_that_is_cut_off_doubles_nothing(monkeypatch):
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", slowly)
-    held = ["1", "2", "3"]  # what the ledger still has: it does not know of the first write
-    with output.opened(Path("out")) as out:
+    held = [
+        item("1"),
+        item("2"),
+        item("3"),
+    ]  # what the ledger still has: it does not know of the first write
+    with opened(Path("out")) as out:
         first = asyncio.create_task(asyncio.to_thread(out.append, held, out.lines))
         await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.to_thread(out.append, held, out.lines)
         assert out.lines == 3
-    assert Path("out").read_text(encoding="utf-8") == "1\n2\n3\n"
+    assert Path("out").read_text(encoding="utf-8") == lines("1", "2", "3")
 
 
 def test_what_is_behind_the_last_line_that_counts_is_cut_off():
@@ -64,16 +82,16 @@ def test_what_is_behind_the_last_line_that_counts_is_cut_off():
         (None, None),
         (None, None),
     ]
-    with output.opened(Path("out")) as out:
+    with opened(Path("out")) as out:
         out.truncate(1, read[0][2])
-        out.append(["{}"], 1)
-    assert Path("out").read_bytes() == b'{"id": "a", "run_id": "r"}\n{}\n'
+        out.append([item("b")], 1)
+    assert Path("out").read_bytes() == b'{"id": "a", "run_id": "r"}\n{"id": "b", "line": 2}\n'
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")  # noqa: PTH110 - a device
 def test_a_write_that_fails_says_so_in_one_line():
-    with output.opened(Path("/dev/full")) as out, pytest.raises(RunError) as failed:
-        out.append(["{}"], 0)
+    with opened(Path("/dev/full")) as out, pytest.raises(RunError) as failed:
+        out.append([item("a")], 0)
     assert str(failed.value) == (
         "/dev/full cannot be written any more (No space left on device): finished items are kept, and "
         "the same command continues once it can be written"
@@ -82,9 +100,9 @@ def test_a_write_that_fails_says_so_in_one_line():
 
 def test_two_cannot_write_at_once():
     with (
-        output.opened(Path("out")),
+        opened(Path("out")),
         pytest.raises(InputError, match="out is being written by another process"),
-        output.opened(Path("out")),
+        opened(Path("out")),
     ):
         pass
 
@@ -119,7 +137,7 @@ def test_an_out_that_cannot_be_opened_is_one_line(monkeypatch):
     monkeypatch.setattr(os, "open", refused)  # root may write everywhere
     with (
         pytest.raises(InputError, match="out cannot be written: Permission denied"),
-        output.opened(Path("out")),
+        opened(Path("out")),
     ):
         pass
 
@@ -129,33 +147,33 @@ def test_a_file_system_without_locks_is_no_obstacle(monkeypatch):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(output.fcntl, "flock", unsupported)
-    with output.opened(Path("out")) as out:
-        out.append(["{}"], 0)
+    with opened(Path("out")) as out:
+        out.append([item("a")], 0)
 
 
 def test_the_beginning_of_another_file_is_taken_over():
     Path("old").write_bytes(b"{}\n[]\nrest")
-    with output.opened(Path("out")) as out:
+    with opened(Path("out")) as out:
         out.copy(Path("old"), 6)
         out.truncate(2, 6)
-        out.append(["1"], 2)
-    assert Path("out").read_bytes() == b"{}\n[]\n1\n"
+        out.append([item("c")], 2)
+    assert Path("out").read_bytes() == b'{}\n[]\n{"id": "c", "line": 3}\n'
 
 
 def test_an_out_that_is_removed_meanwhile_takes_no_more():
-    with output.opened(Path("out")) as out:
-        out.append(["{}"], 0)
+    with opened(Path("out")) as out:
+        out.append([item("a")], 0)
         Path("out").unlink()
         with pytest.raises(RunError, match="out was removed while the batch was running"):
-            out.append(["[]"], 1)
+            out.append([item("b")], 1)
         assert out.lines == 1
 
 
 @pytest.mark.parametrize("content", ["", "{}\n[]\n"])
 def test_an_out_that_is_changed_meanwhile_takes_no_more(content):
-    with output.opened(Path("out")) as out:
-        out.append(["{}"], 0)
+    with opened(Path("out")) as out:
+        out.append([item("a")], 0)
         Path("out").write_text(content)
         with pytest.raises(RunError, match="out was changed while the batch was running"):
-            out.append(["[]"], 1)
+            out.append([item("b")], 1)
     assert Path("out").read_text() == content

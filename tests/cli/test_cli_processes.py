@@ -98,7 +98,7 @@ def test_a_reader_that_is_gone_is_no_error(ran, interpreter, nobody_reads, words
 def test_a_reader_that_is_gone_does_not_hide_that_the_run_failed(process, nobody_reads):
     done = process("run", "boom.py", "--task", "x", stdout=nobody_reads)
     assert done.code == 1
-    assert "\naideon: ValueError: the node is broken\n" in done.err
+    assert "\naideon: boom: ValueError: the node is broken (boom.py:3)\n" in done.err
 
 
 def test_head_gets_its_line(ran, folder, environment):
