@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aideon_agents.agents import creative, executor, mcp_server, planner, validator
     from aideon_agents.batch import abatch
+    from aideon_agents.errors import UserError
     from aideon_agents.ledger.budgets.limits import Budget
     from aideon_agents.ledger.handler import CostHandler
     from aideon_agents.ledger.store import Ledger
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
         run,
     )
     from aideon_agents.settings import Settings
-    from aideon_agents.state import Context, State
+    from aideon_agents.state import Context, Decision, State, StepResult, Verdict
 
 __all__ = [
     "Budget",
     "Context",
     "CostHandler",
+    "Decision",
     "Ledger",
     "NodeEnded",
     "NodeStarted",
@@ -43,7 +45,10 @@ __all__ = [
     "RunResult",
     "Settings",
     "State",
+    "StepResult",
     "Token",
+    "UserError",
+    "Verdict",
     "abatch",
     "aresume",
     "arun",
@@ -65,6 +70,7 @@ __all__ = [
 _ROOMS = {
     "agents": ("creative", "executor", "mcp_server", "planner", "validator"),
     "batch": ("abatch",),
+    "errors": ("UserError",),
     "ledger.budgets.limits": ("Budget",),
     "ledger.handler": ("CostHandler",),
     "ledger.store": ("Ledger",),
@@ -84,7 +90,7 @@ _ROOMS = {
         "run",
     ),
     "settings": ("Settings",),
-    "state": ("Context", "State"),
+    "state": ("Context", "Decision", "State", "StepResult", "Verdict"),
 }
 
 

@@ -15,20 +15,24 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    Generic,
     Literal,
     Protocol,
     TypeAlias,
     TypedDict,
-    TypeVar,
     cast,
 )
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import Runnable
+
+DataT = TypeVar("DataT", default=Any)
+"""The class of typed data; Any where nothing says which."""
 
 Role = Literal["planner", "executor", "validator", "creative"]
 Complexity = Literal["low", "medium", "high"]
@@ -93,7 +97,7 @@ class Approval(BaseModel):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StepResult:
+class StepResult(Generic[DataT]):
     """What one node gave back.
 
     A dataclass, because a checkpoint keeps the class of what is in its fields: LangGraph writes a
@@ -106,7 +110,7 @@ class StepResult:
     """planner, executor, validator, creative, or the kind of node that was no agent."""
     content: str
     """The answer as text."""
-    data: Any = None
+    data: DataT = dataclasses.field(default=cast("Any", None))
     """The typed answer where the node has one, else None."""
     round: int = 1
     """The n-th time round in the innermost loop, from 1."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Any, Unpack, overload
 
 from aideon_agents.agents.node import Agent, Options, make
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from aideon_agents.state import DataT
 
 
+@overload
 def executor(
-    name: str | None = None, *, output: type[BaseModel] | None = None, **options: Unpack[Options]
-) -> Agent:
+    name: str | None = None, *, output: type[DataT], **options: Unpack[Options]
+) -> Agent[DataT]: ...
+@overload
+def executor(
+    name: str | None = None, *, output: None = None, **options: Unpack[Options]
+) -> Agent: ...
+def executor(
+    name: str | None = None, *, output: type[Any] | None = None, **options: Unpack[Options]
+) -> Agent[Any]:
     """An agent that carries out a step and reports its result.
 
     Args:
@@ -22,7 +28,7 @@ def executor(
         **options: See `Options`.
 
     Returns:
-        A node for any pattern or LangGraph graph.
+        A node for any pattern or LangGraph graph; a type checker knows the class of its data.
 
     Raises:
         UserError: An argument is not valid.

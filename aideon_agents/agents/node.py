@@ -20,6 +20,7 @@ from aideon_agents.agents.calling import ask
 from aideon_agents.agents.checks import checked
 from aideon_agents.agents.tools import Tool, Toolbox, toolbox
 from aideon_agents.errors import UserError
+from aideon_agents.graphs import T_co, Typed
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import safe_text
 from aideon_agents.models import default_models
@@ -91,7 +92,7 @@ class Spec:
     """Whether a model is asked; False: the checks alone decide."""
 
 
-class Agent(RunnableLambda[State, Results]):
+class Agent(RunnableLambda[State, Results], Typed[T_co]):
     """A node that asks a model."""
 
     def __init__(self, spec: Spec) -> None:

@@ -50,7 +50,7 @@ class Outline(BaseModel):
         return self
 
 
-def planner(name: str | None = None, **options: Unpack[Options]) -> Agent:
+def planner(name: str | None = None, **options: Unpack[Options]) -> Agent[Plan]:
     """An agent that breaks the task into steps; its typed answer is a `Plan`.
 
     By itself it writes an outline for the nodes after it. In `orchestrated` it plans steps that are

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START
 
 from aideon_agents.errors import InputError, StepFailed, UserError
-from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs import Node, Typed
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.patterns.functions import async_node, call_function, name_of
 from aideon_agents.patterns.nodes import (
     NAME_RULE,
     Decider,
     NamedNode,
+    PatternGraph,
     add_node,
     compile_graph,
     is_valid_name,
@@ -23,7 +24,7 @@ from aideon_agents.patterns.nodes import (
     new_builder,
     with_approval,
 )
-from aideon_agents.state import State
+from aideon_agents.state import DataT, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 
+@overload
+def conditional(
+    condition: Node | str,
+    branches: Mapping[str, Typed[DataT]],
+    *,
+    routes: Mapping[str, str] | None = None,
+    default: str | None = None,
+    name: str = "conditional",
+) -> PatternGraph[DataT]: ...
+@overload
 def conditional(
     condition: Node | str,
     branches: Mapping[str, Node] | None = None,
@@ -38,7 +49,15 @@ def conditional(
     routes: Mapping[str, str | tuple[str, Node]] | None = None,
     default: str | None = None,
     name: str = "conditional",
-) -> Graph:
+) -> PatternGraph: ...
+def conditional(
+    condition: Node | str,
+    branches: Mapping[str, Node] | None = None,
+    *,
+    routes: Mapping[str, str | tuple[str, Node]] | None = None,
+    default: str | None = None,
+    name: str = "conditional",
+) -> PatternGraph[Any]:
     """Run one of several branches.
 
     `conditional(validator(), routes={"bug": ("it reports a fault", executor()), ...})` says of each

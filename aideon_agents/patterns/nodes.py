@@ -33,7 +33,7 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic_core import to_json
 
 from aideon_agents.errors import InputError, UserError
-from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs import Graph, Node, T_co, Typed
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.walk import NodeInfo
 from aideon_agents.graphs.walk import inside as nodes_inside
@@ -294,7 +294,7 @@ Drawer: TypeAlias = Callable[[Any], Mapping[str, str]]
 """From a graph to what a notebook can show of it, by MIME type."""
 
 
-class PatternGraph(CompiledStateGraph[Any, Context, Any, Any]):
+class PatternGraph(CompiledStateGraph[Any, Context, Any, Any], Typed[T_co]):
     """A compiled graph that a notebook draws on this machine.
 
     LangGraph's own compiled graph asks a public web service for its picture. The rooms patterns and

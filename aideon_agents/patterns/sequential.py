@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from aideon_agents.graphs import Graph, Node
-from aideon_agents.patterns.nodes import add_chain, compile_graph, named_nodes, new_builder
-from aideon_agents.state import State
+from typing import Any, overload
+
+from aideon_agents.graphs import Node, Typed
+from aideon_agents.patterns.nodes import (
+    PatternGraph,
+    add_chain,
+    compile_graph,
+    named_nodes,
+    new_builder,
+)
+from aideon_agents.state import DataT, State
 
 
-def sequential(*nodes: Node, name: str = "sequential") -> Graph:
+@overload
+def sequential(
+    *nodes: *tuple[*tuple[Node, ...], Typed[DataT]], name: str = "sequential"
+) -> PatternGraph[DataT]: ...
+@overload
+def sequential(*nodes: Node, name: str = "sequential") -> PatternGraph: ...
+def sequential(*nodes: Node, name: str = "sequential") -> PatternGraph[Any]:
     """Run nodes one after another; each sees the results of those before it.
 
     Args:

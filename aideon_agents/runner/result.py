@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
 from aideon_agents.errors import LedgerError, LimitError, RunError
 from aideon_agents.ledger.costs import Cost, NodeCost, run_cost
@@ -16,7 +16,7 @@ from aideon_agents.models.bridge import blocking
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.outcome import recorded
 from aideon_agents.runner.state import open_questions
-from aideon_agents.state import StepResult
+from aideon_agents.state import DataT, StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ _WENT_WRONG = frozenset(["failed", "stopped", "cancelled", "crashed"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunResult:
+class RunResult(Generic[DataT]):
     """The result of a run. Its fields are those of `aideon run --json`."""
 
     run_id: str
@@ -56,6 +56,8 @@ class RunResult:
     kept_in: Ledger | Path | None = dataclasses.field(default=None, repr=False, compare=False)
     """The ledger from which a notebook shows its graph and its calls; None: it shows neither."""
 
+    last_data: DataT = dataclasses.field(default=cast("Any", None), repr=False, compare=False)
+
     drawn_by: ClassVar[Callable[[RunResult], dict[str, str]] | None] = None
     """Draws a result for a notebook, by MIME type. The package sets it, because the runner does not
     import `drawing`; None: a result is shown as text."""
@@ -67,7 +69,22 @@ class RunResult:
     def _repr_html_(self) -> str | None:
         return self._repr_mimebundle_().get("text/html")
 
-    def raise_for_status(self) -> RunResult:
+    @property
+    def data(self) -> DataT:
+        """The typed data of the last result, where the last node has an `output`; else None.
+
+        Returns:
+            An object of the class that was given as `output`.
+
+        Raises:
+            RunError: The run did not complete: it failed, or it waits for an answer.
+            LimitError: It stopped at a limit.
+        """
+        if self.raise_for_status().status != "completed":
+            raise RunError(f"run {self.run_id} has no data: it is {self.status}")
+        return self.last_data
+
+    def raise_for_status(self) -> RunResult[DataT]:
         """Raise what made the run fail or stop; otherwise return the result itself.
 
         Returns:

@@ -12,6 +12,7 @@ from langgraph.errors import is_invalid_resume
 from pydantic import ValidationError
 
 from aideon_agents.errors import InputError, LedgerError, RunNotFound, StepFailed, UserError
+from aideon_agents.graphs.output import output
 from aideon_agents.graphs.walk import graphs
 from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets.runs import RunBudget
@@ -245,6 +246,7 @@ class Running:
         is_reported = isinstance(outcome.exception, LedgerError)
         is_known = self._is_ended
         total = _cost(ledger, start.run_id, is_known=is_known, is_reported=is_reported)
+        last = output(self.spec.graph, outcome.results)
         return RunResult(
             run_id=start.run_id,
             workflow=start.workflow,
@@ -259,6 +261,7 @@ class Running:
             failed_node=outcome.failed_node,
             questions=tuple(one.document() for one in outcome.questions),
             exception=outcome.exception,
+            last_data=cast("Any", last.data if last else None),
             kept_in=ledger_location(ledger),
         )
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 from langgraph.graph.state import CompiledStateGraph
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import InputError, UserError
-from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs import Graph, Node, Typed
 from aideon_agents.graphs.topology import changes, model
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.rows import Run
@@ -35,7 +35,7 @@ from aideon_agents.runner.spec import (
     needed_keeping,
 )
 from aideon_agents.settings import Settings
-from aideon_agents.state import Model, OnRateLimit, Tier
+from aideon_agents.state import DataT, Model, OnRateLimit, Tier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -195,7 +195,11 @@ def compiled(graph: Graph | Node) -> Graph:
     return sequential(graph)
 
 
-def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult:
+@overload
+def run(graph: Typed[DataT], task: str, **options: Unpack[RunOptions]) -> RunResult[DataT]: ...
+@overload
+def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult: ...
+def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult[Any]:
     """Run a workflow and wait for it.
 
     Args:
@@ -205,7 +209,8 @@ def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunRes
 
     Returns:
         The result, also of a run that failed or was stopped: look at `status`, or call
-        `raise_for_status()`.
+        `raise_for_status()`. A type checker knows the class of its `data` where the last node has an
+        `output`.
 
     Raises:
         UserError: The caller's mistake; no model was called.
@@ -213,7 +218,13 @@ def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunRes
     return blocking(arun(graph, task, **options))
 
 
-async def arun(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult:
+@overload
+async def arun(
+    graph: Typed[DataT], task: str, **options: Unpack[RunOptions]
+) -> RunResult[DataT]: ...
+@overload
+async def arun(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult: ...
+async def arun(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult[Any]:
     """Run a workflow, as `run` does.
 
     Args:
@@ -262,7 +273,17 @@ async def astream(
         await asyncio.gather(work, return_exceptions=True)
 
 
-def resume(graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]) -> RunResult:
+@overload
+def resume(
+    graph: Typed[DataT], run: str = "last", **options: Unpack[ResumeOptions]
+) -> RunResult[DataT]: ...
+@overload
+def resume(
+    graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]
+) -> RunResult: ...
+def resume(
+    graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]
+) -> RunResult[Any]:
     """Resume a run that ended early, and wait for it.
 
     It was stopped, failed, was cancelled or killed, or waits for an answer. Nodes that completed do
@@ -283,9 +304,17 @@ def resume(graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptio
     return blocking(aresume(graph, run, **options))
 
 
+@overload
+async def aresume(
+    graph: Typed[DataT], run: str = "last", **options: Unpack[ResumeOptions]
+) -> RunResult[DataT]: ...
+@overload
 async def aresume(
     graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]
-) -> RunResult:
+) -> RunResult: ...
+async def aresume(
+    graph: Graph | Node, run: str = "last", **options: Unpack[ResumeOptions]
+) -> RunResult[Any]:
     """Resume a run that ended early, as `resume` does.
 
     Args:
