@@ -115,7 +115,8 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
     usage = usage if isinstance(usage, Usage) else call.final
     model: str | None = getattr(error, "response_model", None)
     reason: str | None = getattr(error, "finish_reason", None) or call.finish_reason
-    cost = _NOT_BILLED if _unbilled(error) else _cost(call, model, usage)
+    is_unsent = call.is_unsent()
+    cost = _NOT_BILLED if is_unsent or _unbilled(error) else _cost(call, model, usage)
     return CallEnd(
         status=_status(error),
         duration_ms=call.elapsed_ms,
@@ -199,8 +200,9 @@ def call_start(
 class OpenCall:
     """One attempt at a model that is in progress."""
 
-    def __init__(self, start: Call) -> None:
+    def __init__(self, start: Call, sending: dict[str, bool] | None = None) -> None:
         self.start = start
+        self._sending = sending
         self.started = datetime.fromisoformat(start.started_at)
         self.first_token_ms: int | None = None
         """None unless the answer is streamed."""
@@ -215,6 +217,10 @@ class OpenCall:
     def elapsed_ms(self) -> int:
         """Whole milliseconds since the start, on a clock that is never set."""
         return round((time.perf_counter() - self._clock) * 1000)
+
+    def is_unsent(self) -> bool:
+        """Whether its request is known not to be sent; it is not sent from then on."""
+        return self._sending is not None and not self._sending.setdefault("sent", False)
 
     def add_chunk(self, chunk: object) -> None:
         """Record when the first chunk of a stream came, and the usage that a chunk reports."""

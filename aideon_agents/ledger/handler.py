@@ -19,6 +19,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
 from aideon_agents.errors import LedgerError, RunError
+from aideon_agents.ledger import tags
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.calls import (
@@ -140,7 +141,7 @@ class CostHandler(BaseCallbackHandler):
         unsent.pop(start.call_id, None)
         self.has_asked = True
         with self._lock:
-            self._open[run_id] = OpenCall(start)
+            self._open[run_id] = OpenCall(start, known.get(tags.SENDING))
 
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any

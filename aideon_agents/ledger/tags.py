@@ -1,7 +1,7 @@
 """Keys of the metadata that travels with a model call, from which its row in the ledger is written.
 
 Metadata is the one thing that reaches every callback in sync, async, parallel, fallback and
-streamed calls alike. Values are scalars; LangGraph adds its own (`langgraph_checkpoint_ns`), from
+streamed calls alike. Values are scalars, but for SENDING; LangGraph adds its own (`langgraph_checkpoint_ns`), from
 which `node_paths.node_path` reads the node path.
 """
 
@@ -39,6 +39,11 @@ ECONOMIZED = "aideon_economized"
 
 HELD_AT = "aideon_held_at"
 """When the call's money was held, as `identity.utc_text` writes it: its row begins at the same time."""
+
+SENDING = "aideon_sending"
+"""Whether the request was sent, as a dict that the model and the recorders share: the model sets
+`sent` to True just before it sends, a recorder of the call's end to False, and the first one decides.
+Absent or None: the model does not say when it sends."""
 
 FEATURE = "aideon_feature"
 """How a typed answer is asked for, as `models.features` names it; absent: text is asked for."""

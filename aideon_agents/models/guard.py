@@ -336,7 +336,8 @@ class Guard(BaseChatModel):
             async with claim(attempts, candidate, permit, admission) as grant:
                 money = {tags.HELD_AT: grant.at, tags.SHORTENED: grant.max_tokens is not None}
                 room = {} if grant.max_tokens is None else {"max_tokens": grant.max_tokens}
-                final = {**configured, "metadata": {**metadata, **money}}
+                sending = {tags.SENDING: {} if getattr(self, "tells_sending", True) else None}
+                final = {**configured, "metadata": {**metadata, **money, **sending}}
                 yield Attempt(
                     call_id=call_id,
                     seconds=attempts.seconds_for(candidate),

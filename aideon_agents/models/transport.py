@@ -65,11 +65,12 @@ watchers: list[Callable[[str], None]] = []
 class _Body(aiohttp.Payload):
     """The bytes of a request, which knows whether they were handed to the network."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, sending: dict[str, bool] | None) -> None:
         super().__init__(content, content_type="application/json")
         self._content = content
         self._size = len(content)
         self.is_sent = False
+        self._sending = {} if sending is None else sending
         self._transport: asyncio.WriteTransport | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -83,9 +84,17 @@ class _Body(aiohttp.Payload):
         writer: AbstractStreamWriter,
         content_length: int | None,  # noqa: ARG002 - it is ours
     ) -> None:
+        if not self._sending.setdefault("sent", True):
+            raise aiohttp.ClientError("its end was recorded before it was sent")
         self.is_sent = True
         self._transport = getattr(writer, "transport", None)
         await writer.write(self._content)
+
+    def broken_off(self, error: Exception, asked: str) -> BaseException:
+        """The error for a request that failed: a cancellation if its end was recorded before."""
+        if self._sending.get("sent") is False:
+            return asyncio.CancelledError("its run has ended")
+        return broken_off(error, asked, is_sent=self.is_sent)
 
     def abort(self) -> None:
         """Break the connection off: closing it would wait until all that is left was sent."""
@@ -204,15 +213,21 @@ def _events_in(lines: list[bytes], data: list[bytes]) -> Iterator[bytes]:
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
-async def post(url: URL, content: bytes, headers: Mapping[str, str], asked: str) -> Answer:
-    """Send a request and wait for the head of its answer.
+async def post(
+    url: URL,
+    content: bytes,
+    headers: Mapping[str, str],
+    asked: str,
+    sending: dict[str, bool] | None = None,
+) -> Answer:
+    """Send a request and wait for the head of its answer; `sending` is that of `tags.SENDING`.
 
     Raises Transient if there is none, with `billed` False if the request was not sent. A cancellation
     or a time limit before it was sent gets the attribute `billed` with the value False.
     """
     for watch in watchers:
         watch(url.host or "")
-    body = _Body(content)
+    body = _Body(content, sending)
     try:
         connections = await _connections()
         way = connections.ways.get((url.scheme, url.authority))
@@ -228,7 +243,7 @@ async def post(url: URL, content: bytes, headers: Mapping[str, str], asked: str)
     except aiohttp.ClientHttpProxyError as error:
         raise refused_by_proxy(error.status, url, asked) from error
     except aiohttp.ClientError as error:
-        raise broken_off(error, asked, is_sent=body.is_sent) from error
+        raise body.broken_off(error, asked) from error
     except errors.UserError as error:
         error.billed = False  # type: ignore[attr-defined] # as below
         raise

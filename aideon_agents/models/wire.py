@@ -26,6 +26,7 @@ from pydantic import BaseModel, Field, InstanceOf
 from yarl import URL
 
 from aideon_agents import errors
+from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import usage_of
 from aideon_agents.models import faults
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
@@ -233,15 +234,17 @@ class Wire(BaseChatOpenAI):
         if isinstance(response_format, type) and issubclass(response_format, BaseModel):
             payload["response_format"] = _json_schema(response_format)
         headers = {**self._headers, **(options["extra_headers"] or {})}
+        sending = None
         if attempt := current_attempt.get():
             headers[CALL_HEADER] = str(attempt.call_id)
+            sending = attempt.options["config"]["metadata"].get(tags.SENDING)
         url = self._url
         if options["extra_query"]:
             url = url.update_query(options["extra_query"])
         asked = str(self.candidate)
         content = encoded({k: v for k, v in payload.items() if k != SHAPE}, asked)
         async with asyncio.timeout(options["timeout"]):
-            answer = await post(url, content, headers, asked)
+            answer = await post(url, content, headers, asked, sending)
         if _OK <= answer.status < _MULTIPLE_CHOICES:
             self.candidate.pace.received(answer.headers)
             return answer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -173,6 +173,8 @@ def _saying(messages: Sequence[BaseMessage], words: str) -> list[BaseMessage]:
 class Delegate(BaseChatModel):
     """Asks `inner`. Its own fields are what LangChain and the guard read."""
 
+    tells_sending: ClassVar[bool] = False
+    """Whether it says when it sends a request, as `tags.SENDING` describes."""
     inner: InstanceOf[BaseChatModel] = Field(exclude=True, repr=False)
     candidate: InstanceOf[Candidate] = Field(exclude=True, repr=False)
     streaming: bool = False
