@@ -15,7 +15,8 @@ from aideon_agents.drawing import mermaid, png, svg, text
 from aideon_agents.drawing.figures import figures
 from aideon_agents.drawing.folding import folded
 from aideon_agents.drawing.notes import annotated, spent_document
-from aideon_agents.drawing.page.document import page
+from aideon_agents.drawing.page.batch import ItemSums, batch_values
+from aideon_agents.drawing.page.document import page, with_graph
 from aideon_agents.drawing.page.record import recorded
 from aideon_agents.errors import InputError
 from aideon_agents.graphs.topology import Topology, read, topology_in
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from aideon_agents.drawing.figures import RunFigures
     from aideon_agents.drawing.png import Scale
     from aideon_agents.drawing.themes import Theme
+    from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.rows import Run
     from aideon_agents.ledger.store import Ledger
 
@@ -85,11 +87,14 @@ def _page(
     theme: Theme,
     depth: int | None,
 ) -> str:
-    """Make the HTML page of a run, or of a workflow alone."""
+    """Make the HTML page of a run, of a batch, or of a workflow alone."""
     if target is not None:
         topology = read(tasks.load(target).graph)
         return page(topology, None, lambda _: None, theme=theme, depth=depth)
-    if batch is not None or len(run_refs) != 1:
+    if batch is not None:
+        with open_ledger() as ledger:
+            return _batch_page(ledger, find_batch(ledger, batch), theme, depth)
+    if len(run_refs) != 1:
         raise InputError("-f html shows one run: give --run once, or choose another -f")
     with open_ledger() as ledger:
         record = recorded(ledger, ledger.find_run(run_refs[0]))
@@ -99,6 +104,24 @@ def _page(
         whole,
         record,
         lambda shown: annotated(spent, whole, shown, tools=tools),
+        theme=theme,
+        depth=depth,
+    )
+
+
+def _batch_page(ledger: Ledger, found: Batch, theme: Theme, depth: int | None) -> str:
+    """Make the HTML page of a batch; one of which no item ran has no graph."""
+    sums = ItemSums()
+    run_ids = runs_of_batch(ledger, found.batch_id)
+    if not run_ids:
+        values = batch_values(ledger, found, sums)
+        return with_graph(values, None, lambda _: None, theme=theme)
+    whole, spent, title = _of_batch(ledger, found, run_ids, sums)
+    called = counts(one for run_id in run_ids for one in tool_calls(ledger, run_id))
+    return with_graph(
+        batch_values(ledger, found, sums),
+        whole,
+        lambda shown: annotated(spent, whole, shown, name=title, tools=called),
         theme=theme,
         depth=depth,
     )
@@ -132,10 +155,18 @@ def _batch(ledger: Ledger, ref: str) -> tuple[Topology, RunFigures, str]:
         raise InputError(
             f"batch {found.batch_id} has no run yet: see `aideon batches show {found.batch_id}`"
         )
+    return _of_batch(ledger, found, run_ids, ItemSums())
+
+
+def _of_batch(
+    ledger: Ledger, found: Batch, run_ids: Sequence[str], sums: ItemSums
+) -> tuple[Topology, RunFigures, str]:
+    """The same; what each item cost is added to `sums`."""
     topology = _graph(ledger, ledger.find_run(run_ids[-1]))
     items = batch_items.with_status(ledger, found.batch_id, "waiting", len(run_ids))
     waiting = _waiting(ledger, [ledger.find_run(row.run_id) for row in items if row.run_id])
-    spent = figures(traces(ledger, run_ids), topology, waiting=waiting)
+    read_runs = sums.reading(traces(ledger, run_ids))
+    spent = figures(read_runs, topology, waiting=waiting)
     return topology, spent, f"{found.workflow} · batch {found.batch_id}"
 
 

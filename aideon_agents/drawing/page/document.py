@@ -80,7 +80,9 @@ _SCRIPTS = (
     "graph.js",
     "rows.js",
     "timeline.js",
+    "table.js",
     "costs.js",
+    "items.js",
     "details.js",
     "live.js",
     "page.js",
@@ -99,14 +101,32 @@ def page(
     """A run, or a graph alone, as a self-contained page."""
     values = {
         **(summary(record) if record else without_run(topology.name if topology else "")),
-        "fields": FIELDS,
         "calls": rows(record) if record else [],
+    }
+    contents = map(content_line, record.contents) if record else ()
+    return with_graph(values, topology, annotate, contents, theme=theme, depth=depth)
+
+
+def with_graph(
+    values: dict[str, Any],
+    topology: Topology | None,
+    annotate: Annotate,
+    contents: Iterable[str] = (),
+    *,
+    theme: Theme = "auto",
+    depth: int | None = None,
+) -> str:
+    """A page of some values and of the graph in all its states."""
+    values = {
+        "fields": FIELDS,
+        "calls": [],
+        **values,
         "views": drawn_views(views(topology), annotate) if topology else [],
         "theme": theme,
     }
     if topology and depth is not None:
         values["first"] = sorted(outermost(topology, depth))
-    return written(values, map(content_line, record.contents) if record else ())
+    return written(values, contents)
 
 
 def written(values: dict[str, Any], contents: Iterable[str], *, live: bool = False) -> str:

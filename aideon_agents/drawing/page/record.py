@@ -141,8 +141,8 @@ def summary(record: Record) -> dict[str, Any]:
     return {
         "run": {name: getattr(run, name) for name in _OF_THE_RUN}
         | {"duration_ms": ended and since(run.started_at, ended)},
-        "totals": {**cost_document(cost), **_certainty(cost)},
-        "nodes": [{**node_document(one), **_certainty(one)} for one in cost.by_node.values()],
+        "totals": {**cost_document(cost), **certainty(cost)},
+        "nodes": [{**node_document(one), **certainty(one)} for one in cost.by_node.values()],
         "results": {path: one.get("content") for path, one in results.items()},
         "spans": list(record.spans),
         "tools": [
@@ -153,7 +153,7 @@ def summary(record: Record) -> dict[str, Any]:
     }
 
 
-def _certainty(totals: Totals) -> dict[str, bool]:
+def certainty(totals: Totals) -> dict[str, bool]:
     """Which sums are lower bounds: of money, and of tokens."""
     return {"complete": totals.complete, "counted": totals.counted}
 

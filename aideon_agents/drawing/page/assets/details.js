@@ -45,7 +45,7 @@ function detailsView(place, choose) {
     place.scrollTop = top;
   }
 
-  const notRun = () => (!story.run.status ? shown.path : isOver() ? "It called no model in this run." : "It has called no model so far.");
+  const notRun = () => (!story.run.status ? shown.path : isOver() ? `It called no model in this ${story.batch ? "batch" : "run"}.` : "It has called no model so far.");
   const endName = ({ id }) => ({ __start__: "start", __end__: "end" })[id];
 
   function ofEnd(body, id) {
@@ -66,7 +66,7 @@ function detailsView(place, choose) {
     if (story.run.failed_node?.split(" ")[0] === path && story.run.error) body.append(make("p", { class: "error", text: story.run.error }));
     const result = story.results[path];
     if (result) body.append(spoken("result", result));
-    else if (story.run.status && isOver()) body.append(make("p", { class: "muted note", text: "Its result was not kept: --record-content keeps results." }));
+    else if (story.run.status && isOver() && !story.batch) body.append(make("p", { class: "muted note", text: "Its result was not kept: --record-content keeps results." }));
   }
 
   function ofNode(body, one) {
@@ -74,12 +74,12 @@ function detailsView(place, choose) {
     body.append(make("dl", { class: "tiles" }, ...[
       ["Cost", sum.calls ? money(sum.nanos, sum.complete) : "–"],
       ["Share", share(sum.nanos, nano(story.totals.usd), sum.complete) || "–"],
-      ["Elapsed", Number.isFinite(one.start) ? duration(one.end - one.start) : "–", ELAPSED],
+      story.batch ? ["Model time", duration(sum.busy), MODEL_TIME] : ["Elapsed", Number.isFinite(one.start) ? duration(one.end - one.start) : "–", ELAPSED],
       ["Calls", number(sum.calls) + (sum.failed ? ` · ${number(sum.failed)} failed` : "")],
       ["Tokens in", tokenSum(sum.input || (sum.counted ? 0 : null), sum.counted)],
       ["Tokens out", tokenSum(sum.output || (sum.counted ? 0 : null), sum.counted)],
     ].map(([term, text, title]) => make("div", { title }, make("dt", { text: term }), make("dd", { text })))));
-    const added = sum.calls > 1 ? `${duration(sum.busy)}, the durations of its calls added up` : null;
+    const added = sum.calls > 1 && !story.batch ? `${duration(sum.busy)}, the durations of its calls added up` : null;
     body.append(list({ "Model time": added, Role: one.role, Models: [...one.models].join(", "), Rounds: one.rounds > 1 ? String(one.rounds) : null }));
     if (one.error) body.append(make("p", { class: "error", text: one.error }));
     if (one.children.length) {

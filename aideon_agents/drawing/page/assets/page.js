@@ -8,10 +8,13 @@ const details = detailsView(byId("details"), choose);
 const graph = graphView(byId("stage"), byId("controls"), details.open);
 const timeline = timelineView(byId("grid"), details.open);
 const costs = costsView(byId("costs"), details.open);
+const items = story.batch && itemsView(byId("items"), byId("filter"));
 
 function sums(run, totals) {
+  const counts = Object.entries(story.batch ?? {}).filter(([status, count]) => count || !["running", "pending"].includes(status));
   const figures = [
     ["Cost", money(nano(totals.usd), totals.complete), totals.complete ? null : "At least this much: the cost of some calls is not known"],
+    ...counts.map(([status, count]) => [status[0].toUpperCase() + status.slice(1), number(count)]),
     ["Calls", number(totals.calls) + (totals.failed_calls ? ` · ${number(totals.failed_calls)} failed` : "")],
     ["Tokens", `${tokenSum(totals.input_tokens, totals.counted)} in · ${tokenSum(totals.output_tokens, totals.counted)} out`],
     ["Time", duration(isOver() ? run.duration_ms ?? latest : lastMoment())],
@@ -29,6 +32,7 @@ function head() {
   byId("about").textContent = about.filter(Boolean).join(" · ");
   byId("below").hidden = byId("figures").hidden = !run.status;
   document.body.classList.toggle("alone", !run.status);
+  document.body.classList.toggle("batch", Boolean(story.batch));
   byId("figures").replaceChildren(...(run.status ? sums(run, totals) : []));
   byId("trouble").hidden = !run.error;
   byId("trouble").textContent = run.error ?? "";
@@ -46,7 +50,9 @@ const refresh = oncePerFrame(() => {
 });
 
 // Tabs, as in the ARIA Authoring Practices.
-const tabs = [...document.querySelectorAll('[role="tab"]')];
+byId("tab-items").hidden = !items;
+byId("tab-timeline").hidden = Boolean(items);
+const tabs = [...document.querySelectorAll('[role="tab"]:not([hidden])')];
 function turnTo(tab) {
   for (const one of tabs) {
     const is = one === tab;
@@ -55,7 +61,7 @@ function turnTo(tab) {
     byId(one.getAttribute("aria-controls")).hidden = !is;
     document.querySelector(`.tools[data-for="${one.getAttribute("aria-controls")}"]`).hidden = !is;
   }
-  (tab.id === "tab-costs" ? costs : timeline).refresh();
+  ({ "tab-items": items, "tab-timeline": timeline, "tab-costs": costs })[tab.id].refresh();
 }
 for (const tab of tabs) {
   tab.addEventListener("click", () => turnTo(tab));
@@ -104,5 +110,8 @@ themed();
 head();
 graph.begin(data.first);
 if (story.views.length && story.run.status) split(Math.min(56, (100 * (graph.shape * byId("stage").clientWidth + 40)) / document.querySelector("main").clientHeight));
-if (story.run.status) timeline.refresh();
+if (items) {
+  byId("timeline").hidden = document.querySelector('.tools[data-for="timeline"]').hidden = true;
+  turnTo(tabs[0]);
+} else if (story.run.status) timeline.refresh();
 if (data.seen !== undefined && !isOver()) listen(data, refresh);

@@ -1,7 +1,7 @@
 // What is known of the run: its calls, the tree of nodes that made them, and their texts.
 
 const FAILED = new Set(["error", "broken"]);
-const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], tools: [], calls: [], views: [], texts: new Map() };
+const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], tools: [], calls: [], views: [], batch: null, items: [], texts: new Map() };
 const order = new Map();
 
 function readCalls(fields, rows) {
@@ -20,10 +20,11 @@ function readCalls(fields, rows) {
 }
 
 function take(values) {
-  for (const name of ["run", "totals", "nodes", "results", "spans", "tools", "views"]) {
+  for (const name of ["run", "totals", "nodes", "results", "spans", "tools", "views", "batch"]) {
     if (values[name] !== undefined) story[name] = values[name];
   }
   readCalls(values.fields, values.calls);
+  for (const row of values.items || []) story.items.push(Object.fromEntries(values.item_fields.map((name, index) => [name, row[index]])));
   for (const line of values.contents || []) keepTexts(line);
   story.tree = tree();
 }
@@ -77,6 +78,11 @@ function tree() {
     one.role ||= call.role;
     latest = Math.max(latest, call.start_ms + (call.duration_ms ?? 0));
   }
+  for (const node of story.batch ? story.nodes : []) {
+    const one = at(node.node_path || "(no node)");
+    one.whole = node;
+    one.role ||= node.role;
+  }
   for (const [path, role, round, start, end, error] of story.spans) {
     const one = at(path);
     one.spans.push({ round, start, end, error });
@@ -95,7 +101,7 @@ function tree() {
 function item(path, parent) {
   return {
     path, parent, name: path.slice(path.lastIndexOf("/") + 1), role: "", children: [], calls: [], tools: [],
-    spans: [], level: parent ? parent.level + 1 : 0,
+    whole: null, spans: [], level: parent ? parent.level + 1 : 0,
   };
 }
 
@@ -117,6 +123,12 @@ function add(one) {
     end = Math.max(end, endOf(call));
     runs ||= call.status === "started" && !isOver();
     models.add(call.model);
+  }
+  // The calls of a batch are not on its page, only what each node's calls add up to.
+  if (one.whole) {
+    const { calls, failed_calls: failed, input_tokens: input, output_tokens: output, usd, duration_ms: busy, complete, counted } = one.whole;
+    Object.assign(sum, { calls, failed, input: input ?? 0, output: output ?? 0, nanos: nano(usd), busy, complete, counted });
+    one.whole.models.forEach((model) => models.add(model));
   }
   for (const tool of one.tools) {
     start = Math.min(start, tool.start_ms);
