@@ -108,7 +108,7 @@ def test_without_any_limit_it_says_how_to_set_one(aideon):
 
 
 def test_a_run_stops_at_its_budget_and_goes_on_with_more(aideon, keyed):
-    done = aideon("run", "two.py", *TASK, "--budget", "0.00018")
+    done = aideon("run", "two.py", *TASK, "--budget", "0.0003")
     shown = aideon("runs", "show", "last", "--json").document
     assert (done.code, shown["status"], shown["stop_reason"]) == (3, "stopped", "budget")
     assert f"continue with: aideon runs resume {shown['run_id']} --budget MORE" in done.err
