@@ -22,11 +22,11 @@ from aideon_agents.agents.tools import Tool, Toolbox, toolbox
 from aideon_agents.errors import UserError
 from aideon_agents.graphs import T_co, Typed
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.redaction import safe_text
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import answers, models_of
 from aideon_agents.models.direct import recorders, signed
+from aideon_agents.models.protocol.thoughts import answer_in
 from aideon_agents.models.providers import choices
 from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
@@ -246,7 +246,7 @@ class Agent(RunnableLambda[State, Results], Typed[T_co]):
             answer = outputs.kept(answer, spec.kept_as)
         if spec.checks:
             answer = await checked(spec.checks, answer or None, state, spec.name, context)
-        content, also = spec.write(answer) if spec.output else (safe_text(answer.text), Results())
+        content, also = spec.write(answer) if spec.output else (answer_in(answer.text), Results())
         result = StepResult(
             node_path=path,
             role=spec.role,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from aideon_agents.ledger.redaction import safe_text
+
 _THINKING = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis|rationale)"
 BEGINS = (
     rf"<(?:\w{{1,20}}:)?{_THINKING}(?:\s[^<>]{{0,80}})?>"
@@ -33,6 +35,7 @@ _BEGIN = re.compile(BEGINS, re.IGNORECASE)
 THOUGHTS_BEGIN = re.compile(rf"\s*(?:{BEGINS})", re.IGNORECASE)
 """A text that begins with thoughts."""
 _END = re.compile(ENDS, re.IGNORECASE)
+_END_OF_LINE = re.compile(rf"^\s*(?:{ENDS})[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
 _FILLING = rf"(?:\s|{OVER}|<\|(?:im_)?start\|>\s{{0,9}}(?:assistant)?|<\|message\|>)*"
 _BLANK = re.compile(_FILLING, re.IGNORECASE)
 """What says nothing between thoughts and around them."""
@@ -48,6 +51,18 @@ _LONGEST_MARK = 128
 def only_thoughts(text: str) -> bool:
     """Whether a text with such marks says nothing but thoughts."""
     return not _behind_thoughts(text)
+
+
+def answer_in(sent: str) -> str:
+    """The text of an answer without its thoughts, unless it has nothing else."""
+    text = safe_text(sent)
+    if not MARKED.search(text):
+        return text
+    rest = _behind_thoughts(text)
+    # A template may begin the thoughts; an answer may mention the mark, but not in a line of its own.
+    if rest == text and not _BEGIN.search(text) and (end := _END_OF_LINE.search(text)):
+        rest = text[_after_blank(text, end.end()) :]
+    return rest if rest.strip() else text
 
 
 def _behind_thoughts(text: str) -> str:
