@@ -23,8 +23,14 @@ _WIDTH = 78
 _INDENT = "  "
 _SHOWN = 20
 """Lines of a result that are shown at once."""
-_NOTHING = object()
-"""The person gave no answer."""
+NOTHING = object()
+"""The person gave no answer: the input has ended."""
+SKIPPED = object()
+"""The person leaves this question open."""
+ALL = object()
+"""The person agrees to this and to everything that follows."""
+_MORE = ", [s]kip, [a]ll"
+_SKIP, _EVERY = ("s", "skip"), ("a", "all")
 
 
 def is_interactive() -> bool:
@@ -38,58 +44,58 @@ def ask(questions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     answers: dict[str, Any] = {}
     for one in questions:
         answer = ask_one(one["question"], one["schema"], str(one["node_path"]))
-        if answer is _NOTHING:
+        if answer is NOTHING:
             break
         answers[one["id"]] = answer
     return answers or None
 
 
-def was_given(answer: object) -> bool:
-    """Whether `ask_one` returned an answer."""
-    return answer is not _NOTHING
-
-
-def ask_one(question: Any, schema: Any, node_path: str) -> Any:
-    """The answer to one question. See `was_given`: at the end of input there is none."""
+def ask_one(question: Any, schema: Any, node_path: str, *, of_many: bool = False) -> Any:
+    """The answer to one question, or NOTHING. `of_many`: SKIPPED and ALL are offered as well."""
     from aideon_agents.runner.resume_state import is_approval
 
     if is_approval(schema) and isinstance(question, dict):
-        return _ask_approval(cast("dict[str, Any]", question))
-    return _ask_other(question, schema, node_path)
+        return _ask_approval(cast("dict[str, Any]", question), of_many=of_many)
+    return _ask_other(question, schema, node_path, of_many=of_many)
 
 
 def show_result(question: Mapping[str, Any], *, whole: bool = False) -> None:
     """Print what a person must agree to; only its beginning if it is long."""
-    lines = str(question.get("result", "")).splitlines() or [""]
-    shown = lines if whole else lines[:_SHOWN]
+    found = str(question.get("result", "")).splitlines() or [""]
+    shown = found if whole else found[:_SHOWN]
     output.note(f"{question.get('question')}\n")
-    for line in shown:
-        output.note(f"{_INDENT}{line}".rstrip())
-    if len(shown) < len(lines):
-        output.note(f"{_INDENT}({len(lines) - len(shown):,} more lines: v shows all)")
+    for text in shown:
+        output.note(f"{_INDENT}{text}".rstrip())
+    if len(shown) < len(found):
+        output.note(f"{_INDENT}({len(found) - len(shown):,} more lines: v shows all)")
     output.note("")
 
 
-def _ask_approval(question: Mapping[str, Any]) -> Any:
+def _ask_approval(question: Mapping[str, Any], *, of_many: bool) -> Any:
     show_result(question)
     while True:
-        reply = _line("[y]es, [n]o, [e]dit, [v]iew: ")
+        reply = line(f"[y]es, [n]o, [e]dit, [v]iew{_MORE if of_many else ''}: ")
         if reply is None:
-            return _NOTHING
+            return NOTHING
         word, _, rest = reply.strip().partition(" ")
         match word.rstrip(",.:;!").casefold():
             case "y" | "yes" if not rest:
                 return {"approved": True}
             case "n" | "no":
-                wanted = rest or _line("What should change? (empty: end the run) ")
-                return _NOTHING if wanted is None else _declined(wanted)
+                wanted = rest or line("What should change? (empty: end the run) ")
+                return NOTHING if wanted is None else _declined(wanted)
             case "e" | "edit":
                 if (content := edited(question)) is not None:
                     return {"approved": True, "content": content}
             case "v" | "view":
                 show_result(question, whole=True)
+            case short if of_many and short in _SKIP:
+                return SKIPPED
+            case short if of_many and short in _EVERY:
+                return ALL
             case _:
-                output.note("answer with y, n, e or v; Ctrl-D leaves the question open")
+                also = ", s, a" if of_many else ""
+                output.note(f"answer with y, n, e or v{also}; Ctrl-D leaves the question open")
 
 
 def _declined(feedback: str) -> dict[str, Any]:
@@ -97,14 +103,21 @@ def _declined(feedback: str) -> dict[str, Any]:
     return {"approved": False, "feedback": wanted} if wanted else {"approved": False}
 
 
-def _ask_other(question: Any, schema: Any, node_path: str) -> Any:
+def _ask_other(question: Any, schema: Any, node_path: str, *, of_many: bool) -> Any:
     from aideon_agents.runner.resume_state import answer_to, from_text, is_yes_or_no, misfit
 
-    output.note(f"{node_path or 'a node'} asks:")
-    for line in _lines(question):
-        output.note(f"{_INDENT}{line}".rstrip())
-    prompt = "[y]es, [n]o: " if is_yes_or_no(question, schema) else "answer: "
-    while reply := (_line(prompt) or "").strip():
+    output.note(f"{output.printable(node_path) or 'a node'} asks:")
+    for text in lines(question):
+        output.note(f"{_INDENT}{text}".rstrip())
+    is_short = is_yes_or_no(question, schema)
+    prompt = "[y]es, [n]o" if is_short else "answer"
+    more = "" if not of_many else _MORE if is_short else " (empty: skip)"
+    while (typed := line(f"{prompt}{more}: ")) is not None:
+        reply = typed.strip()
+        if not reply:
+            return SKIPPED if of_many else NOTHING
+        if of_many and is_short and reply.casefold() in (*_SKIP, *_EVERY):
+            return SKIPPED if reply.casefold() in _SKIP else ALL
         try:
             answer = answer_to(from_text(reply), question, schema)
         except ValueError as error:
@@ -113,7 +126,7 @@ def _ask_other(question: Any, schema: Any, node_path: str) -> Any:
         if (wrong := misfit(answer, schema)) is None:
             return answer
         output.note(f"this does not fit: {wrong}")
-    return _NOTHING
+    return NOTHING
 
 
 def edited(question: Mapping[str, Any]) -> str | None:
@@ -142,7 +155,7 @@ def edited(question: Mapping[str, Any]) -> str | None:
     return changed if text.endswith("\n") else changed.rstrip("\n")
 
 
-def _line(prompt: str) -> str | None:
+def line(prompt: str) -> str | None:
     """A line that the person types; None: the end of input."""
     output.begin(prompt)
     typed = sys.stdin.readline()
@@ -165,8 +178,8 @@ def show_questions(
     for one in questions:
         which = f" ({one['id']})" if len(questions) > 1 else ""
         write(f"{output.printable(one['node_path']) or 'a node'} asks{which}:")
-        for line in _lines(one["question"]):
-            write(f"{_INDENT}{line}".rstrip())
+        for text in lines(one["question"]):
+            write(f"{_INDENT}{text}".rstrip())
     if all(is_approval(one["schema"]) for one in questions):
         node = " NODE" if len(questions) > 1 else ""
         write(
@@ -176,22 +189,22 @@ def show_questions(
     write(f"answer with: {command} --answer {shlex.quote(_example(questions))}")
 
 
-def _lines(question: Any) -> Iterator[str]:
+def lines(question: Any) -> Iterator[str]:
     """Format a question: text as it is, an object by its keys, other values as JSON."""
     if isinstance(question, str):
-        for line in output.printable(question).splitlines():
-            yield from textwrap.wrap(line, _WIDTH - len(_INDENT)) or [""]
+        for text in output.printable(question).splitlines():
+            yield from textwrap.wrap(text, _WIDTH - len(_INDENT)) or [""]
         return
     if not isinstance(question, Mapping):
-        yield from _lines(json.dumps(question, ensure_ascii=False))
+        yield from lines(json.dumps(question, ensure_ascii=False))
         return
     for key, value in cast("Mapping[str, Any]", question).items():
-        inside = list(_lines(value))
+        inside = list(lines(value))
         if len(inside) == 1 and len(key) + len(inside[0]) < _WIDTH - 2 * len(_INDENT):
             yield f"{output.printable(key)}: {inside[0]}"
         else:
             yield f"{output.printable(key)}:"
-            yield from (f"{_INDENT}{line}" for line in inside)
+            yield from (f"{_INDENT}{text}" for text in inside)
 
 
 def _example(questions: Sequence[Mapping[str, Any]]) -> str:

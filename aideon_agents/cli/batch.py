@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from aideon_agents.batch import BatchResult
     from aideon_agents.batch.distributed.worker import Worker
-    from aideon_agents.batch.options import Progress
+    from aideon_agents.batch.options import Control, Progress
     from aideon_agents.batch.running import BatchRunning
     from aideon_agents.ledger.costs import NodeCost
 
@@ -268,25 +268,29 @@ def batch(
 
 
 def _to_end(running: BatchRunning, why: str | None) -> BatchResult:
-    """Run a batch. The first interrupt drains it, the second cancels it, the third ends the process."""
+    def announce() -> None:
+        if why:
+            output.note(rehearsing(why))
+
+    return run_many(running.control, lambda: running.to_end(announce))
+
+
+def run_many(control: Control, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run items. The first interrupt drains them, the second cancels them, the third ends the process."""
     import asyncio
 
     with interruptible() as interruption, asyncio.Runner() as on_loop:
 
         def drain() -> None:
-            interruption.ends(running.control.cancel, on_loop.get_loop())
-            running.control.drain()
+            interruption.ends(control.cancel, on_loop.get_loop())
+            control.drain()
             output.note(
-                f"interrupted: waiting for {running.control.count} items in progress, "
+                f"interrupted: waiting for {control.count} items in progress, "
                 "no other item starts; interrupt again to cancel them"
             )
 
-        def announce() -> None:
-            if why:
-                output.note(rehearsing(why))
-
         interruption.ends(drain, on_loop.get_loop())
-        return _completed(running.to_end(announce), on_loop.get_loop())
+        return _completed(work(), on_loop.get_loop())
 
 
 def _completed(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:

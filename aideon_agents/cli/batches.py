@@ -1,4 +1,4 @@
-"""`aideon batches`: list, show, cancel and forget batches."""
+"""`aideon batches`: list, show, answer, cancel and forget batches."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.batch import nodes
+from aideon_agents.cli.batch_approvals import Ref, approve, decline
 from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.store import Ledger
 
-app = typer.Typer(help="List, show, cancel and forget batches.", no_args_is_help=True)
-
-_Ref = Annotated[
-    str, typer.Argument(metavar="BATCH", help="A batch id, a unique beginning of one, or `last`.")
-]
+app = typer.Typer(help="List, show, answer, cancel and forget batches.", no_args_is_help=True)
+app.command()(approve)
+app.command()(decline)
 
 
 @app.command("list")
@@ -60,7 +59,7 @@ def list_batches(
 
 @app.command()
 def show(
-    batch: _Ref,
+    batch: Ref,
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="List at most N items of each status.")
     ] = 20,
@@ -119,7 +118,7 @@ def show(
 
 @app.command()
 def cancel(
-    batch: _Ref,
+    batch: Ref,
     as_json: options.AsJson = False,
 ) -> None:
     """Cancel a batch: items in progress finish, and no other item starts."""
@@ -140,7 +139,7 @@ def cancel(
 
 @app.command()
 def forget(
-    batch: _Ref,
+    batch: Ref,
     as_json: options.AsJson = False,
 ) -> None:
     """Forget a batch, so that its command starts a new one. Its costs stay."""
