@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
+from aideon_agents.models.answers.reply import PLAN
 from aideon_agents.state import Plan, PlanStep
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def last_steps(plan: Plan) -> list[PlanStep]:
 
 def described(plan: Plan, own: str) -> str:
     """A plan as the worker of one of its steps reads it."""
-    lines = [f"The plan, of which this is step {own}:"]
+    lines = [f"{PLAN} {own}:"]
     for step in plan.steps:
         after = f", after {', '.join(step.depends_on)}" if step.depends_on else ""
         lines.append(f"- {step.id} ({step.agent}{after}): {' '.join(step.description.split())}")

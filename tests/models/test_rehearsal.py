@@ -201,3 +201,12 @@ async def test_an_agent_loop_comes_to_its_end(strategy):
 def test_json_without_a_schema_is_an_object():
     answer = rehearsal().invoke(PUMPS, response_format={"type": "json_object"})
     assert json.loads(answer.content)["answer"] in PUMPS
+
+
+def test_the_worker_of_a_step_answers_from_the_task_and_not_from_the_plan(tmp_path):
+    from aideon_agents import executor, orchestrated, planner, run
+
+    graph = orchestrated(planner(), workers={"clerk": ("finds prices", executor())})
+    done = run(graph, "Heat pumps move heat.", rehearse=True, ledger=tmp_path / "ledger.db")
+    said = [one.content for path, one in done.results.items() if path.startswith("work/")]
+    assert set(said) == {"Heat pumps move heat."}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -73,6 +74,10 @@ def _lengthen(value: Any, tokens: int) -> bool:
 INSTRUCTIONS = "instructions"
 """The tag around the step of an agent: not material."""
 
+PLAN = "The plan, of which this is step"
+"""How a plan begins that is shown to the worker of a step: not material either."""
+
+_PLAN = re.compile(rf'<result from="[^"\n]*">\n{PLAN} [^<]*</result>\n*')
 _PEOPLE = frozenset({"human", "user"})
 _NO_MATERIAL = "There was nothing to answer from."
 _WORDS_PER_STRING = (24, 8, 3)
@@ -157,7 +162,8 @@ def material(turns: Sequence[Turn]) -> str:
     """The material of an answer: the last message of a user without its instruction, else the last text."""
     texts = [turn.text for turn in turns if turn.text.strip()]
     by_people = [turn.text for turn in turns if turn.role in _PEOPLE and turn.text.strip()]
-    return (by_people or texts or [""])[-1].partition(f"\n\n<{INSTRUCTIONS}>\n")[0]
+    given = (by_people or texts or [""])[-1].partition(f"\n\n<{INSTRUCTIONS}>\n")[0]
+    return _PLAN.sub("", given)
 
 
 def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) -> dict[str, Any]:
