@@ -130,6 +130,10 @@ async def in_this_loop(inner: BaseChatModel) -> BaseChatModel:
         if "async_client" in name:
             getattr(copy, name)  # it is made now
     known = await _connections()
+    make = getattr(copy, "validate_environment", None)
+    if make is not None and hasattr(copy, "aclose"):
+        make()  # Google's integration makes its client here, and closes it where it is asked to
+        known[f"{type(copy).__name__} {id(copy)}"] = copy
     _change_clients(copy, functools.partial(_with_connections, known))
     return copy
 
