@@ -11,7 +11,7 @@ from langgraph.graph import END, START
 from aideon_agents.errors import InputError, StepFailed, UserError
 from aideon_agents.graphs import Node, Typed
 from aideon_agents.graphs.enclosing import Door, Enclosing
-from aideon_agents.patterns.functions import async_node, call_function, name_of
+from aideon_agents.patterns.functions import Call, async_node
 from aideon_agents.patterns.nodes import (
     NAME_RULE,
     Decider,
@@ -27,7 +27,7 @@ from aideon_agents.patterns.nodes import (
 from aideon_agents.state import DataT, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -156,7 +156,7 @@ def _deciding_node(
         def value(state: State) -> Any:
             return (state.get("inputs") or {}).get(condition)
 
-        return _route_node(value, f"when {condition}")
+        return _route_node(Call(value, pattern), f"when {condition}")
     if isinstance(condition, Decider):
         return condition.deciding(routes)
     if isinstance(condition, Runnable) or not callable(condition):
@@ -164,14 +164,14 @@ def _deciding_node(
             f"{pattern}: {condition!r} cannot be the condition: give an agent, a function of the "
             "state, or the key of an input"
         )
-    return _route_node(condition, name_of(condition))
+    return _route_node(Call(condition, pattern))
 
 
-def _route_node(function: Callable[..., Any], name: str) -> Runnable[Any, Any]:
-    async def work(state: State, config: RunnableConfig) -> dict[str, Any]:  # noqa: ARG001 - a node's
-        return {"route": await call_function(function, state)}
+def _route_node(call: Call, name: str | None = None) -> Runnable[Any, Any]:
+    async def work(state: State, config: RunnableConfig) -> dict[str, Any]:
+        return {"route": await call(state, config)}
 
-    return async_node(work, name)
+    return async_node(work, name or call.name)
 
 
 def _checked(

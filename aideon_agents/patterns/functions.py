@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, cast
+import re
+from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.runtime import Runtime, get_runtime
+from langgraph.store.base import BaseStore
+from langgraph.types import StreamWriter
 
+from aideon_agents.errors import UserError
 from aideon_agents.models.bridge import blocking, in_own_thread
 from aideon_agents.models.candidates import answers_noted, models_of
 from aideon_agents.node_paths import node_path
+from aideon_agents.patterns.returned import judgement, update
 from aideon_agents.state import State, StepResult, next_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
 
 
 def current_path(config: RunnableConfig) -> str:
@@ -50,27 +59,188 @@ def step_result(
     )
 
 
-def function_node(function: Callable[..., Any]) -> Runnable[Any, Any]:
-    """A plain function as a node, named after the function.
+_BY_TYPE = {
+    "RunnableConfig": "config",
+    "Runtime": "runtime",
+    "StreamWriter": "writer",
+    "BaseStore": "store",
+}
+"""What a function may take besides the state, by the names of LangGraph's types."""
+_TYPES = (RunnableConfig, Runtime, BaseStore)
+_Kind = inspect.Parameter
 
-    A mapping that the function returns is an update, anything else a result.
+
+class Call:
+    """A function of the state, and of whatever else LangGraph gives to a node.
+
+    The parameters are read when the graph is built: those that a node cannot fill in are a UserError.
     """
 
+    def __init__(self, function: Callable[..., Any], pattern: str) -> None:
+        self.function = function
+        self.name = name_of(function)
+        self._who = f"{pattern}: the function {self.name}"
+        if isinstance(function, type):
+            raise UserError(
+                f"{pattern}: {self.name} is a class and cannot be a node: give a function or an "
+                "instance that can be called"
+            )
+        inner = _unwrapped(function)
+        if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+            raise UserError(f"{self._who} is a generator: return a value instead of using yield")
+        self._positional, self._named = self._places(_hints(inner))
+
+    def _places(self, hints: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+        """What it is given by position, and by name."""
+        try:
+            parameters, is_known = _parameters(self.function)
+        except (TypeError, ValueError):  # a builtin that does not say
+            return ["state"], {}
+        kinds = {
+            one.name: _injected(one, hints.get(one.name, one.annotation)) for one in parameters
+        }
+        bound = self.function.keywords if isinstance(self.function, functools.partial) else {}
+        kinds |= dict.fromkeys(bound, None)
+        free = [one for one in parameters if not kinds[one.name] and one.name not in bound]
+        places = [
+            one for one in free if one.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
+        ]
+        places += [one for one in free if one.kind is _Kind.KEYWORD_ONLY and one.name == "state"]
+        places += [one for one in free if one.kind is _Kind.VAR_POSITIONAL]
+        if not places:
+            raise UserError(f"{self._who} takes no state: its first parameter must be the state")
+        place = next((one for one in places if one.name == "state"), places[0])
+        kinds[place.name] = "state"
+        lacking = [
+            one.name
+            for one in free
+            if not kinds[one.name]
+            and one.default is _Kind.empty
+            and one.kind not in (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD)
+        ]
+        if lacking and is_known:
+            raise UserError(
+                f"{self._who} needs {', '.join(lacking)}, which a node is not given: it takes the "
+                "state and config, runtime, writer or store; give others with functools.partial"
+            )
+        positional: list[str] = []
+        named: dict[str, str] = {}
+        for nth, one in enumerate(parameters):
+            if not (kind := kinds[one.name]):
+                continue
+            by_place = one.kind in (_Kind.POSITIONAL_ONLY, _Kind.VAR_POSITIONAL)
+            if by_place or (nth == 0 and one.kind is not _Kind.KEYWORD_ONLY):
+                positional.append(kind)
+            else:
+                named[one.name] = kind
+        return positional, named
+
+    async def __call__(self, state: State, config: RunnableConfig) -> Any:
+        """Call the function; a synchronous one runs in a thread."""
+        values: dict[str, Any] = {"state": state, "config": config}
+        if {*self._positional, *self._named.values()} - values.keys():
+            runtime = get_runtime()
+            values |= {
+                "runtime": runtime,
+                "writer": runtime.stream_writer,
+                "store": runtime.store,
+            }
+        args = [values[kind] for kind in self._positional]
+        called = functools.partial(
+            self.function, *args, **{name: values[kind] for name, kind in self._named.items()}
+        )
+        if inspect.iscoroutinefunction(self.function):
+            return await called()
+        failed: list[Exception] = []
+
+        def call() -> Any:
+            try:
+                return called()
+            except Exception as error:  # noqa: BLE001 - raised below
+                failed.append(error)
+
+        returned = await in_own_thread(call)
+        if failed:
+            # asyncio replaces some of those of a thread, without the line that raised.
+            raise failed[0]
+        # An object whose __call__ is a coroutine function returns an awaitable.
+        return await returned if inspect.isawaitable(returned) else returned
+
+
+def _unwrapped(function: Any) -> Any:
+    """The function inside partials; of an object that can be called, its method."""
+    while isinstance(function, functools.partial):
+        function = cast("Any", function).func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[list[inspect.Parameter], bool]:
+    """The parameters, and whether all of them must be given by the node.
+
+    A decorator that takes anything may add arguments of its own to those of the function inside.
+    """
+    own = [*inspect.signature(function, follow_wrapped=False).parameters.values()]
+    inner = [*inspect.signature(function).parameters.values()]
+    takes_any = {_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD} & {one.kind for one in own}
+    return (inner, inner == own) if takes_any else (own, True)
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """The types of the parameters, without those that only a type checker knows."""
+    try:
+        return get_type_hints(function)
+    except Exception:  # noqa: BLE001 - a hint may be any expression
+        return {}
+
+
+def _injected(parameter: inspect.Parameter, hint: Any) -> str | None:
+    """What LangGraph gives for a parameter, by its type or by its name; None: nothing."""
+    if parameter.kind in (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD):
+        return None
+    if isinstance(hint, str):
+        written = re.findall(r"\w+", hint)
+        known = [kind for name, kind in _BY_TYPE.items() if name in written]
+    else:
+        known = [kind for one in (hint, *get_args(hint)) if (kind := _of_type(one))]
+    if known:
+        return known[0]
+    is_free = hint is _Kind.empty or parameter.default is _Kind.empty
+    return parameter.name if parameter.name in _BY_TYPE.values() and is_free else None
+
+
+def _of_type(hint: Any) -> str | None:
+    if hint == StreamWriter:
+        return "writer"
+    plain = get_origin(hint) or hint
+    known = plain.__mro__ if isinstance(plain, type) else ()
+    return next((_BY_TYPE[one.__name__] for one in known if one in _TYPES), None)
+
+
+def function_node(function: Callable[..., Any], pattern: str) -> Runnable[Any, Any]:
+    """A plain function as a node, named after the function; UserError: it cannot be one."""
+    return _node(Call(function, pattern), "function", update)
+
+
+def check_node(function: Callable[..., Any], pattern: str) -> Runnable[Any, Any]:
+    """A plain function as the check of a loop, which writes a `verdict`."""
+    return _node(Call(function, pattern), "validator", judgement)
+
+
+def _node(
+    call: Call, role: str, read: Callable[[Any, StepResult, str], Mapping[str, Any] | None]
+) -> Runnable[Any, Any]:
     async def work(state: State, config: RunnableConfig) -> Any:
         with answers_noted() as answers:
-            returned = await call_function(function, state)
-        if returned is None or isinstance(returned, Mapping):
-            return cast("Any", returned)
+            returned = await call(state, config)
         path = current_path(config)
-        is_text = isinstance(returned, str)
-        content, data = (returned, None) if is_text else (repr(returned), returned)
-        result = step_result(state, path, "function", content, data)
+        who = f"{path or call.name}: the function {call.name}"
+        own = step_result(state, path, role, "")
         truncated = any(truncated for _, truncated in answers)
-        known = dataclasses.replace(result, models=models_of(answers), truncated=truncated)
-        return {"results": {path: known}}
+        own = dataclasses.replace(own, models=models_of(answers), truncated=truncated)
+        return read(returned, own, who)
 
-    cast("Any", work).function = function  # graphs.walk.functions finds it there
-    return async_node(work, name_of(function))
+    cast("Any", work).function = call.function  # graphs.walk.functions finds it there
+    return async_node(work, call.name)
 
 
 def async_node(
@@ -82,25 +252,6 @@ def async_node(
         return blocking(work(state, config))
 
     return RunnableLambda(work_blocking, work, name=name)
-
-
-async def call_function(function: Callable[..., Any], state: State) -> Any:
-    """Call a function of the state; a synchronous one runs in a thread."""
-    if inspect.iscoroutinefunction(function):
-        return await function(state)
-    failed: list[Exception] = []
-
-    def call() -> Any:
-        try:
-            return function(state)
-        except Exception as error:  # noqa: BLE001 - raised below
-            failed.append(error)
-
-    returned = await in_own_thread(call)
-    if failed:
-        raise failed[0]  # asyncio replaces some of those of a thread, without the line that raised
-    # An object whose __call__ is a coroutine function returns an awaitable.
-    return await returned if inspect.isawaitable(returned) else returned
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -6,10 +6,12 @@ so a loop inside a loop starts fresh each time.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
+from langchain_core.runnables import Runnable
 from langgraph.graph import END, START
 from pydantic import BaseModel, ConfigDict
 
@@ -18,7 +20,7 @@ from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
 from aideon_agents.patterns.approval import DeclinableResults, DeclinableState
-from aideon_agents.patterns.functions import pattern_path, sibling_path
+from aideon_agents.patterns.functions import check_node, pattern_path, sibling_path
 from aideon_agents.patterns.nodes import (
     NamedNode,
     add_node,
@@ -29,7 +31,7 @@ from aideon_agents.patterns.nodes import (
 from aideon_agents.state import Entry, StepResult, Verdict, last, latest, merge, next_order
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import RunnableConfig
 
 
 _EARLIER = "Feedback on earlier rounds, which must stay met:"
@@ -101,7 +103,8 @@ def iterative(
 
     Args:
         step: The agent, function or graph to run; from round 2 on it receives the feedback.
-        check: A validator, or another node that writes a `verdict`.
+        check: A validator, a function, or another node that writes a `verdict`. A function returns
+            a `Verdict`, True or False, or `(bool, feedback)`.
         max_rounds: How often the step may run.
         pass_score: The lowest score that passes, 0 to 1; None: `passed` alone decides.
         name: Its name in reports, and as a node of another graph.
@@ -117,6 +120,8 @@ def iterative(
     if pass_score is not None and not 0 <= pass_score <= 1:
         raise UserError(f"{name}: pass_score must be from 0 to 1, not {pass_score}")
     work, judge = named_nodes([step, check], name, rounds=max_rounds)
+    if callable(check) and not isinstance(check, Runnable):
+        judge = dataclasses.replace(judge, runnable=check_node(check, name))
     judging = functools.partial(
         _judge,
         step=work,

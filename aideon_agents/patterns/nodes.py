@@ -26,8 +26,10 @@ from typing import (
     runtime_checkable,
 )
 
-from langchain_core.messages import HumanMessage, convert_to_messages
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from pydantic_core import to_json
@@ -41,6 +43,7 @@ from aideon_agents.ledger import tags
 from aideon_agents.node_paths import part
 from aideon_agents.patterns.approval import Approvable, approved_graph
 from aideon_agents.patterns.functions import current_path, function_node, step_result
+from aideon_agents.patterns.returned import content_and_data
 from aideon_agents.state import Context, Entry, PlanStep, Results, Role, State, current_results
 
 if TYPE_CHECKING:
@@ -230,9 +233,17 @@ def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
     if isinstance(node, CompiledStateGraph):
         return _adapted(cast("Graph", node))
     if isinstance(node, Runnable):
+        inner = cast("Any", node)
+        while isinstance(inner, RunnableBindingBase):
+            inner = cast("Any", inner).bound
+        if isinstance(inner, BaseLanguageModel):
+            raise UserError(
+                f"{pattern}: {type(inner).__name__} is a model and cannot be a node: give an agent "
+                "that asks it, such as executor(model=...)"
+            )
         return cast("Runnable[Any, Any]", node)
     if callable(node):
-        return function_node(node)
+        return function_node(node, pattern)
     raise UserError(
         f"{pattern}: {node!r} cannot be a node: give an agent, a compiled graph or a function"
     )
@@ -255,7 +266,8 @@ async def _run_foreign(
         key: value for key, value in answer.items() if key not in given or given[key] != value
     }
     path = current_path(config)
-    return {"results": {path: step_result(state, path, "graph", *_content_and_data(changed))}}
+    content, data = content_and_data(changed, _as_json)
+    return {"results": {path: step_result(state, path, "graph", content, data)}}
 
 
 def _input_for(graph: Graph, state: State) -> dict[str, Any]:
@@ -282,12 +294,8 @@ def _prompt(state: State) -> str:
     return "\n\n".join(f"# {title}\n\n{text}" for title, text in sections)
 
 
-def _content_and_data(changed: Mapping[str, Any]) -> tuple[str, Any]:
-    """The text of the last message, else what changed as JSON; and what changed as data."""
-    rest = {key: value for key, value in changed.items() if key != "messages"}
-    if messages := cast("list[Any]", changed.get("messages")):
-        return str(convert_to_messages(messages[-1:])[0].text), rest or None
-    return to_json(rest, indent=2, serialize_unknown=True).decode(), rest
+def _as_json(changed: Mapping[str, Any]) -> str:
+    return to_json(changed, indent=2, serialize_unknown=True).decode()
 
 
 Drawer: TypeAlias = Callable[[Any], Mapping[str, str]]

@@ -168,7 +168,7 @@ def test_a_check_may_be_a_function(stage):
     assert [*played.contents][-1] == "iterative"
 
 
-@pytest.mark.parametrize("silent", [lambda state: None, lambda state: "fine", executor("fine")])
+@pytest.mark.parametrize("silent", [lambda state: None, executor("fine")])
 def test_a_check_without_a_verdict_is_a_failure_that_names_the_loop(stage, silent):
     with pytest.raises(StepFailed, match=r"refine: .* the check no verdict"):
         stage.invoke(iterative(creative("draft"), silent, name="refine"), Loop(texts="ab").models)

@@ -204,7 +204,9 @@ def test_a_loop_can_be_used_in_two_places(stage):
     contents = stage.invoke(sequential(loop, loop)).contents
     assert contents == {
         "iterative/a": "a 1",
+        "iterative/check": "passed, score 0.1",
         "iterative": "a 1",
         "iterative_2/a": "a 2",
+        "iterative_2/check": "passed, score 0.2",
         "iterative_2": "a 2",
     }
