@@ -22,8 +22,13 @@ help: ## show this list
 
 setup: $(READY) ## set up .venv; every other command does it when needed
 
-demo: $(READY) ## run a workflow on this README: free when there is no key
-	@$(BIN)/aideon run brief --file README.md
+demo: $(READY) ## write a brief, and draw what each node cost: free when there is no key
+	@$(BIN)/aideon run brief --file examples/heat-pumps.txt
+	@echo
+	@$(BIN)/aideon graph --run last
+	@echo
+	@echo "Open the run in a browser:  $(BIN)/aideon graph --run last -o .aideon/brief.html"
+	@echo "Ask a model instead:        set TOGETHER_API_KEY or OPENAI_API_KEY, then make demo (under \$$0.01)"
 
 check: lint ## format, lint, types, import order, the house's limits: under a minute
 	$(BIN)/pytest -q tests/house

@@ -138,6 +138,25 @@ def test_every_make_command_has_a_target():
     assert {"demo", "test"} <= wanted <= set(targets)
 
 
+def test_the_demo_prints_a_text_that_reads_well_a_table_and_the_graph(offline, tmp_path):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndemo:")[2]
+    shown = []
+    for line in recipe.partition("\n\n")[0].splitlines():
+        if line.startswith("\t@$(BIN)/aideon "):
+            words = ["-m", "aideon_agents", *shlex.split(line)[1:]]
+            done = warm.run(words, cwd=tmp_path, env=offline, **PIPED)
+            assert done.returncode == 0, done.stderr
+            shown += [done.stdout, done.stderr]
+    text, table, graph, _ = shown
+    material = (ROOT / "examples" / "heat-pumps.txt").read_text(encoding="utf-8")
+    assert text.startswith("A heat pump does not make heat")
+    assert len(text.split()) > 60
+    assert all(sentence in material for sentence in text.strip().split(". ")[:-1])
+    assert "refine/draft" in table
+    assert re.search(r"draft \(creative\)\n +\$0\.000", graph)
+
+
 def test_each_task_file_that_is_shown_is_one(tmp_path: Path):
     shown = [fence for fence in FENCES if fence.language == "yaml"]
     assert shown
