@@ -216,9 +216,11 @@ def _of_type(hint: Any) -> str | None:
     return next((_BY_TYPE[one.__name__] for one in known if one in _TYPES), None)
 
 
-def function_node(function: Callable[..., Any], pattern: str) -> Runnable[Any, Any]:
-    """A plain function as a node, named after the function; UserError: it cannot be one."""
-    return _node(Call(function, pattern), "function", update)
+def function_node(
+    function: Callable[..., Any], pattern: str, name: str | None = None
+) -> Runnable[Any, Any]:
+    """A plain function as a node, named after the function by default; UserError: it cannot be one."""
+    return _node(Call(function, pattern), "function", update, name)
 
 
 def check_node(function: Callable[..., Any], pattern: str) -> Runnable[Any, Any]:
@@ -227,7 +229,10 @@ def check_node(function: Callable[..., Any], pattern: str) -> Runnable[Any, Any]
 
 
 def _node(
-    call: Call, role: str, read: Callable[[Any, StepResult, str], Mapping[str, Any] | None]
+    call: Call,
+    role: str,
+    read: Callable[[Any, StepResult, str], Mapping[str, Any] | None],
+    name: str | None = None,
 ) -> Runnable[Any, Any]:
     async def work(state: State, config: RunnableConfig) -> Any:
         with answers_noted() as answers:
@@ -240,7 +245,7 @@ def _node(
         return read(returned, own, who)
 
     cast("Any", work).function = call.function  # graphs.walk.functions finds it there
-    return async_node(work, call.name)
+    return async_node(work, name or call.name)
 
 
 def async_node(

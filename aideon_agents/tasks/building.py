@@ -1,6 +1,6 @@
 """Builds the graph of a task file with the public patterns and agents.
 
-The functions that a task file names as tools come from the Python files beside it.
+The functions that a task file names come from Python files in its folder or below.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from aideon_agents.agents import creative, executor, planner, validator
 from aideon_agents.errors import TargetError, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
+from aideon_agents.patterns.functions import function_node
 from aideon_agents.state import Complexity, Role
 from aideon_agents.tasks import python_file, steps
 from aideon_agents.tasks.document import Document, FieldPath, nearest
 from aideon_agents.tasks.steps import (
     AgentStep,
     AnyStep,
+    FunctionStep,
     OlderConditional,
     OlderIterative,
     OlderParallel,
@@ -72,7 +75,7 @@ class Site:
 
 def root(step: AnyStep, site: Site, name: str) -> Graph:
     """Build a task file's graph."""
-    if isinstance(step, AgentStep):
+    if isinstance(step, AgentStep | FunctionStep):
         return sequential(_node(step, site), name=name)
     return _pattern(step, site, name)
 
@@ -80,6 +83,8 @@ def root(step: AnyStep, site: Site, name: str) -> Graph:
 def _node(step: AnyStep, site: Site) -> Node:
     if isinstance(step, AgentStep):
         return _agent(step, site)
+    if isinstance(step, FunctionStep):
+        return _function(step.function, site.at("function"), step.name)
     return _pattern(step, site, step.name or step.type)
 
 
@@ -99,10 +104,21 @@ def _agent(step: AgentStep, site: Site) -> Node:
     options.setdefault("complexity", site.complexity)
     if step.tools:
         options["tools"] = [
-            _tool(address, site.at("tools", index)) for index, address in enumerate(step.tools)
+            _looked_up(site.tools.tool, address, site.at("tools", index))
+            for index, address in enumerate(step.tools)
         ]
     with site.located():
         return _AGENTS[step.agent](step.name, **options)
+
+
+def _function(address: str, site: Site, name: str | None = None) -> Node:
+    """A function; as a node where it has a name of its own."""
+    function = _looked_up(site.tools.function, address, site)
+    with site.located():
+        node = function_node(
+            function, address, name
+        )  # a function that cannot be one is refused here
+    return node if name else function
 
 
 def _check_models(step: AgentStep, site: Site) -> None:
@@ -115,9 +131,9 @@ def _check_models(step: AgentStep, site: Site) -> None:
             site.check_model(step.agent, model)
 
 
-def _tool(address: str, site: Site) -> Any:
+def _looked_up(find: Callable[[str], Any], address: str, site: Site) -> Any:
     try:
-        return site.tools.tool(address)
+        return find(address)
     except TargetError as error:
         raise site.document.error(site.field, str(error)) from error
 
@@ -150,13 +166,32 @@ def _branch(route: str, branch: AnyStep | list[AnyStep], site: Site) -> Node:
 
 def _iterative(step: steps.IterativeStep, site: Site, name: str) -> Graph:
     work = _node(step.step, site.at("step"))
-    check = validator(criteria=step.criteria)
+    if step.check:
+        check = _function(step.check, site.at("check"))
+    else:
+        check = validator(criteria=step.criteria)
     return iterative(work, check, name=name, **_given(step, "max_rounds", "pass_score"))
 
 
 def _orchestrated(step: steps.OrchestratedStep, site: Site, name: str) -> Graph:
     planning = planner(description=step.description, complexity=site.complexity)
-    return orchestrated(planning, executor(), creative(), name=name, **_given(step, "max_steps"))
+    workers: dict[str, tuple[str, Node]] = {}
+    by_name = step.workers or [AgentStep(agent="executor"), AgentStep(agent="creative")]
+    listed = enumerate(by_name) if isinstance(by_name, list) else by_name.items()
+    for key, one in listed:
+        own = dataclasses.replace(site.at("workers", key), complexity=None)
+        worker = key if isinstance(key, str) else one.name or _default_name(one)
+        if worker in workers:
+            raise own.document.error(own.field, f"two workers are called {worker!r}: name one")
+        purpose = "" if isinstance(one, AgentStep) else one.description or ""
+        workers[worker] = purpose, _node(one, own)
+    return orchestrated(planning, workers=workers, name=name, **_given(step, "max_steps"))
+
+
+def _default_name(step: AnyStep) -> str:
+    if isinstance(step, FunctionStep):
+        return step.function.rpartition(":")[2]
+    return step.agent if isinstance(step, AgentStep) else step.type
 
 
 def _older_parallel(step: OlderParallel, site: Site, name: str) -> Graph:
@@ -213,13 +248,24 @@ class ToolFiles:
 
     def tool(self, address: str) -> Any:
         """The function or LangChain tool at `file.py:name`."""
+        return self._found(address, _is_tool)
+
+    def function(self, address: str) -> Any:
+        """The function at `file.py:name`."""
+        return self._found(address, lambda one: _is_tool(one) and not isinstance(one, Runnable))
+
+    def _found(self, address: str, is_right: Callable[[Any], bool]) -> Any:
         file, _, name = address.rpartition(":")
         path = self._folder / file
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise TargetError(
+                f"{path} is outside the folder of the task file: put it into that folder or below"
+            )
         module = self._module(path)
         found = vars(module).get(name)
-        if _is_tool(found):
+        if is_right(found):
             return found
-        tools = [key for key, value in vars(module).items() if _is_tool(value) and key[0] != "_"]
+        tools = [key for key, value in vars(module).items() if is_right(value) and key[0] != "_"]
         what = "function" if found is None else f"function, but a {type(found).__name__},"
         raise TargetError(f"{path} has no {what} {name!r}: {nearest(name, tools)}")
 

@@ -31,6 +31,7 @@ _NAME = r"^[^/|:]*[^/|:\s][^/|:]*$"
 _TEXT = r"\S"
 _MODEL = r"^[^:\s]+:\S+$"
 _TOOL = r"\.py:[^\W\d]\w*$"
+_FUNCTION = r"^.*\.py:[^\W\d]\w*$"
 
 LONGEST_NAME = 80
 """In characters."""
@@ -40,6 +41,7 @@ PATTERNS = {
     _TEXT: "is empty: write some text, or leave the key out",
     _MODEL: "is not a model: write provider:model, such as openai:gpt-4o-mini",
     _TOOL: "is not a tool: write file.py:function",
+    _FUNCTION: "is not a function: write file.py:function",
 }
 """What is wrong with text that does not match."""
 
@@ -53,6 +55,9 @@ ModelName = Annotated[str, Field(pattern=_MODEL, examples=["openai:gpt-4o-mini"]
 """`provider:model`."""
 
 ToolAddress = Annotated[str, Field(pattern=_TOOL, examples=["tools.py:search"])]
+"""`file.py:function`, relative to the task file."""
+
+FunctionAddress = Annotated[str, Field(pattern=_FUNCTION, examples=["steps.py:count"])]
 """`file.py:function`, relative to the task file."""
 
 
@@ -113,6 +118,19 @@ class AgentStep(Part):
     """Whether a person must agree to its result before the next step runs; left out: no approval is needed."""
     on_decline: OnDecline | None = None
     """After a rejection with feedback: do the work `again`, at most 3 times (in a loop: as often as the loop has rounds), or `stop` the run; left out: again."""
+
+
+class FunctionStep(Part):
+    """One function of the state does one thing; no model is asked."""
+
+    type: Literal["function"] = "function"
+    """May be left out: a step with a `function` is one."""
+    function: FunctionAddress
+    """The function: `file.py:function`, in this file's folder or below."""
+    name: Name | None = None
+    """Its place in the graph and in reports; left out: the function's name."""
+    description: Text | None = None
+    """What it is for. A planner reads it of a worker; left out: the first line of its docstring."""
 
 
 class OlderAgent(Part):
@@ -182,7 +200,7 @@ class Pattern(Part):
     name: Name | None = None
     """Its place in the graph and in reports; left out: its type, and at the root the file's name."""
     description: Text | None = None
-    """A note for readers; it is not sent to a model."""
+    """A note for readers. Of a worker, the planner is sent it; else no model is."""
     complexity: Complexity | None = None
     """How hard the agents' steps inside it are that do not say."""
 
@@ -257,13 +275,23 @@ class IterativeStep(Pattern):
 
     type: Literal["iterative"]
     step: Step
-    """What to do; from round 2 on it is given the validator's feedback."""
+    """What to do; from round 2 on it is given the feedback of the check."""
     criteria: Text | None = None
-    """What the result must meet; left out: what the task asks for."""
+    """What the result must meet, for a validator; left out: what the task asks for."""
+    check: FunctionAddress | None = None
+    """A function that checks the result in place of a validator: `file.py:function`, in this file's folder or below. It takes the state, and returns True or False, `(bool, feedback)` or a `Verdict`."""
     max_rounds: Annotated[int, Field(ge=1)] | None = None
     """The most times to do it; left out: 3."""
     pass_score: Annotated[float, Field(ge=0, le=1)] | None = None
-    """What a passing score is; left out: the validator's `passed` alone decides."""
+    """What a passing score is; left out: `passed` alone decides."""
+
+    @model_validator(mode="after")
+    def _is_checked_once(self) -> IterativeStep:
+        if self.criteria and self.check:
+            raise ValueError(
+                "set only one of `criteria` and `check`, to say what checks the result"
+            )
+        return self
 
 
 class OrchestratedStep(Part):
@@ -278,6 +306,8 @@ class OrchestratedStep(Part):
     """How hard the planning is; left out: the planner's role decides."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """The most steps a plan may have; left out: 12."""
+    workers: Workers | None = None
+    """Who does the steps, as a list or by name. The planner is sent each one's name, description and tools; left out: an executor and a creative."""
 
 
 _OLDER_KEYS = {
@@ -287,7 +317,7 @@ _OLDER_KEYS = {
 }
 """By type: the key of the current form, and the keys that only the older form has instead."""
 
-TYPES = ("agent", "conditional", "iterative", "orchestrated", "parallel", "sequential")
+TYPES = ("agent", "conditional", "function", "iterative", "orchestrated", "parallel", "sequential")
 
 
 def form(value: Any) -> str:
@@ -298,7 +328,7 @@ def form(value: Any) -> str:
     if not isinstance(value, Mapping):
         return "<agent>"
     step = cast("Mapping[str, Any]", value)
-    kind = step.get("type", "agent")
+    kind = step.get("type", "function" if "function" in step and "agent" not in step else "agent")
     current, older = (
         _OLDER_KEYS.get(kind, ("", set[str]())) if isinstance(kind, str) else ("", set())
     )
@@ -315,6 +345,7 @@ Step = TypeAliasType(
     "Step",
     Annotated[
         Annotated[AgentStep, Tag("<agent>")]
+        | Annotated[FunctionStep, Tag("<function>")]
         | Annotated[SequentialStep, Tag("<sequential>")]
         | Annotated[ParallelStep, Tag("<parallel>")]
         | Annotated[ConditionalStep, Tag("<conditional>")]
@@ -340,6 +371,16 @@ Branch = TypeAliasType(
     ],
 )
 """What runs on a route: a step, or several one after another."""
+
+Workers = TypeAliasType(
+    "Workers",
+    Annotated[
+        Annotated[list[Step], Field(min_length=1), Tag("<several>")]
+        | Annotated[dict[Name, Step], Field(min_length=1), Tag("<one>")],
+        Discriminator(_several),
+    ],
+)
+"""Who does the steps of a plan: each with its own name, or by name."""
 
 
 _ID = "https://github.com/AllienNova/aideon-agents/task-file.schema.json"
