@@ -11,7 +11,6 @@ import datetime as dt
 import difflib
 from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
-from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
 
@@ -21,6 +20,7 @@ from aideon_agents.agents.checks import checked
 from aideon_agents.agents.tools import Tool, Toolbox, toolbox
 from aideon_agents.errors import UserError
 from aideon_agents.graphs import T_co, Typed
+from aideon_agents.graphs.enclosing import LimitedNode
 from aideon_agents.ledger import tags
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
@@ -50,6 +50,8 @@ from aideon_agents.state import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from langchain_core.runnables import RunnableConfig
 
     from aideon_agents.agents.checks import Check
 
@@ -92,7 +94,7 @@ class Spec:
     """Whether a model is asked; False: the checks alone decide."""
 
 
-class Agent(RunnableLambda[State, Results], Typed[T_co]):
+class Agent(LimitedNode, Typed[T_co]):
     """A node that asks a model."""
 
     def __init__(self, spec: Spec) -> None:
@@ -171,11 +173,10 @@ class Agent(RunnableLambda[State, Results], Typed[T_co]):
             "",
             "Each step names as `agent` one of these workers:",
         ]
-        lines += [f"- {name}: {what}" for name, what in workers.items()]
         return self._with(
             output=create_model("Plan", __base__=Plan, steps=several),
             kept_as=Plan,
-            description="\n".join(lines),
+            description="\n".join(lines + [f"- {name}: {what}" for name, what in workers.items()]),
             instructions=self.spec.system("orchestrator"),
         )
 
@@ -190,8 +191,7 @@ class Agent(RunnableLambda[State, Results], Typed[T_co]):
     ) -> Results:
         """Ask the model; without LangChain's callbacks where nothing needs them."""
         if config is None or recorders(config) is None:
-            work: Any = self._work
-            return await self._acall_with_config(work, input, config, **kwargs)
+            return await super().ainvoke(input, config, **kwargs)
         return await self._work(input, config)
 
     def _work_blocking(self, state: State, config: RunnableConfig) -> Results:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from langchain_core.callbacks import Callbacks
+    from langchain_core.runnables import RunnableConfig
+
 
 TOP_NODES = 5
 """The number of nodes that are named."""
@@ -126,6 +129,8 @@ class BatchOptions(TypedDict, total=False):
     rehearse: bool
     fallback: bool
     record_content: bool
+    callbacks: Callbacks
+    config: RunnableConfig | None
     ledger: Ledger | str | Path | None
     settings: Settings | None
     workflow: str | None

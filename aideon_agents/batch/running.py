@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content"),
-    *("fallback", "on_rate_limit"),
+    *("fallback", "on_rate_limit", "callbacks", "config"),
     *("ledger", "settings", "workflow", "target", "target_hash"),
 )
 """The options that are passed on to the run of every item."""
@@ -172,6 +172,8 @@ class BatchRunning:
         from aideon_agents.batch.distributed import jobs, runner  # noqa: PLC0415 - an extra
 
         jobs.require_server(ledger)
+        if self._spec.config:
+            raise UserError("workers cannot take callbacks or a config: use the local engine")
         run = self._spec.start
         address, content_hash = runner.check_address(run.target, run.target_hash)
         failed = 0

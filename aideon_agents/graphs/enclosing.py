@@ -15,12 +15,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph._internal._config import (
+    DEFAULT_RECURSION_LIMIT,
+)  # LangGraph has no public name for it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
 T = TypeVar("T")
+
+RECURSION_LIMIT = int(DEFAULT_RECURSION_LIMIT)
+"""How many steps a graph may take where its caller gives no limit, as LangGraph has it."""
 
 AnyNode: TypeAlias = Runnable[Any, Any]
 
@@ -51,7 +57,40 @@ _ASYNCHRONOUS = Door(_on_the_loop, asyncio.Semaphore)
 _SYNCHRONOUS = Door(_on_this_thread, threading.Semaphore)
 
 
-class Enclosing(RunnableLambda[Any, Any]):
+def with_limit(config: RunnableConfig | None) -> RunnableConfig:
+    """A config with a recursion limit; LangGraph's own if the caller of the graph gave none.
+
+    LangGraph does not hand its own limit on to a node, and LangChain replaces a missing one by 25.
+    """
+    given = config or RunnableConfig()
+    if given.get("recursion_limit") is not None:
+        return given
+    return {**given, "recursion_limit": DEFAULT_RECURSION_LIMIT}
+
+
+class LimitedNode(RunnableLambda[Any, Any]):
+    """A node whose code, and the graphs that it runs, have the recursion limit of the graph around it."""
+
+    def invoke(
+        self,
+        input: Any,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the node, with one recursion limit at every depth."""
+        return super().invoke(input, with_limit(config), **kwargs)
+
+    async def ainvoke(
+        self,
+        input: Any,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the node, with one recursion limit at every depth."""
+        return await super().ainvoke(input, with_limit(config), **kwargs)
+
+
+class Enclosing(LimitedNode):
     """A node with nodes inside that LangGraph does not run, but this one."""
 
     def __init__(

@@ -8,12 +8,13 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime, get_runtime
 from langgraph.store.base import BaseStore
 from langgraph.types import StreamWriter
 
 from aideon_agents.errors import UserError
+from aideon_agents.graphs.enclosing import LimitedNode
 from aideon_agents.models.bridge import blocking, in_own_thread
 from aideon_agents.models.candidates import answers_noted, models_of
 from aideon_agents.node_paths import node_path
@@ -22,6 +23,8 @@ from aideon_agents.state import State, StepResult, next_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+
+    from langchain_core.runnables import Runnable
 
 
 def current_path(config: RunnableConfig) -> str:
@@ -256,7 +259,7 @@ def async_node(
     def work_blocking(state: State, config: RunnableConfig) -> Any:
         return blocking(work(state, config))
 
-    return RunnableLambda(work_blocking, work, name=name)
+    return LimitedNode(work_blocking, work, name=name)
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -2,11 +2,10 @@
 
 from aideon_agents.runner.estimate import expected_cost, worst_case, worst_case_cost
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
+from aideon_agents.runner.options import ResumeOptions, RunOptions
 from aideon_agents.runner.result import Event, RunEnded, RunResult, document, recall
 from aideon_agents.runner.spec import NOTHING
 from aideon_agents.runner.start import (
-    ResumeOptions,
-    RunOptions,
     aresume,
     arun,
     astream,

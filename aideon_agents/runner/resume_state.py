@@ -29,7 +29,7 @@ from aideon_agents.runner.events import Question
 from aideon_agents.runner.outcome import results_in
 from aideon_agents.runner.spec import NOTHING, RunSpec
 from aideon_agents.runner.state import RUN, Thread, by_path, open_thread, question, saved_questions
-from aideon_agents.state import StepResult, merge
+from aideon_agents.state import Model, StepResult, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -325,3 +325,16 @@ def _words(schema: Any) -> list[str]:
     named = [*(known.get("enum") or ()), *([known["const"]] if "const" in known else [])]
     inner = [word for one in known.values() for word in _words(one)]
     return [one for one in named if isinstance(one, str)] + inner
+
+
+def models_again(
+    seen: Run, given: Mapping[str, Model | Sequence[Model]] | None
+) -> Mapping[str, Any]:
+    """The models by role of a run that resumes. The ledger has the names of objects, not the objects."""
+    before = seen.options or {}
+    if missing := [role for role in before.get("objects") or () if role not in (given or {})]:
+        raise UserError(
+            f"run {seen.run_id} had a chat model for the {missing[0]} that is no name: give it again, "
+            f'with resume(..., model={{"{missing[0]}": ...}})'
+        )
+    return {**(before.get("model") or {}), **(given or {})}

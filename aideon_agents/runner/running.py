@@ -24,6 +24,7 @@ from aideon_agents.ledger.redaction import one_line, quoted, safe_text
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.events import Question
 from aideon_agents.runner.listening import Listener, Watcher
+from aideon_agents.runner.options import merged_callbacks
 from aideon_agents.runner.outcome import Outcome, recorded
 from aideon_agents.runner.result import Event, RunEnded, RunResult, ledger_location
 from aideon_agents.runner.resume_state import ResumeState, load_resume_state, still_open
@@ -149,9 +150,11 @@ class Running:
         """Run the graph until it completes or waits; its results are in the outcome at any time."""
         outcome, spec = self.outcome, self.spec
         at_end = spec.checkpoint == "end" and spec.resumes is None
+        given = thread.config.get("callbacks")
+        callbacks: Any = merged_callbacks([handler], given) if given else [handler]
         stream = thread.graph.astream(
             state.entry,
-            {**thread.config, "callbacks": [handler]},
+            {**thread.config, "callbacks": callbacks},
             context=dataclasses.replace(self.spec.context, earlier=thread.earlier),
             stream_mode=cast("Any", listener.modes),
             subgraphs=listener.needs_subgraphs,

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from langchain_core.runnables import RunnableConfig
+
 
 class Nothing(enum.Enum):
     """The type of NOTHING."""
@@ -94,6 +96,8 @@ class RunSpec:
     """The answer to the questions of a run that resumes."""
     journal: Journal | None = None
     """Records the run as one of a batch's items; None: it belongs to no batch."""
+    config: RunnableConfig | None = None
+    """What the caller gave of LangChain's config; None: nothing."""
 
 
 Room: TypeAlias = "tuple[Role, int]"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
 from langgraph.graph.state import CompiledStateGraph
 
@@ -15,13 +15,14 @@ from aideon_agents import settings as environment
 from aideon_agents.errors import InputError, UserError
 from aideon_agents.graphs import Graph, Node, Typed
 from aideon_agents.graphs.topology import changes, model
-from aideon_agents.ledger.budgets.limits import Amount, Budget
+from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.rows import Run
-from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.bridge import blocking
 from aideon_agents.patterns import sequential
+from aideon_agents.runner.options import ResumeOptions, RunOptions, config_of
 from aideon_agents.runner.outcome import DECLINED, ItemJournal
 from aideon_agents.runner.result import Event, RunResult
+from aideon_agents.runner.resume_state import models_again
 from aideon_agents.runner.running import Running, open_ledger
 from aideon_agents.runner.spec import (
     NOTHING,
@@ -34,72 +35,10 @@ from aideon_agents.runner.spec import (
     keeping,
     needed_keeping,
 )
-from aideon_agents.settings import Settings
-from aideon_agents.state import DataT, Model, OnRateLimit, Tier
+from aideon_agents.state import DataT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
-    from pathlib import Path
-
-
-class RunOptions(TypedDict, total=False):
-    """The keyword arguments of a run besides its graph and its task."""
-
-    inputs: Mapping[str, Any] | None
-    """Other values that nodes need, by key."""
-    tier: Tier | None
-    """free, premium or enterprise; None: the Settings'."""
-    user: str | None
-    """The user it runs for; None: the Settings'."""
-    model: Mapping[str, Model | Sequence[Model]] | None
-    """`{role: "provider:model"}`, a LangChain chat model, or a list of these for a chain; it replaces
-    the choice."""
-    budget: Budget | Amount | None
-    """US dollars that it may cost, or a `Budget`. A call that does not fit is not made, and the run
-    stops. None: only standing limits apply."""
-    timeout: float | None
-    """Seconds until it is stopped; None: never."""
-    rehearse: bool
-    """Answer every call by rule: nothing is paid, nothing leaves the process."""
-    fallback: bool
-    """Whether models other than the primary may answer; True unless given."""
-    on_rate_limit: OnRateLimit | None
-    """When a primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after
-    20 seconds, whatever its agent says; None: what the agent says, else `fallback`."""
-    thread: str | None
-    """The conversation that it continues; None: it has none. What its nodes say is then kept in
-    `checkpoints.db` beside the ledger, for later runs of the thread."""
-    checkpoint: bool | None
-    """Whether its state is kept beside the ledger after each step until it completes, so that it can
-    resume after a stop, a crash or a question. None: where it has a thread, or a node may ask a
-    person (an approval, a tool, code that is not of this package); with a budget alone, the state is
-    kept when the run ends early."""
-    record_content: bool
-    """Keep every prompt and answer in the ledger; by default it keeps neither."""
-    ledger: Ledger | str | Path | None
-    """Where to write what it costs: a ledger, or a path; None: the Settings'."""
-    settings: Settings | None
-    """The environment; None: read now."""
-    workflow: str | None
-    """Its name in reports; None: the graph's name."""
-    target: str | None
-    """The address that the graph was loaded from, for its row."""
-    target_hash: str | None
-    """SHA-256 of the file there, for its row; None: the graph has no file."""
-
-
-class ResumeOptions(TypedDict, total=False):
-    """The keyword arguments of a run that resumes."""
-
-    answer: object
-    """The answer to a waiting run: to one question the answer itself, to several `{id: answer}`.
-    None is an answer."""
-    budget: Budget | Amount | None
-    """US dollars that it may cost in all: what it has spent counts. None: as before."""
-    ledger: Ledger | str | Path | None
-    """Where it is written: a ledger, or a path; None: the Settings'."""
-    settings: Settings | None
-    """The environment; None: read now."""
+    from collections.abc import AsyncGenerator, Mapping
 
 
 def prepare(
@@ -122,10 +61,7 @@ def run_spec(
     is_item: bool = False,
     **options: Unpack[RunOptions],
 ) -> RunSpec:
-    """Everything that runs with these options have in common: all but id, task and inputs.
-
-    `is_item`: they are the runs of a batch's items.
-    """
+    """Everything that runs, or a batch's items, with these options have in common: not id and task."""
     _refuse_unknown(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
@@ -143,6 +79,8 @@ def run_spec(
     timeout, thread = options.get("timeout"), options.get("thread")
     _refuse_impossible(timeout, thread)
     record_content = options.get("record_content", False)
+    chains = context.model.items()
+    callbacks, given = options.get("callbacks"), options.get("config")
     start = Run(
         workflow=options.get("workflow") or graph.get_name(),
         target=options.get("target"),
@@ -151,7 +89,8 @@ def run_spec(
         thread=thread,
         rehearsed=context.rehearse,
         options={
-            "model": {role: [str(one) for one in chain] for role, chain in context.model.items()},
+            "model": {role: [str(one) for one in chain] for role, chain in chains},
+            "objects": [role for role, chain in chains if {*map(type, chain)} != {str}],
             "timeout": timeout,
             "stream": stream,
             "record_content": record_content,
@@ -173,6 +112,7 @@ def run_spec(
             if (keeps := options.get("checkpoint")) is None
             else keeping(keeps)
         ),
+        config=config_of(callbacks, given) if callbacks or given else None,
     )
 
 
@@ -360,7 +300,7 @@ def prepare_resume(
         settings,
         tier=seen.tier,
         user=seen.user,
-        model=before.get("model"),
+        model=models_again(seen, options.get("model")),
         stream=stream or before.get("stream", False),
         rehearse=seen.rehearsed,
         fallback=before.get("fallback", True),
@@ -378,6 +318,7 @@ def prepare_resume(
         record_content=before.get("record_content", False),
         resumes=seen,
         answer=options.get("answer", NOTHING),
+        config=config_of(options.get("callbacks"), options.get("config")),
         journal=None if seen.batch_id is None else ItemJournal(seen),
     )
     return Running(spec)

@@ -21,11 +21,14 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast, get_args, get_type_hints
 
+from langchain_core.runnables.config import DEFAULT_RECURSION_LIMIT as LANGCHAIN_LIMIT
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from aideon_agents.graphs import Graph
+from aideon_agents.graphs.enclosing import RECURSION_LIMIT
 from aideon_agents.graphs.walk import functions, graphs, once_per_graph, specs
 from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.checkpoints import (
@@ -166,7 +169,7 @@ async def open_thread(
     name = start.run_id
     if start.thread is not None and outlives:
         name = graph_name(start.workflow, start.thread, rehearsed=start.rehearsed)
-    config = config_for(name, start.run_id)
+    config = config_for(name, start.run_id, spec.config)
     if start.thread is None and not keeps_state:
         yield Thread(graph=graph, config=config)
         return
@@ -191,10 +194,21 @@ async def open_thread(
         yield thread
 
 
-def config_for(name: str, run_id: str | None = None) -> RunnableConfig:
-    """LangGraph's config for what is kept under a name, optionally marked with a run's id."""
-    made = cast("RunnableConfig", {"configurable": {"thread_id": name}})
-    return made if run_id is None else {**made, "metadata": {RUN: run_id}}
+def config_for(
+    name: str, run_id: str | None = None, given: RunnableConfig | None = None
+) -> RunnableConfig:
+    """LangGraph's config for what is kept under a name; that of a run with its id and what was given."""
+    if run_id is None:
+        return {"configurable": {"thread_id": name}}
+    given = given or {}
+    around = (var_child_runnable_config.get() or {}).get("recursion_limit")
+    known = around if around != LANGCHAIN_LIMIT else None  # LangChain adds its own everywhere
+    return {
+        "recursion_limit": known or RECURSION_LIMIT,
+        **given,
+        "configurable": {**given.get("configurable", {}), "thread_id": name},
+        "metadata": {**given.get("metadata", {}), RUN: run_id},
+    }
 
 
 def _keeping(schema: type[Any], checkpointer: Checkpointer) -> Graph:

@@ -413,5 +413,6 @@ def asked(request, tmp_path):
 
 
 def test_an_unknown_effort_is_the_callers_mistake():
-    with pytest.raises(errors.UserError, match="one of none, minimal, low, medium, high"):
+    wanted = "must be none, minimal, low, medium or high, not 'much'"
+    with pytest.raises(errors.UserError, match=wanted):
         executor(reasoning_effort="much")

@@ -209,6 +209,7 @@ def test_a_run_goes_on_as_it_was_told_to_in_the_beginning(ledger, keyed, provide
     row = ledger.find_run("last")
     assert row.options == {
         "model": {"creative": ["together:some/model"]},
+        "objects": [],
         "timeout": 60,
         "stream": False,
         "record_content": True,
