@@ -17,16 +17,17 @@ import contextlib
 import copy
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import ERROR
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.constants import START
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.redaction import one_line, safe_text, stored_line
 from aideon_agents.ledger.sqlite import explained
+from aideon_agents.ledger.states.serializer import StateSerializer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
@@ -59,6 +60,8 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
 
     is_over = False
     """Whether the run that uses it has ended."""
+    unkept: str | None = None
+    """What in the state has no bytes, and where; None: nothing. The run cannot resume then."""
     _writing: WriteLock
     _failures: list[str]
     """Why the state is no longer kept; empty while it is."""
@@ -66,7 +69,9 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
     def reading(self, types: Iterable[type]) -> Self:
         """The same connection, for one run whose state may hold these types."""
         view = copy.copy(self)
-        view.serde = JsonPlusSerializer(allowed_msgpack_modules=list(types))
+        view.serde = StateSerializer(allowed_msgpack_modules=list(types))
+        view.serde.types = types
+        view.unkept = None
         view._failures = []  # noqa: SLF001 - it is one of these itself
         return view
 
@@ -79,7 +84,9 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
     ) -> RunnableConfig:
         """Save a checkpoint, or log that it is not kept."""
         given = config.get("configurable", {})
-        if not await self._try_save(super().aput, config, checkpoint, metadata, new_versions):
+        values = checkpoint["channel_values"].items()
+        given_to = (config, checkpoint, metadata, new_versions)
+        if not await self._try_save(super().aput, *given_to, values=values):
             self._missed(given["thread_id"])
         return {"configurable": {**given, "checkpoint_id": checkpoint["id"]}}
 
@@ -96,7 +103,9 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
             (channel, stored_line(safe_text(value)) if channel == ERROR else value)
             for channel, value in writes
         ]
-        await self._try_save(super().aput_writes, config, kept, task_id, task_path)
+        await self._try_save(
+            super().aput_writes, config, kept, task_id, task_path, values=kept, path=task_path
+        )
 
     @abc.abstractmethod
     async def names(self) -> set[str]:
@@ -135,20 +144,49 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
         """Do one thing, again where the connection was lost meanwhile: a file has none to lose."""
         return await do(*given)
 
-    async def _try_save(self, save: Callable[..., Awaitable[object]], *given: object) -> bool:
-        """Do one write, and return whether it was done; the first failure is logged."""
+    async def _try_save(
+        self,
+        save: Callable[..., Awaitable[object]],
+        *given: object,
+        values: Iterable[tuple[str, Any]],
+        path: str = "",
+    ) -> bool:
+        """Do one write, and return whether it was done; the first failure is logged.
+
+        It writes `values` of the state, which come from the task at `path`, empty: from several.
+        """
         async with self._writing:
             if self.is_over or self._writing.is_finished:
                 return False
             try:
                 await self._with_retry(save, *given)
             except Exception as error:  # noqa: BLE001 - a full disk, or a value that has no bytes
+                known = self.explained(error)
+                if known is None and self.unkept is None:
+                    self.unkept = self._unkept_in(values, path)
                 if not self._failures:
-                    why = str(self.explained(error) or one_line(safe_text(error)))
+                    why = str(known or self.unkept or one_line(safe_text(error)))
                     self._failures.append(why.removeprefix("the ledger "))  # which it is beside
                     _log.warning("the run's state is not kept from here on: %s", self._failures[0])
                 return False
         return True
+
+    def _unkept_in(self, values: Iterable[tuple[str, Any]], path: str) -> str | None:
+        """Which value cannot be kept, with its node or its key; None: each can be."""
+        serde = cast("StateSerializer", self.serde)
+        writer = path.rpartition(", ")[2]
+        for key, value in values:
+            if (kind := serde.unkept(value)) is None:
+                continue
+            inside = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+            if key == START and inside:
+                return self._unkept_in(inside.items(), "")
+            where = f"{key!r} in the state" + (f", written by {writer}," if writer else "")
+            named = next((one for one, within in inside.items() if serde.unkept(within)), None)
+            if named and key in {"inputs", "results"}:
+                where = f"the result of {named}" if key == "results" else f"the input {named!r}"
+            return f"{where} holds a {kind}"
+        return None
 
 
 class _InlineSqlite(SqliteSaver):
@@ -222,7 +260,7 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
                 connection.execute("PRAGMA synchronous = NORMAL")
                 # Removed state is content: it must not remain in free pages of the file.
                 connection.execute("PRAGMA secure_delete = ON")
-                serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+                serde = StateSerializer()
                 _InlineSqlite.__init__(self, connection, serde=serde)
                 self.setup()
             except (OSError, sqlite3.Error) as error:

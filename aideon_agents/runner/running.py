@@ -197,6 +197,11 @@ class Running:
                 "a node waits for an answer, and the run keeps no state to resume from: give it "
                 f"checkpoint=True{quoted(first)}"
             )
+        if unkept := thread.checkpointer.unkept:
+            raise StepFailed(
+                "a node asks a person, and the run could not resume with the answer, because "
+                f"{unkept}, which cannot be kept: leave it out of the state"
+            )
         self.outcome.waits(asked)
         await save_questions(thread.checkpointer, self.spec.start.run_id, asked)
 

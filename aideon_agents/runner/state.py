@@ -89,8 +89,9 @@ def _collect(hint: Any, found: set[type]) -> None:
         _collect(argument, found)
     if not isinstance(hint, type) or hint in found:
         return
-    # A model, a dataclass, a typed dict, or an enumeration.
-    if not hasattr(hint, "__annotations__") and not issubclass(hint, enum.Enum):
+    # A model, a dataclass, a typed dict, an enumeration, or a type that pydantic knows how to make.
+    made = hasattr(hint, "__get_pydantic_core_schema__") or issubclass(hint, enum.Enum)
+    if not made and not hasattr(hint, "__annotations__"):
         return
     found.add(hint)
     for inner in _hints(hint).values():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -15,6 +17,7 @@ from aideon_agents import arun, creative, executor, parallel, resume, run, seque
 from aideon_agents.errors import LedgerError, TimeLimit
 from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpointer
 from aideon_agents.runner.spec import needed_keeping
+from aideon_agents.state import StepResult
 from aideon_agents.testing import Fault, SimulatedProvider
 
 PUMPS = "Heat pumps move heat, quietly."
@@ -87,15 +90,17 @@ def test_a_disk_that_is_full_midway_costs_no_result(ledger, keyed, caplog):
 
 
 def test_a_result_that_has_no_bytes_is_a_result_all_the_same(ledger, caplog):
+    @dataclasses.dataclass
     class Odd:
-        pass
+        lock: object
 
     limits = [TimeLimit(1)]
     asked = []
 
     def odd(state):
         asked.append("odd")
-        return Odd()
+        data = Odd(threading.Lock())
+        return StepResult(node_path="odd", role="function", content="odd", data=data)
 
     def stops_once(state):
         if limits:
@@ -104,7 +109,7 @@ def test_a_result_that_has_no_bytes_is_a_result_all_the_same(ledger, caplog):
 
     graph = sequential(odd, stops_once)
     assert run(graph, PUMPS, ledger=ledger).status == "stopped"
-    assert "not kept from here on: Type is not msgpack serializable" in caplog.text
+    assert "not kept from here on: the result of odd holds a lock" in caplog.text
     done = resume(graph, ledger=ledger)
     assert (done.output, asked) == ("Odd", ["odd", "odd"])  # it had to be done again
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
+import threading
 from typing import Annotated, TypedDict
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, HttpUrl
 
 from aideon_agents import (
     Question,
@@ -28,7 +30,7 @@ from aideon_agents import (
 from aideon_agents.errors import InputError, UserError
 from aideon_agents.ledger.checkpoints import checkpoints_path, open_checkpointer
 from aideon_agents.runner import NOTHING, NodeEnded, recall
-from aideon_agents.state import Verdict
+from aideon_agents.state import StepResult, Verdict
 from aideon_agents.testing import SimulatedProvider
 
 PUMPS = "Heat pumps move heat."
@@ -402,3 +404,67 @@ def test_a_run_that_waits_is_shown_also_where_its_questions_are_gone(ledger, cap
     checkpoints_path(ledger).mkdir()
     assert recall(ledger, ledger.find_run("last")).questions == ()
     assert "cannot be read" in caplog.text
+
+
+class Source(BaseModel):
+    url: HttpUrl
+    found: tuple[str, int]
+
+
+@dataclasses.dataclass
+class Report:
+    url: HttpUrl
+    sources: list[Source]
+
+
+@pytest.mark.parametrize("output", [Source, Report, list[Source]])
+def test_any_typed_answer_is_kept_while_a_person_is_asked(ledger, output):
+    graph = sequential(executor("a", output=output, approve=True), executor("b"))
+    waiting = run(graph, "Pumps.", rehearse=True, ledger=ledger)
+    assert waiting.status == "waiting"
+    done = resume(graph, answer="yes", ledger=ledger)
+    assert (done.status, done.cost.calls) == ("completed", 2)  # "a" was not asked again
+    assert done.results["a"].data == waiting.results["a"].data
+
+
+@dataclasses.dataclass
+class Holder:
+    lock: object
+
+
+def holds(state):
+    held = Holder(threading.Lock())
+    return StepResult(node_path="holds", role="function", content="held", data=held)
+
+
+def asks(state):
+    return interrupt("right?")
+
+
+class Held(TypedDict):
+    task: str
+    lock: object
+
+
+def held():
+    builder = StateGraph(Held)
+    builder.add_node("locks", lambda state: {"lock": threading.Lock()})
+    builder.add_node("asks", lambda state: {"task": asks(state)})
+    builder.add_edge(START, "locks")
+    builder.add_edge("locks", "asks")
+    return builder.compile()
+
+
+@pytest.mark.parametrize(
+    ("graph", "inputs", "named"),
+    [
+        (sequential(holds, asks), {}, "the result of holds holds a lock"),
+        (sequential(asks), {"lock": threading.Lock()}, "the input 'lock' holds a lock"),
+        (held(), {}, "'lock' in the state, written by locks, holds a lock"),
+        (sequential(held()), {}, "'lock' in the state, written by locks, holds a lock"),
+    ],
+)
+def test_a_state_that_cannot_be_kept_fails_when_the_question_is_asked(ledger, graph, inputs, named):
+    result = run(graph, "x", inputs=inputs, ledger=ledger)
+    assert result.status == "failed"
+    assert f"because {named}, which cannot be kept" in result.error

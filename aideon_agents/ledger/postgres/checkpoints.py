@@ -11,7 +11,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg.rows import DictRow, dict_row
 
 from aideon_agents.errors import LedgerError
@@ -20,6 +19,7 @@ from aideon_agents.ledger.postgres.address import MISSING
 from aideon_agents.ledger.postgres.database import without_nul
 from aideon_agents.ledger.postgres.functions import KEY
 from aideon_agents.ledger.postgres.pool import explained, is_dead, unreachable
+from aideon_agents.ledger.states.serializer import StateSerializer
 
 try:
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -56,7 +56,7 @@ class ServerCheckpointer(Checkpointer, AsyncPostgresSaver):
     """A checkpointer in one database."""
 
     def __init__(self, connecting: _Reconnecting) -> None:
-        serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        serde = StateSerializer()
         AsyncPostgresSaver.__init__(self, connecting.connection, serde=serde)
         self._connecting = connecting
         self._writing = WriteLock()

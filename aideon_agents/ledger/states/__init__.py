@@ -1,0 +1,1 @@
+"""How the values in the state of a graph are written down."""
