@@ -18,6 +18,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from langgraph.graph import END, START, StateGraph
@@ -26,10 +27,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
-from aideon_agents.graphs.walk import NodeInfo, inside, once_per_graph, one_line
+from aideon_agents.graphs.walk import FactT, NodeInfo, inside, once_per_graph, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 AnyBuilder: TypeAlias = StateGraph[Any, Any, Any, Any]
 AnyGraph: TypeAlias = Pregel[Any, Any, Any, Any]
@@ -323,6 +324,25 @@ def topology_in(model: Mapping[str, Any] | None) -> Topology | None:
         return None if model is None else _PLAIN.validate_python(model)
     except ValidationError:
         return None
+
+
+def in_declared_order(
+    by_path: Mapping[str, FactT], model: Mapping[str, Any] | None
+) -> dict[str, FactT]:
+    """Facts by node path, in the order in which the graph of a plain model declares its nodes.
+
+    A path that is no node has the position of the node around it; those of no node come last.
+    """
+    nodes = cast("Sequence[Mapping[str, Any]]", (model or {}).get("nodes", ()))
+    known: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        known.setdefault(str(node.get("path", "")).removesuffix(ANY_STEP), index)
+
+    def position(path: str) -> int:
+        around = [*accumulate(path.split("/"), "{}/{}".format)]
+        return next((known[one] for one in reversed(around) if one in known), len(nodes))
+
+    return {path: by_path[path] for path in sorted(by_path, key=position)}
 
 
 _SHOWN = 5

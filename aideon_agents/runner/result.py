@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
 from aideon_agents.errors import LedgerError, LimitError, RunError
+from aideon_agents.graphs.topology import in_declared_order
 from aideon_agents.ledger.costs import Cost, NodeCost, run_cost
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.rows import Run, RunStatus
@@ -41,7 +42,7 @@ class RunResult(Generic[DataT]):
     """Every result there is, by node path."""
     cost: Cost
     nodes: Sequence[NodeCost]
-    """The nodes that called a model, in the order in which they first did."""
+    """The nodes that called a model, in the order in which the graph declares them."""
     rehearsed: bool
     error: str | None
     """One line; None: it did not fail."""
@@ -119,6 +120,7 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
     """The result of a run, read from the ledger; its texts only if content was recorded."""
     kept = cast("dict[str, dict[str, Any]]", found.results or {})
     cost = run_cost(ledger, found.run_id)
+    cost = dataclasses.replace(cost, by_node=in_declared_order(cost.by_node, found.graph))
     return RunResult(
         run_id=found.run_id,
         workflow=found.workflow,

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from aideon_agents.errors import InputError, LedgerError, RunNotFound, StepFailed, UserError
 from aideon_agents.graphs.output import output
+from aideon_agents.graphs.topology import in_declared_order, model
 from aideon_agents.graphs.walk import graphs
 from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets.runs import RunBudget
@@ -254,6 +255,7 @@ class Running:
         is_reported = isinstance(outcome.exception, LedgerError)
         is_known = self._is_ended
         total = _cost(ledger, start.run_id, is_known=is_known, is_reported=is_reported)
+        by_node = in_declared_order(total.by_node, model(self.spec.graph))
         last = output(self.spec.graph, outcome.results)
         return RunResult(
             run_id=start.run_id,
@@ -262,8 +264,8 @@ class Running:
             stop_reason=outcome.stop_reason,
             output=self._output(),
             results=outcome.results,
-            cost=total,
-            nodes=list(total.by_node.values()),
+            cost=dataclasses.replace(total, by_node=by_node),
+            nodes=list(by_node.values()),
             rehearsed=start.rehearsed,
             error=outcome.error,
             failed_node=outcome.failed_node,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aideon_agents.drawing.annotations import Annotations
 from aideon_agents.drawing.folding import outermost, with_closed
 from aideon_agents.drawing.svg import unstyled
-from aideon_agents.graphs.topology import Topology
+from aideon_agents.graphs.topology import Topology, in_declared_order
 from aideon_agents.ledger.costs import Totals, Trace, cost_of, counted
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.pricing import usd_text
@@ -138,11 +138,12 @@ def summary(record: Record) -> dict[str, Any]:
     """The values of the run as a whole, and of its nodes."""
     run, calls = record.trace
     cost, results, ended = cost_of(calls), run.results or {}, run.ended_at
+    by_node = in_declared_order(cost.by_node, run.graph)
     return {
         "run": {name: getattr(run, name) for name in _OF_THE_RUN}
         | {"duration_ms": ended and since(run.started_at, ended)},
         "totals": {**cost_document(cost), **certainty(cost)},
-        "nodes": [{**node_document(one), **certainty(one)} for one in cost.by_node.values()],
+        "nodes": [{**node_document(one), **certainty(one)} for one in by_node.values()],
         "results": {path: one.get("content") for path, one in results.items()},
         "spans": list(record.spans),
         "tools": [
