@@ -11,6 +11,7 @@ from aideon_agents import creative, executor, run, sequential
 from aideon_agents.errors import KeyRejected, LimitError, RunError
 from aideon_agents.ledger.rows import Run
 from aideon_agents.runner import document, recall
+from aideon_agents.state import StepResult
 from aideon_agents.testing import Fault, SimulatedProvider
 
 PUMPS = "Heat pumps move heat."
@@ -103,7 +104,8 @@ def test_the_document_holds_typed_answers_as_json(ledger):
 
 def test_what_json_cannot_hold_is_shown_as_python_shows_it(ledger):
     def odd(state):
-        return {1}, object, float("inf")
+        data = {1}, object, float("inf")
+        return StepResult(node_path="odd", role="function", content="odd", data=data)
 
     made = document(run(odd, PUMPS, ledger=ledger))
     assert made["results"]["odd"]["data"] == [[1], "<class 'object'>", None]
