@@ -247,7 +247,8 @@ class BudgetExceeded(LimitError):
             why = f"{asked} was not called: its price is unknown, and {budget} needs that"
         else:
             gone = f"{_dollars(spent)} spent" + (f" and {_dollars(held)} held" if held else "")
-            why = f"{asked} was not asked: it may cost {_dollars(needed)}, and {budget} has {gone}"
+            may = f"it may cost {_dollars(needed)}, and " if needed else ""
+            why = f"{asked} was not asked: {may}{budget} has {gone}"
         super().__init__(why, kind="budget", value=spent, limit=limit)
         self.scope = scope
         self.spent = spent

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
-from aideon_agents.errors import LedgerError, RunError
+from aideon_agents.errors import BudgetExceeded, LedgerError, RunError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.budgets.runs import RunBudget
@@ -30,8 +30,10 @@ from aideon_agents.ledger.calls import (
     failed,
     prompt_text,
 )
+from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.implicit_runs import ImplicitRuns
-from aideon_agents.ledger.rows import CallEnd, Run
+from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.tool_calls import OpenTools
 
@@ -135,6 +137,8 @@ class CostHandler(BaseCallbackHandler):
         start = begun or call_start(str(run_id), ledger_run, known, kwargs.get("invocation_params"))
         if start.rehearsed and self._given is None:
             self._implicit.rehearsed(run_id)
+        if begun is None and not start.rehearsed:
+            self._refuse_beyond_limits(start, run_id)
         prompt = prompt_text(messages) if self._records else None
         if begun is None or prompt is not None:
             self._ledger.start_call(start, prompt=prompt)
@@ -142,6 +146,23 @@ class CostHandler(BaseCallbackHandler):
         self.has_asked = True
         with self._lock:
             self._open[run_id] = OpenCall(start, known.get(tags.SENDING))
+
+    def _refuse_beyond_limits(self, start: Call, run_id: UUID) -> None:
+        """Refuse a call of a model that is not ours when a limit is used up; ours were admitted."""
+        budget = self.run_budget(run_id)
+        call = budget.dimensions(start.node_path, start.provider, now())
+        for by in self._ledger.budgets.limit_states(call, opens=False):
+            if not by.warns and by.left <= 0:
+                refused = BudgetExceeded(
+                    scope=by.name,
+                    limit=usd(by.limit),
+                    spent=usd(by.spent),
+                    held=usd(by.held),
+                    needed=usd(0),
+                    asked=f"{start.provider}:{start.requested_model}",
+                )
+                self._leave(run_id, refused)
+                raise refused
 
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any

@@ -9,7 +9,9 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import get_runtime
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import InputError, UserError
@@ -65,21 +67,21 @@ def run_spec(
     _refuse_unknown(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
+    rehearses_around = var_child_runnable_config.get() is not None and _is_in_a_rehearsal()
     context = context_for(
         settings,
         tier=options.get("tier"),
         user=options.get("user") or settings.user,
         model=options.get("model"),
         stream=stream,
-        rehearse=options.get("rehearse", False) or settings.offline,
+        rehearse=options.get("rehearse", False) or settings.offline or rehearses_around,
         fallback=options.get("fallback", True),
         on_rate_limit=options.get("on_rate_limit"),
         is_item=is_item,
     )
     timeout, thread = options.get("timeout"), options.get("thread")
     _refuse_impossible(timeout, thread)
-    record_content = options.get("record_content", False)
-    chains = context.model.items()
+    record_content, chains = options.get("record_content", False), context.model.items()
     callbacks, given = options.get("callbacks"), options.get("config")
     start = Run(
         workflow=options.get("workflow") or graph.get_name(),
@@ -114,6 +116,15 @@ def run_spec(
         ),
         config=config_of(callbacks, given) if callbacks or given else None,
     )
+
+
+def _is_in_a_rehearsal() -> bool:
+    """Whether this is called inside a node of a rehearsed run, where nothing may be paid."""
+    try:
+        around: Any = get_runtime()
+    except (RuntimeError, KeyError):
+        return False
+    return bool(getattr(getattr(around, "context", None), "rehearse", False))
 
 
 def _refuse_impossible(timeout: float | None, thread: str | None) -> None:

@@ -54,8 +54,8 @@ class Budgets:
     def __init__(self, database: Database, folder: Path) -> None:
         self.folder = folder
         """Where the addresses of the alert channels are."""
-        self.ledger = database.name
-        """A run can start inside another one with its own connection to the same ledger."""
+        self.ledger = str(database.path.resolve()) if database.path else database.name
+        """However its path is written: a run can start inside another one with its own connection to the same ledger."""
         self.settlements = 0
         """How many calls were settled here: a call that waits for room then tries again."""
         self._database = database

@@ -1,0 +1,114 @@
+"""`run()` inside a node: it rehearses with its outer run, and its budget holds in the same ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from aideon_agents import CostHandler, Ledger, arun, executor, run, sequential
+from aideon_agents.errors import BudgetExceeded
+from aideon_agents.settings import Settings
+from aideon_agents.testing import SimulatedProvider
+
+PUMPS = "Heat pumps move heat from outdoor air into a house."
+
+
+@pytest.fixture
+def provider():
+    with SimulatedProvider() as started:
+        yield started
+
+
+@pytest.fixture
+def settings(provider):
+    return Settings(together_api_key="key-1", together_base_url=provider.base_url, user="ada")
+
+
+@pytest.mark.parametrize("way", ["called", "awaited", "in a thread"])
+async def test_a_run_inside_a_rehearsed_one_is_rehearsed(settings, provider, tmp_path, way):
+    inner, options = executor("inner"), {"settings": settings, "ledger": tmp_path / "ledger.db"}
+    seen = []
+
+    async def nested(state):
+        if way == "called":
+            made = run(inner, PUMPS, **options)
+        elif way == "awaited":
+            made = await arun(inner, PUMPS, **options)
+        else:
+            made = await asyncio.to_thread(run, inner, PUMPS, **options)
+        seen.append(made.rehearsed)
+        return made.output
+
+    result = await arun(sequential(nested), PUMPS, rehearse=True, **options)
+    assert result.raise_for_status().status == "completed"
+    assert seen == [True]
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("spelled", ["same", "relative", "link"])
+async def test_the_budget_of_an_inner_run_holds_however_its_ledger_is_spelled(
+    settings, provider, tmp_path, monkeypatch, spelled
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to(tmp_path / "ledger.db")
+    place = {"same": tmp_path / "ledger.db", "relative": Path("./ledger.db")}
+    inner = []
+
+    async def nested(state):
+        made = await arun(
+            executor("inner"),
+            PUMPS,
+            settings=settings,
+            ledger=place.get(spelled, Path("link.db")),
+            budget="0.000001",
+        )
+        inner.append(made.stop_reason)
+        return "done"
+
+    await arun(sequential(nested), PUMPS, settings=settings, ledger=tmp_path / "ledger.db")
+    assert inner == ["budget"]
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_model_that_is_not_ours_is_refused_once_a_limit_is_used_up(provider, tmp_path, way):
+    model = ChatOpenAI(model="gpt-4o-mini", api_key="key-2", base_url=provider.base_url)
+
+    async def ask(state):
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    def ask_now(state):
+        return {"messages": [model.invoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", ask if way.startswith("a") else ask_now)
+    graph.add_node("again", ask if way.startswith("a") else ask_now)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", "again")
+    graph.add_edge("again", END)
+    compiled = graph.compile()
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        config = {"callbacks": [CostHandler(ledger, budget="0.00000001")]}
+        given = {"messages": [HumanMessage(PUMPS)]}
+
+        async def streamed():
+            return [part async for part in compiled.astream(given, config)]
+
+        ways = {
+            "ainvoke": lambda: compiled.ainvoke(given, config),
+            "astream": streamed,
+            "invoke": lambda: asyncio.to_thread(compiled.invoke, given, config),
+            "stream": lambda: asyncio.to_thread(lambda: list(compiled.stream(given, config))),
+        }
+        with pytest.raises(
+            BudgetExceeded, match=r"openai:gpt-4o-mini was not asked: the run budget"
+        ):
+            await ways[way]()
+        assert len(provider.requests) == 1
+        (only,) = ledger.runs()
+        assert (only.status, only.stop_reason) == ("stopped", "budget")
