@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := $(VENV)/lowest
 PYTHONS := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14 python
 
 # An active environment of another project must not catch what is installed for this one.
@@ -15,7 +16,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check lint browser test bench
+.PHONY: help setup demo check lint lowest browser test bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -47,8 +48,17 @@ browser: ## install the Chromium that tests drive, where there is none (Debian, 
 	  apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
+# The newest versions are those of uv.lock. Seconds where uv has the packages in its cache.
+lowest: $(READY) ## use the package with the lowest versions that pyproject.toml promises
+	@uv=$$(command -v uv) || uv=$(BIN)/uv; \
+	if test -x "$$uv"; then \
+	  "$$uv" venv --quiet --clear --python $(BIN)/python $(LOWEST) && \
+	  "$$uv" pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct '.[draw]' && \
+	  $(LOWEST)/bin/python tests/house/lowest.py; \
+	else echo "uv is not here: the lowest versions are not tried" >&2; fi
+
 # A test that hangs is ended after so many seconds, and named.
-test: lint browser ## everything: the checks, every test, branch coverage
+test: lint lowest browser ## everything: the checks, the lowest versions, every test, branch coverage
 	$(BIN)/pytest -q -n auto --maxprocesses 4 --timeout 180 --cov
 
 bench: $(READY) ## every benchmark: speed, cost, loss
