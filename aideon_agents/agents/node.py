@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import difflib
-from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
@@ -17,6 +16,7 @@ from pydantic import BaseModel, Field, create_model
 from aideon_agents.agents import material, outputs, prompt_files
 from aideon_agents.agents.calling import ask
 from aideon_agents.agents.checks import checked
+from aideon_agents.agents.given import chosen, refuse_wrong
 from aideon_agents.agents.tools import Tool, Toolbox, toolbox
 from aideon_agents.errors import UserError
 from aideon_agents.graphs import T_co, Typed
@@ -337,23 +337,23 @@ def make(
         raise UserError(
             f"{named!r} is not a valid agent name: it must not be empty or contain /, | or :"
         )
-    _refuse_unknown(options, named)
+    refuse_wrong(options, Options, named)
     max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
     timeout = options.get("timeout")
     if max_tokens < 1 or (timeout is not None and timeout <= 0):
         raise UserError(f"{named}: max_tokens and timeout must be more than 0")
     request = ModelRequest(
         role=role,
-        complexity=_chosen(options, "complexity", Complexity, named),
+        complexity=chosen(options, "complexity", Complexity, named),
         purpose=options.get("purpose"),
         model=choices(options.get("model"), named),
         max_tokens=max_tokens,
         may_think="max_tokens" not in options,
-        reasoning_effort=_chosen(options, "reasoning_effort", ReasoningEffort, named),
+        reasoning_effort=chosen(options, "reasoning_effort", ReasoningEffort, named),
         temperature=options.get("temperature"),
         timeout=timeout,
         fallback=options.get("fallback", True),
-        on_rate_limit=_chosen(options, "on_rate_limit", OnRateLimit, named),
+        on_rate_limit=chosen(options, "on_rate_limit", OnRateLimit, named),
     )
     try:
         tools = toolbox(
@@ -377,24 +377,6 @@ def make(
         write=write,
         toolbox=tools,
         approve=options.get("approve", False),
-        on_decline=_chosen(options, "on_decline", OnDecline, named) or "again",
+        on_decline=chosen(options, "on_decline", OnDecline, named) or "again",
     )
     return Agent(spec)
-
-
-def _chosen(options: Options, key: str, kind: Any, name: str) -> Any:
-    """The value of an option that has a few; None: it is not given."""
-    value = options.get(key)
-    if value not in (None, *(known := get_args(kind))):
-        raise UserError(
-            f"{name}: {key} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r}"
-        )
-    return value
-
-
-def _refuse_unknown(options: Options, name: str) -> None:
-    known = sorted(Options.__annotations__)
-    for option in sorted(options.keys() - set(known)):
-        near = difflib.get_close_matches(option, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
-        raise UserError(f"{name}: unknown option {option!r}; {hint}")

@@ -80,9 +80,20 @@ def _ledger(settings: Settings) -> Iterator[_Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[_Finding]:
+    from aideon_agents.errors import UserError
+    from aideon_agents.models.protocol.ways import check_way
     from aideon_agents.models.providers import providers
 
-    for provider in providers(settings).values():
+    known = providers(settings).values()
+    problems: dict[str, None] = {}
+    for address in filter(None, (provider.base_url for provider in known)):
+        try:
+            check_way(address)
+        except UserError as mistake:
+            problems[str(mistake)] = None
+    for problem in problems:
+        yield "environment", "broken", problem
+    for provider in known:
         if provider.available:
             yield provider.name, "ok", f"set; {_without_login(provider.base_url or '')}"
         else:

@@ -28,6 +28,7 @@ from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.bridge import in_own_thread
 from aideon_agents.models.protocol.ways import (
     WANTS_PASSWORD,
+    behind_proxy,
     proxy_for,
     refused_by_proxy,
     tls_context,
@@ -243,7 +244,7 @@ async def post(
     except aiohttp.ClientHttpProxyError as error:
         raise refused_by_proxy(error.status, url, asked) from error
     except aiohttp.ClientError as error:
-        raise body.broken_off(error, asked) from error
+        raise body.broken_off(error, behind_proxy(error, asked, url)) from error
     except errors.UserError as error:
         error.billed = False  # type: ignore[attr-defined] # as below
         raise

@@ -8,7 +8,7 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
-from aideon_agents import Context, creative, executor, planner, sequential, validator
+from aideon_agents import Context, UserError, creative, executor, planner, sequential, validator
 from aideon_agents.agents.prompt_files import prompt
 from aideon_agents.state import Plan, PlanStep, Verdict
 from aideon_agents.testing import GivenModels, SchemaChatModel
@@ -174,3 +174,25 @@ def test_an_agent_can_be_asked_which_way(ask):
     assert answered.result.content == "no: One is wrong."
     asked = answered.options["response_format"]["json_schema"]["schema"]
     assert asked["properties"]["route"]["enum"] == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_tokens": "100"}, "max_tokens must be a whole number, not '100'"),
+        ({"max_tokens": 1.5}, "max_tokens must be a whole number, not 1.5"),
+        ({"max_tokens": True}, "max_tokens must be a whole number, not True"),
+        ({"max_tokens": None}, "max_tokens must be a whole number, not None"),
+        ({"timeout": "5"}, "timeout must be a number, not '5'"),
+        ({"timeout": float("nan")}, "timeout must be a number, not nan"),
+        ({"temperature": "hot"}, "temperature must be a number, not 'hot'"),
+        ({"max_tool_rounds": "3"}, "max_tool_rounds must be a whole number, not '3'"),
+        ({"tool_timeout": "x"}, "tool_timeout must be a number, not 'x'"),
+        ({"fallback": "no"}, "fallback must be True or False, not 'no'"),
+        ({"approve": "yes"}, "approve must be True or False, not 'yes'"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_when_the_agent_is_made(options, said):
+    with pytest.raises(UserError, match=f"draft: {said}"):
+        executor("draft", **options)
+    executor("draft", timeout=None, temperature=0, max_tokens=5)

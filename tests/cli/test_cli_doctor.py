@@ -155,3 +155,23 @@ def test_live_says_that_a_provider_hit_a_fault(aideon, monkeypatch):
         done = aideon("doctor", "--live")
     assert done.code == 1
     assert re.search(r"broken +together live +.*402", done.out)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "detail"),
+    [
+        ("ALL_PROXY", "socks://127.0.0.1:1080", "the proxy in ALL_PROXY cannot be used"),
+        ("HTTPS_PROXY", "http://127.0.0.1:99999", "the proxy in HTTPS_PROXY cannot be used"),
+        ("SSL_CERT_FILE", "gone.pem", "the certificates in SSL_CERT_FILE cannot be read"),
+        ("SSL_CERT_DIR", "gone", "the certificates in SSL_CERT_DIR cannot be read"),
+    ],
+)
+def test_a_proxy_or_certificates_that_cannot_be_used_are_broken(
+    aideon, monkeypatch, variable, value, detail
+):
+    monkeypatch.setenv(variable, value)
+    done = aideon("doctor", "--json")
+    assert done.code == 1
+    (broken,) = (one for one in done.document if one["state"] == "broken")
+    assert broken["what"] == "environment"
+    assert detail in broken["detail"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import socketserver
 import threading
 from pathlib import Path
@@ -58,6 +59,16 @@ def test_a_variable_that_cannot_be_used_is_a_mistake_found_before_anything_is_ca
     done = aideon(command, "one.py", *rest)
     assert done.code == 2
     assert variable in done.complaint
+
+
+@pytest.mark.usefixtures("keyed")
+def test_a_proxy_that_nobody_runs_is_named(aideon, monkeypatch):
+    with socket.socket() as taken:  # bound and not listening: nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        done = aideon("run", "one.py", "--task", "x")
+    assert done.code == 1
+    assert "behind the proxy in HTTPS_PROXY, cannot be reached" in done.err
 
 
 @pytest.mark.usefixtures("keyed")

@@ -13,6 +13,7 @@ import ssl
 import urllib.request
 from typing import Any
 
+import aiohttp
 import certifi
 from yarl import URL
 
@@ -84,15 +85,25 @@ def tls_context() -> ssl.SSLContext:
 @functools.lru_cache(maxsize=4)
 def _tls_context(file: str, folder: str) -> ssl.SSLContext:
     try:
+        if folder:
+            os.scandir(folder).close()  # OpenSSL ignores a folder that is not there
         if file or folder:
             return ssl.create_default_context(cafile=file or None, capath=folder or None)
         return ssl.create_default_context(cafile=certifi.where())
     except OSError as error:
-        variable = "SSL_CERT_FILE" if file else "SSL_CERT_DIR"
+        variable = "SSL_CERT_DIR" if folder and error.filename == folder else "SSL_CERT_FILE"
         raise errors.UserError(
             f"the certificates in {variable} cannot be read ({error.strerror or error}): "
-            "name a PEM file, or unset it"
+            f"name a {'folder' if variable == 'SSL_CERT_DIR' else 'PEM file'}, or unset it"
         ) from None
+
+
+def behind_proxy(error: aiohttp.ClientError, asked: str, url: URL) -> str:
+    """What was asked; with the variable that names its proxy if that could not be reached."""
+    if not isinstance(error, aiohttp.ClientProxyConnectionError):
+        return asked
+    variable, _ = _proxy_named_for(url.origin()) or ("the environment", "")
+    return f"{asked}, behind the proxy in {variable},"
 
 
 def refused_by_proxy(status: int, url: URL, asked: str) -> errors.AideonError:
