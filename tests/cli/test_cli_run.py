@@ -176,7 +176,13 @@ def test_a_run_without_a_result_prints_nothing_on_stdout(aideon, folder):
 
 
 def test_data_that_json_has_no_word_for_does_not_lose_the_result(aideon, folder):
-    source = "def graph(state):\n    return {'any': 1} and [object, float('nan')]\n"
+    source = (
+        "from aideon_agents import StepResult\n\n"
+        "def graph(state):\n"
+        "    odd = [object, float('nan')]\n"
+        "    one = StepResult(node_path='graph', role='function', content='x', data=odd)\n"
+        "    return {'results': {'graph': one}}\n"
+    )
     (folder / "odd.py").write_text(source, encoding="utf-8")
     document = aideon("run", "odd.py", "--task", "x", "--json").document
     assert document["results"]["graph"]["data"] == ["<class 'object'>", None]
