@@ -152,7 +152,7 @@ class CostHandler(BaseCallbackHandler):
         budget = self.run_budget(run_id)
         call = budget.dimensions(start.node_path, start.provider, now())
         for by in self._ledger.budgets.limit_states(call, opens=False):
-            if not by.warns and by.left <= 0:
+            if not by.warns and by.spent >= by.limit:
                 refused = BudgetExceeded(
                     scope=by.name,
                     limit=usd(by.limit),

@@ -115,8 +115,8 @@ def iterative(
     Raises:
         UserError: `max_rounds` or `pass_score` is out of range.
     """
-    if max_rounds < 1:
-        raise UserError(f"{name}: max_rounds must be at least 1, not {max_rounds}")
+    if not isinstance(cast("object", max_rounds), int) or max_rounds < 1:
+        raise UserError(f"{name}: max_rounds must be at least 1, not {max_rounds!r}")
     if pass_score is not None and not 0 <= pass_score <= 1:
         raise UserError(f"{name}: pass_score must be from 0 to 1, not {pass_score}")
     work, judge = named_nodes([step, check], name, rounds=max_rounds)

@@ -270,8 +270,10 @@ def parallel(
     Raises:
         UserError: There is no branch, two branches have the same name, or an option is invalid.
     """
-    if max_concurrency is not None and max_concurrency < 1:
-        raise UserError(f"{name}: max_concurrency must be at least 1, not {max_concurrency}")
+    if max_concurrency is not None and (
+        not isinstance(cast("object", max_concurrency), int) or max_concurrency < 1
+    ):
+        raise UserError(f"{name}: max_concurrency must be at least 1, not {max_concurrency!r}")
     if on_failure not in get_args(OnFailure):
         raise UserError(f"{name}: on_failure must be raise or keep, not {on_failure!r}")
     keeps = on_failure == "keep"

@@ -186,9 +186,11 @@ def test_a_step_without_a_result_is_a_failure(stage):
         stage.invoke(iterative(lambda state: None, validator()), Loop(judged(1)).models)
 
 
-@pytest.mark.parametrize("max_rounds", [0, -1])
+@pytest.mark.parametrize("max_rounds", [0, -1, "3"])
 def test_a_loop_needs_a_round(max_rounds):
-    with pytest.raises(UserError, match=f"refine: max_rounds must be at least 1, not {max_rounds}"):
+    with pytest.raises(
+        UserError, match=f"refine: max_rounds must be at least 1, not {max_rounds!r}"
+    ):
         refine(max_rounds=max_rounds)
 
 

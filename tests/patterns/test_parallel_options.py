@@ -388,6 +388,7 @@ def test_a_branch_may_not_be_called_like_the_node_that_counts_what_is_left():
     ("options", "wrong"),
     [
         ({"max_concurrency": 0}, "max_concurrency must be at least 1, not 0"),
+        ({"max_concurrency": "2"}, "max_concurrency must be at least 1, not '2'"),
         ({"on_failure": "ignore"}, "on_failure must be raise or keep, not 'ignore'"),
     ],
 )

@@ -12,6 +12,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from aideon_agents import CostHandler, Ledger, arun, executor, run, sequential
 from aideon_agents.errors import BudgetExceeded
+from aideon_agents.ledger.budgets.limits import CallDimensions
+from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.settings import Settings
 from aideon_agents.testing import SimulatedProvider
 
@@ -112,3 +114,14 @@ async def test_a_model_that_is_not_ours_is_refused_once_a_limit_is_used_up(provi
         assert len(provider.requests) == 1
         (only,) = ledger.runs()
         assert (only.status, only.stop_reason) == ("stopped", "budget")
+
+
+def test_money_that_is_only_held_refuses_no_model_that_is_not_ours(provider, tmp_path):
+    model = ChatOpenAI(model="gpt-4o-mini", api_key="key-2", base_url=provider.base_url)
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        handler = CostHandler(ledger)
+        ledger.set_budget("day", "1")
+        other = CallDimensions(at=utc_text(now()), node="n", provider="p")
+        assert ledger.budgets.take("other", other, 10**9) is None
+        model.invoke(PUMPS, {"callbacks": [handler]})
+    assert len(provider.requests) == 1
