@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aideon_agents.cli import options, output
-from aideon_agents.cli.batch import nodes
 from aideon_agents.cli.batch_approvals import Ref, approve, decline
+from aideon_agents.cli.batch_summary import nodes
 from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import warm
 from rich.console import Console
 
 from aideon_agents.batch.options import Progress
-from aideon_agents.cli import batch
+from aideon_agents.cli import batch_summary
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.testing import SimulatedProvider
 
@@ -195,22 +195,22 @@ def shown(**changes):
 
 
 def test_progress_is_told_in_words():
-    assert batch.lines(shown()) == [
+    assert batch_summary.lines(shown()) == [
         "1,200 completed, 12 failed, 3 invalid, 50 in flight; 12.3 items/s, 1:02:05 left",
         "$0.123457 of $5.0000 spent",
     ]
     plain = shown(failed=0, invalid=0, budget=None, complete=False, seconds_left=59.6)
-    assert batch.lines(plain) == [
+    assert batch_summary.lines(plain) == [
         "1,200 completed, 50 in flight; 12.3 items/s, 1:00 left",
         ">= $0.123457 spent",
     ]
-    assert batch.lines(shown(seconds_left=12))[0].endswith(", 12 s left")
-    assert batch.lines(shown(seconds_left=None))[0].endswith("items/s")
+    assert batch_summary.lines(shown(seconds_left=12))[0].endswith(", 12 s left")
+    assert batch_summary.lines(shown(seconds_left=None))[0].endswith("items/s")
 
 
 def test_progress_is_drawn_with_the_most_expensive_nodes():
     console = Console(record=True, width=80, file=open(os.devnull, "w"), highlight=False)  # noqa: SIM115, PTH123 - what is recorded is looked at
-    console.print(batch._picture(shown()))
+    console.print(batch_summary._picture(shown()))
     console.file.close()
     text = console.export_text()
     assert "1,215 of 2,000 (60 %)" in text
