@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from aideon_agents.batch import items
-from aideon_agents.batch.items import form_of, read, refuse_binary
+from aideon_agents.batch.items import lines
+from aideon_agents.batch.items.forms import form_of, read, refuse_binary
 from aideon_agents.errors import InputError
 
 
@@ -79,7 +80,7 @@ def test_a_bad_line_keeps_the_id_that_can_be_read():
 
 
 def test_a_line_that_is_too_long_is_skipped(monkeypatch):
-    monkeypatch.setattr(items, "LONGEST", 64)
+    monkeypatch.setattr(lines, "LONGEST", 64)
     content = b'"a"\n"' + b"b" * 200 + b'"\n"c"\n"' + b"d" * 62 + b'"\n"' + b"e" * 100
     found = jsonl(content)
     assert [(one.item_id, one.problem is None) for one in found] == [
@@ -104,7 +105,7 @@ def test_a_row_of_another_length_is_an_item_with_its_problem():
 
 
 def test_a_field_that_is_too_long_is_an_item_with_its_problem(monkeypatch):
-    monkeypatch.setattr(items, "LONGEST", 100)
+    monkeypatch.setattr(lines, "LONGEST", 100)
     found = table(b"task\n" + b"x" * 300 + b"\ny\n")
     assert [one.problem is None for one in found] == [False, True]
     assert "field larger than field limit" in found[0].problem
@@ -145,6 +146,13 @@ def test_what_is_no_text_is_refused(start):
 def test_a_character_that_is_cut_in_two_is_text():
     refuse_binary("x", b'"' + "ä".encode() * 3 + b"\xc3")
     refuse_binary("x", b'"a"\n\xff')  # a bad line is an item
+
+
+def test_an_item_keeps_its_columns_as_they_are_in_the_file():
+    (valid,) = jsonl(b'{"size": 3, "id": 7, "task": "a"}')
+    assert list(valid.columns.items()) == [("size", 3), ("id", 7), ("task", "a")]
+    (invalid,) = table(b"city,id,task\nUlm,x,\n")
+    assert invalid.columns == {"city": "Ulm", "id": "x", "task": ""}
 
 
 def test_the_digest_is_of_the_items_and_not_of_how_they_are_written(tmp_path):

@@ -1,0 +1,177 @@
+"""Items that can be read more than once, one after another: only one is in memory.
+
+Items are read twice: to count and digest them, and to run them. A stream that can be read only once
+(stdin, a pipe) is copied to a temporary file first. A file is read in place, so every read checks
+whether it was changed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from array import array
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from aideon_agents.batch.items.forms import Form, form_of, read, refuse_binary
+from aideon_agents.batch.items.item import Item
+from aideon_agents.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import BinaryIO
+
+Items: TypeAlias = "str | Path | Iterable[str | Mapping[str, Any]]"
+"""A file's name, `-` for stdin, or the items themselves."""
+
+_LOOKED_AT = 64 * 1024
+"""Bytes from the beginning that tell text from anything else."""
+
+_STDIN = "-"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """Items that can be read more than once."""
+
+    name: str
+    """The name in messages."""
+    path: Path | None
+    """The file as the caller named it; None: the items are not in a file."""
+    form: Form
+    file: BinaryIO
+    digest: str
+    """SHA-256 in hex of the items, independent of their format."""
+    count: int
+    """The number of items."""
+    jumps: tuple[array[int], array[int]]
+    """Where lines are left out between items: positions of items, and by how much their lines, and
+    those after them, are ahead of their positions."""
+    seen: tuple[int, int]
+    """Size and modification time (ns) of the file when the items were counted."""
+
+    def items(self) -> Generator[Item]:
+        """Read the items."""
+        self.file.seek(0)
+        with contextlib.closing(read(self.file, self.form, self.name)) as found:
+            for item in found:
+                self.refuse_changed()  # before each item: none is run and paid that was not counted
+                yield item
+        self.refuse_changed()
+
+    def line_of(self, position: int) -> int:
+        """The number of an item's line, from 1."""
+        positions, ahead = self.jumps
+        found = bisect.bisect_right(positions, position)
+        return position + (ahead[found - 1] if found else 1)
+
+    def refuse_changed(self) -> None:
+        """Refuse a file that was changed since its items were counted."""
+        if _seen(self.file) != self.seen:
+            raise InputError(
+                f"{self.name} was changed while the batch was running: finished items are kept, and "
+                "the same command starts a new batch with its current content"
+            )
+
+
+@contextlib.contextmanager
+def opened(given: Items) -> Generator[Source]:
+    """Open items, and read them once to count them."""
+    with contextlib.ExitStack() as open_while_used:
+        name, path, file = _file(given, open_while_used)
+        try:
+            start = file.read(_LOOKED_AT)
+            refuse_binary(name, start)
+            form = form_of(name, start)
+            file.seek(0)
+            seen = _seen(file)
+            digest, count, jumps = _digest(file, form, name)
+        except OSError as error:
+            raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
+        if not count:
+            raise InputError(f"there is no item in {name}: write one JSON line for each")
+        yield Source(
+            name=name,
+            path=path,
+            form=form,
+            file=file,
+            digest=digest,
+            count=count,
+            jumps=jumps,
+            seen=seen,
+        )
+
+
+def _file(given: Items, open_while_used: contextlib.ExitStack) -> tuple[str, Path | None, BinaryIO]:
+    if not isinstance(given, str | Path):
+        return "the items", None, _written(given, open_while_used)
+    if str(given) == _STDIN:
+        return "stdin", None, _spooled(sys.stdin.buffer, open_while_used)
+    path = Path(given)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError(f"{path} is a folder: name a file of items, JSON lines or CSV")
+        file = open_while_used.enter_context(path.open("rb"))
+        if not stat.S_ISREG(mode):
+            return str(path), path, _spooled(file, open_while_used)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    return str(path), path, file
+
+
+def _spooled(once: BinaryIO, open_while_used: contextlib.ExitStack) -> BinaryIO:
+    """A temporary copy of a stream that can be read only once."""
+    spool = open_while_used.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is entered
+    shutil.copyfileobj(once, spool)
+    spool.seek(0)
+    return spool
+
+
+def _written(
+    given: Iterable[str | Mapping[str, Any]], open_while_used: contextlib.ExitStack
+) -> BinaryIO:
+    spool = open_while_used.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is entered
+    for number, one in enumerate(given, 1):
+        if not isinstance(cast("object", one), str | Mapping):
+            kind = type(one).__name__
+            raise InputError(f"item {number} is a {kind}: it must be a task, or a mapping")
+        try:
+            line = json.dumps(one if isinstance(one, str) else dict(one))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"item {number} cannot be written as JSON: {error}") from None
+        spool.write(line.encode() + b"\n")
+    spool.seek(0)
+    return spool
+
+
+def _digest(
+    file: BinaryIO, form: Form, name: str
+) -> tuple[str, int, tuple[array[int], array[int]]]:
+    """The digest of the items, their number, and where lines are left out between them."""
+    digest, count, ahead = hashlib.sha256(), 0, 1
+    jumps = array("q"), array("q")
+    with contextlib.closing(read(file, form, name)) as found:
+        for item in found:
+            what = [item.item_id, item.task, item.inputs, item.problem]
+            digest.update(json.dumps(what, sort_keys=True).encode())
+            if item.line - item.position != ahead:
+                ahead = item.line - item.position
+                jumps[0].append(item.position)
+                jumps[1].append(ahead)
+            count += 1
+    return digest.hexdigest(), count, jumps
+
+
+def _seen(file: BinaryIO) -> tuple[int, int]:
+    now = os.fstat(file.fileno())
+    return now.st_size, now.st_mtime_ns
