@@ -43,12 +43,13 @@ an error status, or was never reached), None when it is unknown.
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
 
@@ -284,3 +285,27 @@ class Declined(LimitError):
 
 def _dollars(amount: Decimal) -> str:
     return f"${amount.normalize():f}"
+
+
+def is_kind(value: object, kind: Any) -> bool:
+    """Whether a value is of a type or of one of several. True and nan are no numbers here."""
+    if isinstance(value, bool):
+        return kind is bool or (isinstance(kind, tuple) and bool in kind)
+    return isinstance(value, kind) and not (isinstance(value, float) and value != value)  # noqa: PLR0124 - nan is not itself
+
+
+def refuse_kinds(
+    given: Mapping[str, object],
+    kinds: Mapping[str, tuple[Any, str]],
+    where: str = "",
+    error: type[UserError] = UserError,
+) -> None:
+    """Refuse the first value of another kind; `kinds` has each name's type, and that in words."""
+    for name, (kind, allowed) in kinds.items():
+        if name in given and not is_kind(value := given[name], kind):
+            raise error(f"{where}{name} must be {allowed}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value that was given, short and in one line, for an error."""
+    return " ".join(reprlib.repr(value).split())

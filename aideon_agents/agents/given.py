@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args
 
-from aideon_agents.errors import UserError
+from aideon_agents.errors import UserError, refuse_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,29 +23,23 @@ def chosen(options: Mapping[str, Any], key: str, kind: Any, name: str) -> Any:
     return value
 
 
-_NUMBERS = {
-    "max_tokens": int,
-    "max_tool_rounds": int,
-    "timeout": float,
-    "tool_timeout": float,
-    "temperature": float,
+_TEXT = ((str, NoneType), "text")
+_FLAG = (bool, "True or False")
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "description": _TEXT,
+    "instructions": _TEXT,
+    "purpose": _TEXT,
+    "prompt": ((str, Path, NoneType), "text or the path of a file"),
+    "max_tokens": (int, "a whole number"),
+    "max_tool_rounds": (int, "a whole number"),
+    "timeout": ((int, float, NoneType), "a number"),
+    "tool_timeout": ((int, float), "a number"),
+    "temperature": ((int, float, NoneType), "a number"),
+    "fallback": _FLAG,
+    "approve": _FLAG,
+    "grounded": _FLAG,
 }
-_MAY_BE_NONE = {"timeout", "temperature"}
-
-
-def _refuse_kinds(options: Mapping[str, Any], name: str) -> None:
-    """Refuse a number that is a text, say, which would fail where it is compared or sent."""
-    for key, kind in _NUMBERS.items():
-        value = options.get(key)
-        if key not in options or (value is None and key in _MAY_BE_NONE):
-            continue
-        is_number = isinstance(value, int | kind) and not isinstance(value, bool)
-        if not is_number or value != value:  # noqa: PLR0124 - nan is not itself
-            what = "a whole number" if kind is int else "a number"
-            raise UserError(f"{name}: {key} must be {what}, not {value!r}")
-    for key in ("fallback", "approve", "grounded"):
-        if not isinstance(value := options.get(key, False), bool):
-            raise UserError(f"{name}: {key} must be True or False, not {value!r}")
+"""What would fail where it is compared or sent, had it another type."""
 
 
 def refuse_wrong(options: Mapping[str, Any], kind: Any, name: str) -> None:
@@ -53,4 +49,4 @@ def refuse_wrong(options: Mapping[str, Any], kind: Any, name: str) -> None:
         near = difflib.get_close_matches(option, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
         raise UserError(f"{name}: unknown option {option!r}; {hint}")
-    _refuse_kinds(options, name)
+    refuse_kinds(options, _KINDS, f"{name}: ")

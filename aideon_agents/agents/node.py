@@ -18,7 +18,7 @@ from aideon_agents.agents.calling import ask
 from aideon_agents.agents.checks import checked
 from aideon_agents.agents.given import chosen, refuse_wrong
 from aideon_agents.agents.tools import Tool, Toolbox, toolbox
-from aideon_agents.errors import UserError
+from aideon_agents.errors import UserError, refuse_kinds
 from aideon_agents.graphs import T_co, Typed
 from aideon_agents.graphs.enclosing import LimitedNode
 from aideon_agents.ledger import tags
@@ -333,6 +333,7 @@ def make(
 ) -> Agent:
     """Make an agent. `write` turns a typed answer into its text and what else the agent writes."""
     named = name or role
+    refuse_kinds({"name": named}, {"name": (str, "text")}, f"{role}: ")
     if not named.strip() or any(mark in named for mark in "/|:"):
         raise UserError(
             f"{named!r} is not a valid agent name: it must not be empty or contain /, | or :"

@@ -7,19 +7,26 @@ first: weak models answer 7 or 85 where they are asked for a share of 1. A verdi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Unpack, cast
 
 from pydantic import BaseModel, Field, WithJsonSchema, model_validator
 
 from aideon_agents.agents.checks import checks_in
 from aideon_agents.agents.node import Agent, Options, make
+from aideon_agents.errors import refuse_kinds
 from aideon_agents.state import Results, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aideon_agents.agents.checks import Check
 
+_KINDS = {
+    "criteria": ((str, Callable, Sequence, NoneType), "text, a function, or a list of these"),
+    "checks": ((Callable, Sequence), "a list of functions"),
+    "question": ((str, NoneType), "text"),
+    "description": ((str, NoneType), "text"),
+}
 _MOST = 10
 _SCALE = {
     "type": "integer",
@@ -103,6 +110,8 @@ def validator(
     Raises:
         UserError: An argument is not valid.
     """
+    given = {"criteria": criteria, "checks": checks, "question": question, **options}
+    refuse_kinds(given, _KINDS, f"{name or 'validator'}: ")
     listed = [criteria] if isinstance(criteria, str) or callable(criteria) else criteria or ()
     texts = [one for one in listed if isinstance(one, str)]
     functions = [one for one in listed if not isinstance(one, str)]

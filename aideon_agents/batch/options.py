@@ -10,9 +10,11 @@ import dataclasses
 import math
 import re
 import time
+from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, is_kind, refuse_kinds, shown
 from aideon_agents.ledger.batch_items import ItemStatus
 from aideon_agents.ledger.budgets.limits import Amount
 from aideon_agents.ledger.costs import NodeCost
@@ -24,7 +26,7 @@ from aideon_agents.settings import Settings
 from aideon_agents.state import Model, OnRateLimit, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -146,18 +148,30 @@ class BatchOptions(TypedDict, total=False):
     """Is called with the progress once a second."""
 
 
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "unordered": (bool, "True or False"),
+    "retry_failed": (bool, "True or False"),
+    "checkpoint": ((bool, NoneType), "True, False or None"),
+    "inputs": ((Mapping, NoneType), "values by key"),
+    "version": ((str, NoneType), "text"),
+    "watch": ((Callable, NoneType), "a function of the progress"),
+}
+"""The options that a run does not have or does not check."""
+
+
 def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Refuse an unknown option, as a function with these parameters would."""
+    """Refuse an unknown option, as a function with these parameters would, and wrong values."""
     unknown = [word for word in options if word not in BatchOptions.__annotations__]
     if unknown:
         known = ", ".join(BatchOptions.__annotations__)
         raise TypeError(f"unknown option {unknown[0]!r} of a batch: {known}")
+    refuse_kinds(options, _KINDS, error=InputError)
 
 
 def at_once(given: int) -> int:
     """Refuse a concurrency below 1."""
-    if given < 1:
-        raise InputError(f"the concurrency is {given}: give at least 1")
+    if not is_kind(given, int) or given < 1:
+        raise InputError(f"the concurrency is {shown(given)}: give at least 1")
     return given
 
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphInterrupt
 
-from aideon_agents.errors import BudgetExceeded, LedgerError, RunError
+from aideon_agents.errors import BudgetExceeded, LedgerError, RunError, UserError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.budgets.runs import RunBudget
@@ -77,6 +77,10 @@ class CostHandler(BaseCallbackHandler):
         budget: Budget | Amount | None = None,
         record_content: bool = False,
     ) -> None:
+        if not isinstance(cast("object", ledger), Ledger):
+            raise UserError(
+                f"CostHandler: ledger must be a Ledger, such as Ledger.from_url(...), not {ledger!r}"
+            )
         self._ledger = ledger
         self._records = record_content
         self._given = run_id

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START
 
-from aideon_agents.errors import InputError, StepFailed, UserError
+from aideon_agents.errors import InputError, StepFailed, UserError, refuse_kinds
 from aideon_agents.graphs import Node, Typed
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.patterns.functions import Call, async_node
@@ -27,9 +29,16 @@ from aideon_agents.patterns.nodes import (
 from aideon_agents.state import DataT, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from langchain_core.runnables import RunnableConfig
+
+
+_KINDS = {
+    "branches": ((Mapping, NoneType), "nodes by the name of their route"),
+    "routes": ((Mapping, NoneType), "when to choose each route, by its name"),
+    "default": ((str, NoneType), "the name of a route"),
+}
 
 
 @overload
@@ -83,6 +92,8 @@ def conditional(
             In a run, an input that names no branch is an `InputError`, any other such answer is a
             `StepFailed`.
     """
+    given = {"branches": branches, "routes": routes, "default": default}
+    refuse_kinds(given, _KINDS, f"{name}: ")
     branches, whens = _described(branches or {}, routes or {}, name)
     known = tuple(branches)
     if default is not None and default not in branches:
@@ -140,7 +151,7 @@ def _branch_nodes(branches: Mapping[str, Node], pattern: str) -> list[NamedNode]
         raise UserError(f"{pattern} needs at least one branch")
     nodes: list[NamedNode] = []
     for route, branch in branches.items():
-        if not is_valid_name(route):
+        if not isinstance(cast("object", route), str) or not is_valid_name(route):
             raise UserError(f"{pattern}: {route!r} is not a valid route name: {NAME_RULE}")
         (node,) = named_nodes([branch], pattern, asks=False)
         nodes.append(with_approval(dataclasses.replace(node, name=route)))

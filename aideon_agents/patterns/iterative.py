@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable
 from langgraph.graph import END, START
 from pydantic import BaseModel, ConfigDict
 
-from aideon_agents.errors import StepFailed, UserError
+from aideon_agents.errors import StepFailed, UserError, is_kind
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
@@ -115,10 +115,10 @@ def iterative(
     Raises:
         UserError: `max_rounds` or `pass_score` is out of range.
     """
-    if not isinstance(cast("object", max_rounds), int) or max_rounds < 1:
+    if not is_kind(max_rounds, int) or max_rounds < 1:
         raise UserError(f"{name}: max_rounds must be at least 1, not {max_rounds!r}")
-    if pass_score is not None and not 0 <= pass_score <= 1:
-        raise UserError(f"{name}: pass_score must be from 0 to 1, not {pass_score}")
+    if pass_score is not None and not (is_kind(pass_score, (int, float)) and 0 <= pass_score <= 1):
+        raise UserError(f"{name}: pass_score must be from 0 to 1, not {pass_score!r}")
     work, judge = named_nodes([step, check], name, rounds=max_rounds)
     if callable(check) and not isinstance(check, Runnable):
         judge = dataclasses.replace(judge, runnable=check_node(check, name))

@@ -34,7 +34,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from pydantic_core import to_json
 
-from aideon_agents.errors import InputError, UserError
+from aideon_agents.errors import InputError, UserError, refuse_kinds
 from aideon_agents.graphs import Graph, Node, T_co, Typed
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.walk import NodeInfo
@@ -325,6 +325,7 @@ class PatternGraph(CompiledStateGraph[Any, Context, Any, Any], Typed[T_co]):
 
 def compile_graph(builder: Builder, name: str) -> PatternGraph:
     """Compile a pattern's graph."""
+    refuse_kinds({"name": name}, {"name": (str, "text")}, "a pattern: ")
     graph = builder.compile(name=name)
     # LangGraph names the class it makes, and a copy of it would lack what compiling has attached.
     graph.__class__ = PatternGraph

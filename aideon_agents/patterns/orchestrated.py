@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import logging
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig  # noqa: TC002 - LangGraph reads the hints of routes
@@ -18,7 +19,7 @@ from langgraph.graph import END, START
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Send
 
-from aideon_agents.errors import StepFailed, UserError
+from aideon_agents.errors import StepFailed, UserError, is_kind, refuse_kinds
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
@@ -60,8 +61,6 @@ from aideon_agents.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_core.runnables import Runnable
 
 _WORK = "work"
@@ -132,8 +131,10 @@ def orchestrated(
         UserError: There is no worker, two workers have one name, or `max_steps` is out of range. In
             a run, a planner that writes no plan at all is a `StepFailed`.
     """
-    if max_steps < 1:
-        raise UserError(f"{name}: max_steps must be at least 1, not {max_steps}")
+    if not is_kind(max_steps, int) or max_steps < 1:
+        raise UserError(f"{name}: max_steps must be at least 1, not {max_steps!r}")
+    allowed = "a list of nodes, or nodes by name"
+    refuse_kinds({"workers": workers}, {"workers": ((Mapping, list, tuple), allowed)}, f"{name}: ")
     named, introduced = named_workers(nodes, workers, name)
     asks = isinstance(planner, Approvable) and planner.approve
     alone = cast("Approvable", planner).without_approval() if asks else cast("Node", planner)

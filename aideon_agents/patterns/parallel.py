@@ -32,7 +32,7 @@ from langgraph.graph import END, START
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
 
-from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError
+from aideon_agents.errors import AideonError, LimitError, StepFailed, UserError, is_kind
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
@@ -270,9 +270,7 @@ def parallel(
     Raises:
         UserError: There is no branch, two branches have the same name, or an option is invalid.
     """
-    if max_concurrency is not None and (
-        not isinstance(cast("object", max_concurrency), int) or max_concurrency < 1
-    ):
+    if max_concurrency is not None and (not is_kind(max_concurrency, int) or max_concurrency < 1):
         raise UserError(f"{name}: max_concurrency must be at least 1, not {max_concurrency!r}")
     if on_failure not in get_args(OnFailure):
         raise UserError(f"{name}: on_failure must be raise or keep, not {on_failure!r}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, is_kind, refuse_kinds
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.settings import Settings
@@ -15,7 +17,6 @@ from aideon_agents.state import Model, OnRateLimit, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from langchain_core.callbacks import Callbacks
     from langchain_core.runnables import RunnableConfig
@@ -91,6 +92,36 @@ class ResumeOptions(TypedDict, total=False):
     """The environment; None: read now."""
 
 
+_TEXT = ((str, NoneType), "text")
+_FLAG = ((bool,), "True or False")
+_MAPPING = ((Mapping, NoneType), "values by key")
+KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "tier": _TEXT,
+    "user": _TEXT,
+    "model": ((Mapping, NoneType), "models by role, such as {'executor': 'provider:model'}"),
+    "timeout": ((int, float, NoneType), "seconds, more than 0"),
+    "rehearse": _FLAG,
+    "fallback": _FLAG,
+    "on_rate_limit": _TEXT,
+    "thread": _TEXT,
+    "checkpoint": ((bool, NoneType), "True, False or None"),
+    "record_content": _FLAG,
+    "ledger": ((Ledger, str, Path, NoneType), "a ledger or a path"),
+    "settings": ((Settings, NoneType), "Settings"),
+    "workflow": _TEXT,
+    "target": _TEXT,
+    "target_hash": _TEXT,
+}
+"""What the values of a run's options must be. The other options are checked where they are read."""
+_CONFIG_KINDS: Mapping[str, tuple[Any, str]] = {
+    "configurable": _MAPPING,
+    "max_concurrency": ((int, NoneType), "a whole number"),
+    "metadata": _MAPPING,
+    "run_name": _TEXT,
+    "tags": ((list, tuple, NoneType), "a list of texts"),
+}
+
+
 _KEYS = (
     "callbacks",
     "configurable",
@@ -116,13 +147,14 @@ def config_of(callbacks: Callbacks, given: Mapping[str, Any] | None) -> Runnable
             f"config is a {type(given).__name__}: give a RunnableConfig, which is a dict"
         )
     config = dict(given or {})
+    refuse_kinds(config, _CONFIG_KINDS, "config: ", InputError)
     values = config.pop("configurable", None) or {}
     metadata = config.pop("metadata", None) or {}
     is_of_node = any(str(key).startswith("__pregel_") for key in values)
     if not is_of_node:
         _refuse_taken(config, {**values, **metadata})
     limit = config.get("recursion_limit", 1)
-    if not isinstance(limit, int) or limit < 1:
+    if not is_kind(limit, int) or limit < 1:
         raise InputError(f"config: recursion_limit is {limit!r}: give a number of steps from 1")
     kept = {key: config[key] for key in _KEYS if config.get(key) is not None}
     for key, part in (("configurable", values), ("metadata", metadata)):

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 
 from aideon_agents.agents.material import require
 from aideon_agents.agents.node import Agent
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, shown
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
 from aideon_agents.graphs.output import output
@@ -107,9 +107,11 @@ Room: TypeAlias = "tuple[Role, int]"
 def check_task(graph: Graph, task: str, inputs: Mapping[str, Any]) -> None:
     """Refuse a task or inputs that the graph cannot run with."""
     if not isinstance(cast("object", task), str):
-        raise InputError(f"the task is a {type(task).__name__}: it must be text")
+        raise InputError(f"the task is {shown(task)}: it must be text")
     if not isinstance(cast("object", inputs), Mapping):
         raise InputError(f"the inputs are a {type(inputs).__name__}: they must be values by key")
+    if wrong := [key for key in inputs if not isinstance(cast("object", key), str)]:
+        raise InputError(f"the inputs have the key {shown(wrong[0])}: a key must be text")
     if not task.strip():
         raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
     try:

@@ -9,19 +9,20 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
 
 from aideon_agents import settings as environment
-from aideon_agents.errors import InputError, UserError
+from aideon_agents.errors import InputError, UserError, refuse_kinds, shown
 from aideon_agents.graphs import Graph, Node, Typed
 from aideon_agents.graphs.topology import changes, model
 from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models.bridge import blocking
 from aideon_agents.patterns import sequential
-from aideon_agents.runner.options import ResumeOptions, RunOptions, config_of
+from aideon_agents.runner.options import KINDS, ResumeOptions, RunOptions, config_of
 from aideon_agents.runner.outcome import DECLINED, ItemJournal
 from aideon_agents.runner.result import Event, RunResult
 from aideon_agents.runner.resume_state import models_again
@@ -64,7 +65,7 @@ def run_spec(
     **options: Unpack[RunOptions],
 ) -> RunSpec:
     """Everything that runs, or a batch's items, with these options have in common: not id and task."""
-    _refuse_unknown(options, RunOptions)
+    _refuse_wrong(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
     rehearses_around = var_child_runnable_config.get() is not None and _is_in_a_rehearsal()
@@ -80,7 +81,6 @@ def run_spec(
         is_item=is_item,
     )
     timeout, thread = options.get("timeout"), options.get("thread")
-    _refuse_impossible(timeout, thread)
     record_content, chains = options.get("record_content", False), context.model.items()
     callbacks, given = options.get("callbacks"), options.get("config")
     start = Run(
@@ -127,22 +127,32 @@ def _is_in_a_rehearsal() -> bool:
     return bool(getattr(getattr(around, "context", None), "rehearse", False))
 
 
-def _refuse_impossible(timeout: float | None, thread: str | None) -> None:
+_ANY = (object, bool), ""
+
+
+def _refuse_wrong(options: Mapping[str, Any], known: type) -> None:
+    """Refuse an option that `known`, a TypedDict, does not have, and a value of another kind."""
+    for name, value in options.items():
+        if name not in known.__annotations__:
+            raise TypeError(f"a run has no option {name!r}: {', '.join(known.__annotations__)}")
+        kinds, allowed = KINDS.get(name, _ANY)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise InputError(f"{name} must be {allowed}, not {shown(value)}")
+    timeout, thread = options.get("timeout"), options.get("thread")
     if timeout is not None and not timeout > 0:  # nan leaves none either
         raise InputError(f"a timeout of {timeout:g} s leaves no time: give more than 0")
     if thread is not None and not thread.strip():
         raise InputError("a thread needs a name, and it is empty")
 
 
-def _refuse_unknown(options: Mapping[str, Any], known: type) -> None:
-    if unknown := [word for word in options if word not in known.__annotations__]:
-        raise TypeError(f"a run has no option {unknown[0]!r}: {', '.join(known.__annotations__)}")
-
-
 def compiled(graph: Graph | Node) -> Graph:
     """A graph to run: a node alone becomes one."""
     if isinstance(graph, CompiledStateGraph):
         return cast("Graph", graph)
+    if not callable(graph) and not isinstance(cast("object", graph), Runnable):
+        raise UserError(
+            f"the graph is {shown(graph)}: it must be a compiled graph, an agent or a function"
+        )
     return sequential(graph)
 
 
@@ -150,7 +160,7 @@ def compiled(graph: Graph | Node) -> Graph:
 def run(graph: Typed[DataT], task: str, **options: Unpack[RunOptions]) -> RunResult[DataT]: ...
 @overload
 def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult: ...
-def run(graph: Graph | Node, task: str, **options: Unpack[RunOptions]) -> RunResult[Any]:
+def run(graph: Graph | Node, task: str = "", **options: Unpack[RunOptions]) -> RunResult[Any]:
     """Run a workflow and wait for it.
 
     Args:
@@ -293,7 +303,8 @@ def prepare_resume(
 
     `stream`: whether model calls stream, also if they did not before.
     """
-    _refuse_unknown(options, ResumeOptions)
+    _refuse_wrong(options, ResumeOptions)
+    refuse_kinds({"run": run}, {"run": (str, "a run id or last")})
     settings = options.get("settings") or environment.load()
     with open_ledger(where := options.get("ledger") or settings.ledger) as opened:
         seen = opened.find_run(run)
