@@ -13,6 +13,7 @@ from aideon_agents.cli.batch_summary import nodes
 from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:
+    from aideon_agents.ledger.batch_items import ItemRow
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.store import Ledger
 
@@ -63,11 +64,21 @@ def show(
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="List at most N items of each status.")
     ] = 20,
+    failed: Annotated[
+        bool,
+        typer.Option(
+            "--failed",
+            help="Show only the errors, with the number of items of each and one example.",
+        ),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Show one batch: the status of its items, failures, and the cost of each node."""
     from aideon_agents.ledger import batch_items, batches
 
+    if failed:
+        _show_failures(batch, as_json=as_json)
+        return
     with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
         document = _document(ledger, found)
@@ -78,25 +89,13 @@ def show(
         }
         refused = batches.refusals(ledger, found.batch_id)
     if as_json:
-        costs = [{**vars(node), "usd": usd_text(node.usd)} for node in by_node]
-        items = {
-            f"{word}_items": [
-                {
-                    "id": row.item_id,
-                    "run_id": row.run_id,
-                    "attempts": row.attempts,
-                    "error": row.error,
-                    "error_type": row.error_type,
-                }
-                for row in rows
-            ]
-            for word, rows in named.items()
+        document |= {
+            "followed": None if found.status != "running" else not found.is_abandoned,
+            "nodes": [{**vars(node), "usd": usd_text(node.usd)} for node in by_node],
+            **{f"{word}_items": list(map(_item, rows)) for word, rows in named.items()},
+            "refusals": [dict(one) for one in refused],
         }
-        why = [dict(one) for one in refused]
-        followed = None if found.status != "running" else not found.is_abandoned
-        output.document(
-            {**document, "followed": followed, "nodes": costs, **items, "refusals": why}
-        )
+        output.document(document)
         return
     output.line(
         f"{found.workflow} {found.batch_id}: {_status(document)}, {document['items']:,} items, "
@@ -114,6 +113,29 @@ def show(
             output.line(f"{word}: {row.item_id}{run}{f': {row.error}' if row.error else ''}")
     if by_node:
         nodes(by_node)
+
+
+def _item(row: ItemRow) -> dict[str, Any]:
+    names = ("run_id", "attempts", "error", "error_type")
+    return {"id": row.item_id, **{name: getattr(row, name) for name in names}}
+
+
+def _show_failures(ref: str, *, as_json: bool) -> None:
+    """Show what failed, grouped by error."""
+    from aideon_agents.ledger import batch_items, batches
+
+    with options.ledger() as ledger:
+        found = batches.find_batch(ledger, ref)
+        kinds = batch_items.failures(ledger, found.batch_id)
+    if as_json:
+        output.document({"batch_id": found.batch_id, "failures": [one._asdict() for one in kinds]})
+        return
+    if not kinds:
+        output.note(f"no item of batch {found.batch_id} has failed")
+    for one in kinds:
+        output.line(f"{output.counted(one.items, 'item')} {one.status}: {one.error}")
+        seen = f": see `aideon runs show {one.run_id}`" if one.run_id else ""
+        output.line(f"    for example {one.item_id}{seen}")
 
 
 @app.command()

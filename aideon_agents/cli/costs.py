@@ -46,6 +46,9 @@ _Since = Annotated[str | None, typer.Option(help=f"From this UTC day or time: {o
 def costs(
     by: _By = "node",
     run: Annotated[str | None, typer.Option(help="Only this run: an id or `last`.")] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="BATCH", help="Only this batch: an id or `last`.")
+    ] = None,
     since: _Since = None,
     until: Annotated[
         str | None, typer.Option(help="Up to this UTC day or time, in the same forms.")
@@ -77,9 +80,14 @@ def costs(
     dimension = _dimension(by)
     model = None if against is None else _priced(against)
     first, last = period(since, until, now())
+    from aideon_agents.ledger.batches import find_batch
+
     with options.ledger() as ledger:
         run_id = ledger.find_run(run).run_id if run else None
-        calls = Selection(run_id=run_id, since=first, until=last, rehearsed=rehearsed)
+        batch_id = find_batch(ledger, batch).batch_id if batch else None
+        calls = Selection(
+            run_id=run_id, batch_id=batch_id, since=first, until=last, rehearsed=rehearsed
+        )
         if advice:
             made = _advice(ledger, calls, form)
         else:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import re
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic_core import to_json
 
@@ -209,6 +210,39 @@ def with_status(ledger: Ledger, batch_id: str, status: ItemStatus, limit: int) -
     return [_row(row) for row in ledger.select(_WITH_STATUS, wanted)]
 
 
+class Failures(NamedTuple):
+    """Items that failed, or are invalid, in the same way."""
+
+    items: int
+    """Their number."""
+    status: ItemStatus
+    error_type: str | None
+    error: str
+    """The error of the first of them."""
+    item_id: str
+    """The first of them, in the order of the items."""
+    run_id: str | None
+    """Its last run; None: it had none."""
+
+
+def failures(ledger: Ledger, batch_id: str) -> list[Failures]:
+    """Failed and invalid items by error, the most frequent first.
+
+    Errors are the same when they differ only in words that hold a digit (ids, line numbers, times).
+    The status code of a provider is not such a word.
+    """
+    kinds: dict[tuple[str, str | None, str], Failures] = {}
+    for row in ledger.select(_FAILURES, {"batch_id": batch_id}):
+        one = Failures(**row)
+        kind = (one.status, one.error_type, _NUMBERED.sub("#", one.error))
+        first = kinds.get(kind, one._replace(items=0))
+        kinds[kind] = first._replace(items=first.items + one.items)
+    return sorted(kinds.values(), key=lambda one: -one.items)
+
+
+_NUMBERED = re.compile(r"\b(?![45]\d\d\b)[\w-]*\d[\w-]*")
+
+
 def reset_failed(ledger: Ledger, batch_id: str, error_type: str | None) -> None:
     """Set failed items to pending; `error_type` None: all of them."""
     wanted = {"batch_id": batch_id, "error_type": error_type}
@@ -319,6 +353,16 @@ _WITH_STATUS = (
     "SELECT * FROM items WHERE batch_id = :batch_id AND status = :status"
     " ORDER BY position LIMIT :most"
 )
+_FAILURES = """
+    SELECT alike.items, items.status, items.error_type, COALESCE(items.error, '') AS error,
+        items.item_id, items.run_id
+    FROM (
+        SELECT COUNT(*) AS items, MIN(position) AS first FROM items
+        WHERE batch_id = :batch_id AND status IN ('failed', 'invalid')
+        GROUP BY status, error_type, error
+    ) AS alike JOIN items ON items.batch_id = :batch_id AND items.position = alike.first
+    ORDER BY alike.first
+"""
 _DROP_FAILED_OUTPUTS = (
     "DELETE FROM outputs WHERE batch_id = :batch_id"  # noqa: S608 - names of ours, as below
     f" AND position IN (SELECT position FROM items WHERE {_FAILED})"

@@ -20,9 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ReportBy = Literal[
-    "node", "role", "model", "provider", "workflow", "purpose", "run", "user", "day", "month"
+    "node",
+    "role",
+    "model",
+    "provider",
+    "workflow",
+    "purpose",
+    "run",
+    "item",
+    "batch",
+    "user",
+    "day",
+    "month",
 ]
-"""A dimension of the costs report. Days and months are UTC."""
+"""A dimension of the costs report. Days and months are UTC. An item is `BATCH/ITEM`, as budgets name it."""
 
 DIMENSIONS: tuple[ReportBy, ...] = get_args(ReportBy)
 
@@ -40,6 +51,8 @@ CALL_KEYS: Mapping[ReportBy, str] = {
     "workflow": "COALESCE(runs.workflow, '')",
     "purpose": "COALESCE(calls.purpose, '')",
     "run": "calls.run_id",
+    "item": "COALESCE(runs.batch_id || '/' || runs.item_id, '')",
+    "batch": "COALESCE(runs.batch_id, '')",
     "user": "COALESCE(runs.\"user\", '')",
     "day": "substr(calls.started_at, 1, 10)",
     "month": "substr(calls.started_at, 1, 7)",
@@ -48,6 +61,7 @@ CALL_KEYS: Mapping[ReportBy, str] = {
 
 RUN_KEYS: Mapping[ReportBy, str] = {
     "workflow": "runs.workflow",
+    "batch": "COALESCE(runs.batch_id, '')",
     "user": "COALESCE(runs.\"user\", '')",
     "day": "substr(runs.started_at, 1, 10)",
     "month": "substr(runs.started_at, 1, 7)",
@@ -56,6 +70,8 @@ RUN_KEYS: Mapping[ReportBy, str] = {
 
 CALLS = "calls LEFT JOIN runs ON runs.run_id = calls.run_id"
 """SQL: every call, with its run where that is recorded."""
+
+_OF_BATCH = "(SELECT run_id FROM runs WHERE batch_id = :batch_id)"
 
 SUMS: Mapping[str, str] = {
     "calls": "COUNT(*)",
@@ -130,6 +146,8 @@ class Selection:
 
     run_id: str | None = None
     """Only this run's, by its whole id; None: every run's."""
+    batch_id: str | None = None
+    """Only this batch's, by its whole id; None: also those of no batch."""
     since: date | datetime | None = None
     """Those that started on this UTC day or at this time, or later."""
     until: date | datetime | None = None
@@ -141,6 +159,7 @@ class Selection:
         """The condition on a table, as SQL that takes `values`."""
         known = {
             "run_id": f"{table}.run_id = :run_id",
+            "batch_id": f"{table}.run_id IN {_OF_BATCH}",
             "since": f"{table}.started_at >= :since",
             "until": f"{table}.started_at < :until",
         }
@@ -154,6 +173,7 @@ class Selection:
         """The parameters of `where`."""
         known = {
             "run_id": self.run_id,
+            "batch_id": self.batch_id,
             "since": None if self.since is None else first_moment(self.since),
             "until": None if self.until is None else moment_after(self.until),
         }

@@ -129,3 +129,49 @@ def test_a_run_of_a_batch_goes_on_with_its_batch(aideon, ran):
     failed = aideon("batches", "show", ran, "--json").document["failed_items"][0]["run_id"]
     shown = aideon("runs", "show", failed)
     assert shown.err == "continue with: aideon batch ... --retry-failed\n"
+
+
+def test_failures_are_grouped_by_error_with_one_example(aideon, folder):
+    (folder / "breaks.py").write_text(
+        "from aideon_agents import sequential\n"
+        "def check(state):\n"
+        "    task = state['task']\n"
+        "    if task.startswith('no'):\n        raise KeyError(f'ticket-{task[2:]} is unknown')\n"
+        "    if task.startswith('5'):\n        raise ValueError(f'the server answered {task}')\n"
+        "    return task\n"
+        "graph = sequential(check)\n"
+    )
+    tasks = ["no17", "no18", "500", "503", "fine", "no19", ""]
+    lines = [json.dumps({"id": f"i{place}", "task": task}) for place, task in enumerate(tasks)]
+    (folder / "items.jsonl").write_text("\n".join(lines))
+    aideon("batch", "breaks.py", "items.jsonl", "-o", "out.jsonl")
+    found = aideon("batches", "show", "last", "--failed", "--json").document["failures"]
+    assert [(one["items"], one["status"], one["item_id"]) for one in found] == [
+        (3, "failed", "i0"), (1, "failed", "i2"), (1, "failed", "i3"), (1, "invalid", "i6"),
+    ]  # fmt: skip
+    done = aideon("batches", "show", "last", "--failed")
+    assert done.out.startswith("3 items failed: check: KeyError: 'ticket-17 is unknown'")
+    assert f"    for example i0: see `aideon runs show {found[0]['run_id']}`" in done.out
+    assert done.out.rstrip().endswith("for example i6")
+
+
+def test_a_batch_without_failures_says_so(aideon, folder):
+    (folder / "items.jsonl").write_text('{"task": "Pumps."}')
+    aideon("batch", "brief", "items.jsonl", "-o", "out.jsonl")
+    done = aideon("batches", "show", "last", "--failed")
+    assert (done.code, done.out) == (0, "")
+    assert "has failed" in done.err
+
+
+def test_costs_name_the_items_of_one_batch(aideon, folder):
+    rows = [json.dumps({"id": one, "task": "Pumps."}) for one in "ab"]
+    (folder / "items.jsonl").write_text("\n".join(rows))
+    aideon("run", "brief", "--task", "x")
+    aideon("batch", "brief", "items.jsonl", "-o", "out.jsonl")
+    costs = ("costs", "--rehearsed", "--json")
+    batch = aideon("batches", "show", "last", "--json").document["batch_id"]
+    made = aideon(*costs, "--by", "item", "--batch", "last").document
+    assert sorted(row["key"] for row in made["rows"]) == [f"{batch}/a", f"{batch}/b"]
+    whole = aideon(*costs, "--by", "batch").document
+    assert {row["key"] for row in whole["rows"]} == {batch, ""}
+    assert aideon("costs", "--batch", "nothing").code == 2

@@ -122,6 +122,21 @@ def test_a_row_is_named_by_its_dimension(ledger, run_id, record, by, key):
     assert [row.key for row in report(ledger, "run").rows] == [run_id]
 
 
+def test_what_an_item_and_a_batch_cost_is_reported(ledger, record):
+    runs = [
+        ledger.start_run(Run(workflow="w", batch_id=batch, item_id=item))
+        for batch, item in (("B1", "a"), ("B1", "a"), ("B1", "b"), ("B2", "a"), (None, None))
+    ]
+    for nanousd, run_id in enumerate(runs, start=1):
+        record(ledger, run_id, nanousd=nanousd)
+    items = {row.key: row.usd * 10**9 for row in report(ledger, "item").rows}
+    assert items == {"B1/a": 3, "B1/b": 3, "B2/a": 4, "": 5}
+    assert [row.key for row in report(ledger, "batch").rows] == ["B1", "", "B2"]
+    (only,) = reports(ledger, ("item",), Selection(batch_id="B1"))
+    assert {row.key for row in only.rows} == {"B1/a", "B1/b"}
+    assert only.total.usd * 10**9 == 6
+
+
 def test_a_call_whose_run_is_not_recorded_is_still_counted(ledger, record):
     record(ledger, "01NOWHERE", nanousd=5)
     found = report(ledger, "workflow")

@@ -81,6 +81,7 @@ def batch_values(ledger: Ledger, batch: Batch, sums: ItemSums) -> dict[str, Any]
         "totals": {**cost_document(whole), **certainty(whole)},
         "nodes": [{**node_document(one), **certainty(one)} for one in whole.by_node.values()],
         "batch": {"items": batch.items, **_counted(items, batch.items)},
+        "failures": [one._asdict() for one in batch_items.failures(ledger, batch.batch_id)],
         "item_fields": ITEM_FIELDS,
         "items": items,
     }

@@ -83,6 +83,7 @@ _SCRIPTS = (
     "table.js",
     "costs.js",
     "items.js",
+    "spread.js",
     "details.js",
     "live.js",
     "page.js",

@@ -77,7 +77,7 @@ def rows(page):
 async def test_it_shows_the_graph_the_tiles_the_items_and_the_costs(new_page, mixed):
     page = await new_page(mixed)
     figures = (await page.locator("#figures").inner_text()).replace("\n", " ")
-    for tile in ("Items 5", "Completed 3", "Failed 1", "Invalid 1", "Waiting 0", "Calls 11"):
+    for tile in ("Items 5", "Completed 3", "Failed 1", "Invalid 1", "Calls 11"):
         assert tile in figures
     assert await page.locator('.node[data-path="gather/facts"]').is_visible()
     texts = await rows(page).all_inner_texts()
@@ -113,6 +113,42 @@ async def test_items_are_filtered_by_status_and_sorted_by_their_heads(new_page, 
     await page.locator("#items thead button", has_text="Item").click()
     await page.locator("#items thead button", has_text="Item").click()
     assert (await rows(page).locator("th").all_inner_texts())[:2] == ["e", "d"]
+
+
+async def test_items_are_found_by_id_and_by_error(new_page, mixed):
+    page = await new_page(mixed)
+    await page.fill("#search", "REFUSED <b>")
+    assert await rows(page).locator("th").all_inner_texts() == ["d"]
+    await page.select_option("#filter", "completed")
+    assert await rows(page).count() == 0
+    await page.fill("#search", "a")
+    assert await rows(page).locator("th").all_inner_texts() == ["a"]
+
+
+async def test_costs_times_and_failures_are_summed_up(new_page, mixed):
+    page = await new_page(mixed)
+    await page.get_by_role("tab", name="Distributions").click()
+    spread = page.locator("#spread")
+    counts = await spread.locator(".bars i").evaluate_all("(bars) => bars.map((bar) => bar.title)")
+    assert sum(int(title.rpartition(": ")[2].split()[0]) for title in counts) == 8
+    assert await spread.get_by_role("img").first.get_attribute("aria-label") is not None
+    failures = await spread.locator(".failures li").all_inner_texts()
+    assert failures[0].startswith("1 failed\nchecked: ValueError: refused <b>here</b>")
+    assert failures[1].startswith("1 invalid\nline 5:")
+    await spread.get_by_role("button", name="d", exact=True).click()
+    assert await rows(page).locator("th").all_inner_texts() == ["d"]
+    assert page.complaints == []
+
+
+async def test_the_distributions_are_accessible(new_page, mixed, axe):
+    page = await new_page(mixed, width=380, bypass_csp=True)
+    await page.get_by_role("tab", name="Distributions").click()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 380
+    await page.evaluate(axe)
+    found = await page.evaluate("axe.run('#spread', {resultTypes: ['violations']})")
+    assert [
+        one["id"] for one in found["violations"] if one["impact"] in {"serious", "critical"}
+    ] == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 380)])

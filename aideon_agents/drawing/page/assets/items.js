@@ -21,8 +21,12 @@ const ITEM_COLUMNS = [
   { name: "Run", key: "run_id", of: (item) => item.run_id, text: true },
 ];
 
-function itemsView(place, filter) {
-  const items = () => (filter.value ? story.items.filter((item) => item.status === filter.value) : story.items);
+function itemsView(place, filter, search) {
+  const has = (text, wanted) => (text ?? "").toLowerCase().includes(wanted);
+  function items() {
+    const wanted = search.value.trim().toLowerCase();
+    return story.items.filter((item) => (!filter.value || item.status === filter.value) && (!wanted || has(item.id, wanted) || has(item.error, wanted)));
+  }
 
   function line(item) {
     const cells = ITEM_COLUMNS.slice(1).map((column) => {
@@ -36,10 +40,12 @@ function itemsView(place, filter) {
   const table = tableView(place, { caption: "Items", noun: "items", columns: ITEM_COLUMNS, by: "number", down: false, rows: items, line });
   const counts = Object.entries(story.batch).filter(([status, count]) => ITEM[status] && count);
   filter.append(make("option", { value: "", text: `All ${number(story.batch.items)} items` }), ...counts.map(([status, count]) => make("option", { value: status, text: `${status} (${number(count)})` })));
-  filter.addEventListener("change", () => {
+  const narrow = () => {
     table.refresh();
     announce(plural(items().length, "item"));
-  });
+  };
+  filter.addEventListener("change", narrow);
+  search.addEventListener("input", narrow);
   copied(byId("items-csv"), () => csv([
     ITEM_COLUMNS.map((column) => column.key).concat("complete"),
     ...table.sorted().map((item) => [...ITEM_COLUMNS.map((column) => item[column.key]), item.complete]),

@@ -8,10 +8,15 @@ const details = detailsView(byId("details"), choose);
 const graph = graphView(byId("stage"), byId("controls"), details.open);
 const timeline = timelineView(byId("grid"), details.open);
 const costs = costsView(byId("costs"), details.open);
-const items = story.batch && itemsView(byId("items"), byId("filter"));
+const items = story.batch && itemsView(byId("items"), byId("filter"), byId("search"));
+const spread = story.batch && spreadView(byId("spread"), (id) => {
+  byId("search").value = id;
+  byId("filter").value = "";
+  turnTo(byId("tab-items"));
+});
 
 function sums(run, totals) {
-  const counts = Object.entries(story.batch ?? {}).filter(([status, count]) => count || !["running", "pending"].includes(status));
+  const counts = Object.entries(story.batch ?? {}).filter(([status, count]) => count || !["running", "pending", "waiting"].includes(status));
   const figures = [
     ["Cost", money(nano(totals.usd), totals.complete), totals.complete ? null : "At least this much: the cost of some calls is not known"],
     ...counts.map(([status, count]) => [status[0].toUpperCase() + status.slice(1), number(count)]),
@@ -50,7 +55,7 @@ const refresh = oncePerFrame(() => {
 });
 
 // Tabs, as in the ARIA Authoring Practices.
-byId("tab-items").hidden = !items;
+byId("tab-items").hidden = byId("tab-spread").hidden = !items;
 byId("tab-timeline").hidden = Boolean(items);
 const tabs = [...document.querySelectorAll('[role="tab"]:not([hidden])')];
 function turnTo(tab) {
@@ -61,13 +66,14 @@ function turnTo(tab) {
     byId(one.getAttribute("aria-controls")).hidden = !is;
     document.querySelector(`.tools[data-for="${one.getAttribute("aria-controls")}"]`).hidden = !is;
   }
-  ({ "tab-items": items, "tab-timeline": timeline, "tab-costs": costs })[tab.id].refresh();
+  ({ "tab-items": items, "tab-spread": spread, "tab-timeline": timeline, "tab-costs": costs })[tab.id].refresh();
 }
 for (const tab of tabs) {
   tab.addEventListener("click", () => turnTo(tab));
   tab.addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const next = tabs[(tabs.indexOf(tab) + 1) % tabs.length];
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by) return;
+    const next = tabs.at((tabs.indexOf(tab) + by) % tabs.length);
     turnTo(next);
     next.focus();
   });

@@ -1,7 +1,7 @@
 // What is known of the run: its calls, the tree of nodes that made them, and their texts.
 
 const FAILED = new Set(["error", "broken"]);
-const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], tools: [], calls: [], views: [], batch: null, items: [], texts: new Map() };
+const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], tools: [], calls: [], views: [], batch: null, items: [], failures: [], texts: new Map() };
 const order = new Map();
 
 function readCalls(fields, rows) {
@@ -20,7 +20,7 @@ function readCalls(fields, rows) {
 }
 
 function take(values) {
-  for (const name of ["run", "totals", "nodes", "results", "spans", "tools", "views", "batch"]) {
+  for (const name of ["run", "totals", "nodes", "results", "spans", "tools", "views", "batch", "failures"]) {
     if (values[name] !== undefined) story[name] = values[name];
   }
   readCalls(values.fields, values.calls);
