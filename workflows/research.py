@@ -32,11 +32,11 @@ _CITED = re.compile(r"\[([^\[\]\n]+:\d+)\]")
 def find(state: State) -> str:
     """The passages of the sources that share most words with the task, each after its label."""
     given: Any = (state.get("inputs") or {}).get("source") or []
-    sources = [given] if isinstance(given, str | Path) else list(given)
+    sources = list(given) if isinstance(given, list | tuple) else [given]
     if not sources:
         return "No source was given. Answer from what you know, and cite nothing."
     wanted = _words(state.get("task", ""))
-    passages = [passage for source in sources for passage in _passages(Path(source))]
+    passages = [passage for source in sources for passage in _passages(Path(source).expanduser())]
     ranked = sorted(
         passages, key=lambda one: -len(wanted & _words(one[1])) / (len(_words(one[1])) + 20)
     )
@@ -46,14 +46,15 @@ def find(state: State) -> str:
     return "\n\n".join(f"[{label}]\n{text[:_CHARACTERS]}" for label, text in found)
 
 
+find.reads = ["source"]  # a run whose sources are missing is refused before any call
+
+
 def _words(text: str) -> set[str]:
     return {word.casefold() for word in re.findall(r"\w{4,}", text)}
 
 
 def _passages(source: Path) -> Iterator[tuple[str, str]]:
     """The paragraphs of every text file at a path, each with its file and line."""
-    if not source.exists():
-        raise FileNotFoundError(f"the source {source} does not exist: give a file or a folder")
     files = [source] if source.is_file() else sorted(source.rglob("*"))
     texts = [one for one in files if one.is_file() and not one.name.startswith(".")]
     for file in texts[:_MOST_FILES]:

@@ -156,7 +156,7 @@ class Engine:
             check_length(item.task, self.rooms)
             entry = graph_input(self.spec.graph, item.task, inputs)
         except InputError as wrong:
-            self._reject(item, str(wrong))
+            self._reject(item, f"line {item.line}: {wrong}" if item.line else str(wrong))
             return
         spec = dataclasses.replace(self.spec, task=item.task, entry=entry)
         await self._to_end(item, row, spec, new_run_id())

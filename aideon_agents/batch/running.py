@@ -29,7 +29,7 @@ from aideon_agents.batch.restoring import OUT_OF_BUDGET, find_written, restore
 from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import model
-from aideon_agents.graphs.walk import specs
+from aideon_agents.graphs.walk import path_keys, specs
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batches import DISTRIBUTED, Batch
 from aideon_agents.ledger.budgets.accounts import limits
@@ -39,7 +39,7 @@ from aideon_agents.ledger.costs import answers_cut_off
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.running import open_ledger
-from aideon_agents.runner.spec import Room, asks, check_models, keeping
+from aideon_agents.runner.spec import Room, asks, check_models, check_paths, keeping
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 from aideon_agents.state import GivenModel
@@ -80,6 +80,7 @@ class BatchRunning:
         )
         shared = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
         self._spec = run_spec(graph, is_item=True, **cast("Any", shared))
+        check_paths(path_keys(self._spec.graph), given.get("inputs") or {})
         self._rooms: list[Room] = []
         try:
             self._rooms = check_models(self._spec.graph, self._spec.context)

@@ -26,7 +26,6 @@ from aideon_agents.cli.options import (
     STOPPED,
     WAITING,
     chains,
-    pairs,
     rehearsing,
     why_rehearsed,
 )
@@ -94,6 +93,7 @@ def batch(
     checkpoint: _Checkpoint = False,
     timeout: _Timeout = None,
     parameter: options.Parameters = None,
+    sources: options.Sources = None,
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,
@@ -113,13 +113,13 @@ def batch(
 
     settings = options.settings()
     why = why_rehearsed(settings, asked=rehearse, elsewhere=engine == "distributed")
-    found = load(target, settings, models := chains(model))
+    found = load(target, settings, chains(model))
     with progress_shown(progress) as watch:
         given: dict[str, Any] = {
-            "inputs": pairs(parameter, "-p", may_be_empty=True),
+            "inputs": options.inputs(parameter, sources),
             "tier": tier,
             "user": user,
-            "model": models,
+            "model": chains(model),
             "max_concurrency": max_concurrency,
             "budget": budget,
             "item_budget": item_budget,
@@ -134,9 +134,7 @@ def batch(
             "fallback": not no_fallback,
             "on_rate_limit": on_rate_limit,
             "settings": settings,
-            "workflow": found.name,
-            "target": found.address,
-            "target_hash": found.content_hash,
+            **found.labels,
             "watch": watch,
         }
         result = _to_end(BatchRunning(found.graph, items, out, **given), why)

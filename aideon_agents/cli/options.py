@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,14 @@ Target = Annotated[
 Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", metavar="KEY=VALUE", help="Set an input; texts name it as {KEY}."),
+]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="PATH",
+        help="Set the input `source`: a file or folder that the workflow reads. Repeat it for more.",
+    ),
 ]
 Tier = Annotated[
     str | None, typer.Option(help="How expensive models may be: free, premium or enterprise.")
@@ -78,6 +86,18 @@ def pairs(words: Sequence[str] | None, flag: str, *, may_be_empty: bool = False)
             raise InputError(f"{flag} takes KEY=VALUE, not {word!r}")
         found[key] = value
     return found
+
+
+def inputs(parameters: Sequence[str] | None, sources: Sequence[str] | None) -> dict[str, Any]:
+    """The inputs that `-p` and `--source` give."""
+    found: dict[str, Any] = {**pairs(parameters, "-p", may_be_empty=True)}
+    if sources is None:
+        return found
+    from aideon_agents.runner.spec import is_there
+
+    if missing := [one for one in sources if not is_there(one)]:
+        raise InputError(f"--source {missing[0]} does not exist: give a file or a folder")
+    return {**found, "source": list(sources)}
 
 
 def chains(words: Sequence[str] | None) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.execution import execute, load
-from aideon_agents.cli.options import chains, pairs, why_rehearsed
+from aideon_agents.cli.options import chains, why_rehearsed
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,17 +38,6 @@ _Thread = Annotated[
 ]
 
 
-_Sources = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--source",
-        metavar="PATH",
-        exists=True,
-        help="Set the input `source`: a file or folder that the workflow reads. Repeat it for more.",
-    ),
-]
-
-
 def run(
     context: typer.Context,
     target: options.Target,
@@ -56,7 +45,7 @@ def run(
     task: Annotated[str | None, typer.Option(help="The task as text.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read the task from a text file.")] = None,
     parameter: options.Parameters = None,
-    sources: _Sources = None,
+    sources: options.Sources = None,
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,
@@ -80,7 +69,7 @@ def run(
     running = runner.prepare(
         found.graph,
         _task(source, task, file),
-        inputs=_inputs(parameter, sources),
+        inputs=options.inputs(parameter, sources),
         tier=cast("Any", tier),  # the runner refuses an unknown tier
         user=user,
         model=models,
@@ -94,9 +83,7 @@ def run(
         on_rate_limit=on_rate_limit,
         stream=stream,
         settings=settings,
-        workflow=found.name,
-        target=found.address,
-        target_hash=found.content_hash,
+        **found.labels,
     )
     with _page(running, as_json=as_json) if watch else nullcontext() as page:
         return execute(
@@ -109,11 +96,6 @@ def run(
             estimate=functools.partial(_estimate, running) if rehearse else None,
             page=page,
         )
-
-
-def _inputs(parameter: list[str] | None, sources: list[Path] | None) -> dict[str, Any]:
-    inputs: dict[str, Any] = {**pairs(parameter, "-p", may_be_empty=True)}
-    return {**inputs, "source": [str(one) for one in sources]} if sources else inputs
 
 
 def _estimate(running: Running, result: RunResult) -> str:

@@ -197,6 +197,13 @@ def required_keys(graph: Graph) -> tuple[str, ...]:
 
 
 @once_per_graph
+def path_keys(graph: Graph) -> tuple[str, ...]:
+    """The keys of inputs that name files or folders: a function says so with its attribute `reads`."""
+    keys = [key for function in functions(graph) for key in getattr(function, "reads", ())]
+    return tuple(dict.fromkeys(keys))
+
+
+@once_per_graph
 def patterns(graph: Graph) -> frozenset[tuple[str, ...]]:
     """The names of the nodes that only hold other nodes: they have no place in a run's story.
 

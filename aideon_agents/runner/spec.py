@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import functools
 import inspect
+import os
 from collections.abc import Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
@@ -31,6 +32,7 @@ from aideon_agents.graphs.walk import (
     functions,
     graphs,
     once_per_graph,
+    path_keys,
     requests,
     required_keys,
     walk,
@@ -119,6 +121,24 @@ def check_task(graph: Graph, task: str, inputs: Mapping[str, Any]) -> None:
     except UnicodeEncodeError:  # bytes of another encoding, as a shell passes them
         raise InputError("the task is not text in UTF-8: it must be") from None
     require(required_keys(graph), {"inputs": dict(inputs)})
+    if keys := path_keys(graph):
+        check_paths(keys, inputs)
+
+
+def check_paths(keys: Sequence[str], inputs: Mapping[str, Any]) -> None:
+    """Refuse an input that names a file or a folder which is not there for this process."""
+    for key in keys:
+        given: Any = inputs.get(key) or []
+        for one in given if isinstance(given, list | tuple) else [given]:
+            if not is_there(one):
+                raise InputError(
+                    f"the input {key} names no file or folder: {one}: give the path of one"
+                )
+
+
+def is_there(path: object) -> bool:
+    """Whether a value is the path of a file or a folder."""
+    return isinstance(path, str | os.PathLike) and os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111 - pathlib raises for a name that is too long, or of no user
 
 
 def check_length(task: str, rooms: Sequence[Room]) -> None:

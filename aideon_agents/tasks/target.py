@@ -58,6 +58,11 @@ class Target:
     it."""
     graph: Graph
 
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The options that say what a run, or a batch, is one of."""
+        return {"workflow": self.name, "target": self.address, "target_hash": self.content_hash}
+
 
 def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
     """Find a workflow and build its graph.

@@ -83,11 +83,6 @@ def test_workflows_are_listed_with_their_inputs(tmp_path, monkeypatch, capsys):
     assert "-p reader= (required)" in capsys.readouterr().out
 
 
-def test_a_source_that_is_missing_is_refused_before_anything_is_called(capsys):
-    assert main(["run", "research", "--task", "x", "--source", "no/such", "--rehearse"]) == 2
-    assert "no/such" in capsys.readouterr().err
-
-
 def test_prompts_beside_a_workflow_replace_those_of_the_roles(tmp_path):
     (tmp_path / "prompts").mkdir()
     flow = tmp_path / "flow.yaml"

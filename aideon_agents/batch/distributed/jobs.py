@@ -153,14 +153,16 @@ async def enqueue(
 def _arguments(item: Item, inputs: Mapping[str, Any]) -> dict[str, Any]:
     # As text: Postgres accepts neither NUL nor a lone surrogate nor NaN in a JSON value.
     given = json.dumps([item.task, {**inputs, **item.inputs}])
-    return {"position": item.position, "item_id": item.item_id, "given": given}
+    where = {"position": item.position, "line": item.line}
+    return {**where, "item_id": item.item_id, "given": given}
 
 
 def item_of(job: jobs.Job) -> Item:
     """The item of a job, with the inputs of all items."""
     arguments = cast("dict[str, Any]", job.task_kwargs)
     task, inputs = json.loads(arguments["given"])
-    return Item(arguments["position"], arguments["item_id"], task, inputs)
+    line = arguments.get("line", 0)  # a job of an earlier version has none
+    return Item(arguments["position"], arguments["item_id"], task, inputs, line)
 
 
 def is_empty(ledger: Ledger, batch_id: str) -> bool:
