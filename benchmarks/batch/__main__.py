@@ -5,6 +5,7 @@
     python benchmarks/batch workers [--items N] [--at-once N] [--seed S]
     python benchmarks/batch postgres [--items N] [--processes 1,2,4,8] [--seconds S]
     python benchmarks/batch memory  [--items N]
+    python benchmarks/batch scale   [--items N] [--at-once N]
     python benchmarks/batch                     all of them, one after another: an hour
 
 `speed`: items of three calls to a provider that takes 200 ms, as a batch and as a bare
@@ -12,8 +13,9 @@
 of its own; and the wall time beside the ideal one. `crashes`: the batch is killed (SIGKILL) at random, and the same command given again;
 then OUT is compared with the items and the ledger with the provider's own bill. `workers`: the same
 for three workers on Postgres, of which one is killed and one stopped for a while. `postgres`: what
-workers ask of their server. `memory`: a million items of a workflow that calls no model. Ends with 1
-where a bound is passed.
+workers ask of their server. `memory`: a million items of a workflow that calls no model. `scale`: 100,000
+items of one call, whose speed at the end is compared with that at the beginning. Ends with 1 where a
+bound is passed.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import sys
 import crashes
 import memory
 import postgres
+import scale
 import speed
 import workers
 
@@ -33,6 +36,7 @@ KINDS = {
     "workers": workers,
     "postgres": postgres,
     "memory": memory,
+    "scale": scale,
 }
 
 
