@@ -26,3 +26,9 @@ def test_a_batch_is_held_against_a_bare_loop_over_the_same_graph(benchmark):
     ratios = re.findall(r"([\d.]+) of the bare loop's, bound ([\d.]+)$", done.stdout, re.MULTILINE)
     assert [bound for _, bound in ratios] == ["1.15", "1.15", "1.3"]
     assert all(float(ratio) > 0 for ratio, _ in ratios)
+
+
+def test_the_end_of_a_long_batch_is_held_against_its_beginning(benchmark):
+    done = benchmark("batch", "scale", "--items", "400", codes=(0, 1))  # 400 items say nothing
+    assert "400 items of one call, 64 at once; 400 requests" in done.stdout
+    assert re.search(r"^\d+\.\d\d of the first ones' speed at the end", done.stdout, re.MULTILINE)
