@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, because LangChain takes a secon
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from aideon_agents.cli import (
     simulate,
 )
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, MISTAKE, STOPPED
-from aideon_agents.cli.output import complain, trace
+from aideon_agents.cli.output import complain, finish, prepare, trace
 from aideon_agents.errors import LimitError, RunError, UserError
 
 if TYPE_CHECKING:
@@ -58,7 +59,13 @@ app.command("doctor")(doctor.doctor)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    typed = list(sys.argv[1:] if arguments is None else arguments)
+    prepare()
+    code = _command(arguments)
+    return FAILED if finish() and code == DONE else code
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    typed = [_decoded(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     debug = "--debug" in typed
     try:
         # Typer's own `main` would hide interrupts and broken pipes from us.
@@ -78,6 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trace(error)
         return _explain(error)
     return returned if isinstance(returned, int) else DONE
+
+
+def _decoded(word: str) -> str:
+    """A word in UTF-8 that Python could not decode, as in the locale C."""
+    try:
+        return word if word.isascii() else os.fsencode(word).decode("utf-8")
+    except UnicodeError:
+        return word
 
 
 def _explain(error: Exception) -> int:

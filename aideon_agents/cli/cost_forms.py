@@ -85,7 +85,8 @@ _TOTAL_ALONE = ("economized_calls", "shortened_calls", "against")
 
 def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
     cells = _flat(row)
-    cells["key"] = f"'{row['key']}" if row["key"].startswith(_FORMULA) else row["key"]
+    key = output.printable(row["key"])
+    cells["key"] = f"'{key}" if key.startswith(_FORMULA) else key
     return {
         name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in cells.items()
     }

@@ -95,8 +95,8 @@ def costs(
     if out is not None:
         output.write(out, made)
     elif made:
-        is_table = form == "table" and not advice
-        output.line(made.decode().removesuffix("\n"), is_ours=is_table)
+        is_safe = form in {"table", "csv"} and not advice  # bold, and the line ends of CSV
+        output.line(made.decode().removesuffix("\n"), is_ours=is_safe)
     else:
         hint = "" if rehearsed else " (--rehearsed shows what rehearsals would have cost)"
         output.note(f"nothing was spent{hint}")
@@ -155,12 +155,12 @@ def _report(
     if form == "xlsx":
         return cost_forms.workbook(made)
     if form == "json":
-        return _encoded(output.as_json(report_document(made[0])))
+        return output.encoded(output.as_json(report_document(made[0])))
     if form == "csv":
-        return cost_forms.csv_text(made[0]).encode()
+        return cost_forms.csv_text(made[0]).encode("utf-8", "replace")
     if not made[0].rows and out is None:
         return b""
-    return _encoded(cost_forms.table(made[0], to_file=out is not None))
+    return output.encoded(cost_forms.table(made[0], to_file=out is not None))
 
 
 def _advice(ledger: Ledger, calls: Selection, form: str) -> bytes:
@@ -169,14 +169,11 @@ def _advice(ledger: Ledger, calls: Selection, form: str) -> bytes:
     rungs = {rung: [str(name) for name in names] for rung, names in _catalog().rungs.items()}
     found = advice(ledger, calls, rungs)
     if form == "json":
-        return _encoded(output.as_json(advice_document(found)))
+        return output.encoded(output.as_json(advice_document(found)))
     if not found:
-        return _encoded("no suggestions: no figure is beyond a threshold")
-    return _encoded("\n\n".join(f"{one.kind}: {one.where}\n  {one.text}" for one in found))
-
-
-def _encoded(text: str) -> bytes:
-    return f"{text}\n".encode()
+        return output.encoded("no suggestions: no figure is beyond a threshold")
+    shown = "\n\n".join(f"{one.kind}: {one.where}\n  {one.text}" for one in found)
+    return output.encoded(output.printable(shown))
 
 
 Moment = dt.date | dt.datetime

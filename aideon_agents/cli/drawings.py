@@ -53,7 +53,7 @@ def drawn(
     `depth` is the number of levels that stay open, None: all. `columns` is the width of text.
     """
     if form == "html":
-        return _page(target, run_refs, batch, theme, depth).encode()
+        return _page(target, run_refs, batch, theme, depth).encode("utf-8", "replace")
     notes = None
     if target is not None:
         topology = read(tasks.load(target).graph, depth)
@@ -77,7 +77,7 @@ def drawn(
             output.complain(complaint)
     else:
         made = output.as_json(document)
-    return (made.rstrip("\n") + "\n").encode()
+    return output.encoded(made)
 
 
 def _page(

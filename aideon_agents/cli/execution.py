@@ -36,7 +36,7 @@ def show(result: RunResult) -> None:
     """Print the text of a run on stdout and the costs of its nodes on stderr."""
     if result.output:
         text = result.output.rstrip("\n")
-        output.line(text)
+        output.result(text)
     output.table(
         ("node", "model", "calls", "in", "out", "cost", "time"),
         [
@@ -127,14 +127,18 @@ def _standing_limit(refused: BudgetExceeded) -> str | None:
     return next((scope for scope in both if standing.get(scope) == limit), None)
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Windows has no SIGHUP, which a closed terminal sends."""
 
 
 class Interruption:
-    """The action of SIGINT and SIGTERM: end the process, unless `ends` has set another one."""
+    """The action of SIGINT, SIGTERM and SIGHUP: end the process, unless `ends` has set another one."""
 
     def __init__(self) -> None:
         self._end: Callable[[], object] = _leave
+        self._hung_up = False
 
     def ends(self, interrupt: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
         """Let the next signal call `interrupt` in its loop, and the signal after it end the process."""
@@ -144,20 +148,29 @@ class Interruption:
         """Let the next signal raise KeyboardInterrupt: nothing runs, and a person is asked."""
         self._end = _raise
 
-    def handle(self, *_: object) -> None:
-        """Handle a signal."""
+    def handle(self, number: int, _: object) -> None:
+        """Handle a signal. A terminal that closes may send SIGHUP more than once."""
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            if self._hung_up:
+                return
+            self._hung_up = True
+            output.leave_terminal()
         end, self._end = self._end, _leave
         end()
 
 
 @contextlib.contextmanager
 def interruptible() -> Generator[Interruption]:
-    """Handle SIGINT and SIGTERM within a block; only the main thread receives signals."""
+    """Handle SIGINT, SIGTERM and SIGHUP within a block; only the main thread receives signals."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = [(each, signal.signal(each, interruption.handle)) for each in _SIGNALS]
+    before = [
+        (each, signal.signal(each, interruption.handle))
+        for each in _SIGNALS
+        if each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN  # nohup ignores SIGHUP
+    ]
     try:
         yield interruption
     finally:

@@ -84,7 +84,7 @@ def graph(
         output.write(out, made)
         output.note(f"written to {out}")
     elif wanted == "png":
-        sys.stdout.buffer.write(made)
+        output.binary(made)
     else:
         output.line(made.decode().removesuffix("\n"))
 

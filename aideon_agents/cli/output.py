@@ -1,5 +1,9 @@
 """What the commands print: JSON documents, tables, money and one-line errors.
 
+All that they print passes `_write`. Names and texts come from files, models and providers: control
+characters in them reach no terminal. JSON has them as escapes, and only a run's result goes into a
+file or a pipe as it is.
+
 Files for `-o` are written completely or not at all. An error of the ledger is reported once. It is
 raised inside a callback: LangChain logs it before it raises it again, and leaves the other handlers
 of the same event as coroutines that are never awaited. A broken ledger fails every row.
@@ -7,15 +11,17 @@ of the same event as coroutines that are never awaited. A broken ledger fails ev
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import json
 import logging
 import os
 import re
 import secrets
+import stat
 import sys
 import traceback
-import unicodedata
 import warnings
 from itertools import zip_longest
 from pathlib import Path
@@ -33,6 +39,48 @@ if TYPE_CHECKING:
 NO_TERMINAL = 160
 """Characters per line of a table in a file or a pipe."""
 
+_CONTROLS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+"""Codes that steer a terminal, but no tab and no line end; and those that reverse a text."""
+_UNSAFE_IN_JSON = re.compile("[\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+"""What JSON may hold as it is, and a terminal or an encoding may not."""
+_lost: list[OSError] = []
+"""Why stdout does not take the results of this command; empty: it does."""
+
+
+def prepare() -> None:
+    """Let stdin, stdout and stderr be used where one is closed or takes 8-bit text.
+
+    A write to a stdout that was closed fails, so that a result is shown elsewhere.
+    """
+    _lost.clear()
+    codecs.register_error(_ESCAPES, _escaped)
+    modes = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
+    for name, mode in modes.items():
+        if getattr(sys, name) is None:
+            kind = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(os.open(os.devnull, mode), kind, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors=_ESCAPES)
+    (logging.lastResort or logging.NullHandler()).setFormatter(_Printable())
+
+
+_ESCAPES = "aideon-escapes"
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Characters that an encoding lacks, as JSON writes them: as escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+class _Printable(logging.Formatter):
+    """Log messages name users and nodes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
 
 def document(values: Any) -> None:
     """Print one JSON document on stdout."""
@@ -41,12 +89,33 @@ def document(values: Any) -> None:
 
 def as_json(values: Any) -> str:
     """Format one JSON document."""
-    return json.dumps(values, ensure_ascii=False, indent=2)
+    made = json.dumps(values, ensure_ascii=False, indent=2)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", made)
+
+
+def encoded(text: str) -> bytes:
+    """A text as the content of a file, which ends in a newline."""
+    return (text.rstrip("\n") + "\n").encode("utf-8", _ESCAPES)
+
+
+def finish() -> bool:
+    """Flush stdout and stderr; returns whether stdout did not take what this command wrote."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            _discard(stream, error, "nothing of it was shown")
+    return bool(_lost)
 
 
 def line(text: str, *, is_ours: bool = False) -> None:
     """Print one line on stdout. One that is ours may have control characters, such as bold."""
     _write(text, sys.stdout, is_ours=is_ours)
+
+
+def result(text: str) -> None:
+    """Print the result of a run on stdout: a file or a pipe gets it as it is."""
+    _write(text, sys.stdout, is_ours=not sys.stdout.isatty())
 
 
 def complain(message: str) -> None:
@@ -75,9 +144,7 @@ def trace(error: BaseException) -> None:
 
 def printable(text: str) -> str:
     """Remove control characters: the text of a model must not control the terminal."""
-    return "".join(
-        letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc"
-    )
+    return _CONTROLS.sub("", text)
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:
@@ -155,7 +222,15 @@ def drawn(
     first_number = len(columns) - numbers
     width = None if stream.isatty() else NO_TERMINAL
     # The name of a node may look like markup: `[red]` or `:100:`.
-    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    sketch = _Sketch(stream.encoding)
+    console = Console(
+        file=sketch,
+        width=width,
+        force_terminal=stream.isatty(),  # no colors in a file, whatever FORCE_COLOR says
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
     lines = [list(map(printable, row)) for row in rows]
     whole_columns = {*range(first_number, len(columns)), *([0] if whole else [])}
     _break_names([list(columns), *lines, list(total or ())], console.width, whole_columns)
@@ -171,10 +246,20 @@ def drawn(
         made.add_row(*row)
     if total:
         made.add_section()
-        made.add_row(*total, style="bold")
-    with console.capture() as captured:  # rich exits the process on a closed pipe
-        console.print(made)
-    return captured.get().removesuffix("\n")
+        made.add_row(*map(printable, total), style="bold")
+    console.print(made)
+    return sketch.getvalue().removesuffix("\n")
+
+
+class _Sketch(io.StringIO):
+    """Takes a table: rich exits the process on a closed pipe, and lets other errors pass."""
+
+    encoding: str = "utf-8"
+    """Of the stream that is to show it, which may lack the characters of lines."""
+
+    def __init__(self, encoding: str | None) -> None:
+        super().__init__()
+        self.encoding = encoding or self.encoding
 
 
 _BETWEEN = 3
@@ -213,16 +298,44 @@ def _broken(text: str, width: int) -> str:
 
 
 def _write(text: str, stream: TextIO, end: str = "\n", *, is_ours: bool = False) -> None:
-    """Write and flush. A closed pipe (`| head`) is not an error.
+    """Write and flush, without control characters unless all of them are ours.
 
-    A terminal gets no control characters, unless all of them are ours.
+    A closed pipe (`| head`) is not an error. What stdout cannot take, such as a paid answer for a
+    full disk, goes to stderr.
     """
     try:
-        stream.write((text if is_ours or not stream.isatty() else printable(text)) + end)
+        stream.write((text if is_ours else printable(text)) + end)
         stream.flush()
-    except BrokenPipeError:
-        # Discard later writes too, including the flush when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        _discard(stream, error, "its text follows here")
+    if stream is sys.stdout and _lost:
+        _write(text, sys.stderr, end, is_ours=is_ours)
+
+
+def _discard(stream: TextIO, error: OSError, what_now: str) -> None:
+    """Discard later writes to a stream, also the flush when the interpreter exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+        complain(f"stdout cannot be written ({error.strerror}): {what_now}")
+        _lost.append(error)
+
+
+def leave_terminal() -> None:
+    """Write no more to a terminal that is closed: each write would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            place = stream.fileno()
+            if stat.S_ISCHR(os.fstat(place).st_mode) and not os.isatty(place):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+
+
+def binary(content: bytes) -> None:
+    """Print bytes on stdout."""
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+    except OSError as error:
+        _discard(sys.stdout, error, "use -o FILE")
 
 
 def write(path: Path, content: bytes) -> None:

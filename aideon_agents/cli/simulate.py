@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-import signal
 import time
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from aideon_agents.cli import output
+from aideon_agents.cli.execution import interruptible
 from aideon_agents.errors import InputError, UserError
 
 if TYPE_CHECKING:
@@ -64,18 +64,18 @@ def simulate(
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise InputError(f"cannot use port {port}: {reason}; choose another with --port") from None
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     shown = 0
-    try:
-        _announce(provider.base_url, output.note if as_json else output.line)
-        while True:
-            shown = _follow(provider, shown)
-            time.sleep(_POLL)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        provider.close()
+    with interruptible() as interruption:
+        interruption.raises()
+        try:
+            _announce(provider.base_url, output.note if as_json else output.line)
+            while True:
+                shown = _follow(provider, shown)
+                time.sleep(_POLL)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            provider.close()
     _follow(provider, shown)
     _show(provider.bill, as_json=as_json)
 

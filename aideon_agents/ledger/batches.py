@@ -102,7 +102,8 @@ def find_batch(ledger: Ledger, ref: str) -> Batch:
 
 def batches(ledger: Ledger, limit: int) -> list[Batch]:
     """Batches, the newest first."""
-    return [read(row) for row in ledger.select(_NEWEST, {"most": limit})]
+    newest = _NEWEST_IN_FILE if ledger.path else _NEWEST
+    return [read(row) for row in ledger.select(newest, {"most": limit})]
 
 
 def take(
@@ -236,6 +237,7 @@ _SAME = f"{ROWS} WHERE identity = :identity"
 _ONE = f"{ROWS} WHERE batch_id = :batch_id"
 _FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id <= :last ORDER BY batch_id"
 _NEWEST = f"{ROWS} ORDER BY started_at DESC, batch_id DESC LIMIT :most"
+_NEWEST_IN_FILE = f"{ROWS} ORDER BY batches.rowid DESC LIMIT :most"
 _START = (
     "INSERT INTO batches (batch_id, identity, workflow, target, rehearsed, engine, items,"
     " item_limit_nanousd, out_path, status, is_cancelled, host, pid, process_start, started_at,"

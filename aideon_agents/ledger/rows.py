@@ -214,6 +214,8 @@ UNMAKE_CALL = "DELETE FROM calls WHERE call_id = :call_id AND status = 'started'
 FINISH_CALL = _update("calls", _CALL_END, "call_id = :call_id AND status = 'started'")
 RUNS_FROM = "SELECT * FROM runs WHERE run_id >= :first AND run_id <= :last ORDER BY run_id"
 NEWEST_RUNS = "SELECT * FROM runs ORDER BY started_at DESC, run_id DESC LIMIT :most"
+# By sequence and not by the clock, which may have been set back; a server has no such sequence.
+NEWEST_RUNS_IN_FILE = "SELECT * FROM runs ORDER BY rowid DESC LIMIT :most"
 # Ids of calls grow with time, so they give the order within a millisecond.
 CALLS_OF_RUN = "SELECT * FROM calls WHERE run_id = :run_id ORDER BY started_at, call_id"
 RECORD_PROMPT = _insert("contents", ("call_id", "prompt")) + " ON CONFLICT DO NOTHING"

@@ -302,7 +302,8 @@ class Ledger:
             Their rows. A run whose process is gone reads `crashed`.
         """
         most = rows.MOST_ROWS if limit is None else limit
-        return [run_in(row) for row in self.select(rows.NEWEST_RUNS, {"most": most})]
+        newest = rows.NEWEST_RUNS_IN_FILE if self.path else rows.NEWEST_RUNS
+        return [run_in(row) for row in self.select(newest, {"most": most})]
 
     def calls(self, run_id: str) -> list[Call]:
         """A run's calls, by its full id, in the order in which they started."""

@@ -150,7 +150,7 @@ def test_debug_shows_where_a_node_raised(aideon):
 
 
 def test_what_nobody_foresaw_is_one_line_with_its_type(aideon, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdin", object())
     done = aideon("run", "one.py", "-")
     assert done.code == 1
     assert re.fullmatch(r"AttributeError: .* \(add --debug to see the traceback\)", done.complaint)

@@ -70,7 +70,9 @@ def simulate(folder, environment):
         one.kill()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda how: how.name
+)
 def test_it_serves_until_it_is_ended_and_then_shows_the_bill(simulate, how):
     running = simulate()
     assert running.head[1:] == [

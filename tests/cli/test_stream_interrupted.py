@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import subprocess
 import time
@@ -35,13 +37,12 @@ TWO = (
 def start(folder, environment):
     """Starts the command line in the background."""
 
-    def begin(*words: str) -> subprocess.Popen[str]:
+    def begin(*words: str, **streams: int) -> subprocess.Popen[str]:
         process = warm.Process(
             ["-m", "aideon_agents", *words],
             cwd=folder,
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
             text=True,
         )
         begun.append(process)
@@ -71,7 +72,7 @@ def until(process, word):
     raise AssertionError(word)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_closes_the_call_in_flight_and_keeps_what_there_was(
     start, folder, aideon, provider, sent
 ):
@@ -145,3 +146,19 @@ def test_a_disk_that_fills_up_midway_is_one_line(folder, process, words):
     assert told[0].startswith("aideon: the ledger .aideon/ledger.db cannot ")
     assert "Traceback" not in done.err
     assert "Warning" not in done.err
+
+
+def test_a_terminal_that_closes_ends_a_run_as_an_interrupt_does(start, folder, aideon, provider):
+    (folder / "two.py").write_text(TWO, encoding="utf-8")
+    ours, theirs = os.openpty()
+    running = start("run", "two.py", "--task", "x", stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    while len(provider.requests) < 2:
+        assert running.poll() is None
+        if select.select([ours], [], [], 0.01)[0]:
+            os.read(ours, 65536)  # a terminal that is full would hold the run
+    os.close(ours)  # what it writes from here on fails
+    running.send_signal(signal.SIGHUP)  # the shell and the system may both send it
+    running.send_signal(signal.SIGHUP)
+    assert running.wait(60) == 130
+    assert aideon("runs", "list", "--json").document[0]["status"] == "cancelled"

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 import threading
+from datetime import timedelta
 
 import pytest
 
 from aideon_agents.errors import LedgerError, RunNotFound
-from aideon_agents.ledger.identity import new_run_id, those_from
+from aideon_agents.ledger import store
+from aideon_agents.ledger.identity import new_run_id, now, those_from
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.store import Ledger
@@ -92,6 +94,14 @@ def test_run_ids_always_grow():
     ids = [new_run_id() for _ in range(2000)]
     assert ids == sorted(set(ids))
     assert all(re.fullmatch(r"01[0-9A-HJKMNP-TV-Z]{24}", run_id) for run_id in ids)
+
+
+def test_last_is_the_run_begun_last_after_the_clock_was_set_back(tmp_path, monkeypatch):
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        ledger.start_run(Run(run_id="01EARLIER", workflow="w"))
+        monkeypatch.setattr(store, "now", lambda: now() - timedelta(days=1))
+        ledger.start_run(Run(run_id="01AFTER", workflow="w"))
+        assert ledger.find_run("last").run_id == "01AFTER"
 
 
 def test_runs_come_newest_first_and_last_is_the_newest(ledger):
