@@ -114,6 +114,8 @@ class BatchOptions(TypedDict, total=False):
     unordered: bool
     """Write each result as soon as its item ends, and not in the order of the items: one that is slow,
     or that waits for a person, keeps no other result back."""
+    keep_columns: bool
+    """Repeat the columns of the input in OUT: a line under the key `columns`, a table before its own."""
     retry_failed: bool
     """Run failed items again."""
     max_failures: int | str | None

@@ -24,7 +24,8 @@ from aideon_agents.batch.engine import Engine, Local, OpenBatch
 from aideon_agents.batch.items import Items, Source
 from aideon_agents.batch.items import opened as item_source
 from aideon_agents.batch.options import BatchOptions, BatchResult, Control, Tally
-from aideon_agents.batch.output import Out
+from aideon_agents.batch.output import Out, paths, tables
+from aideon_agents.batch.output.columns import InputColumns
 from aideon_agents.batch.restoring import OUT_OF_BUDGET, find_written, restore
 from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
@@ -45,7 +46,7 @@ from aideon_agents.runner.state import shapes
 from aideon_agents.state import GivenModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 
 _OF_A_RUN = (
@@ -94,16 +95,14 @@ class BatchRunning:
         with contextlib.ExitStack() as open_while_used:
             items = await asyncio.to_thread(open_while_used.enter_context, item_source(self._items))
             most = known.most_failures(self._given.get("max_failures"), items.count)
-            output.refuse_unusable(self._out, items)
+            paths.refuse_unusable(self._out, items)
             ledger = open_while_used.enter_context(open_ledger(self._spec.ledger))
             identity = self._identity(items)
             before = batches.find_same(ledger, identity)
             if before is not None:
                 batches.refuse_if_running(before)
             work = self._work(ledger, before, most)
-            is_unordered = bool(self._given.get("unordered"))
-            opening = output.opened(self._out, items.line_of, is_unordered=is_unordered)
-            out = open_while_used.enter_context(opening)
+            out = open_while_used.enter_context(self._opened_out(items))
             found = await asyncio.to_thread(find_written, ledger, out, before)
             batch = OpenBatch(
                 ledger=ledger,
@@ -121,6 +120,7 @@ class BatchRunning:
             try:
                 retry = self._retry(before)
                 await asyncio.to_thread(restore, ledger, out, batch.start, found, retry=retry)
+                await asyncio.to_thread(output.conform, ledger, batch.start.batch_id, out)
                 await self._run(batch, before, most)
                 result = self._result(batch)
             except BaseException:
@@ -129,7 +129,24 @@ class BatchRunning:
                 raise
             status = "completed" if result.stop_reason is None else "stopped"
             batches.finish(ledger, batch.start.batch_id, status, result.stop_reason)
+            if out.path != self._out:
+                await asyncio.to_thread(tables.write, self._out, out.path)
         return result
+
+    @contextlib.contextmanager
+    def _opened_out(self, items: Source) -> Generator[Out]:
+        with contextlib.ExitStack() as open_while_used:
+            columns = None
+            if self._given.get("keep_columns"):
+                kept = contextlib.closing(InputColumns(items))
+                columns = open_while_used.enter_context(kept)
+            opening = output.opened(
+                paths.lines_path(self._out),
+                items.line_of,
+                is_unordered=bool(self._given.get("unordered")),
+                columns=columns,
+            )
+            yield open_while_used.enter_context(opening)
 
     async def _run(self, batch: OpenBatch, before: Batch | None, most: int | None) -> None:
         ledger, batch_id = batch.ledger, batch.start.batch_id
@@ -309,7 +326,8 @@ async def abatch(
         graph: A compiled graph, or a node.
         items: A file of JSON lines or CSV, `-` for stdin, or the items themselves: tasks, or
             mappings with a `task`, perhaps an `id`, and inputs.
-        out: The file that results go to, in the order of the items unless `unordered`.
+        out: The file that results go to, in the order of the items unless `unordered`: JSON lines,
+            or a table if it ends in `.csv` or `.xlsx`.
         **options: See `BatchOptions`.
 
     Returns:

@@ -46,7 +46,10 @@ _Items = Annotated[
     str, typer.Argument(metavar="ITEMS", help="A JSONL or CSV file of items, or - for stdin.")
 ]
 _Out = Annotated[
-    Path, typer.Option("-o", "--out", metavar="OUT", help="Write the results to this JSONL file.")
+    Path,
+    typer.Option(
+        "-o", "--out", metavar="OUT", help="The file of the results: .jsonl, .csv or .xlsx."
+    ),
 ]
 _Budget = Annotated[
     str | None, typer.Option(metavar="USD", help="Stop before all items together cost more.")
@@ -59,6 +62,9 @@ _MaxFailures = Annotated[
 ]
 _Unordered = Annotated[
     bool, typer.Option("--unordered", help="Write results as items end, not in their order.")
+]
+_KeepColumns = Annotated[
+    bool, typer.Option("--keep-columns", help="Repeat the columns of the input in OUT.")
 ]
 _Rehearse = Annotated[bool, typer.Option("--rehearse", help="Call no model and pay nothing.")]
 _RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed items again.")]
@@ -89,6 +95,7 @@ def batch(
     item_budget: _ItemBudget = None,
     max_failures: _MaxFailures = None,
     unordered: _Unordered = False,
+    keep_columns: _KeepColumns = False,
     retry_failed: _RetryFailed = False,
     checkpoint: _Checkpoint = False,
     timeout: _Timeout = None,
@@ -109,6 +116,8 @@ def batch(
     as_json: _AsJson = False,
 ) -> int:
     """Run a workflow on many items. Repeat the command to continue a stopped batch."""
+    flags = locals()
+    from aideon_agents.batch.options import BatchOptions
     from aideon_agents.batch.running import BatchRunning
 
     settings = options.settings()
@@ -116,23 +125,13 @@ def batch(
     found = load(target, settings, chains(model))
     with progress_shown(progress) as watch:
         given: dict[str, Any] = {
+            # Most flags are options of a batch under the same name.
+            **{name: flags[name] for name in BatchOptions.__annotations__ if name in flags},
             "inputs": options.inputs(parameter, sources),
-            "tier": tier,
-            "user": user,
             "model": chains(model),
-            "max_concurrency": max_concurrency,
-            "budget": budget,
-            "item_budget": item_budget,
-            "max_failures": max_failures,
-            "unordered": unordered,
-            "retry_failed": retry_failed,
             "checkpoint": checkpoint or None,
-            "timeout": timeout,
-            "engine": engine,
             "rehearse": why is not None,
-            "record_content": record_content,
             "fallback": not no_fallback,
-            "on_rate_limit": on_rate_limit,
             "settings": settings,
             **found.labels,
             "watch": watch,

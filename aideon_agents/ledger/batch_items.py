@@ -183,7 +183,7 @@ def end(
                 error=error if failed else None,
                 attempts=row["attempts"],
             )
-            keep(tx, batch_id, row["position"], _json(document))
+            keep(tx, batch_id, row["position"], json_line(document))
     return nodes
 
 
@@ -297,7 +297,7 @@ def _document(
     }
 
 
-def _json(document: Mapping[str, Any]) -> str:
+def json_line(document: Mapping[str, Any]) -> str:
     """One line that every JSON parser reads: without NaN, and without half a character."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)

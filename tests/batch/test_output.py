@@ -12,6 +12,7 @@ import pytest
 
 from aideon_agents.batch import items as item_files
 from aideon_agents.batch import output
+from aideon_agents.batch.output import paths
 from aideon_agents.errors import InputError, RunError
 
 
@@ -125,9 +126,9 @@ def test_an_out_that_can_be_none_is_refused(items):
         ("x" * 300, "cannot be written: File name too long"),
     ):
         with pytest.raises(InputError, match=message):
-            output.refuse_unusable(Path(name), items)
+            paths.refuse_unusable(Path(name), items)
     assert not Path("none").exists()
-    output.refuse_unusable(Path("out"), items)
+    paths.refuse_unusable(Path("out"), items)
 
 
 def test_an_out_that_cannot_be_opened_is_one_line(monkeypatch):
@@ -158,15 +159,6 @@ def test_the_beginning_of_another_file_is_taken_over():
         out.truncate(2, 6)
         out.append([item("c")], 2)
     assert Path("out").read_bytes() == b'{}\n[]\n{"id": "c", "line": 3}\n'
-
-
-def test_an_out_that_is_removed_meanwhile_takes_no_more():
-    with opened(Path("out")) as out:
-        out.append([item("a")], 0)
-        Path("out").unlink()
-        with pytest.raises(RunError, match="out was removed while the batch was running"):
-            out.append([item("b")], 1)
-        assert out.lines == 1
 
 
 @pytest.mark.parametrize("content", ["", "{}\n[]\n"])

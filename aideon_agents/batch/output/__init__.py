@@ -1,6 +1,7 @@
 """OUT: the results as complete lines, in the order of the items, or as the items end.
 
-The file is only appended to. In the order of the items it is an unbroken prefix, and its last line
+An OUT that ends in `.csv` or `.xlsx` has its lines in a file beside it, `out.csv.jsonl`, and is made
+from them when the batch ends (`tables`). The file of the lines is only appended to. In the order of the items it is an unbroken prefix, and its last line
 shows how far it has come. A partial line, as a killed process leaves it, is cut off. A line is on
 the disk before the ledger deletes it, so no line is lost or written twice, at whatever moment the
 process is killed.
@@ -9,24 +10,26 @@ process is killed.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import fcntl
 import itertools
 import json
+import logging
 import os
-import stat
+import sys
 import threading
 from io import FileIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.batch.items import Source
+from aideon_agents.batch.output.columns import InputColumns
 from aideon_agents.errors import InputError, RunError
 from aideon_agents.ledger import outputs
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from pathlib import Path
 
 
 _CHUNK = 1024 * 1024
@@ -34,14 +37,24 @@ _CHUNK = 1024 * 1024
 _LINES = 200
 """Lines that are written at a time."""
 
+_log = logging.getLogger("aideon_agents.batch")
+
 
 class Out:
     """The open file of the results."""
 
     def __init__(
-        self, path: Path, file: FileIO, line_of: Callable[[int], int], *, is_unordered: bool
+        self,
+        path: Path,
+        file: FileIO,
+        line_of: Callable[[int], int],
+        *,
+        is_unordered: bool,
+        columns: InputColumns | None = None,
     ) -> None:
         self.path = path
+        self.columns = columns
+        """The input's columns, which each line repeats; None: it does not."""
         self.is_unordered = is_unordered
         """Whether lines are written as items end, and not in the order of the items."""
         self._undeleted: set[int] = set()
@@ -95,10 +108,7 @@ class Out:
         self._undeleted.difference_update(positions)
 
     def _add(self, documents: Iterable[tuple[int, str]]) -> None:
-        made = [
-            _with_line(document, self.line_of(position)).encode() + b"\n"
-            for position, document in documents
-        ]
+        made = [self._line(document, position).encode() + b"\n" for position, document in documents]
         self._refuse_changed()
         with self._whole_lines():
             self._file.seek(self._end)
@@ -114,14 +124,66 @@ class Out:
                 self._write(chunk)
             os.fsync(self._file.fileno())
 
+    def _line(self, document: str, position: int) -> str:
+        """The line of an item, with the number of its line and its columns behind its id."""
+        _, end = _DECODER.raw_decode(document, _value_at(document, 0))
+        own = f', "line": {self.line_of(position)}'
+        if self.columns is not None:
+            own += f', "columns": {self.columns.at(position)}'
+        rest = end
+        while document.startswith(_OWN_KEYS, rest):  # it was in OUT before
+            _, rest = _DECODER.raw_decode(document, _value_at(document, rest))
+        return f"{document[:end]}{own}{document[rest:]}"
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the path still names the open file: it was not removed, renamed or replaced."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
+
+    def put_back(self, ledger: Ledger, batch_id: str) -> None:
+        """Keep all lines in the ledger again, so that they can be written anew."""
+        with self._writing, os.fdopen(os.dup(self._file.fileno()), "rb") as file:
+            file.seek(0)
+            lines = itertools.islice(_whole(file), self.lines)
+            held = ((self._position(line), line[:-1].decode()) for line in lines)
+            while some := list(itertools.islice(held, _LINES)):
+                outputs.put_back(ledger, batch_id, some)
+            self._undeleted.clear()
+
+    def _position(self, line: bytes) -> int:
+        number = json.loads(line)["line"]
+        return bisect.bisect_left(range(sys.maxsize), number, key=self.line_of)
+
+    def reopen(self) -> None:
+        """Continue with a new file at the path. The lines of the old one are in the ledger."""
+        try:
+            file = _file_at(self.path)
+        except (OSError, InputError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RunError(f"{self._gone()}, and cannot be written anew ({why}): {_KEPT}") from None
+        if os.fstat(file.fileno()).st_size:
+            file.close()
+            raise RunError(f"{self._gone()}, and another file is there now: move it; {_KEPT}")
+        self._file.close()
+        self._file, self.lines, self._end = file, 0, 0
+        _log.warning("%s: all results are written anew", self._gone())
+
+    def _gone(self) -> str:
+        return f"{self.path} was removed, renamed or replaced while the batch was running"
+
+    def close(self) -> None:
+        """Close the file, and release its lock."""
+        self._file.close()
+
     def _refuse_changed(self) -> None:
-        """Do not write to a file that was removed, or that another process has changed."""
-        now = os.fstat(self._file.fileno())
-        if not now.st_nlink or now.st_size != self._end:
+        """Do not write to a file that another process has changed."""
+        if os.fstat(self._file.fileno()).st_size != self._end:
             raise RunError(
-                f"{self.path} was {'changed' if now.st_nlink else 'removed'} while the batch was "
-                "running: the results that it does not hold are kept; put the file back, and the "
-                "same command continues"
+                f"{self.path} was changed while the batch was running: the results that it does not "
+                "hold are kept; put the file back, and the same command continues"
             )
 
     def _write(self, content: bytes) -> None:
@@ -143,15 +205,14 @@ class Out:
             ) from None
 
 
-def _with_line(document: str, line: int) -> str:
-    """The line of an item with the number of its line among the items behind its id."""
-    start = document.index(":") + 1
-    _, end = _DECODER.raw_decode(document, start + (document[start] == " "))
-    if document.startswith((', "line":', ',"line":'), end):  # it was in OUT before
-        return document
-    return f'{document[:end]}, "line": {line}{document[end:]}'
+def _value_at(document: str, start: int) -> int:
+    """Where the value of the key that begins at an index starts."""
+    colon = document.index(":", start) + 1
+    return colon + (document[colon] == " ")
 
 
+_KEPT = "the results are kept, and the same command continues"
+_OWN_KEYS = (', "line":', ',"line":', ', "columns":')
 _DECODER = json.JSONDecoder()
 
 
@@ -169,47 +230,42 @@ def read(path: Path) -> Generator[tuple[dict[str, Any], str, int]]:
 def whole_lines(path: Path) -> Generator[bytes]:
     """The complete lines of a file."""
     with path.open("rb") as file:
-        yield from itertools.takewhile(lambda line: line.endswith(b"\n"), file)
+        yield from _whole(file)
 
 
-def refuse_unusable(path: Path, source: Source) -> None:
-    """Refuse a path that cannot be an OUT, before anything is created."""
-    try:
-        if not path.exists():
-            parent = Path(os.path.realpath(path)).parent
-            if not parent.is_dir():
-                raise InputError(
-                    f"{path} cannot be written: there is no folder {parent}: create it"
-                )
-            return
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise InputError(f"{path} is a folder: name a file for the results, {path}/out.jsonl")
-        if not stat.S_ISREG(mode):
-            raise InputError(
-                f"{path} is not a regular file: a batch that continues reads its results again, so name a file"
-            )
-        if source.path is not None and source.path.exists() and path.samefile(source.path):
-            raise InputError(f"{path} is the file of the items: write the results to another one")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+def _whole(file: Iterable[bytes]) -> Iterator[bytes]:
+    return itertools.takewhile(lambda line: line.endswith(b"\n"), file)
 
 
 @contextlib.contextmanager
 def opened(
-    path: Path, line_of: Callable[[int], int], *, is_unordered: bool = False
+    path: Path,
+    line_of: Callable[[int], int],
+    *,
+    is_unordered: bool = False,
+    columns: InputColumns | None = None,
 ) -> Generator[Out]:
     """Open OUT, creating it if it is missing; no other process can open it meanwhile.
 
     `line_of` gives the number of an item's line by its position.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = _file_at(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-    with FileIO(descriptor, "r+") as file:
+    out = Out(path, file, line_of, is_unordered=is_unordered, columns=columns)
+    with contextlib.closing(out):
+        yield out
+
+
+def _file_at(path: Path) -> FileIO:
+    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+    try:
         _lock(path, file)
-        yield Out(path, file, line_of, is_unordered=is_unordered)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _lock(path: Path, file: FileIO) -> None:
@@ -229,9 +285,20 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
+def conform(ledger: Ledger, batch_id: str, out: Out) -> None:
+    """Have all lines written anew if they repeat the input's columns and are not to, or vice versa."""
+    first = next(read(out.path), None)
+    if first is not None and ("columns" in first[0]) != (out.columns is not None):
+        out.put_back(ledger, batch_id)
+        out.truncate(0, 0)
+
+
 async def write_ready(ledger: Ledger, batch_id: str, out: Out) -> None:
     """Write the lines to OUT that it is to hold next, and then delete them from the ledger."""
     while True:
+        if not out.is_in_place:
+            await asyncio.to_thread(out.put_back, ledger, batch_id)
+            out.reopen()
         if out.is_unordered:
             found = outputs.kept(ledger, batch_id, _LINES)
             await asyncio.to_thread(out.add, found)
