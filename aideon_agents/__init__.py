@@ -7,7 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aideon_agents.agents import creative, executor, mcp_server, planner, validator
+    from aideon_agents.agents import (
+        chat_model,
+        creative,
+        executor,
+        mcp_server,
+        planner,
+        validator,
+    )
     from aideon_agents.batch import abatch
     from aideon_agents.errors import UserError
     from aideon_agents.ledger.budgets.limits import Budget
@@ -53,6 +60,7 @@ __all__ = [
     "aresume",
     "arun",
     "astream",
+    "chat_model",
     "conditional",
     "creative",
     "executor",
@@ -68,7 +76,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "agents": ("creative", "executor", "mcp_server", "planner", "validator"),
+    "agents": ("chat_model", "creative", "executor", "mcp_server", "planner", "validator"),
     "batch": ("abatch",),
     "errors": ("UserError",),
     "ledger.budgets.limits": ("Budget",),

@@ -322,6 +322,28 @@ class Options(TypedDict, total=False):
     unless given. In a loop the rounds of the loop count instead."""
 
 
+def request_for(role: Role, options: Options, named: str) -> ModelRequest:
+    """What the options of an agent ask of its models."""
+    refuse_wrong(options, Options, named)
+    max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
+    timeout = options.get("timeout")
+    if max_tokens < 1 or (timeout is not None and timeout <= 0):
+        raise UserError(f"{named}: max_tokens and timeout must be more than 0")
+    return ModelRequest(
+        role=role,
+        complexity=chosen(options, "complexity", Complexity, named),
+        purpose=options.get("purpose"),
+        model=choices(options.get("model"), named),
+        max_tokens=max_tokens,
+        may_think="max_tokens" not in options,
+        reasoning_effort=chosen(options, "reasoning_effort", ReasoningEffort, named),
+        temperature=options.get("temperature"),
+        timeout=timeout,
+        fallback=options.get("fallback", True),
+        on_rate_limit=chosen(options, "on_rate_limit", OnRateLimit, named),
+    )
+
+
 def make(
     role: Role,
     name: str | None,
@@ -338,24 +360,7 @@ def make(
         raise UserError(
             f"{named!r} is not a valid agent name: it must not be empty or contain /, | or :"
         )
-    refuse_wrong(options, Options, named)
-    max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
-    timeout = options.get("timeout")
-    if max_tokens < 1 or (timeout is not None and timeout <= 0):
-        raise UserError(f"{named}: max_tokens and timeout must be more than 0")
-    request = ModelRequest(
-        role=role,
-        complexity=chosen(options, "complexity", Complexity, named),
-        purpose=options.get("purpose"),
-        model=choices(options.get("model"), named),
-        max_tokens=max_tokens,
-        may_think="max_tokens" not in options,
-        reasoning_effort=chosen(options, "reasoning_effort", ReasoningEffort, named),
-        temperature=options.get("temperature"),
-        timeout=timeout,
-        fallback=options.get("fallback", True),
-        on_rate_limit=chosen(options, "on_rate_limit", OnRateLimit, named),
-    )
+    request = request_for(role, options, named)
     try:
         tools = toolbox(
             options.get("tools", ()),

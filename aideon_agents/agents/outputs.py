@@ -1,4 +1,4 @@
-"""What an agent's `output` may be: a pydantic model, a dataclass, a TypedDict, or a list.
+"""What an agent's `output` may be: a pydantic model, a dataclass, a TypedDict, a list, or a JSON schema.
 
 Providers accept an object as the root of a schema and nothing else. So a model is always asked for a
 pydantic model whose root is an object, and its answer becomes what the agent was made with. A shape
@@ -14,6 +14,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    Literal,
     NotRequired,
     Required,
     TypeAlias,
@@ -24,14 +25,23 @@ from typing import (
     is_typeddict,
 )
 
-from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
+from langchain_core.utils.function_calling import convert_to_json_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    TypeAdapter,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import to_json
 
 from aideon_agents.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Kept: TypeAlias = Any
 """What an answer becomes where it is no instance of the model that was asked for: a class, or a list."""
@@ -67,6 +77,8 @@ def asked_for(output: Any) -> _Shape:
 
 
 def _shape(output: Any) -> _Shape | None:
+    if isinstance(output, dict):
+        return _of_json_schema(cast("dict[str, Any]", output)), dict
     if get_origin(output) is Annotated:
         output = get_args(output)[0]
     if get_origin(output) is list:
@@ -130,8 +142,45 @@ def _of_typed_dict(output: Any) -> type[BaseModel]:
     return create_model(output.__name__, __doc__=output.__doc__, **fields)
 
 
+def _of_json_schema(output: dict[str, Any]) -> type[BaseModel]:
+    """A model whose schema is the given one. Of its rules, those of the fields at the top are checked."""
+    try:
+        schema = convert_to_json_schema(output)
+    except ValueError as error:
+        raise UserError(f"the JSON schema needs a title and properties: {error}") from None
+    fields: dict[str, Any] = {}
+    for nth, (name, given) in enumerate(schema.get("properties", {}).items()):
+        one: dict[str, Any] = given if isinstance(given, dict) else {}
+        kind = _KINDS.get(str(one.get("type")), Any)
+        if values := one.get("enum"):
+            kind = Literal[*values]
+        is_required = name in (schema.get("required") or ())
+        hint: Any = Annotated[kind if is_required else kind | None, WithJsonSchema(one)]
+        # Its name may be one that a field of a pydantic model cannot have.
+        fields[f"field_{nth}"] = (hint, Field(... if is_required else None, alias=name))
+    inner: Any = {"$defs": schema["$defs"]} if "$defs" in schema else {}
+    return create_model(
+        schema["title"],
+        __doc__=schema.get("description"),
+        __config__=ConfigDict(json_schema_extra=inner),
+        **fields,
+    )
+
+
+_KINDS: Mapping[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list[Any],
+    "object": dict[str, Any],
+}
+
+
 def kept(answer: BaseModel, kept_as: Kept) -> Any:
     """An answer as what it is kept as."""
+    if kept_as is dict:
+        return answer.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if isinstance(answer, _Listed):
         item = next(iter(get_args(kept_as)), None)
         if is_typeddict(item):
@@ -141,7 +190,8 @@ def kept(answer: BaseModel, kept_as: Kept) -> Any:
         return cast("Any", kept_as)(answer)
     if isinstance(kept_as, type) and issubclass(kept_as, BaseModel):
         return kept_as.model_validate(answer.model_dump())
-    values = {name: getattr(answer, name) for name in answer.model_fields_set}
+    given = answer.model_fields_set
+    values = {name: getattr(answer, name) for name in type(answer).model_fields if name in given}
     return values if is_typeddict(kept_as) else _adapter(kept_as).validate_python(values)
 
 

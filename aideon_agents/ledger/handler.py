@@ -11,6 +11,7 @@ been spent. The handler runs inline: a thread per event costs more than the row.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from typing import TYPE_CHECKING, Any, cast
@@ -31,16 +32,19 @@ from aideon_agents.ledger.calls import (
     prompt_text,
 )
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.implicit_runs import ImplicitRuns
+from aideon_agents.ledger.implicit_runs import ImplicitRuns, outcome
 from aideon_agents.ledger.pricing import usd
-from aideon_agents.ledger.rows import Call, CallEnd, Run
+from aideon_agents.ledger.rows import Call, CallEnd, Run, RunStatus
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.tool_calls import OpenTools
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
+
+    from aideon_agents.state import Context
 
 
 _log = logging.getLogger(__name__)
@@ -92,6 +96,8 @@ class CostHandler(BaseCallbackHandler):
         self.run_budgets: dict[str | None, RunBudget] = {}
         """By run id: what is known of a run need not be read again."""
         self._is_over = False
+        self.context: Context | None = None
+        """What the given run was given; None: it is not known."""
         self.has_asked = False
         """Whether any call was begun: from then on money may have been spent."""
 
@@ -136,6 +142,8 @@ class CostHandler(BaseCallbackHandler):
             raise RunError("the run has ended: no more model calls are made for it")
         known = metadata or {}
         ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
+        if (kwargs.get("invocation_params") or {}).get("_type") == tags.CHAIN:
+            return
         unsent = self._ledger.budgets.unsent
         begun = unsent.get(str(run_id))
         start = begun or call_start(str(run_id), ledger_run, known, kwargs.get("invocation_params"))
@@ -265,6 +273,26 @@ class CostHandler(BaseCallbackHandler):
             self._tools.end(run_id, error=error)
         self.on_chain_error(error, run_id=run_id)
 
+    @classmethod
+    @contextlib.contextmanager
+    def for_run(cls, ledger: Ledger, start: Run) -> Generator[CostHandler]:
+        """A handler for a new run, which ends with the block.
+
+        Args:
+            ledger: Where rows are written.
+            start: The run.
+        """
+        ledger.start_run(start)
+        handler = cls(ledger, run_id=start.run_id)
+        error: BaseException | None = None
+        try:
+            yield handler
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            handler._end(start.run_id, *outcome(error), error)
+
     def settle_cancelled(self, run_id: str | None = None) -> None:
         """Complete the rows of calls that were cancelled on the way.
 
@@ -300,10 +328,16 @@ class CostHandler(BaseCallbackHandler):
         )
 
     def _leave(self, member: UUID, error: BaseException | None = None) -> None:
-        ended = self._implicit.leave(member, error)
-        if ended is None:
-            return
-        ledger_run, status, stop_reason = ended
+        if ended := self._implicit.leave(member, error):
+            self._end(*ended, error)
+
+    def _end(
+        self,
+        ledger_run: str,
+        status: RunStatus,
+        stop_reason: str | None,
+        error: BaseException | None,
+    ) -> None:
         with self._lock:
             self.run_budgets.pop(ledger_run, None)
         self.settle_cancelled(ledger_run)

@@ -100,10 +100,13 @@ class ImplicitRuns:
             self._left_over |= root.inside
             for left_over in root.inside:
                 self._roots.pop(left_over, None)
-        return root.run_id, *_outcome(error, is_waiting=root.is_waiting)
+        return root.run_id, *outcome(error, is_waiting=root.is_waiting)
 
 
-def _outcome(error: BaseException | None, *, is_waiting: bool) -> tuple[RunStatus, str | None]:
+def outcome(
+    error: BaseException | None, *, is_waiting: bool = False
+) -> tuple[RunStatus, str | None]:
+    """The status of a run, and why it stopped, by the error that it ended with."""
     if error is None:
         return ("waiting" if is_waiting else "completed"), None
     if isinstance(error, LimitError):

@@ -51,5 +51,8 @@ FEATURE = "aideon_feature"
 USAGE_SOURCE = "aideon_usage_source"
 """In an answer's response_metadata: `estimated` when its token counts are not a provider's."""
 
+CHAIN = "aideon-chain"
+"""The `_llm_type` of `chat_model`, which asks models that have rows of their own."""
+
 ANSWERED = "aideon_answered"
 """In an answer's response_metadata: the models that answered, each with whether it met `max_tokens`."""

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from aideon_agents.errors import AideonError, ModelNameError, UserError
 from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.ledger.redaction import keep_out, one_line
+from aideon_agents.ledger.tags import CHAIN
 from aideon_agents.settings import Settings
 from aideon_agents.state import GivenModel, ModelChoice, ModelRequest
 
@@ -190,16 +191,23 @@ def choices(model: object, where: str) -> tuple[ModelChoice, ...]:
     if model is None or model == ():
         return ()
     listed = list(cast("Any", model)) if isinstance(model, list | tuple) else [model]
-    return tuple(_choice(one, where) for one in listed)
+    return tuple(choice for one in listed for choice in _choices(one, where))
 
 
-def _choice(model: object, where: str) -> ModelChoice:
+def _choices(model: object, where: str) -> tuple[ModelChoice, ...]:
     if isinstance(model, str | GivenModel):
-        return model
+        return (model,)
     from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - names need no LangChain
 
+    if isinstance(model, BaseChatModel) and model._llm_type == CHAIN:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - LangChain's name of a kind
+        if asked := cast("Any", model).request.model:
+            return asked
+        raise UserError(
+            f"{where}: chat_model() without a name chooses its models itself: give it to other code, "
+            "and complexity= to an agent"
+        )
     if isinstance(model, BaseChatModel):
-        return _given(model)
+        return (_given(model),)
     kind = getattr(type(model), "__name__", "object")
     raise UserError(
         f"{where}: model is a {kind}: give provider:model, a LangChain chat model, or a list of these"

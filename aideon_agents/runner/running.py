@@ -97,6 +97,7 @@ class Running:
         state = await self._begin(ledger)
         outcome.done = state.done
         handler = CostHandler(ledger, run_id=run_id, record_content=spec.record_content)
+        handler.context = spec.context
         handler.run_budgets[run_id] = RunBudget.of(ledger.budgets, spec.start)
         async with contextlib.AsyncExitStack() as until_finished:
             try:

@@ -239,7 +239,7 @@ class Delegate(BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Tools in OpenAI's form; the integration turns them into its own when it is asked."""
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        bound = self.bind(tools=[_tool(one) for one in tools], **choice, **kwargs)
+        bound = self.bind(tools=[tool_for(one) for one in tools], **choice, **kwargs)
         return cast("Runnable[LanguageModelInput, AIMessage]", bound)
 
     async def _question(self, messages: list[BaseMessage], options: dict[str, Any]) -> Question:
@@ -347,7 +347,8 @@ def given_candidate(name: GivenModel, limit: int, rehearsed: bool) -> Candidate:
     )
 
 
-def _tool(tool: Any) -> Any:
+def tool_for(tool: Any) -> Any:
+    """A tool in OpenAI's form."""
     try:
         return convert_to_openai_tool(tool)
     except ValueError:
