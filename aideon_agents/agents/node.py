@@ -214,7 +214,7 @@ class Agent(LimitedNode, Typed[T_co]):
                 model=context.model.get(spec.role) or request.model,
                 purpose=request.purpose or context.purpose,
             )
-        window = models.window(request, context)
+        window = models.window(request, context) if spec.asks else None
         now = _REHEARSED_DAY if context.rehearse else dt.datetime.now().astimezone().date()
         prompt = material.messages(
             state,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -26,8 +27,8 @@ from aideon_agents.cli.options import (
     STOPPED,
     WAITING,
     chains,
+    rehearsed_if_needed,
     rehearsing,
-    why_rehearsed,
 )
 
 if TYPE_CHECKING:
@@ -121,7 +122,6 @@ def batch(
     from aideon_agents.batch.running import BatchRunning
 
     settings = options.settings()
-    why = why_rehearsed(settings, asked=rehearse, elsewhere=engine == "distributed")
     found = load(target, settings, chains(model))
     with progress_shown(progress) as watch:
         given: dict[str, Any] = {
@@ -130,13 +130,14 @@ def batch(
             "inputs": options.inputs(parameter, sources),
             "model": chains(model),
             "checkpoint": checkpoint or None,
-            "rehearse": why is not None,
             "fallback": not no_fallback,
             "settings": settings,
             **found.labels,
             "watch": watch,
         }
-        result = _to_end(BatchRunning(found.graph, items, out, **given), why)
+        make = functools.partial(BatchRunning, found.graph, items, out, **given)
+        running, why = rehearsed_if_needed(make, settings, asked=rehearse)
+        result = _to_end(running, why)
     return _report(result, out, as_json=as_json)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, NoModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
 
+T = TypeVar("T")
 
 DONE, FAILED, MISTAKE, STOPPED, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """The exit codes."""
@@ -105,18 +106,22 @@ def chains(words: Sequence[str] | None) -> dict[str, list[str]]:
     return {role: names.split(",") for role, names in pairs(words, "--model").items()}
 
 
-def why_rehearsed(settings: Settings, *, asked: bool, elsewhere: bool = False) -> str | None:
-    """The reason why the run is a rehearsal; None: it is not.
+def rehearsed_if_needed(
+    make: Callable[..., T], settings: Settings, *, asked: bool
+) -> tuple[T, str | None]:
+    """What `make` returns, and the reason why it is a rehearsal; None: it is not.
 
-    `elsewhere`: workers call the models, with their own keys.
+    `make` takes `rehearse`. Without any key, that is needed where a model is to be asked.
     """
-    if asked:
-        return "as asked"
-    if settings.offline:
-        return "AIDEON_OFFLINE is set"
-    if not (settings.can_call or elsewhere):
-        return "no provider has a key (set TOGETHER_API_KEY)"
-    return None
+    why = "as asked" if asked else "AIDEON_OFFLINE is set" if settings.offline else None
+    if why is None:
+        try:
+            return make(rehearse=False), None
+        except NoModel:
+            if settings.can_call:
+                raise
+        why = "no provider has a key (set TOGETHER_API_KEY)"
+    return make(rehearse=True), why
 
 
 def rehearsing(why: str) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.execution import execute, load
-from aideon_agents.cli.options import chains, why_rehearsed
+from aideon_agents.cli.options import chains, rehearsed_if_needed
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def run(
     from aideon_agents import runner
 
     settings = options.settings()
-    why = why_rehearsed(settings, asked=rehearse)
     found = load(target, settings, models := chains(model))
-    running = runner.prepare(
+    prepare = functools.partial(
+        runner.prepare,
         found.graph,
         _task(source, task, file),
         inputs=options.inputs(parameter, sources),
@@ -75,7 +75,6 @@ def run(
         model=models,
         budget=budget,
         timeout=timeout,
-        rehearse=why is not None,
         thread=thread,
         checkpoint=True,
         record_content=record_content,
@@ -85,6 +84,7 @@ def run(
         settings=settings,
         **found.labels,
     )
+    running, why = rehearsed_if_needed(prepare, settings, asked=rehearse)
     with _page(running, as_json=as_json) if watch else nullcontext() as page:
         return execute(
             running,
@@ -121,6 +121,8 @@ def _estimate(running: Running, result: RunResult) -> str:
     usual = f"{USUAL_SHARE:.1%} of max_tokens".replace("%", " %")
     lengths = [f"{known} of {nodes} nodes answer as in earlier runs"] if known else []
     lengths += [f"{'others' if known else 'answers'} have {usual}"] if known < nodes else []
+    if not lengths:
+        return text
     return f"{text}; about {output.money(about)} ({', '.join(lengths)})"
 
 

@@ -167,7 +167,7 @@ def specs(graph: Graph) -> Iterator[Any]:
 @once_per_graph
 def requests(graph: Graph) -> tuple[ModelRequest, ...]:
     """What the agents in a graph request of models."""
-    return tuple(spec.request for spec in specs(graph))
+    return tuple(spec.request for spec in specs(graph) if spec.asks)
 
 
 def functions(graph: Graph) -> Iterator[Callable[..., Any]]:

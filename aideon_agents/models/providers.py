@@ -14,6 +14,7 @@ import difflib
 import functools
 import json
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
@@ -238,7 +239,7 @@ def _keep_keys_out(model: BaseChatModel) -> None:
 def with_given(request: ModelRequest, *, pretend: bool) -> ModelRequest:
     """A request in which every name of an integration of LangChain has become a model.
 
-    `pretend`: no model is asked, so its integration need not be installed.
+    `pretend`: no model is asked, so it needs no key.
     """
     if not any(_is_foreign(one) for one in request.model):
         return request
@@ -258,6 +259,9 @@ def _is_foreign(choice: ModelChoice) -> bool:
 
 def _named(name: str, *, pretend: bool) -> GivenModel:
     provider, _, model = name.strip().partition(":")
+    package = integrations()[provider]
+    if not find_spec(package.replace("-", "_")):  # a rehearsal says so before anything is paid
+        raise ModelNameError(f"{name.strip()} needs the package {package}: pip install {package}")
     if pretend:
         return GivenModel(provider, model, None)
     found = {key: value for key, value in os.environ.items() if key.endswith(_OF_ENVIRONMENT)}
@@ -271,11 +275,6 @@ def _made(provider: str, model: str, environment: int) -> GivenModel:  # noqa: A
 
     try:
         made = init_chat_model(model, model_provider=provider)
-    except ImportError:
-        package = integrations()[provider]
-        raise ModelNameError(
-            f"{provider}:{model} needs the package {package}: pip install {package}"
-        ) from None
     except Exception as error:  # noqa: BLE001 - integrations raise anything where a key is missing
         raise ModelNameError(f"{provider}:{model} cannot be made: {one_line(str(error))}") from None
     _keep_keys_out(made)

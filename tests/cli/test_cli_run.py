@@ -24,6 +24,20 @@ def test_the_result_alone_is_on_stdout(aideon):
     assert re.search(r"run [0-9A-Z]{26} completed\n$", done.err)
 
 
+def test_a_workflow_that_asks_no_model_needs_no_key_and_is_no_rehearsal(aideon, folder):
+    (folder / "checked.py").write_text(
+        "from aideon_agents import iterative, validator\n"
+        "graph = iterative(lambda state: 'text', validator(checks=[str.isupper]), max_rounds=1)\n",
+        encoding="utf-8",
+    )
+    done = aideon("run", "checked.py", "--task", PUMPS, "--json")
+    assert "rehearsing" not in done.err
+    assert (done.document["rehearsed"], done.document["stop_reason"]) == (False, "max_rounds")
+    assert done.document["results"]["validator"]["data"]["passed"] is False
+    estimated = aideon("run", "checked.py", "--task", PUMPS, "--rehearse").err
+    assert estimated.endswith("the same routes, no retries)\n")
+
+
 def test_the_json_document_has_the_fields_of_the_contract(aideon):
     done = aideon("run", "two.py", "--task", PUMPS, "--json")
     document = done.document

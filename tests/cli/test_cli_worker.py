@@ -12,7 +12,8 @@ import pytest
 import warm
 
 from aideon_agents import Ledger, Settings
-from aideon_agents.cli.options import why_rehearsed
+from aideon_agents.cli.options import rehearsed_if_needed
+from aideon_agents.errors import NoModel
 from aideon_agents.ledger import batch_items, batches
 
 BATCH = ("two.py", "items.jsonl", "-o", "out.jsonl", "--engine", "distributed", "--rehearse")
@@ -151,8 +152,17 @@ def test_help_names_the_worker(aideon):
     assert "--max-concurrency" in aideon("worker", "--help").out
 
 
-def test_who_has_workers_asked_needs_no_key_himself():
-    nobody = Settings(ledger="x")
-    assert why_rehearsed(nobody, asked=False, elsewhere=True) is None
-    assert "no provider has a key" in why_rehearsed(nobody, asked=False)
-    assert why_rehearsed(nobody, asked=True, elsewhere=True) == "as asked"
+def test_a_key_is_needed_only_where_a_model_is_asked():
+    def make(*, rehearse):
+        if not rehearse:
+            raise NoModel("set TOGETHER_API_KEY")
+        return "rehearsal"
+
+    nobody, somebody = Settings(ledger="x"), Settings(ledger="x", together_api_key="key")
+    made, why = rehearsed_if_needed(make, nobody, asked=False)
+    assert made == "rehearsal"
+    assert "no provider has a key" in why
+    assert rehearsed_if_needed(make, nobody, asked=True)[1] == "as asked"
+    assert rehearsed_if_needed(lambda **_: "real", nobody, asked=False) == ("real", None)
+    with pytest.raises(NoModel):
+        rehearsed_if_needed(make, somebody, asked=False)

@@ -73,6 +73,20 @@ def test_a_graph_that_asks_no_model_needs_no_key(ledger):
     assert run(lambda state: "done", "x", ledger=ledger).output == "done"
 
 
+def test_checks_alone_need_no_key_and_write_no_row(ledger):
+    lengths = []
+
+    def is_short(text):
+        lengths.append(len(text))
+        return len(lengths) > 1
+
+    graph = iterative(lambda state: "some text", validator(checks=[is_short]))
+    result = run(graph, "x", ledger=ledger)
+    assert (result.status, result.stop_reason, lengths) == ("completed", "passed", [9, 9])
+    assert (result.cost.usd, result.cost.complete, result.cost.calls) == (0, True, 0)
+    assert ledger.calls(result.run_id) == []
+
+
 @pytest.mark.parametrize("chain", ["together:a", ["together:a"], ("together:a", "together:b")])
 def test_a_chain_is_one_name_or_several(ledger, chain):
     result = run(creative("draft"), "x", model={"creative": chain}, rehearse=True, ledger=ledger)

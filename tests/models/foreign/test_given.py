@@ -5,6 +5,7 @@ from langchain_core.language_models import FakeListChatModel
 from pydantic import BaseModel
 
 from aideon_agents import Ledger, astream, executor, run
+from aideon_agents.errors import ModelNameError
 from aideon_agents.testing import ScriptedChatModel
 
 from .conftest import CLAUDE, INPUT, KEY, OUTPUT, model
@@ -201,9 +202,10 @@ def test_a_role_is_given_a_model_for_one_run(settings):
     assert result.output == "x"
 
 
-def test_a_name_whose_integration_is_not_installed_names_the_pip_line(settings):
-    with pytest.raises(Exception, match="pip install langchain-groq"):
-        run(executor("a", model="groq:llama-3"), "?", settings=settings)
+@pytest.mark.parametrize("rehearse", [False, True])
+def test_a_name_whose_integration_is_not_installed_names_the_pip_line(settings, rehearse):
+    with pytest.raises(ModelNameError, match="pip install langchain-groq"):
+        run(executor("a", model="groq:llama-3"), "?", settings=settings, rehearse=rehearse)
 
 
 def test_a_name_of_an_installed_integration_is_asked(serve, settings, monkeypatch):
