@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
 
-from aideon_agents.agents import material, outputs, prompt_files
+from aideon_agents.agents import outputs, prompt_files
 from aideon_agents.agents.calling import ask
 from aideon_agents.agents.checks import checked
 from aideon_agents.agents.given import chosen, refuse_wrong
 from aideon_agents.agents.tools import Tool, Toolbox, toolbox
 from aideon_agents.errors import UserError, refuse_kinds
-from aideon_agents.graphs import T_co, Typed
+from aideon_agents.graphs import T_co, Typed, material
 from aideon_agents.graphs.enclosing import LimitedNode
 from aideon_agents.ledger import tags
 from aideon_agents.models import default_models

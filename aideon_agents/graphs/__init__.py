@@ -1,4 +1,4 @@
-"""What a compiled LangGraph graph looks like inside, read without running it."""
+"""What a compiled LangGraph graph looks like inside, and what a node of any kind is sent."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import interrupt
 from pydantic_core import to_json
 
-from aideon_agents.agents.material import require
 from aideon_agents.agents.node import Agent
 from aideon_agents.errors import InputError, shown
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
+from aideon_agents.graphs.material import require
 from aideon_agents.graphs.output import output
 from aideon_agents.graphs.walk import (
     functions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aideon_agents import Context, creative, executor, orchestrated, planner, sequential
-from aideon_agents.agents import material
+from aideon_agents.graphs import material
 from aideon_agents.state import State, StepResult
 from aideon_agents.testing import GivenModels, SchemaChatModel
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from aideon_agents import creative, executor, validator
-from aideon_agents.agents.material import require
 from aideon_agents.errors import InputError
+from aideon_agents.graphs.material import require
 from aideon_agents.state import StepResult, Verdict
 
 FAILED = Verdict(passed=False, score=0.2, feedback="Shorter.")

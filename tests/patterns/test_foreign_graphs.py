@@ -98,13 +98,14 @@ def test_a_foreign_graph_that_is_given_nothing_it_takes_says_what_it_needs(stage
         stage.invoke(sequential(foreign))
 
 
-def test_a_foreign_graph_of_messages_receives_what_an_agent_would(stage):
+def test_a_foreign_graph_of_messages_receives_its_material_between_tags(stage):
     seen = []
     foreign = chain(MessagesState, {"talk": lambda state: seen.extend(state["messages"])})
     loop = iterative(creative("draft"), validator("check"), max_rounds=1, name="refine")
     contents = stage.invoke(sequential(loop, foreign)).contents
-    assert (
-        seen[0].text == f"# Task\n\nHeat pumps move heat.\n\n# From refine\n\n{contents['refine']}"
+    assert seen[0].text.startswith(
+        "<task>\nHeat pumps move heat.\n</task>\n\n"
+        f'<result from="refine">\n{contents["refine"]}\n</result>\n\n<instructions>\n'
     )
 
 
