@@ -167,7 +167,9 @@ class Agent(LimitedNode, Typed[T_co]):
         agent: Any = (str, outputs.one_of(tuple(workers)))
         step: Any = create_model("PlanStep", __base__=PlanStep, agent=agent)
         most = f"At most {max_steps} steps, in an order that can be followed"
-        several: Any = (list[step], Field(description=most))
+        # The schema alone says how many: servers that write by it end a list that a model does not.
+        bound: Any = {"maxItems": max_steps}
+        several: Any = (list[step], Field(description=most, json_schema_extra=bound))
         lines = [
             self.spec.description or "Plan the task.",
             "",

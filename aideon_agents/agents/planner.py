@@ -28,7 +28,9 @@ class OutlinePart(BaseModel):
 class Outline(BaseModel):
     """The parts of the work."""
 
-    steps: list[OutlinePart] = Field(description="The parts, in a useful order")
+    steps: list[OutlinePart] = Field(
+        description="The parts, in a useful order", json_schema_extra={"maxItems": 12}
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -200,13 +200,15 @@ class Attempts:
             if pace.held < pace.limit:
                 await held.enter_async_context(pace.one())
             else:
-                with pace.waits(), self._clock_stopped(candidate):
-                    try:
-                        async with asyncio.timeout(self._patience_left(candidate)):
-                            await held.enter_async_context(pace.one())
-                    except TimeoutError:
+                with pace.waits():
+                    while (left := self._patience_left(candidate)) > 0:
+                        with contextlib.suppress(TimeoutError), self._clock_stopped(candidate):
+                            async with asyncio.timeout(left):
+                                await held.enter_async_context(pace.one())
+                                break
+                    else:
                         late = f"{candidate} was not asked: other calls had its slots"
-                        raise errors.RateLimited(late, billed=False) from None
+                        raise errors.RateLimited(late, billed=False)
             if turn := pace.reserve():
                 with self._clock_stopped(candidate):
                     await asyncio.sleep(turn)
@@ -228,7 +230,8 @@ class Attempts:
         patience = self._patience
         longest = patience.at_last if self.is_last(candidate) else patience.before_others
         waited = self._waited[str(candidate)]
-        if patience.is_item and longest > FALLBACK_AFTER:
+        is_own = candidate.provider == OWN_SERVER and self.is_last(candidate)
+        if is_own or (patience.is_item and longest > FALLBACK_AFTER):
             # As long as others are answered, its turn will come.
             waited = min(waited, candidate.pace.clock() - candidate.pace.last_answer)
         return longest - waited

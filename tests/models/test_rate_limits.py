@@ -178,3 +178,14 @@ async def test_a_server_that_cuts_one_call_off_for_another_is_asked_one_at_a_tim
         answers = await asyncio.gather(*(chain.ainvoke(f"Question {n}?") for n in range(4)))
         assert all(answer.text for answer in answers)
         assert serving[first:] == [1] * 4
+
+
+async def test_a_slow_server_of_ones_own_is_waited_for_as_long_as_it_answers(counter):
+    with SimulatedProvider(faults=lambda _: Fault("delay", seconds=2)) as provider:
+        given = counter.settings(local_base_url=provider.base_url)
+        request = ModelRequest(role="executor", model=("local:slow",), timeout=5.5)
+        chain = Models(given).chat(request, Context())
+        chain.candidates[0].pace.be_alone()
+        asked = (chain.ainvoke(f"Question {n}?") for n in range(4))
+        answers = await asyncio.gather(*asked)  # the last one waits for longer than its own timeout
+    assert all(answer.text for answer in answers)
