@@ -70,7 +70,7 @@ async def _second_run(settings: Settings, trace: _Trace) -> None:
 def trace() -> list[tuple[str, str]]:
     """The functions that a warm run calls before its request leaves, as (file, name)."""
     found = _Trace()
-    with tempfile.TemporaryDirectory() as folder, SimulatedProvider() as provider:
+    with tempfile.TemporaryDirectory() as folder, SimulatedProvider(announce=False) as provider:
         settings = Settings(
             together_api_key="key",
             together_base_url=provider.base_url,

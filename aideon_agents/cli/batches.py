@@ -206,6 +206,7 @@ def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
         "stop_reason": batch.stop_reason,
         "engine": batch.engine,
         "rehearsed": batch.rehearsed,
+        "simulated": batches.is_simulated(ledger, batch.batch_id),
         "items": batch.items,
         **done,
         "pending": batch.items - sum(done.values()),
@@ -221,7 +222,8 @@ def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
 
 def _status(document: dict[str, Any]) -> str:
     reason = f" ({document['stop_reason']})" if document["stop_reason"] else ""
-    return f"{document['status']}{reason}{', rehearsed' if document['rehearsed'] else ''}"
+    marks = [f", {mark}" for mark in ("rehearsed", "simulated") if document[mark]]
+    return f"{document['status']}{reason}{''.join(marks)}"
 
 
 def _done(document: dict[str, Any]) -> str:

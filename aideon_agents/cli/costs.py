@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 
 _FORMS = ("table", "json", "csv", "xlsx")
+_HINTS = (
+    "--rehearsed shows what rehearsals would have cost",
+    "--simulated shows what calls of a simulated provider cost",
+)
 _ADVICE_FORMS = ("table", "json")
 
 _By = Annotated[str, typer.Option(help=f"Group by one of {', '.join(DIMENSIONS)}.")]
@@ -42,6 +46,12 @@ _Form = Annotated[
 ]
 _Since = Annotated[str | None, typer.Option(help=f"From this UTC day or time: {options.PERIODS}.")]
 
+_Until = Annotated[str | None, typer.Option(help="Up to this UTC day or time, in the same forms.")]
+_Rehearsed = Annotated[bool, typer.Option("--rehearsed", help="Include rehearsed calls.")]
+_Simulated = Annotated[
+    bool, typer.Option("--simulated", help="Include calls of a simulated provider.")
+]
+
 
 def costs(
     by: _By = "node",
@@ -50,9 +60,7 @@ def costs(
         str | None, typer.Option(metavar="BATCH", help="Only this batch: an id or `last`.")
     ] = None,
     since: _Since = None,
-    until: Annotated[
-        str | None, typer.Option(help="Up to this UTC day or time, in the same forms.")
-    ] = None,
+    until: _Until = None,
     top: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the N most expensive rows.")
     ] = None,
@@ -65,9 +73,8 @@ def costs(
     advice: Annotated[
         bool, typer.Option("--advice", help="Print suggestions instead of figures (table or json).")
     ] = False,
-    rehearsed: Annotated[
-        bool, typer.Option("--rehearsed", help="Include rehearsed calls.")
-    ] = False,
+    rehearsed: _Rehearsed = False,
+    simulated: _Simulated = False,
     form: _Form = "table",
     out: options.Out = None,
     as_json: options.SameAsJson = False,
@@ -86,7 +93,12 @@ def costs(
         run_id = ledger.find_run(run).run_id if run else None
         batch_id = find_batch(ledger, batch).batch_id if batch else None
         calls = Selection(
-            run_id=run_id, batch_id=batch_id, since=first, until=last, rehearsed=rehearsed
+            run_id=run_id,
+            batch_id=batch_id,
+            since=first,
+            until=last,
+            rehearsed=rehearsed,
+            simulated=simulated,
         )
         if advice:
             made = _advice(ledger, calls, form)
@@ -98,8 +110,9 @@ def costs(
         is_safe = form in {"table", "csv"} and not advice  # bold, and the line ends of CSV
         output.line(made.decode().removesuffix("\n"), is_ours=is_safe)
     else:
-        hint = "" if rehearsed else " (--rehearsed shows what rehearsals would have cost)"
-        output.note(f"nothing was spent{hint}")
+        hints = zip(_HINTS, (rehearsed, simulated), strict=True)
+        hint = "; ".join(words for words, is_included in hints if not is_included)
+        output.note(f"nothing was spent ({hint})" if hint else "nothing was spent")
 
 
 def _check_form(form: str, out: Path | None, *, advice: bool) -> None:

@@ -177,6 +177,7 @@ def list_runs(
                     "started_at": run.started_at,
                     "ended_at": run.ended_at,
                     "rehearsed": run.rehearsed,
+                    "simulated": run.simulated,
                     "cost": cost_document(cost),
                 }
                 for run, cost in found
@@ -204,9 +205,10 @@ def list_runs(
 
 
 def _status(run: Run) -> str:
-    if not run.rehearsed:
-        return run.status
-    return "rehearsed" if run.status == "completed" else f"{run.status}, rehearsed"
+    mark = "rehearsed" if run.rehearsed else "simulated" if run.simulated else ""
+    if mark and run.status == "completed":
+        return mark
+    return ", ".join(filter(None, (run.status, mark)))
 
 
 @app.command()
@@ -237,7 +239,7 @@ def show(
         return
     cost = output.money(result.cost.usd, complete=result.cost.complete)
     reason = f" ({result.stop_reason})" if result.stop_reason else ""
-    mark = ", rehearsed" if result.rehearsed else ""
+    mark = ", rehearsed" if result.rehearsed else ", simulated" if found.simulated else ""
     output.line(f"{result.workflow} {result.run_id}: {result.status}{reason}, {cost}{mark}")
     if found.thread:
         output.line(f"thread: {found.thread}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -22,6 +23,8 @@ _POLL = 0.1  # seconds between two looks for new requests
 _SLOW = 0.05  # seconds per word, for the fault `slow` without --latency
 _PREFIXES = ("TOGETHER", "OPENAI", "HF")
 _KEYS = {"HF": "HF_TOKEN"}
+_LEDGER = ".aideon/simulated/ledger.db"
+"""A folder of its own, because checkpoints and alert settings are beside a ledger."""
 
 
 def simulate(
@@ -81,11 +84,12 @@ def simulate(
 
 
 def _announce(base_url: str, write: Callable[[str], None]) -> None:
-    """Print its address and keys as lines for a `.env` file."""
+    """Print its address and keys, and a ledger of its own, as lines for a `.env` file."""
     write(f"# a simulated provider at {base_url}, until Ctrl-C")
     for prefix in _PREFIXES:
         write(f"{prefix}_BASE_URL={base_url}")
         write(f"{_KEYS.get(prefix, prefix + '_API_KEY')}=simulated")
+    write(f"AIDEON_LEDGER=sqlite:///{Path(_LEDGER).absolute()}")
 
 
 def _follow(provider: SimulatedProvider, shown: int) -> int:

@@ -198,6 +198,7 @@ class RunFigures:
     """Why the only run ended; None: there is nothing to say, or there are several."""
     rehearsed: bool
     """Whether any of the runs was: then nothing, or not all, was paid."""
+    simulated: bool  # as above
     duration_ms: int | None
     """From a run's start to its end, pauses included, the median of those that have ended; None:
     none has."""
@@ -351,6 +352,7 @@ class _Reading:
             statuses=Counter(run.status for run in runs),
             stop_reason=runs[0].stop_reason if len(runs) == 1 else None,
             rehearsed=any(run.rehearsed for run in runs),
+            simulated=any(run.simulated for run in runs),
             duration_ms=round(statistics.median(ended)) if ended else None,
             totals=_figures("", self._whole, total),
             nodes={

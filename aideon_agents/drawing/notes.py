@@ -216,6 +216,8 @@ def _title(figures: RunFigures, name: str | None) -> str:
     parts = [one_line(name or figures.workflow)]
     if figures.rehearsed:
         parts.append("rehearsed")
+    if figures.simulated:
+        parts.append("simulated")
     if len(figures.run_ids) > 1:
         parts.append(counted(len(figures.run_ids), "run"))
     if set(figures.statuses) - {"completed"}:
@@ -283,6 +285,7 @@ def spent_document(
             "statuses": dict(figures.statuses),
             "stop_reason": figures.stop_reason,
             "rehearsed": figures.rehearsed,
+            "simulated": figures.simulated,
             "duration_ms": figures.duration_ms,
             "totals": _figures(figures.totals),
         },

@@ -179,6 +179,11 @@ def money(ledger: Ledger, batch_id: str) -> Cost:
     return cost(ledger.database, batch_id=batch_id)
 
 
+def is_simulated(ledger: Ledger, batch_id: str) -> bool:
+    """Whether a simulated provider answered a call of a batch."""
+    return bool(ledger.select(_SIMULATED, {"batch_id": batch_id}))
+
+
 def node_money(ledger: Ledger, batch_id: str) -> list[NodeCost]:
     """What each node has cost over a whole batch, the most expensive first."""
     nodes = money(ledger, batch_id).by_node.values()
@@ -238,6 +243,10 @@ _ONE = f"{ROWS} WHERE batch_id = :batch_id"
 _FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id <= :last ORDER BY batch_id"
 _NEWEST = f"{ROWS} ORDER BY started_at DESC, batch_id DESC LIMIT :most"
 _NEWEST_IN_FILE = f"{ROWS} ORDER BY batches.rowid DESC LIMIT :most"
+_SIMULATED = (
+    "SELECT call_id FROM calls JOIN runs ON runs.run_id = calls.run_id"
+    " WHERE calls.simulated = 1 AND runs.batch_id = :batch_id LIMIT 1"
+)
 _START = (
     "INSERT INTO batches (batch_id, identity, workflow, target, rehearsed, engine, items,"
     " item_limit_nanousd, out_path, status, is_cancelled, host, pid, process_start, started_at,"

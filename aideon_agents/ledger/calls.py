@@ -66,6 +66,7 @@ def answered(call: OpenCall, response: LLMResult) -> CallEnd:
         response_model=model,
         finish_reason=_text(reported, *_REASONS),
         truncated=is_truncated(reported),
+        simulated=call.is_simulated,
     )
     if answered_from_cache(message):
         return end(status="cached", cost_nanousd=_CACHED.nanousd, price_source=_CACHED.source)
@@ -130,6 +131,7 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
         usage_source="reported" if usage else "none",
         cost_nanousd=cost.nanousd,
         price_source=cost.source,
+        simulated=call.is_simulated,
     )
 
 
@@ -191,6 +193,7 @@ def call_start(
         # One time for the hold, the row and the price, so that none of them is of another day.
         started_at=metadata.get(tags.HELD_AT) or utc_text(now()),
         rehearsed=bool(metadata.get(tags.REHEARSED)),
+        simulated=bool(metadata.get(tags.SIMULATED)),
         shortened=bool(metadata.get(tags.SHORTENED)),
         economized=bool(metadata.get(tags.ECONOMIZED)),
         feature=metadata.get(tags.FEATURE),
@@ -217,6 +220,11 @@ class OpenCall:
     def elapsed_ms(self) -> int:
         """Whole milliseconds since the start, on a clock that is never set."""
         return round((time.perf_counter() - self._clock) * 1000)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether a simulated provider was asked: as its answer says, else as known at the start."""
+        return (self._sending or {}).get("simulated", self.start.simulated)
 
     def is_unsent(self) -> bool:
         """Whether its request is known not to be sent; it is not sent from then on."""

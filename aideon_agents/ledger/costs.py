@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.pricing import OWN_PRICE, usd
-from aideon_agents.ledger.rows import Call, Run, call_in, run_in
+from aideon_agents.ledger.rows import SIMULATED_RUN, Call, Run, call_in, run_in
 from aideon_agents.ledger.selection import sums
 from aideon_agents.ledger.store import Ledger
 
@@ -329,11 +329,12 @@ def runs_of_batch(ledger: Ledger, batch_id: str) -> list[str]:
     return [row["run_id"] for row in ledger.select(_OF_BATCH, {"batch_id": batch_id})]
 
 
-_RUNS = """
+_RUNS = f"""
     SELECT run_id, workflow, target, status, stop_reason, error, error_type, failed_node, "user",
         tier, thread, rehearsed, started_at, ended_at, output, results, NULL AS options, target_hash,
-        NULL AS graph, batch_id, item_id, host, pid, process_start
-    FROM runs WHERE run_id IN ({})
-"""
+        NULL AS graph, batch_id, item_id, host, pid, process_start,
+        {SIMULATED_RUN} AS simulated
+    FROM runs WHERE run_id IN ({{}})
+"""  # noqa: S608 - our words
 _CALLS = "SELECT * FROM calls WHERE run_id IN ({}) ORDER BY started_at, call_id"
 _OF_BATCH = "SELECT run_id FROM runs WHERE batch_id = :batch_id ORDER BY started_at, run_id"

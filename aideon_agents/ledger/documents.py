@@ -43,6 +43,7 @@ _AFTER_MONEY = (
     "duration_ms",
     "time_to_first_token_ms",
     "rehearsed",
+    "simulated",
     "truncated",
     "feature",
 )

@@ -162,7 +162,7 @@ class CostHandler(BaseCallbackHandler):
     def _refuse_beyond_limits(self, start: Call, run_id: UUID) -> None:
         """Refuse a call of a model that is not ours when a limit is used up; ours were admitted."""
         budget = self.run_budget(run_id)
-        call = budget.dimensions(start.node_path, start.provider, now())
+        call = budget.dimensions(start.node_path, start.provider, now(), simulated=start.simulated)
         for by in self._ledger.budgets.limit_states(call, opens=False):
             if not by.warns and by.spent >= by.limit:
                 refused = BudgetExceeded(

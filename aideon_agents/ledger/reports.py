@@ -2,7 +2,8 @@
 
 Every figure is a sum over rows of calls, so the total is the same by every dimension. Shares,
 speeds and percentiles are worked out at the end, from a row's sums, because they cannot be added.
-Rehearsed calls cost nothing and count only where the caller asks for them.
+Rehearsed calls cost nothing, nor do those of a simulated provider: they count only where the caller
+asks for them.
 
 `--against` prices the same tokens at another model's rates. It claims no more than that: another
 model would count other tokens, answer at another length, and perhaps do worse. Every call is priced
@@ -52,7 +53,7 @@ class Against:
 
 _LENGTHS = """
     SELECT node_path, AVG(output_tokens) AS tokens FROM calls
-    WHERE status = 'ok' AND rehearsed = 0 AND output_tokens IS NOT NULL AND run_id IN (
+    WHERE status = 'ok' AND rehearsed = 0 AND simulated = 0 AND output_tokens IS NOT NULL AND run_id IN (
         SELECT run_id FROM runs WHERE workflow = :workflow AND rehearsed = 0
         ORDER BY started_at DESC LIMIT :runs
     )
@@ -200,11 +201,14 @@ def report(
     since: date | datetime | None = None,
     until: date | datetime | None = None,
     rehearsed: bool = False,
+    simulated: bool = False,
     against: PricedModel | None = None,
     top: int | None = None,
 ) -> Report:
     """What was spent, by one dimension."""
-    selection = Selection(run_id=run_id, since=since, until=until, rehearsed=rehearsed)
+    selection = Selection(
+        run_id=run_id, since=since, until=until, rehearsed=rehearsed, simulated=simulated
+    )
     return reports(ledger, (by,), selection, against=against, top=top)[0]
 
 

@@ -332,6 +332,15 @@ def m011_tool_calls(db: Executor) -> None:
     db.execute("CREATE INDEX tool_calls_run_id ON tool_calls (run_id)")
 
 
+def m012_simulated_calls(db: Executor) -> None:
+    """Which calls a simulated provider answered: they are no part of reports and standing limits.
+
+    A run with such a call is a simulated one; the index finds them, and is empty elsewhere.
+    """
+    db.execute("ALTER TABLE calls ADD COLUMN simulated INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE INDEX calls_simulated ON calls (run_id) WHERE simulated = 1")
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -344,6 +353,7 @@ STEPS = (
     m009_failed_node,
     m010_tickets,
     m011_tool_calls,
+    m012_simulated_calls,
 )
 
 

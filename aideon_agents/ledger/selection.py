@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.identity import utc_text
 from aideon_agents.ledger.pricing import OWN_PRICE
+from aideon_agents.ledger.rows import SIMULATED_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,6 +155,8 @@ class Selection:
     """Those that started before this time, or on this UTC day and before."""
     rehearsed: bool = False
     """Whether rehearsed ones count too."""
+    simulated: bool = False
+    """Whether those of a simulated provider count too."""
 
     def where(self, table: Literal["calls", "runs"]) -> str:
         """The condition on a table, as SQL that takes `values`."""
@@ -166,6 +169,9 @@ class Selection:
         conditions = [sql for name, sql in known.items() if name in self.values]
         if not self.rehearsed:
             conditions.append(f"{table}.rehearsed = 0")
+        if not self.simulated:
+            is_simulated = "calls.simulated = 1" if table == "calls" else SIMULATED_RUN
+            conditions.append(f"NOT {is_simulated}")
         return " AND ".join(conditions) or "1 = 1"
 
     @property

@@ -31,6 +31,9 @@ MODEL = "aideon_model"
 REHEARSED = "aideon_rehearsed"
 """True when the answer is worked out by rule and nothing is paid."""
 
+SIMULATED = "aideon_simulated"
+"""True when a simulated provider is asked, as an earlier answer from its address has said."""
+
 SHORTENED = "aideon_shortened"
 """True when `max_tokens` was lowered to fit a budget."""
 
@@ -43,6 +46,7 @@ HELD_AT = "aideon_held_at"
 SENDING = "aideon_sending"
 """Whether the request was sent, as a dict that the model and the recorders share: the model sets
 `sent` to True just before it sends, a recorder of the call's end to False, and the first one decides.
+With an answer, the model sets `simulated` to whether a simulated provider gave it.
 Absent or None: the model does not say when it sends."""
 
 FEATURE = "aideon_feature"

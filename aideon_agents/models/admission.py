@@ -23,13 +23,14 @@ from unicodedata import normalize
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
+from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import OWN_SERVER, Usage, highest_price
-from aideon_agents.models.candidates import Candidate
+from aideon_agents.models.candidates import Candidate, simulators
 from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
@@ -189,7 +190,8 @@ class Admission:
         needed = self.bound.worst(candidate, at)
         budgets = self.budget.budgets
         limits = budgets.limit_states(
-            self.budget.dimensions(self.node, candidate.provider, at), opens=False
+            self._dimensions(candidate, at),
+            opens=False,
         )
         refused = refusal(limits, needed)
         if not needed or (refused and not refused.waits):
@@ -220,28 +222,38 @@ class Admission:
         """Output tokens that the limits leave a candidate, as if nothing were held or besides that."""
         left = [
             one.left + (0 if besides_held else one.held)
-            for one in self.budget.budgets.limit_states(
-                self.budget.dimensions(self.node, candidate.provider, at)
-            )
+            for one in self.budget.budgets.limit_states(self._dimensions(candidate, at))
             if not one.warns
         ]
         return self.bound.most_tokens(candidate, at, min(left)) if left else 0
 
     def _fits(self, candidate: Candidate, at: datetime) -> bool:
-        limits = self.budget.budgets.limit_states(
-            self.budget.dimensions(self.node, candidate.provider, at)
-        )
+        limits = self.budget.budgets.limit_states(self._dimensions(candidate, at))
         refused = refusal(limits, self.bound.worst(candidate, at))
         return refused is None or refused.waits
+
+    def _dimensions(self, candidate: Candidate, at: datetime) -> CallDimensions:
+        """The dimensions of an attempt at a candidate that starts at some time."""
+        return dataclasses.replace(
+            self.budget.run,
+            at=utc_text(at),
+            node=self.node,
+            provider=candidate.provider,
+            simulated=candidate.address in simulators,
+        )
 
     def _take(
         self, candidate: Candidate, at: datetime, most: int | None = None, *, queues: bool = False
     ) -> Refusal | None:
-        of_hold = {tags.HELD_AT: utc_text(at), tags.SHORTENED: most is not None}
+        dimensions = self._dimensions(candidate, at)
+        of_hold = {
+            tags.HELD_AT: dimensions.at,
+            tags.SHORTENED: most is not None,
+            tags.SIMULATED: dimensions.simulated,
+        }
         run_id = self.budget.run.run
         row = call_start(self.call_id, run_id, {**self.metadata, **of_hold}) if run_id else None
         worst = self.bound.worst(candidate, at, most)
-        dimensions = self.budget.dimensions(self.node, candidate.provider, at)
         take = self.budget.budgets.take
         return take(self.call_id, dimensions, worst, row=row, queues=queues)
 

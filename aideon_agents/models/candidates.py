@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 LONGEST_ATTEMPT = 120.0
 """Seconds."""
+simulators: set[str] = set()
+"""The base URLs whose last answer said that a simulated provider gave it. A call to one of them counts
+as simulated also if it gets no answer."""
+
 _GIVES_NO_REASON = frozenset({OWN_SERVER, "huggingface"})
 """Providers among whose servers some end a whole stream without a finish reason."""
 
@@ -45,6 +49,8 @@ class Candidate:
     """The environment variable that holds its key; None: it needs no key."""
     address_variable: str
     """The environment variable that holds its provider's base URL."""
+    address: str = ""
+    """That base URL; empty: unknown, as of a model that was given as an object."""
     rehearsed: bool
     window: int | None
     """Tokens of input and output together that it can take; None: unknown."""

@@ -56,7 +56,6 @@ _log = logging.getLogger("aideon_agents.models")
 _CHAIN_SECONDS = 300.0
 """How long a chain may take if its request has no timeout."""
 
-
 _WHOLE = frozenset({"tags", "metadata", "callbacks", "recursion_limit", "configurable"})
 """The keys that `ensure_config` adds."""
 
@@ -376,6 +375,7 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
         model=name.model,
         key_variable=provider.key_variable,
         address_variable=provider.address_variable,
+        address=str(provider.base_url),
         rehearsed=provider.pretend,
         window=context_window(name.provider, name.model),
         model_breaker=breaker_for(*identity, name.model),

@@ -17,7 +17,7 @@ import socket
 import weakref
 import zlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import aiohttp.abc
@@ -29,6 +29,7 @@ from aideon_agents.models.bridge import in_own_thread
 from aideon_agents.models.protocol.ways import (
     WANTS_PASSWORD,
     behind_proxy,
+    is_loopback,
     proxy_for,
     refused_by_proxy,
     tls_context,
@@ -58,6 +59,9 @@ _PART = 2**20
 """Bytes that are decompressed at once."""
 _MOST_SHOWN = 200
 
+
+SIMULATED = "X-Aideon-Simulated"
+"""The header in which a simulated provider says that it is one."""
 
 watchers: list[Callable[[str], None]] = []
 """Called with the host before each request. A test's plugin refuses real providers here."""
@@ -97,6 +101,13 @@ class _Body(aiohttp.Payload):
             return asyncio.CancelledError("its run has ended")
         return broken_off(error, asked, is_sent=self.is_sent)
 
+    def met_simulated(self, answer: Mapping[str, str]) -> bool:
+        """Whether the headers of its answer are those of a simulated provider on this machine."""
+        if SIMULATED not in answer or self._transport is None:
+            return False
+        there = self._transport.get_extra_info("peername")
+        return isinstance(there, tuple) and is_loopback(str(cast("Any", there)[0]))
+
     def abort(self) -> None:
         """Break the connection off: closing it would wait until all that is left was sent."""
         if self._transport is not None:
@@ -118,6 +129,8 @@ class Answer:
         self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if is_compressed else None
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.is_simulated = False
+        """Whether a simulated provider on this machine gave it."""
 
     def close(self) -> None:
         """End the exchange. The connection is used again if the body was read to its end."""
@@ -258,7 +271,10 @@ async def post(
     if response.status == WANTS_PASSWORD and "proxy" in way:
         response.close()
         raise refused_by_proxy(response.status, url, asked)
-    return Answer(response, asked)
+    answer = Answer(response, asked)
+    # Elsewhere, or through a proxy, it could be a provider that charges.
+    answer.is_simulated = "proxy" not in way and body.met_simulated(response.headers)
+    return answer
 
 
 async def get(address: str, headers: Mapping[str, str], seconds: float) -> bytes:

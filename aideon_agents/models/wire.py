@@ -29,7 +29,12 @@ from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import usage_of
 from aideon_agents.models import faults
-from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
+from aideon_agents.models.candidates import (
+    LONGEST_ATTEMPT,
+    Candidate,
+    current_attempt,
+    simulators,
+)
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.protocol import conversation
 from aideon_agents.models.protocol.calls import as_chunks
@@ -243,8 +248,13 @@ class Wire(BaseChatOpenAI):
             url = url.update_query(options["extra_query"])
         asked = str(self.candidate)
         content = encoded({k: v for k, v in payload.items() if k != SHAPE}, asked)
-        async with asyncio.timeout(options["timeout"]):
-            answer = await post(url, content, headers, asked, sending)
+        try:
+            async with asyncio.timeout(options["timeout"]):
+                answer = await post(url, content, headers, asked, sending)
+            (simulators.add if answer.is_simulated else simulators.discard)(self.candidate.address)
+        finally:
+            if sending is not None:
+                sending["simulated"] = self.candidate.address in simulators
         if _OK <= answer.status < _MULTIPLE_CHOICES:
             self.candidate.pace.received(answer.headers)
             return answer

@@ -50,7 +50,9 @@ def measure(given: argparse.Namespace) -> bool:
     chance = random.Random(given.seed)
     with (
         tempfile.TemporaryDirectory() as name,
-        SimulatedProvider(faults=Fault("delay", seconds=0.2), rates=RATES) as provider,
+        SimulatedProvider(
+            announce=False, faults=Fault("delay", seconds=0.2), rates=RATES
+        ) as provider,
     ):
         folder = Path(name)
         ids = [f"item-{number}" for number in range(given.items)]

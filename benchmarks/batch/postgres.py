@@ -57,7 +57,7 @@ def _items(url: str, items: int, words: list[str]) -> None:
     log = Path(url.partition("host=")[2]) / "log"
     with (
         tempfile.TemporaryDirectory() as name,
-        SimulatedProvider() as provider,
+        SimulatedProvider(announce=False) as provider,
         Ledger.from_url(url) as ledger,
     ):
         folder = Path(name)

@@ -64,7 +64,7 @@ def measure(given: argparse.Namespace) -> bool:
 def _pair(items: int, at_once: int, number: int) -> dict[str, dict[str, float]]:
     """Both, in turn the one and the other first: a machine that warms up favours neither."""
     ways = ("bare", "batch") if number % 2 == 0 else ("batch", "bare")
-    with SimulatedProvider(faults=Fault("delay", seconds=SECONDS)) as provider:
+    with SimulatedProvider(announce=False, faults=Fault("delay", seconds=SECONDS)) as provider:
         return {way: _measured(way, provider.base_url, items, at_once) for way in ways}
 
 

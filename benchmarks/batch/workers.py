@@ -49,7 +49,9 @@ def measure(given: argparse.Namespace) -> bool:
     with (
         serving() as url,
         tempfile.TemporaryDirectory() as name,
-        SimulatedProvider(faults=Fault("delay", seconds=0.2), rates=RATES) as provider,
+        SimulatedProvider(
+            announce=False, faults=Fault("delay", seconds=0.2), rates=RATES
+        ) as provider,
         Ledger.from_url(url) as ledger,
     ):
         folder = Path(name)

@@ -41,12 +41,12 @@ def ask(folder: Path, count: int, seed: int) -> Verdict:
     chance = random.Random(seed)
     questions = [f"{number}: " + "word " * chance.randint(5, 60) for number in range(count)]
     with Ledger(folder / "ledger.db") as ledger:
-        with SimulatedProvider(rates=RATES) as free:
+        with SimulatedProvider(announce=False, rates=RATES) as free:
             asyncio.run(_ask_all(questions, free, ledger, None, Verdict(0)))
             budget = (free.bill.nanousd or 0) // 10
         found = Verdict(budget)
         faults = RandomFaults(seed, 0.1, kinds=FAULTS)
-        with SimulatedProvider(rates=RATES, faults=faults) as provider:
+        with SimulatedProvider(announce=False, rates=RATES, faults=faults) as provider:
             began = time.monotonic()
             run_id = asyncio.run(_ask_all(questions, provider, ledger, budget, found))
             seconds = time.monotonic() - began

@@ -111,8 +111,8 @@ async def measured(draw: Draw | None, items: int) -> Measured:
         return refused or Fault("delay", seconds=SECONDS)
 
     with (
-        SimulatedProvider(faults=answer) as primary,
-        SimulatedProvider(faults=Fault("delay", seconds=SECONDS)) as other,
+        SimulatedProvider(announce=False, faults=answer) as primary,
+        SimulatedProvider(announce=False, faults=Fault("delay", seconds=SECONDS)) as other,
         tempfile.TemporaryDirectory() as folder,
     ):
         settings = Settings(

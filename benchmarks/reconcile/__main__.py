@@ -80,7 +80,7 @@ def main() -> int:
     began = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as folder,
-        SimulatedProvider(faults=faults, rates=RATES, details=DETAILS) as provider,
+        SimulatedProvider(announce=False, faults=faults, rates=RATES, details=DETAILS) as provider,
         Ledger(Path(folder) / "ledger.db") as ledger,
     ):
         for user, limit in STANDING.items():

@@ -20,7 +20,7 @@ MODEL = {"executor": "together:Qwen/Qwen3.5-9B", "creative": "together:Qwen/Qwen
 
 @pytest.fixture
 def provider():
-    with SimulatedProvider() as running:
+    with SimulatedProvider(announce=False) as running:
         yield running
 
 

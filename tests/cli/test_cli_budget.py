@@ -16,8 +16,8 @@ TASK = ("--task", "Write about heat pumps. They move heat.")
 
 @pytest.fixture
 def keyed(monkeypatch):
-    """A key for a provider that is simulated."""
-    with SimulatedProvider() as provider:
+    """A key for a simulated provider that answers as a real one."""
+    with SimulatedProvider(announce=False) as provider:
         monkeypatch.setenv("TOGETHER_API_KEY", "any-key-at-all")
         monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
         yield provider

@@ -80,7 +80,8 @@ def test_rehearsed_calls_are_counted_where_asked_for_alone(aideon, ran):
 
 
 def test_without_any_call_rehearsals_are_not_offered_once_they_are_counted(aideon):
-    assert aideon("costs", "--rehearsed").err == "nothing was spent\n"
+    assert aideon("costs", "--rehearsed", "--simulated").err == "nothing was spent\n"
+    assert "--rehearsed" not in aideon("costs", "--rehearsed").err
 
 
 def test_a_person_gets_a_table_with_a_total(aideon, ran):

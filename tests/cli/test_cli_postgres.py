@@ -70,7 +70,7 @@ def test_a_run_whose_process_was_killed_goes_on_where_it_was(on_server, process,
 
 
 def test_a_budget_on_the_server_stops_whoever_spends(on_server, process, monkeypatch):
-    with SimulatedProvider() as provider:
+    with SimulatedProvider(announce=False) as provider:
         monkeypatch.setenv("TOGETHER_API_KEY", "a-key-of-no-provider")
         monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
         assert process("budget", "set", "day", "0.000001").code == 0

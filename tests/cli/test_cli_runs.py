@@ -17,7 +17,7 @@ CALL_FIELDS = [
     "response_model", "status", "error_type", "finish_reason", "shortened", "input_tokens",
     "output_tokens", "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens",
     "usage_source", "usd", "price_source", "started_at", "duration_ms", "time_to_first_token_ms",
-    "rehearsed", "truncated", "feature",
+    "rehearsed", "simulated", "truncated", "feature",
 ]  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_a_listed_run_has_its_cost(aideon, ran):
     (listed,) = aideon("runs", "list", "--json").document
     assert list(listed) == [
         "run_id", "workflow", "status", "stop_reason", "user", "started_at", "ended_at",
-        "rehearsed", "cost",
+        "rehearsed", "simulated", "cost",
     ]  # fmt: skip
     assert listed["run_id"] == ran["run_id"]
     assert listed["cost"] == ran["cost"]

@@ -28,7 +28,7 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.head = [self._announcing.readline().rstrip("\n") for _ in range(7)]
+        self.head = [self._announcing.readline().rstrip("\n") for _ in range(8)]
         self.base_url = self.head[0].split()[5].rstrip(",")
 
     @property
@@ -73,7 +73,7 @@ def simulate(folder, environment):
 @pytest.mark.parametrize(
     "how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda how: how.name
 )
-def test_it_serves_until_it_is_ended_and_then_shows_the_bill(simulate, how):
+def test_it_serves_until_it_is_ended_and_then_shows_the_bill(simulate, folder, how):
     running = simulate()
     assert running.head[1:] == [
         f"TOGETHER_BASE_URL={running.base_url}",
@@ -82,6 +82,7 @@ def test_it_serves_until_it_is_ended_and_then_shows_the_bill(simulate, how):
         "OPENAI_API_KEY=simulated",
         f"HF_BASE_URL={running.base_url}",
         "HF_TOKEN=simulated",
+        f"AIDEON_LEDGER=sqlite:///{folder / '.aideon/simulated/ledger.db'}",
     ]
     assert running.ask().json()["choices"][0]["message"]["content"] == "Heat pumps move heat."
     assert running.ask().status_code == 200

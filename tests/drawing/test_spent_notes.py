@@ -57,6 +57,7 @@ def run(nodes=None, **fields):
         "statuses": {"completed": 1},
         "stop_reason": None,
         "rehearsed": False,
+        "simulated": False,
         "duration_ms": 20_900,
         "totals": node(""),
         "taken": {},

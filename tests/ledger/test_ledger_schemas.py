@@ -182,7 +182,7 @@ def test_what_an_older_schema_did_not_have_is_unknown_or_off(older):
         run = ledger.find_run("01M7Z000000000000000000003")
         (call,) = ledger.calls(run.run_id)
     added = {name: value for name, value in vars(run).items() if name not in tables["runs"][0]}
-    assert set(added.values()) <= {None}
+    assert set(added.values()) <= {None, False}
     added = {name: value for name, value in vars(call).items() if name not in tables["calls"][0]}
     assert set(added.values()) <= {None, False}
 

@@ -195,7 +195,7 @@ def provider(plans):
         return plan(request) if plan else None
 
     rates = {PRIMARY.partition(":")[2]: PRICE, OTHER.partition(":")[2]: PRICE}
-    with SimulatedProvider(faults=fault_for, rates=rates) as running:
+    with SimulatedProvider(announce=False, faults=fault_for, rates=rates) as running:
         yield running
 
 

@@ -23,7 +23,7 @@ PRIMARIES = ("openai/gpt-oss-120b", "Qwen/Qwen3.5-9B")
 async def test_the_ledgers_tokens_and_money_are_those_of_the_bill(tmp_path, quick, seed):
     faults = RandomFaults(seed, 0.5, kinds=NOTHING_UNKNOWN, models=PRIMARIES)
     with (
-        SimulatedProvider(faults=faults, rates=RATES) as provider,
+        SimulatedProvider(announce=False, faults=faults, rates=RATES) as provider,
         Ledger(tmp_path / "ledger.db") as ledger,
     ):
         settings = Settings(together_api_key=f"dying-{seed}", together_base_url=provider.base_url)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.drawing.page.record import certainty, since, without_run
-from aideon_agents.ledger import batch_items
+from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.costs import cost
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.pricing import usd, usd_text
@@ -72,6 +72,7 @@ def batch_values(ledger: Ledger, batch: Batch, sums: ItemSums) -> dict[str, Any]
         "status": batch.status,
         "stop_reason": batch.stop_reason,
         "rehearsed": batch.rehearsed,
+        "simulated": batches.is_simulated(ledger, batch.batch_id),
         "started_at": batch.started_at,
         "ended_at": batch.ended_at,
         "duration_ms": ended and since(batch.started_at, ended),

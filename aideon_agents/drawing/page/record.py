@@ -79,6 +79,7 @@ _OF_THE_RUN = (
     "tier",
     "thread",
     "rehearsed",
+    "simulated",
     "started_at",
     "ended_at",
     "output",
@@ -162,7 +163,7 @@ def certainty(totals: Totals) -> dict[str, bool]:
 def without_run(name: str) -> dict[str, Any]:
     """The same values for a graph without a run."""
     unknown = dict.fromkeys((*_OF_THE_RUN, "duration_ms"))
-    run = unknown | {"workflow": name, "rehearsed": False}
+    run = unknown | {"workflow": name, "rehearsed": False, "simulated": False}
     return {"run": run, "totals": {}, "nodes": [], "results": {}, "spans": [], "tools": []}
 
 

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.limits import Account, CallDimensions, Scope, own_account
+from aideon_agents.ledger.budgets.limits import (
+    OF_RUNS,
+    Account,
+    CallDimensions,
+    Scope,
+    own_account,
+)
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 
@@ -236,6 +242,9 @@ def _counted(tx: Statements, account: Account) -> tuple[int, list[Row]]:
     values: dict[str, Any] = {}
     calls = _where(account, values, at="calls.started_at", of="calls")
     holds = _where(account, values, at="holds.taken_at", of="holds")
+    if not account.key.startswith(OF_RUNS):
+        calls += " AND calls.simulated = 0"
+        holds += f" AND NOT EXISTS ({_SIMULATED_HOLD})"
     (known,) = tx.select(
         "SELECT COALESCE(SUM(cost_nanousd), 0) AS nanousd FROM calls"  # noqa: S608 - names of ours
         f" LEFT JOIN runs ON runs.run_id = calls.run_id WHERE calls.rehearsed = 0 AND {calls}",
@@ -285,6 +294,7 @@ def _after(begins: str) -> str:
     return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC).date().isoformat()[:7]
 
 
+_SIMULATED_HOLD = "SELECT 1 FROM calls WHERE calls.call_id = holds.call_id AND calls.simulated = 1"
 _ACCOUNTS = "SELECT * FROM accounts WHERE account IN"
 _OPEN = (
     "INSERT INTO accounts (account, limit_nanousd, spent_nanousd, held_nanousd)"

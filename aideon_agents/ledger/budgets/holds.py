@@ -19,7 +19,7 @@ from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets import accounts, on_server
 from aideon_agents.ledger.budgets.accounts import LimitState
 from aideon_agents.ledger.budgets.alerts import Alert, send
-from aideon_agents.ledger.budgets.limits import CallDimensions
+from aideon_agents.ledger.budgets.limits import OF_RUNS, CallDimensions
 from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 from aideon_agents.ledger.budgets.tickets import Tickets
 from aideon_agents.ledger.database import Database, Row, Statements
@@ -27,7 +27,7 @@ from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
 from aideon_agents.ledger.rows import Call, CallEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
@@ -176,7 +176,7 @@ class Budgets:
             hold = None  # its row says more
         with self._database.transaction() as tx:
             is_first = rows.end_call(tx, call_id, end)
-            if is_first and (call := _count_end(tx, call_id, end.cost_nanousd, hold)):
+            if is_first and (call := _count_end(tx, call_id, end, hold)):
                 limits = accounts.limit_states(tx, call)
                 return True, limits, accounts.crossed(tx, limits, call.run)
         return is_first, None, []
@@ -299,44 +299,61 @@ class Budgets:
 
 
 def _count_end(
-    tx: Statements, call_id: str, cost: int | None, hold: Hold | None
+    tx: Statements, call_id: str, end: CallEnd, hold: Hold | None
 ) -> CallDimensions | None:
     """Count the end of a call, and correct a hold that was given up as lost.
 
-    `cost` None: it is unknown, and what was held counts as spent. Returns the dimensions whose
-    limits may have passed a threshold; None: there are none.
+    If its cost is unknown, what was held counts as spent. Returns the dimensions whose limits may
+    have passed a threshold; None: there are none.
     """
+    cost = end.cost_nanousd
     status = "unknown" if cost is None else "settled"
     call, amount, keys = hold or (None, 0, "")
-    if call and tx.write(_END_OWN, {"call_id": call_id, "status": status, "accounts": keys}):
+    is_as_held = call is not None and call.simulated == end.simulated
+    if (
+        call
+        and is_as_held
+        and tx.write(_END_OWN, {"call_id": call_id, "status": status, "accounts": keys})
+    ):
         spent = amount if cost is None else cost
         accounts.add(tx, json.loads(keys), spent=spent, held=-amount)
         # The row belongs to the outermost run, and so do the alerts.
         return dataclasses.replace(call, inner=()) if call.inner else call
     for row in tx.select(_HOLD, {"call_id": call_id}):
         amount, keys = row["amount_nanousd"], json.loads(row["accounts"])
-        spent = amount if cost is None else cost
-        if row["status"] == "held":
-            accounts.add(tx, keys, spent=spent, held=-amount)
-        elif row["status"] == "forfeited":
-            accounts.add(tx, keys, spent=spent - amount)
+        call = _dimensions(row, row["taken_at"], simulated=end.simulated)
+        if row["status"] in {"held", "forfeited"}:
+            part = "held" if row["status"] == "held" else "spent"
+            accounts.add(tx, keys, **{part: -amount})
+            accounts.add(tx, _counting(tx, call, keys), spent=amount if cost is None else cost)
         tx.later(_END, {"call_id": call_id, "status": status})
-        return _dimensions(row, row["taken_at"])
+        return call
     for row in tx.select(_CALL, {"call_id": call_id}):
         # There was no hold. Its cost counts all the same, in the accounts that are open: an account
         # that is opened later finds its row.
-        call = _dimensions(row, row["started_at"])
+        call = _dimensions(row, row["started_at"], simulated=end.simulated)
         limits = accounts.limit_states(tx, call, opens=False)
         accounts.add(tx, {one.account.key for one in limits}, spent=cost or 0)
         return call
     return None
 
 
+def _counting(tx: Statements, call: CallDimensions, held: Sequence[str]) -> set[str]:
+    """The keys of the accounts that a call counts in, given those that its money was held in.
+
+    They differ where only its answer has shown whether its provider is a simulated one.
+    """
+    if call.simulated:
+        return {key for key in held if key.startswith(OF_RUNS)}
+    limits = accounts.limit_states(tx, call, opens=False)
+    return {*held, *(one.account.key for one in limits)}
+
+
 def _process(row: Row) -> tuple[str, int, str | None]:
     return row["host"], row["pid"], row["process_start"]
 
 
-def _dimensions(row: Row, at: str) -> CallDimensions:
+def _dimensions(row: Row, at: str, *, simulated: bool = False) -> CallDimensions:
     """The dimensions in a row of a hold or a call, joined with its run."""
     return CallDimensions(
         at=at,
@@ -347,6 +364,7 @@ def _dimensions(row: Row, at: str) -> CallDimensions:
         tier=row["tier"],
         node=row["node_path"],
         provider=row["provider"],
+        simulated=simulated,
     )
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["run", "item", "batch", "user", "tier", "node", "provider"]
 Window: TypeAlias = Literal["day", "month"]
 
+_OWN: tuple[Kind, ...] = ("run", "batch", "item")
+"""Kinds whose accounts can have their own limit, besides the standing ones."""
+
 _WINDOWS: dict[str, int] = {"day": len("2026-11-21"), "month": len("2026-11")}
 """How many characters of a UTC time name the window."""
 
@@ -42,6 +45,9 @@ class CallDimensions:
     node: str = ""
     """Node path."""
     provider: str = ""
+    simulated: bool = False
+    """A simulated provider is asked. The call counts only in the limits of its own runs, items and
+    batches, so that these can be tried out."""
     inner: tuple[CallDimensions, ...] = ()
     """The dimensions of nested runs, which a node of `run` started and which make the call. The row
     belongs to the outermost run; the limits of all of them apply."""
@@ -72,12 +78,15 @@ class CallDimensions:
         and its provider.
         """
         found: dict[str, tuple[Kind, str, str | None]] = {}
-        kinds: tuple[Kind, ...] = ("run", "batch", "item")
-        for kind in kinds:
+        for kind in _OWN:
             found |= {f"{kind}:{name}": (kind, name, None) for name in self.names(kind)}
         for kind, run in itertools.product(("node", "provider"), self.names("run")):
             found |= {f"run:{run}:{kind}:{name}": (kind, name, run) for name in self.names(kind)}
         return found
+
+
+OF_RUNS = tuple(f"{kind}:" for kind in _OWN)
+"""How the keys of accounts begin in which calls of a simulated provider count as well."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +141,8 @@ class Scope:
 
     def accounts(self, call: CallDimensions) -> Iterator[Account]:
         """The accounts of this scope that a call is counted in."""
+        if call.simulated and not (self.window is None and self.kind in _OWN):
+            return
         begins = call.at[: _WINDOWS[self.window]] if self.window else None
         if self.kind is None:
             yield _window_account(self.window, begins)

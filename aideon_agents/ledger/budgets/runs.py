@@ -37,9 +37,13 @@ class RunBudget:
         )
         return cls(budgets, known)
 
-    def dimensions(self, node_path: str, provider: str, at: datetime) -> CallDimensions:
+    def dimensions(
+        self, node_path: str, provider: str, at: datetime, *, simulated: bool = False
+    ) -> CallDimensions:
         """The dimensions of a call that starts at some time."""
-        return dataclasses.replace(self.run, at=utc_text(at), node=node_path, provider=provider)
+        return dataclasses.replace(
+            self.run, at=utc_text(at), node=node_path, provider=provider, simulated=simulated
+        )
 
     def around(self, inner: Iterable[RunBudget]) -> RunBudget:
         """The budget of a call that nested runs make: the limits of all of them apply.

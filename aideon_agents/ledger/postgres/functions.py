@@ -174,6 +174,16 @@ BEGIN
 END $$
 """
 
-OF_STEP = {"m010_tickets": (_NEXT, _TAKE, _SETTLE, _LEAVE)}
+# A call that was not known to be simulated, or no longer is, counts in other accounts than it is
+# held in. Then nothing is done here, as for a call without a hold.
+_TAKE_SIMULATED = _TAKE.replace("economized, feature,", "economized, feature, simulated,")
+_SETTLE_SIMULATED = _SETTLE.replace(
+    "AND c.status = 'started'", "AND c.status = 'started' AND c.simulated = e.simulated"
+)
+
+OF_STEP = {
+    "m010_tickets": (_NEXT, _TAKE, _SETTLE, _LEAVE),
+    "m012_simulated_calls": (_TAKE_SIMULATED, _SETTLE_SIMULATED),
+}
 """The functions that belong to a step of the schema, by its name. Those that have been released are
 never changed: a later step replaces them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import ipaddress
 import os
 import ssl
 import urllib.request
@@ -54,6 +55,15 @@ def _proxy_named_for(origin: URL) -> tuple[str, str] | None:
         if value := os.environ.get(variable, "").strip():
             return variable, value
     return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the numeric address of a host is of this machine alone."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def check_way(address: str) -> None:

@@ -37,6 +37,9 @@ SentAnswer: TypeAlias = Answer | str | BaseModel | Mapping[str, Any]
 Answering: TypeAlias = Callable[[ChatRequest], SentAnswer | Awaitable[SentAnswer]]
 """Answers a request: with text, with something that is sent as JSON, or with a whole `Answer`."""
 
+SIMULATED = "x-aideon-simulated"
+"""The header that announces a simulated provider; `models.transport` reads it."""
+
 _OK = 200
 _WITHIN_STREAMS = frozenset({TOO_LONG, 500})
 """Refusals that come when the answer has begun, where a server begins it early."""
@@ -65,6 +68,9 @@ class SimulatedProvider:
         dialect: What this server accepts and sends: a `Dialect`, or the name of a real server
             (together, openai, huggingface, llama-cpp-python, llama-server, ollama, vllm, lmstudio,
             tgi). None: the plain protocol.
+        announce: Say in a header of every answer that this is a simulated provider. The costs of
+            its calls then count in their own runs and batches, but in no report, and in no budget
+            of a day, a month or a user. False: answer as a real provider, to test these.
         port: 0 takes a free one.
     """
 
@@ -79,6 +85,7 @@ class SimulatedProvider:
         rates: Mapping[str, Rate] | None = None,
         details: UsageDetails | None = None,
         dialect: Dialect | DialectName | None = None,
+        announce: bool = True,
         port: int = 0,
     ) -> None:
         self.bill = Bill(rates)
@@ -91,6 +98,7 @@ class SimulatedProvider:
         self._aliases = aliases or {}
         self._details = details or UsageDetails()
         self._dialect = dialect_of(dialect)
+        self._announced = {SIMULATED: "1"} if announce else {}
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._port = port
@@ -180,7 +188,7 @@ class SimulatedProvider:
         server.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        wire = Wire(reader, writer)
+        wire = Wire(reader, writer, self._announced)
         try:
             while await wire.receive():
                 await self._handle(wire)

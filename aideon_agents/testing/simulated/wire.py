@@ -28,13 +28,20 @@ class CallerGone(Exception):  # noqa: N818 - reads as what happened
 class Wire:
     """A connection, and the request that it received last."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        headers: Mapping[str, str],
+    ) -> None:
         self.method = self.path = ""
         self.headers: Mapping[str, str] = {}
         """With lower-case names."""
         self.body = b""
         self._reader = reader
         self._writer = writer
+        self._headers = headers
+        """Those of every response."""
         self._http = h11.Connection(h11.SERVER)
 
     async def receive(self) -> bool:
@@ -68,18 +75,18 @@ class Wire:
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Send a whole response."""
         sized = {**headers, "content-length": str(len(body))}
-        self._put(_head(status, sized), h11.Data(data=body), h11.EndOfMessage())
+        self._put(self._head(status, sized), h11.Data(data=body), h11.EndOfMessage())
         await self._drain()
 
     async def send_truncated(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Announce a body, send half of it, and close the connection."""
         sized = {**headers, "content-length": str(len(body))}
-        self._put(_head(status, sized), h11.Data(data=body[: len(body) // 2]))
+        self._put(self._head(status, sized), h11.Data(data=body[: len(body) // 2]))
         await self.break_off()
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Begin a response whose length is not known."""
-        self._put(_head(status, headers))
+        self._put(self._head(status, headers))
 
     def put(self, data: bytes) -> None:
         """Add to the response that was begun."""
@@ -139,6 +146,5 @@ class Wire:
     def _put(self, *events: Any) -> None:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
 
-
-def _head(status: int, headers: Mapping[str, str]) -> h11.Response:
-    return h11.Response(status_code=status, headers=list(headers.items()))
+    def _head(self, status: int, headers: Mapping[str, str]) -> h11.Response:
+        return h11.Response(status_code=status, headers=[*headers.items(), *self._headers.items()])

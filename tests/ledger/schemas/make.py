@@ -59,6 +59,11 @@ CALLS: tuple[tuple[int, dict[str, Any], dict[str, Any] | None], ...] = (
     (0, {"round": 3}, {"status": "cached", "cost_nanousd": 0, "time_to_first_token_ms": 1}),
     (0, {"node_path": "", "role": ""}, None),
     (1, {"rehearsed": True}, {"status": "ok", "cost_nanousd": 10, **ANSWERED, **REPORTED}),
+    (
+        1,
+        {"simulated": True},
+        {"status": "ok", "cost_nanousd": 11, "simulated": True, **ANSWERED, **REPORTED},
+    ),
     (2, {"node_path": "prüfen/熱"}, {"status": "ok", "cost_nanousd": 7, **ANSWERED, **REPORTED}),
     (3, {"requested_model": "nobody/knows-its-price"}, {"status": "ok", **ANSWERED}),
     (

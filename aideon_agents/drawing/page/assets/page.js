@@ -33,7 +33,7 @@ function head() {
   byId("status").textContent = story.lost ? "connection lost" : run.stop_reason ? `${run.status}: ${run.stop_reason}` : run.status;
   byId("status").hidden = !run.status;
   byId("status").className = `badge ${story.lost ? "warning" : RUN[run.status]}`;
-  const about = [run.run_id, run.started_at && moment(run.started_at), run.user, run.rehearsed ? "rehearsed: nothing was paid" : null];
+  const about = [run.run_id, run.started_at && moment(run.started_at), run.user, run.rehearsed ? "rehearsed: nothing was paid" : run.simulated ? "simulated: nothing was paid" : null];
   byId("about").textContent = about.filter(Boolean).join(" · ");
   byId("below").hidden = byId("figures").hidden = !run.status;
   document.body.classList.toggle("alone", !run.status);
