@@ -170,6 +170,17 @@ def refuse_unknown(options: Mapping[str, Any]) -> None:
     refuse_kinds(options, _KINDS, error=InputError)
 
 
+def refuse_objects(models: object) -> None:
+    """Refuse models that are objects: a worker gets only the names of models."""
+    for role, chain in models.items() if isinstance(models, Mapping) else ():
+        for one in chain if isinstance(chain, list | tuple) else [chain]:
+            if not isinstance(one, str):
+                raise InputError(
+                    f"the model of the {role} is a {type(one).__name__}, and workers get only the "
+                    "names of models: give provider:model, or give it to the agent in its file"
+                )
+
+
 def at_once(given: int) -> int:
     """Refuse a concurrency below 1."""
     if not is_kind(given, int) or given < 1:

@@ -74,6 +74,8 @@ class BatchRunning:
             raise UserError(
                 f"unknown engine {self._engine!r}: use one of {', '.join(known.ENGINES)}"
             )
+        if self._engine == DISTRIBUTED:
+            known.refuse_objects(given.get("model"))
         self._at_once = known.at_once(given.get("max_concurrency", known.AT_ONCE))
         self._limit, self._item_limit = (
             None if amount is None else nanousd(amount)

@@ -68,14 +68,13 @@ def run_spec(
     _refuse_wrong(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
-    rehearses_around = var_child_runnable_config.get() is not None and _is_in_a_rehearsal()
     context = context_for(
         settings,
         tier=options.get("tier"),
         user=options.get("user") or settings.user,
         model=options.get("model"),
         stream=stream,
-        rehearse=options.get("rehearse", False) or settings.offline or rehearses_around,
+        rehearse=options.get("rehearse", False) or settings.offline or _is_in_a_rehearsal(),
         fallback=options.get("fallback", True),
         on_rate_limit=options.get("on_rate_limit"),
         is_item=is_item,
@@ -120,6 +119,8 @@ def run_spec(
 
 def _is_in_a_rehearsal() -> bool:
     """Whether this is called inside a node of a rehearsed run, where nothing may be paid."""
+    if var_child_runnable_config.get() is None:
+        return False
     try:
         around: Any = get_runtime()
     except (RuntimeError, KeyError):
@@ -317,6 +318,10 @@ def prepare_resume(
         )
     if settings.offline and not seen.rehearsed:
         raise UserError(f"AIDEON_OFFLINE is set, and run {seen.run_id} asks models: unset it")
+    if not seen.rehearsed and _is_in_a_rehearsal():
+        raise UserError(
+            f"run {seen.run_id} asks models, and cannot resume in a node of a run that is rehearsed"
+        )
     before = seen.options or {}
     context = context_for(
         settings,

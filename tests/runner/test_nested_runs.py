@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from aideon_agents import CostHandler, Ledger, arun, executor, run, sequential
-from aideon_agents.errors import BudgetExceeded
+from aideon_agents import CostHandler, Ledger, arun, executor, resume, run, sequential
+from aideon_agents.errors import BudgetExceeded, UserError
 from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.settings import Settings
@@ -31,7 +32,7 @@ def settings(provider):
     return Settings(together_api_key="key-1", together_base_url=provider.base_url, user="ada")
 
 
-@pytest.mark.parametrize("way", ["called", "awaited", "in a thread"])
+@pytest.mark.parametrize("way", ["called", "awaited", "in a thread", "in a pool"])
 async def test_a_run_inside_a_rehearsed_one_is_rehearsed(settings, provider, tmp_path, way):
     inner, options = executor("inner"), {"settings": settings, "ledger": tmp_path / "ledger.db"}
     seen = []
@@ -41,6 +42,9 @@ async def test_a_run_inside_a_rehearsed_one_is_rehearsed(settings, provider, tmp
             made = run(inner, PUMPS, **options)
         elif way == "awaited":
             made = await arun(inner, PUMPS, **options)
+        elif way == "in a pool":
+            with ContextThreadPoolExecutor() as pool:
+                made = pool.submit(run, inner, PUMPS, **options).result()
         else:
             made = await asyncio.to_thread(run, inner, PUMPS, **options)
         seen.append(made.rehearsed)
@@ -50,6 +54,38 @@ async def test_a_run_inside_a_rehearsed_one_is_rehearsed(settings, provider, tmp
     assert result.raise_for_status().status == "completed"
     assert seen == [True]
     assert provider.requests == []
+
+
+def test_a_pool_of_langchain_passes_the_outer_run_and_its_budget_on(settings, provider, tmp_path):
+    options = {"settings": settings, "ledger": tmp_path / "ledger.db"}
+
+    def nested(state):
+        with ContextThreadPoolExecutor() as pool:
+            return pool.submit(run, executor("inner"), PUMPS, **options).result().status
+
+    result = run(sequential(nested), PUMPS, **options)
+    assert (result.output, result.cost.calls) == ("completed", 1)
+    limited = run(sequential(nested), PUMPS, budget="0.0000001", **options)
+    assert (limited.output, limited.cost.calls) == ("stopped", 0)
+    assert len(provider.requests) == 1
+
+
+def test_a_run_that_asked_models_does_not_resume_inside_a_rehearsal(settings, provider, tmp_path):
+    options = {"settings": settings, "ledger": tmp_path / "ledger.db"}
+    inner = sequential(executor("inner"), name="inner")
+    stopped = run(inner, PUMPS, budget="0.0000001", **options)
+    assert stopped.status == "stopped"
+
+    def nested(state):
+        return resume(inner, stopped.run_id, budget="1", **options).output
+
+    with pytest.raises(UserError, match="cannot resume in a node of a run that is rehearsed"):
+        run(sequential(nested), PUMPS, rehearse=True, **options)
+    assert provider.requests == []
+    outer = run(sequential(nested), PUMPS, budget="0.0000001", **options)
+    assert provider.requests == []
+    assert run(sequential(nested), PUMPS, **options).cost.calls == 1
+    assert (outer.cost.calls, len(provider.requests)) == (0, 1)
 
 
 @pytest.mark.parametrize("spelled", ["same", "relative", "link"])

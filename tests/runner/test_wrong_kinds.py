@@ -22,6 +22,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import UserError
+from aideon_agents.testing import ScriptedChatModel
 
 DRAFT, CHECK = creative("draft"), validator(criteria="short")
 
@@ -167,6 +168,10 @@ def test_what_cannot_be_run_is_refused(call, says):
         ({"watch": 5}, "watch must be a function of the progress, not 5"),
         ({"timeout": "5"}, "timeout must be seconds, more than 0, not '5'"),
         ({"model": 5}, "model must be models by role"),
+        (
+            {"engine": "distributed", "model": {"creative": [ScriptedChatModel(answers=["x"])]}},
+            "the model of the creative is a ScriptedChatModel, and workers get only the names",
+        ),
         ({"engine": 5}, "unknown engine 5: use one of local, distributed"),
     ],
     ids=str,
