@@ -231,7 +231,7 @@ class BatchResult:
     truncated: int
     """Answers that met `max_tokens` and are cut off."""
     nodes: Sequence[NodeCost]
-    """The costs of each node over the whole batch, the highest first."""
+    """The costs of each node over the whole batch, in the declared order of the nodes."""
 
 
 def document(result: BatchResult) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from aideon_agents.batch.output.columns import InputColumns
 from aideon_agents.batch.restoring import OUT_OF_BUDGET, find_written, restore
 from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
-from aideon_agents.graphs.topology import model
+from aideon_agents.graphs.topology import in_declared_order, model
 from aideon_agents.graphs.walk import path_keys, specs
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batches import DISTRIBUTED, Batch
@@ -287,6 +287,7 @@ class BatchRunning:
         money = batches.money(ledger, start.batch_id)
         # Pending without a reason: an end could not be written, or another process runs an item.
         reason = self.control.reason or ("waiting" if waiting else "interrupted")
+        costs = {one.node_path: one for one in batches.node_money(ledger, start.batch_id)}
         return BatchResult(
             batch_id=start.batch_id,
             items=start.items,
@@ -301,7 +302,7 @@ class BatchRunning:
             stopped_by=self.control.why if pending else None,
             waiting=[str(row.run_id) for row in waiting],
             truncated=answers_cut_off(ledger.database, start.batch_id),
-            nodes=batches.node_money(ledger, start.batch_id),
+            nodes=[*in_declared_order(costs, model(self._spec.graph)).values()],
         )
 
 

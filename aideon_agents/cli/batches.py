@@ -74,6 +74,7 @@ def show(
     as_json: options.AsJson = False,
 ) -> None:
     """Show one batch: the status of its items, failures, and the cost of each node."""
+    from aideon_agents.graphs.topology import in_declared_order
     from aideon_agents.ledger import batch_items, batches
 
     if failed:
@@ -82,7 +83,8 @@ def show(
     with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
         document = _document(ledger, found)
-        by_node = batches.node_money(ledger, found.batch_id)
+        costs = {one.node_path: one for one in batches.node_money(ledger, found.batch_id)}
+        by_node = [*in_declared_order(costs, batches.graph_of(ledger, found.batch_id)).values()]
         named = {
             word: batch_items.with_status(ledger, found.batch_id, word, limit)
             for word in ("failed", "invalid", "waiting")

@@ -276,7 +276,7 @@ def _to_end(
 ) -> RunResult:
     interruption.ends(running.interrupt, on_loop.get_loop())
     try:
-        with contextlib.redirect_stdout(sys.stderr), _progress(streams=stream) as shown:
+        with contextlib.redirect_stdout(sys.stderr), _progress(running, streams=stream) as shown:
             return on_loop.run(running.to_end(_both(shown, page)))
     except SystemExit as left:  # it would end this process, even with code 0
         raise RunError(
@@ -312,7 +312,7 @@ def _show_end(
 
 
 @contextlib.contextmanager
-def _progress(*, streams: bool) -> Generator[Watch | None]:
+def _progress(running: Running, *, streams: bool) -> Generator[Watch | None]:
     """The handler that shows events on stderr: a tree on a terminal, lines elsewhere, or none.
 
     Without `--stream` the tree has no text, and goes away before the table of costs.
@@ -324,7 +324,7 @@ def _progress(*, streams: bool) -> Generator[Watch | None]:
     from aideon_agents.cli.stream import EventPrinter, LiveTree
 
     if is_terminal:
-        with LiveTree(stays=streams) as tree:
+        with LiveTree(running.spec.start.graph, stays=streams) as tree:
             yield tree
     else:
         yield EventPrinter()

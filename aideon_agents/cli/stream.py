@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,10 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from aideon_agents.cli import output
+from aideon_agents.graphs.topology import in_declared_order
 from aideon_agents.runner import RunEnded, events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import ConsoleOptions, RenderResult
 
@@ -152,7 +153,9 @@ class _Node:
 class LiveTree:
     """Draws the events of one run as a tree, within a `with` block."""
 
-    def __init__(self, *, stays: bool = True) -> None:
+    def __init__(self, model: Mapping[str, Any] | None = None, *, stays: bool = True) -> None:
+        """Begin with the plain model of the graph, whose order the nodes have."""
+        self._model = model
         # The name of a node may look like markup: `[red]` or `:100:`.
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._nodes: dict[str, _Node] = {}
@@ -219,9 +222,9 @@ class LiveTree:
             yield self._table(nodes)
 
     def _ordered(self) -> Iterator[_Node]:
-        """Each node after the pattern that contains it."""
+        """Each node after the pattern that contains it, in declared order."""
         inside: dict[str, list[_Node]] = {}
-        for node in list(self._nodes.values()):
+        for node in in_declared_order(dict(self._nodes), self._model).values():
             inside.setdefault(node.path.rpartition("/")[0], []).append(node)
         ahead = list(reversed(inside.get("", [])))
         while ahead:

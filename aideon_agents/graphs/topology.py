@@ -326,23 +326,33 @@ def topology_in(model: Mapping[str, Any] | None) -> Topology | None:
         return None
 
 
+def declared_paths(model: Mapping[str, Any] | None) -> list[str]:
+    """The node paths of a plain model in declared order, each after the patterns around it."""
+    nodes = cast("Sequence[Mapping[str, Any]]", (model or {}).get("nodes", ()))
+    found: dict[str, None] = {}
+    for node in nodes:
+        found |= dict.fromkeys(_around(str(node.get("path", "")).removesuffix(ANY_STEP)))
+    return list(filter(None, found))
+
+
 def in_declared_order(
     by_path: Mapping[str, FactT], model: Mapping[str, Any] | None
 ) -> dict[str, FactT]:
     """Facts by node path, in the order in which the graph of a plain model declares its nodes.
 
-    A path that is no node has the position of the node around it; those of no node come last.
+    A path that is no node has the position of what is around it; those of no node come last.
     """
-    nodes = cast("Sequence[Mapping[str, Any]]", (model or {}).get("nodes", ()))
-    known: dict[str, int] = {}
-    for index, node in enumerate(nodes):
-        known.setdefault(str(node.get("path", "")).removesuffix(ANY_STEP), index)
+    known = {path: index for index, path in enumerate(declared_paths(model))}
 
     def position(path: str) -> int:
-        around = [*accumulate(path.split("/"), "{}/{}".format)]
-        return next((known[one] for one in reversed(around) if one in known), len(nodes))
+        return next((known[one] for one in reversed(_around(path)) if one in known), len(known))
 
     return {path: by_path[path] for path in sorted(by_path, key=position)}
+
+
+def _around(path: str) -> list[str]:
+    """A node path behind those of the patterns around it."""
+    return [*accumulate(path.split("/"), "{}/{}".format)]
 
 
 _SHOWN = 5

@@ -46,6 +46,22 @@ def test_batches_are_listed(aideon, ran):
     assert (one["pending"], one["in_flight"], one["status"]) == (0, 0, "completed")
 
 
+def test_the_nodes_of_a_batch_stand_in_declared_order(aideon, folder):
+    (folder / "beside.py").write_text(
+        "from aideon_agents import creative, parallel, sequential\n"
+        "both = parallel(creative('z'), creative('a'), name='both')\n"
+        "graph = sequential(creative('plan', max_tokens=5), both, creative('b'))\n",
+        encoding="utf-8",
+    )
+    (folder / "three.jsonl").write_text('"x"\n"y"\n"z"\n', encoding="utf-8")
+    ran = aideon("batch", "beside.py", "three.jsonl", "-o", "beside.jsonl", "--rehearse")
+    assert ran.code == 0
+    declared = ["plan", "both/z", "both/a", "b"]
+    for told in (ran.err, aideon("batches", "show", "last").out):
+        first = [line.split()[0] for line in told.splitlines() if line.strip()]
+        assert [word for word in first if word in declared] == declared
+
+
 def test_a_batch_is_shown_with_what_failed_and_what_its_nodes_cost(aideon, ran):
     done = aideon("batches", "show", ran[:20].lower())
     assert f"may_break {ran}: completed, rehearsed, 3 items, 1 completed, 1 failed" in done.out

@@ -14,7 +14,9 @@ import pytest
 import warm
 from rich.console import Console
 
+from aideon_agents import creative, parallel, sequential
 from aideon_agents.cli.stream import LiveTree
+from aideon_agents.graphs.topology import model
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.runner import NodeEnded, NodeStarted, Question, Restart, RunEnded, Token
 
@@ -78,6 +80,18 @@ def test_nodes_stand_below_their_patterns_with_cost_and_time(tree):
     assert re.search(r"\d\.\d s$", lines[0])
     assert "(round 3)" in lines[3]
     assert "$" not in lines[2]
+
+
+def test_nodes_that_run_together_stand_in_declared_order():
+    inner = parallel(creative("y"), creative("b"), name="in")
+    side_by_side = parallel(creative("z"), inner, creative("waits"), name="gather")
+    graph = sequential(creative("begin"), side_by_side)
+    tree = LiveTree(model(graph))
+    lines = shown(tree, *map(started, ["begin", "gather/in/b", "gather/waits", "gather/z", "new"]))
+    names = [line.split()[1] for line in lines]
+    assert names == ["begin", "gather", "z", "in", "b", "waits", "new"]
+    names = [line.split()[1] for line in shown(tree, started("gather/in/y"))]
+    assert names == ["begin", "gather", "z", "in", "y", "b", "waits", "new"]
 
 
 def test_what_a_node_says_stands_beside_it_until_it_ends(tree):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aideon_agents.drawing.page.record import certainty, since, without_run
+from aideon_agents.graphs.topology import declared_paths, in_declared_order
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.costs import cost
 from aideon_agents.ledger.documents import cost_document, node_document
@@ -64,6 +65,8 @@ class ItemSums:
 def batch_values(ledger: Ledger, batch: Batch, sums: ItemSums) -> dict[str, Any]:
     """The values of the batch as a whole, of its nodes and of its items."""
     whole = cost(ledger.database, batch_id=batch.batch_id, with_models=True)
+    graph = batches.graph_of(ledger, batch.batch_id)
+    by_node = in_declared_order(whole.by_node, graph)
     ended = batch.ended_at or (None if batch.status == "running" else batch.seen_at)
     values = without_run(batch.workflow)
     values["run"] |= {
@@ -80,7 +83,8 @@ def batch_values(ledger: Ledger, batch: Batch, sums: ItemSums) -> dict[str, Any]
     items = _items(ledger, batch, sums)
     return values | {
         "totals": {**cost_document(whole), **certainty(whole)},
-        "nodes": [{**node_document(one), **certainty(one)} for one in whole.by_node.values()],
+        "nodes": [{**node_document(one), **certainty(one)} for one in by_node.values()],
+        "order": declared_paths(graph),
         "batch": {"items": batch.items, **_counted(items, batch.items)},
         "failures": [one._asdict() for one in batch_items.failures(ledger, batch.batch_id)],
         "item_fields": ITEM_FIELDS,

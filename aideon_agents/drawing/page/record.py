@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aideon_agents.drawing.annotations import Annotations
 from aideon_agents.drawing.folding import outermost, with_closed
 from aideon_agents.drawing.svg import unstyled
-from aideon_agents.graphs.topology import Topology, in_declared_order
+from aideon_agents.graphs.topology import Topology, declared_paths, in_declared_order
 from aideon_agents.ledger.costs import Totals, Trace, cost_of, counted
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.pricing import usd_text
@@ -146,6 +146,7 @@ def summary(record: Record) -> dict[str, Any]:
         "totals": {**cost_document(cost), **certainty(cost)},
         "nodes": [{**node_document(one), **certainty(one)} for one in by_node.values()],
         "results": {path: one.get("content") for path, one in results.items()},
+        "order": declared_paths(run.graph),
         "spans": list(record.spans),
         "tools": [
             {name: getattr(one, name) for name in _OF_A_TOOL}

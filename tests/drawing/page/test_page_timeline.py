@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aideon_agents import creative, parallel, sequential
+
 
 async def bars(page, path):
     """The left and right edge of a row's bars."""
@@ -24,6 +26,25 @@ async def test_branches_at_the_same_time_stand_side_by_side(new_page, scripted, 
     ((last, _),) = await bars(page, "last")
     assert plan <= left + 1 < inner < inner_end < right <= last + 1
     assert right - left == __import__("pytest").approx(2 * (inner_end - inner), rel=0.02)
+
+
+async def test_branches_stand_in_declared_order_and_not_in_that_of_their_starts(
+    new_page, scripted, ledger, saved
+):
+    inner = sequential(creative("y"), creative("b"), name="in")
+    graph = sequential(parallel(creative("z"), inner, creative("a"), name="both"), name="all")
+    scripted.run(
+        {"path": "both/a", "at": 0},
+        {"path": "both/in/y", "at": 100},
+        {"path": "both/in/b", "at": 2000},
+        {"path": "elsewhere", "at": 50},
+        {"path": "both/z", "at": 200},
+        graph=graph,
+    )
+    page = await new_page(saved(ledger))
+    rows = page.locator(".rows .row:not(.of-call)")
+    names = [(await row.inner_text()).split("\n")[0] for row in await rows.all()]
+    assert names == ["both", "z", "in", "y", "b", "a", "elsewhere"]
 
 
 async def test_a_retry_is_a_bar_of_its_own_and_a_failed_one_shows(

@@ -1,7 +1,7 @@
 // What is known of the run: its calls, the tree of nodes that made them, and their texts.
 
 const FAILED = new Set(["error", "broken"]);
-const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], tools: [], calls: [], views: [], batch: null, items: [], failures: [], texts: new Map() };
+const story = { run: {}, totals: {}, nodes: [], results: {}, spans: [], tools: [], calls: [], order: [], views: [], batch: null, items: [], failures: [], texts: new Map() };
 const order = new Map();
 
 function readCalls(fields, rows) {
@@ -20,7 +20,7 @@ function readCalls(fields, rows) {
 }
 
 function take(values) {
-  for (const name of ["run", "totals", "nodes", "results", "spans", "tools", "views", "batch", "failures"]) {
+  for (const name of ["run", "totals", "nodes", "results", "spans", "tools", "order", "views", "batch", "failures"]) {
     if (values[name] !== undefined) story[name] = values[name];
   }
   readCalls(values.fields, values.calls);
@@ -93,7 +93,7 @@ function tree() {
     at(tool.node_path || "(no node)").tools.push(tool);
     latest = Math.max(latest, tool.start_ms + (tool.duration_ms ?? 0));
   }
-  add(root);
+  add(root, new Map(story.order.map((path, index) => [path, index])));
   root.found = found;
   return root;
 }
@@ -105,8 +105,8 @@ function item(path, parent) {
   };
 }
 
-// Adds up the calls, from the innermost groups outwards.
-function add(one) {
+// Adds up the calls, from the innermost groups outwards. The steps of a plan have no declared order.
+function add(one, declared) {
   const sum = { calls: 0, failed: 0, input: 0, output: 0, nanos: 0, busy: 0, complete: true, counted: true };
   let start = Infinity, end = 0, runs = false, error = null;
   const models = new Set();
@@ -141,7 +141,7 @@ function add(one) {
     error = span.error ?? error;
   }
   for (const child of one.children) {
-    add(child);
+    add(child, declared);
     for (const name of ["calls", "failed", "input", "output", "nanos", "busy"]) sum[name] += child.sum[name];
     sum.complete &&= child.sum.complete;
     sum.counted &&= child.sum.counted;
@@ -150,7 +150,8 @@ function add(one) {
     runs ||= child.runs;
     child.models.forEach((model) => models.add(model));
   }
-  one.children.sort((a, b) => a.start - b.start);
+  const place = (child) => declared.get(child.path) ?? declared.size;
+  one.children.sort((a, b) => place(a) - place(b) || a.start - b.start);
   Object.assign(one, { sum, start, end, runs, error, models });
   one.kind = one.role || (one.children.length ? "graph" : "function");
   one.rounds = Math.max(0, ...one.spans.map((span) => span.round));
