@@ -200,6 +200,11 @@ def read(model: type[BaseModel], kept_as: Kept | None, text: str) -> Any:
     if issubclass(model, _Listed):
         text = f'{{"items": {text}}}'
     answer = model.model_validate_json(text)
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        known: Any = extra.get("enum") if isinstance(extra, dict) else None
+        if known and getattr(answer, name) not in known:
+            raise ValueError(f"{name} is {getattr(answer, name)!r}: give one of {', '.join(known)}")
     return answer if kept_as is None else kept(answer, kept_as)
 
 

@@ -233,7 +233,7 @@ def execute(
 
     if why and stream:
         output.note(rehearsing(why))
-    may_ask = not as_json and page is None
+    may_ask = not as_json
     # The result is shown before the loop closes, which waits for threads that nodes block.
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         result = _to_end(running, interruption, on_loop, stream=stream, page=page)
@@ -242,8 +242,10 @@ def execute(
             if not (answers := asking.ask(result.questions)):
                 break
             again = _resumed(running, answers, settings, stream=stream)
+            if page:
+                page.resumes()
             try:
-                result = _to_end(again, interruption, on_loop, stream=stream, page=None)
+                result = _to_end(again, interruption, on_loop, stream=stream, page=page)
             except InputError as wrong:  # an edited result that does not fit; the run still waits
                 output.complain(str(wrong))
         if why and not stream:

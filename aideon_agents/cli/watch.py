@@ -234,6 +234,10 @@ class Watched:
         elif isinstance(event, events.Question):
             self._live.asked(event.node_path)
 
+    def resumes(self) -> None:
+        """Note that a person has answered; a question that is still open comes again."""
+        self._live.answered()
+
     def end(self) -> None:
         """Wait a moment until the pages show the end of the run."""
         self._live.over()

@@ -25,6 +25,12 @@ steps:
   - {agent: creative, name: draft, approve: true, model: "openai:m"}
   - {agent: executor, model: "openai:m"}
 """
+ROUTED = """\
+from aideon_agents import conditional, executor, sequential, validator
+
+gate = validator("gate", approve=True)
+graph = sequential(conditional(gate, {"cat": executor(), "dog": executor()}, name="choose"))
+"""
 LOOP = """\
 type: iterative
 step: {agent: creative, name: draft, approve: true, model: "openai:m"}
@@ -166,6 +172,20 @@ def test_approve_takes_an_edited_result_from_a_file(aideon, start, folder):
         assert done.document["results"]["draft"]["content"] == "My own text."
         assert "My own text." in provider.requests[1].body["messages"][-1]["content"]
         assert len(provider.requests) == 2
+
+
+def test_an_edited_decision_names_one_of_the_routes_or_the_question_stays(aideon, folder):
+    (folder / "flow.py").write_text(ROUTED, encoding="utf-8")
+    (folder / "bad.json").write_text('{"route": "fish", "reason": "So."}', encoding="utf-8")
+    (folder / "good.json").write_text('{"route": "dog", "reason": "So."}', encoding="utf-8")
+    assert aideon("run", "flow.py", "--task", PUMPS, "--rehearse").code == 4
+    refused = aideon("runs", "approve", "last", "--edit", "bad.json")
+    assert refused.code == 2
+    assert "route is 'fish': give one of cat, dog" in refused.complaint
+    assert aideon("runs", "show", "last", "--json").document["status"] == "waiting"
+    done = aideon("runs", "approve", "last", "--edit", "good.json", "--json")
+    assert (done.code, done.document["status"]) == (0, "completed")
+    assert "choose/dog" in done.document["results"]
 
 
 def test_decline_with_feedback_has_a_new_version_made_three_times_at_most(aideon, start):

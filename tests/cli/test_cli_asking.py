@@ -104,6 +104,14 @@ def test_a_no_without_a_word_ends_the_run(terminal, provider):
     assert len(provider.requests) == 1
 
 
+def test_a_run_that_is_watched_asks_as_well(terminal, provider):
+    shown = terminal("run", "flow.yaml", "--task", "Heat pumps.", "--watch")
+    assert "watch: http" in shown.until(PROMPT)
+    shown.type("y\n")
+    assert shown.ends() == 0
+    assert len(provider.requests) == 2
+
+
 @pytest.mark.parametrize("variable", ["VISUAL", "EDITOR"])
 def test_edit_opens_the_editor_and_the_next_node_gets_the_edited_text(
     terminal, provider, monkeypatch, folder, variable

@@ -448,6 +448,8 @@ async def test_an_edited_decision_and_an_edited_plan_are_followed(ask):
     ways = {"yes": creative(), "no": executor()}
     run = await ask(conditional(gate, ways), Decision(route="no", reason="So."), "A text.")
     assert run.interrupts[0].value["data"] == {"route": "no", "reason": "So."}
+    with pytest.raises(ValidationError, match="route is 'may be': give one of yes, no"):
+        await run.answer({"approved": True, "content": '{"route": "may be", "reason": "Mine."}'})
     await run.answer({"approved": True, "content": '{"route": "yes", "reason": "Mine."}'})
     assert run.contents == {"gate": "yes: Mine.", "yes": "A text."}
 

@@ -88,6 +88,12 @@ class Live:
             self._asking.add(path)
             self._happened()
 
+    def answered(self) -> None:
+        """Record that no node waits for an answer any more."""
+        with self._news:
+            self._asking.clear()
+            self._happened()
+
     def over(self) -> None:
         """Record that the run has ended; its row holds the status."""
         with self._news:
