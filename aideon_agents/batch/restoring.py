@@ -43,28 +43,40 @@ class Written(NamedTuple):
     rest: Sequence[int]
     """The positions of the lines after them, as they follow each other."""
 
+    @property
+    def total(self) -> int:
+        """How many lines there are."""
+        return self.lines + len(self.rest)
+
 
 def find_written(ledger: Ledger, out: Out, before: Batch | None) -> Written:
-    """Find the lines of this batch in OUT, or in its earlier OUT. Nothing is changed."""
+    """Find the lines of this batch in OUT. If they are in its earlier OUT, they are copied.
+
+    Until they are copied, the ledger names the earlier OUT, so a process that is killed meanwhile
+    loses nothing.
+    """
     if before is None:
         if not out.is_empty:
             raise InputError(_not_ours(ledger, out.path))
         return Written(out.path, 0, ())
     found = _matching(ledger, out, out.path, before)
-    if not (found.lines or found.rest) and out.real_path != before.out_path:
-        if not out.is_empty:
-            raise InputError(_not_ours(ledger, out.path))
-        earlier = Path(before.out_path)
-        if earlier.is_file():
-            found = _matching(ledger, out, earlier, before)
+    is_other = out.real_path != before.out_path
+    if is_other and not found.total and not out.is_empty:
+        raise InputError(_not_ours(ledger, out.path))
     lost = _first_lost(ledger, before, found)
+    earlier = Path(before.out_path)
+    if lost is not None and is_other and earlier.is_file():
+        found = _matching(ledger, out, earlier, before)
+        lost = _first_lost(ledger, before, found)
     if lost is not None:
         raise UserError(
             f"results of batch {before.batch_id} were written to {before.out_path} and are missing "
             f"there from line {lost + 1} on: put that file back, or run `aideon batches forget "
             f"{before.batch_id}`, after which the same command starts a new batch"
         )
-    return found
+    if found.path != out.path:
+        out.copy(found.path, sum(map(len, itertools.islice(whole_lines(found.path), found.total))))
+    return found._replace(path=out.path)
 
 
 def restore(ledger: Ledger, out: Out, start: Batch, found: Written, *, retry: bool | str) -> None:
@@ -78,8 +90,6 @@ def restore(ledger: Ledger, out: Out, start: Batch, found: Written, *, retry: bo
     keeps = _kept_lines(found, again, is_unordered=out.is_unordered)
     behind = whole_lines(found.path)
     end = sum(map(len, itertools.islice(behind, keeps)))
-    if found.path != out.path:
-        out.copy(found.path, end)
     outputs.written(ledger, batch_id, min(found.lines, keeps))
     outputs.delete(ledger, batch_id, itertools.islice(found.rest, max(0, keeps - found.lines)))
     positions = itertools.islice(itertools.chain(range(found.lines), found.rest), keeps, None)

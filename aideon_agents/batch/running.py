@@ -94,6 +94,7 @@ class BatchRunning:
     async def to_end(self, begins: Callable[[], object] | None = None) -> BatchResult:
         """Run the items that are not finished; `begins` is called after the checks."""
         began = time.monotonic()
+        table = self._out.absolute()  # code in a node may change the working directory
         with contextlib.ExitStack() as open_while_used:
             items = await asyncio.to_thread(open_while_used.enter_context, item_source(self._items))
             most = known.most_failures(self._given.get("max_failures"), items.count)
@@ -132,7 +133,7 @@ class BatchRunning:
             status = "completed" if result.stop_reason is None else "stopped"
             batches.finish(ledger, batch.start.batch_id, status, result.stop_reason)
             if out.path != self._out:
-                await asyncio.to_thread(tables.write, self._out, out.path)
+                await asyncio.to_thread(tables.write, table, paths.lines_path(table))
         return result
 
     @contextlib.contextmanager

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from aideon_agents.cli import output
 from aideon_agents.errors import InputError
-from aideon_agents.ledger.documents import figures_document, report_document
+from aideon_agents.ledger.documents import figures_document, guarded, report_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,8 +36,6 @@ _GAP = 3
 """Characters between two columns."""
 _EDGES = 2
 """Characters around a line."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""The first characters of a cell that a spreadsheet may read as a formula."""
 
 
 def table(made: Report, *, to_file: bool = False) -> str:
@@ -85,8 +83,7 @@ _TOTAL_ALONE = ("economized_calls", "shortened_calls", "against")
 
 def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
     cells = _flat(row)
-    key = output.printable(row["key"])
-    cells["key"] = f"'{key}" if key.startswith(_FORMULA) else key
+    cells["key"] = guarded(output.printable(row["key"]))
     return {
         name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in cells.items()
     }

@@ -18,8 +18,6 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic_core import to_json
-
 from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
@@ -305,7 +303,7 @@ def json_line(document: Mapping[str, Any]) -> str:
     except UnicodeEncodeError:
         return json.dumps(document)
     except ValueError:
-        return to_json(document, inf_nan_mode="null", fallback=repr).decode()
+        return json_line(json.loads(json.dumps(document), parse_constant=lambda _name: None))
     return text
 
 

@@ -137,6 +137,18 @@ def _moment(moment: date | datetime | None) -> str | None:
     return utc_text(moment) if isinstance(moment, datetime) else moment.isoformat()
 
 
+def guarded(text: str) -> str:
+    """A text as the cell of a CSV file that no spreadsheet reads as a formula.
+
+    It has an apostrophe before it where it may be read as one, or begins with an apostrophe: the
+    text is what follows the first apostrophe.
+    """
+    return f"'{text}" if text.startswith(_SPECIAL) else text
+
+
+_SPECIAL = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
 def losses(ledger: Ledger, run_id: str) -> dict[str, int]:
     """The worst cases, in nano-dollars, of a run's calls whose cost is unknown, by call.
 

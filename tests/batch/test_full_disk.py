@@ -29,6 +29,14 @@ async def long(state):
 
 graph = sequential(long)
 """
+SHORT = """
+from aideon_agents import sequential
+
+def short(state):
+    return {"text": "x" * 1000}
+
+graph = sequential(short)
+"""
 WORDS = ("batch", "long.py", "items.jsonl", "-o", "out.jsonl", "--max-concurrency", "2")
 
 
@@ -67,3 +75,33 @@ def test_a_full_disk_is_one_line_and_what_is_done_is_kept(on_server, lines, star
     assert json.loads(Path("out.jsonl").read_text().splitlines()[-1])["output"].startswith(
         "item 39"
     )
+
+
+def test_another_out_that_has_no_room_loses_nothing(on_server, lines, start, ended):
+    assert ended(start(*WORDS[1:])).code == 0
+    elsewhere = [word.replace("out.jsonl", "out.csv") for word in WORDS]
+    limited = warm.run(["-c", LIMITED, *elsewhere], capture_output=True, text=True)
+    assert limited.returncode == 1, limited.stderr
+    assert limited.stderr.splitlines()[-1].startswith("aideon: out.csv.jsonl cannot be written any")
+    again = ended(start(*elsewhere[1:]))
+    assert (again.code, again.document["completed"]) == (0, 40), again.err
+    assert lines("out.csv.jsonl") == lines()
+    with Ledger.from_url(on_server) as ledger:
+        assert len(ledger.runs()) == 40
+
+
+@pytest.mark.parametrize(("out", "most"), [("out.csv", 60_000), ("out.xlsx", 3_000)])
+@pytest.mark.usefixtures("on_server")
+def test_a_table_without_room_is_one_line_and_written_later(folder, start, ended, out, most):
+    (folder / "long.py").write_text(SHORT, encoding="utf-8")
+    words = [word.replace("out.jsonl", out) for word in WORDS]
+    assert ended(start(*words[1:])).code == 0
+    before = Path(out).read_bytes()
+    assert len(before) > most
+    limited = LIMITED.replace("3_000_000", str(most))
+    failed = warm.run(["-c", limited, *words], capture_output=True, text=True)
+    assert failed.returncode == 1, failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith(f"aideon: {folder}/{out} cannot be written (")
+    assert failed.stderr.count("\n") == 2, failed.stderr  # the first line says that it rehearses
+    assert Path(out).read_bytes() == before
+    assert ended(start(*words[1:])).code == 0

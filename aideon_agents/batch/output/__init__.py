@@ -64,6 +64,7 @@ class Out:
         self.lines = 0
         """The number of lines of this batch."""
         self._file = file
+        self._place = path.absolute()  # code in a node may change the working directory
         self._end = 0
         self._writing = threading.Lock()
 
@@ -120,6 +121,7 @@ class Out:
     def copy(self, other: Path, end: int) -> None:
         """Copy the beginning of another file, up to an offset in bytes."""
         with self._whole_lines(), other.open("rb") as source:
+            self._file.seek(0)
             while chunk := source.read(min(_CHUNK, end - source.tell())):
                 self._write(chunk)
             os.fsync(self._file.fileno())
@@ -139,7 +141,7 @@ class Out:
     def is_in_place(self) -> bool:
         """Whether the path still names the open file: it was not removed, renamed or replaced."""
         try:
-            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+            return os.path.samestat(self._place.stat(), os.fstat(self._file.fileno()))
         except OSError:
             return False
 
@@ -148,19 +150,22 @@ class Out:
         with self._writing, os.fdopen(os.dup(self._file.fileno()), "rb") as file:
             file.seek(0)
             lines = itertools.islice(_whole(file), self.lines)
-            held = ((self._position(line), line[:-1].decode()) for line in lines)
+            held = ((self._position(line, at), line[:-1].decode()) for at, line in enumerate(lines))
             while some := list(itertools.islice(held, _LINES)):
                 outputs.put_back(ledger, batch_id, some)
             self._undeleted.clear()
 
-    def _position(self, line: bytes) -> int:
-        number = json.loads(line)["line"]
+    def _position(self, line: bytes, at: int) -> int:
+        """The position of the item of a line; those of earlier versions have no number."""
+        number = _parsed(line).get("line")
+        if not isinstance(number, int):
+            return at
         return bisect.bisect_left(range(sys.maxsize), number, key=self.line_of)
 
     def reopen(self) -> None:
         """Continue with a new file at the path. The lines of the old one are in the ledger."""
         try:
-            file = _file_at(self.path)
+            file = _file_at(self._place)
         except (OSError, InputError) as error:
             why = getattr(error, "strerror", None) or error
             raise RunError(f"{self._gone()}, and cannot be written anew ({why}): {_KEPT}") from None

@@ -6,12 +6,12 @@ beginning. So the columns are copied once, and found again by the position of th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from array import array
-from typing import Any
 
-from aideon_agents.batch.items import Item, Source
+from aideon_agents.batch.items import Source
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.batch_items import json_line
 
@@ -22,17 +22,20 @@ class InputColumns:
     def __init__(self, source: Source) -> None:
         self._starts = array("q")
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by its owner
-        try:
-            for item in source.items():
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            try:
+                for item in source.items():
+                    self._starts.append(self._file.tell())
+                    self._file.write(json_line(item.columns).encode())
                 self._starts.append(self._file.tell())
-                self._file.write(json_line(_columns(item)).encode())
-            self._starts.append(self._file.tell())
-            self._file.flush()
-        except OSError as error:
-            raise InputError(
-                f"the columns of {source.name} cannot be copied to {tempfile.gettempdir()} "
-                f"({error.strerror or error}): make room there, or leave keep_columns out"
-            ) from None
+                self._file.flush()
+            except OSError as error:
+                raise InputError(
+                    f"the columns of {source.name} cannot be copied to {tempfile.gettempdir()} "
+                    f"({error.strerror or error}): make room there, or leave keep_columns out"
+                ) from None
+            on_failure.pop_all()
 
     def at(self, position: int) -> str:
         """The columns of the item at a position."""
@@ -42,7 +45,3 @@ class InputColumns:
     def close(self) -> None:
         """Delete the file."""
         self._file.close()
-
-
-def _columns(item: Item) -> dict[str, Any]:
-    return {"id": item.item_id, "task": item.task, **item.inputs}

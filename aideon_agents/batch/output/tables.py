@@ -17,7 +17,6 @@ import io
 import json
 import logging
 import os
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -28,9 +27,10 @@ from xlsxwriter.exceptions import XlsxWriterException
 
 from aideon_agents.batch.output import read
 from aideon_agents.errors import RunError
+from aideon_agents.ledger.documents import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from xlsxwriter.format import Format
     from xlsxwriter.worksheet import Worksheet
@@ -52,9 +52,6 @@ _EXACT = 10**15
 
 _WIDTH = 16
 """Characters of a column, as it is shown at first."""
-
-_FORMULA = re.compile(r"[=+\-@'\t\r\n]")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class _Columns(NamedTuple):
@@ -80,16 +77,16 @@ class _Columns(NamedTuple):
 
 def write(table: Path, lines: Path) -> None:
     """Write a table from the JSON lines of a batch."""
-    real = Path(os.path.realpath(table))
-    unfinished = real.with_name(f".{real.name}.{os.getpid()}")
+    table = Path(os.path.realpath(table))
+    unfinished = table.with_name(f".{table.name}.unfinished")
     is_csv = table.suffix.lower() == ".csv"
-    columns = _columns_of(lines, is_csv=is_csv)
     try:
+        columns = _columns_of(lines, is_csv=is_csv)
         with unfinished.open("wb") as file:
             cut = _csv(file, columns, lines) if is_csv else _xlsx(file, columns, lines)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(real)
+        unfinished.replace(table)
     except (OSError, XlsxWriterException) as error:
         why = getattr(error, "strerror", None) or error
         raise RunError(
@@ -102,13 +99,13 @@ def write(table: Path, lines: Path) -> None:
         _log.warning(
             "%s: %s longer than the %s characters that a cell holds, and cut off; the column %s "
             "names them, and the whole texts are in %s",
-            *(table, "1 text is" if cut == 1 else f"{cut:,} texts are"),
-            *(f"{_LONGEST_CELL:,}", _CUT, lines),
+            *(table.name, "1 text is" if cut == 1 else f"{cut:,} texts are"),
+            *(f"{_LONGEST_CELL:,}", _CUT, lines.name),
         )
     if columns.left_out:
         _log.warning(
             "%s: %s more columns than fit are left out; they are in %s",
-            *(table, f"{columns.left_out:,}", lines),
+            *(table.name, f"{columns.left_out:,}", lines.name),
         )
 
 
@@ -178,25 +175,52 @@ def _text(value: object) -> str:
     return text
 
 
-def _guarded(value: object) -> str:
-    text = _text(value)
-    if not isinstance(value, str) or not _FORMULA.match(text) or _NUMBER.fullmatch(text):
-        return text
-    return f"'{text}"
+def _csv_cell(value: object) -> str:
+    return guarded(_text(value)) if isinstance(value, str) else _text(value)
 
 
 def _csv(file: IO[bytes], columns: _Columns, lines: Path) -> int:
     text = io.TextIOWrapper(file, "utf-8", newline="")
     rows = csv.writer(text, lineterminator="\r\n")
-    rows.writerow(map(_guarded, columns.titles))
-    rows.writerows(map(_guarded, columns.row(values)) for values in _rows(lines))
+    rows.writerow(map(_csv_cell, columns.titles))
+    rows.writerows(map(_csv_cell, columns.row(values)) for values in _rows(lines))
     text.detach()
     return 0
 
 
+class _Sink:
+    """A file that keeps its first failure: a ZIP file that cannot be closed complains on stderr."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.failure: Exception | None = None
+        """None: everything was written."""
+
+    def _tried(self, of_file: Callable[[], int], instead: int) -> int:
+        try:
+            return instead if self.failure else of_file()
+        except (OSError, ValueError) as error:  # ValueError: it is closed already
+            self.failure = error
+            return instead
+
+    def write(self, content: bytes) -> int:
+        return self._tried(lambda: self._file.write(content), len(content))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._tried(lambda: self._file.seek(offset, whence), 0)
+
+    def tell(self) -> int:
+        return self._tried(self._file.tell, 0)
+
+    def flush(self) -> None:
+        self._tried(lambda: self._file.flush() or 0, 0)
+
+
 def _xlsx(file: IO[bytes], columns: _Columns, lines: Path) -> int:
     """Write a workbook; returns how many texts are cut off."""
-    with xlsxwriter.Workbook(file, {"constant_memory": True, "use_zip64": True}) as workbook:
+    sink = _Sink(file)
+    made = cast("IO[bytes]", sink)
+    with xlsxwriter.Workbook(made, {"constant_memory": True, "use_zip64": True}) as workbook:
         sheet = workbook.add_worksheet("results")
         plain, bold = workbook.add_format(), workbook.add_format({"bold": True})
         money = workbook.add_format({"num_format": "$#,##0.000000000"})
@@ -216,6 +240,8 @@ def _xlsx(file: IO[bytes], columns: _Columns, lines: Path) -> int:
                 if _write_cell(sheet, row, at, shown, form):
                     cut.append(title)
             total += len(cut)
+    if sink.failure is not None:
+        raise sink.failure
     return total
 
 
