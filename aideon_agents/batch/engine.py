@@ -15,6 +15,7 @@ import gc
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aideon_agents.batch.carrying import content_of
 from aideon_agents.batch.items import Item, Source
 from aideon_agents.batch.options import Control, Progress, StopReason, Tally
 from aideon_agents.batch.output import Out, write_ready
@@ -176,6 +177,7 @@ class Engine:
             item_id=item.item_id,
             run_id=run_id,
             is_new=row is None or row.run_id is None,
+            content=content_of(item),
             limit_nanousd=self.item_limit_nanousd,
             seen_attempts=(row.attempts if row else 0) if self.claims.are_shared else None,
         )

@@ -118,6 +118,9 @@ class BatchOptions(TypedDict, total=False):
     """Repeat the columns of the input in OUT: a line under the key `columns`, a table before its own."""
     retry_failed: bool
     """Run failed items again."""
+    from_batch: str | None
+    """An earlier batch whose results are taken over where the work is the same: its id, the unique
+    beginning of one, or `last`; None: the one whose results OUT holds."""
     max_failures: int | str | None
     """Failed items after which no more start, or a share of all items (`"5%"`); None: no limit."""
     checkpoint: bool | None
@@ -215,8 +218,15 @@ class BatchResult:
     invalid: int
     pending: int
     """Items that are not finished; the same command continues them."""
+    carried: int
+    """Items that were completed, or failed, in an earlier batch and are the same work."""
+    carried_from: str | None
+    """The earlier batch that items were taken over from; None: there is none."""
+    earlier_out: str | None
+    """The file with all results of that batch; None: it is OUT now."""
     usd: Decimal
-    """The costs of all runs of all items, in every call of this batch."""
+    """The costs of all runs of all items, in every call of this batch. Carried items are not part of
+    it: the earlier batch has paid for them."""
     complete: bool
     """False: some costs are unknown, and `usd` is a lower bound."""
     stop_reason: StopReason | None
@@ -244,6 +254,7 @@ def document(result: BatchResult) -> dict[str, Any]:
         "invalid": result.invalid,
         "pending": result.pending,
         "waiting": len(result.waiting),
+        "carried": result.carried,
         "usd": usd_text(result.usd),
         "complete": result.complete,
         "stop_reason": result.stop_reason,

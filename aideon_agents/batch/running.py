@@ -12,14 +12,15 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from pydantic_core import to_json
 
+from aideon_agents.batch import carrying, output
 from aideon_agents.batch import options as known
-from aideon_agents.batch import output
 from aideon_agents.batch.engine import Engine, Local, OpenBatch
 from aideon_agents.batch.items import Items, Source
 from aideon_agents.batch.items import opened as item_source
@@ -31,7 +32,7 @@ from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import in_declared_order, model
 from aideon_agents.graphs.walk import path_keys, specs
-from aideon_agents.ledger import batch_items, batches
+from aideon_agents.ledger import batch_items, batches, outputs
 from aideon_agents.ledger.batches import DISTRIBUTED, Batch
 from aideon_agents.ledger.budgets.accounts import limits
 from aideon_agents.ledger.budgets.limits import nanousd
@@ -69,6 +70,7 @@ class BatchRunning:
         self._given = given
         self._items = items
         self._out = Path(out)
+        self._lines = paths.lines_path(self._out)
         self._engine = given.get("engine") or "local"
         if self._engine not in known.ENGINES:
             raise UserError(
@@ -100,16 +102,13 @@ class BatchRunning:
             most = known.most_failures(self._given.get("max_failures"), items.count)
             paths.refuse_unusable(self._out, items)
             ledger = open_while_used.enter_context(open_ledger(self._spec.ledger))
-            identity = self._identity(items)
-            before = batches.find_same(ledger, identity)
-            if before is not None:
-                batches.refuse_if_running(before)
+            before, retry = await asyncio.to_thread(self._before, ledger, items)
             work = self._work(ledger, before, most)
             out = open_while_used.enter_context(self._opened_out(items))
             found = await asyncio.to_thread(find_written, ledger, out, before)
             batch = OpenBatch(
                 ledger=ledger,
-                start=self._start(items, out, identity, before, work),
+                start=self._start(items, before, work),
                 source=items,
                 out=out,
                 tally=Tally(began, items.count),
@@ -121,7 +120,6 @@ class BatchRunning:
             if begins is not None:
                 begins()
             try:
-                retry = self._retry(before)
                 await asyncio.to_thread(restore, ledger, out, batch.start, found, retry=retry)
                 await asyncio.to_thread(output.conform, ledger, batch.start.batch_id, out)
                 await self._run(batch, before, most)
@@ -144,7 +142,7 @@ class BatchRunning:
                 kept = contextlib.closing(InputColumns(items))
                 columns = open_while_used.enter_context(kept)
             opening = output.opened(
-                paths.lines_path(self._out),
+                self._lines,
                 items.line_of,
                 is_unordered=bool(self._given.get("unordered")),
                 columns=columns,
@@ -215,18 +213,47 @@ class BatchRunning:
             "most_failures": None if most is None else most + failed,
         }
 
-    def _identity(self, items: Source) -> str:
+    def _before(self, ledger: Ledger, items: Source) -> tuple[Batch | None, bool | str]:
+        """The batch that this one continues, and which of its failed items are run again.
+
+        If items or workflow were changed, it is a new batch that has taken over earlier results.
+        """
+        start = self._start(items)
+        same, ref = batches.find_same(ledger, str(start.identity)), self._given.get("from_batch")
+        if same is None:
+            earlier = carrying.before(ledger, self._lines, ref)
+            retry = self._retry(earlier)
+            if earlier is None or not carrying.carry_over(
+                *(ledger, items, self._lines, start, earlier),
+                retry=retry,
+                is_unordered=bool(self._given.get("unordered")),
+                is_named=ref is not None,
+            ):
+                return None, False
+            return batches.find_batch(ledger, start.batch_id), False
+        batches.refuse_if_running(same)
+        carrying.finish(same)
+        return same, self._retry(same)
+
+    def _shared(self) -> dict[str, Any]:
+        """The options that every item has."""
         run = self._spec.start
-        parts = {
-            "target": self._target(),
-            "version": self._given.get("version"),
-            "items": items.digest,
+        return {
             "inputs": dict(self._given.get("inputs") or {}),
             "tier": run.tier,
             "model": (run.options or {}).get("model"),
             "rehearsed": run.rehearsed,
         }
-        return _digest(parts)
+
+    def _identity(self, items: Source) -> str:
+        made = {"target": self._target(), "version": self._given.get("version")}
+        return _digest({**made, "items": items.digest, **self._shared()})
+
+    def _version(self) -> str:
+        """Names the content of the workflow: of a file, the beginning of its hash."""
+        target, given = self._target(), self._given.get("version")
+        known = self._spec.start.target_hash if given is None else None
+        return (known or _digest([target, given]))[:12]
 
     def _target(self) -> list[Any]:
         run, graph = self._spec.start, self._spec.graph
@@ -236,25 +263,23 @@ class BatchRunning:
         return [run.target_hash, (run.target or "").partition(".py:")[2] or "graph"]
 
     def _start(
-        self,
-        items: Source,
-        out: Out,
-        identity: str,
-        before: Batch | None,
-        work: dict[str, Any] | None,
+        self, items: Source, before: Batch | None = None, work: dict[str, Any] | None = None
     ) -> Batch:
         run = self._spec.start
         return Batch(
             batch_id=before.batch_id if before else new_run_id(),
-            identity=identity,
+            identity=self._identity(items),
             workflow=run.workflow,
             target=run.target,
             rehearsed=run.rehearsed,
             engine=self._engine,
             items=items.count,
             item_limit_nanousd=self._item_limit,
-            out_path=out.real_path,
+            out_path=os.path.realpath(self._lines),
             work=work,
+            version=self._version(),
+            options=_digest(self._shared()),
+            carried_from=before.carried_from if before else None,
         )
 
     def _retry(self, before: Batch | None) -> bool | str:
@@ -296,6 +321,9 @@ class BatchRunning:
             failed=done["failed"],
             invalid=done["invalid"],
             pending=pending,
+            carried=outputs.carried(ledger, start.batch_id),
+            carried_from=start.carried_from,
+            earlier_out=carrying.earlier_out(ledger, start),
             usd=money.usd,
             complete=money.complete,
             stop_reason=reason if pending else None,

@@ -69,6 +69,10 @@ _KeepColumns = Annotated[
 ]
 _Rehearse = Annotated[bool, typer.Option("--rehearse", help="Call no model and pay nothing.")]
 _RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed items again.")]
+_From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="BATCH", help="Take over the results of an earlier batch."),
+]
 _Checkpoint = Annotated[
     bool,
     typer.Option(
@@ -98,6 +102,7 @@ def batch(
     unordered: _Unordered = False,
     keep_columns: _KeepColumns = False,
     retry_failed: _RetryFailed = False,
+    from_batch: _From = None,
     checkpoint: _Checkpoint = False,
     timeout: _Timeout = None,
     parameter: options.Parameters = None,

@@ -102,6 +102,13 @@ def show(result: BatchResult, out: Path) -> None:
         f"{result.failed:,} failed, {result.invalid:,} invalid{pending}, in {result.wall_s:.1f} s; "
         f"results in {out}"
     )
+    if result.carried:
+        output.note(
+            f"{result.carried:,} carried over from {result.carried_from}, at no cost; "
+            f"{result.items - result.carried:,} new"
+        )
+        if result.earlier_out:
+            output.note(f"all results of that batch stay in {result.earlier_out}")
     if result.truncated:
         output.note(
             f"{output.counted(result.truncated, 'answer')} met max_tokens and "

@@ -96,6 +96,10 @@ class ItemRow:
     error: str | None
     """One line without keys; None: it did not fail."""
     error_type: str | None
+    content: str | None = None
+    """A digest of its task, inputs and own id; None: it was not kept."""
+    is_carried: bool = False
+    """It was completed, or failed, in an earlier batch; `run_id` is a run of that one."""
 
 
 class DuplicateId(Exception):  # noqa: N818 - as above
@@ -117,6 +121,8 @@ class ItemStart:
     seen_attempts: int | None = None
     """The `attempts` that were read before this start, where several workers run a batch: of those
     that read the same number, one can start. None: no other process runs this batch."""
+    content: str | None = None
+    """A digest of its task, inputs and own id; None: its row has it already."""
 
 
 def begin(tx: Statements, start: ItemStart) -> None:
@@ -125,7 +131,7 @@ def begin(tx: Statements, start: ItemStart) -> None:
     names = {name: getattr(start, name) for name in ("batch_id", "position", "item_id")}
     if tx.select(_SAME_ID, names):
         raise DuplicateId
-    tx.write(_BEGIN, {**names, "run_id": start.run_id})
+    tx.write(_BEGIN, {**names, "run_id": start.run_id, "content": start.content})
     account = Account((("item", f"{start.batch_id}/{start.item_id}"),))
     if not start.is_new:
         accounts.set_own_limit(tx, account, start.limit_nanousd)
@@ -138,7 +144,8 @@ def mark_invalid(tx: Statements, batch_id: str, position: int, item_id: str, pro
     names = {"batch_id": batch_id, "position": position}
     line = stored_line(problem)
     tx.write(_MARK_INVALID, {**names, "item_id": item_id, "error": line})
-    document = _document(item_id, "invalid", error=line)
+    version = next((row["version"] for row in tx.select(_VERSION, {"batch_id": batch_id})), None)
+    document = _document(item_id, "invalid", error=line, version=version)
     keep(tx, batch_id, position, json.dumps(document))
 
 
@@ -180,6 +187,7 @@ def end(
                 run_id=run_id,
                 error=error if failed else None,
                 attempts=row["attempts"],
+                version=row["version"],
             )
             keep(tx, batch_id, row["position"], json_line(document))
     return nodes
@@ -255,13 +263,20 @@ def failed(ledger: Ledger, batch_id: str, error_type: str | None) -> set[int]:
     return {int(row["position"]) for row in ledger.select(_FAILED_POSITIONS, wanted)}
 
 
+def at(ledger: Ledger, batch_id: str, positions: Collection[int]) -> dict[int, ItemRow]:
+    """The rows of the items at some positions."""
+    return {row.position: row for row in _listed(ledger, _AT, batch_id, positions)}
+
+
 def by_id(ledger: Ledger, batch_id: str, item_ids: Collection[str]) -> list[ItemRow]:
     """The rows of items by their ids, without the invalid ones, whose ids may not be unique."""
-    wanted = {f"id{number}": one for number, one in enumerate(item_ids)}
-    if not wanted:
-        return []
+    return _listed(ledger, _BY_ID, batch_id, item_ids)
+
+
+def _listed(ledger: Ledger, sql: str, batch_id: str, names: Collection[object]) -> list[ItemRow]:
+    wanted = {f"n{number}": one for number, one in enumerate(names)}
     listed = ", ".join(f":{name}" for name in wanted)
-    found = ledger.select(f"{_BY_ID} ({listed})", {"batch_id": batch_id, **wanted})
+    found = ledger.select(f"{sql} ({listed})", {"batch_id": batch_id, **wanted}) if wanted else []
     return [_row(row) for row in found]
 
 
@@ -278,6 +293,7 @@ def _document(
     run_id: str | None = None,
     error: str | None = None,
     attempts: int = 0,
+    version: str | None = None,
 ) -> dict[str, Any]:
     """The line of an item in OUT."""
     return {
@@ -292,6 +308,7 @@ def _document(
         "run_id": run_id,
         "error": error,
         "attempts": attempts,
+        "version": version,
     }
 
 
@@ -310,6 +327,7 @@ def json_line(document: Mapping[str, Any]) -> str:
 def _row(row: Row) -> ItemRow:
     fields: dict[str, Any] = dict(row)
     fields.pop("batch_id")
+    fields["is_carried"] = bool(fields["is_carried"])
     return ItemRow(**fields)
 
 
@@ -322,10 +340,11 @@ _SAME_ID = (
     " AND status <> 'invalid' AND position <> :position"
 )
 _BEGIN = (
-    "INSERT INTO items (batch_id, position, item_id, status, attempts, run_id)"
-    " VALUES (:batch_id, :position, :item_id, 'running', 1, :run_id)"
+    "INSERT INTO items (batch_id, position, item_id, status, attempts, run_id, content)"
+    " VALUES (:batch_id, :position, :item_id, 'running', 1, :run_id, :content)"
     " ON CONFLICT (batch_id, position) DO UPDATE SET status = 'running',"
-    " attempts = items.attempts + 1, run_id = :run_id, error = NULL, error_type = NULL"
+    " attempts = items.attempts + 1, run_id = :run_id, error = NULL, error_type = NULL,"
+    " content = COALESCE(items.content, :content)"
 )
 _MARK_INVALID = (
     "INSERT INTO items (batch_id, position, item_id, status, attempts, error)"
@@ -333,7 +352,9 @@ _MARK_INVALID = (
     " ON CONFLICT (batch_id, position) DO UPDATE SET status = 'invalid', error = :error"
 )
 _OPEN = (
-    "SELECT position, attempts FROM items WHERE batch_id = :batch_id AND item_id = :item_id"
+    "SELECT position, attempts,"
+    " (SELECT version FROM batches WHERE batches.batch_id = items.batch_id) AS version"
+    " FROM items WHERE batch_id = :batch_id AND item_id = :item_id"
     " AND run_id = :run_id AND status IN ('pending', 'running', 'waiting')"
     " AND status <> 'invalid'"  # redundant, but without it the partial index is not used
 )
@@ -346,6 +367,7 @@ _BETWEEN = (
     "SELECT * FROM items WHERE batch_id = :batch_id AND position >= :first AND position < :end"
     " ORDER BY position"
 )
+_VERSION = "SELECT version FROM batches WHERE batch_id = :batch_id"
 _COUNTS = "SELECT status, COUNT(*) AS items FROM items WHERE batch_id = :batch_id GROUP BY status"
 _WITH_STATUS = (
     "SELECT * FROM items WHERE batch_id = :batch_id AND status = :status"
@@ -366,7 +388,10 @@ _DROP_FAILED_OUTPUTS = (
     f" AND position IN (SELECT position FROM items WHERE {_FAILED})"
 )
 _RESET_FAILED = (
-    f"UPDATE items SET status = 'pending', error = NULL, error_type = NULL WHERE {_FAILED}"  # noqa: S608 - ours
+    "UPDATE items SET status = 'pending', error = NULL, error_type = NULL, is_carried = 0,"  # noqa: S608 - ours
+    # A run of an earlier batch cannot continue in this one.
+    f" run_id = CASE WHEN is_carried = 1 THEN NULL ELSE run_id END WHERE {_FAILED}"
 )
 _FAILED_POSITIONS = f"SELECT position FROM items WHERE {_FAILED}"  # noqa: S608 - as above
+_AT = "SELECT * FROM items WHERE batch_id = :batch_id AND position IN"
 _BY_ID = "SELECT * FROM items WHERE batch_id = :batch_id AND status <> 'invalid' AND item_id IN"

@@ -72,6 +72,12 @@ class Batch:
     """The process that runs or follows it, or the last one that did."""
     is_abandoned: bool = False
     """Its row says `running`, but that process is gone."""
+    version: str | None = None
+    """Names the content of its workflow; None, as the next, in batches older than the column."""
+    options: str | None = None
+    """A digest of the options that every item has."""
+    carried_from: str | None = None
+    """The earlier batch whose items it has taken over; None: there is none."""
     started_at: str = ""
     seen_at: str = ""
     """The last update of its process."""
@@ -81,7 +87,7 @@ class Batch:
 
 def find_same(ledger: Ledger, identity: str) -> Batch | None:
     """The batch with an identity, which the same command continues."""
-    for row in ledger.select(_SAME, {"identity": identity}):
+    for row in ledger.select(SAME, {"identity": identity}):
         return read(row)
     return None
 
@@ -118,7 +124,7 @@ def take(
             tx.write(_CONTINUE, values)
             break
         else:
-            tx.write(_START, values)
+            tx.write(START, values)
         tx.write(_NO_REFUSALS, {"batch_id": start.batch_id})
         accounts.set_own_limit(tx, _account(start.batch_id), limit)
 
@@ -235,10 +241,10 @@ def _is_abandoned(row: Row) -> bool:
 ROWS = (
     "SELECT batch_id, identity, workflow, target, rehearsed, engine, items, item_limit_nanousd,"
     " out_path, status, stop_reason, is_cancelled, host, pid, process_start, started_at, seen_at,"
-    " ended_at, work FROM batches"
+    " ended_at, work, version, options, carried_from FROM batches"
 )
 """The columns for `read`: all but the graph, which is long and only read for drawings."""
-_SAME = f"{ROWS} WHERE identity = :identity"
+SAME = f"{ROWS} WHERE identity = :identity"
 _ONE = f"{ROWS} WHERE batch_id = :batch_id"
 _FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id <= :last ORDER BY batch_id"
 _NEWEST = f"{ROWS} ORDER BY started_at DESC, batch_id DESC LIMIT :most"
@@ -247,18 +253,18 @@ _SIMULATED = (
     "SELECT call_id FROM calls JOIN runs ON runs.run_id = calls.run_id"
     " WHERE calls.simulated = 1 AND runs.batch_id = :batch_id LIMIT 1"
 )
-_START = (
+START = (
     "INSERT INTO batches (batch_id, identity, workflow, target, rehearsed, engine, items,"
     " item_limit_nanousd, out_path, status, is_cancelled, host, pid, process_start, started_at,"
-    " seen_at, work, graph) VALUES (:batch_id, :identity, :workflow, :target, :rehearsed, :engine, :items,"
+    " seen_at, work, graph, version, options, carried_from) VALUES (:batch_id, :identity, :workflow, :target, :rehearsed, :engine, :items,"
     " :item_limit_nanousd, :out_path, 'running', 0, :host, :pid, :process_start, :at, :at, :work,"
-    " :graph)"
+    " :graph, :version, :options, :carried_from)"
 )
 _CONTINUE = (
     "UPDATE batches SET target = :target, engine = :engine, out_path = :out_path,"
     " item_limit_nanousd = :item_limit_nanousd, status = 'running', stop_reason = NULL,"
     " is_cancelled = 0, host = :host, pid = :pid, process_start = :process_start, work = :work,"
-    " graph = :graph, seen_at = :at, ended_at = NULL WHERE batch_id = :batch_id"
+    " graph = :graph, version = :version, options = :options, seen_at = :at, ended_at = NULL WHERE batch_id = :batch_id"
 )
 _CANCEL = "UPDATE batches SET is_cancelled = 1 WHERE batch_id = :batch_id AND is_cancelled = 0"
 OURS = (

@@ -1,20 +1,23 @@
-"""The lines of finished items that OUT does not hold yet.
+"""The lines of finished items that OUT does not hold yet, and lines that an earlier batch has.
 
-They contain answers of models, and are deleted as soon as OUT holds them.
+They contain answers of models, and are deleted as soon as OUT holds them. A batch that takes over
+lines of an earlier one is prepared without an identity of its own, so that no command finds it half.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aideon_agents.ledger import batches
+from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.database import Statements
-from aideon_agents.ledger.identity import this_process
+from aideon_agents.ledger.identity import now, this_process, utc_text
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 
 def keep(tx: Statements, batch_id: str, position: int, document: str) -> None:
@@ -39,6 +42,22 @@ def kept(ledger: Ledger, batch_id: str, most: int) -> list[tuple[int, str]]:
     """Some lines with their positions, whatever is missing before them."""
     rows = ledger.select(_ANY, {"batch_id": batch_id, "most": most})
     return [(int(row["position"]), row["document"]) for row in rows]
+
+
+def positions(ledger: Ledger, batch_id: str) -> list[int]:
+    """The positions of all lines that are kept."""
+    rows = ledger.select(f"{_POSITIONS} ORDER BY position", {"batch_id": batch_id})
+    return [int(row["position"]) for row in rows]
+
+
+def at(ledger: Ledger, batch_id: str, positions: Collection[int]) -> dict[int, str]:
+    """The lines at some positions."""
+    wanted = {f"p{number}": one for number, one in enumerate(positions)}
+    if not wanted:
+        return {}
+    listed = ", ".join(f":{name}" for name in wanted)
+    rows = ledger.select(f"{_AT} ({listed})", {"batch_id": batch_id, **wanted})
+    return {int(row["position"]): row["document"] for row in rows}
 
 
 def written(ledger: Ledger, batch_id: str, lines: int) -> None:
@@ -82,6 +101,8 @@ _OUTPUTS = (
     "SELECT position, document FROM outputs WHERE batch_id = :batch_id"
     " AND position >= :first AND position < :end ORDER BY position"
 )
+_POSITIONS = "SELECT position FROM outputs WHERE batch_id = :batch_id"
+_AT = "SELECT position, document FROM outputs WHERE batch_id = :batch_id AND position IN"
 _ANY = (
     "SELECT position, document FROM outputs WHERE batch_id = :batch_id"
     " ORDER BY position LIMIT :most"
@@ -99,3 +120,99 @@ _WITHOUT = (
     " AND items.status IN ('completed', 'failed', 'invalid') AND outputs.position IS NULL"
     " ORDER BY items.position"
 )
+
+
+def written_to(ledger: Ledger, out_path: str) -> Batch | None:
+    """The newest batch that writes to a file and was not forgotten."""
+    found = {"out_path": out_path, "preparing": f"{_PREPARING}%"}
+    for row in ledger.select(_WRITTEN_TO, found):
+        return batches.read(row)
+    return None
+
+
+def with_run(ledger: Ledger, run_id: str) -> Batch | None:
+    """The newest batch that has a run, its own or one that it has taken over."""
+    for row in ledger.select(_WITH_RUN, {"run_id": run_id, "preparing": f"{_PREPARING}%"}):
+        return batches.read(row)
+    return None
+
+
+def prepare(ledger: Ledger, start: Batch) -> list[str]:
+    """Write the row of a batch that takes over items; no command finds it before `replace`.
+
+    Returns the batches that a killed process has left so.
+    """
+    identity = f"{_PREPARING}{start.out_path}"
+    at = {"at": utc_text(now()), **this_process()}
+    row = dataclasses.replace(start, identity=identity, engine="local", work=None)
+    values = {**vars(row), "rehearsed": int(row.rehearsed), "graph": None, **at}
+    with ledger.database.transaction() as tx:
+        left = [row["batch_id"] for row in tx.select(batches.SAME, {"identity": identity})]
+        for batch_id in left:
+            _remove(tx, batch_id)
+        tx.write(batches.START, values)
+    return left
+
+
+def discard(ledger: Ledger, batch_id: str) -> None:
+    """Remove a batch that took over nothing."""
+    with ledger.database.transaction() as tx:
+        _remove(tx, batch_id)
+
+
+def replace(ledger: Ledger, start: Batch, *, earlier: str | None, kept: str | None) -> None:
+    """Let a batch that has taken over items be found by its identity.
+
+    `earlier` is the batch whose OUT it replaces, and `kept` the copy of that OUT; None: there is none.
+    """
+    with ledger.database.transaction() as tx:
+        tx.write(_REPLACE, {"batch_id": start.batch_id, "identity": start.identity})
+        if earlier is not None:
+            tx.write(_REPLACED, {"batch_id": earlier, "by": start.batch_id, "kept": kept})
+            tx.write(_DROP_CARRIED, {"batch_id": earlier, "by": start.batch_id})
+
+
+def _remove(tx: Statements, batch_id: str) -> None:
+    for table in ("outputs", "items", "batches"):
+        tx.write(f"DELETE FROM {table} WHERE batch_id = :batch", {"batch": batch_id})  # noqa: S608 - ours
+
+
+def carry(tx: Statements, batch_id: str, row: Mapping[str, Any]) -> bool:
+    """Take an item over from an earlier batch; returns False if there is one with its id already."""
+    return tx.write(_CARRY, {**row, "batch_id": batch_id}) == 1
+
+
+def carried(ledger: Ledger, batch_id: str) -> int:
+    """How many items were taken over from an earlier batch."""
+    return int(ledger.select(_CARRIED, {"batch_id": batch_id})[0]["items"])
+
+
+_PREPARING = "preparing for "
+"""The beginning of the identity of a batch that still takes over items."""
+_WRITTEN_TO = (
+    f"{batches.ROWS} WHERE out_path = :out_path AND identity NOT LIKE :preparing"
+    " ORDER BY started_at DESC, batch_id DESC LIMIT 1"
+)
+_WITH_RUN = (
+    f"{batches.ROWS} WHERE batch_id IN (SELECT batch_id FROM items WHERE run_id = :run_id)"  # noqa: S608 - ours
+    " AND identity NOT LIKE :preparing ORDER BY started_at DESC, batch_id DESC LIMIT 1"
+)
+_REPLACE = (
+    "UPDATE batches SET identity = :identity, status = 'stopped', stop_reason = 'interrupted'"
+    " WHERE batch_id = :batch_id"
+)
+_REPLACED = (
+    "UPDATE batches SET identity = identity || ' until ' || :by,"
+    " out_path = COALESCE(:kept, out_path) WHERE batch_id = :batch_id"
+)
+_DROP_CARRIED = (
+    "DELETE FROM outputs WHERE batch_id = :batch_id AND position IN (SELECT old.position"
+    " FROM items AS old JOIN items AS new ON new.run_id = old.run_id"
+    " WHERE old.batch_id = :batch_id AND new.batch_id = :by)"
+)
+_CARRY = (
+    "INSERT INTO items (batch_id, position, item_id, status, attempts, run_id, error, error_type,"
+    " content, is_carried) VALUES (:batch_id, :position, :item_id, :status, :attempts, :run_id, :error,"
+    " :error_type, :content, 1) ON CONFLICT DO NOTHING"
+)
+_CARRIED = "SELECT COUNT(*) AS items FROM items WHERE batch_id = :batch_id AND is_carried = 1"

@@ -341,6 +341,19 @@ def m012_simulated_calls(db: Executor) -> None:
     db.execute("CREATE INDEX calls_simulated ON calls (run_id) WHERE simulated = 1")
 
 
+def m013_carried_items(db: Executor) -> None:
+    """What a batch needs to take over items of an earlier one, and where it took them from.
+
+    `version` names the content of the workflow, `options` is a digest of the options that every item
+    has, and `content` one of an item's task, inputs and own id: work with the same three is the same.
+    `carried_from` is the batch whose items were taken over; `is_carried` marks them. NULL in old rows.
+    """
+    for column in ("version", "options", "carried_from"):
+        db.execute(f"ALTER TABLE batches ADD COLUMN {column} TEXT")
+    db.execute("ALTER TABLE items ADD COLUMN content TEXT")
+    db.execute("ALTER TABLE items ADD COLUMN is_carried INTEGER")
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -354,6 +367,7 @@ STEPS = (
     m010_tickets,
     m011_tool_calls,
     m012_simulated_calls,
+    m013_carried_items,
 )
 
 

@@ -22,7 +22,7 @@ async def test_every_item_has_its_line_in_the_order_of_the_items(rehearse, lines
     first = lines()[0]
     assert list(first) == [
         *("id", "line", "status", "output", "results", "models", "truncated"),
-        *("usd", "complete", "run_id", "error", "attempts"),
+        *("usd", "complete", "run_id", "error", "attempts", "version"),
     ]
     assert (first["status"], first["output"]) == ("completed", "Pump 0 moves heat.")
     assert list(first["results"]) == ["facts", "text"]
@@ -45,7 +45,7 @@ async def test_the_last_document_has_these_fields(rehearse, written):
     made = document(await rehearse(written(TEN)))
     assert list(made) == [
         *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
-        *("usd", "complete", "stop_reason", "wall_s"),
+        *("carried", "usd", "complete", "stop_reason", "wall_s"),
     ]
     assert made["stop_reason"] is None
     assert json.loads(json.dumps(made)) == made

@@ -37,7 +37,7 @@ AWKWARD = [
     " spaces ",
 ]
 FIXED = ["id", "line", "status", "output", "models", "truncated", "usd", "complete", "run_id"]
-FIXED += ["error", "attempts"]
+FIXED += ["error", "attempts", "version"]
 
 
 class Pump(BaseModel):
@@ -92,7 +92,8 @@ async def test_a_csv_has_a_row_for_each_item_and_gives_every_text_back(rehearse,
     assert list(rows[0]) == FIXED
     assert [unguarded(row["output"]) for row in rows[:-2]] == AWKWARD
     assert [row["line"] for row in rows] == [str(number) for number in range(1, 17)]
-    assert rows[0] | {"run_id": ""} == dict.fromkeys(FIXED, "") | {
+    assert len(rows[0]["version"]) == 12
+    assert rows[0] | {"run_id": "", "version": ""} == dict.fromkeys(FIXED, "") | {
         "id": "1",
         "line": "1",
         "status": "completed",
@@ -118,7 +119,8 @@ async def test_a_workbook_gives_every_text_back_and_has_typed_cells(rehearse, ta
     rows = xlsx_rows()
     assert list(rows[0]) == [*FIXED, "cut"]
     assert [unescape(row["output"]) for row in rows[:-1]] == AWKWARD
-    assert rows[0] | {"run_id": ""} == dict.fromkeys([*FIXED, "cut"]) | {
+    assert len(rows[0]["version"]) == 12
+    assert rows[0] | {"run_id": "", "version": ""} == dict.fromkeys([*FIXED, "cut"]) | {
         "id": "1",
         "line": 1,
         "status": "completed",
@@ -128,6 +130,7 @@ async def test_a_workbook_gives_every_text_back_and_has_typed_cells(rehearse, ta
         "complete": True,
         "attempts": 1,
         "run_id": "",
+        "version": "",
         "models": None,
     }
     sheet = openpyxl.load_workbook("out.xlsx")["results"]
@@ -230,7 +233,7 @@ async def test_very_many_columns(rehearse, written, caplog):
     await rehearse(items, out="out.xlsx", graph=ECHO, keep_columns=True)
     row = xlsx_rows()[0]
     assert (len(row), row["attempts"]) == (16_384, 1)
-    assert "out.xlsx: 629 more columns than fit are left out" in caplog.text
+    assert "out.xlsx: 630 more columns than fit are left out" in caplog.text
 
 
 async def test_one_form_goes_on_with_another(rehearse, tasks, lines, ledger):

@@ -19,7 +19,7 @@ from aideon_agents.testing import SimulatedProvider
 
 FIELDS = [
     *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
-    *("usd", "complete", "stop_reason", "wall_s"),
+    *("carried", "usd", "complete", "stop_reason", "wall_s"),
 ]
 
 

@@ -14,6 +14,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, cast
 
+from aideon_agents.batch.carrying import content_of
 from aideon_agents.batch.distributed import jobs
 from aideon_agents.batch.engine import OpenBatch
 from aideon_agents.batch.items import Item
@@ -80,7 +81,7 @@ class Follower:
         """Write the rows of items in their order; returns the items that are not done."""
         first = some[0].position
         new = [
-            {"position": item.position, "item_id": item.item_id}
+            {"position": item.position, "item_id": item.item_id, "content": content_of(item)}
             for item in some
             if item.problem is None
         ]
@@ -160,8 +161,9 @@ class Follower:
 
 
 _REGISTER = (
-    "INSERT INTO items (batch_id, position, item_id, status, attempts)"
-    " SELECT :batch_id, given.position, given.item_id, 'pending', 0"
-    " FROM json_to_recordset(CAST(:rows AS JSON)) AS given (position BIGINT, item_id TEXT)"
+    "INSERT INTO items (batch_id, position, item_id, status, attempts, content)"
+    " SELECT :batch_id, given.position, given.item_id, 'pending', 0, given.content"
+    " FROM json_to_recordset(CAST(:rows AS JSON))"
+    " AS given (position BIGINT, item_id TEXT, content TEXT)"
     " ORDER BY given.position ON CONFLICT DO NOTHING"
 )

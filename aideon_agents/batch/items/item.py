@@ -36,6 +36,8 @@ class Item:
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     """Its keys and values as they are in the file, in the same order, with those of its id and its
     task; empty if the line cannot be read."""
+    has_own_id: bool = False
+    """Its id was given, and is not only the number of its line."""
 
 
 class Wrong(Exception):  # noqa: N818 - it is not raised, but says what is wrong with a line
@@ -65,7 +67,8 @@ def _item(position: int, line: int, given: Given) -> Item:
     item_id = values.get("id")
     inputs = {key: value for key, value in values.items() if key not in _ID_OR_TASK}
     own_id = str(line if item_id is None else item_id)
-    return Item(position, own_id, values["task"], inputs, line, None, values)
+    has_own = item_id is not None
+    return Item(position, own_id, values["task"], inputs, line, None, values, has_own)
 
 
 def _mistake(given: Mapping[str, Any]) -> Wrong | None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("aideon_agents.batch")
 
 _BEFORE_DATA = ("id", "line", "status", "output")
-_AFTER_DATA = ("models", "truncated", "usd", "complete", "run_id", "error", "attempts")
+_AFTER_DATA = ("models", "truncated", "usd", "complete", "run_id", "error", "attempts", "version")
 _CUT = "cut"
 """The column of a workbook that names the columns of a row whose text is cut off."""
 

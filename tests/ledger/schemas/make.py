@@ -78,9 +78,10 @@ HOLD = {"run_id": RUN, "node_path": "draft", "provider": "together", "taken_at":
 HOLD |= {"amount_nanousd": 3, "accounts": "[]", "expires_at": 1.5}
 BATCH = {"batch_id": "b-1", "workflow": "Wärme", "rehearsed": 0, "engine": "local", "items": 3}
 BATCH |= {"identity": "ef" * 32, "out_path": "out.jsonl", "status": "stopped", "is_cancelled": 0}
-BATCH |= {"graph": '{"nodes": ["熱"]}'}
+BATCH |= {"graph": '{"nodes": ["熱"]}', "version": "ab" * 6, "options": "cd" * 32}
+BATCH |= {"carried_from": "b-0"}
 BATCH |= {"started_at": DAY, "seen_at": DAY, "stop_reason": "budget", **OWNED}
-ITEM = {"batch_id": "b-1", "attempts": 1}
+ITEM = {"batch_id": "b-1", "attempts": 1, "content": "ef" * 16, "is_carried": 1}
 REFUSED = {"reason": "another version 熱", "refused_at": "2026-11-20T09:00:01.000Z"}
 REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ("budgets", {"scope": "user:ada", "limit_nanousd": 10**9, "warns": 0}),
