@@ -21,6 +21,7 @@ from aideon_agents.ledger import tags
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.fallbacks import RESTART
+from aideon_agents.models.protocol.thoughts import Spoken
 from aideon_agents.node_paths import INSIDE, PART, node_path
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.outcome import Outcome, results_in
@@ -142,18 +143,36 @@ class Watcher:
         """Ids of tasks that completed before the run resumed: LangGraph announces them once more,
         and does not run them."""
         self._tasks: dict[str, NodeStarted] = {}
+        self._said: dict[str, tuple[str | None, Spoken]] = {}
+        """By node path, the id of its last message and what that has said."""
 
     def events(self, namespace: Names, mode: str, data: Any) -> Iterator[Event]:
         """The events of one part of LangGraph's stream. Most parts have none."""
         if mode == "messages":
             message, metadata = data
             if isinstance(message, AIMessage) and message.text:
-                yield Token(node_path=node_path(metadata), text=str(message.text))
+                yield from self._of_message(node_path(metadata), message)
         elif mode == "custom":
             if isinstance(data, Mapping) and RESTART in data:
-                yield Restart(node_path=str(cast("Any", data)[RESTART]))
+                path = str(cast("Any", data)[RESTART])
+                self._said.pop(path, None)
+                yield Restart(node_path=path)
         elif mode == "tasks":
             yield from self._of_task(namespace, data)
+
+    def _of_message(self, path: str, message: AIMessage) -> Iterator[Event]:
+        """The token of a piece of a message, unless it belongs to the model's thoughts."""
+        if path in self._said and self._said[path][0] != message.id:
+            yield from self._held_back(path)
+        _, spoken = self._said.setdefault(path, (message.id, Spoken()))
+        if text := spoken.answer_of(str(message.text)):
+            yield Token(node_path=path, text=text)
+
+    def _held_back(self, path: str) -> Iterator[Event]:
+        """What the last message of a node ended with, and might have become the mark of thoughts."""
+        _, spoken = self._said.pop(path, (None, None))
+        if spoken and not spoken.is_answer and spoken.rest:
+            yield Token(node_path=path, text=spoken.rest)
 
     def _of_task(self, namespace: Names, task: Mapping[str, Any]) -> Iterator[Event]:
         if "result" not in task:
@@ -163,6 +182,8 @@ class Watcher:
                 yield started
             return
         started = self._tasks.pop(task["id"], None)
+        if started:
+            yield from self._held_back(started.node_path)
         if started and not task.get("interrupts"):
             yield NodeEnded(
                 node_path=started.node_path,

@@ -7,6 +7,9 @@ import contextlib
 import dataclasses
 
 import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from aideon_agents import (
     NodeEnded,
@@ -244,3 +247,46 @@ async def test_a_mistake_of_the_callers_is_raised_and_nothing_is_written(ledger)
 async def test_an_option_that_does_not_exist_is_refused(ledger):
     with pytest.raises(TypeError, match="no option 'colour'"):
         await arun(creative("draft"), PUMPS, ledger=ledger, colour="red")
+
+
+@pytest.mark.parametrize(
+    ("answer", "streamed"),
+    [
+        (
+            "<think>First, water.\nThen heat.</think>\n\nHeat pumps move heat.",
+            "Heat pumps move heat.",
+        ),
+        ("[THINK]so[/THINK]It moves heat.", "It moves heat."),
+        ("\n<think>a</think><think>b</think> Yes, it does.", "Yes, it does."),
+        ("  Heat < cold, <think> is a mark.", "  Heat < cold, <think> is a mark."),
+        ("a", "a"),
+        ("<", "<"),
+    ],
+)
+async def test_thoughts_are_no_tokens(watch, answer, streamed):
+    events = await watch(creative("a", model=Chunked(answer=answer)), rehearse=False)
+    assert said(events, "a") == streamed
+    assert [type(one) for one in events if not isinstance(one, Token)] == [
+        NodeStarted,
+        NodeEnded,
+        RunEnded,
+    ]
+    assert events[-1].result.output.strip() == streamed.strip()
+
+
+class Chunked(BaseChatModel):
+    """Streams its answer in pieces of three characters."""
+
+    answer: str
+
+    @property
+    def _llm_type(self):
+        return "chunked"
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        message = AIMessage(self.answer, response_metadata={"finish_reason": "stop"})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
+        for at in range(0, len(self.answer), 3):
+            yield ChatGenerationChunk(message=AIMessageChunk(self.answer[at : at + 3]))

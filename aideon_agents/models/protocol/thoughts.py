@@ -112,6 +112,18 @@ class Spoken:
         self.is_answer = bool(rest) and not _BROKEN_MARK.match(rest)
         return self.is_answer
 
+    def answer_of(self, text: str) -> str:
+        """What a piece of text adds to the answer. What may still be thoughts comes with a later one."""
+        known = self.is_answer
+        if not self.take(text):
+            return ""
+        return text if known else self.rest
+
+    @property
+    def rest(self) -> str:
+        """The answer so far, until it says more than thoughts: what may become a mark is part of it."""
+        return _behind_thoughts(self._begin) if self.has_thoughts else self._begin
+
     @property
     def has_thoughts(self) -> bool:
         """Whether it begins with thoughts."""
