@@ -88,7 +88,8 @@ def write(table: Path, lines: Path) -> None:
             os.fsync(file.fileno())
         unfinished.replace(table)
     except (OSError, XlsxWriterException) as error:
-        why = getattr(error, "strerror", None) or error
+        cause = error.args[0] if isinstance(error, XlsxWriterException) else error
+        why = getattr(cause, "strerror", None) or cause
         raise RunError(
             f"{table} cannot be written ({why}): all results are in {lines}, and the same command "
             "writes it once it can be written"
