@@ -10,9 +10,10 @@ import functools
 import getpass
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -21,11 +22,19 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aideon_agents.errors import UserError
 from aideon_agents.state import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+NO_KEY = "none-needed"
+"""The key of local servers, which LangChain's clients require and the servers ignore."""
 
 
 def _login_name() -> str:
@@ -62,25 +71,31 @@ Key = Annotated[SecretStr | None, BeforeValidator(_trimmed), AfterValidator(_sen
 Address = Annotated[str | None, BeforeValidator(_trimmed), AfterValidator(_web_address)]
 
 
-def _from(*variables: str, default: Any = None) -> Any:
-    return Field(default=default, validation_alias=AliasChoices(*variables))
+def _is_odd(value: object) -> bool:
+    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _from(*variables: str, default: Any = None, shown: bool = True) -> Any:
+    return Field(default=default, validation_alias=AliasChoices(*variables), repr=shown)
 
 
 class Settings(BaseSettings):
     """The settings in the environment, typed. The README lists every variable."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
 
     together_api_key: Key = _from("TOGETHER_API_KEY")
     together_ai_api_key: Key = _from("TOGETHER_AI_API_KEY")
     """The same by its other name; the first one counts where both are set."""
     openai_api_key: Key = _from("OPENAI_API_KEY")
     hf_token: Key = _from("HF_TOKEN")
-    together_base_url: Address = _from("TOGETHER_BASE_URL")
-    openai_base_url: Address = _from("OPENAI_BASE_URL")
-    hf_base_url: Address = _from("HF_BASE_URL")
-    local_base_url: Address = _from("AIDEON_LOCAL_BASE_URL")
-    """Any OpenAI-compatible server; None: there is none."""
+    together_base_url: Address = _from("TOGETHER_BASE_URL", shown=False)
+    openai_base_url: Address = _from("OPENAI_BASE_URL", shown=False)
+    hf_base_url: Address = _from("HF_BASE_URL", shown=False)
+    local_base_url: Address = _from("AIDEON_LOCAL_BASE_URL", shown=False)
+    """Any OpenAI-compatible server; None: there is none. An address may hold a password or a key."""
     ledger: str = Field(
         default="sqlite:///.aideon/ledger.db",
         validation_alias=AliasChoices("AIDEON_LEDGER"),
@@ -96,6 +111,16 @@ class Settings(BaseSettings):
     catalog: Path | None = _from("AIDEON_CATALOG")
     """A catalog of one's own; None: the one in the wheel."""
     profile: Literal["current", "seed"] = _from("AIDEON_PROFILE", default="current")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """An empty variable is unset; one that Python could not decode is read as UTF-8."""
+        return {
+            name: os.fsencode(value).decode("utf-8", "replace") if _is_odd(value) else value
+            for name, value in values.items()
+            if not isinstance(value, str) or value.strip()
+        }
 
     @property
     def can_call(self) -> bool:
@@ -135,9 +160,52 @@ def _as_before(variables: frozenset[tuple[str, str]]) -> Settings:
     return _read(None)
 
 
+_KEYS_OF = {
+    "TOGETHER_BASE_URL": ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
+    "OPENAI_BASE_URL": ("OPENAI_API_KEY",),
+    "HF_BASE_URL": ("HF_TOKEN",),
+}
+
+
+def _paired_keys(env_file: Path) -> dict[str, str | None]:
+    """The keys that go with the addresses in a file, where the environment has others.
+
+    The file may come with a folder that another user made: an address in it gets no key from
+    elsewhere.
+    """
+    if not env_file.is_file():
+        return {}
+    inside = _lowered(dotenv_values(env_file, interpolate=False, encoding="utf-8"))
+    outside = _lowered(os.environ)
+    paired: dict[str, str | None] = {}
+    for address, keys in _KEYS_OF.items():
+        if address.lower() in outside or address.lower() not in inside:
+            continue
+        for name in (address, *keys):
+            if "${" in inside.get(name.lower(), ""):
+                raise UserError(f"{env_file}: write the value of {name} itself, not a ${{NAME}}")
+        own = {key: inside.get(key.lower()) for key in keys}
+        elsewhere = [key for key in keys if key.lower() in outside]
+        if elsewhere and not any(own.values()):
+            raise UserError(
+                f"{address} is set in {env_file} and {elsewhere[0]} in the environment: a key goes "
+                f"only to an address from the same place; set {address} in the environment, or the "
+                f"key in {env_file}"
+            )
+        if elsewhere:
+            paired |= own
+    return paired
+
+
+def _lowered(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """What is set, by names in lower case: pydantic-settings ignores case."""
+    return {name.lower(): value for name, value in variables.items() if value and value.strip()}
+
+
 def _read(env_file: Path | None) -> Settings:
     try:
-        return cast("Any", Settings)(_env_file=env_file)
+        paired = _paired_keys(env_file) if env_file else {}
+        return cast("Any", Settings)(_env_file=env_file, **paired)
     except UnicodeDecodeError:
         raise UserError(f"{env_file} is not text in UTF-8: it must be") from None
     except ValidationError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aideon_agents.cli import options, output
+from aideon_agents.errors import InputError, LedgerError
 from aideon_agents.ledger.pricing import usd, usd_text
 
 if TYPE_CHECKING:
@@ -73,8 +76,9 @@ def set_limit(
 ) -> None:
     """Set a limit. It replaces the limit of the same scope."""
     with options.ledger() as ledger:
+        _check_exists(ledger, scope)
         ledger.set_budget(scope, usd, warns=warn)
-        then = f"{'warns' if warn else 'stops'} at ${usd.removeprefix('$')}"
+        then = f"{'warns' if warn else 'stops'} at ${usd.strip().lstrip('$+')}"
         _confirm(ledger, f"{scope}: {then}", as_json=as_json)
 
 
@@ -91,6 +95,30 @@ def remove(
         _confirm(ledger, f"{scope}: limit removed", as_json=as_json)
 
 
+def _check_exists(ledger: Ledger, text: str) -> None:
+    """Refuse the limit of a run, a batch or a provider that is not there."""
+    from aideon_agents.ledger.batches import find_batch
+    from aideon_agents.ledger.budgets.limits import Scope
+    from aideon_agents.models.providers import PROVIDERS, integrations
+
+    scope = Scope.parse(text)
+    scope.check_name()
+    name = scope.name or ""
+    if scope.kind == "run" and name and name != (found := ledger.find_run(name).run_id):
+        raise InputError(f"{text} limits no run: write its whole id, run:{found}")
+    if scope.kind in ("batch", "item") and name:
+        batch, slash, item = name.partition("/")
+        if batch != (found := find_batch(ledger, batch).batch_id):
+            whole = f"{scope.kind}:{found}{slash}{item}"
+            raise InputError(f"{text} limits no {scope.kind}: write the batch's whole id, {whole}")
+    if scope.kind == "provider" and name and name not in PROVIDERS and name not in integrations():
+        rows = ledger.select("SELECT 1 FROM calls WHERE provider = :name LIMIT 1", {"name": name})
+        if not rows:
+            near = difflib.get_close_matches(name, [*PROVIDERS, *integrations()], n=1)
+            hint = f"did you mean provider:{near[0]}?" if near else f"use {', '.join(PROVIDERS)}"
+            raise InputError(f"no provider is called {name!r}: {hint}")
+
+
 def _confirm(ledger: Ledger, done: str, *, as_json: bool) -> None:
     """Say what was done, or print all limits as JSON."""
     if as_json:
@@ -105,7 +133,8 @@ def _state(ledger: Ledger) -> tuple[list[Limit], int, str | None]:
     from aideon_agents.ledger.budgets.accounts import limits
     from aideon_agents.ledger.budgets.alerts import channels
 
-    ledger.budgets.forfeit_dead()
+    with contextlib.suppress(LedgerError):  # a ledger that can only be read
+        ledger.budgets.forfeit_dead()
     places, problem = channels(ledger.budgets.folder)
     return limits(ledger.database), len(places), problem
 

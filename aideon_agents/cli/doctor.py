@@ -81,6 +81,7 @@ def _ledger(settings: Settings) -> Iterator[_Finding]:
 
 def _providers(settings: Settings) -> Iterator[_Finding]:
     from aideon_agents.errors import UserError
+    from aideon_agents.ledger.redaction import bare_address
     from aideon_agents.models.protocol.ways import check_way
     from aideon_agents.models.providers import providers
 
@@ -95,16 +96,9 @@ def _providers(settings: Settings) -> Iterator[_Finding]:
         yield "environment", "broken", problem
     for provider in known:
         if provider.available:
-            yield provider.name, "ok", f"set; {_without_login(provider.base_url or '')}"
+            yield provider.name, "ok", f"set; {bare_address(provider.base_url or '')}"
         else:
             yield provider.name, "missing", f"set {provider.missing} to use it"
-
-
-def _without_login(address: str) -> str:
-    """Remove the user name and password from an address."""
-    scheme, _, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _calls(settings: Settings) -> Iterator[_Finding]:

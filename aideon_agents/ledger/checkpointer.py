@@ -26,7 +26,8 @@ from langgraph.constants import START
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.redaction import one_line, safe_text, stored_line
-from aideon_agents.ledger.sqlite import explained
+from aideon_agents.ledger.sqlite.database import make_private
+from aideon_agents.ledger.sqlite.faults import explained
 from aideon_agents.ledger.states.serializer import StateSerializer
 
 if TYPE_CHECKING:
@@ -255,9 +256,11 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
         self._failures = []
         with contextlib.ExitStack() as on_failure:
             try:
+                is_new = not path.exists()
                 connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
                 on_failure.callback(connection.close)
                 connection.execute("PRAGMA synchronous = NORMAL")
+                make_private(path, is_new=is_new)
                 # Removed state is content: it must not remain in free pages of the file.
                 connection.execute("PRAGMA secure_delete = ON")
                 serde = StateSerializer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 _KEY_VARIABLES = ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 _LOOKS_LIKE_A_KEY = re.compile(
@@ -29,6 +30,20 @@ def keep_out(key: str) -> None:
     """Register a key, so that it is removed whatever it looks like."""
     if len(key.strip()) >= _SHORTEST:
         _given.add(key.strip())
+
+
+def bare_address(address: str) -> str:
+    """An address without a user, a password and a query, which are kept out of all texts from then on."""
+    try:
+        parts = urlsplit(address)
+        keep_out(unquote(parts.password or ""))
+        keep_out(parts.password or "")
+        for _, value in parse_qsl(parts.query):
+            keep_out(value)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    except ValueError:
+        return "an address that cannot be read"
 
 
 def without_keys(text: str) -> str:

@@ -30,7 +30,7 @@ from aideon_agents.ledger.rows import (
     call_in,
     run_in,
 )
-from aideon_agents.ledger.sqlite import SqliteDatabase, ledger_path
+from aideon_agents.ledger.sqlite.database import SqliteDatabase, ledger_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,9 +21,9 @@ from pydantic import SecretStr
 
 from aideon_agents.errors import AideonError, ModelNameError, UserError
 from aideon_agents.ledger.pricing import OWN_SERVER
-from aideon_agents.ledger.redaction import keep_out, one_line
+from aideon_agents.ledger.redaction import bare_address, keep_out, one_line
 from aideon_agents.ledger.tags import CHAIN
-from aideon_agents.settings import Settings
+from aideon_agents.settings import NO_KEY, Settings
 from aideon_agents.state import GivenModel, ModelChoice, ModelRequest
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class Provider:
     """One provider, as configured."""
 
     name: str
-    base_url: str | None
-    """None: it is not configured (a local server without an address)."""
+    base_url: str | None = dataclasses.field(repr=False)
+    """It may hold a password or a key. None: it is not configured (a local server without an address)."""
     key: SecretStr | None
     key_variable: str | None
     """The environment variable that holds the key; None: it needs no key."""
@@ -140,16 +140,17 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
             "HF_TOKEN",
             "HF_BASE_URL",
         ),
-        # The client requires a key; local servers ignore it.
         Provider(
             "local",
             settings.local_base_url,
-            SecretStr("none-needed"),
+            SecretStr(NO_KEY),
             None,
             "AIDEON_LOCAL_BASE_URL",
         ),
     )
     for provider in known:
+        if provider.base_url and ("@" in provider.base_url or "?" in provider.base_url):
+            bare_address(provider.base_url)  # which keeps its secrets out of texts
         if provider.key and provider.key_variable:
             keep_out(provider.key.get_secret_value())
     return {provider.name: dataclasses.replace(provider, pretend=pretend) for provider in known}
@@ -167,17 +168,19 @@ def resolve(name: ModelName, provider: Provider) -> ModelName:
 def _first_model(base_url: str, key: str) -> str:
     # Imported here: commands that list providers need no HTTP.
     from aideon_agents.models.bridge import blocking  # noqa: PLC0415 - see above
+    from aideon_agents.models.protocol.ways import authorization, below  # noqa: PLC0415 - see above
     from aideon_agents.models.transport import get  # noqa: PLC0415 - see above
 
-    headers = {"Authorization": f"Bearer {key}"}
-    asking = get(base_url.rstrip("/") + "/models", headers, _ASK_LOCAL_TIMEOUT)
+    headers = {"Authorization": authorization(base_url, key)}
+    asking = get(str(below(base_url, "models")), headers, _ASK_LOCAL_TIMEOUT)
     try:
         listed: Any = json.loads(blocking(asking))
         return str(listed["data"][0]["id"])
     except (AideonError, OSError, ValueError, LookupError, TypeError) as error:
         start = "start it" if "/v1" in base_url else "end AIDEON_LOCAL_BASE_URL with /v1"
         raise ModelNameError(
-            f"the local server at {base_url} does not list its models ({error}): "
+            f"the local server at {bare_address(base_url)} does not list its models "
+            f"({one_line(str(error))}): "
             f"{start}, or name one with --model ROLE=local:MODEL"
         ) from None
 

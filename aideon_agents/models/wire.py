@@ -23,7 +23,6 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import BaseModel, Field, InstanceOf
-from yarl import URL
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
@@ -47,6 +46,7 @@ from aideon_agents.models.protocol.reading import (
     normalized,
 )
 from aideon_agents.models.protocol.thoughts import THOUGHTS_BEGIN
+from aideon_agents.models.protocol.ways import authorization, below
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import BaseMessage
+    from yarl import URL
 
 CALL_HEADER = "X-Aideon-Call"
 """Names the row of the call, so that a provider's support can find it."""
@@ -260,12 +261,7 @@ class Wire(BaseChatOpenAI):
             return answer
         body = await answer.read_start(LONGEST_ERROR)
         answer.close()
-        raise faults.refusal(
-            answer.status,
-            answer.headers,
-            body,
-            **self._place,
-        )
+        raise faults.refusal(answer.status, answer.headers, body, **self._place)
 
     def _refused(self, error: object) -> errors.ProviderError:
         """An error inside an answer with status 200."""
@@ -277,7 +273,7 @@ class Wire(BaseChatOpenAI):
         return {
             "asked": str(self.candidate),
             "key_variable": self.candidate.key_variable,
-            "address": str(self._url.with_query(None).with_user(None)),
+            "address": str(self._url.with_query(None)),
             "address_variable": self.candidate.address_variable,
         }
 
@@ -321,9 +317,13 @@ class Wire(BaseChatOpenAI):
 
     @functools.cached_property
     def _url(self) -> URL:
-        base = getattr(self, "together_api_base", None) or self.openai_api_base
-        url = URL(f"{str(base).rstrip('/')}/chat/completions")
-        return url.update_query(cast("Any", self.default_query or {}))
+        return below(self._base, "chat/completions").update_query(
+            cast("Any", self.default_query or {})
+        )
+
+    @property
+    def _base(self) -> str:
+        return str(getattr(self, "together_api_base", None) or self.openai_api_base)
 
     @functools.cached_property
     def _headers(self) -> dict[str, str]:
@@ -331,7 +331,7 @@ class Wire(BaseChatOpenAI):
         headers = {
             "Accept": "application/json, text/event-stream",
             "Accept-Encoding": "identity",
-            "Authorization": f"Bearer {key.get_secret_value()}",
+            "Authorization": authorization(self._base, key.get_secret_value()),
             "Content-Type": "application/json",
             "User-Agent": "aideon-agents",
         }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from aideon_agents import Budget, UserError
 from aideon_agents.testing import SimulatedProvider
 
 # apprise still asks for a module that Python is about to drop, and does without it.
@@ -152,3 +155,73 @@ def test_an_items_run_that_its_batchs_limit_stopped_goes_on_with_the_batch(
     refused = aideon("runs", "resume", run_id)
     assert refused.code == 3
     assert f"continue with: aideon batch ... {flag} MORE\n" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("scope", "says"),
+    [
+        ("provider:Together", "there is no provider 'Together': write it in small letters"),
+        (
+            "day:provider:togehter",
+            "no provider is called 'togehter': did you mean provider:together?",
+        ),
+        ("tier:Premium", "there is no tier 'Premium': write one of free, premium, enterprise"),
+        ("month:tier:gold", "there is no tier 'gold'"),
+        ("run:last", "limits no run: write its whole id, run:01"),
+        ("run:01NOSUCHRUN", "no run '01NOSUCHRUN'"),
+        ("batch:x", "x"),
+        ("item:x", "there is no item 'x': write item:BATCH/ITEM"),
+        ("item:nobatch/x", "nobatch"),
+        ("node:/draft", "there is no node '/draft': write a node path"),
+        ("node:draft/", "there is no node 'draft/'"),
+    ],
+)
+def test_a_limit_of_what_cannot_exist_is_refused(aideon, scope, says):
+    assert aideon("run", "one.py", "--task", "x").code == 0
+    done = aideon("budget", "set", scope, "5")
+    assert done.code == 2
+    assert says in done.complaint
+    assert set(budgets(aideon)) == {"day", "month"}  # as in any new ledger
+
+
+def test_a_limit_of_a_run_that_is_there_is_set(aideon):
+    run_id = aideon("run", "one.py", "--task", "x", "--json").document["run_id"]
+    assert aideon("budget", "set", f"run:{run_id}", "5").code == 0
+
+
+TYPED = ["1_000", "-0", "-1", "-0.0", "5,00", "1,000", "\u0665", "\uff15", "NaN", "Infinity", "inf", "", " ",
+         "0.0000000001", "1e-10", "5 USD", "$-5", "$$5", "1e9999", "0x5", "True"]  # fmt: skip
+
+
+@pytest.mark.parametrize("amount", TYPED)
+def test_what_is_no_amount_is_refused_wherever_it_is_given(aideon, amount):
+    for words in (
+        ("budget", "set", "day", "--", amount),
+        ("run", "one.py", "--task", "x", f"--budget={amount}"),
+        ("runs", "resume", "last", f"--budget={amount}"),
+        ("batch", "one.py", "items.jsonl", "-o", "out.jsonl", f"--item-budget={amount}"),
+    ):
+        Path("items.jsonl").write_text('"x"\n', encoding="utf-8")
+        done = aideon(*words)
+        assert done.code == 2, (words, done)
+    with pytest.raises(UserError, match="is not a budget"):
+        Budget(amount)
+
+
+@pytest.mark.parametrize(
+    "amount", ["5", " 5 ", "+5", "$5", "5.", "05.00", "5e0", "0.5E1", "5.000000000"]
+)
+def test_amounts_as_people_type_them_are_taken(aideon, amount):
+    assert aideon("budget", "set", "day", amount).code == 0
+    assert Decimal(budgets(aideon)["day"]["usd"]) == Decimal(5)
+    assert Budget(amount).total == 5
+
+
+def test_a_budget_in_python_names_what_can_exist():
+    assert (
+        Budget(1e-05, nodes={"refine/draft": 0.5}, providers={"together": 1}).total_nanousd
+        == 10_000
+    )
+    for wrong in ({"nodes": {"": 1}}, {"nodes": {"a//b": 1}}, {"providers": {"Together": 1}}):
+        with pytest.raises(UserError, match="there is no"):
+            Budget(**wrong)

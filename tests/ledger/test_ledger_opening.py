@@ -15,7 +15,8 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.rows import CallEnd, Run
 from aideon_agents.ledger.schema import STEPS
-from aideon_agents.ledger.sqlite import explained, ledger_path
+from aideon_agents.ledger.sqlite.database import ledger_path
+from aideon_agents.ledger.sqlite.faults import explained
 from aideon_agents.ledger.store import Ledger
 
 
@@ -316,3 +317,73 @@ def test_another_working_directory_changes_nothing_for_an_open_ledger(tmp_path, 
         ledger.start_run(Run(workflow="w"))
         ledger.database.check()
     assert list((tmp_path / "inside").iterdir()) == []
+
+
+MODES = {"ledger.db", "ledger.db-wal", "ledger.db-shm", "checkpoints.db", "notes"}
+
+
+@pytest.mark.parametrize("is_older", [False, True], ids=["new", "of an older version"])
+def test_what_lies_in_the_folder_of_the_ledger_is_for_its_user_alone(tmp_path, is_older):
+    folder = tmp_path / ".aideon"
+    if is_older:
+        folder.mkdir(mode=0o755)
+        with Ledger(folder / "ledger.db"):
+            pass
+        for name in ("ledger.db", "checkpoints.db", "notes"):
+            (folder / name).touch()
+            (folder / name).chmod(0o644)
+        folder.chmod(0o755)
+    with Ledger(folder / "ledger.db") as ledger:
+        ledger.start_run(Run(workflow="w"))
+        found = {one.name: one.stat().st_mode & 0o777 for one in folder.iterdir()}
+        assert {"ledger.db", "ledger.db-wal"} <= set(found) <= MODES
+        assert set(found.values()) == {0o600}
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_ledger_elsewhere_is_made_private_and_keeps_the_mode_that_it_was_given(tmp_path):
+    file = tmp_path / "shared.db"
+    with Ledger(file):
+        assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o660)
+    with Ledger(file):
+        assert file.stat().st_mode & 0o777 == 0o660
+
+
+def test_a_ledger_that_can_only_be_read_is_reported_on(tmp_path, monkeypatch):
+    """As in a folder, or on a disk, that is read-only: SQLite cannot make the files beside it."""
+    file = tmp_path / "ledger.db"
+    with Ledger(file) as ledger:
+        run_id = ledger.start_run(Run(workflow="w"))
+    connect = sqlite3.connect
+
+    def refusing(address, **options):
+        if address.endswith("immutable=1"):
+            return connect(address, **options)
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", refusing)
+    with Ledger(file) as ledger:
+        assert [run.run_id for run in ledger.runs()] == [run_id]
+        with pytest.raises(LedgerError, match="is read-only: make it and its folder writable"):
+            ledger.start_run(Run(workflow="w"))
+    file.with_name("ledger.db-wal").write_bytes(b"rows that are not in the file yet")
+    with pytest.raises(LedgerError, match=r"cannot be opened|is read-only"):
+        Ledger(file)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host=db user=me password=hunter2 dbname=x",
+        "password = hunter2",
+        "me:hunter2@db/x",
+        "postgres//me:hunter2@db:5432/x",
+    ],
+)
+def test_the_address_of_a_server_in_another_form_is_refused_and_not_repeated(url):
+    with pytest.raises(LedgerError, match=r"write sqlite:///.* or postgresql://") as refused:
+        ledger_path(url)
+    assert "hunter2" not in str(refused.value)

@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.graph import StateGraph
 
 from aideon_agents import Ledger, Settings, arun, executor, sequential
-from aideon_agents.ledger.sqlite import SqliteDatabase
+from aideon_agents.ledger.sqlite.database import SqliteDatabase
 from aideon_agents.settings import Settings as Read
 from aideon_agents.testing import SimulatedProvider
 

@@ -137,7 +137,6 @@ def test_one_key_or_a_local_server_is_enough_to_call_unless_offline(monkeypatch,
     ("variable", "value"),
     [
         ("AIDEON_TIER", "gold"),
-        ("AIDEON_TIER", ""),
         ("AIDEON_MODEL_CONCURRENCY", "0"),
         ("AIDEON_MODEL_CONCURRENCY", "-3"),
         ("AIDEON_MODEL_CONCURRENCY", "many"),
@@ -226,3 +225,81 @@ def test_what_cannot_be_sent_or_reached_is_refused_by_its_variables_name(
     monkeypatch.setenv(variable, value)
     with pytest.raises(UserError, match=variable):
         load()
+
+
+FROM_ELSEWHERE = "k-of-the-environment"
+
+
+@pytest.mark.parametrize(
+    ("file", "variable"),
+    [
+        ("TOGETHER_BASE_URL=http://evil/v1", "TOGETHER_API_KEY"),
+        ("TOGETHER_BASE_URL=http://evil/v1", "TOGETHER_AI_API_KEY"),
+        ("together_base_url = http://evil/v1", "together_api_key"),
+        ("export OPENAI_BASE_URL='http://evil/v1'\nHF_TOKEN=mine", "OPENAI_API_KEY"),
+        ('HF_BASE_URL="http://evil/v1"\nHF_TOKEN=', "HF_TOKEN"),
+    ],
+)
+def test_an_address_in_a_file_gets_no_key_of_the_environment(tmp_path, monkeypatch, file, variable):
+    (tmp_path / ".env").write_text(f"{file}\n", encoding="utf-8")
+    monkeypatch.setenv(variable, FROM_ELSEWHERE)
+    with pytest.raises(UserError, match=r"_BASE_URL is set in .*\.env and .* in the environment"):
+        load(tmp_path / ".env")
+    monkeypatch.delenv(variable)
+    assert load(tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    "line", ["TOGETHER_API_KEY=${TOGETHER_API_KEY}", 'TOGETHER_API_KEY="a${X}"']
+)
+def test_a_file_cannot_take_a_key_from_a_variable(tmp_path, monkeypatch, line):
+    (tmp_path / ".env").write_text(f"TOGETHER_BASE_URL=http://evil/v1\n{line}\n", encoding="utf-8")
+    monkeypatch.setenv("TOGETHER_API_KEY", FROM_ELSEWHERE)
+    with pytest.raises(UserError, match="write the value of TOGETHER_API_KEY itself"):
+        load(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("own", ["TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"])
+def test_an_address_and_a_key_of_one_file_belong_together(tmp_path, monkeypatch, own):
+    (tmp_path / ".env").write_text(f"TOGETHER_BASE_URL=http://t/v1\n{own}=mine\n", encoding="utf-8")
+    monkeypatch.setenv("TOGETHER_API_KEY", FROM_ELSEWHERE)
+    monkeypatch.setenv("TOGETHER_AI_API_KEY", FROM_ELSEWHERE)
+    settings = load(tmp_path / ".env")
+    key = settings.together_api_key or settings.together_ai_api_key
+    assert (key.get_secret_value(), settings.together_base_url) == ("mine", "http://t/v1")
+
+
+def test_an_address_of_the_environment_goes_before_that_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("TOGETHER_BASE_URL=http://evil/v1\n", encoding="utf-8")
+    monkeypatch.setenv("TOGETHER_BASE_URL", "http://t/v1")
+    monkeypatch.setenv("TOGETHER_API_KEY", FROM_ELSEWHERE)
+    assert load(tmp_path / ".env").together_base_url == "http://t/v1"
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_every_empty_variable_is_unset(monkeypatch, blank):
+    before = load()
+    for field in Settings.model_fields.values():
+        for variable in field.validation_alias.choices:
+            monkeypatch.setenv(variable, blank)
+    assert load() == before
+
+
+def test_an_empty_variable_leaves_the_value_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("AIDEON_TIER=free\n", encoding="utf-8")
+    monkeypatch.setenv("AIDEON_TIER", "")
+    assert load(tmp_path / ".env").tier == "free"
+
+
+def test_settings_show_no_password_or_key_of_an_address(monkeypatch):
+    address = "http://me:hunter2@127.0.0.1:9/v1?api_key=hunter3"
+    for variable in (
+        "TOGETHER_BASE_URL",
+        "OPENAI_BASE_URL",
+        "HF_BASE_URL",
+        "AIDEON_LOCAL_BASE_URL",
+    ):
+        monkeypatch.setenv(variable, address)
+    monkeypatch.setenv("AIDEON_LEDGER", "postgresql://me:hunter2@127.0.0.1/x")
+    assert "hunter" not in repr(load())
+    assert "hunter" not in repr(providers(load()))

@@ -26,7 +26,7 @@ from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.postgres.address import names_a_server
 from aideon_agents.ledger.redaction import one_line
-from aideon_agents.ledger.sqlite import ledger_path
+from aideon_agents.ledger.sqlite.database import ledger_path
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
 

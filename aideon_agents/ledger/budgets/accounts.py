@@ -328,6 +328,7 @@ class Limit:
 def set_limit(database: Database, scope: str, limit: int, *, warns: bool = False) -> None:
     """Set a standing limit in nano-dollars, in place of one on the same scope."""
     parsed = Scope.parse(scope)
+    parsed.check_name()
     with database.transaction() as tx:
         tx.write(_SET, {"scope": str(parsed), "limit": limit, "warns": int(warns)})
 

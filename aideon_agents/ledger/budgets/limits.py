@@ -11,11 +11,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.pricing import NANO, usd
+from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,6 +134,11 @@ class Scope:
             )
         return cls(window, cast("Kind", kind), name or None)
 
+    def check_name(self) -> None:
+        """Refuse the limit of something that cannot exist, which would never stop anything."""
+        if self.kind and self.name:
+            check_name(self.kind, self.name)
+
     def __str__(self) -> str:
         return self.text(self.name)
 
@@ -150,6 +157,25 @@ class Scope:
         for name in call.names(self.kind):
             if self.name in {None, name}:
                 yield Account(((self.kind, name),), self.window, begins)
+
+
+def check_name(kind: Kind, name: str) -> None:
+    """Raise UserError for a name that nothing of this kind has."""
+    tiers = get_args(Tier)
+    is_right = {
+        "tier": name in tiers,
+        "provider": name == name.lower() and not any(map(str.isspace, name)),
+        "node": all(part.strip() for part in name.split("/")),
+        "item": "/" in name.strip("/"),
+    }
+    if not is_right.get(kind, True):
+        forms = {
+            "tier": f"write one of {', '.join(tiers)}",
+            "provider": f"write it in small letters, as in provider:{name.lower().strip()}",
+            "node": "write a node path such as refine/draft",
+            "item": "write item:BATCH/ITEM, with the ids of both",
+        }
+        raise UserError(f"there is no {kind} {name!r}: {forms[kind]}")
 
 
 @functools.lru_cache(maxsize=16)
@@ -191,6 +217,8 @@ def run_account(run_id: str, kind: Kind | None = None, name: str = "") -> Accoun
 Amount: TypeAlias = Decimal | str | float
 """US dollars. Text and Decimal are exact; a float means the number that it prints as."""
 
+_NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+"""Python reads more as a number: `1_000`, `-0`, and the digits of other scripts."""
 _MOST = Decimal(10**9)
 """A billion dollars: in nano-dollars it fits an integer column."""
 
@@ -198,10 +226,7 @@ _MOST = Decimal(10**9)
 def nanousd(amount: Amount) -> int:
     """US dollars in whole nano-dollars; text may begin with `$`."""
     text = str(amount).strip().removeprefix("$")
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("nan")
+    value = Decimal(text) if _NUMBER.fullmatch(text) else Decimal("nan")
     fits = value.is_finite() and 0 <= value <= _MOST
     whole = int(value.scaleb(NANO)) if fits else 0
     if not fits or Decimal(whole).scaleb(-NANO) != value:
@@ -238,6 +263,10 @@ class Budget:
         providers: Mapping[str, Amount] | None = None,
     ) -> None:
         put = object.__setattr__  # the class is frozen
+        for name in nodes or {}:
+            check_name("node", name)
+        for name in providers or {}:
+            check_name("provider", name)
         put(self, "total_nanousd", None if total is None else nanousd(total))
         put(self, "nodes", {name: nanousd(one) for name, one in (nodes or {}).items()})
         put(self, "providers", {name: nanousd(one) for name, one in (providers or {}).items()})

@@ -19,6 +19,7 @@ import certifi
 from yarl import URL
 
 from aideon_agents import errors
+from aideon_agents.settings import NO_KEY
 
 WANTS_PASSWORD = 407
 """The status of a proxy that wants a user and a password."""
@@ -80,8 +81,24 @@ def _through(proxy: URL) -> dict[str, Any]:
     if proxy.user is None:
         return {"proxy": bare}
     # aiohttp makes Proxy-Authorization of it, for requests and for tunnels.
-    credentials = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
-    return {"proxy": bare, "proxy_headers": {"Authorization": f"Basic {credentials}"}}
+    return {"proxy": bare, "proxy_headers": {"Authorization": _basic(proxy)}}
+
+
+def below(base: str, path: str) -> URL:
+    """An address below a base URL, with its query; the user and password go into a header."""
+    address, mark, query = base.partition("?")
+    return URL(f"{address.rstrip('/')}/{path}{mark}{query}").with_user(None)
+
+
+def authorization(base: str, key: str) -> str:
+    """The header for a key; a server that needs none gets the user and password in its base URL."""
+    address = URL(base)
+    return f"Bearer {key}" if address.user is None or key != NO_KEY else _basic(address)
+
+
+def _basic(address: URL) -> str:
+    login = f"{address.user}:{address.password or ''}"
+    return f"Basic {base64.b64encode(login.encode()).decode()}"
 
 
 def tls_context() -> ssl.SSLContext:

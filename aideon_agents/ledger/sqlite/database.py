@@ -12,10 +12,9 @@ than all the rest of the store.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
+import re
 import sqlite3
-import tempfile
 import threading
 import time
 import weakref
@@ -27,48 +26,14 @@ from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.forks import renewed
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.schema import Step
+from aideon_agents.ledger.sqlite.faults import ANOTHER, PRIMARY, explained, is_busy, obstacle
 from aideon_agents.ledger.upgrade import bring_up_to_date
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 
-_ANOTHER = "name another file with AIDEON_LEDGER"
-_MOVE = f"move the file away, or {_ANOTHER}"
-_BUSY = f"is locked by another process: wait for it or stop it, or {_ANOTHER}"
-_FULL = f"cannot grow, its disk is full: free some space, or {_ANOTHER}"
-_READ_ONLY = f"is read-only: make it and its folder writable, or {_ANOTHER}"
-_IN_THE_WAY = f"cannot be made, there is a file where its folder should be: {_ANOTHER}"
-_ADVICE = {
-    sqlite3.SQLITE_BUSY: _BUSY,
-    sqlite3.SQLITE_LOCKED: _BUSY,
-    sqlite3.SQLITE_PROTOCOL: _BUSY,
-    sqlite3.SQLITE_NOTADB: f"is not a ledger: {_MOVE}",
-    sqlite3.SQLITE_CORRUPT: f"is damaged (`sqlite3 FILE .recover` may save its rows): {_MOVE}",
-    sqlite3.SQLITE_READONLY: _READ_ONLY,
-    sqlite3.SQLITE_PERM: _READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: f"cannot be opened: make it and its folder writable, or {_ANOTHER}",
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_IOERR: f"cannot be written, its disk fails: check the disk, or {_ANOTHER}",
-}
-_ADVICE_BY_ERRNO = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: f"cannot grow, files may not be so large: raise that limit, or {_ANOTHER}",
-    errno.EACCES: _READ_ONLY,
-    errno.EPERM: _READ_ONLY,
-    errno.EROFS: _READ_ONLY,
-    errno.EEXIST: _IN_THE_WAY,
-    errno.ENOTDIR: _IN_THE_WAY,
-}
-_UNCLEAR = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
-"""Codes that SQLite gives for a full disk, missing permissions and broken hardware alike."""
-
-_PRIMARY = 0xFF
-"""SQLite's extended error codes hold the primary code in their low byte."""
-
-_ROOM = 64 * 1024
-"""Bytes: more than SQLite needs beside a file to open it."""
+OUR_FOLDER = ".aideon"
 
 _RETRY_SECONDS = 0.01
 
@@ -80,8 +45,19 @@ _RECORD_STEP = (
 )
 
 
+_NO_FILE = re.compile(
+    r"(?:^|\s)(?:host(?:addr)?|port|dbname|user|password|service)\s*=|\w:[^@/\\]*@\w"
+)
+"""Parameters of a server, or a user and a password, without `postgresql://`."""
+
+
 def ledger_path(url: str) -> Path:
     """The file that a ledger's address names."""
+    if "://" not in url and _NO_FILE.search(url):  # it is not repeated: it may hold a password
+        raise LedgerError(
+            "the ledger's address is neither a file nor a server's: write sqlite:///path/to/ledger.db,"
+            " or postgresql://user:password@host:5432/database"
+        )
     scheme, separator, rest = url.partition("://")
     if not separator:
         rest, scheme = f"/{url}", "sqlite"
@@ -94,45 +70,29 @@ def ledger_path(url: str) -> Path:
     return Path(path)
 
 
-def explained(path: Path, error: Exception) -> LedgerError:
-    """A failure of a ledger's file as one line that says what to do."""
-    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
-        return LedgerError(f"the ledger {path} was closed: open it again")
-    if isinstance(error, OverflowError | UnicodeError):
-        return LedgerError(f"the ledger {path} cannot hold a value: {error}")
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-    cause = (obstacle(path) if code in _UNCLEAR else None) or error
-    reason = " ".join(str(getattr(cause, "strerror", None) or cause).split())
-    advice = (
-        _ADVICE_BY_ERRNO.get(getattr(cause, "errno", 0))
-        or _ADVICE.get(code)
-        or f"cannot be used ({reason}): {_MOVE if isinstance(cause, sqlite3.Error) else _ANOTHER}"
-    )
-    return LedgerError(f"the ledger {path} {advice}")
+def make_private(path: Path, *, is_new: bool) -> None:
+    """Let no other user read a file of ours: it holds prompts and answers.
 
-
-def is_busy(error: sqlite3.Error) -> bool:
-    """Whether a statement failed because another process has the file locked."""
-    return error.sqlite_errorcode & _PRIMARY == sqlite3.SQLITE_BUSY
-
-
-def obstacle(path: Path) -> OSError | None:
-    """The operating system's reason why a ledger cannot be written, which SQLite does not report.
-
-    The file itself is not opened: closing it would drop the locks that this process holds on it.
+    SQLite gives the files beside it the same mode. In `.aideon` this is done for the files of older
+    versions as well; elsewhere a file that exists keeps the mode that it was given.
     """
-    parts = (path, path.with_name(f"{path.name}-wal"))
-    try:
-        sizes = [part.stat().st_size for part in parts if part.exists()]
-        if not all(os.access(part, os.R_OK | os.W_OK) for part in parts if part.exists()):
-            return PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        with tempfile.TemporaryFile(dir=path.parent) as trial:
-            trial.seek(max(sizes, default=0))  # a limit on the size of files counts from there
-            trial.write(bytes(_ROOM))
-            trial.flush()
-    except OSError as found:
-        return found
-    return None
+    with contextlib.suppress(OSError):  # another user's file, which this one may use
+        places = [path] if is_new else []
+        if path.parent.name == OUR_FOLDER:
+            places = [path.parent, *(one for one in path.parent.iterdir() if one.is_file())]
+        for place in places:
+            mode = place.stat().st_mode & 0o777
+            if mode & 0o077:
+                place.chmod(mode & 0o700)
+
+
+def _can_only_be_read(path: Path, error: sqlite3.Error) -> bool:
+    """Whether all of a ledger is in its file, and SQLite cannot make the files that it needs beside."""
+    code = error.sqlite_errorcode & PRIMARY
+    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or not path.is_file():
+        return False
+    log = path.with_name(f"{path.name}-wal")
+    return os.access(path, os.R_OK) and not (log.exists() and log.stat().st_size)
 
 
 def _switch_to_wal(path: Path, connection: sqlite3.Connection, busy_seconds: float) -> None:
@@ -187,12 +147,19 @@ class SqliteDatabase:
                 if path.is_dir():
                     inside = path / "ledger.db"
                     raise LedgerError(f"the ledger {path} is a folder: name a file in it, {inside}")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._connection = sqlite3.connect(
-                    path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
-                )
-                on_failure.callback(self._connection.close)
-                self._prepare(path)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._place = str(path)
+                self._is_read_only = False
+                is_new = not path.exists()
+                try:
+                    self._connect(on_failure)
+                except sqlite3.OperationalError as error:
+                    if not _can_only_be_read(path, error):
+                        raise
+                    self._is_read_only = True
+                    self._connect(on_failure)
+                if is_new or self.folder.name == OUR_FOLDER:
+                    make_private(path, is_new=is_new)
                 self._identity = self._seen()
                 bring_up_to_date(self)
             except (OSError, sqlite3.Error) as error:
@@ -214,23 +181,31 @@ class SqliteDatabase:
         _PARENTS.append(self._connection)  # closing it would end what the parent does with it
         self._lock = threading.RLock()
         self._is_within = False
-        self._connection = sqlite3.connect(
-            self.key, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
-        )
-        self._prepare(self.path)
+        self._place = self.key  # the working directory may be another one by now
+        self._connect()
 
-    def _prepare(self, path: Path) -> None:
-        """Set the connection up, to a file that is a ledger or empty: another is not changed."""
-        connection = self._connection
+    def _connect(self, on_failure: contextlib.ExitStack | None = None) -> None:
+        """Connect to a file that is a ledger or empty: another is not changed."""
+        self._connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?immutable=1" if self._is_read_only else self._place,
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=self._is_read_only,
+        )
+        if on_failure:
+            on_failure.callback(self._connection.close)
+        path, connection = self.path, self._connection
         connection.row_factory = sqlite3.Row
         found = connection.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchone()
         if found and not self.steps_taken():
             kind, name = found
             raise LedgerError(
                 f"the ledger {path} is the database of something else (it has a {kind} {name}):"
-                f" {_ANOTHER}"
+                f" {ANOTHER}"
             )
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode != "wal" and not self._is_read_only:
             _switch_to_wal(path, connection, self._busy_seconds)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA busy_timeout = {_LOOK_MS}")
