@@ -38,10 +38,10 @@ from aideon_agents.models.features import SHAPE
 from aideon_agents.models.protocol import conversation
 from aideon_agents.models.protocol.calls import as_chunks
 from aideon_agents.models.protocol.reading import (
-    THOUGHTS,
     StreamedAnswer,
     error_in,
     from_json,
+    keep_beside,
     keep_usage,
     normalized,
 )
@@ -167,7 +167,7 @@ class Wire(BaseChatOpenAI):
             delta = known["choices"][0]["delta"]
             chunk = self._convert_chunk_to_generation_chunk(known, AIMessageChunk, None)
             if chunk is not None:
-                state.thoughts = _keep_beside(chunk.message, delta) or state.thoughts
+                state.thoughts = keep_beside(chunk.message, delta) or state.thoughts
                 yield chunk
         if not has_begun:
             raise errors.Transient(f"{asked} sent an empty stream")
@@ -188,7 +188,7 @@ class Wire(BaseChatOpenAI):
             last.message = AIMessageChunk(
                 content="",
                 additional_kwargs=conversation.came_from(
-                    self.candidate.provider, state.thoughts, state.calls
+                    self.candidate.provider, state.thoughts, state.calls, state.details
                 ),
                 tool_call_chunks=calls,
                 usage_metadata=cast("AIMessageChunk", last.message).usage_metadata,
@@ -286,7 +286,7 @@ class Wire(BaseChatOpenAI):
             result = self._create_chat_result(normalized(body))
             for choice, generation in zip(body["choices"], result.generations, strict=True):
                 message: Any = generation.message
-                found = _keep_beside(message, choice["message"])
+                found = keep_beside(message, choice["message"])
                 if calls := choice.get("calls"):
                     known = calls.sorted(choice["finish_reason"], names)
                     message.tool_calls, message.invalid_tool_calls = known
@@ -364,18 +364,6 @@ def _object(data: bytes, asked: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise faults.unreadable(asked, f"it is no JSON object: {data[:80]!r}")
     return cast("dict[str, Any]", body)
-
-
-def _keep_beside(message: BaseMessage, sent: Mapping[str, Any]) -> str | None:
-    """Keep what LangChain's conversion drops; returns the name of the field that had thoughts."""
-    if sent.get("refusal"):
-        message.additional_kwargs["refusal"] = sent["refusal"]
-    for name in THOUGHTS:
-        thoughts = sent.get(name)
-        if isinstance(thoughts, str) and thoughts:
-            message.additional_kwargs["reasoning_content"] = thoughts
-            return name
-    return None
 
 
 def _as_chunk(result: ChatResult) -> ChatGenerationChunk:

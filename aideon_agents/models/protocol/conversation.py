@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.models.protocol.calls import arguments_in, joined, mended
+from aideon_agents.models.protocol.reading import DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,9 +91,14 @@ def valid(
     return payload
 
 
-def came_from(provider: str, thoughts: str | None, calls: Calls | None) -> dict[str, Any]:
+def came_from(
+    provider: str,
+    thoughts: str | None,
+    calls: Calls | None,
+    details: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """What is kept of an answer besides its text; `thoughts` is the field that had them."""
-    kept: dict[str, Any] = {}
+    kept: dict[str, Any] = {DETAILS: details} if details else {}
     if thoughts:
         kept[THOUGHTS_FROM] = [provider, thoughts]
     if calls and any(len(one) > 1 for one in calls.beside):
@@ -154,13 +160,17 @@ def _add_thoughts(
     fields = {origin[1] for origin in origins if origin and origin[0] == provider}
     if not fields - set(refused):
         return
-    usual = min(fields)
+    usual = min(fields - {DETAILS}, default=None)
     for message, origin, known in zip(sent, origins, messages, strict=True):
         if not message.get("tool_calls"):
             continue
         if origin and origin[0] == provider:
-            message[origin[1]] = known.additional_kwargs.get("reasoning_content") or _NO_THOUGHTS
-        else:  # another model's call
+            kept = known.additional_kwargs
+            text = kept.get("reasoning_content") or _NO_THOUGHTS
+            message[origin[1]] = text
+            if kept.get(DETAILS):
+                message[DETAILS] = kept[DETAILS]
+        elif usual:  # another model's call
             message[usual] = _NO_THOUGHTS
 
 

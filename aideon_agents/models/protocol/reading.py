@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
 from aideon_agents.ledger.calls import MET_MAX_TOKENS
 from aideon_agents.ledger.pricing import MOST
 from aideon_agents.models.protocol.calls import Calls, mended
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 _NAMES = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
 _FILTERED = frozenset(
@@ -28,6 +31,10 @@ _FAILED = frozenset(
 """Reasons of answers that the server could not complete: not an answer."""
 THOUGHTS = ("reasoning_content", "reasoning")
 """Names of a model's thoughts in a message."""
+DETAILS = "reasoning_details"
+"""The name of its thoughts as a list of parts, some of which are signed or encrypted."""
+_CONTINUED = frozenset({"text", "summary", "data"})
+"""The fields of such a part that a stream sends in pieces."""
 _BESIDE = {
     "cached_tokens": ("prompt_tokens_details", "cached_tokens"),
     "prompt_cache_hit_tokens": ("prompt_tokens_details", "cached_tokens"),
@@ -127,6 +134,8 @@ class StreamedAnswer:
     """The last usage that covers the whole answer; None: none was sent yet."""
     thoughts: str | None = None
     """The field that had the model's thoughts; None: there were none."""
+    details: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """The parts of its thoughts, where they are sent as parts."""
     service_tier: str | None = None
     """The service tier that was named last, which is the one that answers."""
     _half: str = ""
@@ -155,6 +164,10 @@ class StreamedAnswer:
             self.usage = None  # the answer continues, so what was sent before is a total so far
         self._count(usage if self.finish_reason else None)
         self.calls.take(delta.pop("tool_calls", None))
+        if details := delta.pop(DETAILS, None):
+            for piece in _parts(details):
+                _add_part(self.details, piece)
+                self.thoughts = self.thoughts or DETAILS
         text = self._joined(delta.get("content"))
         choice["finish_reason"] = ended
         choice["delta"] = {**delta, "role": "assistant", "content": text}
@@ -175,6 +188,27 @@ class StreamedAnswer:
         if text and _HIGH_SURROGATES[0] <= text[-1] <= _HIGH_SURROGATES[1]:
             text, self._half = text[:-1], text[-1]
         return mended(text)
+
+
+def _parts(details: object) -> list[dict[str, Any]]:
+    listed = cast("list[Any]", details) if isinstance(details, list) else []
+    return [part for part in listed if isinstance(part, dict)]
+
+
+def _add_part(parts: list[dict[str, Any]], piece: dict[str, Any]) -> None:
+    """Add a part of a model's thoughts, or a piece that continues one: the part must come back whole."""
+    part: dict[str, Any] = {}
+    for known in parts if piece.get("index") is not None else ():
+        ids = {known.get("id"), piece.get("id")} - {None}
+        if len(ids) < 2 and all(known.get(key) == piece.get(key) for key in ("index", "type")):  # noqa: PLR2004 - two ids are two parts
+            part = known
+    for name, new in piece.items():
+        old = part.get(name)
+        is_continued = name in _CONTINUED and isinstance(old, str) and isinstance(new, str)
+        if new is not None or name not in part:
+            part[name] = f"{old}{new}" if is_continued else new
+    if not any(part is known for known in parts):
+        parts.append(part)
 
 
 def fixed_usage(reported: object) -> dict[str, Any] | None:
@@ -236,3 +270,17 @@ def keep_usage(message: Any, usage: Mapping[str, Any] | None, tier: object) -> b
     if tier := tier or (usage or {}).get("service_tier"):
         message.response_metadata["service_tier"] = tier
     return bool(usage and usage["completion_tokens_details"].get("reasoning_tokens"))
+
+
+def keep_beside(message: BaseMessage, sent: Mapping[str, Any]) -> str | None:
+    """Keep what LangChain's conversion drops; returns the name of the field that had thoughts."""
+    if sent.get("refusal"):
+        message.additional_kwargs["refusal"] = sent["refusal"]
+    if details := sent.get(DETAILS):
+        message.additional_kwargs[DETAILS] = details = _parts(details)
+    for name in THOUGHTS:
+        thoughts = sent.get(name)
+        if isinstance(thoughts, str) and thoughts:
+            message.additional_kwargs["reasoning_content"] = thoughts
+            return name
+    return DETAILS if details else None

@@ -108,6 +108,46 @@ async def test_thoughts_before_a_call_are_sent_back_where_they_came_from(
     assert not other & asked.keys()
 
 
+SIGNED = {"type": "reasoning.text", "index": 0, "format": "f", "text": "I shall. I shall.", "signature": "s"}  # fmt: skip
+SEALED = [{"type": "reasoning.encrypted", "index": 0, "id": n, "data": f"d{n}"} for n in ("a", "b")]
+
+
+@STREAMED
+@pytest.mark.parametrize("beside", [{}, {"reasoning": "I shall. I shall."}])
+async def test_the_parts_of_thoughts_before_a_call_are_sent_back_whole(
+    asking, server, stream, beside
+):
+    details = [SIGNED, *SEALED, {"type": "reasoning.summary", "summary": "Looks."}]
+    calling = answer(("look", "c1"), stream=stream, reasoning_details=details, **beside)
+    if stream:
+        part = {"type": "reasoning.text", "index": 0, "format": "f"}
+        pieces = [{**part, "text": "I shall."}, {**part, "text": " "}, {**part, "text": "I shall."}]
+        pieces += [{**part, "text": None, "signature": "s"}, *details[1:]]
+        sent = [chunk({"content": "", "reasoning_details": [one]}) for one in pieces]
+        sent += [chunk(beside)] if beside else []
+        calling = events(*sent, done=False) + answer(("look", "c1"), stream=True)
+    last = answer(content="Done.", stream=stream)
+    await asking.agent(calling, last, tools=[look], model="together:m", stream=stream)
+    asked = next(one for one in server.messages() if one.get("tool_calls"))
+    assert asked["reasoning_details"] == details
+    assert asked.get("reasoning") == beside.get("reasoning")
+
+
+async def test_parts_of_thoughts_are_left_out_where_a_server_refuses_them_or_is_another(
+    asking, server
+):
+    calling = answer(("look", "c1"), reasoning_details=[SIGNED])
+    refused = (400, {"error": {"message": "Unknown field: reasoning_details"}})
+    rounds = iter([calling, answer(content="Done.")])
+    one = lambda body: refused if "reasoning_details" in json.dumps(body) else next(rounds)  # noqa: E731 - short
+    assert (await asking.agent(one, tools=[look], model="together:m")).content == "Done."
+    busy = (500, {"error": {"message": "busy"}})
+    answers = [calling, busy, busy, busy, answer(content="Done.")]
+    await asking.agent(*answers, tools=[look], model=["local:m", "openai:m"])
+    other = next(one for one in server.messages() if one.get("tool_calls"))
+    assert not {"reasoning_details", "reasoning", "reasoning_content"} & other.keys()
+
+
 async def test_thoughts_are_sent_to_no_other_provider(asking, server):
     calling = answer(("look", "c1"), reasoning_content="I shall look.")
     refused = (500, {"error": {"message": "busy"}})
