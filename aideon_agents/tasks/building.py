@@ -239,12 +239,7 @@ class ToolFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._loaded: dict[Path, tuple[ModuleType, bytes]] = {}
-
-    @property
-    def contents(self) -> tuple[bytes, ...]:
-        """The contents of the files, in the order in which they were first named."""
-        return tuple(content for _, content in self._loaded.values())
+        self._loaded: dict[Path, ModuleType] = {}
 
     def tool(self, address: str) -> Any:
         """The function or LangChain tool at `file.py:name`."""
@@ -276,8 +271,8 @@ class ToolFiles:
             except OSError as error:
                 why = error.strerror or str(error)
                 raise TargetError(f"{path} cannot be read: {why}") from None
-            self._loaded[path] = python_file.execute(path, content), content
-        return self._loaded[path][0]
+            self._loaded[path] = python_file.execute(path, content)
+        return self._loaded[path]
 
 
 def _is_tool(value: Any) -> bool:

@@ -8,7 +8,6 @@ become part of an importable package.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from aideon_agents.errors import TargetError
 from aideon_agents.graphs import Graph
 from aideon_agents.tasks import python_file
 from aideon_agents.tasks.building import ModelCheck, Site, ToolFiles, root
+from aideon_agents.tasks.content import digest
 from aideon_agents.tasks.document import (
     Document,
     FieldPath,
@@ -54,8 +54,7 @@ class Target:
     path: Path
     """The file that it was loaded from."""
     content_hash: str
-    """SHA-256 in hex of that file, of the files with a task file's tools, and of the prompts beside
-    it."""
+    """SHA-256 in hex of that file and of the files that it needs (`content`)."""
     graph: Graph
 
     @property
@@ -64,12 +63,15 @@ class Target:
         return {"workflow": self.name, "target": self.address, "target_hash": self.content_hash}
 
 
-def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
+def load(
+    address: str, *, check_model: ModelCheck | None = None, content_hash: str | None = None
+) -> Target:
     """Find a workflow and build its graph.
 
     `check_model` receives the role and the model of each step of a task file that names a model, and
     raises UserError for an invalid one; the error then has the step's position. None: models are
-    checked where the graph is run.
+    checked where the graph is run. `content_hash` is what the content has to be: of any other,
+    nothing is run. None: it may be any.
     """
     path, attribute = _split(address)
     name = None
@@ -78,32 +80,34 @@ def load(address: str, *, check_model: ModelCheck | None = None) -> Target:
     content = _read(path, address)
     token = workflow_folder.set(path.parent)
     try:
-        return _loaded(address, (path, attribute), name, content, check_model)
+        document = _document(path, content) if path.suffix in SUFFIXES else None
+        found = digest(path, content, document.values if document else None)
+        if content_hash not in (None, found):
+            raise TargetError(
+                f"{path} here is another version ({found[:12]}) than that of the batch "
+                f"({str(content_hash)[:12]}): bring the same file to this folder"
+            )
+        graph, own_name = _graph((path, attribute), content, document, check_model)
+        return Target(name or own_name, address, path, found, graph)
     finally:
         workflow_folder.reset(token)
 
 
-def _loaded(
-    address: str,
+def _graph(
     place: tuple[Path, str],
-    name: str | None,
     content: bytes,
+    document: Document | None,
     check_model: ModelCheck | None,
-) -> Target:
+) -> tuple[Graph, str]:
+    """The graph of a file, and its own name."""
     path, attribute = place
-    prompts = [one.read_bytes() for one in sorted((path.parent / "prompts").glob("*.md"))]
-    if path.suffix in SUFFIXES:
-        document = _document(path, content)
+    if document is not None:
         step = _check(document)
-        files = ToolFiles(path.parent)
         own_name = step.name or path.stem
-        graph = root(step, Site(document, files, check_model=check_model), own_name)
-        digest = hashlib.sha256(b"".join([content, *files.contents, *prompts]))
-        return Target(name or own_name, address, path, digest.hexdigest(), graph)
+        site = Site(document, ToolFiles(path.parent), check_model=check_model)
+        return root(step, site, own_name), own_name
     graph = python_file.graph(path, content, attribute or "graph")
-    name = name or (path.stem if attribute in ("", "graph") else attribute)
-    digest = hashlib.sha256(b"".join([content, *prompts]))
-    return Target(name, address, path, digest.hexdigest(), graph)
+    return graph, path.stem if attribute in ("", "graph") else attribute
 
 
 def ready_made() -> dict[str, Path]:

@@ -8,7 +8,6 @@ content than that of the batch is not even loaded.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +32,6 @@ from aideon_agents.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-
-_PYTHON = ".py"
 
 
 class DistributedRunner:
@@ -150,33 +146,14 @@ def load(
     address: str, content_hash: str, settings: Settings, chosen: Collection[str]
 ) -> tasks.Target:
     """Load the workflow of a batch from the worker's folder; `chosen` are the roles with a model."""
-    path = _file(_inside(address))
-    if path is not None:
-        _refuse_other(path, hashlib.sha256(path.read_bytes()).hexdigest(), content_hash)
+    _inside(address)
     known = catalog.load(settings.catalog, settings.profile)
 
     def check(role: str, name: str) -> None:
         if role not in chosen:
             known.checked(name)
 
-    target = tasks.load(address, check_model=check)
-    _refuse_other(target.path, target.content_hash, content_hash)
-    return target
-
-
-def _refuse_other(path: Path, here: str, wanted: str) -> None:
-    if here != wanted:
-        raise TargetError(
-            f"{path} here is another version ({here[:12]}) than that of the batch ({wanted[:12]}): "
-            "bring the same file to this folder"
-        )
-
-
-def _file(address: str) -> Path | None:
-    """The Python file of an address, which is checked before it is run; None: it has none."""
-    file, separator, _ = address.partition(".py:")
-    path = Path(f"{file}.py" if separator else address)
-    return path if path.suffix == _PYTHON and path.is_file() else None
+    return tasks.load(address, check_model=check, content_hash=content_hash)
 
 
 def _inside(address: str) -> str:

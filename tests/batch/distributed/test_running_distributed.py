@@ -48,8 +48,9 @@ async def test_out_holds_what_the_local_engine_writes(batch, worker, lines, tmp_
     assert (result.completed, result.invalid) == (expected.completed, expected.invalid) == (30, 3)
     assert (result.usd, result.stop_reason) == (expected.usd, None)
     ours, theirs = lines(), lines("local.jsonl")
+    assert len({line["version"] for line in ours}) == 1
     for line in (*ours, *theirs):
-        line.pop("run_id")
+        del line["run_id"], line["version"]  # the local graph has no file
     assert ours == theirs
 
 
@@ -460,3 +461,15 @@ async def test_a_follower_that_was_taken_for_dead_ends_nothing(batch, ledger, un
         await following
     (found,) = batches.batches(ledger, 1)
     assert (found.status, found.is_cancelled, len(queued())) == ("running", False, 2)
+
+
+async def test_carried_items_are_not_run_by_workers(batch, worker, ledger, lines):
+    worker()
+    first = await batch(tasks_of(4)).to_end()
+    changed = [*tasks_of(2), {"id": "new", "task": "New."}, *tasks_of(4)[2:]]
+    result = await batch(changed).to_end()
+    assert (result.carried, result.carried_from, result.completed) == (4, first.batch_id, 5)
+    assert [line["id"] for line in lines()] == [item["id"] for item in changed]
+    assert [line["attempts"] for line in lines()] == [1] * 5
+    runs = ledger.select("SELECT item_id FROM runs WHERE batch_id = :b", {"b": result.batch_id})
+    assert [run["item_id"] for run in runs] == ["new"]
