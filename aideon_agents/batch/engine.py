@@ -23,7 +23,7 @@ from aideon_agents.errors import InputError, LedgerError, RunError, UserError
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart
 from aideon_agents.ledger.batches import Batch
-from aideon_agents.ledger.costs import NodeCost
+from aideon_agents.ledger.costs import Costs
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
@@ -246,14 +246,15 @@ class OpenBatch:
         """Write the results to OUT that are next in order."""
         await write_ready(self.ledger, self.start.batch_id, self.out)
 
-    def report(self, in_flight: int) -> None:
-        """Report the progress to the caller."""
+    def report(self, in_flight: int, now: Costs = (), before: Costs = ()) -> None:
+        """Report the progress; items in flight cost `now`, of which `before` is counted already."""
         if self.watch is None:
             return
-        batch_id, spent = self.start.batch_id, None
-        if self.limit is not None and not self.start.rehearsed:  # it counts against no budget
-            spent = batches.spent_nanousd(self.ledger, batch_id)
-        self.watch(self.tally.progress(batch_id, in_flight, self.limit, spent))
+        held = batches.held_usd(self.ledger, self.start.batch_id)
+        self.tally.count(now, before)
+        progress = self.tally.progress(self.start.batch_id, in_flight, self.limit, held)
+        self.tally.count(before, now)
+        self.watch(progress)
 
 
 class Local:
@@ -267,8 +268,8 @@ class Local:
 
     def __init__(self, batch: OpenBatch) -> None:
         self._batch = batch
-        self._counted: dict[int, Sequence[NodeCost]] = {}
-        """What earlier runs of items in flight have cost, by position: it is counted already."""
+        self._counted: dict[str, Costs] = {}
+        """What earlier runs of items in flight have cost, by item: it is counted already."""
         self._is_full = False
         """OUT cannot be written any more."""
 
@@ -281,6 +282,10 @@ class Local:
             raise RunError(str(error)) from error
         if error is not None:
             raise error
+        if self._batch.watch is not None:  # other processes may have continued items
+            self._counted.clear()
+            whole = self._batch.ledger, self._batch.start.batch_id
+            self._batch.tally.load(batch_items.counts(*whole), batches.node_money(*whole))
         self._report()
 
     async def _run(self, engine: Engine, at_once: int) -> None:
@@ -340,14 +345,14 @@ class Local:
     def restarts(self, item: Item, row: ItemRow) -> None:
         """Take the costs of the item's earlier runs, so that they are counted once."""
         database, batch_id = self._batch.ledger.database, self._batch.start.batch_id
-        self._counted[item.position] = batch_items.spent(database, batch_id, item.item_id)
+        self._counted[item.item_id] = batch_items.spent(database, batch_id, item.item_id)
         self._batch.tally.restarts(row.status)
 
     def ended(self, item: Item, journal: ItemJournal, outcome: Outcome | None) -> None:
         """Count an item and its costs."""
         del outcome
         if journal.status:
-            counted = self._counted.pop(item.position, ())
+            counted = self._counted.pop(item.item_id, ())
             self._batch.tally.ended(journal.status, journal.nodes, counted)
 
     def invalid(self) -> None:
@@ -386,4 +391,10 @@ class Local:
             self._batch.control.broke(error)
 
     def _report(self) -> None:
-        self._batch.report(len(self._batch.control.in_flight))
+        if self._batch.watch is None:
+            return
+        batch, in_flight = self._batch, self._batch.control.in_flight
+        ids = {str(one.spec.start.item_id) for one in in_flight} | self._counted.keys()
+        now = batch_items.spent(batch.ledger.database, batch.start.batch_id, *sorted(ids))
+        before = [one for nodes in self._counted.values() for one in nodes]
+        batch.report(len(in_flight), now, before)

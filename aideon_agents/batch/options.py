@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from aideon_agents.errors import InputError, is_kind, refuse_kinds, shown
 from aideon_agents.ledger.batch_items import ItemStatus
 from aideon_agents.ledger.budgets.limits import Amount
-from aideon_agents.ledger.costs import NodeCost
+from aideon_agents.ledger.costs import Costs, NodeCost
 from aideon_agents.ledger.pricing import usd, usd_text
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.limits.pace import why_slow
@@ -26,7 +26,7 @@ from aideon_agents.settings import Settings
 from aideon_agents.state import Model, OnRateLimit, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -61,6 +61,8 @@ class Progress:
     """US dollars: the known costs."""
     complete: bool
     """False: some costs are unknown, and `spent` is a lower bound."""
+    held: Decimal
+    """US dollars besides: the worst cases of calls whose cost is not known (yet)."""
     budget: Decimal | None
     """US dollars for the whole batch; None: there is no such limit."""
     top_nodes: Sequence[tuple[str, Decimal]]
@@ -85,6 +87,7 @@ class Progress:
             "wall_s": round(self.wall_s, 1),
             "usd": usd_text(self.spent),
             "complete": self.complete,
+            "held_usd": usd_text(self.held),
             "budget": None if self.budget is None else usd_text(self.budget),
             "nodes": [{"node_path": path, "usd": usd_text(cost)} for path, cost in self.top_nodes],
             "slowed_by": self.slowed_by,
@@ -229,6 +232,8 @@ class BatchResult:
     it: the earlier batch has paid for them."""
     complete: bool
     """False: some costs are unknown, and `usd` is a lower bound."""
+    held: Decimal
+    """US dollars besides: the worst cases of calls whose cost is not known. Budgets count them."""
     stop_reason: StopReason | None
     """Why items are pending; None: none is. `waiting`: they need answers to questions."""
     wall_s: float
@@ -259,6 +264,7 @@ def document(result: BatchResult) -> dict[str, Any]:
         "complete": result.complete,
         "stop_reason": result.stop_reason,
         "wall_s": round(result.wall_s, 3),
+        "held_usd": usd_text(result.held),
     }
 
 
@@ -329,13 +335,15 @@ class Tally:
         """Seconds since this command began."""
         return time.monotonic() - self._began
 
-    def ended(
-        self, status: ItemStatus, now: Iterable[NodeCost] = (), before: Iterable[NodeCost] = ()
-    ) -> None:
+    def ended(self, status: ItemStatus, now: Costs = (), before: Costs = ()) -> None:
         """Count the end of an item's run; `before` are its costs that were counted earlier."""
         self.counts[status] += 1
         self.failed_now += status == "failed"
         self._ended += status in ("completed", "failed", "invalid")
+        self.count(now, before)
+
+    def count(self, now: Costs, before: Costs) -> None:
+        """Count costs instead of others that were counted earlier."""
         for sign, nodes in ((1, now), (-1, before)):
             for node in nodes:
                 so_far = self._spent.get(node.node_path, usd(0))
@@ -359,12 +367,11 @@ class Tally:
         self.counts[status] -= 1
 
     def progress(
-        self, batch_id: str, in_flight: int, budget: int | None, counted: int | None
+        self, batch_id: str, in_flight: int, budget: int | None, held: Decimal
     ) -> Progress:
-        """The progress; `counted` are the nano-dollars that count against the budget, if it has one."""
+        """The progress; `held` are the worst cases of calls whose cost is not known."""
         speed = self._speed()
         left = self.items - self.done
-        top = sorted(self._spent.items(), key=lambda node: (-node[1], node[0]))[:TOP_NODES]
         return Progress(
             batch_id=batch_id,
             items=self.items,
@@ -375,10 +382,11 @@ class Tally:
             items_per_s=speed,
             seconds_left=left / speed if speed else None,
             wall_s=self.wall_s,
-            spent=sum(self._spent.values(), usd(0)) if counted is None else usd(counted),
+            spent=sum(self._spent.values(), usd(0)),
             complete=not self._incomplete,
+            held=held,
             budget=None if budget is None else usd(budget),
-            top_nodes=top,
+            top_nodes=sorted(self._spent.items(), key=lambda node: (-node[1], node[0]))[:TOP_NODES],
             slowed_by=why_slow(),
         )
 

@@ -326,6 +326,7 @@ class BatchRunning:
             earlier_out=carrying.earlier_out(ledger, start),
             usd=money.usd,
             complete=money.complete,
+            held=batches.held_usd(ledger, start.batch_id),
             stop_reason=reason if pending else None,
             wall_s=batch.tally.wall_s,
             stopped_by=self.control.why if pending else None,

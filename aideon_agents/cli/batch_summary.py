@@ -12,6 +12,7 @@ from aideon_agents.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from decimal import Decimal
 
     from rich.console import RenderableType
 
@@ -64,11 +65,17 @@ def lines(progress: Progress) -> list[str]:
     ]
     left = "" if progress.seconds_left is None else f", {_time(progress.seconds_left)} left"
     items = [f"{progress.completed:,} completed", *problems, f"{progress.in_flight:,} in flight"]
-    spent = output.money(progress.spent, complete=progress.complete)
-    of = "" if progress.budget is None else f" of {output.money(progress.budget)}"
+    money = spent(progress.spent, progress.held, progress.complete, progress.budget)
     slow = [output.printable(progress.slowed_by)] if progress.slowed_by else []
     speed = f"{progress.items_per_s:,.1f} items/s"
-    return [f"{', '.join(items)}; {speed}{left}", *slow, f"{spent}{of} spent"]
+    return [f"{', '.join(items)}; {speed}{left}", *slow, money]
+
+
+def spent(usd: Decimal, held: Decimal, complete: bool, budget: Decimal | None = None) -> str:  # noqa: FBT001 - as the fields that it is given
+    """What a batch has spent, and what it holds besides: the worst cases of unknown costs."""
+    of = "" if budget is None else f" of {output.money(budget)}"
+    besides = f" (held {output.money(held)})" if held else ""
+    return f"{output.money(usd, complete=complete)}{of} spent{besides}"
 
 
 def _time(seconds: float) -> str:
@@ -100,7 +107,7 @@ def show(result: BatchResult, out: Path) -> None:
     output.note(
         f"batch {result.batch_id}: {result.items:,} items, {result.completed:,} completed, "
         f"{result.failed:,} failed, {result.invalid:,} invalid{pending}, in {result.wall_s:.1f} s; "
-        f"results in {out}"
+        f"{spent(result.usd, result.held, result.complete)}; results in {out}"
     )
     if result.carried:
         output.note(

@@ -9,7 +9,7 @@ import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.cli.batch_approvals import Ref, approve, decline
-from aideon_agents.cli.batch_summary import nodes
+from aideon_agents.cli.batch_summary import nodes, spent
 from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def show(
     output.line(
         f"{found.workflow} {found.batch_id}: {_status(document)}, {document['items']:,} items, "
         f"{document['completed']:,} completed, {document['failed']:,} failed, "
-        f"{document['invalid']:,} invalid, {document['pending']:,} pending"
+        f"{document['invalid']:,} invalid, {document['pending']:,} pending; "
+        + spent(Decimal(document["usd"]), Decimal(document["held_usd"]), document["complete"])
     )
     output.line(f"results: {found.out_path}")
     if found.status == "running" and found.is_abandoned:
@@ -216,6 +217,7 @@ def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
         "waiting": counts.get("waiting", 0),
         "usd": usd_text(money.usd),
         "complete": money.complete,
+        "held_usd": usd_text(batches.held_usd(ledger, batch.batch_id)),
         "out": batch.out_path,
         "started_at": batch.started_at,
         "ended_at": batch.ended_at,

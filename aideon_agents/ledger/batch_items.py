@@ -166,7 +166,7 @@ def end(
     Returns what each node has cost the item so far.
     """
     names = {"batch_id": batch_id, "item_id": item_id}
-    item = cost(tx, batch_id=batch_id, item_id=item_id)
+    item = cost(tx, batch_id=batch_id, item_ids=(item_id,))
     nodes = list(item.by_node.values())
     failed = status == "failed"
     ends = {
@@ -193,9 +193,9 @@ def end(
     return nodes
 
 
-def spent(tx: Statements, batch_id: str, item_id: str) -> list[NodeCost]:
-    """What each node has cost one item so far, in all of its runs."""
-    return list(cost(tx, batch_id=batch_id, item_id=item_id).by_node.values())
+def spent(tx: Statements, batch_id: str, *item_ids: str) -> list[NodeCost]:
+    """What each node has cost some items so far, in all of their runs."""
+    return list(cost(tx, batch_id=batch_id, item_ids=item_ids).by_node.values())
 
 
 def rows(ledger: Ledger, batch_id: str, first: int, end_: int) -> list[ItemRow]:

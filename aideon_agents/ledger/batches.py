@@ -19,11 +19,13 @@ from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
+from aideon_agents.ledger.pricing import usd
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger, write_more
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
 
 
 BatchStatus = Literal["running", "completed", "stopped", "crashed"]
@@ -202,11 +204,13 @@ def graph_of(ledger: Ledger, batch_id: str) -> Mapping[str, Any] | None:
     return next((json.loads(row["graph"]) for row in rows if row["graph"]), None)
 
 
-def spent_nanousd(ledger: Ledger, batch_id: str) -> int:
-    """What counts against the budget of a batch: known costs and the holds of open calls."""
-    key = _account(batch_id).key
-    rows = ledger.select("SELECT spent_nanousd FROM accounts WHERE account = :key", {"key": key})
-    return sum(int(row["spent_nanousd"]) for row in rows)
+def held_usd(ledger: Ledger, batch_id: str) -> Decimal:
+    """The worst cases of its calls whose cost is not known: in progress, lost, or never reported.
+
+    With what is known to be spent, it is what counts against the budget of the batch.
+    """
+    (row,) = ledger.select(_HELD, {"batch_id": batch_id})
+    return usd(int(row["held"]))
 
 
 def _account(batch_id: str) -> Account:
@@ -252,6 +256,11 @@ _NEWEST_IN_FILE = f"{ROWS} ORDER BY batches.rowid DESC LIMIT :most"
 _SIMULATED = (
     "SELECT call_id FROM calls JOIN runs ON runs.run_id = calls.run_id"
     " WHERE calls.simulated = 1 AND runs.batch_id = :batch_id LIMIT 1"
+)
+_HELD = (
+    "SELECT COALESCE(SUM(holds.amount_nanousd), 0) AS held FROM holds"
+    " JOIN runs ON runs.run_id = holds.run_id WHERE runs.batch_id = :batch_id"
+    " AND holds.status <> 'settled' AND holds.status IN ('held', 'forfeited', 'unknown')"
 )
 START = (
     "INSERT INTO batches (batch_id, identity, workflow, target, rehearsed, engine, items,"

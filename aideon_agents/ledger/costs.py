@@ -98,6 +98,10 @@ class NodeCost(Totals):
     """An answer came from another candidate than the first of its chain."""
 
 
+Costs: TypeAlias = "Iterable[NodeCost]"
+"""What some nodes cost, once or several times each."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost(Totals):
     """What the calls of a run, an item or a batch add up to."""
@@ -119,20 +123,24 @@ def cost(
     *,
     run_id: str | None = None,
     batch_id: str | None = None,
-    item_id: str | None = None,
+    item_ids: Sequence[str] | None = None,
     with_models: bool = False,
 ) -> Cost:
-    """What a run, an item of a batch in all of its runs, or all runs of a batch have cost so far.
+    """What a run, items of a batch in all of their runs, or all runs of a batch have cost so far.
 
     `with_models` adds the roles and models of the nodes of a batch, which takes longer.
     """
-    scope = {"calls.run_id": run_id, "runs.batch_id": batch_id, "runs.item_id": item_id}
+    scope = {"calls.run_id": run_id, "runs.batch_id": batch_id}
     known = {column: value for column, value in scope.items() if value is not None}
     names = {column: column.partition(".")[2] for column in known}
     where = [f"{column} = :{name}" for column, name in names.items()]
-    counted = " AND ".join([*where, "(calls.rehearsed = 0 OR runs.rehearsed = 1)"])
     values = {names[column]: value for column, value in known.items()}
-    if run_id is None and item_id is None and not with_models:
+    if item_ids is not None:
+        items = {f"item{nth}": item_id for nth, item_id in enumerate(item_ids)}
+        where.append(f"runs.item_id IN ({', '.join(f':{name}' for name in items) or 'NULL'})")
+        values |= items
+    counted = " AND ".join([*where, "(calls.rehearsed = 0 OR runs.rehearsed = 1)"])
+    if run_id is None and item_ids is None and not with_models:
         return _cost(sums(tx, counted, values, by={"node_path": _NODE["node_path"]}))
     return _cost(sums(tx, counted, values, by=_NODE, also=_ANSWERS, in_order=True))
 

@@ -45,7 +45,7 @@ async def test_the_last_document_has_these_fields(rehearse, written):
     made = document(await rehearse(written(TEN)))
     assert list(made) == [
         *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
-        *("carried", "usd", "complete", "stop_reason", "wall_s"),
+        *("carried", "usd", "complete", "stop_reason", "wall_s", "held_usd"),
     ]
     assert made["stop_reason"] is None
     assert json.loads(json.dumps(made)) == made

@@ -7,7 +7,7 @@ import time
 from aideon_agents import abatch, executor, sequential
 from aideon_agents.batch import options as counting
 from aideon_agents.batch.options import Tally
-from aideon_agents.ledger.costs import NodeCost
+from aideon_agents.ledger.costs import NOTHING, NodeCost
 from aideon_agents.ledger.pricing import usd
 from aideon_agents.testing import SimulatedProvider
 
@@ -69,7 +69,7 @@ def test_the_nodes_with_the_highest_costs_are_named_first(monkeypatch):
     tally = Tally(time.monotonic(), 3)
     tally.ended("completed", [spent("a", 5), spent("b", 9), spent("c", 1)])
     tally.ended("completed", [spent("c", 7)])
-    shown = tally.progress("id", 1, None, None)
+    shown = tally.progress("id", 1, None, NOTHING)
     assert [path for path, _ in shown.top_nodes] == ["b", "c"]
     assert (shown.completed, shown.in_flight, shown.done) == (2, 1, 2)
 
@@ -77,10 +77,10 @@ def test_the_nodes_with_the_highest_costs_are_named_first(monkeypatch):
 def test_an_unknown_cost_makes_a_lower_bound():
     tally = Tally(time.monotonic(), 2)
     tally.ended("completed", [spent("a", 5, calls=2)])
-    assert tally.progress("id", 0, None, None).complete is False
+    assert tally.progress("id", 0, None, NOTHING).complete is False
     tally.restarts("completed")
     tally.ended("completed", [spent("a", 7, calls=2, known=2)], [spent("a", 5, calls=2)])
-    shown = tally.progress("id", 0, None, None)
+    shown = tally.progress("id", 0, None, NOTHING)
     assert (shown.complete, shown.completed, str(shown.spent)) == (True, 1, "7E-9")
 
 
@@ -90,12 +90,12 @@ def test_the_speed_is_that_of_the_last_seconds(monkeypatch):
     tally = Tally(90.0, 1000)
     for _ in range(10):
         tally.ended("completed")
-    assert tally.progress("id", 0, None, None).items_per_s == 1.0
+    assert tally.progress("id", 0, None, NOTHING).items_per_s == 1.0
     for second in range(1, 41):
         now[0] = 100.0 + second
         for _ in range(5):
             tally.ended("completed")
-        shown = tally.progress("id", 0, None, None)
+        shown = tally.progress("id", 0, None, NOTHING)
     assert shown.items_per_s == 5.0
     assert shown.seconds_left == (1000 - 210) / 5
 
@@ -103,7 +103,7 @@ def test_the_speed_is_that_of_the_last_seconds(monkeypatch):
 def test_the_time_left_is_unknown_before_the_first_end(monkeypatch):
     monkeypatch.setattr(counting.time, "monotonic", lambda: 50.0)
     tally = Tally(50.0, 10)
-    shown = tally.progress("id", 0, None, None)
+    shown = tally.progress("id", 0, None, NOTHING)
     assert (shown.items_per_s, shown.seconds_left) == (0.0, None)
     assert shown.document()["seconds_left"] is None
 
@@ -112,8 +112,8 @@ def test_a_first_moment_is_no_speed(monkeypatch):
     now = [11.0]
     monkeypatch.setattr(counting.time, "monotonic", lambda: now[0])
     tally = Tally(1.0, 100)
-    tally.progress("id", 0, None, None)
+    tally.progress("id", 0, None, NOTHING)
     now[0] += 0.01
     for _ in range(10):
         tally.ended("completed")
-    assert round(tally.progress("id", 0, None, None).items_per_s, 1) == 1.0
+    assert round(tally.progress("id", 0, None, NOTHING).items_per_s, 1) == 1.0

@@ -19,7 +19,7 @@ from aideon_agents.testing import SimulatedProvider
 
 FIELDS = [
     *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
-    *("carried", "usd", "complete", "stop_reason", "wall_s"),
+    *("carried", "usd", "complete", "stop_reason", "wall_s", "held_usd"),
 ]
 
 
@@ -189,6 +189,7 @@ def shown(**changes):
         "batch_id": "x", "items": 2000, "completed": 1200, "failed": 12, "invalid": 3,
         "in_flight": 50, "items_per_s": 12.34, "seconds_left": 3725.0, "wall_s": 9.0,
         "spent": usd(123_456_789), "complete": True, "budget": usd(5_000_000_000),
+        "held": usd(0),
         "top_nodes": [("refine/draft", usd(100_000_000)), ("[red]facts", usd(23_456_789))],
     }  # fmt: skip
     return Progress(**known | changes)

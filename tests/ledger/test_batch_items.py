@@ -25,7 +25,7 @@ def spent():
     return noted.sql
 
 
-NAMES = {"batch_id": "b", "item_id": "i", "run_id": "r", "position": 1}
+NAMES = {"batch_id": "b", "item_id": "i", "item0": "i", "run_id": "r", "position": 1}
 OF_ONE_ITEM = {
     "open": batch_items._OPEN,
     "end": batch_items._END,

@@ -85,7 +85,7 @@ def test_the_sum_over_calls_is_the_same_by_every_dimension(new_ledger, record, w
         of_rows = [cost_of(ledger.calls(run_id)) for run_id in runs]
         assert of_rows == costs, "rows that have been read add up to the same"
         whole = cost(ledger.database, batch_id="B")
-        items = [cost(ledger.database, batch_id="B", item_id=item) for item in "01"]
+        items = [cost(ledger.database, batch_id="B", item_ids=[item]) for item in "01"]
         assert sums(whole) == together(whole.by_node.values()) == together(items) == by_hand
         for by in DIMENSIONS:
             found = report(ledger, by)
