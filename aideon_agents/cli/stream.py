@@ -47,7 +47,7 @@ class EventPrinter:
             self._token(event.node_path, output.printable(event.text))
         elif isinstance(event, events.Restart):
             self._flush(event.node_path)
-            self._line(event.node_path, "(restarted: the answer broke off and begins again)")
+            self._line(event.node_path, "(restarted: the text so far is not the answer)")
         elif isinstance(event, events.NodeEnded):
             self._ended(event)
         elif isinstance(event, events.Question):

@@ -31,7 +31,10 @@ class Token:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Restart:
-    """The answer so far is void: its stream broke off, and the next tokens begin it again."""
+    """The answer so far is void: its stream broke off, or it was the model's thoughts.
+
+    The next tokens begin the answer again.
+    """
 
     node_path: str
 

@@ -165,7 +165,11 @@ class Watcher:
         if path in self._said and self._said[path][0] != message.id:
             yield from self._held_back(path)
         _, spoken = self._said.setdefault(path, (message.id, Spoken()))
-        if text := spoken.answer_of(str(message.text)):
+        text = spoken.answer_of(str(message.text))
+        if (rest := spoken.after_end(text)) is not None:
+            yield Restart(node_path=path)
+            text = rest
+        if text:
             yield Token(node_path=path, text=text)
 
     def _held_back(self, path: str) -> Iterator[Event]:

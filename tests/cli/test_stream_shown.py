@@ -85,7 +85,7 @@ def test_an_answer_that_begins_again_is_marked(aideon, folder, provider):
     assert lines[:4] == [
         "draft (creative)",
         "draft | one two",
-        "draft (restarted: the answer broke off and begins again)",
+        "draft (restarted: the text so far is not the answer)",
         "draft | one two three",
     ]
     assert lines[4].startswith("draft (done: >= $0.0000")

@@ -274,6 +274,23 @@ async def test_thoughts_are_no_tokens(watch, answer, streamed):
     assert events[-1].result.output.strip() == streamed.strip()
 
 
+@pytest.mark.parametrize(
+    ("answer", "thoughts"),
+    [
+        ("First, water.\nThen </think>.\n</think>\n\nHeat pumps move heat.", True),
+        ("Heat pumps.\n</think>\nIt is warm.\n</think>\nYes.", True),
+        ("It ends with </think>, which is a mark.\n", False),
+        ("As in\n<think>\nso\n</think>\nit moves heat.", False),
+    ],
+)
+async def test_thoughts_of_which_only_the_end_is_marked_are_taken_back(watch, answer, thoughts):
+    events = await watch(creative("a", model=Chunked(answer=answer)), rehearse=False)
+    restarts = [nth for nth, one in enumerate(events) if isinstance(one, Restart)]
+    assert len(restarts) == thoughts
+    shown = said(events[restarts[0] :] if restarts else events, "a")
+    assert shown.strip() == events[-1].result.output.strip()
+
+
 class Chunked(BaseChatModel):
     """Streams its answer in pieces of three characters."""
 

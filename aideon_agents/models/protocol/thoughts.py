@@ -95,6 +95,8 @@ class Spoken:
         """The text until it says more than thoughts."""
         self._ends_from = 0
         """Where the end of the thoughts may be; 0: none have begun."""
+        self._last: str | None = ""
+        """The end of the text, where a mark may show all before it to be thoughts; None: one has."""
 
     def take(self, text: str) -> bool:
         """Add a piece of text; returns whether it has said more than thoughts."""
@@ -118,6 +120,21 @@ class Spoken:
         if not self.take(text):
             return ""
         return text if known else self.rest
+
+    def after_end(self, text: str) -> str | None:
+        """What follows a mark that shows all text before it to be thoughts; None: there is none.
+
+        `text` is the piece that was added last.
+        """
+        if self._last is None or self.has_thoughts:
+            return None
+        last = (self._last + text)[-max(len(text), _LONGEST_MARK) :]
+        end = _END_OF_LINE.search(last)
+        if end is None or "\n" not in last[end.end() :]:
+            self._last = last
+            return None
+        self._last = None
+        return None if _BEGIN.search("".join(self._parts)) else last[end.end() :].lstrip()
 
     @property
     def rest(self) -> str:
