@@ -54,14 +54,18 @@ def replaced(folder: Path | None, name: str) -> str | None:
     return _read(file) if file and file.is_file() else None
 
 
+def is_file(text: str | Path) -> bool:
+    """Whether a prompt is a file with the prompt."""
+    return isinstance(text, Path) or (
+        text.endswith(".md") and "\n" not in text and len(text) <= _LONGEST_PATH
+    )
+
+
 def given(text: str | Path | None, folder: Path | None) -> str | None:
     """The prompt of one agent: a text, or a file whose name ends in .md; None: it has none."""
     if text is None:
         return None
-    is_file = isinstance(text, Path) or (
-        text.endswith(".md") and "\n" not in text and len(text) <= _LONGEST_PATH
-    )
-    found = _read((folder or Path()) / text) if is_file else _body(str(text))
+    found = _read((folder or Path()) / text) if is_file(text) else _body(str(text))
     if not found:
         raise UserError("prompt is empty: give a text, or the path of a file that ends in .md")
     return found

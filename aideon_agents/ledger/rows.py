@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import is_gone, new_run_id
 from aideon_agents.ledger.pricing import Usage, usd
-from aideon_agents.ledger.redaction import stored_line, without_keys
+from aideon_agents.ledger.redaction import one_line, safe_text, stored_line, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -271,12 +271,14 @@ def end_call(tx: Statements, call_id: str, end: CallEnd) -> bool:
 
 
 def end_values(call_id: str, end: CallEnd) -> dict[str, Any]:
-    """What completes a call's row, by column; its error is one line without keys."""
+    """What completes a call's row, by column; a provider's texts are one line without keys."""
     # dataclasses.asdict copies deeply and takes longer than the statement.
     usage = {name: getattr(end.usage, name) for name in _USAGE} if end.usage else _NO_USAGE
     values = {**vars(end), **usage, "call_id": call_id}
     del values["usage"]
-    values["error"] = None if end.error is None else stored_line(end.error)
+    values["error"] = None if end.error is None else stored_line(safe_text(end.error))
+    for name in ("response_model", "finish_reason"):  # a provider may quote a key there
+        values[name] = None if values[name] is None else one_line(safe_text(values[name]))
     return values
 
 

@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from aideon_agents.agents import creative, executor, planner, validator
+from aideon_agents.agents.prompt_files import is_file
 from aideon_agents.errors import TargetError, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
@@ -107,6 +108,9 @@ def _agent(step: AgentStep, site: Site) -> Node:
             _looked_up(site.tools.tool, address, site.at("tools", index))
             for index, address in enumerate(step.tools)
         ]
+    if step.prompt and is_file(step.prompt):
+        with site.at("prompt").located():
+            site.tools.path(step.prompt)
     with site.located():
         return _AGENTS[step.agent](step.name, **options)
 
@@ -134,7 +138,7 @@ def _check_models(step: AgentStep, site: Site) -> None:
 def _looked_up(find: Callable[[str], Any], address: str, site: Site) -> Any:
     try:
         return find(address)
-    except TargetError as error:
+    except UserError as error:
         raise site.document.error(site.field, str(error)) from error
 
 
@@ -249,13 +253,18 @@ class ToolFiles:
         """The function at `file.py:name`."""
         return self._found(address, lambda one: _is_tool(one) and not isinstance(one, Runnable))
 
-    def _found(self, address: str, is_right: Callable[[Any], bool]) -> Any:
-        file, _, name = address.rpartition(":")
+    def path(self, file: str) -> Path:
+        """A file that a task file names; UserError: it is not in its folder or below."""
         path = self._folder / file
         if not path.resolve().is_relative_to(self._folder.resolve()):
-            raise TargetError(
+            raise UserError(
                 f"{path} is outside the folder of the task file: put it into that folder or below"
             )
+        return path
+
+    def _found(self, address: str, is_right: Callable[[Any], bool]) -> Any:
+        file, _, name = address.rpartition(":")
+        path = self.path(file)
         module = self._module(path)
         found = vars(module).get(name)
         if is_right(found):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from aideon_agents.ledger.redaction import one_line
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 SECRETS = [
     "sk-abcdefgh12345678",
@@ -63,3 +64,18 @@ def test_a_key_at_the_cut_is_replaced_before_it_is_cut():
 def test_the_name_of_a_variable_is_no_key():
     text = "set TOGETHER_API_KEY or OPENAI_API_KEY or HF_TOKEN, perhaps HF_BASE_URL"
     assert one_line(text) == text
+
+
+@pytest.mark.parametrize("said", [SECRETS[0], "\ud800", f"half \udfff of {SECRETS[3]}"])
+def test_what_a_provider_calls_its_model_ends_the_row_and_holds_no_key(ledger, said):
+    run_id = ledger.start_run(Run(workflow="w"))
+    named = {"call_id": "c", "run_id": run_id, "node_path": "a", "role": "executor"}
+    asked = {"provider": "p", "requested_model": "m", "started_at": "2026-11-20T09:00:00.000Z"}
+    ledger.start_call(Call(**named, **asked))
+    ended = CallEnd(status="ok", response_model=said, finish_reason=said, error=said)
+    assert ledger.finish_call("c", ended)
+    (call,) = ledger.calls(run_id)
+    assert call.status == "ok"
+    for text in (call.response_model, call.finish_reason, call.error):
+        assert text
+        assert not any(secret in text for secret in SECRETS)

@@ -147,6 +147,10 @@ def test_the_planner_is_told_the_names_purposes_and_tools_of_the_workers(write, 
         ("function: steps.py", "1: function: 'steps.py' is not a function: write file.py:function"),
         ("function: ../other.py:f", "1: function: ../other.py is outside the folder of the task"),
         ("agent: executor\ntools: ['../other.py:f']", "2: tools.0: ../other.py is outside the fol"),
+        (
+            "agent: executor\nprompt: ../../secret.md",
+            "2: prompt: ../../secret.md is outside the folder of the task file: put it into",
+        ),
         ("type: function", "1: function: this key is missing"),
         (
             "type: iterative\nstep: {agent: creative}\ncheck: steps.py:lists",

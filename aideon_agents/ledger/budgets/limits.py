@@ -225,7 +225,7 @@ _MOST = Decimal(10**9)
 
 def nanousd(amount: Amount) -> int:
     """US dollars in whole nano-dollars; text may begin with `$`."""
-    text = str(amount).strip().removeprefix("$")
+    text = str(amount).strip().removeprefix("$").lstrip()
     value = Decimal(text) if _NUMBER.fullmatch(text) else Decimal("nan")
     fits = value.is_finite() and 0 <= value <= _MOST
     whole = int(value.scaleb(NANO)) if fits else 0

@@ -22,7 +22,6 @@ from aideon_agents.ledger.budgets.limits import nanousd
         ("0.000000001", 1),
         ("1e-3", 1_000_000),
         (0, 0),
-        ("-0", 0),
         (0.1, 100_000_000),
         (Decimal(10**9), 10**18),
         (3, 3_000_000_000),
