@@ -22,6 +22,7 @@ from aideon_agents.errors import UserError, refuse_kinds
 from aideon_agents.graphs import T_co, Typed, material
 from aideon_agents.graphs.enclosing import LimitedNode
 from aideon_agents.ledger import tags
+from aideon_agents.ledger.handler import context_in
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import answers, models_of
@@ -205,7 +206,9 @@ class Agent(LimitedNode, Typed[T_co]):
         if spec.approve:
             raise UserError(_ONLY_IN_A_PATTERN.format(spec.name))
         given: Any = get_runtime(Context).context
-        context = given if isinstance(given, Context) else Context()  # a larger graph has its own
+        if not isinstance(given, Context):  # a larger graph has its own
+            given = context_in(config) or Context()
+        context: Context = given
         models = context.models or default_models()
         metadata = config.get("metadata") or {}
         path = node_path(metadata, of_agent=True) or spec.name

@@ -14,6 +14,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    ClassVar,
     Literal,
     NotRequired,
     Required,
@@ -28,11 +29,9 @@ from typing import (
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     RootModel,
     TypeAdapter,
-    WithJsonSchema,
     create_model,
 )
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
@@ -48,6 +47,17 @@ Kept: TypeAlias = Any
 
 _Shape: TypeAlias = tuple[type[BaseModel], Kept | None]
 _SUPPORTED = "give a pydantic model, a dataclass, a TypedDict, or a list of one of them"
+
+
+class _Described(BaseModel):
+    """An answer that fits a JSON schema."""
+
+    given: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        """The schema as it was given."""
+        return dict(cls.given)
 
 
 class _Listed(BaseModel):
@@ -145,26 +155,25 @@ def _of_typed_dict(output: Any) -> type[BaseModel]:
 def _of_json_schema(output: dict[str, Any]) -> type[BaseModel]:
     """A model whose schema is the given one. Of its rules, those of the fields at the top are checked."""
     try:
-        schema = convert_to_json_schema(output)
-    except ValueError as error:
-        raise UserError(f"the JSON schema needs a title and properties: {error}") from None
+        schema = {"type": "object", **convert_to_json_schema(output)}
+    except ValueError:
+        schema = {}
+    properties: object = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(properties, dict) or not properties:
+        raise UserError("output: a JSON schema needs a title, and properties of an object")
     fields: dict[str, Any] = {}
-    for nth, (name, given) in enumerate(schema.get("properties", {}).items()):
+    for nth, (name, given) in enumerate(cast("dict[str, Any]", properties).items()):
         one: dict[str, Any] = given if isinstance(given, dict) else {}
-        kind = _KINDS.get(str(one.get("type")), Any)
-        if values := one.get("enum"):
-            kind = Literal[*values]
+        kind: Any = _KINDS.get(str(one.get("type")), Any)
+        if (enum := one.get("enum")) and all(isinstance(value, str | int | None) for value in enum):
+            kind = Literal[*enum]
         is_required = name in (schema.get("required") or ())
-        hint: Any = Annotated[kind if is_required else kind | None, WithJsonSchema(one)]
         # Its name may be one that a field of a pydantic model cannot have.
-        fields[f"field_{nth}"] = (hint, Field(... if is_required else None, alias=name))
-    inner: Any = {"$defs": schema["$defs"]} if "$defs" in schema else {}
-    return create_model(
-        schema["title"],
-        __doc__=schema.get("description"),
-        __config__=ConfigDict(json_schema_extra=inner),
-        **fields,
-    )
+        field: Any = Field(... if is_required else None, alias=name)
+        fields[f"field_{nth}"] = (kind if is_required else kind | None, field)
+    made = create_model(schema["title"], __base__=_Described, **fields)
+    made.given = schema
+    return made
 
 
 _KINDS: Mapping[str, Any] = {

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
+    from langchain_core.runnables import RunnableConfig
 
     from aideon_agents.state import Context
 
@@ -370,3 +371,15 @@ class CostHandler(BaseCallbackHandler):
             self._ledger.finish_call(call.start.call_id, end)
         except LedgerError as refused:
             _log.warning("call %s stays started: %s", call.start.call_id, refused)
+
+
+def recorders_in(config: RunnableConfig | None) -> list[CostHandler]:
+    """The handlers among the callbacks of a call, the outermost run's first."""
+    callbacks: Any = (config or {}).get("callbacks") or ()
+    handlers = getattr(callbacks, "handlers", callbacks)
+    return [one for one in handlers if isinstance(one, CostHandler)]
+
+
+def context_in(config: RunnableConfig | None) -> Context | None:
+    """What the innermost run around a call was given, also in a graph whose context has another class."""
+    return next((one.context for one in reversed(recorders_in(config)) if one.context), None)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
@@ -19,6 +20,7 @@ from aideon_agents.errors import InputError, UserError, refuse_kinds, shown
 from aideon_agents.graphs import Graph, Node, Typed
 from aideon_agents.graphs.topology import changes, model
 from aideon_agents.ledger.budgets.limits import Budget
+from aideon_agents.ledger.handler import context_in
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models.bridge import blocking
 from aideon_agents.patterns import sequential
@@ -121,11 +123,11 @@ def _is_in_a_rehearsal() -> bool:
     """Whether this is called inside a node of a rehearsed run, where nothing may be paid."""
     if var_child_runnable_config.get() is None:
         return False
-    try:
-        around: Any = get_runtime()
-    except (RuntimeError, KeyError):
-        return False
-    return bool(getattr(getattr(around, "context", None), "rehearse", False))
+    around: Any = None
+    with contextlib.suppress(RuntimeError, KeyError):  # outside a graph
+        around = getattr(get_runtime(), "context", None)
+    contexts = around, context_in(var_child_runnable_config.get())
+    return any(getattr(one, "rehearse", False) for one in contexts)
 
 
 _ANY = (object, bool), ""

@@ -16,6 +16,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel, SecretStr
 
 from aideon_agents import (
+    Budget,
     CostHandler,
     Ledger,
     Settings,
@@ -340,6 +341,28 @@ def test_a_standing_limit_stops_a_call_outside_of_every_run(provider, ledger):
     assert (ledger.runs()[0].status, rows(ledger)) == ("stopped", [])
 
 
+async def test_below_ainvoke_callbacks_receive_one_model_and_the_ledger_each_attempt(
+    provider, ledger
+):
+    heard, handler = Heard(), CostHandler(ledger, workflow="evaluation")
+    questions = [[HumanMessage(PUMPS)]]
+    await chat_model("small").agenerate(questions, callbacks=[heard, handler])
+    assert (heard.models, heard.ends) == (["aideon"], 1)
+    (row,) = same_as_bill(ledger, provider)
+    assert (row.run_id, row.provider) == (handler.run_id, "together")
+    assert [one.workflow for one in ledger.runs()] == ["evaluation"]
+
+
+def test_rows_go_on_after_the_ledger_was_removed(provider, ledger, tmp_path):
+    model = chat_model("small", ledger=tmp_path / "own.db")
+    model.invoke(PUMPS)
+    for one in tmp_path.glob("own.db*"):
+        one.unlink()
+    model.invoke(PUMPS)
+    with Ledger(tmp_path / "own.db") as own:
+        assert len(rows(own)) == 1
+
+
 class Other(BaseModel):
     """The context of a graph that is not ours."""
 
@@ -399,8 +422,9 @@ def test_a_scripted_model_of_the_run_takes_the_place_of_the_chain(provider, ledg
     assert (len(scripted.requests), provider.requests) == (4, [])
 
 
-def test_the_budget_of_a_run_stops_its_calls(provider, ledger, office):
-    result = run(office, PUMPS, ledger=ledger, budget="0.00000001")
+@pytest.mark.parametrize("budget", ["0.00000001", Budget("1", nodes={"clerk": "0.00000001"})])
+def test_the_budget_of_a_run_or_a_node_stops_its_calls(provider, ledger, office, budget):
+    result = run(office, PUMPS, ledger=ledger, budget=budget)
     assert (result.status, result.stop_reason) == ("stopped", "budget")
     assert not provider.requests
 
@@ -447,6 +471,7 @@ def test_it_can_be_copied_and_pickled_and_shows_no_key():
         "temperature": 0.5,
         "max_tokens": 2048,
     }
+    assert chat_model(role="creative")._identifying_params["model"] == "creative"
     assert model.get_num_tokens(PUMPS) > 0
 
 

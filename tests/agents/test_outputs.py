@@ -61,6 +61,17 @@ class Draft(TypedDict):
 PLAIN = {"text": "a", "source": "https://a.example/"}
 FACT = Fact.model_validate(PLAIN)
 ITEMS = {"items": [PLAIN]}
+SCHEMA = {
+    "title": "Order book",
+    "type": "object",
+    "$defs": {"item": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+    "properties": {
+        "schema": {"enum": ["a", "b"], "description": "One of two"},
+        "_items": {"type": "array", "items": {"$ref": "#/$defs/item"}},
+        "note": {"type": ["string", "null"]},
+    },
+    "required": ["schema"],
+}
 CASES = [
     (Fact, PLAIN, FACT),
     (Annotated[Fact, "described"], PLAIN, FACT),
@@ -76,6 +87,7 @@ CASES = [
     (Tree, {"name": "a", "children": [{"name": "b"}]}, Tree(name="a", children=[Tree(name="b")])),
     (Numbers, {"items": [1, 2]}, Numbers([1, 2])),
     (Wrapped, PLAIN, Wrapped(FACT)),
+    (SCHEMA, {"schema": "b", "_items": [{"n": 1}]}, {"schema": "b", "_items": [{"n": 1}]}),
 ]
 
 
@@ -125,11 +137,21 @@ def test_the_text_of_a_list_is_a_list_and_a_dataclass_is_described_by_its_docstr
         (list[Draft], {"items": [{"title": "a"}]}, '[{"title": "b"}]', [{"title": "b"}]),
         (Point, {"x": 1}, '{"x": 2}', Point(2)),
         (Numbers, {"items": [1]}, "[2]", Numbers([2])),
+        (SCHEMA, {"schema": "b"}, '{"schema": "a"}', {"schema": "a"}),
     ],
 )
 def test_a_person_who_approves_can_edit_it(asked, output, answer, edited, data):
     result, _ = asked(output, answer, edited)
     assert result.raise_for_status().results["a"].data == data
+
+
+def test_a_json_schema_is_sent_as_it_is_and_its_fields_are_checked(asked):
+    result, schema = asked(SCHEMA, {"schema": "c"})
+    assert result.status == "failed"
+    assert "schema: Input should be 'a' or 'b'" in result.error
+    sent = schema["schema"]["properties"]
+    assert sent["schema"] == SCHEMA["properties"]["schema"]
+    assert sent["_items"] == SCHEMA["properties"]["_items"]
 
 
 def unfinished() -> Any:
@@ -162,6 +184,10 @@ class Callback(BaseModel):
                 list, list[Any], Any, BaseModel, Colour, Literal["a"], FACT, "Fact", RootModel[int],
             )
         ],
+        *[
+            (one, "a JSON schema needs a title, and properties of an object")
+            for one in ({}, {"title": "a"}, {"title": "a", "type": "array", "items": {}})
+        ],
         (unfinished(), "output=Unfinished: Absent is not defined yet"),
         (AlsoUnfinished, "output=AlsoUnfinished: Absent is not defined yet"),
         (list[unfinished()], "Absent is not defined yet"),
@@ -171,6 +197,6 @@ class Callback(BaseModel):
 def test_what_no_model_can_be_asked_for_is_refused_when_the_agent_is_made(output, problem):
     with pytest.raises(UserError) as refused:
         executor("a", output=output)
-    assert str(refused.value).startswith("a: output=")
+    assert str(refused.value).startswith("a: output")
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -11,7 +11,7 @@ from aideon_agents.testing import SimulatedProvider
 
 USES = """
 import asyncio, os, signal, sys, threading
-from aideon_agents import Ledger, Settings, abatch, arun, executor, run, sequential
+from aideon_agents import Ledger, Settings, abatch, arun, chat_model, executor, run, sequential
 
 settings = Settings()
 graph = sequential(executor("a", model="together:openai/gpt-oss-120b"))
@@ -44,6 +44,10 @@ def of_batches():
 
 def of_ledgers():
     done(run(graph, "Go.", settings=settings, ledger=ledger, budget="1"))
+
+def of_chat_models():
+    model = chat_model("together:openai/gpt-oss-120b")
+    assert model.invoke("Go.").text and list(model.stream("Go."))
 
 def in_child(use):
     sys.stdout.flush()
@@ -91,8 +95,10 @@ for one in workers:
 """
 AT_ITS_END = """
 of_nodes()
+of_chat_models()
 if not os.fork():
     of_nodes()
+    of_chat_models()
     sys.exit()  # which ends what lives as long as a process
 print(os.wait()[1])
 """
@@ -105,6 +111,7 @@ NAMES = [
     "of_loops",
     "of_batches",
     "of_ledgers",
+    "of_chat_models",
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -11,7 +12,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from aideon_agents import CostHandler, Ledger, arun, executor, resume, run, sequential
+from aideon_agents import CostHandler, Ledger, State, arun, executor, resume, run, sequential
 from aideon_agents.errors import BudgetExceeded, UserError
 from aideon_agents.ledger.budgets.limits import CallDimensions
 from aideon_agents.ledger.identity import now, utc_text
@@ -86,6 +87,39 @@ def test_a_run_that_asked_models_does_not_resume_inside_a_rehearsal(settings, pr
     assert provider.requests == []
     assert run(sequential(nested), PUMPS, **options).cost.calls == 1
     assert (outer.cost.calls, len(provider.requests)) == (0, 1)
+
+
+class Other(TypedDict):
+    """The context of a graph that is not ours."""
+
+    x: int
+
+
+@pytest.mark.parametrize("way", ["an agent", "a run"])
+async def test_a_graph_with_a_context_of_its_own_is_rehearsed_as_well(
+    settings, provider, tmp_path, monkeypatch, way
+):
+    monkeypatch.setenv("TOGETHER_API_KEY", "key-2")
+    monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
+    options = {"settings": settings, "ledger": tmp_path / "ledger.db"}
+
+    async def asks(state):
+        return {"route": (await arun(executor("inner"), PUMPS, **options)).status}
+
+    larger = StateGraph(State, context_schema=Other)
+    larger.add_node("asks", executor("inner") if way == "an agent" else asks)
+    larger.add_edge(START, "asks")
+    graph = larger.compile()
+
+    async def nested(state):
+        await graph.ainvoke({"task": state["task"]}, context={"x": 1})
+        return "done"
+
+    result = await arun(sequential(nested), PUMPS, rehearse=True, **options)
+    assert result.raise_for_status().output == "done"
+    assert provider.requests == []
+    if way == "an agent":
+        assert [one.node_path for one in result.nodes] == ["nested/asks"]
 
 
 @pytest.mark.parametrize("spelled", ["same", "relative", "link"])

@@ -28,7 +28,7 @@ from aideon_agents import settings as environment
 from aideon_agents.agents import outputs
 from aideon_agents.errors import AllModelsFailed, Malformed
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.handler import CostHandler
+from aideon_agents.ledger.handler import CostHandler, context_in, recorders_in
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.answers.reply import estimate_tokens
@@ -132,6 +132,8 @@ class ChatModel(BaseChatModel):
         """
         shape, becomes = outputs.asked_for(schema)
         of_tools = {key: kwargs[key] for key in ("tools", "tool_choice") if key in kwargs}
+        if "tools" in of_tools:
+            of_tools["tools"] = [tool_for(one) for one in of_tools["tools"]]
 
         async def ask(question: LanguageModelInput, config: RunnableConfig) -> Any:
             last = _LastAnswer()
@@ -169,8 +171,8 @@ class ChatModel(BaseChatModel):
         given = merge_configs(own, ensure_config(config))
         callbacks: Any = given.get("callbacks") or ()
         listening: Sequence[Any] = getattr(callbacks, "handlers", callbacks)
-        recorders = [one for one in listening if isinstance(one, CostHandler)]
-        around = _context(recorders)
+        recorders = recorders_in(given)
+        around = _context(given)
         settings = self.settings or environment.load()
         context = around or Context(tier=settings.tier, user=settings.user)
         # Inside a run, who watches it does not decide whether its calls stream.
@@ -267,7 +269,7 @@ class ChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         asked, sizes = self.request, {complexity: size for size, complexity in SIZES.items()}
-        named = ", ".join(map(str, asked.model)) or sizes.get(asked.complexity or "low", "")
+        named = ", ".join(map(str, asked.model)) or sizes.get(asked.complexity or "", asked.role)
         asked_for = {"temperature": asked.temperature, "max_tokens": asked.max_tokens}
         return {"model": named, "role": asked.role, "tier": self.tier, **asked_for}
 
@@ -285,18 +287,23 @@ class _LastAnswer(BaseCallbackHandler):
         self.message = getattr(response.generations[0][0], "message", None)
 
 
-def _context(recorders: Sequence[CostHandler]) -> Context | None:
+def _context(config: RunnableConfig) -> Context | None:
     """What the run around a call was given; None: there is no run of ours."""
     with contextlib.suppress(RuntimeError, KeyError):  # outside a graph
         around: Any = getattr(get_runtime(), "context", None)
         if isinstance(around, Context):
             return around
-    # A graph inside a run may have a context of its own class.
-    return next((one.context for one in recorders if one.context), None)
+    return context_in(config)
 
 
 def _opened(ledger: Ledger | str | Path) -> Ledger:
-    return ledger if isinstance(ledger, Ledger) else _opened_at(str(ledger), Path.cwd())
+    if isinstance(ledger, Ledger):
+        return ledger
+    opened = _opened_at(str(ledger), Path.cwd())
+    if opened.path and not opened.path.exists():  # it was removed: rows would be lost
+        _opened_at.cache_clear()
+        opened = _opened_at(str(ledger), Path.cwd())
+    return opened
 
 
 @functools.lru_cache(maxsize=16)
