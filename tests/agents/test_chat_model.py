@@ -405,6 +405,17 @@ def test_calls_inside_a_run_belong_to_its_nodes(provider, ledger, office, called
     assert (len(ledger.runs()), result.cost.calls) == (1, 6)
 
 
+@pytest.mark.parametrize("callbacks", [[], [Heard()], None])
+def test_callbacks_of_a_call_do_not_take_it_out_of_its_run(provider, ledger, callbacks):
+    def clerk(state: State):
+        return chat_model("small").invoke(state["task"], {"callbacks": callbacks}).text
+
+    result = run(sequential(clerk), PUMPS, ledger=ledger)
+    assert (len(ledger.runs()), result.cost.calls) == (1, 1), result.error
+    assert same_as_bill(ledger, provider)[0].node_path == "clerk"
+    assert [one.ends for one in callbacks or ()] == [1] * len(callbacks or ())
+
+
 def test_a_rehearsed_run_asks_nobody_and_calls_no_tool(provider, ledger, office, called):
     result = run(office, PUMPS, ledger=ledger, rehearse=True)
     assert (result.status, result.rehearsed) == ("completed", True), result.error

@@ -20,7 +20,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, ensure_config
-from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables.config import merge_configs, var_child_runnable_config
 from langgraph.runtime import get_runtime
 from pydantic import Field, InstanceOf
 
@@ -169,6 +169,10 @@ class ChatModel(BaseChatModel):
         """The chain for a call, the config of the call, and the options that are left for it."""
         own: Any = {key: one for key in _OWN if (one := getattr(self, key))}
         given = merge_configs(own, ensure_config(config))
+        outer: Any = var_child_runnable_config.get()
+        if recorders_in(outer) and not recorders_in(given):
+            # Callbacks of the call would replace those around it, and with them its run.
+            given = merge_configs(RunnableConfig(callbacks=outer["callbacks"]), given)
         callbacks: Any = given.get("callbacks") or ()
         listening: Sequence[Any] = getattr(callbacks, "handlers", callbacks)
         recorders = recorders_in(given)
