@@ -97,7 +97,7 @@ _NUMBERS = itertools.count(1)
 @pytest.fixture
 def provider(ledger, faults, monkeypatch):
     """A server that has the small models of two providers, in the environment."""
-    with SimulatedProvider(faults=faults) as running:
+    with SimulatedProvider(faults=faults, announce=False) as running:
         for name in ("TOGETHER", "OPENAI"):
             monkeypatch.setenv(f"{name}_API_KEY", f"clerk-{next(_NUMBERS)}")  # a breaker of its own
             monkeypatch.setenv(f"{name}_BASE_URL", running.base_url)
@@ -334,11 +334,12 @@ async def test_the_budget_of_a_cost_handler_stops_an_agent(provider, ledger):
 
 
 def test_a_standing_limit_stops_a_call_outside_of_every_run(provider, ledger):
+    chat_model("small").invoke(PUMPS)  # which shows that this address is not simulated
     ledger.set_budget("day", "0.00000001")
     with pytest.raises(BudgetExceeded):
         chat_model("small").invoke(PUMPS)
-    assert not provider.requests
-    assert (ledger.runs()[0].status, rows(ledger)) == ("stopped", [])
+    assert len(provider.requests) == len(rows(ledger)) == 1
+    assert [one.status for one in ledger.runs()] == ["stopped", "completed"]
 
 
 async def test_below_ainvoke_callbacks_receive_one_model_and_the_ledger_each_attempt(
