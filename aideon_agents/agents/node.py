@@ -205,10 +205,8 @@ class Agent(LimitedNode, Typed[T_co]):
         spec = self.spec
         if spec.approve:
             raise UserError(_ONLY_IN_A_PATTERN.format(spec.name))
-        given: Any = get_runtime(Context).context
-        if not isinstance(given, Context):  # a larger graph has its own
-            given = context_in(config) or Context()
-        context: Context = given
+        given: Any = get_runtime(Context).context  # a larger graph has its own
+        context = given if isinstance(given, Context) else context_in(config) or Context()
         models = context.models or default_models()
         metadata = config.get("metadata") or {}
         path = node_path(metadata, of_agent=True) or spec.name
