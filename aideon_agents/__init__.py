@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from aideon_agents.settings import Settings
     from aideon_agents.state import Context, Decision, State, StepResult, Verdict
+    from aideon_agents.tasks.target import workflow
 
 __all__ = [
     "Budget",
@@ -73,6 +74,7 @@ __all__ = [
     "run",
     "sequential",
     "validator",
+    "workflow",
 ]
 
 _ROOMS = {
@@ -98,6 +100,7 @@ _ROOMS = {
         "run",
     ),
     "settings": ("Settings",),
+    "tasks.target": ("workflow",),
     "state": ("Context", "Decision", "State", "StepResult", "Verdict"),
 }
 

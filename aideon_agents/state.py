@@ -121,6 +121,8 @@ class StepResult(Generic[DataT]):
     an answer was asked for again. The last one wrote the result. Empty: no model was asked."""
     truncated: bool = False
     """The last answer met `max_tokens` and is cut off."""
+    sources: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """What the tools of a grounded agent returned, by the labels to cite it by."""
 
 
 def latest(results: dict[str, StepResult]) -> StepResult | None:

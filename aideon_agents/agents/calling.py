@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import json
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -78,11 +79,12 @@ async def ask(
     *,
     output: type[BaseModel] | None,
     toolbox: Toolbox | None,
+    sources: dict[str, str] | None,
     config: RunnableConfig,
 ) -> Any:
     """Ask a model for an instance of `output`, or for a message where that is None.
 
-    The models that answer are noted (`answers_noted`).
+    The models that answer are noted (`answers_noted`), and what tools return is in `sources`.
     """
     chain = functools.partial(models.chat, request, context)
     answer: AIMessage | None = None
@@ -90,7 +92,7 @@ async def ask(
     if not isinstance(models, Models):
         config = merge_configs(config, {"callbacks": [AnswerListener()]})
     if toolbox:
-        messages, answer, offered = await _with_tools(chain, messages, toolbox, config)
+        messages, answer, offered = await _with_tools(chain, messages, toolbox, sources, config)
     if output is None:
         if answer is None and offered:
             return await _last(chain, messages, offered, config)
@@ -119,7 +121,11 @@ async def _last(
 
 
 async def _with_tools(
-    chain: Callable[[], Any], messages: list[BaseMessage], toolbox: Toolbox, config: RunnableConfig
+    chain: Callable[[], Any],
+    messages: list[BaseMessage],
+    toolbox: Toolbox,
+    sources: dict[str, str] | None,
+    config: RunnableConfig,
 ) -> tuple[list[BaseMessage], AIMessage | None, dict[str, Any]]:
     """Let the model call tools.
 
@@ -145,10 +151,22 @@ async def _with_tools(
             if not calls:
                 return messages, answer, offered
             results = await _results_of(calls, tools, seconds=toolbox.seconds, config=config)
+            if sources is not None:
+                results = [_labelled(one, sources) for one in results]
             messages = [*messages, _quoted(answer, calls), *results]
     # Part of the last result, because no other message may follow the results.
     closing = results[-1].model_copy(update={"content": f"{results[-1].content}{_NO_MORE}"})
     return [*messages[:-1], closing], None, {"tools": defined, "tool_choice": "none"}
+
+
+def _labelled(result: ToolMessage, sources: dict[str, str]) -> ToolMessage:
+    """A tool's result below the label to cite it by, which is noted; the same text has the same."""
+    text = str(result.content)
+    if result.status == "error":
+        return result
+    label = f"{result.name}:{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"
+    sources[label] = text
+    return result.model_copy(update={"content": f"[{label}]\n{text}"})
 
 
 async def _question(asking: Any, messages: list[BaseMessage], config: RunnableConfig) -> AIMessage:

@@ -86,6 +86,8 @@ class Spec:
     """From a typed answer to its text, and what it writes besides its result."""
     toolbox: Toolbox | None = None
     """What the model may call; None: nothing."""
+    grounded: bool = False
+    """Whether what tools return gets labels, by which the answer cites it."""
     approve: bool = False
     """Whether a person must agree to the result: the pattern around it asks them."""
     on_decline: OnDecline = "again"
@@ -232,16 +234,12 @@ class Agent(LimitedNode, Typed[T_co]):
         if request.purpose:
             place[tags.PURPOSE] = request.purpose
         tagged = cast("RunnableConfig", {**config, "metadata": {**metadata, **place}})
+        sources: dict[str, str] | None = {} if spec.grounded else None
         before = answers.set(noted := [])
         try:
+            how: Any = {"output": spec.output, "toolbox": spec.toolbox, "sources": sources}
             answer: Any = spec.asks and await ask(
-                models,
-                request,
-                context,
-                prompt,
-                output=spec.output,
-                toolbox=spec.toolbox,
-                config=tagged,
+                models, request, context, prompt, config=tagged, **how
             )
         finally:
             answers.reset(before)
@@ -259,6 +257,7 @@ class Agent(LimitedNode, Typed[T_co]):
             order=next_order(state.get("results") or {}),
             models=models_of(noted),
             truncated=bool(noted) and noted[-1][1],
+            sources=sources or {},
         )
         return {"results": {path: result}, **also}
 
@@ -385,6 +384,7 @@ def make(
         request=request,
         write=write,
         toolbox=tools,
+        grounded=options.get("grounded", False),
         approve=options.get("approve", False),
         on_decline=chosen(options, "on_decline", OnDecline, named) or "again",
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from aideon_agents.cli import options, output
+from aideon_agents.cli.asking import declined
 from aideon_agents.cli.execution import execute, load
 from aideon_agents.errors import InputError
 
@@ -44,7 +44,8 @@ def approve(
     """Approve a result that a run waits with, and resume the run."""
     answer: dict[str, Any] = {"approved": True}
     if edit is not None:
-        answer["content"] = _content(edit)
+        text = options.text_in(None if str(edit) == "-" else edit)
+        answer["content"] = text.rstrip("\n")
     return _answer(run, node, answer, context, stream=stream, as_json=as_json)
 
 
@@ -58,12 +59,6 @@ def decline(
 ) -> int:
     """Decline a result that a run waits with, and resume the run. Without feedback the run ends."""
     return _answer(run, node, declined(feedback), context, stream=stream, as_json=as_json)
-
-
-def declined(feedback: str | None) -> dict[str, Any]:
-    """The answer of a person who declines."""
-    wanted = (feedback or "").strip()
-    return {"approved": False, "feedback": wanted} if wanted else {"approved": False}
 
 
 def _answer(
@@ -130,16 +125,6 @@ def fitted(one: Mapping[str, Any], answer: dict[str, Any], run_id: str) -> Any:
             f"with `aideon runs resume {run_id} --answer ANSWER`"
         )
     return answer_to("yes" if answer["approved"] else "no", question, schema)
-
-
-def _content(file: Path) -> str:
-    try:
-        read = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return read.decode("utf-8-sig").rstrip("\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is not text in UTF-8: convert it to UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
 
 
 def resume_run(

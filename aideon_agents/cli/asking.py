@@ -83,7 +83,7 @@ def _ask_approval(question: Mapping[str, Any], *, of_many: bool) -> Any:
                 return {"approved": True}
             case "n" | "no":
                 wanted = rest or line("What should change? (empty: end the run) ")
-                return NOTHING if wanted is None else _declined(wanted)
+                return NOTHING if wanted is None else declined(wanted)
             case "e" | "edit":
                 if (content := edited(question)) is not None:
                     return {"approved": True, "content": content}
@@ -98,8 +98,9 @@ def _ask_approval(question: Mapping[str, Any], *, of_many: bool) -> Any:
                 output.note(f"answer with y, n, e or v{also}; Ctrl-D leaves the question open")
 
 
-def _declined(feedback: str) -> dict[str, Any]:
-    wanted = feedback.strip()
+def declined(feedback: str | None) -> dict[str, Any]:
+    """The answer of a person who declines."""
+    wanted = (feedback or "").strip()
     return {"approved": False, "feedback": wanted} if wanted else {"approved": False}
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from aideon_agents.cli import asking, options, output
-from aideon_agents.cli.approvals import Feedback, declined, fitted, note_if_changed, target_of
+from aideon_agents.cli.approvals import Feedback, fitted, note_if_changed, target_of
+from aideon_agents.cli.asking import declined
 from aideon_agents.cli.batch import run_many
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, STOPPED, WAITING
 from aideon_agents.errors import InputError, UserError

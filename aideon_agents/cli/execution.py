@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aideon_agents.cli import asking, options, output
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, STOPPED, WAITING, rehearsing
@@ -231,6 +231,8 @@ def execute(
     """
     import asyncio
 
+    from aideon_agents.runner import prepare_resume
+
     if why and stream:
         output.note(rehearsing(why))
     may_ask = not as_json
@@ -241,7 +243,13 @@ def execute(
             interruption.raises()
             if not (answers := asking.ask(result.questions)):
                 break
-            again = _resumed(running, answers, settings, stream=stream)
+            again = prepare_resume(
+                running.spec.graph,
+                running.spec.start.run_id,
+                answer=answers,
+                stream=stream,
+                settings=settings,
+            )
             if page:
                 page.resumes()
             try:
@@ -259,15 +267,6 @@ def execute(
     return _EXIT[result.status]
 
 
-def _resumed(
-    running: Running, answers: dict[str, Any], settings: Settings, *, stream: bool
-) -> Running:
-    from aideon_agents.runner import prepare_resume
-
-    graph, run_id = running.spec.graph, running.spec.start.run_id
-    return prepare_resume(graph, run_id, answer=answers, stream=stream, settings=settings)
-
-
 def _to_end(
     running: Running,
     interruption: Interruption,
@@ -279,7 +278,13 @@ def _to_end(
     interruption.ends(running.interrupt, on_loop.get_loop())
     try:
         with contextlib.redirect_stdout(sys.stderr), _progress(running, streams=stream) as shown:
-            return on_loop.run(running.to_end(_both(shown, page)))
+            watching = [one for one in (shown, page) if one]
+
+            def show(event: Event) -> None:
+                for one in watching:
+                    one(event)
+
+            return on_loop.run(running.to_end(show if watching else None))
     except SystemExit as left:  # it would end this process, even with code 0
         raise RunError(
             f"a node of {running.spec.start.target} called sys.exit({left.code}): "
@@ -330,17 +335,6 @@ def _progress(running: Running, *, streams: bool) -> Generator[Watch | None]:
             yield tree
     else:
         yield EventPrinter()
-
-
-def _both(shown: Watch | None, page: Watch | None) -> Watch | None:
-    if shown is None or page is None:
-        return shown or page
-
-    def both(event: Event) -> None:
-        shown(event)
-        page(event)
-
-    return both
 
 
 def _show_next_step(result: RunResult, *, of_batch: bool) -> None:

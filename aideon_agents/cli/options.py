@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -99,6 +100,17 @@ def inputs(parameters: Sequence[str] | None, sources: Sequence[str] | None) -> d
     if missing := [one for one in sources if not is_there(one)]:
         raise InputError(f"--source {missing[0]} does not exist: give a file or a folder")
     return {**found, "source": list(sources)}
+
+
+def text_in(file: Path | None) -> str:
+    """The text in a file; None: in stdin."""
+    name = str(file) if file else "stdin"
+    try:
+        return (file.read_bytes() if file else sys.stdin.buffer.read()).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not text in UTF-8: convert it to UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
 def chains(words: Sequence[str] | None) -> dict[str, list[str]]:

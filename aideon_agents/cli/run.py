@@ -141,10 +141,4 @@ def _task(source: str, task: str | None, file: Path | None) -> str:
         raise InputError(
             f"unexpected argument {source!r}: give the task with --task TEXT, or - for stdin"
         )
-    name = str(file) if file else "stdin"
-    try:
-        return (file.read_bytes() if file else sys.stdin.buffer.read()).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{name} is not text in UTF-8: convert it to UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
+    return options.text_in(file)

@@ -151,10 +151,13 @@ def results_in(values: object) -> dict[str, StepResult]:
     return {path: one for path, one in found.items() if isinstance(one, StepResult)}
 
 
+_UNRECORDED = {"node_path", "order", "sources"}
+
+
 def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
     """Results as JSON values for a document or a row; other data becomes its `repr`."""
     return {
-        path: _RESULT.dump_python(one, mode="json", exclude={"node_path", "order"}, fallback=repr)
+        path: _RESULT.dump_python(one, mode="json", exclude=_UNRECORDED, fallback=repr)
         for path, one in results.items()
     }
 

@@ -8,6 +8,7 @@ become part of an importable package.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from aideon_agents.agents.prompt_files import workflow_folder
-from aideon_agents.errors import TargetError
+from aideon_agents.errors import TargetError, UserError
 from aideon_agents.graphs import Graph
 from aideon_agents.tasks import python_file
 from aideon_agents.tasks.building import ModelCheck, Site, ToolFiles, root
@@ -108,6 +109,36 @@ def _graph(
         return root(step, site, own_name), own_name
     graph = python_file.graph(path, content, attribute or "graph")
     return graph, path.stem if attribute in ("", "graph") else attribute
+
+
+def workflow(name: str, **options: Any) -> Graph:
+    """A ready-made workflow for use in one's own code: `workflow("research", tools=[search])`.
+
+    Args:
+        name: Its name, or the path of a Python file.
+        **options: Arguments of the function in its file that has the file's name and makes the
+            graph. Without them it is the file's `graph`.
+
+    Returns:
+        A compiled graph, for `run` or as a node of a pattern.
+
+    Raises:
+        UserError: There is no such workflow, or it does not take these options.
+    """
+    if not options:
+        return load(name).graph
+    path = Path(name) if name.endswith(".py") else _ready_made(name)
+    token = workflow_folder.set(path.parent)
+    try:
+        module = python_file.execute(path, _read(path, name)) if path.suffix == ".py" else None
+        make = getattr(module, path.stem, None)
+        known = inspect.signature(make).parameters if inspect.isfunction(make) else ()
+        if unknown := [one for one in options if one not in known]:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise UserError(f"the workflow {name} has no option {unknown[0]!r}: {takes}")
+        return cast("Any", make)(**options)
+    finally:
+        workflow_folder.reset(token)
 
 
 def ready_made() -> dict[str, Path]:
