@@ -72,7 +72,8 @@ def test_what_a_provider_calls_its_model_ends_the_row_and_holds_no_key(ledger, s
     named = {"call_id": "c", "run_id": run_id, "node_path": "a", "role": "executor"}
     asked = {"provider": "p", "requested_model": "m", "started_at": "2026-11-20T09:00:00.000Z"}
     ledger.start_call(Call(**named, **asked))
-    ended = CallEnd(status="ok", response_model=said, finish_reason=said, error=said)
+    texts = {"response_model": said, "finish_reason": said, "error": said}
+    ended = CallEnd(status="ok", duration_ms=1, **texts)
     assert ledger.finish_call("c", ended)
     (call,) = ledger.calls(run_id)
     assert call.status == "ok"
