@@ -12,8 +12,9 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
+from aideon_agents.batch.items import ITEM_KINDS, ItemOptions
 from aideon_agents.errors import InputError, is_kind, refuse_kinds, shown
 from aideon_agents.ledger.batch_items import ItemStatus
 from aideon_agents.ledger.budgets.limits import Amount
@@ -102,7 +103,7 @@ ENGINES = ("local", "distributed")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
-class BatchOptions(TypedDict, total=False):
+class BatchOptions(ItemOptions, total=False):
     """The options of a batch, besides its graph, its items and its OUT."""
 
     max_concurrency: int
@@ -150,17 +151,16 @@ class BatchOptions(TypedDict, total=False):
     on_rate_limit: OnRateLimit | None
     """As in `RunOptions`; None: what the agent says, else `wait`."""
     version: str | None
-    """Distinguishes versions of a graph that has no address: the code of its functions is not part of
-    the identity of the batch."""
+    """Distinguishes versions of a graph without an address: its code is not part of the identity."""
     watch: Callable[[Progress], object] | None
     """Is called with the progress once a second."""
 
 
 _KINDS: Mapping[str, tuple[Any, str]] = {
-    "unordered": (bool, "True or False"),
-    "retry_failed": (bool, "True or False"),
+    **dict.fromkeys(("unordered", "retry_failed"), (bool, "True or False")),
     "checkpoint": ((bool, NoneType), "True, False or None"),
     "inputs": ((Mapping, NoneType), "values by key"),
+    **ITEM_KINDS,
     "version": ((str, NoneType), "text"),
     "watch": ((Callable, NoneType), "a function of the progress"),
 }

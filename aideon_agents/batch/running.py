@@ -31,7 +31,7 @@ from aideon_agents.batch.restoring import OUT_OF_BUDGET, find_written, restore
 from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
 from aideon_agents.graphs.topology import in_declared_order, model
-from aideon_agents.graphs.walk import path_keys, specs
+from aideon_agents.graphs.walk import path_keys, required_keys, specs
 from aideon_agents.ledger import batch_items, batches, outputs
 from aideon_agents.ledger.batches import DISTRIBUTED, Batch
 from aideon_agents.ledger.budgets.accounts import limits
@@ -98,7 +98,9 @@ class BatchRunning:
         began = time.monotonic()
         table = self._out.absolute()  # code in a node may change the working directory
         with contextlib.ExitStack() as open_while_used:
-            items = await asyncio.to_thread(open_while_used.enter_context, item_source(self._items))
+            needed = required_keys(self._spec.graph)
+            reading = item_source(self._items, self._given, self._given.get("inputs") or {}, needed)
+            items = await asyncio.to_thread(open_while_used.enter_context, reading)
             most = known.most_failures(self._given.get("max_failures"), items.count)
             paths.refuse_unusable(self._out, items)
             ledger = open_while_used.enter_context(open_ledger(self._spec.ledger))
@@ -357,8 +359,8 @@ async def abatch(
 
     Args:
         graph: A compiled graph, or a node.
-        items: A file of JSON lines or CSV, `-` for stdin, or the items themselves: tasks, or
-            mappings with a `task`, perhaps an `id`, and inputs.
+        items: A file (JSON lines, a JSON array, CSV, XLSX), `-` for stdin, or the items
+            themselves: tasks, or mappings with a `task`, perhaps an `id`, and inputs.
         out: The file that results go to, in the order of the items unless `unordered`: JSON lines,
             or a table if it ends in `.csv` or `.xlsx`.
         **options: See `BatchOptions`.

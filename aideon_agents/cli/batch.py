@@ -44,13 +44,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _Items = Annotated[
-    str, typer.Argument(metavar="ITEMS", help="A JSONL or CSV file of items, or - for stdin.")
+    str,
+    typer.Argument(
+        metavar="ITEMS",
+        help="The items: JSON lines, a JSON array, CSV or TSV, XLSX, or - for stdin.",
+    ),
 ]
 _Out = Annotated[
     Path,
     typer.Option(
         "-o", "--out", metavar="OUT", help="The file of the results: .jsonl, .csv or .xlsx."
     ),
+]
+_TaskColumn = Annotated[str | None, typer.Option(metavar="C", help="The column of the task.")]
+_IdColumn = Annotated[str | None, typer.Option(metavar="C", help="The column of the id.")]
+_Template = Annotated[
+    str | None,
+    typer.Option(metavar="T", help='Make each task of columns: "Summarise {title}: {body}".'),
+]
+_Limit = Annotated[int | None, typer.Option(metavar="N", help="Read only the first N items.")]
+_Sample = Annotated[int | None, typer.Option(metavar="N", help="Read only N items, at random.")]
+_Seed = Annotated[int | None, typer.Option(metavar="S", help="Choose the sample; 0 by default.")]
+_Delimiter = Annotated[
+    str | None, typer.Option(metavar="D", help="What separates cells: one character, or tab.")
 ]
 _Budget = Annotated[
     str | None, typer.Option(metavar="USD", help="Stop before all items together cost more.")
@@ -95,6 +111,13 @@ def batch(
     target: options.Target,
     items: _Items,
     out: _Out,
+    task_column: _TaskColumn = None,
+    id_column: _IdColumn = None,
+    template: _Template = None,
+    limit: _Limit = None,
+    sample: _Sample = None,
+    seed: _Seed = None,
+    delimiter: _Delimiter = None,
     max_concurrency: Annotated[int, typer.Option(help="Items in progress at once.")] = 50,
     budget: _Budget = None,
     item_budget: _ItemBudget = None,

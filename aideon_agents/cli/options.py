@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -102,11 +103,19 @@ def inputs(parameters: Sequence[str] | None, sources: Sequence[str] | None) -> d
     return {**found, "source": list(sources)}
 
 
+_LONGEST = 16 * 1024 * 1024
+"""Bytes of a text."""
+
+
 def text_in(file: Path | None) -> str:
     """The text in a file; None: in stdin."""
     name = str(file) if file else "stdin"
     try:
-        return (file.read_bytes() if file else sys.stdin.buffer.read()).decode("utf-8-sig")
+        with file.open("rb") if file else nullcontext(sys.stdin.buffer) as opened:
+            content = opened.read(_LONGEST + 1)  # a device may have no end
+        if len(content) > _LONGEST:
+            raise InputError(f"{name} is longer than 16 MB, more than a model takes: shorten it")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{name} is not text in UTF-8: convert it to UTF-8") from None
     except OSError as error:

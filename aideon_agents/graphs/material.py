@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -34,6 +36,9 @@ _NOT_IN_A_NAME = re.compile(r'[<>"\s]+')
 
 _LONGEST_FILLED = 200
 """Characters of the longest value that is filled into a text."""
+
+_DEEPEST = 100
+"""Levels of a value of the inputs: what is deeper cannot be written everywhere."""
 
 
 def messages(
@@ -60,6 +65,7 @@ def messages(
     sections += [
         (f'given name="{_NOT_IN_A_NAME.sub(" ", key)}"', inert(as_text(value)))
         for key, value in (state.get("inputs") or {}).items()
+        if value is not None
     ]
     before = len(sections)
     sections += [
@@ -119,7 +125,8 @@ def filled(text: str, state: State) -> str:
     A value of several lines, or a long one, stays in its tags, and the text names these: between
     the words of an instruction it would read as one.
     """
-    known = {**(state.get("inputs") or {}), "task": state.get("task", "")}
+    given = {key: one for key, one in (state.get("inputs") or {}).items() if one is not None}
+    known = {**given, "task": state.get("task", "")}
     names = "|".join(re.escape(key) for key in known)
 
     def value(found: re.Match[str]) -> str:
@@ -133,7 +140,46 @@ def filled(text: str, state: State) -> str:
 
 
 def require(keys: Iterable[str], state: State) -> None:
-    """Raise InputError if the inputs lack a key that some step's text names in braces."""
-    missing = [key for key in keys if key != "task" and key not in (state.get("inputs") or {})]
+    """Raise InputError if the inputs lack a key that some step's text names in braces.
+
+    The same for a task and inputs that no prompt can hold as JSON text.
+    """
+    inputs = state.get("inputs") or {}
+    missing = [key for key in keys if key != "task" and inputs.get(key) is None]
     if missing:
         raise InputError(f"the inputs lack {', '.join(missing)}: give each with -p KEY=VALUE")
+    given = {"the task": state.get("task", "")}
+    try:
+        written = json.dumps([given, inputs], ensure_ascii=False, allow_nan=False, default=str)
+        written.encode()
+    except (TypeError, ValueError, RecursionError):
+        pass
+    else:
+        if "\\u0000" not in written:
+            return
+    for name, value in (*given.items(), *((f"the input {key}", inputs[key]) for key in inputs)):
+        if wrong := unsendable(value, name):
+            raise InputError(f"{wrong}: correct it")
+
+
+def unsendable(value: object, name: str, depth: int = 0) -> str | None:
+    """Why a prompt cannot hold a value as JSON text; None: it can. `name` is its name in the answer."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return f"{name} has a NUL character"
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a character, or bytes of another encoding
+            return f"{name} is not text in UTF-8"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            return f"{name} is {as_text(value)}, which JSON does not have"
+    elif isinstance(value, Mapping | list | tuple):
+        if depth > _DEEPEST:
+            return f"{name} is nested too deeply"
+        parts: Any = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, one in parts:
+            wrong = unsendable(key, f"a key of {name}")
+            if wrong := wrong or unsendable(one, f"{name}.{key}", depth + 1):
+                return wrong
+    return None

@@ -116,11 +116,7 @@ def check_task(graph: Graph, task: str, inputs: Mapping[str, Any]) -> None:
         raise InputError(f"the inputs have the key {shown(wrong[0])}: a key must be text")
     if not task.strip():
         raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
-    try:
-        task.encode()
-    except UnicodeEncodeError:  # bytes of another encoding, as a shell passes them
-        raise InputError("the task is not text in UTF-8: it must be") from None
-    require(required_keys(graph), {"inputs": dict(inputs)})
+    require(required_keys(graph), {"task": task, "inputs": dict(inputs)})
     if keys := path_keys(graph):
         check_paths(keys, inputs)
 

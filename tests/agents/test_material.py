@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from aideon_agents import creative, executor, validator
 from aideon_agents.errors import InputError
-from aideon_agents.graphs.material import require
+from aideon_agents.graphs.material import messages, require
 from aideon_agents.state import StepResult, Verdict
 
 FAILED = Verdict(passed=False, score=0.2, feedback="Shorter.")
@@ -143,5 +144,35 @@ def test_missing_inputs_that_a_text_names_are_refused_by_name():
 
 
 def test_the_task_needs_no_input():
-    require(["task", "limit"], {"inputs": {"limit": None}})
+    require(["task", "limit"], {"inputs": {"limit": 0}})
+    with pytest.raises(InputError, match="the inputs lack limit"):
+        require(["task", "limit"], {"inputs": {"limit": None}})
     require(["task"], {})
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("\ud83d", "the input s is not text in UTF-8"),
+        ("a\0b", "the input s has a NUL character"),
+        ({"deep": [1, {"k": "\udc00"}]}, "the input s.deep.1.k is not text in UTF-8"),
+        ({"\ud83d": 1}, "a key of the input s is not text in UTF-8"),
+        (float("nan"), "the input s is NaN, which JSON does not have"),
+        ([float("-inf")], "the input s.0 is -Infinity, which JSON does not have"),
+    ],
+)
+def test_an_input_that_no_prompt_can_hold_is_refused_by_its_key(value, why):
+    with pytest.raises(InputError, match=re.escape(why)):
+        require([], {"task": "x", "inputs": {"fine": "ä", "s": value}})
+
+
+def test_what_is_no_json_but_has_a_text_is_an_input():
+    require([], {"task": "a \\u0000 in words", "inputs": {"path": Path("x"), "no": None, "n": 1.5}})
+
+
+def test_a_null_among_the_inputs_is_no_part_of_the_prompt():
+    state = {"task": "x", "inputs": {"tone": None, "size": True, "who": {"a": None}}}
+    _, message = messages(state, instructions="", step="{size} {tone}", node_path="a")
+    assert 'name="tone"' not in message.text
+    assert "true {tone}" in message.text
+    assert '{"a": null}' in message.text

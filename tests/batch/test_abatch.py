@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import types
 
 import pytest
 
@@ -36,7 +37,7 @@ async def test_a_line_says_where_its_item_stands_also_an_invalid_one(rehearse, l
     assert found == [
         ("a, b", 2, "completed"),
         ("c", 5, "completed"),
-        ("6", 6, "invalid"),
+        ("d", 6, "invalid"),
         ("e", 7, "completed"),
     ]
 
@@ -203,9 +204,26 @@ async def test_what_is_no_item_is_refused(rehearse):
         await rehearse([{"task": "x", "size": {1, 2}}])
 
 
+async def test_a_mapping_of_items_is_refused(rehearse):
+    for given in ({"task": "x", "id": "a"}, types.SimpleNamespace(keys=list)):  # as a data frame
+        with pytest.raises(InputError, match=r"the items are a \w+: give a list, with one"):
+            await rehearse(given)
+
+
+async def test_the_options_of_the_items_are_those_of_the_command(rehearse, lines):
+    rows = [{"nr": n, "title": f"Pump {n}"} for n in range(9)]
+    options = {"id_column": "nr", "template": "On {title}", "limit": 8, "sample": 3, "seed": 5}
+    first = await rehearse(rows, **options)
+    ids = [line["id"] for line in lines()]
+    assert (first.items, ids) == (3, sorted(ids))
+    assert all(int(one) < 8 for one in ids)
+    again = await rehearse(iter(rows), **options)
+    assert again.batch_id == first.batch_id
+
+
 async def test_an_unknown_option_is_refused(rehearse):
     with pytest.raises(
-        TypeError, match="unknown option 'concurrency' of a batch: max_concurrency, "
+        TypeError, match=r"unknown option 'concurrency' of a batch: .*, max_concurrency, "
     ):
         await rehearse(["x"], concurrency=3)
 

@@ -13,6 +13,7 @@ import pytest
 from aideon_agents.batch import items
 from aideon_agents.batch.items import lines
 from aideon_agents.batch.items.forms import form_of, read, refuse_binary
+from aideon_agents.batch.items.item import Maker
 from aideon_agents.errors import InputError
 
 
@@ -49,10 +50,10 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line():
         (b"\xff\xfe", "it is not text in UTF-8"),
         (b'{"task": "x"', "it is not JSON (Expecting ',' delimiter, column 13)"),
         (b"9" * 5000, "it cannot be read (ValueError)"),
-        (b"[" * 100_000, "it cannot be read (RecursionError)"),
+        (b"[" * 100_000, "it is nested too deeply"),
         (
             b'{"task": "x", "in": ' + b"[" * 990 + b"]" * 990 + b"}",
-            "it cannot be read (RecursionError)",
+            "it is nested too deeply",
         ),
         (b"null", 'it is neither an object with a "task" nor a string'),
         (b"{}", "there is no task"),
@@ -99,7 +100,7 @@ def test_a_row_of_another_length_is_an_item_with_its_problem():
         None,
         "line 4: it has 1 cells, and the header has 2",
         "line 5: it has 3 cells, and the header has 2",
-        "line 6: it is not text in UTF-8",
+        "line 6: the task is not text in UTF-8",
         "line 7: the task is empty",
     ]
 
@@ -108,7 +109,7 @@ def test_a_field_that_is_too_long_is_an_item_with_its_problem(monkeypatch):
     monkeypatch.setattr(lines, "LONGEST", 100)
     found = table(b"task\n" + b"x" * 300 + b"\ny\n")
     assert [one.problem is None for one in found] == [False, True]
-    assert "field larger than field limit" in found[0].problem
+    assert "line 2: it is longer than" in found[0].problem
 
 
 def test_a_table_without_a_task_or_with_a_name_twice_is_refused():
@@ -122,21 +123,25 @@ def test_a_table_without_a_task_or_with_a_name_twice_is_refused():
     ("name", "start", "form"),
     [
         ("x.csv", b'{"task": 1}', "csv"),
-        ("x.JSONL", b"task\n", "jsonl"),
+        ("x.JSONL", b'broken\n"task"\n', "jsonl"),
         ("-", b'{"task": "x"}', "jsonl"),
         ("-", b'"a task, in words"\n', "jsonl"),
         ("-", b'"id","task"\n', "csv"),
         ("-", b"\xef\xbb\xbf\nid,task\n", "csv"),
-        ("items", b"no items\n", "jsonl"),
+        ("items.json", b'{"task": "x"}\n"y"', "jsonl"),
+        ("items", b' [{"task": "x"}]', "json"),
+        ("items.jsonl", b"[]", "json"),
+        ("items", b"Nr;Task\n", "csv"),
+        ("items.txt", b"a line that is broken\n{}\n{}\n", "jsonl"),
         ("items", b"", "jsonl"),
     ],
 )
 def test_the_form_is_that_of_the_name_or_of_the_first_line(name, start, form):
-    assert form_of(name, start) == form
+    assert form_of(io.BytesIO(start), name, start, Maker(), None) == form
 
 
 @pytest.mark.parametrize(
-    "start", [b"\x89PNG\r\n\x1a\n", b"\x1f\x8b\x08\0", "ä".encode("utf-16"), b"\x7fELF\x02\x01\0"]
+    "start", [b"\x89PNG\r\n\x1a\n", "ä".encode("utf-16-le"), b"\x7fELF\x02\x01\0", b"\0" * 100]
 )
 def test_what_is_no_text_is_refused(start):
     with pytest.raises(InputError, match="x is not text in UTF-8"):

@@ -36,6 +36,8 @@ AWKWARD = [
     "not a character: \ufffe",
     " spaces ",
 ]
+NUL = "\u2400"
+"""In place of a NUL character, which no task has."""
 FIXED = ["id", "line", "status", "output", "models", "truncated", "usd", "complete", "run_id"]
 FIXED += ["error", "attempts", "version"]
 
@@ -50,7 +52,7 @@ class Pump(BaseModel):
 def echo(state):
     if state["task"] == "fail":
         raise ValueError("broken")
-    return state["task"]
+    return state["task"].replace(NUL, "\0")
 
 
 def typed(state):
@@ -65,7 +67,7 @@ def tasks(written):
     """Writes items that have only a task."""
 
     def write(*texts):
-        return written([{"task": text} for text in texts])
+        return written([{"task": text.replace("\0", NUL)} for text in texts])
 
     return write
 

@@ -109,9 +109,10 @@ def test_the_task_comes_in_exactly_one_way(aideon, words):
         (["--task", " \n"], "the task is empty"),
         (["--file", "empty.txt"], "the task is empty"),
         (["--file", "missing.txt"], "missing.txt cannot be read: No such file or directory"),
+        (["--file", "/dev/zero"], "/dev/zero is longer than 16 MB, more than a model takes"),
         (["--file", "."], ". cannot be read: Is a directory"),
         (["--file", "latin.txt"], "latin.txt is not text in UTF-8: convert it to UTF-8"),
-        (["--task", "\udcff"], "the task is not text in UTF-8: it must be"),
+        (["--task", "\udcff"], "the task is not text in UTF-8: correct it"),
     ],
     ids=lambda value: " ".join(map(ascii, value)) if isinstance(value, list) else "",
 )

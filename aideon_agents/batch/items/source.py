@@ -11,9 +11,10 @@ import bisect
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
-import shutil
+import random
 import stat
 import sys
 import tempfile
@@ -22,19 +23,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from aideon_agents.batch.items.forms import Form, form_of, read, refuse_binary
-from aideon_agents.batch.items.item import Item
+from aideon_agents.batch.items.forms import (
+    LOOKED_AT,
+    Form,
+    delimiter_of,
+    form_of,
+    read,
+    refuse_binary,
+)
+from aideon_agents.batch.items.item import Item, ItemOptions, Maker
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Collection, Generator
     from typing import BinaryIO
 
 Items: TypeAlias = "str | Path | Iterable[str | Mapping[str, Any]]"
 """A file's name, `-` for stdin, or the items themselves."""
 
-_LOOKED_AT = 64 * 1024
-"""Bytes from the beginning that tell text from anything else."""
+_LARGEST_COPY = 4 * 1024**3
+"""Bytes of a stream that are copied: an endless one must not fill the disk."""
 
 _STDIN = "-"
 
@@ -58,11 +66,12 @@ class Source:
     those after them, are ahead of their positions."""
     seen: tuple[int, int]
     """Size and modification time (ns) of the file when the items were counted."""
+    reads: Callable[[], Generator[Item]]
+    """Reads the items from the beginning of the file."""
 
     def items(self) -> Generator[Item]:
         """Read the items."""
-        self.file.seek(0)
-        with contextlib.closing(read(self.file, self.form, self.name)) as found:
+        with contextlib.closing(self.reads()) as found:
             for item in found:
                 self.refuse_changed()  # before each item: none is run and paid that was not counted
                 yield item
@@ -84,21 +93,45 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(given: Items) -> Generator[Source]:
-    """Open items, and read them once to count them."""
+def opened(
+    given: Items,
+    options: ItemOptions | None = None,
+    shared: Collection[str] = (),
+    needed: Collection[str] = (),
+) -> Generator[Source]:
+    """Open items, and read them once to count them.
+
+    `shared` are the keys of inputs that all items have, and `needed` those that the workflow names.
+    """
+    options = options or {}
+    delimiter, maker = delimiter_of(options), Maker(options, shared, needed)
     with contextlib.ExitStack() as open_while_used:
         name, path, file = _file(given, open_while_used)
         try:
-            start = file.read(_LOOKED_AT)
-            refuse_binary(name, start)
-            form = form_of(name, start)
+            start = file.read(LOOKED_AT)
             file.seek(0)
+            form: Form = (
+                form_of(file, name, start, maker, delimiter)
+                if isinstance(given, str | Path)
+                else "jsonl"
+            )
             seen = _seen(file)
-            digest, count, jumps = _digest(file, form, name)
+
+            def every() -> Generator[Item]:
+                file.seek(0)
+                return read(file, form, name, maker, delimiter)
+
+            chosen = _chosen(every, options)
+
+            def reads() -> Generator[Item]:
+                return every() if chosen is None else _picked(every(), chosen)
+
+            digest, count, jumps = _digest(reads())
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
+        maker.refuse_absent(name)
         if not count:
-            raise InputError(f"there is no item in {name}: write one JSON line for each")
+            raise InputError(f"there is no item in {name}: write at least one")
         yield Source(
             name=name,
             path=path,
@@ -108,14 +141,42 @@ def opened(given: Items) -> Generator[Source]:
             count=count,
             jumps=jumps,
             seen=seen,
+            reads=reads,
         )
+
+
+def _chosen(
+    every: Callable[[], Generator[Item]], options: ItemOptions
+) -> range | frozenset[int] | None:
+    """The positions of the items that are read; None: all are."""
+    limit, sample = options.get("limit"), options.get("sample")
+    for word, number in (("limit", limit), ("sample", sample)):
+        if number is not None and number < 1:
+            raise InputError(f"the {word} is {number}: give at least 1")
+    seed = options.get("seed")
+    if sample is None:
+        if seed is not None:
+            raise InputError("a seed is only for a sample: give --sample N too")
+        return None if limit is None else range(limit)
+    with contextlib.closing(every()) as found:
+        count = sum(1 for _ in itertools.islice(found, limit))
+    return frozenset(random.Random(seed or 0).sample(range(count), min(sample, count)))  # noqa: S311 - not for secrets
+
+
+def _picked(every: Generator[Item], chosen: range | frozenset[int]) -> Generator[Item]:
+    """The items at the chosen positions, with new positions."""
+    until = max(chosen, default=-1) + 1
+    with contextlib.closing(every):
+        found = (item for item in itertools.islice(every, until) if item.position in chosen)
+        for position, item in enumerate(found):
+            yield dataclasses.replace(item, position=position)
 
 
 def _file(given: Items, open_while_used: contextlib.ExitStack) -> tuple[str, Path | None, BinaryIO]:
     if not isinstance(given, str | Path):
         return "the items", None, _written(given, open_while_used)
     if str(given) == _STDIN:
-        return "stdin", None, _spooled(sys.stdin.buffer, open_while_used)
+        return "stdin", None, _spooled("stdin", sys.stdin.buffer, open_while_used)
     path = Path(given)
     try:
         mode = path.stat().st_mode
@@ -123,16 +184,29 @@ def _file(given: Items, open_while_used: contextlib.ExitStack) -> tuple[str, Pat
             raise InputError(f"{path} is a folder: name a file of items, JSON lines or CSV")
         file = open_while_used.enter_context(path.open("rb"))
         if not stat.S_ISREG(mode):
-            return str(path), path, _spooled(file, open_while_used)
+            return str(path), path, _spooled(str(path), file, open_while_used)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     return str(path), path, file
 
 
-def _spooled(once: BinaryIO, open_while_used: contextlib.ExitStack) -> BinaryIO:
+def _spooled(name: str, once: BinaryIO, open_while_used: contextlib.ExitStack) -> BinaryIO:
     """A temporary copy of a stream that can be read only once."""
     spool = open_while_used.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is entered
-    shutil.copyfileobj(once, spool)
+    size = 0
+    while chunk := once.read(LOOKED_AT):
+        if not size:
+            refuse_binary(name, chunk)  # before it is copied: /dev/zero has no end
+        size += len(chunk)
+        if size > _LARGEST_COPY:
+            raise InputError(f"{name} is longer than 4 GB: write the items to a file and name it")
+        try:
+            spool.write(chunk)
+        except OSError as error:
+            raise InputError(
+                f"there is no room for a copy of {name} in {tempfile.gettempdir()} "
+                f"({error.strerror or error}): write the items to a file and name it"
+            ) from None
     spool.seek(0)
     return spool
 
@@ -140,6 +214,11 @@ def _spooled(once: BinaryIO, open_while_used: contextlib.ExitStack) -> BinaryIO:
 def _written(
     given: Iterable[str | Mapping[str, Any]], open_while_used: contextlib.ExitStack
 ) -> BinaryIO:
+    if hasattr(given, "keys"):  # a mapping, or a table of pandas: it gives its keys
+        kind = type(given).__name__
+        raise InputError(
+            f"the items are a {kind}: give a list, with one task or one mapping for each item"
+        )
     spool = open_while_used.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is entered
     for number, one in enumerate(given, 1):
         if not isinstance(cast("object", one), str | Mapping):
@@ -154,13 +233,11 @@ def _written(
     return spool
 
 
-def _digest(
-    file: BinaryIO, form: Form, name: str
-) -> tuple[str, int, tuple[array[int], array[int]]]:
+def _digest(items: Generator[Item]) -> tuple[str, int, tuple[array[int], array[int]]]:
     """The digest of the items, their number, and where lines are left out between them."""
     digest, count, ahead = hashlib.sha256(), 0, 1
     jumps = array("q"), array("q")
-    with contextlib.closing(read(file, form, name)) as found:
+    with contextlib.closing(items) as found:
         for item in found:
             what = [item.item_id, item.task, item.inputs, item.problem]
             digest.update(json.dumps(what, sort_keys=True).encode())

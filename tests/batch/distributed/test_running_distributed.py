@@ -57,11 +57,11 @@ async def test_out_holds_what_the_local_engine_writes(batch, worker, lines, tmp_
 async def test_a_task_arrives_as_it_was_given(batch, worker, lines, folder):
     source = HEAD + "def show(state):\n    return ascii([state['task'], state['inputs']])\n"
     (folder / "show.py").write_text(source + "graph = sequential(show)\n", encoding="utf-8")
-    task = {"task": "half \0 熱 🌡", "deep": {"n": [1.5, None], "nan": float("inf")}}
+    task = {"task": "a \\0 \\u0000 熱 🌡\u2028", "deep": {"n": [1.5, None], "\x7f": -(10**20)}}
     worker()
-    await batch([task], "show.py", inputs={"deep": 1, "wide": "\0"}).to_end()
+    await batch([task], "show.py", inputs={"deep": 1, "wide": "\x01"}).to_end()
     shown = lines()[0]["output"]
-    assert shown == ascii(["half \0 熱 🌡", {"deep": task["deep"], "wide": "\0"}])
+    assert shown == ascii([task["task"], {"deep": task["deep"], "wide": "\x01"}])
 
 
 async def test_nothing_is_added_while_it_is_queued_or_being_run(ledger, queued):
