@@ -18,6 +18,7 @@ from typing import (
     Generic,
     Literal,
     Protocol,
+    Required,
     TypeAlias,
     TypedDict,
     cast,
@@ -194,9 +195,15 @@ class Entry(Results, total=False):
     """Other values that the caller passed in, by key."""
 
 
-class State(Entry, total=False):
-    """What a node reads."""
+class State(TypedDict, total=False):
+    """What a node reads. The keys that are required here are those that every run has."""
 
+    task: Required[str]
+    inputs: Required[dict[str, Any]]
+    results: Required[Annotated[dict[str, StepResult], merge]]
+    plan: Annotated[Plan | None, last]
+    verdict: Annotated[Verdict | None, last]
+    route: Annotated[str | None, last]
     round: int
     """Set by the innermost loop and private to it; absent means 1. Never part of `Results`.
 

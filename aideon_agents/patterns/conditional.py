@@ -53,6 +53,14 @@ def conditional(
 @overload
 def conditional(
     condition: Node | str,
+    *,
+    routes: Mapping[str, tuple[str, Typed[DataT]]],
+    default: str | None = None,
+    name: str = "conditional",
+) -> PatternGraph[DataT]: ...
+@overload
+def conditional(
+    condition: Node | str,
     branches: Mapping[str, Node] | None = None,
     *,
     routes: Mapping[str, str | tuple[str, Node]] | None = None,

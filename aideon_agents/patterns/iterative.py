@@ -16,13 +16,14 @@ from langgraph.graph import END, START
 from pydantic import BaseModel, ConfigDict
 
 from aideon_agents.errors import StepFailed, UserError, is_kind
-from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs import Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
 from aideon_agents.patterns.approval import DeclinableResults, DeclinableState
 from aideon_agents.patterns.functions import check_node, pattern_path, sibling_path
 from aideon_agents.patterns.nodes import (
     NamedNode,
+    PatternGraph,
     add_node,
     compile_graph,
     named_nodes,
@@ -90,7 +91,7 @@ def iterative(
     max_rounds: int = 3,
     pass_score: float | None = None,
     name: str = "iterative",
-) -> Graph:
+) -> PatternGraph[Rounds]:
     """Run a step until a check passes, or until the rounds are used up.
 
     A round passes when the verdict's `passed` is true and, where `pass_score` is given, its score

@@ -20,7 +20,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Send
 
 from aideon_agents.errors import StepFailed, UserError, is_kind, refuse_kinds
-from aideon_agents.graphs import Graph, Node
+from aideon_agents.graphs import Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
 from aideon_agents.ledger.redaction import one_line
@@ -38,6 +38,7 @@ from aideon_agents.patterns.functions import (
 from aideon_agents.patterns.nodes import (
     Builder,
     NamedNode,
+    PatternGraph,
     Planner,
     Worker,
     Workers,
@@ -99,7 +100,7 @@ def orchestrated(
     workers: Workers = (),
     max_steps: int = 12,
     name: str = "orchestrated",
-) -> Graph:
+) -> PatternGraph[Plan]:
     """Plan the task, then do the plan's steps; steps that do not need one another run together.
 
     The planner receives each worker's name, its purpose, and its tools. The purpose is given in

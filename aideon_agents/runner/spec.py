@@ -116,7 +116,7 @@ def check_task(graph: Graph, task: str, inputs: Mapping[str, Any]) -> None:
         raise InputError(f"the inputs have the key {shown(wrong[0])}: a key must be text")
     if not task.strip():
         raise InputError("the task is empty: say what to do with --task TEXT or --file PATH")
-    require(required_keys(graph), {"task": task, "inputs": dict(inputs)})
+    require(required_keys(graph), {"task": task, "inputs": dict(inputs), "results": {}})
     if keys := path_keys(graph):
         check_paths(keys, inputs)
 

@@ -3,7 +3,8 @@
 `assert_type` is for pyright. The other assertions show that the objects are of these classes.
 """
 
-# pyright: reportUnnecessaryTypeIgnoreComment=true
+# pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnknownMemberType=true
+# pyright: reportUnknownVariableType=true, reportUnknownArgumentType=true
 from __future__ import annotations
 
 import dataclasses
@@ -15,12 +16,16 @@ from pydantic import BaseModel
 from aideon_agents import (
     Ledger,
     RunResult,
+    State,
     StepResult,
     UserError,
+    Verdict,
     arun,
     conditional,
     creative,
     executor,
+    iterative,
+    orchestrated,
     parallel,
     planner,
     resume,
@@ -30,6 +35,7 @@ from aideon_agents import (
 )
 from aideon_agents.agents.node import Agent
 from aideon_agents.errors import RunError, StepFailed
+from aideon_agents.patterns.iterative import Rounds
 from aideon_agents.state import Plan
 
 
@@ -77,6 +83,52 @@ def test_the_data_of_a_branch_is_that_of_any(ledger: Ledger) -> None:
     result = run(graph, "Pumps.", inputs={"kind": "b"}, rehearse=True, ledger=ledger)
     assert_type(result.data, Facts | Note)
     assert isinstance(result.data, Note)
+    routes = {"a": ("it has facts", executor(output=Facts)), "b": ("else", executor(output=Facts))}
+    routed = run(conditional(validator(), routes=routes), "Pumps.", rehearse=True, ledger=ledger)
+    assert_type(routed, RunResult[Facts])
+    assert isinstance(routed.data, Facts)
+
+
+def words(state: State) -> str:
+    """A function as users write it: a run always has a task, inputs and results."""
+    known = f"{len(state['task'])} {state['inputs'].get('kind')} {len(state['results'])}"
+    return f"{known} {state.get('route')}"
+
+
+def is_short(state: State) -> bool:
+    return len(state["results"]) < 9
+
+
+def says_why(state: State) -> tuple[bool, str]:
+    return is_short(state), "Make it shorter."
+
+
+def judges(state: State) -> Verdict:
+    return Verdict(passed=is_short(state), score=1, feedback="")
+
+
+def test_each_pattern_says_what_its_data_is(ledger: Ledger) -> None:
+    note = creative("draft", output=Note)
+    for check in (validator(criteria="short"), is_short, says_why, judges):
+        looped = run(iterative(note, check), "Pumps.", rehearse=True, ledger=ledger)
+        assert_type(looped, RunResult[Rounds])
+        assert looped.data.rounds[looped.data.best - 1].verdict.passed
+    workers = {"facts": ("finds", executor(output=Facts)), "words": words, "note": note}
+    planned = run(orchestrated(planner(), workers=workers), "x", rehearse=True, ledger=ledger)
+    assert_type(planned, RunResult[Plan])
+    assert planned.data.steps
+    alone = orchestrated(planner(), executor(), creative(), max_steps=3)
+    assert_type(run(alone, "x", rehearse=True, ledger=ledger), RunResult[Plan])
+    whole = sequential(
+        words,
+        parallel(executor("a"), words, max_concurrency=2, on_failure="keep"),
+        iterative(note, validator(criteria="short")),
+        executor(output=Facts),
+    )
+    facts = run(whole, "Pumps.", inputs={"kind": "b"}, rehearse=True, ledger=ledger)
+    assert_type(facts, RunResult[Facts])
+    assert isinstance(facts.data, Facts)
+    assert str(facts.results["words"].content) == "6 b 0 None"
 
 
 def test_a_last_node_without_a_class_says_nothing(ledger: Ledger) -> None:
