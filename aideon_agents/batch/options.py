@@ -69,7 +69,7 @@ class Progress:
     top_nodes: Sequence[tuple[str, Decimal]]
     """The nodes with the highest costs."""
     slowed_by: str | None = None
-    """Which rate limits hold calls back, in words; None: none does."""
+    """Which limits hold calls back, in words; None: none does."""
 
     @property
     def done(self) -> int:

@@ -151,7 +151,7 @@ def batch(
 
     settings = options.settings()
     found = load(target, settings, chains(model))
-    with progress_shown(progress) as watch:
+    with progress_shown(progress, max_concurrency) as watch:
         given: dict[str, Any] = {
             # Most flags are options of a batch under the same name.
             **{name: flags[name] for name in BatchOptions.__annotations__ if name in flags},

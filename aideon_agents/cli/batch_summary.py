@@ -25,8 +25,11 @@ _MINUTE, _HOUR = 60, 3600
 
 
 @contextlib.contextmanager
-def progress_shown(form: str) -> Generator[Callable[[Progress], None] | None]:
-    """Show progress within a block; yields the function that shows it, or None."""
+def progress_shown(form: str, at_once: int) -> Generator[Callable[[Progress], None] | None]:
+    """Show progress within a block; yields the function that shows it, or None.
+
+    `at_once` is `--max-concurrency`.
+    """
     if form == "json":
         yield lambda progress: output.note(json.dumps(progress.document()))
     elif form == "auto" and sys.stderr.isatty():
@@ -35,12 +38,12 @@ def progress_shown(form: str) -> Generator[Callable[[Progress], None] | None]:
 
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            yield lambda progress: live.update(_picture(progress), refresh=True)
+            yield lambda progress: live.update(_picture(progress, at_once), refresh=True)
     else:
         yield None
 
 
-def _picture(progress: Progress) -> RenderableType:
+def _picture(progress: Progress, at_once: int) -> RenderableType:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -53,22 +56,28 @@ def _picture(progress: Progress) -> RenderableType:
     dearest = Table.grid(padding=(0, 2))
     for path, usd in progress.top_nodes:
         dearest.add_row(Text(f"  {path}"), Text(output.money(usd), justify="right"))
-    return Group(bar, *(Text(line) for line in lines(progress)), dearest)
+    return Group(bar, *(Text(line) for line in lines(progress, at_once)), dearest)
 
 
-def lines(progress: Progress) -> list[str]:
-    """The progress of a batch as text: its items and speed, and its cost."""
-    problems = [
-        f"{count:,} {word}"
-        for count, word in ((progress.failed, "failed"), (progress.invalid, "invalid"))
-        if count
-    ]
+def lines(progress: Progress, at_once: int) -> list[str]:
+    """The progress of a batch as text: its items and speed, what limits it, and its cost."""
     left = "" if progress.seconds_left is None else f", {_time(progress.seconds_left)} left"
-    items = [f"{progress.completed:,} completed", *problems, f"{progress.in_flight:,} in flight"]
-    money = spent(progress.spent, progress.held, progress.complete, progress.budget)
-    slow = [output.printable(progress.slowed_by)] if progress.slowed_by else []
-    speed = f"{progress.items_per_s:,.1f} items/s"
-    return [f"{', '.join(items)}; {speed}{left}", *slow, money]
+    items = _counts(completed=progress.completed, failed=progress.failed, invalid=progress.invalid)
+    limit = progress.slowed_by
+    if limit is None and at_once <= progress.in_flight < progress.items - progress.done:
+        limit = f"--max-concurrency is {at_once}: other items wait"
+    return [
+        f"{items}, {progress.in_flight:,} in flight; {progress.items_per_s:,.1f} items/s{left}",
+        *([output.printable(limit)] if limit else []),
+        spent(progress.spent, progress.held, progress.complete, progress.budget),
+    ]
+
+
+def _counts(*, completed: int, **others: int) -> str:
+    """Items by status; the others only where there are some."""
+    return ", ".join(
+        [f"{completed:,} completed", *(f"{one:,} {word}" for word, one in others.items() if one)]
+    )
 
 
 def spent(usd: Decimal, held: Decimal, complete: bool, budget: Decimal | None = None) -> str:  # noqa: FBT001 - as the fields that it is given
@@ -87,32 +96,38 @@ def _time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
 
 
-_NEXT_STEP = {
+_STOPPED = {
     "budget": (
-        "repeat the command with a higher --budget to continue; if a standing limit refused, "
-        "raise that one (see aideon budget list)"
+        "stopped at a budget: repeat the command with a higher --budget to continue,",
+        "or raise the standing limit that refused: see `aideon budget list`",
     ),
-    "rate_limit": "repeat the command then to continue, or now with --on-rate-limit fallback",
-    "interrupted": "repeat the command to continue",
-    "cancelled": "repeat the command to continue",
-    "max_failures": "too many items failed; repeat the command to continue",
-    "waiting": "answer, then repeat the command to write the results",
+    "rate_limit": (
+        "stopped at a rate limit: repeat the command then to continue,",
+        "or now with --on-rate-limit fallback",
+    ),
+    "interrupted": ("interrupted: repeat the command to continue",),
+    "cancelled": ("cancelled: repeat the command to continue",),
+    "max_failures": ("stopped, as too many items failed: repeat the command to continue",),
+    "waiting": ("answer, then repeat the command to write the results",),
 }
+"""Why a batch stopped, and what to do, in lines."""
 
 
 def show(result: BatchResult, out: Path) -> None:
-    """Print the summary of a batch on stderr."""
+    """Print the summary of a batch on stderr, in lines of at most 80 characters where ours are all."""
     nodes(result.nodes, to_stderr=True)
-    pending = f", {result.pending:,} pending" if result.pending else ""
+    batch = result.batch_id
+    others = {word: getattr(result, word) for word in ("failed", "invalid", "pending")}
     output.note(
-        f"batch {result.batch_id}: {result.items:,} items, {result.completed:,} completed, "
-        f"{result.failed:,} failed, {result.invalid:,} invalid{pending}, in {result.wall_s:.1f} s; "
-        f"{spent(result.usd, result.held, result.complete)}; results in {out}"
+        f"{output.counted(result.items, 'item')} in {_took(result.wall_s)}: "
+        f"{_counts(completed=result.completed, **others)}"
     )
+    output.note(spent(result.usd, result.held, result.complete))
+    output.note(f"results in {out} (batch {batch})")
     if result.carried:
         output.note(
-            f"{result.carried:,} carried over from {result.carried_from}, at no cost; "
-            f"{result.items - result.carried:,} new"
+            f"{result.carried:,} carried over at no cost, {result.items - result.carried:,} new; "
+            f"from {result.carried_from}"
         )
         if result.earlier_out:
             output.note(f"all results of that batch stay in {result.earlier_out}")
@@ -121,26 +136,24 @@ def show(result: BatchResult, out: Path) -> None:
             f"{output.counted(result.truncated, 'answer')} met max_tokens and "
             f"{'is' if result.truncated == 1 else 'are'} cut off: raise max_tokens"
         )
+    if result.failed or result.invalid:
+        output.note(f"what is wrong: `aideon batches show {batch} --failed`")
     if result.failed:
-        output.note(
-            f"see the failed items with `aideon batches show {result.batch_id}`; "
-            "run them again with --retry-failed"
-        )
-    elif result.invalid:
-        output.note(f"see the invalid items with `aideon batches show {result.batch_id}`")
+        output.note("run failed items again: repeat the command with --retry-failed")
     if waiting := len(result.waiting):
         output.note(
-            f"{output.counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for an answer: "
-            f"see and answer with `aideon batches approve {result.batch_id}`, or decline with "
-            f"`aideon batches decline {result.batch_id} --feedback TEXT`"
+            f"{output.counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for an answer:"
         )
-    if result.stop_reason is not None:
-        by = (
-            f"{result.stopped_by}; "
-            if result.stop_reason == "rate_limit" and result.stopped_by
-            else ""
-        )
-        output.note(f"stopped ({result.stop_reason}): {by}{_NEXT_STEP[result.stop_reason]}")
+        output.note(f"`aideon batches approve {batch}`, or")
+        output.note(f"`aideon batches decline {batch} --feedback TEXT`")
+    if result.stop_reason == "rate_limit" and result.stopped_by:
+        output.note(result.stopped_by)
+    for line in _STOPPED.get(result.stop_reason or "", ()):
+        output.note(line)
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < _MINUTE else _time(seconds)
 
 
 def nodes(found: Sequence[NodeCost], *, to_stderr: bool = False) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import functools
 import random
 import threading
 import time
@@ -185,6 +184,11 @@ class Slots:
         """How many are in use."""
         return self._held
 
+    @property
+    def queued(self) -> int:
+        """How many calls wait for one."""
+        return len(self._waiting)
+
     def resize(self, limit: int) -> None:
         """Change the limit. Calls that hold a slot above a lower limit keep it."""
         with self._lock:
@@ -244,7 +248,16 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-@functools.lru_cache(maxsize=8)
+_slots: dict[int, Slots] = {}
+
+
 def process_slots(limit: int) -> Slots:
     """The process's slots for a limit, which all chains with that limit share."""
-    return Slots(limit)
+    return _slots.get(limit) or _slots.setdefault(limit, Slots(limit))
+
+
+def why_waiting() -> str | None:
+    """Which limit of the process holds calls back now, in words; None: none does."""
+    full = [one for one in list(_slots.values()) if one.queued]
+    reasons = (f"AIDEON_MODEL_CONCURRENCY is {one.limit}: {one.queued} calls wait" for one in full)
+    return "; ".join(reasons) or None

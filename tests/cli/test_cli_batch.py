@@ -42,7 +42,7 @@ def test_the_last_line_is_the_document_and_the_rest_is_for_people(aideon, items)
     assert list(document) == FIELDS
     assert (document["completed"], document["stop_reason"]) == (5, None)
     assert done.out.count("\n") == 1
-    for word in ("facts", "text", "total", "5 items, 5 completed", "results in out.jsonl"):
+    for word in ("facts", "text", "total", " s: 5 completed", "results in out.jsonl (batch "):
         assert word in done.err
     assert [line["id"] for line in out_lines()] == ["i0", "i1", "i2", "i3", "i4"]
 
@@ -67,7 +67,7 @@ def test_failed_and_invalid_items_end_with_1_and_say_how_to_go_on(aideon, folder
     done = aideon("batch", "boom.py", items, "-o", "out.jsonl")
     assert done.code == 1
     assert (json.loads(done.out)["failed"], json.loads(done.out)["invalid"]) == (5, 1)
-    assert "run them again with --retry-failed" in done.err
+    assert "run failed items again: repeat the command with --retry-failed" in done.err
     only_invalid = aideon("batch", "echo.py", items, "-o", "other.jsonl")
     assert only_invalid.code == 1
     assert "--retry-failed" not in only_invalid.err
@@ -103,9 +103,7 @@ def test_a_budget_ends_with_3_and_more_of_it_goes_on(aideon, items, monkeypatch)
         stopped = aideon(*words, "--budget", "0.00000001")
         assert stopped.code == 3
         assert json.loads(stopped.out)["stop_reason"] == "budget"
-        assert (
-            "stopped (budget): repeat the command with a higher --budget to continue" in stopped.err
-        )
+        assert "stopped at a budget: repeat the command with a higher --budget" in stopped.err
         assert len(provider.requests) == 0
         assert aideon(*words, "--budget", "1").code == 0
         assert len(provider.requests) == 10
@@ -123,8 +121,8 @@ def test_items_that_ask_end_with_4_and_say_whom_to_answer(aideon, folder, items)
     assert done.code == 4
     document = json.loads(done.out)
     assert (document["stop_reason"], document["waiting"], document["pending"]) == ("waiting", 5, 5)
-    command = f"see and answer with `aideon batches approve {document['batch_id']}`"
-    assert f"5 items wait for an answer: {command}" in done.err
+    command = f"`aideon batches approve {document['batch_id']}`"
+    assert f"5 items wait for an answer:\n{command}, or\n" in done.err
     run_id = aideon("runs", "list", "--json").document[0]["run_id"]
     yes = '{"approved": true, "feedback": null}'
     assert aideon("runs", "resume", run_id, "--answer", yes).code == 0
@@ -196,22 +194,47 @@ def shown(**changes):
 
 
 def test_progress_is_told_in_words():
-    assert batch_summary.lines(shown()) == [
+    assert batch_summary.lines(shown(), 64) == [
         "1,200 completed, 12 failed, 3 invalid, 50 in flight; 12.3 items/s, 1:02:05 left",
         "$0.123457 of $5.0000 spent",
     ]
     plain = shown(failed=0, invalid=0, budget=None, complete=False, seconds_left=59.6)
-    assert batch_summary.lines(plain) == [
+    assert batch_summary.lines(plain, 64) == [
         "1,200 completed, 50 in flight; 12.3 items/s, 1:00 left",
         ">= $0.123457 spent",
     ]
-    assert batch_summary.lines(shown(seconds_left=12))[0].endswith(", 12 s left")
-    assert batch_summary.lines(shown(seconds_left=None))[0].endswith("items/s")
+    assert batch_summary.lines(shown(seconds_left=12), 64)[0].endswith(", 12 s left")
+    assert batch_summary.lines(shown(seconds_left=None), 64)[0].endswith("items/s")
+
+
+def test_progress_says_what_limits_it():
+    assert batch_summary.lines(shown(), 50)[1] == "--max-concurrency is 50: other items wait"
+    slow = shown(slowed_by="together limits its rate; 3 of 9 waiting")
+    assert batch_summary.lines(slow, 50)[1] == "together limits its rate; 3 of 9 waiting"
+    at_the_end = shown(completed=1935)
+    assert len(batch_summary.lines(at_the_end, 50)) == 2, "all items that are left are in flight"
+
+
+def test_the_summary_fits_80_columns(aideon, folder):
+    tasks = ["fine", "", "no"]
+    lines = [json.dumps({"id": f"i{place}", "task": task}) for place, task in enumerate(tasks)]
+    (folder / "mixed.jsonl").write_text("\n".join(lines))
+    (folder / "breaks.py").write_text(
+        "from aideon_agents import sequential\n"
+        "def check(state):\n"
+        "    return {'fine': 'good'}[state['task']]\n"
+        "graph = sequential(check)\n"
+    )
+    done = aideon("batch", "breaks.py", "mixed.jsonl", "-o", "out.jsonl")
+    batch = aideon("batches", "show", "last", "--json").document["batch_id"]
+    assert "s: 1 completed, 1 failed, 1 invalid\n" in done.err
+    assert f"what is wrong: `aideon batches show {batch} --failed`\n" in done.err
+    assert max(map(len, done.err.splitlines())) <= 80
 
 
 def test_progress_is_drawn_with_the_most_expensive_nodes():
     console = Console(record=True, width=80, file=open(os.devnull, "w"), highlight=False)  # noqa: SIM115, PTH123 - what is recorded is looked at
-    console.print(batch_summary._picture(shown()))
+    console.print(batch_summary._picture(shown(), 50))
     console.file.close()
     text = console.export_text()
     assert "1,215 of 2,000 (60 %)" in text

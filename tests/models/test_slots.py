@@ -9,7 +9,7 @@ import pytest
 
 from aideon_agents import Context, Settings
 from aideon_agents.models import Models
-from aideon_agents.models.health import Slots, process_slots
+from aideon_agents.models.health import Slots, process_slots, why_waiting
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -52,6 +52,17 @@ def test_the_limit_holds_across_threads_with_loops_of_their_own():
         thread.join()
     assert (watched.most, watched.served) == (3, 80)
     assert watched.slots._held == 0
+
+
+async def test_calls_that_wait_for_the_limit_of_the_process_are_told():
+    slots = process_slots(1)
+    async with slots.one():
+        waiting = asyncio.create_task(Watched(slots).hold())
+        while not slots.queued:
+            await asyncio.sleep(0)
+        assert why_waiting() == "AIDEON_MODEL_CONCURRENCY is 1: 1 calls wait"
+    await waiting
+    assert why_waiting() is None
 
 
 async def test_who_came_first_is_served_first():

@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from aideon_agents import errors
-from aideon_agents.models.health import Slots
+from aideon_agents.models.health import Slots, why_waiting
 from aideon_agents.models.limits import Limit, used_up
 
 if TYPE_CHECKING:
@@ -351,6 +351,6 @@ def pace_for(most: int, name: str, *identity: object) -> Pace:
 
 
 def why_slow() -> str | None:
-    """Which providers hold calls back now, in words; None: none does."""
+    """Which providers, or which limit of ours, hold calls back now, in words; None: none does."""
     reasons = filter(None, (pace.why_slow() for pace in list(_paces.values())))
-    return "; ".join(dict.fromkeys(reasons)) or None
+    return "; ".join(dict.fromkeys(reasons)) or why_waiting()
