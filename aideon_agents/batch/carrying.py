@@ -55,6 +55,8 @@ class Earlier:
         self.batch = batch
         self.unused = 0
         """How many results of completed items its OUT holds that were not taken."""
+        self.taken = array.array("q")
+        """Where the lines were that were taken from the ledger."""
         self._ledger = ledger
         self._path = path if path is not None and path.is_file() else None
         self._offsets = array.array("q", [_NOWHERE]) * batch.items
@@ -131,6 +133,7 @@ class Earlier:
         with contextlib.nullcontext() if self._path is None else self._path.open("rb") as file:
             for position, row in rows.items():
                 if position in kept or file is None:
+                    self.taken.append(position)
                     yield position, row, kept[position]
                     continue
                 file.seek(self._offsets[position])
@@ -219,7 +222,7 @@ def carry_over(
                 raise RunError(f"{side} cannot be written: {error.strerror or error}") from None
             raise
         replaced = earlier.batch_id if is_replaced else None
-        outputs.replace(ledger, start, earlier=replaced, kept=kept)
+        outputs.replace(ledger, start, earlier=replaced, kept=kept, taken=sources[0].taken)
         finish(start)
     return True
 

@@ -17,7 +17,7 @@ from aideon_agents.ledger.identity import now, this_process, utc_text
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 
 def keep(tx: Statements, batch_id: str, position: int, document: str) -> None:
@@ -70,12 +70,16 @@ def written(ledger: Ledger, batch_id: str, lines: int) -> None:
 
 def delete(ledger: Ledger, batch_id: str, positions: Iterable[int]) -> int:
     """Delete the lines of some positions, as `written` does; returns how many there were."""
-    deleted, left = 0, iter(positions)
+    owned = {"batch_id": batch_id, **this_process()}
+    return sum(ledger.database.write(_DELETE, owned | some) for some in _named(positions))
+
+
+def _named(positions: Iterable[int]) -> Iterator[dict[str, int]]:
+    """Some positions at a time, as values of one statement for any number of them."""
+    left = iter(positions)
     while some := list(itertools.islice(left, len(_NAMES))):
-        some += some[-1:] * (len(_NAMES) - len(some))  # one statement for any number
-        names = dict(zip(_NAMES, some, strict=True))
-        deleted += ledger.database.write(_DELETE, {"batch_id": batch_id, **names, **this_process()})
-    return deleted
+        some += some[-1:] * (len(_NAMES) - len(some))
+        yield dict(zip(_NAMES, some, strict=True))
 
 
 def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:
@@ -109,10 +113,11 @@ _ANY = (
 )
 _OURS = f" AND EXISTS (SELECT 1 FROM batches WHERE {batches.OURS})"  # noqa: S608 - ours, as below
 _WRITTEN = f"DELETE FROM outputs WHERE batch_id = :batch_id AND position < :lines{_OURS}"  # noqa: S608
-_DELETE = (
+_DROP = (
     "DELETE FROM outputs WHERE batch_id = :batch_id"  # noqa: S608
-    f" AND position IN ({', '.join(f':{name}' for name in _NAMES)}){_OURS}"
+    f" AND position IN ({', '.join(f':{name}' for name in _NAMES)})"
 )
+_DELETE = f"{_DROP}{_OURS}"
 _WITHOUT = (
     "SELECT items.position FROM items LEFT JOIN outputs"
     " ON outputs.batch_id = items.batch_id AND outputs.position = items.position"
@@ -160,16 +165,20 @@ def discard(ledger: Ledger, batch_id: str) -> None:
         _remove(tx, batch_id)
 
 
-def replace(ledger: Ledger, start: Batch, *, earlier: str | None, kept: str | None) -> None:
+def replace(
+    ledger: Ledger, start: Batch, *, earlier: str | None, kept: str | None, taken: Sequence[int]
+) -> None:
     """Let a batch that has taken over items be found by its identity.
 
     `earlier` is the batch whose OUT it replaces, and `kept` the copy of that OUT; None: there is none.
+    Its lines at the positions that were taken are deleted.
     """
     with ledger.database.transaction() as tx:
         tx.write(_REPLACE, {"batch_id": start.batch_id, "identity": start.identity})
         if earlier is not None:
             tx.write(_REPLACED, {"batch_id": earlier, "by": start.batch_id, "kept": kept})
-            tx.write(_DROP_CARRIED, {"batch_id": earlier, "by": start.batch_id})
+            for some in _named(taken):
+                tx.write(_DROP, {"batch_id": earlier, **some})
 
 
 def _remove(tx: Statements, batch_id: str) -> None:
@@ -204,11 +213,6 @@ _REPLACE = (
 _REPLACED = (
     "UPDATE batches SET identity = identity || ' until ' || :by,"
     " out_path = COALESCE(:kept, out_path) WHERE batch_id = :batch_id"
-)
-_DROP_CARRIED = (
-    "DELETE FROM outputs WHERE batch_id = :batch_id AND position IN (SELECT old.position"
-    " FROM items AS old JOIN items AS new ON new.run_id = old.run_id"
-    " WHERE old.batch_id = :batch_id AND new.batch_id = :by)"
 )
 _CARRY = (
     "INSERT INTO items (batch_id, position, item_id, status, attempts, run_id, error, error_type,"
