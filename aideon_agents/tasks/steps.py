@@ -7,6 +7,7 @@ be mistaken for the current one. A sequence is the same in both.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
@@ -297,7 +298,8 @@ class IterativeStep(Pattern):
 class OrchestratedStep(Part):
     """A planner makes the steps; those that do not depend on one another run at the same time."""
 
-    type: Literal["orchestrated"]
+    type: Literal["orchestrated"] = "orchestrated"
+    """May be left out: a step without an `agent` or a `function` is one."""
     description: Text
     """What to plan and do, where `{task}` and `{key of inputs}` are filled in."""
     name: Name | None = None
@@ -321,14 +323,17 @@ TYPES = ("agent", "conditional", "function", "iterative", "orchestrated", "paral
 
 
 def form(value: Any) -> str:
-    """The form of a step: its type, `older` and its type, or `agent` where it has no type.
+    """The form of a step: its type, or `older` and its type.
 
+    Without a type it is that of a (misspelt) agent or of a function that it names, else orchestrated.
     The angle brackets distinguish it from keys: pydantic names both in one path.
     """
     if not isinstance(value, Mapping):
         return "<agent>"
     step = cast("Mapping[str, Any]", value)
-    kind = step.get("type", "function" if "function" in step and "agent" not in step else "agent")
+    near = difflib.get_close_matches("agent", map(str, step))
+    named = "function" if "function" in step and "agent" not in step else "agent" if near else ""
+    kind = step.get("type", named or "orchestrated")
     current, older = (
         _OLDER_KEYS.get(kind, ("", set[str]())) if isinstance(kind, str) else ("", set())
     )
@@ -383,15 +388,12 @@ Workers = TypeAliasType(
 """Who does the steps of a plan: each with its own name, or by name."""
 
 
-_ID = "https://github.com/AllienNova/aideon-agents/task-file.schema.json"
-
-
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of task files, for editors."""
     made = TypeAdapter[Any](Step).json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": _ID,
+        "$id": "https://github.com/AllienNova/aideon-agents/task-file.schema.json",
         "title": "Aideon task file",
         "description": "A workflow, written down: one step, made of steps all levels down.",
         **made,

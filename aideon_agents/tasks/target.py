@@ -288,13 +288,18 @@ def _unknown_key(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]
     key, known = context["key"], context["known"]
     hint = nearest(key, known)
     allowed = f" (allowed: {', '.join(known)})" if hint.startswith("did") else ""
+    if "workers" in known and "type" not in error["input"]:
+        allowed += "; a step without a type or an agent is orchestrated"
     return (*field, key), f"unknown key, {hint}{allowed}"
 
 
-def _missing(field: FieldPath, _error: ErrorDetails) -> tuple[FieldPath, str]:
-    if field[-1] != "agent":
+def _missing(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
+    is_orchestrated = field[-1] == "description" and "type" not in error["input"]
+    if field[-1] != "agent" and not is_orchestrated:
         return field, "this key is missing"
-    return field, f"this key is missing, or a type: one of {', '.join(TYPES)}"
+    types = f"this key is missing, or a type: one of {', '.join(TYPES)}"
+    alone = ", or a description: alone it is orchestrated" if is_orchestrated else ""
+    return (*field[:-1], "agent"), types + alone
 
 
 def _no_type(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:

@@ -249,8 +249,9 @@ def test_parallel_receives_its_limits(write):
     assert drawn(one(write, source)) == drawn(expected)
 
 
-def test_orchestrated_needs_only_a_description(write):
-    graph = one(write, "type: orchestrated\ndescription: Find out about {task}\n")
+@pytest.mark.parametrize("kind", ["type: orchestrated\n", ""])
+def test_orchestrated_needs_only_a_description_and_no_type(write, kind):
+    graph = one(write, f"{kind}description: Find out about {{task}}\n")
     expected = orchestrated(
         planner(description="Find out about {task}"), executor(), creative(), name="flow"
     )

@@ -51,6 +51,8 @@ trueBranch: [{agent: executor}]
 falseBranch: [{agent: creative}]
 ---
 {type: iterative, description: a, criteria: b, maxIterations: 3, agent: creative}
+---
+{description: a, name: b, max_steps: 2, workers: [{agent: executor}, {description: c, name: d}]}
 """)
 )
 
@@ -138,6 +140,8 @@ def test_the_schema_refuses_an_unknown_key(document):
         {"type": "paralel", "branches": [{"agent": "executor"}]},
         {"type": "sequential", "steps": []},
         {"type": "sequential", "steps": [{"agent": "boss"}]},
+        {"name": "a"},
+        {"description": "a", "steps": [{"agent": "executor"}]},
         {"agent": "executor", "complexity": "huge"},
         {"agent": "executor", "model": "gpt-4o"},
         {"type": "iterative", "step": {"agent": "executor"}, "max_rounds": 0},
