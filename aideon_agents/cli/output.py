@@ -218,22 +218,18 @@ def drawn(
     from rich.console import Console
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     first_number = len(columns) - numbers
     width = None if stream.isatty() else NO_TERMINAL
     # The name of a node may look like markup: `[red]` or `:100:`.
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     sketch = _Sketch(stream.encoding)
-    console = Console(
-        file=sketch,
-        width=width,
-        force_terminal=stream.isatty(),  # no colors in a file, whatever FORCE_COLOR says
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    # There are no colors in a file, whatever FORCE_COLOR says.
+    console = Console(file=sketch, width=width, force_terminal=stream.isatty(), **plain)
     lines = [list(map(printable, row)) for row in rows]
     whole_columns = {*range(first_number, len(columns)), *([0] if whole else [])}
-    _break_names([list(columns), *lines, list(total or ())], console.width, whole_columns)
+    texts = [list(columns), *lines, list(total or ())]
+    left = 0 if _break_names(texts, console.width, whole_columns) else 1
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, left))
     for index, title in enumerate(columns):
         is_number = index >= first_number
         made.add_column(
@@ -262,28 +258,30 @@ class _Sketch(io.StringIO):
         self.encoding = encoding or self.encoding
 
 
-_BETWEEN = 3
-"""Spaces between two columns of a table."""
+_BETWEEN, _TIGHT = 3, 2
+"""Spaces between two columns of a table, and between those of one that is too wide."""
 _LEAST = 8
 """A column is made no narrower than this."""
 _PART = re.compile(r"[^\s/:_.-]*[\s/:_.-]*")
 """A part of a name that stays on one line."""
 
 
-def _break_names(rows: Sequence[list[str]], width: int, whole: Collection[int]) -> None:
-    """Break the texts of the widest columns until all fit, after a `/`, `:` or `-` of a name."""
+def _break_names(rows: Sequence[list[str]], width: int, whole: Collection[int]) -> bool:
+    """Break texts after a `/`, `:` or `-` until all fit; returns whether columns are close together."""
     from rich.cells import cell_len
 
     widths = [max(map(cell_len, column)) for column in zip_longest(*rows, fillvalue="")]
-    while sum(widths) + _BETWEEN * (len(widths) - 1) + 2 > width:
+    is_tight = sum(widths) + _BETWEEN * (len(widths) - 1) + 2 > width
+    while is_tight and sum(widths) + _TIGHT * (len(widths) - 1) + 2 > width:
         free = [index for index in range(len(widths)) if index not in whole]
         widest = max(free, key=widths.__getitem__, default=None)
         if widest is None or widths[widest] <= _LEAST:
-            return
+            break
         widths[widest] -= 1
         for row in rows:
             if widest < len(row) and cell_len(row[widest]) > widths[widest]:
                 row[widest] = _broken(row[widest].replace("\n", ""), widths[widest])
+    return is_tight
 
 
 def _broken(text: str, width: int) -> str:

@@ -359,7 +359,8 @@ class Guard(BaseChatModel):
         """A provider's error as one of ours; any other error as it is."""
         ours = translate(error, asked=str(self.candidate))
         if has_begun and isinstance(ours, errors.Transient):
-            return errors.Partial(f"{self.candidate} broke off in the middle: {ours}")
+            why = str(ours).replace(f"{self.candidate} ", "it ", 1)
+            return errors.Partial(f"{self.candidate} broke off in the middle: {why}")
         if has_begun and isinstance(ours, errors.ProviderError):
             ours.billed = None  # what it had sent until then may be charged
         return ours

@@ -307,6 +307,8 @@ def broken_off(error: Exception, asked: str, *, is_sent: bool = True) -> errors.
     """The error for a connection that could not be made, or was lost."""
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error:
         why = str(error.os_error.strerror or error.os_error)
+    elif isinstance(error, aiohttp.ClientPayloadError) and "not completed" in str(error):
+        why = "the end of the answer is missing"
     else:
         why = str(error)
     why = one_line(why or type(error).__name__)[:_MOST_SHOWN]

@@ -68,6 +68,27 @@ def test_a_long_name_in_a_narrow_table_breaks_after_its_parts(capsys, monkeypatc
     assert all(line[-1] in "/:_.-" for line in shown[:-1])
 
 
+def test_a_run_with_fallbacks_fits_80_columns_without_a_broken_word(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    name, models = "refine/validator (fallback, cut off)", "Qwen3.5-9B, GLM-5.3-Flash"
+    figures = ("2 (1 failed)", ">= 2,721", ">= 26", ">= $0.000121", "0.02 s")
+    columns = ("node", "model", "calls", "in", "out", "cost", "time")
+    output.table(columns, [(name, models, *figures)], numbers=5)
+    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in (
+        "refine/",
+        "validator",
+        "(fallback,",
+        "cut off)",
+        "Qwen3.5-9B,",
+        "Flash",
+        *figures,
+    ):
+        assert word in shown
+
+
 def test_help_has_a_short_option_everywhere(aideon):
     assert "Usage: aideon [OPTIONS]" in aideon("-h").out
     assert "Usage: aideon runs show" in aideon("runs", "show", "-h").out
