@@ -32,7 +32,7 @@ from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
 
 _AT_A_TIME = 500
@@ -125,8 +125,12 @@ class Earlier:
             self._first[key] = self._next[found]
         return found
 
+    def known(self, positions: Iterable[int]) -> list[int]:
+        """Those of some positions whose lines were found."""
+        return [one for one in positions if self._offsets[one] != _NOWHERE]
+
     def results(self, positions: Sequence[int]) -> Iterator[tuple[int, ItemRow, str]]:
-        """The positions, rows and lines of items that were taken."""
+        """The positions, rows and lines of items whose lines were found."""
         rows = batch_items.at(self._ledger, self.batch.batch_id, positions)
         in_ledger = [position for position in rows if self._offsets[position] == _IN_LEDGER]
         kept = outputs.at(self._ledger, self.batch.batch_id, in_ledger)

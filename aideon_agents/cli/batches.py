@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,6 +15,9 @@ from aideon_agents.cli.batch_summary import nodes, spent
 from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aideon_agents.batch.diff import Difference
     from aideon_agents.ledger.batch_items import ItemRow
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.store import Ledger
@@ -106,6 +111,8 @@ def show(
         + spent(Decimal(document["usd"]), Decimal(document["held_usd"]), document["complete"])
     )
     output.line(f"results: {found.out_path}")
+    if document["carried"]:
+        output.line(f"{document['carried']:,} carried over from batch {found.carried_from}")
     if found.status == "running" and found.is_abandoned:
         output.line("its command has ended: repeat the command to write the results there")
     for one in refused:
@@ -139,6 +146,55 @@ def _show_failures(ref: str, *, as_json: bool) -> None:
         output.line(f"{output.counted(one.items, 'item')} {one.status}: {one.error}")
         seen = f": see `aideon runs show {one.run_id}`" if one.run_id else ""
         output.line(f"    for example {one.item_id}{seen}")
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A batch: an id, its beginning, or last.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The batch to compare it with.")],
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Show at most N items; --json gives all.")
+    ] = 20,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare two batches: items whose output, models, cost or status differ."""
+    from aideon_agents.batch.diff import COMPARED, differences
+    from aideon_agents.ledger.batches import find_batch
+
+    with options.ledger() as ledger:
+        first, second = find_batch(ledger, a), find_batch(ledger, b)
+        counts, shown = Counter[str](), cast("list[Difference]", [])
+        for one in differences(ledger, first, second):
+            alone = "only in A" if one.b is None else "only in B"
+            counts.update(one.differs or [alone])
+            if as_json or len(shown) < limit:
+                shown.append(one)
+    if as_json:
+        ids = {"a": first.batch_id, "b": second.batch_id}
+        output.document({**ids, "counts": counts, "items": [one._asdict() for one in shown]})
+        return
+    if not counts:
+        output.note("no item differs")
+        return
+    rows = [
+        (one.id, name, _cell(one.a, name), _cell(one.b, name))
+        for one in shown
+        for name in one.differs or ("status",)
+    ]
+    output.table(("item", "differs", "A", "B"), rows)
+    words = [*COMPARED, "only in A", "only in B"]
+    output.line(", ".join(f"{word}: {counts[word]:,}" for word in words if counts[word]))
+
+
+def _cell(values: Mapping[str, Any] | None, name: str) -> str:
+    """One value of an item, on one line; a dash where its batch does not have it."""
+    value = None if values is None else values[name]
+    text = ", ".join(value) if isinstance(value, list) else "-" if value is None else str(value)
+    return textwrap.shorten(text, _CELL, placeholder=" ...") or text[:_CELL]
+
+
+_CELL = 60
+"""Characters."""
 
 
 @app.command()
@@ -195,7 +251,7 @@ def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
 
 
 def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
-    from aideon_agents.ledger import batch_items, batches
+    from aideon_agents.ledger import batch_items, batches, outputs
 
     counts = batch_items.counts(ledger, batch.batch_id)
     done = {status: counts.get(status, 0) for status in batch_items.DONE}
@@ -215,6 +271,8 @@ def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
         "pending": batch.items - sum(done.values()),
         "in_flight": running,
         "waiting": counts.get("waiting", 0),
+        "carried": outputs.carried(ledger, batch.batch_id) if batch.carried_from else 0,
+        "carried_from": batch.carried_from,
         "usd": usd_text(money.usd),
         "complete": money.complete,
         "held_usd": usd_text(batches.held_usd(ledger, batch.batch_id)),

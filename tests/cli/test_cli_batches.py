@@ -191,3 +191,62 @@ def test_costs_name_the_items_of_one_batch(aideon, folder):
     whole = aideon(*costs, "--by", "batch").document
     assert {row["key"] for row in whole["rows"]} == {batch, ""}
     assert aideon("costs", "--batch", "nothing").code == 2
+
+
+def test_two_batches_are_compared_item_by_item(aideon, folder):
+    source = (
+        "from aideon_agents import sequential\n"
+        "def answer(state):\n"
+        "    {body}\n"
+        "    return state['task'].upper()\n"
+        "graph = sequential(answer)\n"
+    )
+    items = {"same": "x", "other": "y", "breaks": "z"}
+
+    def batch(body, items, out):
+        (folder / "flow.py").write_text(source.format(body=body))
+        lines = (json.dumps({"id": name, "task": task}) for name, task in items.items())
+        (folder / "items.jsonl").write_text("\n".join(lines))
+        return aideon("batch", "flow.py", "items.jsonl", "-o", out, "--json").document["batch_id"]
+
+    first = batch("pass", items | {"gone": "x"}, "a.jsonl")
+    second = batch(
+        "assert state['task'] != 'z'\n    if state['task'] == 'y': return 'new \x1b[31m'",
+        items | {"more": "x"},
+        "b.jsonl",
+    )
+    found = aideon("batches", "diff", first, second, "--json").document
+    assert (found["a"], found["b"]) == (first, second)
+    assert found["counts"] == {"output": 2, "status": 1, "only in A": 1, "only in B": 1}
+    by_id = {one["id"]: one for one in found["items"]}
+    assert set(by_id) == {"other", "breaks", "gone", "more"}
+    assert by_id["other"]["differs"] == ["output"]
+    assert (by_id["other"]["a"]["output"], by_id["other"]["b"]["output"]) == ("Y", "new \x1b[31m")
+    assert by_id["breaks"]["differs"] == ["status", "output"]
+    assert (by_id["gone"]["b"], by_id["more"]["a"]) == (None, None)
+    done = aideon("batches", "diff", first, "last")
+    assert "status: 1, output: 2, only in A: 1, only in B: 1" in done.out
+    assert "\x1b" not in done.out
+    assert "completed" in done.out
+    assert "no item differs" in aideon("batches", "diff", first, first).err
+    assert aideon("batches", "diff", first, "nothing").code == 2
+
+
+def test_a_batch_that_was_carried_over_differs_only_where_it_was_mended(aideon, folder):
+    (folder / "flow.py").write_text(
+        "from aideon_agents import sequential\n"
+        "graph = sequential(lambda state: state['task'].upper(), name='flow')\n"
+    )
+    ids = []
+    for mended in ("y", "z"):
+        lines = [json.dumps({"id": one, "task": task}) for one, task in (("a", "x"), ("b", mended))]
+        (folder / "items.jsonl").write_text("\n".join(lines))
+        done = aideon("batch", "flow.py", "items.jsonl", "-o", "out.jsonl", "--json")
+        ids.append(done.document["batch_id"])
+    assert f"1 carried over from batch {ids[0]}\n" in aideon("batches", "show", "last").out
+    shown = aideon("batches", "show", "last", "--json").document
+    assert (shown["carried"], shown["carried_from"]) == (1, ids[0])
+    found = aideon("batches", "diff", *ids, "--json").document
+    assert [(one["id"], one["a"]["output"], one["b"]["output"]) for one in found["items"]] == [
+        ("b", "Y", "Z")
+    ]
