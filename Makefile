@@ -61,7 +61,7 @@ lowest: $(READY) ## use the package with the lowest versions that pyproject.toml
 
 # A test that hangs is ended after so many seconds, and named.
 test: lint lowest browser ## everything: the checks, the lowest versions, every test, branch coverage
-	$(BIN)/pytest -q -n auto --maxprocesses 4 --timeout 180 --cov
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --cov
 
 bench: $(READY) ## every benchmark: speed, cost, loss
 	@set -e; for one in benchmarks/*.py benchmarks/*/__main__.py; do \

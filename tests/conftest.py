@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
+import inspect
 import itertools
 import os
 import shutil
@@ -168,8 +170,32 @@ class PostgresServer:
         return said.exists() and said.read_text().rstrip().endswith("\nready")
 
 
+def _refuse_on_the_loop(execute):
+    """Fail a test whose event loop waits, in a statement, for rows that its own coroutines lock.
+
+    The queue and the checkpoints are written by coroutines too. A statement of a thread that waits
+    for such a row while it keeps the event loop waits for itself.
+    """
+
+    @functools.wraps(execute)
+    def checked(self, query, *given, **more):
+        if "procrastinate_" in str(query) and asyncio._get_running_loop() is not None:
+            frame = sys._getframe(1)
+            while frame is not None and not frame.f_code.co_flags & inspect.CO_COROUTINE:
+                frame = frame.f_back
+            if frame is None or Path(__file__).parent not in Path(frame.f_code.co_filename).parents:
+                pytest.fail(f"a statement blocks the event loop: {query}")
+        return execute(self, query, *given, **more)
+
+    return checked
+
+
 @contextlib.contextmanager
 def serving():
+    import psycopg
+
+    if not hasattr(psycopg.Cursor.execute, "__wrapped__"):
+        psycopg.Cursor.execute = _refuse_on_the_loop(psycopg.Cursor.execute)
     with tempfile.TemporaryDirectory(prefix="aideon-postgres-") as folder:
         server = PostgresServer(folder)
         try:

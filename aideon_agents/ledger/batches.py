@@ -251,7 +251,7 @@ ROWS = (
 SAME = f"{ROWS} WHERE identity = :identity"
 _ONE = f"{ROWS} WHERE batch_id = :batch_id"
 _FROM = f"{ROWS} WHERE batch_id >= :first AND batch_id <= :last ORDER BY batch_id"
-_NEWEST = f"{ROWS} ORDER BY started_at DESC, batch_id DESC LIMIT :most"
+_NEWEST = f"{ROWS} ORDER BY begun DESC LIMIT :most"
 _NEWEST_IN_FILE = f"{ROWS} ORDER BY batches.rowid DESC LIMIT :most"
 _SIMULATED = (
     "SELECT call_id FROM calls JOIN runs ON runs.run_id = calls.run_id"

@@ -227,8 +227,8 @@ START_CALL = (
 UNMAKE_CALL = "DELETE FROM calls WHERE call_id = :call_id AND status = 'started'"
 FINISH_CALL = _update("calls", _CALL_END, "call_id = :call_id AND status = 'started'")
 RUNS_FROM = f"{_RUNS} WHERE run_id >= :first AND run_id <= :last ORDER BY run_id"
-NEWEST_RUNS = f"{_RUNS} ORDER BY started_at DESC, run_id DESC LIMIT :most"
-# By sequence and not by the clock, which may have been set back; a server has no such sequence.
+# By sequence and not by the clock, which may have been set back.
+NEWEST_RUNS = f"{_RUNS} ORDER BY begun DESC LIMIT :most"
 NEWEST_RUNS_IN_FILE = f"{_RUNS} ORDER BY rowid DESC LIMIT :most"
 # Ids of calls grow with time, so they give the order within a millisecond.
 CALLS_OF_RUN = "SELECT * FROM calls WHERE run_id = :run_id ORDER BY started_at, call_id"
@@ -248,6 +248,7 @@ def run_in(row: Row) -> Run:
     """A run, out of a whole row of its table; one whose process is gone has crashed."""
     fields: dict[str, Any] = dict(row)
     owner = {name: fields.pop(name) for name in _OWNER}
+    fields.pop("begun", None)  # of a server
     if fields["status"] == "running" and is_gone(owner):
         fields["status"] = "crashed"
     for flag in ("rehearsed", "simulated"):

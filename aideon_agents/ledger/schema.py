@@ -10,7 +10,8 @@ The steps are written once, in SQLite's SQL, which Postgres shares but for some 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -354,6 +355,10 @@ def m013_carried_items(db: Executor) -> None:
     db.execute("ALTER TABLE items ADD COLUMN is_carried INTEGER")
 
 
+def m014_order_of_beginning(_db: Executor) -> None:
+    """Runs and batches in the order in which they began: `begun` on a server, a file has `rowid`."""
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -368,6 +373,7 @@ STEPS = (
     m011_tool_calls,
     m012_simulated_calls,
     m013_carried_items,
+    m014_order_of_beginning,
 )
 
 
@@ -384,17 +390,7 @@ def for_postgres(sql: str) -> str:
 
 def table_names() -> list[str]:
     """The tables that the steps make."""
-    names = _TableNames()
+    found: list[str] = []
     for step in STEPS:
-        step(names)
-    return names.found
-
-
-class _TableNames:
-    """Collects the tables that a step makes, and runs nothing."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def execute(self, sql: str) -> None:
-        self.found += re.findall(r"CREATE TABLE (\w+)", sql)
+        step(cast("Executor", SimpleNamespace(execute=found.append)))
+    return re.findall(r"CREATE TABLE (\w+)", "\n".join(found))

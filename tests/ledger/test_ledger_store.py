@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from aideon_agents.errors import LedgerError, RunNotFound
-from aideon_agents.ledger import store
+from aideon_agents.ledger import batches, store
 from aideon_agents.ledger.identity import new_run_id, now, those_from
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.rows import Call, CallEnd, Run
@@ -96,12 +96,17 @@ def test_run_ids_always_grow():
     assert all(re.fullmatch(r"01[0-9A-HJKMNP-TV-Z]{24}", run_id) for run_id in ids)
 
 
-def test_last_is_the_run_begun_last_after_the_clock_was_set_back(tmp_path, monkeypatch):
-    with Ledger(tmp_path / "ledger.db") as ledger:
-        ledger.start_run(Run(run_id="01EARLIER", workflow="w"))
-        monkeypatch.setattr(store, "now", lambda: now() - timedelta(days=1))
-        ledger.start_run(Run(run_id="01AFTER", workflow="w"))
-        assert ledger.find_run("last").run_id == "01AFTER"
+def test_last_is_what_began_last_after_the_clock_was_set_back(ledger, monkeypatch):
+    some = {"workflow": "w", "target": None, "rehearsed": False, "engine": "local", "items": 1}
+    some |= {"item_limit_nanousd": None, "out_path": "out"}
+    for day, name in enumerate(("01MIDDLE", "01EARLIER", "01AFTER")):
+        monkeypatch.setattr(store, "now", lambda day=day: now() - timedelta(days=day))
+        monkeypatch.setattr(batches, "now", lambda day=day: now() - timedelta(days=day))
+        ledger.start_run(Run(run_id=name, workflow="w"))
+        batches.take(ledger, batches.Batch(batch_id=name, identity=name, **some), None)
+    ledger.resume_run(ledger.find_run("01MIDDLE"))
+    assert ledger.find_run("last").run_id == "01AFTER"
+    assert batches.find_batch(ledger, "last").batch_id == "01AFTER"
 
 
 def test_runs_come_newest_first_and_last_is_the_newest(ledger):

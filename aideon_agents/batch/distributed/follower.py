@@ -53,7 +53,7 @@ class Follower:
     async def run(self) -> None:
         """Queue the items that are not done, and follow until the queue is empty."""
         database = jobs.require_server(self._ledger)
-        app = jobs.app_for(database)
+        app = await asyncio.to_thread(jobs.app_for, database)
         async with jobs.opened(app, database):
             queueing = asyncio.create_task(self._queue(app))
             try:
@@ -72,7 +72,7 @@ class Follower:
                 some = list(itertools.islice(items, _AT_A_TIME))
                 if not some:
                     return
-                runnable = self._registered(some)
+                runnable = await asyncio.to_thread(self._registered, some)
                 with jobs.ledger_errors(jobs.require_server(self._ledger)):
                     await jobs.enqueue(app, self._batch_id, runnable, self._inputs)
                 await asyncio.sleep(0)
@@ -104,20 +104,22 @@ class Follower:
         check_at = 0.0
         while True:
             # Read before OUT is written: the results of an empty queue are all in the ledger.
-            is_idle = queueing.done() and jobs.is_empty(self._ledger, self._batch_id)
+            is_idle = queueing.done() and await asyncio.to_thread(
+                jobs.is_empty, self._ledger, self._batch_id
+            )
             await self._batch.write_out()
             if queueing.done():
                 queueing.result()
             if is_idle:
                 return
             if self._batch.control.is_over:
-                self._halt()
+                await asyncio.to_thread(self._halt)
             now = time.monotonic()
             if now >= check_at:
-                self._check_end()
+                await asyncio.to_thread(self._check_end)
                 self._report()
-                self._warn_if_idle(now - began)
-                jobs.requeue_stalled(self._ledger)
+                await asyncio.to_thread(self._warn_if_idle, now - began)
+                await asyncio.to_thread(jobs.requeue_stalled, self._ledger)
                 # A million items take long to count: counting may use a twentieth of the time.
                 took = time.monotonic() - now
                 check_at = now + max(_CHECK_EVERY, 20 * took)

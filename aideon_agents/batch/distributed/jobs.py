@@ -26,7 +26,7 @@ from aideon_agents.batch.items import Item
 from aideon_agents.errors import LimitError, UserError
 from aideon_agents.ledger.postgres.database import PostgresDatabase
 from aideon_agents.ledger.postgres.functions import KEY
-from aideon_agents.ledger.postgres.pool import explained
+from aideon_agents.ledger.postgres.pool import LIMITS, explained
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger
 
@@ -112,8 +112,13 @@ def app_for(
     `run` is called with each job; None: this process only queues them.
     """
     _create_tables(database)
+    # Each statement commits by itself: a transaction that stays open while this event loop does
+    # something else would keep its locks, and what waits for them may be on the same loop.
     connector = procrastinate.PsycopgConnector(
-        kwargs=dict(database.address.parameters), min_size=1, max_size=_POOL
+        kwargs={**database.address.parameters, "autocommit": True},
+        configure=_limit,
+        min_size=1,
+        max_size=_POOL,
     )
     app = procrastinate.App(connector=connector)
     app.job_manager = FencedJobs(connector)
@@ -125,6 +130,10 @@ def app_for(
         retry = procrastinate.RetryStrategy(retry_exceptions={Requeue})
         app.task(name=_TASK, pass_context=True, retry=retry)(item)
     return app
+
+
+async def _limit(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.execute(LIMITS)
 
 
 async def enqueue(
@@ -220,6 +229,7 @@ def _create_tables(database: PostgresDatabase) -> None:
     """Create procrastinate's tables, in exactly one process."""
     try:
         with psycopg.connect(**cast("Any", database.address.parameters)) as connection:
+            connection.execute(LIMITS)
             if _missing(connection):
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", [KEY])
                 for statement in _missing(connection):  # unless another process was first

@@ -167,7 +167,7 @@ class Worker:
 
     async def _check(self, checkpointer: Checkpointer) -> None:
         """Find the batches to run, and requeue the items of workers that are gone."""
-        found = batches.running(self._ledger)
+        found = await asyncio.to_thread(batches.running, self._ledger)
         for batch in found:
             if batch.is_cut_off:
                 self._interrupt(batch.batch_id)
@@ -183,7 +183,7 @@ class Worker:
         for known_ones in (self._runners, self._refused):
             for batch_id in known_ones.keys() - found_ids:
                 del known_ones[batch_id]
-        jobs.requeue_stalled(self._ledger)
+        await asyncio.to_thread(jobs.requeue_stalled, self._ledger)
         await self._requeue_strays()
 
     async def _requeue_strays(self) -> None:

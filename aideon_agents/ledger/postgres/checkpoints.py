@@ -18,7 +18,7 @@ from aideon_agents.ledger.checkpointer import Checkpointer, WriteLock
 from aideon_agents.ledger.postgres.address import MISSING
 from aideon_agents.ledger.postgres.database import without_nul
 from aideon_agents.ledger.postgres.functions import KEY
-from aideon_agents.ledger.postgres.pool import explained, is_dead, unreachable
+from aideon_agents.ledger.postgres.pool import LIMITS, explained, is_dead, unreachable
 from aideon_agents.ledger.states.serializer import StateSerializer
 
 try:
@@ -165,6 +165,7 @@ class _Reconnecting:
             self.connection = await psycopg.AsyncConnection[DictRow].connect(
                 **parameters, autocommit=True, prepare_threshold=0, row_factory=dict_row
             )
+            await self.connection.execute(LIMITS)
         except psycopg.Error as error:
             raise unreachable(self.address.shown, error) from error
 

@@ -25,7 +25,14 @@ from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.functions import CHANNEL, KEY, OF_STEP
-from aideon_agents.ledger.postgres.pool import Connection, Connections, explained
+from aideon_agents.ledger.postgres.pool import (
+    BUSY,
+    LIMITS,
+    STALLED,
+    Connection,
+    Connections,
+    explained,
+)
 from aideon_agents.ledger.schema import Step, for_postgres, table_names
 from aideon_agents.ledger.upgrade import bring_up_to_date
 
@@ -61,7 +68,7 @@ class PostgresDatabase:
     """One database; see `Database`."""
 
     def __init__(
-        self, address: Address, *, busy_seconds: float = 15.0, stalled_seconds: float = 5.0
+        self, address: Address, *, busy_seconds: float = BUSY, stalled_seconds: float = STALLED
     ) -> None:
         self.address = address
         self.name = address.shown
@@ -138,6 +145,7 @@ class PostgresDatabase:
         while True:
             try:
                 with psycopg.connect(**address, autocommit=True) as listener:
+                    listener.execute(LIMITS)
                     listener.execute(f"LISTEN {CHANNEL}")
                     while True:
                         yield None  # what was named before is not received

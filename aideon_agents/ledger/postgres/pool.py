@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import psycopg
 from psycopg.adapt import Loader
@@ -28,6 +28,7 @@ from aideon_agents.ledger.redaction import one_line, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import LiteralString
 
     Cursor: TypeAlias = psycopg.Cursor[dict[str, Any]]
 
@@ -46,6 +47,19 @@ _UNUSED = 10.0
 ends it without notice to this side."""
 
 _POOL_NAME = "aideon-agents"
+
+BUSY = 15.0
+"""Seconds that a statement waits for a lock which others hold."""
+
+STALLED = 5.0
+"""Seconds after which the server ends a transaction in which its client does nothing."""
+
+LIMITS = cast(
+    "LiteralString",
+    f"SELECT set_config('lock_timeout', '{round(BUSY)}s', false),"
+    f" set_config('idle_in_transaction_session_timeout', '{round(STALLED)}s', false)",
+)
+"""Sets both for a session. As a parameter of the connection, a pooler would refuse them."""
 
 
 class Connection(psycopg.Connection[dict[str, Any]]):
@@ -118,6 +132,7 @@ class _Pool(ConnectionPool[Connection]):
         if problem:
             connection.close()
             raise LedgerError(f"the ledger {self._shown} {problem}")
+        connection.execute(LIMITS)
         connection.adapters.register_loader("numeric", _Number)
 
 

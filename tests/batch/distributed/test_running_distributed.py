@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from aideon_agents import Ledger, Settings, abatch, creative, sequential
 from aideon_agents.batch.distributed import follower, jobs, runner
@@ -94,6 +95,21 @@ async def test_a_locked_job_of_a_worker_that_is_gone_is_requeued_later(ledger, q
             assert jobs.requeue_stalled(ledger) == 0
         assert jobs.requeue_stalled(ledger) == 1
     assert [job["status"] for job in queued()] == ["todo"]
+
+
+async def test_the_queue_waits_for_no_lock_without_end_and_keeps_none(ledger):
+    app = jobs.app_for(jobs.require_server(ledger))
+    limits = (
+        "SELECT current_setting('lock_timeout') AS lock,"
+        " current_setting('idle_in_transaction_session_timeout') AS idle"
+    )
+    async with app.open_async():
+        assert await app.connector.execute_query_all_async(limits) == [
+            {"lock": "15s", "idle": "5s"}
+        ]
+        async with app.connector.pool.connection() as connection:
+            await connection.execute("SELECT * FROM procrastinate_jobs FOR UPDATE")
+            assert connection.info.transaction_status == TransactionStatus.IDLE
 
 
 async def test_no_key_is_in_the_queue_or_in_the_ledger(batch, worker, ledger, queued, until):

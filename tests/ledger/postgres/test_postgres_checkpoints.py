@@ -114,14 +114,14 @@ def test_a_conversation_goes_on_on_a_server(there):
     assert "Pumps first." in again.output
 
 
-def test_a_task_with_a_nul_is_kept_and_gone_on_with(there, caplog):
+def test_a_text_with_a_nul_is_kept_and_gone_on_with(there, caplog):
     def show(state):
-        return repr(state["task"])
+        return repr(next(iter(state["results"].values())).content)
 
     graph = sequential(lambda _: "a\0b", stops_once(), show)
-    assert run(graph, "x\0y", ledger=there).status == "stopped"
+    assert run(graph, PUMPS, ledger=there).status == "stopped"
     done = resume(graph, ledger=there)
-    assert (done.status, done.output) == ("completed", repr("x\ufffdy"))
+    assert (done.status, done.output) == ("completed", repr("a\0b"))
     assert "not kept" not in caplog.text
 
 
