@@ -125,6 +125,8 @@ def test_an_array_of_many_objects_is_read_piece_by_piece(tmp_path, monkeypatch):
         ),
         ("x.jsonl", "Heat pumps.\n", "neither JSON lines nor a table"),
         ("x.jsonl", "id,task\na,x\n", "looks like CSV: name it .csv"),
+        ("x.jsonl", '{"text": "x"}\n{"text": "y"}\n', "there is no column task, only text: rename"),
+        ("x.json", '[{"text": "x"}, 5]', "there is no column task, only text: rename"),
         ("x.txt", "<html>\n</html>", "neither JSON lines nor a table"),
         ("x.jsonl", b"%PDF-1.7\n", "is a PDF"),
         ("x.csv", b"PAR1\x15\x04", "is a Parquet file"),

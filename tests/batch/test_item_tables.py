@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import re
 import sys
+import zipfile
 from pathlib import Path
 
 import openpyxl
@@ -297,3 +299,36 @@ def test_a_workbook_without_its_library_names_the_extra(read, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(UserError, match=r"pip install 'aideon-agents\[xlsx\]'"):
         read(workbook([["task"], ["x"]]), "x.xlsx")
+
+
+def test_a_damaged_workbook_is_refused_wherever_it_is_damaged(read):
+    content = workbook([["id", "task"], *([n, f"text {n} " * 9] for n in range(40))])
+    refused: list[str] = []
+    damaged_at = range(0, len(content), 41)
+    for at in damaged_at:
+        damaged = content[:at] + bytes([content[at] ^ 0x5A]) + content[at + 1 :]
+        try:
+            read(damaged, "x.xlsx")
+        except InputError as error:
+            refused.append(str(error))
+    assert len(refused) > len(damaged_at) // 2
+    assert not [one for one in refused if "\n" in one]
+
+
+def test_what_a_workbook_has_besides_its_cells_is_left_out_without_a_word(read):
+    whole = zipfile.ZipFile(io.BytesIO(workbook([["id", "task"], ["a", "x"]])))
+    content = io.BytesIO()
+    more = b'<extLst><ext uri="{CCE6A557-97BC-4b89-ADB6-D9C93CAAB3DF}"/></extLst></worksheet>'
+    with zipfile.ZipFile(content, "w") as book:
+        for name in whole.namelist():
+            part = whole.read(name).replace(b"</worksheet>", more)
+            book.writestr(name, re.sub(rb"<cellStyles.*</cellStyles>", b"", part))
+    (found,) = read(content.getvalue(), "x.xlsx")
+    assert (found.item_id, found.task) == ("a", "x")
+
+
+def test_a_tsv_of_one_column_has_commas_in_its_cells(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("task\nheat, pumps; and more\n")
+    with items.opened(path) as source:
+        assert [one.task for one in source.items()] == ["heat, pumps; and more"]

@@ -119,7 +119,7 @@ def _is_other_encoding(text: str, first: str) -> bool:
 def _zipped(file: BinaryIO, name: str) -> Form:
     try:
         names = zipfile.ZipFile(file).namelist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):
         names = []
     if "xl/workbook.xml" not in names:
         raise InputError(f"{name} is an archive and no workbook (.xlsx), or damaged: {_GIVE}")

@@ -122,17 +122,13 @@ class Maker:
         parts = [name for _, name in self._template or () if name is not None]
         self.wanted = [*parts, *filter(None, (task_column, options.get("id_column")))]
         """The columns that the caller named."""
-        self._absent, self._some = set(self.wanted), dict[str, None]()
+        self._expected = [*self.wanted, *([] if self.has_task else ["task"])]
+        self._absent, self._some = set(self._expected), dict[str, None]()
 
     def check_columns(self, columns: Sequence[str], where: str) -> None:
         """Refuse a table that lacks the column of the task, or another one that was named."""
         self._note(columns)
         self.refuse_absent(where)
-        if not self.has_task and not _alike(columns, "task"):
-            raise InputError(
-                f"{where}: there is no column task, only {_listed(columns)}: rename the one that "
-                "holds the task, or name it with --task-column"
-            )
         for wanted in (*self.wanted, "id", "task"):
             if len(alike := _alike(columns, wanted)) > 1:
                 raise InputError(
@@ -140,10 +136,15 @@ class Maker:
                 )
 
     def refuse_absent(self, where: str) -> None:
-        """Refuse a column that was named and that no item has."""
-        if self._absent and self._some:
-            name = next(name for name in self.wanted if name in self._absent)
-            raise InputError(f"{where}: there is no column {name}, only {_listed([*self._some])}")
+        """Refuse a file in which no item has a column that was named, or a task."""
+        if not self._absent or not self._some:
+            return
+        name = next(name for name in self._expected if name in self._absent)
+        advice = ": rename the one that holds the task, or name it with --task-column"
+        raise InputError(
+            f"{where}: there is no column {name}, only {_listed([*self._some])}"
+            f"{'' if name in self.wanted else advice}"
+        )
 
     def _note(self, columns: Collection[str]) -> None:
         if self._absent:
@@ -154,7 +155,8 @@ class Maker:
         """Make an item."""
         number, line, given = found
         values = given.values if isinstance(given, Wrong) else given
-        self._note(values)
+        if not isinstance(given, Wrong):
+            self._note(values)
         item_id, taken = str(number), {"task"}
         try:
             own = self._id(values, taken)

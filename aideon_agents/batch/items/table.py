@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import zipfile
+import warnings
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,10 @@ _NULL = r"\N"
 
 def read(file: BinaryIO, name: str, maker: Maker, delimiter: str | None) -> Generator[Found]:
     """Read a table."""
+    usual = "\t" if name.lower().endswith((".tsv", ".tab")) else ","  # where the header shows none
     with lines.text(file) as opened:
-        yield from rows(_Records(lines.numbered(opened), delimiter, maker).read(), name, maker)
+        records = _Records(lines.numbered(opened), delimiter, maker, usual=usual)
+        yield from rows(records.read(), name, maker)
 
 
 def rows(
@@ -88,12 +90,17 @@ class _Records:
     """The records of a table, each with the number of its first line."""
 
     def __init__(
-        self, numbered: Iterator[tuple[int, str | Wrong]], delimiter: str | None, maker: Maker
+        self,
+        numbered: Iterator[tuple[int, str | Wrong]],
+        delimiter: str | None,
+        maker: Maker,
+        *,
+        usual: str,
     ) -> None:
         self._behind = numbered
         self._ahead: deque[tuple[int, str | Wrong]] = deque()
         """Lines that were read while the end of a quote was looked for."""
-        self._delimiter, self._maker = delimiter or "", maker
+        self._delimiter, self._maker, self._usual = delimiter or "", maker, usual
         self._columns = 0
 
     def read(self) -> Iterator[tuple[int, Sequence[str] | Wrong]]:
@@ -108,7 +115,7 @@ class _Records:
                 if line[:4].casefold() == "sep=":  # as Excel writes it
                     self._delimiter = self._delimiter or line[4:].rstrip("\r\n")[:1]
                     continue
-                self._delimiter = self._delimiter or sniffed(line, self._maker)
+                self._delimiter = self._delimiter or sniffed(line, self._maker, self._usual)
                 self._compile(line)
             if '"' in line:
                 record = self._quoted(line)
@@ -195,7 +202,7 @@ _QUOTES = re.compile('"+')
 _BEFORE_QUOTATION = ("", " ", "(", "[", "\n")
 
 
-def sniffed(header: str, maker: Maker) -> str:
+def sniffed(header: str, maker: Maker, usual: str = ",") -> str:
     """The delimiter of a table, by its header: what gives most columns, with the named ones first."""
     wanted = [name.casefold() for name in maker.wanted] or ["task"]
 
@@ -203,34 +210,53 @@ def sniffed(header: str, maker: Maker) -> str:
         cells = [cell.strip(' "\r\n').casefold() for cell in header.split(delimiter)]
         return all(name in cells for name in wanted), len(cells)
 
-    return max(DELIMITERS, key=score)
+    return max(usual + DELIMITERS, key=score)
 
 
 def sheet_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, list[Any]]]:
     """The rows of the first visible sheet, with their numbers."""
     try:
         import openpyxl  # noqa: PLC0415 - an extra
-        from openpyxl.utils.exceptions import InvalidFileException  # noqa: PLC0415 - as above
     except ImportError:
         raise UserError(
             f"{name} is a workbook, and to read it needs more: pip install 'aideon-agents[xlsx]'"
         ) from None
     try:
-        opened = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-        sheets = [one for one in opened.worksheets if one.sheet_state == "visible"]
-        if not sheets:
-            raise InputError(f"{name} has no visible sheet: write the items to one")
-        sheet: Any = sheets[0]
+        how: dict[str, Any] = {"read_only": True, "data_only": True, "keep_links": False}
+        (opened,) = _quietly(openpyxl.load_workbook(one, **how) for one in (file,))
+        sheet: Any = _first_sheet(opened, name)
         sheet.reset_dimensions()  # some programs write wrong ones
         width = 0
-        for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        for number, row in enumerate(_quietly(sheet.iter_rows(values_only=True)), 1):
             cells = [_plain(value) for value in row]
             width = width or len(cells)
             yield number, cells + [None] * (width - len(cells))  # a row ends at its last cell
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, SyntaxError) as error:
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file can fail anywhere in the library
         raise InputError(
-            f"{name} cannot be read as a workbook ({error}): save it as .xlsx again"
+            f"{name} cannot be read as a workbook ({str(error) or type(error).__name__}): save it as "
+            ".xlsx again"
         ) from None
+
+
+def _first_sheet(opened: Any, name: str) -> Any:
+    sheets = [one for one in opened.worksheets if one.sheet_state == "visible"]
+    if not sheets:
+        raise InputError(f"{name} has no visible sheet: write the items to one")
+    return sheets[0]
+
+
+def _quietly(found: Iterator[Any]) -> Iterator[Any]:
+    """Values, without openpyxl's warnings about parts that it leaves out: no cell is one."""
+    nothing = object()
+    while True:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = next(found, nothing)
+        if value is nothing:
+            return
+        yield value
 
 
 _ERRORS = frozenset(("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"))
