@@ -164,7 +164,7 @@ def test_what_waits_for_an_answer_is_marked(aideon, folder):
 
 
 def test_a_paid_run_names_itself_and_its_times(aideon, folder, monkeypatch):
-    with SimulatedProvider() as provider:
+    with SimulatedProvider(announce=False) as provider:
         monkeypatch.setenv("TOGETHER_API_KEY", "key")
         monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
         made = json.loads(aideon("run", "one.py", "--task", "x", "--json").out)

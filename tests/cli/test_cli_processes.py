@@ -116,11 +116,15 @@ def test_head_gets_its_line(ran, folder, environment):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")  # noqa: PTH110 - a device
-def test_a_full_disk_is_one_line_and_code_1(ran, interpreter):
+def test_a_result_that_finds_no_room_on_stdout_follows_on_stderr(ran, interpreter):
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
         done = interpreter("runs", "list", stdout=full.fileno())
     assert done.code == 1
-    assert done.complaint == "[Errno 28] No space left on device"
+    why, shown = done.err.split("\n", 1)
+    assert why == (
+        "aideon: stdout cannot be written (No space left on device): its text follows here"
+    )
+    assert ran in shown
 
 
 def test_a_node_that_exits_does_not_end_the_command_with_its_code(folder, process):
