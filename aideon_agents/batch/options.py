@@ -128,8 +128,7 @@ class BatchOptions(ItemOptions, total=False):
     max_failures: int | str | None
     """Failed items after which no more start, or a share of all items (`"5%"`); None: no limit."""
     checkpoint: bool | None
-    """Whether the state of an item is kept until it completes, so that it can continue; None: if there
-    is a budget that may stop it, or the graph asks a person."""
+    """Whether an item's state is kept until it completes; None: with a budget, or a person to ask."""
     inputs: Mapping[str, Any] | None
     """Inputs of every item, by key; an item's own inputs take precedence."""
     tier: Tier | None
@@ -147,6 +146,7 @@ class BatchOptions(ItemOptions, total=False):
     workflow: str | None
     target: str | None
     target_hash: str | None
+    allow_outside: bool
     """As in `RunOptions`."""
     on_rate_limit: OnRateLimit | None
     """As in `RunOptions`; None: what the agent says, else `wait`."""

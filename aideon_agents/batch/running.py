@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content"),
     *("fallback", "on_rate_limit", "callbacks", "config"),
-    *("ledger", "settings", "workflow", "target", "target_hash"),
+    *("ledger", "settings", "workflow", "target", "target_hash", "allow_outside"),
 )
 """The options that are passed on to the run of every item."""
 
@@ -192,6 +192,11 @@ class BatchRunning:
             return None
         from aideon_agents.batch.distributed import jobs, runner  # noqa: PLC0415 - an extra
 
+        if self._given.get("allow_outside"):
+            raise UserError(
+                "workers use no file outside the folder of a task file: leave out --allow-outside, "
+                "or use the local engine"
+            )
         jobs.require_server(ledger)
         if self._spec.config:
             raise UserError("workers cannot take callbacks or a config: use the local engine")

@@ -168,7 +168,9 @@ def target_of(found: Run, settings: Settings) -> Target:
             f"run {found.run_id} was started in Python without an address: resume it in Python "
             f'with aideon_agents.resume(graph, "{found.run_id}")'
         )
-    return load(found.target, settings, (found.options or {}).get("model", {}))
+    before = found.options or {}
+    allow_outside = before.get("allow_outside", False)
+    return load(found.target, settings, before.get("model", {}), allow_outside=allow_outside)
 
 
 def note_if_changed(found: Run, target: Target) -> None:

@@ -98,6 +98,10 @@ _Checkpoint = Annotated[
 _Timeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="Stop an item after this many seconds.")
 ]
+_Engine = Annotated[
+    Literal["local", "distributed"],
+    typer.Option(help="Where items run; distributed uses `aideon worker`."),
+]
 _Progress = Annotated[
     Literal["auto", "json", "none"],
     typer.Option(help="auto: live on a terminal. json: one line per second on stderr."),
@@ -133,14 +137,12 @@ def batch(
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,
-    engine: Annotated[
-        Literal["local", "distributed"],
-        typer.Option(help="Where items run; distributed uses `aideon worker`."),
-    ] = "local",
+    engine: _Engine = "local",
     rehearse: _Rehearse = False,
     record_content: options.RecordContent = False,
     no_fallback: options.NoFallback = False,
     on_rate_limit: options.OnRateLimit = None,
+    allow_outside: options.AllowOutside = False,
     progress: _Progress = "auto",
     as_json: _AsJson = False,
 ) -> int:
@@ -150,7 +152,7 @@ def batch(
     from aideon_agents.batch.running import BatchRunning
 
     settings = options.settings()
-    found = load(target, settings, chains(model))
+    found = load(target, settings, chains(model), allow_outside=allow_outside)
     with progress_shown(progress, max_concurrency) as watch:
         given: dict[str, Any] = {
             # Most flags are options of a batch under the same name.

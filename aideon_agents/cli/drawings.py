@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aideon_agents.drawing.figures import RunFigures
     from aideon_agents.drawing.png import Scale
     from aideon_agents.drawing.themes import Theme
+    from aideon_agents.graphs import Graph
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.rows import Run
     from aideon_agents.ledger.store import Ledger
@@ -43,6 +44,7 @@ def drawn(
     target: str | None,
     run_refs: Sequence[str],
     batch: str | None,
+    allow_outside: bool,
     depth: int | None,
     theme: Theme,
     scale: Scale,
@@ -52,11 +54,12 @@ def drawn(
 
     `depth` is the number of levels that stay open, None: all. `columns` is the width of text.
     """
+    loaded = None if target is None else tasks.load(target, allow_outside=allow_outside).graph
     if form == "html":
-        return _page(target, run_refs, batch, theme, depth).encode("utf-8", "replace")
+        return _page(loaded, run_refs, batch, theme, depth).encode("utf-8", "replace")
     notes = None
-    if target is not None:
-        topology = read(tasks.load(target).graph, depth)
+    if loaded is not None:
+        topology = read(loaded, depth)
         document = dataclasses.asdict(topology)
     else:
         with open_ledger() as ledger:
@@ -81,16 +84,15 @@ def drawn(
 
 
 def _page(
-    target: str | None,
+    loaded: Graph | None,
     run_refs: Sequence[str],
     batch: str | None,
     theme: Theme,
     depth: int | None,
 ) -> str:
     """Make the HTML page of a run, of a batch, or of a workflow alone."""
-    if target is not None:
-        topology = read(tasks.load(target).graph)
-        return page(topology, None, lambda _: None, theme=theme, depth=depth)
+    if loaded is not None:
+        return page(read(loaded), None, lambda _: None, theme=theme, depth=depth)
     if batch is not None:
         with open_ledger() as ledger:
             return _batch_page(ledger, find_batch(ledger, batch), theme, depth)
@@ -191,7 +193,8 @@ def _graph(ledger: Ledger, run: Run) -> Topology:
             f"run {run.run_id} cannot be drawn: it was started in Python without an address, and "
             f"the ledger has no graph of it; see its calls with `aideon runs show {run.run_id}`"
         )
-    target = tasks.load(run.target)
+    allow_outside = (run.options or {}).get("allow_outside", False)
+    target = tasks.load(run.target, allow_outside=allow_outside)
     if run.target_hash not in (None, target.content_hash):
         output.note(
             f"{target.path} has changed since run {run.run_id}: this is the graph as it is now"

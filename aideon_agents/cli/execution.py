@@ -196,7 +196,9 @@ _EXIT = {
 }
 
 
-def load(address: str, settings: Settings, replaced: Collection[str]) -> Target:
+def load(
+    address: str, settings: Settings, replaced: Collection[str], *, allow_outside: bool = False
+) -> Target:
     """Load the workflow of a run; models of a role that `--model` replaces are not checked."""
     from aideon_agents import tasks
     from aideon_agents.models import catalog
@@ -209,7 +211,7 @@ def load(address: str, settings: Settings, replaced: Collection[str]) -> Target:
 
     report_ledger_errors_once()
     with contextlib.redirect_stdout(sys.stderr):  # output of a workflow is not the result
-        return tasks.load(address, check_model=check)
+        return tasks.load(address, check_model=check, allow_outside=allow_outside)
 
 
 def execute(

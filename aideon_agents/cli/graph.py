@@ -59,6 +59,7 @@ def graph(
         typer.Option(help="For svg, png and html: light, dark, or auto (as the reader's system)."),
     ] = "auto",
     scale: Annotated[int, typer.Option(help="For png: 1 or 2.")] = 2,
+    allow_outside: options.AllowOutside = False,
     as_json: options.SameAsJson = False,
 ) -> None:
     """Draw a workflow. With --run, show what each node cost and which edges the run took."""
@@ -75,6 +76,7 @@ def graph(
             target=target,
             run_refs=run or (),
             batch=batch,
+            allow_outside=allow_outside,
             depth=depth,
             theme=_THEMES[theme],
             scale=_SCALES[scale],

@@ -31,6 +31,12 @@ Target = Annotated[
         metavar="TARGET", help="A workflow: its name (brief), file.py:graph, or a task file."
     ),
 ]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside", help="Let a task file use functions and prompts outside its folder."
+    ),
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", metavar="KEY=VALUE", help="Set an input; texts name it as {KEY}."),

@@ -58,13 +58,14 @@ def run(
     record_content: options.RecordContent = False,
     no_fallback: options.NoFallback = False,
     on_rate_limit: options.OnRateLimit = None,
+    allow_outside: options.AllowOutside = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Run a workflow once. The result goes to stdout."""
     from aideon_agents import runner
 
     settings = options.settings()
-    found = load(target, settings, models := chains(model))
+    found = load(target, settings, models := chains(model), allow_outside=allow_outside)
     prepare = functools.partial(
         runner.prepare,
         found.graph,

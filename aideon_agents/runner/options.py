@@ -71,6 +71,8 @@ class RunOptions(TypedDict, total=False):
     """The address that the graph was loaded from, for its row."""
     target_hash: str | None
     """SHA-256 of the file there, for its row; None: the graph has no file."""
+    allow_outside: bool
+    """Whether the task file there may use files outside its folder, for its row."""
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -111,6 +113,7 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "workflow": _TEXT,
     "target": _TEXT,
     "target_hash": _TEXT,
+    "allow_outside": _FLAG,
 }
 """What the values of a run's options must be. The other options are checked where they are read."""
 _CONFIG_KINDS: Mapping[str, tuple[Any, str]] = {

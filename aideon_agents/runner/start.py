@@ -99,6 +99,7 @@ def run_spec(
             "record_content": record_content,
             "fallback": context.fallback,
             "on_rate_limit": context.on_rate_limit,
+            **({"allow_outside": True} if options.get("allow_outside") else {}),
         },
         target_hash=options.get("target_hash"),
     )

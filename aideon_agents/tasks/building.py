@@ -239,10 +239,11 @@ _BUILDERS: dict[type[Any], Any] = {
 
 
 class ToolFiles:
-    """The Python files beside a task file; each is loaded once."""
+    """The files that a task file may use; each Python file is loaded once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, allow_outside: bool = False) -> None:
         self._folder = folder
+        self._allow_outside = allow_outside
         self._loaded: dict[Path, ModuleType] = {}
 
     def tool(self, address: str) -> Any:
@@ -254,12 +255,19 @@ class ToolFiles:
         return self._found(address, lambda one: _is_tool(one) and not isinstance(one, Runnable))
 
     def path(self, file: str) -> Path:
-        """A file that a task file names; UserError: it is not in its folder or below."""
+        """A file that a task file names; UserError: it may not use it."""
         path = self._folder / file
-        if not path.resolve().is_relative_to(self._folder.resolve()):
+        try:
+            is_below = path.resolve().is_relative_to(self._folder.resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # a link to itself, or a null byte
+            raise UserError(f"{path!s} cannot be read: {error}") from None
+        if not is_below and not self._allow_outside:
             raise UserError(
-                f"{path} is outside the folder of the task file: put it into that folder or below"
+                f"{path} is outside the folder of the task file: put it into that folder or below, "
+                "or give --allow-outside"
             )
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path} cannot be read: it is not a regular file")
         return path
 
     def _found(self, address: str, is_right: Callable[[Any], bool]) -> Any:

@@ -25,7 +25,7 @@ def digest(path: Path, content: bytes, values: object = None) -> str:
         _add(files, named)
     if path.suffix == ".py":
         _add_imports(files, path, content)
-    prompts = sorted((path.parent / "prompts").glob("*.md"))
+    prompts = sorted(filter(Path.is_file, path.parent.glob("prompts/*.md")))  # no endless device
     others = [files[one] for one in sorted(files) if one != path]
     return hashlib.sha256(b"".join([content, *others, *map(Path.read_bytes, prompts)])).hexdigest()
 

@@ -57,22 +57,29 @@ class Target:
     content_hash: str
     """SHA-256 in hex of that file and of the files that it needs (`content`)."""
     graph: Graph
+    allow_outside: bool = False
+    """Whether a task file may use files outside its folder."""
 
     @property
     def labels(self) -> dict[str, Any]:
         """The options that say what a run, or a batch, is one of."""
-        return {"workflow": self.name, "target": self.address, "target_hash": self.content_hash}
+        known = {"workflow": self.name, "target": self.address, "target_hash": self.content_hash}
+        return {**known, **({"allow_outside": True} if self.allow_outside else {})}
 
 
 def load(
-    address: str, *, check_model: ModelCheck | None = None, content_hash: str | None = None
+    address: str,
+    *,
+    check_model: ModelCheck | None = None,
+    content_hash: str | None = None,
+    allow_outside: bool = False,
 ) -> Target:
     """Find a workflow and build its graph.
 
     `check_model` receives the role and the model of each step of a task file that names a model, and
     raises UserError for an invalid one; the error then has the step's position. None: models are
     checked where the graph is run. `content_hash` is what the content has to be: of any other,
-    nothing is run. None: it may be any.
+    nothing is run. None: it may be any. `allow_outside` lets a task file use files outside its folder.
     """
     path, attribute = _split(address)
     name = None
@@ -88,8 +95,9 @@ def load(
                 f"{path} here is another version ({found[:12]}) than that of the batch "
                 f"({str(content_hash)[:12]}): bring the same file to this folder"
             )
-        graph, own_name = _graph((path, attribute), content, document, check_model)
-        return Target(name or own_name, address, path, found, graph)
+        files = ToolFiles(path.parent, allow_outside=allow_outside)
+        graph, own_name = _graph((path, attribute), content, document, files, check_model)
+        return Target(name or own_name, address, path, found, graph, allow_outside)
     finally:
         workflow_folder.reset(token)
 
@@ -98,6 +106,7 @@ def _graph(
     place: tuple[Path, str],
     content: bytes,
     document: Document | None,
+    files: ToolFiles,
     check_model: ModelCheck | None,
 ) -> tuple[Graph, str]:
     """The graph of a file, and its own name."""
@@ -105,17 +114,20 @@ def _graph(
     if document is not None:
         step = _check(document)
         own_name = step.name or path.stem
-        site = Site(document, ToolFiles(path.parent), check_model=check_model)
+        for prompt in sorted(path.parent.glob("prompts/*.md")):
+            files.path(str(prompt.relative_to(path.parent)))
+        site = Site(document, files, check_model=check_model)
         return root(step, site, own_name), own_name
     graph = python_file.graph(path, content, attribute or "graph")
     return graph, path.stem if attribute in ("", "graph") else attribute
 
 
-def workflow(name: str, **options: Any) -> Graph:
+def workflow(name: str, *, allow_outside: bool = False, **options: Any) -> Graph:
     """A ready-made workflow for use in one's own code: `workflow("research", tools=[search])`.
 
     Args:
-        name: Its name, or the path of a Python file.
+        name: Its name, or the path of a task file or a Python file.
+        allow_outside: Whether a task file may use tools, functions and prompts outside its folder.
         **options: Arguments of the function in its file that has the file's name and makes the
             graph. Without them it is the file's `graph`.
 
@@ -126,7 +138,7 @@ def workflow(name: str, **options: Any) -> Graph:
         UserError: There is no such workflow, or it does not take these options.
     """
     if not options:
-        return load(name).graph
+        return load(name, allow_outside=allow_outside).graph
     path = Path(name) if name.endswith(".py") else _ready_made(name)
     token = workflow_folder.set(path.parent)
     try:

@@ -70,3 +70,44 @@ def test_a_task_file_runs_and_is_drawn(aideon, flow):
     assert (document["workflow"], document["status"]) == ("flow", "completed")
     assert list(document["results"]) == ["facts", "text"]
     assert aideon("graph", flow).out.startswith("flow\n")
+
+
+@pytest.fixture
+def outside(folder):
+    """A task file with a tool outside its folder, which says when it is run."""
+    source = "import pathlib\npathlib.Path('ran').touch()\ndef find(q: str):\n    '''Find it.'''\n    return q\n"
+    (folder / "tools.py").write_text(source, encoding="utf-8")
+    (folder / "flows").mkdir()
+    text = "agent: executor\napprove: true\ntools: ['../tools.py:find']\n"
+    (folder / "flows/flow.yaml").write_text(text, encoding="utf-8")
+    (folder / "items.jsonl").write_text('{"task": "x"}\n', encoding="utf-8")
+    return "flows/flow.yaml"
+
+
+RUN, BATCH = ("run", "--task", "x"), ("items.jsonl", "-o", "out.jsonl", "--rehearse")
+SAYS = "flows/flow.yaml:3: tools.0: flows/../tools.py is outside the folder of the task file: "
+
+
+@pytest.mark.parametrize("flags", [[], ["--rehearse"], ["--json"]])
+def test_a_file_outside_the_folder_is_not_run_unless_it_is_allowed(aideon, folder, outside, flags):
+    for words in ((*RUN, outside), ("batch", outside, *BATCH[:3]), ("graph", outside)):
+        done = aideon(*words, *([] if words[0] == "graph" else flags))
+        assert (done.code, done.complaint[: len(SAYS)]) == (2, SAYS)
+        assert done.complaint.endswith("put it into that folder or below, or give --allow-outside")
+    assert not (folder / "ran").exists()
+    assert not (folder / ".aideon").exists()
+
+
+def test_a_run_that_may_use_files_outside_also_resumes_with_them(aideon, folder, outside):
+    assert aideon("graph", outside, "--allow-outside").code == 0
+    assert (folder / "ran").exists()
+    assert aideon(*RUN, outside, "--rehearse", "--allow-outside").code == 4
+    assert aideon("runs", "approve", "last").code == 0
+    assert aideon("batch", outside, *BATCH, "--allow-outside", "--json").document["waiting"] == 1
+    assert aideon("batches", "approve", "last", "--yes").code == 0
+
+
+def test_workers_use_no_file_outside_the_folder(aideon, outside):
+    done = aideon("batch", outside, *BATCH, "--allow-outside", "--engine", "distributed")
+    assert done.code == 2
+    assert "workers use no file outside the folder of a task file: leave out" in done.complaint

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from aideon_agents import run
-from aideon_agents.errors import TargetError
+from aideon_agents import run, workflow
+from aideon_agents.errors import TargetError, UserError
 from aideon_agents.tasks import load
 
 STEPS = '''\
@@ -183,3 +185,56 @@ def test_a_mistake_is_reported_with_its_line_and_path(write, folder, text, says)
     said = str(caught.value).replace("flows/", "")
     assert said.startswith(f"flow.yaml:{says}")
     assert "\n" not in said
+
+
+OUTSIDE = {
+    "a tool": 'agent: executor\ntools: ["{path}:search"]',
+    "a function": 'function: "{path}:count"',
+    "a check": 'type: iterative\nstep: {{agent: creative}}\ncheck: "{path}:long_enough"',
+    "a worker": 'description: x\nworkers:\n- function: "{path}:count"',
+    "a prompt": "agent: executor\nprompt: {prompt}",
+    "a prompt of a role": "agent: executor",
+}
+
+
+@pytest.mark.parametrize("way", ["relative", "absolute", "link", "linked folder"])
+@pytest.mark.parametrize("kind", OUTSIDE)
+def test_a_file_outside_the_folder_is_used_only_where_it_is_allowed(write, folder, kind, way):
+    write("out/steps.py", "open('ran', 'w').close()\n" + STEPS)
+    write("out/role.md", "You write.")
+    base = {"relative": "../out", "absolute": str(folder / "out"), "linked folder": "in"}
+    path, prompt = (f"{base.get(way, 'link')}/{name}" for name in ("steps.py", "role.md"))
+    (folder / "flows/link").mkdir(parents=True)
+    for name in ("steps.py", "role.md"):
+        (folder / f"flows/link/{name}").symlink_to(folder / f"out/{name}")
+    (folder / "flows/in").symlink_to(folder / "out")
+    if kind == "a prompt of a role":
+        (folder / "flows/prompts").mkdir()
+        (folder / "flows/prompts/executor.md").symlink_to(folder / "out/role.md")
+    write("flows/flow.yaml", OUTSIDE[kind].format(path=path, prompt=prompt))
+    with pytest.raises(UserError, match=r"\A[^\n]+ is outside [^\n]+, or give --allow-outside\Z"):
+        load("flows/flow.yaml")
+    assert not (folder / "ran").exists()
+    target = load("flows/flow.yaml", allow_outside=True)
+    assert target.labels["allow_outside"]
+    assert workflow("flows/flow.yaml", allow_outside=True).get_name() == target.name
+    assert (folder / "ran").exists() == ("prompt" not in kind)
+
+
+@pytest.mark.parametrize("link", ["steps.py", "flows/steps.py"], ids=["itself", "a device"])
+def test_a_file_that_cannot_be_read_is_one_line(write, folder, link):
+    write("flows/flow.yaml", "function: steps.py:f")
+    if link == "steps.py":
+        (folder / "flows/steps.py").symlink_to(link)
+    else:
+        os.mkfifo(folder / link)
+    with pytest.raises(TargetError, match=r"\Aflows/flow.yaml:1: function: [^\n]+ cannot be read"):
+        load("flows/flow.yaml")
+
+
+def test_a_prompt_that_is_an_endless_device_is_not_read(write, folder):
+    write("flows/flow.yaml", "agent: executor")
+    (folder / "flows/prompts").mkdir()
+    (folder / "flows/prompts/executor.md").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="is outside"):
+        load("flows/flow.yaml")
