@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 COMPARED = ("status", "output", "models", "usd")
 _AT_A_TIME = 500
@@ -34,7 +35,7 @@ class Difference(NamedTuple):
 def differences(ledger: Ledger, a: Batch, b: Batch) -> Iterator[Difference]:
     """The items that differ, in the order of the second batch; then those of the first batch alone."""
     first, second = _Results(ledger, a), _Results(ledger, b)
-    left = {row.item_id: row.position for rows in first.rows() for row in rows}
+    left = dict(first.positions)
     for rows in second.rows():
         both = {row.item_id: left.pop(row.item_id) for row in rows if row.item_id in left}
         before = first.of(batch_items.at(ledger, a.batch_id, list(both.values())).values())
@@ -42,16 +43,21 @@ def differences(ledger: Ledger, a: Batch, b: Batch) -> Iterator[Difference]:
             known = before.get(item_id)
             differs = () if known is None else _differing(known, values)
             if known is None or differs:
-                yield Difference(item_id, differs, known, values)
+                yield Difference(item_id, differs, _whole(known), _whole(values))
     alone = list(left.values())
     for begin in range(0, len(alone), _AT_A_TIME):
         some = batch_items.at(ledger, a.batch_id, alone[begin : begin + _AT_A_TIME])
         for item_id, values in first.of(some.values()).items():
-            yield Difference(item_id, (), values, None)
+            yield Difference(item_id, (), _whole(values), None)
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(name for name in COMPARED if a[name] != b[name])
+    """What differs of the values that both have."""
+    return tuple(name for name in COMPARED if name in a and name in b and a[name] != b[name])
+
+
+def _whole(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return None if values is None else dict.fromkeys(COMPARED) | dict(values)
 
 
 class _Results:
@@ -61,17 +67,28 @@ class _Results:
         self._ledger, self._batch = ledger, batch
         self._lines = Earlier(ledger, batch, Path(batch.out_path))
         self._lines.find_lines(is_replaced=False)
+        self.positions: dict[str, int] = {}
+        """Where each item is. Of several with one id, all but one are invalid, and left out."""
+        for row in itertools.chain.from_iterable(self._some()):
+            if row.status != "invalid" or row.item_id not in self.positions:
+                self.positions[row.item_id] = row.position
 
-    def rows(self) -> Iterator[list[ItemRow]]:
-        """The items that were started or refused, some at a time."""
+    def _some(self) -> Iterator[list[ItemRow]]:
         for begin in range(0, self._batch.items, _AT_A_TIME):
             yield batch_items.rows(self._ledger, self._batch.batch_id, begin, begin + _AT_A_TIME)
 
-    def of(self, rows: Any) -> dict[str, dict[str, Any]]:
+    def rows(self) -> Iterator[list[ItemRow]]:
+        """The items that were started or refused, some at a time."""
+        for rows in self._some():
+            yield [row for row in rows if self.positions[row.item_id] == row.position]
+
+    def of(self, rows: Iterable[ItemRow]) -> dict[str, dict[str, Any]]:
         """The `COMPARED` values of items by id; of an item without a line, its status alone."""
         found = {row.position: row for row in rows}
-        values = {row.item_id: {"status": row.status} for row in found.values()}
+        values: dict[str, dict[str, Any]] = {
+            row.item_id: {"status": row.status} for row in found.values()
+        }
         for _, row, text in self._lines.results(self._lines.known(found)):
             line = json.loads(text)
             values[row.item_id] = {name: line.get(name) for name in COMPARED}
-        return {item_id: dict.fromkeys(COMPARED) | one for item_id, one in values.items()}
+        return values

@@ -250,3 +250,33 @@ def test_a_batch_that_was_carried_over_differs_only_where_it_was_mended(aideon, 
     assert [(one["id"], one["a"]["output"], one["b"]["output"]) for one in found["items"]] == [
         ("b", "Y", "Z")
     ]
+
+
+def test_an_invalid_item_with_a_taken_id_and_a_line_that_is_gone_are_no_differences(aideon, folder):
+    source = (
+        "from aideon_agents import sequential\n"
+        "def answer(state):\n"
+        "    assert state['task'] not in {bad}\n"
+        "    return state['task'].upper()\n"
+        "graph = sequential(answer)\n"
+    )
+    lines = [("a", "x"), ("b", "y"), ("c", "z"), ("a", "twice")]
+    (folder / "items.jsonl").write_text(
+        "\n".join(json.dumps({"id": one, "task": task}) for one, task in lines)
+    )
+    ids = []
+    for bad in (["y", "z"], ["z"]):
+        (folder / "flow.py").write_text(source.format(bad=bad))
+        command = ("batch", "flow.py", "items.jsonl", "-o", "out.jsonl", "--retry-failed", "--json")
+        ids.append(aideon(*command).document["batch_id"])
+    assert ids[0] != ids[1]
+    assert "no item differs" in aideon("batches", "diff", ids[1], ids[1]).err
+    # The new OUT has replaced the old one, and with it the lines of the failed items.
+    found = aideon("batches", "diff", *ids, "--json").document
+    assert [(one["id"], one["differs"]) for one in found["items"]] == [("b", ["status"])]
+    assert found["items"][0]["a"] == {
+        "status": "failed",
+        "output": None,
+        "models": None,
+        "usd": None,
+    }
