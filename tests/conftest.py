@@ -48,6 +48,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As whatever a script starts in the background. Tests interrupt themselves and their children,
     # and an ignored signal is handed down.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as below nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)
