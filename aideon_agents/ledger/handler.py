@@ -244,17 +244,10 @@ class CostHandler(BaseCallbackHandler):
         )
 
     def on_retriever_start(
-        self,
-        serialized: dict[str, Any],
-        query: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, serialized: dict[str, Any], query: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Remember a retriever as a chain: models are called inside."""
-        self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
+        self.on_chain_start(serialized, query, run_id=run_id, **kwargs)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Write the call's row."""

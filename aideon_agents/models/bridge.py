@@ -20,10 +20,16 @@ import functools
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from langchain_core.runnables import ensure_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+
+    from langchain_core.language_models import BaseChatModel, LanguageModelInput
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.runnables import RunnableConfig
 
 
 T = TypeVar("T")
@@ -126,6 +132,31 @@ def blocking_stream(source: AsyncGenerator[T]) -> Iterator[T]:
             more, item = blocking(advance())
     finally:
         blocking(source.aclose())
+
+
+def invoke(
+    self: BaseChatModel,
+    input: LanguageModelInput,  # noqa: A002 - LangChain's name
+    config: RunnableConfig | None = None,
+    *,
+    stop: list[str] | None = None,
+    **kwargs: Any,
+) -> AIMessage:
+    """`ainvoke` from synchronous code, as a method of a chat model."""
+    return blocking(self.ainvoke(input, ensure_config(config), stop=stop, **kwargs))
+
+
+def stream(
+    self: BaseChatModel,
+    input: LanguageModelInput,  # noqa: A002 - LangChain's name
+    config: RunnableConfig | None = None,
+    *,
+    stop: list[str] | None = None,
+    **kwargs: Any,
+) -> Iterator[AIMessageChunk]:
+    """`astream` from synchronous code, as a method of a chat model."""
+    source = self.astream(input, ensure_config(config), stop=stop, **kwargs)
+    return blocking_stream(cast("AsyncGenerator[AIMessageChunk]", source))
 
 
 ThreadT = TypeVar("ThreadT")

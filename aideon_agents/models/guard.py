@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -27,10 +27,9 @@ from pydantic import Field, InstanceOf
 from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import is_truncated, model_in
-from aideon_agents.models import direct
+from aideon_agents.models import bridge, direct
 from aideon_agents.models.admission import admission_for, claim
 from aideon_agents.models.answers.reply import estimate_tokens
-from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.candidates import (
     LONGEST_ATTEMPT,
     Attempt,
@@ -156,28 +155,8 @@ class Guard(BaseChatModel):
                     raise self._filtered()
                 return
 
-    def invoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """`ainvoke` from synchronous code."""
-        return blocking(self.ainvoke(input, ensure_config(config), stop=stop, **kwargs))
-
-    def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> Iterator[AIMessageChunk]:
-        """`astream` from synchronous code."""
-        source = self.astream(input, ensure_config(config), stop=stop, **kwargs)
-        return blocking_stream(cast("Chunks", source))
+    invoke = bridge.invoke
+    stream = bridge.stream
 
     def with_structured_output(
         self, schema: Any = None, *, include_raw: bool = False, **kwargs: Any

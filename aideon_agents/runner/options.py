@@ -125,15 +125,7 @@ _CONFIG_KINDS: Mapping[str, tuple[Any, str]] = {
 }
 
 
-_KEYS = (
-    "callbacks",
-    "configurable",
-    "max_concurrency",
-    "metadata",
-    "recursion_limit",
-    "run_name",
-    "tags",
-)
+_KEYS = sorted(("callbacks", "recursion_limit", *_CONFIG_KINDS))
 _OURS = ("aideon_", "langgraph_", "__pregel_", "checkpoint")
 """How names begin that this package and LangGraph give to metadata and configurable values."""
 

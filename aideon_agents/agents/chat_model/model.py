@@ -31,10 +31,11 @@ from aideon_agents.ledger import tags
 from aideon_agents.ledger.handler import CostHandler, context_in, recorders_in
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.models import bridge
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.chain import ModelChain, Models, models_for
-from aideon_agents.models.foreign.delegate import tool_for
+from aideon_agents.models.foreign.delegate import tool_for, with_tools
 from aideon_agents.settings import Settings
 from aideon_agents.state import (
     Complexity,
@@ -44,7 +45,7 @@ from aideon_agents.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LangSmithParams
@@ -92,36 +93,10 @@ class ChatModel(BaseChatModel):
                 async for chunk in chunks:
                     yield chunk
 
-    def invoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """`ainvoke` from synchronous code."""
-        return blocking(self.ainvoke(input, ensure_config(config), stop=stop, **kwargs))
+    invoke = bridge.invoke
+    stream = bridge.stream
 
-    def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> Iterator[AIMessageChunk]:
-        """`astream` from synchronous code."""
-        source = self.astream(input, ensure_config(config), stop=stop, **kwargs)
-        return blocking_stream(cast("AsyncGenerator[AIMessageChunk]", source))
-
-    def bind_tools(
-        self, tools: Any, *, tool_choice: Any = None, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model, which may call `tools`; each model of the chain is sent them in its own form."""
-        choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        bound = self.bind(tools=[tool_for(one) for one in tools], **choice, **kwargs)
-        return cast("Runnable[LanguageModelInput, AIMessage]", bound)
+    bind_tools = with_tools  # each model of the chain is sent them in its own form
 
     def with_structured_output(
         self, schema: Any, *, include_raw: bool = False, **kwargs: Any

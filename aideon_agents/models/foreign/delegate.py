@@ -170,6 +170,15 @@ def _saying(messages: Sequence[BaseMessage], words: str) -> list[BaseMessage]:
     return [*before, last.model_copy(update={"content": content})]
 
 
+def with_tools(
+    self: BaseChatModel, tools: Any, *, tool_choice: Any = None, **kwargs: Any
+) -> Runnable[LanguageModelInput, AIMessage]:
+    """The model, which may call `tools`, in OpenAI's form."""
+    choice = {} if tool_choice is None else {"tool_choice": tool_choice}
+    bound = self.bind(tools=[tool_for(one) for one in tools], **choice, **kwargs)
+    return cast("Runnable[LanguageModelInput, AIMessage]", bound)
+
+
 class Delegate(BaseChatModel):
     """Asks `inner`. Its own fields are what LangChain and the guard read."""
 
@@ -234,13 +243,7 @@ class Delegate(BaseChatModel):
     ) -> ChatResult:
         return blocking(self._agenerate(messages, stop, **kwargs))
 
-    def bind_tools(
-        self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Tools in OpenAI's form; the integration turns them into its own when it is asked."""
-        choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        bound = self.bind(tools=[tool_for(one) for one in tools], **choice, **kwargs)
-        return cast("Runnable[LanguageModelInput, AIMessage]", bound)
+    bind_tools = with_tools  # the integration turns them into its own form when it is asked
 
     async def _question(self, messages: list[BaseMessage], options: dict[str, Any]) -> Question:
         candidate, loop = self.candidate, asyncio.get_running_loop()
