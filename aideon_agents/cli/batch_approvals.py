@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -298,7 +300,11 @@ def _report(
             + (f" ({counts})" if counts else "")
         )
         if set(words) - {"waiting"} and batch.status != "running":
-            output.note(f"repeat the `aideon batch` command to write them to {batch.out_path}")
+            again = ["aideon", "batch", str(batch.target), "ITEMS", "-o", _out_of(batch)]
+            output.note(
+                "to write them, give the command of the batch again, with the same options: "
+                f"`{shlex.join(again)}`"
+            )
         if waiting:
             output.note(
                 f"{output.counted(waiting, 'item')} still wait{'s' if waiting == 1 else ''}: "
@@ -309,3 +315,11 @@ def _report(
     if waiting:
         return WAITING
     return FAILED if "failed" in words else DONE
+
+
+def _out_of(batch: Batch) -> str:
+    """The OUT of the command: a table, where the ledger knows the file of its lines."""
+    from aideon_agents.batch.output.paths import lines_path
+
+    table = Path(batch.out_path).with_suffix("")
+    return str(table) if lines_path(table) == Path(batch.out_path) else batch.out_path

@@ -48,11 +48,11 @@ def provider(monkeypatch, folder):
 def batch(aideon, provider):
     """Runs a batch; the same call again goes on."""
 
-    def run(*tasks, target="flow.yaml"):
+    def run(*tasks, target="flow.yaml", out="out.jsonl"):
         items = [{"id": f"i{number}", "task": task} for number, task in enumerate(tasks)]
         text = "".join(f"{json.dumps(item)}\n" for item in items)
         Path("items.jsonl").write_text(text, encoding="utf-8")
-        return aideon("batch", target, "items.jsonl", "-o", "out.jsonl", "--unordered", "--json")
+        return aideon("batch", target, "items.jsonl", "-o", out, "--unordered", "--json")
 
     return run
 
@@ -82,7 +82,8 @@ def test_yes_approves_all_and_the_same_command_writes_them(aideon, batch, provid
     done = aideon("batches", "approve", waits.document["batch_id"], "--yes")
     assert (done.code, done.out) == (0, "")
     assert "3 items answered (3 completed)" in done.err
-    assert "repeat the `aideon batch` command to write them to" in done.err
+    command = f"aideon batch flow.yaml ITEMS -o {Path('out.jsonl').resolve()}"
+    assert f"with the same options: `{command}`" in done.err
     assert len(provider.requests) == 6  # no draft was written again
     end = batch("One.", "Two.", "Three.")
     assert (end.code, end.document["completed"], end.document["waiting"]) == (0, 3, 0)
@@ -91,6 +92,12 @@ def test_yes_approves_all_and_the_same_command_writes_them(aideon, batch, provid
     again = aideon("batches", "approve", "last", "--yes")
     assert again.code == 2
     assert "no item of batch" in again.complaint
+
+
+def test_the_command_that_writes_a_table_names_the_table(aideon, batch):
+    waits = batch("One.", out="out.csv")
+    done = aideon("batches", "approve", waits.document["batch_id"], "--yes")
+    assert f"ITEMS -o {Path('out.csv').resolve()}`" in done.err
 
 
 def test_without_a_terminal_the_items_are_shown_and_none_is_answered(aideon, batch, provider):

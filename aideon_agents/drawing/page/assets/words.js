@@ -22,7 +22,7 @@ function money(nanos, complete = true) {
 
 const number = (value) => (value === null ? "?" : WHOLE_NUMBER.format(value));
 
-const tokenSum = (value, counted) => (value === null ? "?" : (counted ? "" : "≥ ") + number(value));
+const tokenSum = (value, counted) => (value === null ? "?" : (counted ? "" : ">= ") + number(value));
 
 function duration(ms) {
   if (ms === null) return "–";
