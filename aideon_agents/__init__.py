@@ -7,14 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aideon_agents.agents import (
-        chat_model,
-        creative,
-        executor,
-        mcp_server,
-        planner,
-        validator,
-    )
+    from aideon_agents.agents import chat_model, creative, executor, mcp_server, planner, validator
     from aideon_agents.batch import abatch
     from aideon_agents.errors import UserError
     from aideon_agents.ledger.budgets.limits import Budget

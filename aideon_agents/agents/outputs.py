@@ -27,13 +27,7 @@ from typing import (
 )
 
 from langchain_core.utils.function_calling import convert_to_json_schema
-from pydantic import (
-    BaseModel,
-    Field,
-    RootModel,
-    TypeAdapter,
-    create_model,
-)
+from pydantic import BaseModel, Field, RootModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import to_json
 

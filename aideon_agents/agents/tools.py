@@ -127,8 +127,5 @@ def _rehearsed(tool: BaseTool) -> BaseTool:
         return f"{tool.name} was not called: this is a rehearsal"
 
     return NamedArguments(
-        name=tool.name,
-        description=tool.description,
-        args_schema=tool.tool_call_schema,
-        work=answer,
+        name=tool.name, description=tool.description, args_schema=tool.tool_call_schema, work=answer
     )

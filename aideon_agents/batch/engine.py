@@ -29,13 +29,7 @@ from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.outcome import ItemJournal, Outcome, batch_stop
 from aideon_agents.runner.running import Running
-from aideon_agents.runner.spec import (
-    Room,
-    RunSpec,
-    check_length,
-    check_task,
-    graph_input,
-)
+from aideon_agents.runner.spec import Room, RunSpec, check_length, check_task, graph_input
 from aideon_agents.runner.state import config_for
 
 if TYPE_CHECKING:

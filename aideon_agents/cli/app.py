@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer.exceptions import TyperException
 
-from aideon_agents.cli import (
-    batch,
-    batches,
-    budget,
-    costs,
-    doctor,
-    graph,
-    new,
-    run,
-    runs,
-    simulate,
-)
+from aideon_agents.cli import batch, batches, budget, costs, doctor, graph, new, run, runs, simulate
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, MISTAKE, STOPPED
 from aideon_agents.cli.output import complain, finish, prepare, trace
 from aideon_agents.errors import LimitError, RunError, UserError

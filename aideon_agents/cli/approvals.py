@@ -143,12 +143,7 @@ def resume_run(
     runner.refuse_unless_resumable(found)
     target = target_of(found, settings)
     running = runner.prepare_resume(
-        target.graph,
-        found.run_id,
-        answer=answer,
-        budget=budget,
-        stream=stream,
-        settings=settings,
+        target.graph, found.run_id, answer=answer, budget=budget, stream=stream, settings=settings
     )
     note_if_changed(found, target)
     return execute(

@@ -258,11 +258,7 @@ def _resumed(
 
 
 def _report(
-    ledger: Ledger,
-    batch: Batch,
-    ended: Mapping[str, tuple[_Item, RunResult]],
-    *,
-    as_json: bool,
+    ledger: Ledger, batch: Batch, ended: Mapping[str, tuple[_Item, RunResult]], *, as_json: bool
 ) -> int:
     """Print how the answered items ended and what to do next; returns the exit code."""
     from aideon_agents.ledger import batch_items
@@ -283,12 +279,7 @@ def _report(
             for item, result in ended.values()
         ]
         output.document(
-            {
-                "batch_id": batch.batch_id,
-                "answered": len(ended),
-                "waiting": waiting,
-                "items": items,
-            }
+            {"batch_id": batch.batch_id, "answered": len(ended), "waiting": waiting, "items": items}
         )
     else:
         for item, result in ended.values():

@@ -28,10 +28,7 @@ app.command()(decline)
 
 
 @app.command("list")
-def list_batches(
-    limit: options.Limit = 20,
-    as_json: options.AsJson = False,
-) -> None:
+def list_batches(limit: options.Limit = 20, as_json: options.AsJson = False) -> None:
     """List batches, newest first."""
     from aideon_agents.ledger.batches import batches
 
@@ -198,10 +195,7 @@ _CELL = 60
 
 
 @app.command()
-def cancel(
-    batch: Ref,
-    as_json: options.AsJson = False,
-) -> None:
+def cancel(batch: Ref, as_json: options.AsJson = False) -> None:
     """Cancel a batch: items in progress finish, and no other item starts."""
     from aideon_agents.ledger import batches
 
@@ -219,10 +213,7 @@ def cancel(
 
 
 @app.command()
-def forget(
-    batch: Ref,
-    as_json: options.AsJson = False,
-) -> None:
+def forget(batch: Ref, as_json: options.AsJson = False) -> None:
     """Forget a batch, so that its command starts a new one. Its costs stay."""
     from aideon_agents.ledger import batches
 

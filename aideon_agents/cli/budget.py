@@ -32,9 +32,7 @@ _Scope = Annotated[
 
 
 @app.command("list")
-def list_limits(
-    as_json: _Json = False,
-) -> None:
+def list_limits(as_json: _Json = False) -> None:
     """List the limits and what is spent of them."""
     with options.ledger() as ledger:
         found, channels, problem = _state(ledger)
@@ -83,10 +81,7 @@ def set_limit(
 
 
 @app.command()
-def remove(
-    scope: _Scope,
-    as_json: _Json = False,
-) -> None:
+def remove(scope: _Scope, as_json: _Json = False) -> None:
     """Remove a limit."""
     from aideon_agents.ledger.budgets.accounts import remove_limit
 

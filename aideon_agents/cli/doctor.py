@@ -40,8 +40,7 @@ def doctor(
         )
     else:
         output.table(
-            ("", "what", "detail"),
-            [(state, what, detail) for what, state, detail in findings],
+            ("", "what", "detail"), [(state, what, detail) for what, state, detail in findings]
         )
         if not settings.can_call:
             output.note("without a key or a local server, `aideon run` rehearses and costs nothing")

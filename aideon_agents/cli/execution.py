@@ -295,11 +295,7 @@ def _to_end(
 
 
 def _show_end(
-    result: RunResult,
-    estimate: Callable[[RunResult], str] | None,
-    *,
-    as_json: bool,
-    debug: bool,
+    result: RunResult, estimate: Callable[[RunResult], str] | None, *, as_json: bool, debug: bool
 ) -> None:
     if as_json:
         from aideon_agents.runner import document

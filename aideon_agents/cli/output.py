@@ -168,11 +168,7 @@ def counted(number: int, noun: str) -> str:
 def figures(one: Totals) -> tuple[str, str, str, str]:
     """The cells of a table for calls, input tokens, output tokens and cost."""
     failed = f" ({one.failed_calls:,} failed)" if one.failed_calls else ""
-    return (
-        f"{one.calls:,}{failed}",
-        *token_figures(one),
-        money(one.usd, complete=one.complete),
-    )
+    return (f"{one.calls:,}{failed}", *token_figures(one), money(one.usd, complete=one.complete))
 
 
 def token_figures(one: Totals) -> tuple[str, str]:

@@ -155,10 +155,7 @@ app.command()(decline)
 
 
 @app.command("list")
-def list_runs(
-    limit: options.Limit = 20,
-    as_json: options.AsJson = False,
-) -> None:
+def list_runs(limit: options.Limit = 20, as_json: options.AsJson = False) -> None:
     """List runs, newest first."""
     from aideon_agents.ledger.costs import run_cost
     from aideon_agents.ledger.documents import cost_document

@@ -58,9 +58,7 @@ def simulate(
     from aideon_agents.testing import SimulatedProvider
 
     provider = SimulatedProvider(
-        faults=_plan(fault or [], seed, latency),
-        dialect=_dialect(dialect),
-        port=port,
+        faults=_plan(fault or [], seed, latency), dialect=_dialect(dialect), port=port
     )
     try:
         provider.start()

@@ -340,13 +340,7 @@ def _text(kind: str, x: float, middle: float, text: str, anchor: str = "start") 
     return f'<text{named} x="{number(x)}" y="{down}"{anchored}>{escape(text)}</text>'
 
 
-_SIZES = {
-    "heading": 16,
-    "caption": 14,
-    "name": NAME_SIZE,
-    "word": BADGE_SIZE,
-    "foot": BADGE_SIZE,
-}
+_SIZES = {"heading": 16, "caption": 14, "name": NAME_SIZE, "word": BADGE_SIZE, "foot": BADGE_SIZE}
 
 
 def _moved(x: float, y: float) -> str:

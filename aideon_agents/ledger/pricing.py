@@ -120,11 +120,7 @@ def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
                 **dict(usage.others),
             )
         found = genai_prices.calc_price(
-            tokens,
-            sold,
-            provider_id=seller,
-            genai_request_timestamp=at,
-            price_context=context,
+            tokens, sold, provider_id=seller, genai_request_timestamp=at, price_context=context
         )
         if context and context not in _variants(found.model, at):
             return UNKNOWN

@@ -21,15 +21,7 @@ from aideon_agents.ledger.forks import renewed
 from aideon_agents.ledger.identity import now, this_process, those_from, utc_text
 from aideon_agents.ledger.postgres.address import Address, names_a_server
 from aideon_agents.ledger.redaction import stored_line
-from aideon_agents.ledger.rows import (
-    Call,
-    CallEnd,
-    Content,
-    Run,
-    RunStatus,
-    call_in,
-    run_in,
-)
+from aideon_agents.ledger.rows import Call, CallEnd, Content, Run, RunStatus, call_in, run_in
 from aideon_agents.ledger.sqlite.database import SqliteDatabase, ledger_path
 
 if TYPE_CHECKING:

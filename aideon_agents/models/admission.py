@@ -34,12 +34,7 @@ from aideon_agents.models.candidates import Candidate, simulators
 from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
-from aideon_agents.models.limits.queues import (
-    Queue,
-    exceeded,
-    first_place,
-    first_places,
-)
+from aideon_agents.models.limits.queues import Queue, exceeded, first_place, first_places
 from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
@@ -189,10 +184,7 @@ class Admission:
         at = now()
         needed = self.bound.worst(candidate, at)
         budgets = self.budget.budgets
-        limits = budgets.limit_states(
-            self._dimensions(candidate, at),
-            opens=False,
-        )
+        limits = budgets.limit_states(self._dimensions(candidate, at), opens=False)
         refused = refusal(limits, needed)
         if not needed or (refused and not refused.waits):
             return None

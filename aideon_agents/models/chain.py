@@ -283,11 +283,7 @@ class Models:
                     _log.warning("%s", off)
 
     def _model(
-        self,
-        name: Choice,
-        known: Mapping[str, Provider],
-        request: ModelRequest,
-        context: Context,
+        self, name: Choice, known: Mapping[str, Provider], request: ModelRequest, context: Context
     ) -> Any:
         """The guarded chat model of a candidate."""
         is_rehearsed = context.rehearse or self._settings.offline

@@ -141,11 +141,7 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
             "HF_BASE_URL",
         ),
         Provider(
-            "local",
-            settings.local_base_url,
-            SecretStr(NO_KEY),
-            None,
-            "AIDEON_LOCAL_BASE_URL",
+            "local", settings.local_base_url, SecretStr(NO_KEY), None, "AIDEON_LOCAL_BASE_URL"
         ),
     )
     for provider in known:

@@ -23,13 +23,7 @@ from aideon_agents.models.bridge import blocking
 from aideon_agents.models.fallbacks import announce_restart, pass_of
 from aideon_agents.models.features import SHAPE, in_words, shape_name
 from aideon_agents.models.protocol.reading import mended
-from aideon_agents.models.protocol.thoughts import (
-    BEGINS,
-    ENDS,
-    OVER,
-    UNMARKED,
-    UNMARKED_ANSWER,
-)
+from aideon_agents.models.protocol.thoughts import BEGINS, ENDS, OVER, UNMARKED, UNMARKED_ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,11 +240,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_int=_whole_number)
 """It accepts line breaks inside texts, as small models write them."""
 
 
-def shaped(
-    model: Any,
-    schema: type[Model],
-    **kwargs: Any,
-) -> Runnable[LanguageModelInput, Model]:
+def shaped(model: Any, schema: type[Model], **kwargs: Any) -> Runnable[LanguageModelInput, Model]:
     """A runnable that asks `model` for an instance of `schema`, in at most two calls."""
     bound = model.bind(**{SHAPE: schema}, **kwargs)
     features = model.candidate.features

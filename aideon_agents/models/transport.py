@@ -248,11 +248,7 @@ async def post(
         if way is None:
             way = connections.way_to(url)
         response = await connections.session.post(
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            **way,
+            url, data=body, headers=headers, allow_redirects=False, **way
         )
     except aiohttp.ClientHttpProxyError as error:
         raise refused_by_proxy(error.status, url, asked) from error

@@ -28,12 +28,7 @@ from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import usage_of
 from aideon_agents.models import faults
-from aideon_agents.models.candidates import (
-    LONGEST_ATTEMPT,
-    Candidate,
-    current_attempt,
-    simulators,
-)
+from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt, simulators
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.protocol import conversation
 from aideon_agents.models.protocol.calls import as_chunks

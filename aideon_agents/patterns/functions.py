@@ -143,11 +143,7 @@ class Call:
         values: dict[str, Any] = {"state": state, "config": config}
         if {*self._positional, *self._named.values()} - values.keys():
             runtime = get_runtime()
-            values |= {
-                "runtime": runtime,
-                "writer": runtime.stream_writer,
-                "store": runtime.store,
-            }
+            values |= {"runtime": runtime, "writer": runtime.stream_writer, "store": runtime.store}
         args = [values[kind] for kind in self._positional]
         called = functools.partial(
             self.function, *args, **{name: values[kind] for name, kind in self._named.items()}

@@ -50,16 +50,7 @@ from aideon_agents.patterns.nodes import (
     new_builder,
     with_approval,
 )
-from aideon_agents.state import (
-    Plan,
-    PlanStep,
-    Results,
-    State,
-    StepResult,
-    last,
-    merge,
-    next_order,
-)
+from aideon_agents.state import Plan, PlanStep, Results, State, StepResult, last, merge, next_order
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable

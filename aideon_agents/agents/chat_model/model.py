@@ -37,12 +37,7 @@ from aideon_agents.models.bridge import blocking, blocking_stream
 from aideon_agents.models.chain import ModelChain, Models, models_for
 from aideon_agents.models.foreign.delegate import tool_for, with_tools
 from aideon_agents.settings import Settings
-from aideon_agents.state import (
-    Complexity,
-    Context,
-    ModelRequest,
-    Tier,
-)
+from aideon_agents.state import Complexity, Context, ModelRequest, Tier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator, Sequence

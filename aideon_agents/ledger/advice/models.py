@@ -28,10 +28,7 @@ LARGE_SHARE = 0.2
 
 
 def cheaper_models(
-    ledger: Ledger,
-    selection: Selection,
-    cells: Cells,
-    rungs: Mapping[str, Sequence[str]],
+    ledger: Ledger, selection: Selection, cells: Cells, rungs: Mapping[str, Sequence[str]]
 ) -> Iterator[Advice]:
     """Find expensive nodes whose role a cheaper model of the catalog has answered without a failure."""
     rung_of = {name: rung for rung, names in rungs.items() for name in names}
@@ -67,13 +64,7 @@ def _without_failure(cells: Cells, role: str, models: set[str]) -> dict[str, int
 
 
 def _cheaper_model(
-    node: str,
-    own: Cells,
-    whole: int,
-    *,
-    cheaper: Against,
-    answers: int,
-    rung_of: Mapping[str, str],
+    node: str, own: Cells, whole: int, *, cheaper: Against, answers: int, rung_of: Mapping[str, str]
 ) -> Advice:
     cost, role = own.nanousd, own[0].role
     models = list(dict.fromkeys(cell.model for cell in own))

@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.limits import (
-    OF_RUNS,
-    Account,
-    CallDimensions,
-    Scope,
-    own_account,
-)
+from aideon_agents.ledger.budgets.limits import OF_RUNS, Account, CallDimensions, Scope, own_account
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 

@@ -344,7 +344,5 @@ def _after_fork_in_parent() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_PAUSED.clear,
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_PAUSED.clear
     )

@@ -235,10 +235,7 @@ def message_of(answer: Answer, ask: Ask, model: str) -> AIMessage:
             "output_tokens": given,
             "total_tokens": ask.input_tokens + given,
         },
-        response_metadata={
-            "model_name": model,
-            "finish_reason": answer.finish_reason,
-        },
+        response_metadata={"model_name": model, "finish_reason": answer.finish_reason},
     )
     if answer.tool is not None:
         identity = f"call_{len(ask.turns)}"

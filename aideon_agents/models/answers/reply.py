@@ -170,10 +170,7 @@ def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) ->
     """A call of the first tool: its `name`, and `args` that are valid for its parameters."""
     function = tools[0]["function"]
     parameters = function.get("parameters") or {"type": "object"}
-    return {
-        "name": function["name"],
-        "args": instance(parameters, material, max_words=max_words),
-    }
+    return {"name": function["name"], "args": instance(parameters, material, max_words=max_words)}
 
 
 def reply(ask: Ask) -> Answer:

@@ -278,13 +278,7 @@ class Delegate(BaseChatModel):
             payload["functions"] = in_words(shape)
         return payload
 
-    def _should_stream(
-        self,
-        *,
-        async_api: bool,
-        run_manager: Any = None,
-        **kwargs: Any,
-    ) -> bool:
+    def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
         kind = type(self.inner)
         if kind._stream is BaseChatModel._stream and kind._astream is BaseChatModel._astream:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - LangChain's own sign
             return False

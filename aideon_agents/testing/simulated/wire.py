@@ -29,10 +29,7 @@ class Wire:
     """A connection, and the request that it received last."""
 
     def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        headers: Mapping[str, str],
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, headers: Mapping[str, str]
     ) -> None:
         self.method = self.path = ""
         self.headers: Mapping[str, str] = {}

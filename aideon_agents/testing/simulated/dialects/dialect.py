@@ -63,12 +63,7 @@ def openai_error(refused: Refused) -> dict[str, Any]:
     """An error document as OpenAI writes it."""
     usual = "server_error" if refused.status >= _SERVER_ERROR else "invalid_request_error"
     kind = refused.kind or _ERROR_TYPES.get(refused.status, usual)
-    error = {
-        "message": refused.message,
-        "type": kind,
-        "param": refused.param,
-        "code": refused.code,
-    }
+    error = {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}
     return {"error": error}
 
 

@@ -53,10 +53,7 @@ LLAMA_CPP_PYTHON = Dialect(
     refusals={
         401: partial(Refused, 401, None, "Invalid API key"),
         "role": partial(
-            Refused,
-            500,
-            None,
-            _WRONG_TYPE % ("'messages', 0, 'role'", "'system'", "'system'"),
+            Refused, 500, None, _WRONG_TYPE % ("'messages', 0, 'role'", "'system'", "'system'")
         ),
         "response_format": partial(
             Refused,
