@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -291,7 +290,9 @@ def _report(
             + (f" ({counts})" if counts else "")
         )
         if set(words) - {"waiting"} and batch.status != "running":
-            again = ["aideon", "batch", str(batch.target), "ITEMS", "-o", _out_of(batch)]
+            from aideon_agents.batch.output.paths import out_of
+
+            again = ["aideon", "batch", str(batch.target), "ITEMS", "-o", out_of(batch.out_path)]
             output.note(
                 "to write them, give the command of the batch again, with the same options: "
                 f"`{shlex.join(again)}`"
@@ -306,11 +307,3 @@ def _report(
     if waiting:
         return WAITING
     return FAILED if "failed" in words else DONE
-
-
-def _out_of(batch: Batch) -> str:
-    """The OUT of the command: a table, where the ledger knows the file of its lines."""
-    from aideon_agents.batch.output.paths import lines_path
-
-    table = Path(batch.out_path).with_suffix("")
-    return str(table) if lines_path(table) == Path(batch.out_path) else batch.out_path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from collections import Counter
 from decimal import Decimal
@@ -15,7 +17,7 @@ from aideon_agents.cli.batch_summary import nodes, spent
 from aideon_agents.ledger.pricing import usd_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aideon_agents.batch.diff import Difference
     from aideon_agents.ledger.batch_items import ItemRow
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, show, answer, cancel and forget batches.", no_args_is_help=True)
 app.command()(approve)
 app.command()(decline)
+
+
+_WIDE = 90
+"""Characters of a terminal that has room for when a batch started."""
 
 
 @app.command("list")
@@ -42,22 +48,19 @@ def list_batches(limit: options.Limit = 20, as_json: options.AsJson = False) -> 
             "there are no batches: start one with `aideon batch brief items.jsonl -o out.jsonl`"
         )
         return
-    output.table(
-        ("batch", "workflow", "status", "start (UTC)", "done", "cost"),
-        [
-            (
-                one["batch_id"],
-                one["workflow"],
-                _status(one),
-                one["started_at"][5:16].replace("T", " "),
-                _done(one),
-                output.money(Decimal(one["usd"]), complete=one["complete"]),
-            )
-            for one in found
-        ],
-        numbers=1,
-        whole=True,
-    )
+    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "batch": lambda one: one["batch_id"],
+        "workflow": lambda one: one["workflow"],
+        "status": _status,
+        "start (UTC)": lambda one: one["started_at"][5:16].replace("T", " "),
+        "done": _done,
+        "cost": lambda one: output.money(Decimal(one["usd"]), complete=one["complete"]),
+    }
+    if is_narrow:
+        del columns["start (UTC)"]
+    rows = [[cell(one) for cell in columns.values()] for one in found]
+    output.table([*columns], rows, numbers=1, whole=True)
 
 
 @app.command()
@@ -107,7 +110,7 @@ def show(
         f"{document['invalid']:,} invalid, {document['pending']:,} pending; "
         + spent(Decimal(document["usd"]), Decimal(document["held_usd"]), document["complete"])
     )
-    output.line(f"results: {found.out_path}")
+    output.line(f"results: {document['out']}")
     if document["carried"]:
         output.line(f"{document['carried']:,} carried over from batch {found.carried_from}")
     if found.status == "running" and found.is_abandoned:
@@ -242,6 +245,7 @@ def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
 
 
 def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
+    from aideon_agents.batch.output.paths import out_of
     from aideon_agents.ledger import batch_items, batches, outputs
 
     counts = batch_items.counts(ledger, batch.batch_id)
@@ -267,7 +271,7 @@ def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
         "usd": usd_text(money.usd),
         "complete": money.complete,
         "held_usd": usd_text(batches.held_usd(ledger, batch.batch_id)),
-        "out": batch.out_path,
+        "out": out_of(batch.out_path),
         "started_at": batch.started_at,
         "ended_at": batch.ended_at,
     }

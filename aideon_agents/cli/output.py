@@ -266,17 +266,21 @@ def _break_names(rows: Sequence[list[str]], width: int, whole: Collection[int]) 
     """Break texts after a `/`, `:` or `-` until all fit; returns whether columns are close together."""
     from rich.cells import cell_len
 
-    widths = [max(map(cell_len, column)) for column in zip_longest(*rows, fillvalue="")]
+    columns = [*zip_longest(*rows, fillvalue="")]
+    widths = [max(map(cell_len, column)) for column in columns]
+    parts = [[part.rstrip() for text in one for part in _PART.findall(text)] for one in columns]
+    words = [max(map(cell_len, one)) for one in parts]
     is_tight = sum(widths) + _BETWEEN * (len(widths) - 1) + 2 > width
-    while is_tight and sum(widths) + _TIGHT * (len(widths) - 1) + 2 > width:
-        free = [index for index in range(len(widths)) if index not in whole]
-        widest = max(free, key=widths.__getitem__, default=None)
-        if widest is None or widths[widest] <= _LEAST:
-            break
-        widths[widest] -= 1
-        for row in rows:
-            if widest < len(row) and cell_len(row[widest]) > widths[widest]:
-                row[widest] = _broken(row[widest].replace("\n", ""), widths[widest])
+    for least in (words, [_LEAST] * len(widths)):  # words are broken where nothing else is left
+        while is_tight and sum(widths) + _TIGHT * (len(widths) - 1) + 2 > width:
+            free = [at for at in range(len(widths)) if at not in whole and widths[at] > least[at]]
+            if not free:
+                break
+            widest = max(free, key=widths.__getitem__)
+            widths[widest] -= 1
+            for row in rows:
+                if widest < len(row) and cell_len(row[widest]) > widths[widest]:
+                    row[widest] = _broken(row[widest].replace("\n", ""), widths[widest])
     return is_tight
 
 

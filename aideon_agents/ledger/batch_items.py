@@ -234,13 +234,15 @@ class Failures(NamedTuple):
 def failures(ledger: Ledger, batch_id: str) -> list[Failures]:
     """Failed and invalid items by error, the most frequent first.
 
-    Errors are the same when they differ only in words that hold a digit (ids, line numbers, times).
-    The status code of a provider is not such a word.
+    Errors are the same when they differ only in words that hold a digit (ids, line numbers, times),
+    in how often the same happened, or in the order of their parts. The status code of a provider is
+    no such word.
     """
-    kinds: dict[tuple[str, str | None, str], Failures] = {}
+    kinds: dict[tuple[str, str | None, frozenset[str]], Failures] = {}
     for row in ledger.select(_FAILURES, {"batch_id": batch_id}):
         one = Failures(**row)
-        kind = (one.status, one.error_type, _NUMBERED.sub("#", one.error))
+        parts = re.split("; |: ", _NUMBERED.sub("#", one.error).replace(" (# times)", ""))
+        kind = (one.status, one.error_type, frozenset(parts))
         first = kinds.get(kind, one._replace(items=0))
         kinds[kind] = first._replace(items=first.items + one.items)
     return sorted(kinds.values(), key=lambda one: -one.items)

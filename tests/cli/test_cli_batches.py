@@ -280,3 +280,38 @@ def test_an_invalid_item_with_a_taken_id_and_a_line_that_is_gone_are_no_differen
         "models": None,
         "usd": None,
     }
+
+
+def test_the_list_of_batches_breaks_no_word_at_80_columns(aideon, folder, monkeypatch):
+    (folder / "flow.py").write_text("graph = lambda state: 'x'")
+    (folder / "items.csv").write_text("id,task\na,x\nb,\nc,\n")
+    done = aideon("batch", "flow.py", "items.csv", "-o", "out.csv", "--rehearse", "--json")
+    monkeypatch.setenv("COLUMNS", "80")
+    with monkeypatch.context() as terminal:
+        terminal.setattr("sys.stdout.isatty", lambda: True)
+        shown = re.sub(r"\x1b\[\d*m", "", aideon("batches", "list").out)
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in (done.document["batch_id"], "completed,", "rehearsed", "3 of 3,", "failed"):
+        assert word in shown
+
+
+def test_a_batch_with_a_table_names_the_table(aideon, folder):
+    (folder / "flow.py").write_text("graph = lambda state: 'x'")
+    (folder / "items.csv").write_text("id,task\na,x\n")
+    for out, named in (("out.csv", "out.csv"), ("other.csv.jsonl", "other.csv.jsonl")):
+        (folder / "items.csv").write_text(f"id,task\na,{out}\n")
+        aideon("batch", "flow.py", "items.csv", "-o", out, "--json")
+        assert f"results: {folder / named}\n" in aideon("batches", "show", "last").out
+        assert aideon("batches", "show", "last", "--json").document["out"] == str(folder / named)
+
+
+def test_failures_of_a_chain_are_the_same_in_any_order(aideon, folder):
+    (folder / "flow.py").write_text(
+        "def graph(state): raise RuntimeError('every model failed: ' + state['task'] + '; so it ends')"
+    )
+    tasks = ["a:m answered 500 (2 times); a:m broke off", "a:m broke off; a:m answered 500"]
+    tasks += ["a:m answered 429", "a:m broke off (3 times); a:m answered 500"]
+    (folder / "items.jsonl").write_text("\n".join(json.dumps(one) for one in tasks))
+    aideon("batch", "flow.py", "items.jsonl", "-o", "out.jsonl")
+    found = aideon("batches", "show", "last", "--failed", "--json").document["failures"]
+    assert [one["items"] for one in found] == [3, 1]

@@ -26,6 +26,12 @@ def lines_path(out: Path) -> Path:
     return table.with_name(f"{table.name}.jsonl")
 
 
+def out_of(lines: str) -> str:
+    """The OUT whose JSON lines are in a file: the table beside it, or that file."""
+    table = Path(lines.removesuffix(".jsonl"))
+    return str(table) if table.suffix.lower() in TABLES and table.is_file() else lines
+
+
 def refuse_unusable(path: Path, source: Source) -> None:
     """Refuse a path that cannot be an OUT, before anything is created."""
     if str(path) == "-":
