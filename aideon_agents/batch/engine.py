@@ -209,6 +209,8 @@ class Engine:
         most = self.most_failures
         if journal.status == "failed" and most is not None and self.claims.failures() >= most:
             self.claims.stop("max_failures")
+        if outcome is not None and isinstance(outcome.exception, LedgerError):
+            raise outcome.exception
 
     async def _forget(self, run_id: str) -> None:
         """Delete the state that a run with a stale claim has kept, if it was completed elsewhere."""

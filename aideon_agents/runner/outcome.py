@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from aideon_agents.errors import (
     AideonError,
     BudgetExceeded,
+    LedgerError,
     LimitError,
     RateLimitReached,
     TimeLimit,
@@ -225,7 +226,8 @@ class ItemJournal:
 def _item_status(outcome: Outcome) -> ItemStatus:
     if outcome.status in ("completed", "waiting"):
         return "completed" if outcome.status == "completed" else "waiting"
-    if outcome.status == "cancelled" or batch_stop(outcome) is not None:
+    is_of_ledger = isinstance(outcome.exception, LedgerError)  # which is no failure of the item
+    if outcome.status == "cancelled" or is_of_ledger or batch_stop(outcome) is not None:
         return "pending"
     is_drained = outcome.status == "stopped" and outcome.stop_reason == "interrupted"
     return "pending" if is_drained else "failed"

@@ -74,7 +74,7 @@ class Follower:
                     return
                 runnable = await asyncio.to_thread(self._registered, some)
                 with jobs.ledger_errors(jobs.require_server(self._ledger)):
-                    await jobs.enqueue(app, self._batch_id, runnable, self._inputs)
+                    await jobs.enqueue_patiently(app, self._batch_id, runnable, self._inputs)
                 await asyncio.sleep(0)
 
     def _registered(self, some: list[Item]) -> list[Item]:

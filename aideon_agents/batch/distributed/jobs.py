@@ -13,6 +13,7 @@ lease lasts.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -26,7 +27,7 @@ from aideon_agents.batch.items import Item
 from aideon_agents.errors import LimitError, UserError
 from aideon_agents.ledger.postgres.database import PostgresDatabase
 from aideon_agents.ledger.postgres.functions import KEY
-from aideon_agents.ledger.postgres.pool import LIMITS, explained
+from aideon_agents.ledger.postgres.pool import BUSY, LIMITS, RETRY, explained
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger
 
@@ -157,6 +158,23 @@ async def enqueue(
     if new:
         await app.job_manager.batch_defer_jobs_async(new)
     return len(new)
+
+
+async def enqueue_patiently(
+    app: procrastinate.App, batch_id: str, items: Sequence[Item], inputs: Mapping[str, Any]
+) -> None:
+    """Queue items; a server that restarts is waited for, as the ledger does."""
+    give_up = time.monotonic() + BUSY
+    while True:
+        try:
+            await enqueue(app, batch_id, items, inputs)
+        except exceptions.ConnectorException as error:
+            is_away = isinstance(error.__cause__, psycopg.OperationalError)
+            if not is_away or time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(RETRY)
+        else:
+            return
 
 
 def _arguments(item: Item, inputs: Mapping[str, Any]) -> dict[str, Any]:

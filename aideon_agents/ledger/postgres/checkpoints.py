@@ -7,7 +7,9 @@ connection is replaced and the write is repeated, which is safe: it has the same
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
@@ -18,7 +20,16 @@ from aideon_agents.ledger.checkpointer import Checkpointer, WriteLock
 from aideon_agents.ledger.postgres.address import MISSING
 from aideon_agents.ledger.postgres.database import without_nul
 from aideon_agents.ledger.postgres.functions import KEY
-from aideon_agents.ledger.postgres.pool import LIMITS, explained, is_dead, unreachable
+from aideon_agents.ledger.postgres.pool import (
+    BUSY,
+    LIMITS,
+    RETRY,
+    Away,
+    explained,
+    is_dead,
+    tell_away,
+    unreachable,
+)
 from aideon_agents.ledger.states.serializer import StateSerializer
 
 try:
@@ -159,7 +170,20 @@ class _Reconnecting:
         self.address = address
 
     async def connect(self) -> None:
-        """Make a connection."""
+        """Make a connection; a server that restarts is waited for as the ledger waits."""
+        give_up = time.monotonic() + BUSY
+        while True:
+            try:
+                await self._connect()
+            except Away as away:
+                if time.monotonic() > give_up:
+                    raise LedgerError(str(away)) from away
+                tell_away(self.address, away)
+                await asyncio.sleep(RETRY)
+            else:
+                return
+
+    async def _connect(self) -> None:
         parameters: dict[str, Any] = {**self.address.parameters, "client_encoding": "UTF8"}
         try:
             self.connection = await psycopg.AsyncConnection[DictRow].connect(
@@ -167,7 +191,7 @@ class _Reconnecting:
             )
             await self.connection.execute(LIMITS)
         except psycopg.Error as error:
-            raise unreachable(self.address.shown, error) from error
+            raise unreachable(self.address, error) from error
 
     async def living(self) -> psycopg.AsyncConnection[DictRow]:
         """A connection that was not lost, as far as can be seen without asking the server."""

@@ -32,12 +32,13 @@ from aideon_agents.ledger.postgres.pool import (
     Connection,
     Connections,
     explained,
+    is_lost,
 )
 from aideon_agents.ledger.schema import Step, for_postgres, table_names
 from aideon_agents.ledger.upgrade import bring_up_to_date
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import LiteralString
 
     Cursor: TypeAlias = psycopg.Cursor[dict[str, Any]]
@@ -46,11 +47,22 @@ if TYPE_CHECKING:
 Statement: TypeAlias = "tuple[LiteralString, Mapping[str, object]]"
 """As psycopg takes it."""
 
+Done: TypeAlias = "tuple[list[Row], int]"
+"""The rows of a statement, and how many it changed or found."""
+
+COMMIT: Statement = ("COMMIT", {})
+
 FOLDER = Path(".aideon")
 """Where files beside such a ledger are: on this machine, not on the server."""
 
 _LIMIT = "SELECT set_config(:name, :value, true)"
 _LOCK = "SELECT pg_advisory_xact_lock(:key)"
+
+# After a crash the id of a transaction that left no trace is given again.
+_STATUS = (
+    "SELECT CASE WHEN CAST(:id AS xid8) < pg_current_xact_id()"
+    " THEN pg_xact_status(CAST(:id AS xid8)) END AS status"
+)
 
 # Not to_regclass: in a transaction that has waited it still says what was before.
 _HAS_STEPS = (
@@ -84,6 +96,7 @@ class PostgresDatabase:
             ("BEGIN ISOLATION LEVEL READ COMMITTED", {}),
             *((translated(_LIMIT), {"name": n, "value": v}) for n, v in limits.items()),
             (translated(_LOCK), {"key": KEY}),
+            ("SELECT CAST(pg_current_xact_id() AS TEXT) AS begun_id", {}),
         )
         self._patience = limits["lock_timeout"]
         self._own = threading.local()
@@ -96,11 +109,11 @@ class PostgresDatabase:
 
     def select(self, sql: str, values: Mapping[str, object]) -> list[Row]:
         """Read rows."""
-        return cast("list[Row]", self._done(sql, values).fetchall())
+        return self._done(sql, values)[0]
 
     def write(self, sql: str, values: Mapping[str, object]) -> int:
         """Change rows; returns how many."""
-        return self._done(sql, values).rowcount
+        return self._done(sql, values)[1]
 
     def later(self, sql: str, values: Mapping[str, object]) -> None:
         """Change rows, in a transaction together with what comes next."""
@@ -114,15 +127,21 @@ class PostgresDatabase:
         """Hold the ledger's lock for the length of a block, which must not await anything."""
         if self._inside() is not None:
             raise RuntimeError("a transaction inside a transaction would end the outer one")
-        with self._connections.turn, self._connected() as connection:
+        self._check_open()
+        with self._connections.turn, contextlib.ExitStack() as lent:
+
+            def connect() -> Connection:
+                lent.close()  # what was lost
+                return lent.enter_context(self._connected())
+
             # The lock is asked for together with the first statement.
-            own = self._own.transaction = _Transaction(connection, list(self._begin))
+            own = self._own.transaction = _Transaction(connect, self._begin)
             try:
                 yield self
-                if own.is_begun or len(own.waiting) > len(self._begin):
+                if own.is_begun or own.waiting:
                     self._commit(own)
             except BaseException:
-                self._undo(connection)
+                self._undo(own.connection)
                 raise
             finally:
                 self._own.transaction = None
@@ -131,10 +150,9 @@ class PostgresDatabase:
         """What a function of the ledger answers."""
         sent = [_json(one) if isinstance(one, Mapping) else one for one in given]
         # All of them wait for the same lock, so only one connection is used.
-        with self._connections.turn, self._connected() as connection, self._errors_explained():
-            answer = connection.execute(_call_of(function, len(sent) + 1), [*sent, self._patience])
-            (row,) = answer.fetchall()
-        return row["answer"]
+        with self._connections.turn:
+            found, _ = self._alone(_call_of(function, len(sent) + 1), [*sent, self._patience])
+        return found[0]["answer"]
 
     def notices(self, seconds: float) -> Generator[str | None]:
         """Ids of calls that a function names, received on a connection of its own.
@@ -197,29 +215,47 @@ class PostgresDatabase:
         """The transaction that this thread is in."""
         return getattr(self._own, "transaction", None)
 
-    def _done(self, sql: str, values: Mapping[str, object]) -> Cursor:
+    def _done(self, sql: str, values: Mapping[str, object]) -> Done:
         """Run a statement in this thread's transaction, or by itself."""
         own = self._inside()
         statement = (translated(sql), _storable(values))
         if own:
             with self._errors_explained():
                 return own.run(statement)
-        with self._connected() as connection, self._errors_explained():
-            return connection.execute(*statement)
+        return self._alone(*statement)
+
+    def _alone(self, sql: LiteralString, values: Mapping[str, object] | list[object]) -> Done:
+        """Run a statement that has the same effect twice, again if its connection was lost."""
+        give_up = 0.0
+        while True:
+            with self._connected() as connection, self._errors_explained():
+                try:
+                    return _result(connection.execute(sql, values))
+                except psycopg.errors.UniqueViolation:
+                    if not give_up:
+                        raise
+                    return [], 1  # it was written before the connection was lost
+                except psycopg.OperationalError as error:
+                    give_up = give_up or time.monotonic() + BUSY
+                    if not is_lost(error, connection) or time.monotonic() > give_up:
+                        raise
 
     def _commit(self, own: _Transaction) -> None:
         # After a statement that failed, Postgres would answer COMMIT by undoing everything.
-        if own.connection.info.transaction_status == TransactionStatus.INERROR:
+        if own.connection and own.connection.info.transaction_status == TransactionStatus.INERROR:
             raise LedgerError(
                 f"the ledger {self.name}: a change was undone, for a part of it failed"
             )
         with self._errors_explained():
-            own.run(("COMMIT", {}))
+            own.run(COMMIT)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise LedgerError(f"the ledger {self.name} was closed: open it again")
 
     @contextlib.contextmanager
     def _connected(self) -> Generator[Connection]:
-        if self._is_closed:
-            raise LedgerError(f"the ledger {self.name} was closed: open it again")
+        self._check_open()
         with self._connections.lent() as connection:
             yield connection
 
@@ -231,7 +267,9 @@ class PostgresDatabase:
         except (psycopg.Error, OverflowError, UnicodeError) as error:
             raise explained(self.name, error) from error
 
-    def _undo(self, connection: Connection) -> None:
+    def _undo(self, connection: Connection | None) -> None:
+        if connection is None:
+            return
         is_idle = connection.info.transaction_status == TransactionStatus.IDLE
         if not connection.closed and not is_idle:  # else the server undoes it, or nothing was done
             with contextlib.suppress(psycopg.Error):
@@ -239,28 +277,83 @@ class PostgresDatabase:
 
 
 class _Transaction:
-    """The transaction of one thread."""
+    """The transaction of one thread.
 
-    def __init__(self, connection: Connection, begin: list[Statement]) -> None:
-        self.connection = connection
-        self.waiting = begin
+    If its connection is lost, the server has undone it. What was done is then done again, and the
+    block continues where it is, provided that everything gives the same as before.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], begin: tuple[Statement, ...]) -> None:
+        self._connect = connect
+        self._begin = begin
+        self.connection: Connection | None = None
+        self.waiting: list[Statement] = []
         """Sent together with the next statement: each round trip to the server takes as long as the
         work that is done there, and all other transactions wait meanwhile."""
-        self.is_begun = False
+        self._sent: list[tuple[list[Statement], Done]] = []
+        self._id: str | None = None
+        """As the server names it; None: it has not begun there."""
 
-    def run(self, statement: Statement) -> Cursor:
+    @property
+    def is_begun(self) -> bool:
+        """Whether a statement was sent."""
+        return bool(self._sent)
+
+    def run(self, statement: Statement) -> Done:
         """Send the waiting statements and this one; returns the result of this one."""
-        self.is_begun = True
-        if not self.waiting:
-            return self.connection.execute(*statement)
+        together, self.waiting = [*self.waiting, statement], []
+        give_up, lost = 0.0, None
+        while True:
+            connection = self.connection = self.connection or self._connect()
+            try:
+                if self._id is None and not self._repeated(lost if statement is COMMIT else None):
+                    return [], 0
+                done = self._execute(connection, together)
+            except psycopg.OperationalError as error:
+                give_up = give_up or time.monotonic() + BUSY
+                if not is_lost(error, connection) or time.monotonic() > give_up:
+                    raise
+                lost, self._id, self.connection = self._id or lost, None, None
+            else:
+                self._sent.append((together, done))
+                return done
+
+    def _repeated(self, committing: str | None) -> bool:
+        """Do on a new connection what was done; False: the one that was lost was committed."""
+        if not self._sent or self.connection is None:
+            return True
+        connection = self.connection
+        status: object = None
+        if committing:
+            (row,), _ = self._execute(connection, [(translated(_STATUS), {"id": committing})])
+            status = row["status"]
+        with contextlib.suppress(psycopg.IntegrityError):  # a row is there already
+            if all(self._execute(connection, sent) == done for sent, done in self._sent):
+                return True
+        connection.execute("ROLLBACK")
+        if status != "committed":
+            raise psycopg.OperationalError("the server was stopped during a change")
+        return False
+
+    def _execute(self, connection: Connection, statements: list[Statement]) -> Done:
+        begins = self._id is None
+        if begins:
+            statements = [*self._begin, *statements]
+        if len(statements) == 1:
+            return _result(connection.execute(*statements[0]))
         # Not psycopg's pipeline: after one, Postgres no longer ends a transaction that stalls.
-        cursor = psycopg.ClientCursor(self.connection)
-        together = "; ".join(cursor.mogrify(*one) for one in (*self.waiting, statement))
-        self.waiting = []
+        cursor = psycopg.ClientCursor(connection)
+        together = "; ".join(cursor.mogrify(*one) for one in statements)
         cursor.execute(cast("LiteralString", together))
-        while cursor.nextset():
-            pass  # to the result of the last one
-        return cursor
+        while True:  # to the result of the last one
+            if begins and cursor.description and cursor.description[0].name == "begun_id":
+                self._id = cursor.fetchall()[0]["begun_id"]
+            if not cursor.nextset():
+                return _result(cursor)
+
+
+def _result(cursor: Cursor) -> Done:
+    return cast("list[Row]", cursor.fetchall()) if cursor.description else [], cursor.rowcount
 
 
 class _Undone(Exception):  # noqa: N818 - nothing went wrong

@@ -15,6 +15,7 @@ import re
 import threading
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import psycopg
@@ -47,6 +48,11 @@ _UNUSED = 10.0
 ends it without notice to this side."""
 
 _POOL_NAME = "aideon-agents"
+
+RETRY = 0.1
+"""Seconds between two attempts to reach a server that is away."""
+
+_log = logging.getLogger("aideon_agents.ledger")
 
 BUSY = 15.0
 """Seconds that a statement waits for a lock which others hold."""
@@ -89,6 +95,7 @@ class _Pool(ConnectionPool[Connection]):
     """
 
     def __init__(self, address: Address) -> None:
+        self._address = address
         self._shown = address.shown
         super().__init__(
             connection_class=Connection,
@@ -113,7 +120,7 @@ class _Pool(ConnectionPool[Connection]):
             return super()._connect(timeout)
         except (psycopg.Error, LedgerError) as error:
             is_known = isinstance(error, LedgerError)
-            reason = error if is_known else unreachable(self._shown, error)
+            reason = error if is_known else unreachable(self._address, error)
             with self._lock:
                 waiting = list(self._waiting)
                 self._waiting.clear()
@@ -187,6 +194,29 @@ class Connections:
     @contextlib.contextmanager
     def lent(self) -> Generator[Connection]:
         """One of them, for the length of a block."""
+        connection = self._patiently()
+        try:
+            yield connection
+        finally:
+            connection.used = time.monotonic()
+            self.pool.putconn(connection)
+
+    def _patiently(self) -> Connection:
+        """A connection; a server that restarts is waited for as long as a lock is."""
+        give_up = time.monotonic() + BUSY
+        while True:
+            try:
+                connection = self._living()
+            except Away as away:
+                if time.monotonic() > give_up:
+                    raise LedgerError(str(away)) from away
+                tell_away(self._address, away)
+                time.sleep(RETRY)
+            else:
+                _AWAY.discard(self._address.shown)
+                return connection
+
+    def _living(self) -> Connection:
         self.pool.open()  # which does nothing when it is open
         try:
             connection = self.pool.getconn()
@@ -198,11 +228,7 @@ class Connections:
             raise LedgerError(
                 f"the ledger {self._address.shown} is too busy: do less at once"
             ) from error
-        try:
-            yield connection
-        finally:
-            connection.used = time.monotonic()
-            self.pool.putconn(connection)
+        return connection
 
     @classmethod
     def reopen_after_fork(cls) -> None:
@@ -237,6 +263,34 @@ def is_dead(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) 
     except psycopg.OperationalError:
         return True
     return False
+
+
+class Away(LedgerError):  # noqa: N818 - a reason to wait
+    """The server is not there, and may be again in a moment."""
+
+
+_COMES_BACK = re.compile(
+    r"[Cc]onnection refused|No such file or directory|is (starting up|shutting down)"
+    r"|not (yet|currently) accepting connections|recovery mode|closed the connection|reset by peer|terminating connection"
+)
+"""The words in which a connection is refused while a server restarts."""
+
+
+_AWAY: set[str] = set()
+"""Servers that are waited for."""
+
+
+def tell_away(address: Address, away: Away) -> None:
+    """Log once that a server is waited for."""
+    if address.shown not in _AWAY:
+        _AWAY.add(address.shown)
+        _log.warning("%s; waiting up to %d seconds for it", away, BUSY)
+
+
+def is_lost(error: psycopg.Error, connection: Connection) -> bool:
+    """Whether a statement failed because its connection ended."""
+    code = error.sqlstate or "08"
+    return connection.closed and code.startswith(("08", "57P"))
 
 
 _ANOTHER = "name another database with AIDEON_LEDGER"
@@ -279,7 +333,7 @@ _WORDS = {
     r"authentication failed|no pg_hba.conf entry": _LOGIN,
     r"database .* does not exist": f"is not there: CREATE DATABASE makes it, or {_ANOTHER}",
     r"too many (clients|connections)|connection slots are reserved": _CROWDED,
-    r"is (starting up|shutting down)": "is starting or stopping: wait a moment",
+    r"is (starting up|shutting down)|not yet accepting": "is starting or stopping: wait a moment",
     r"permission denied for database": _NOT_ALLOWED,
 }
 """By the message of a server that refuses a connection."""
@@ -302,13 +356,15 @@ def explained(shown: str, error: Exception) -> LedgerError:
     return LedgerError(f"the ledger {shown} cannot hold a value: {words}")
 
 
-def unreachable(shown: str, error: Exception) -> LedgerError:
-    """A failure to connect as one line that says what to do."""
-    words = one_line(safe_text(error))
+def unreachable(address: Address, error: Exception) -> LedgerError:
+    """A failure to connect as one line that says what to do; Away: the server may be restarting."""
+    words, shown = one_line(safe_text(error)), address.shown
+    is_server = Path(address.parameters.get("host", "/")).is_dir() or "No such file" not in words
+    kind = Away if is_server and _COMES_BACK.search(words) else LedgerError
     for pattern, advice in _WORDS.items():
         if re.search(pattern, words):
-            return LedgerError(f"the ledger {shown} {advice}")
-    return LedgerError(
+            return kind(f"the ledger {shown} {advice}")
+    return kind(
         f"the ledger {shown} cannot be reached: start its server, or mend its address in"
         f" AIDEON_LEDGER ({words})"
     )
