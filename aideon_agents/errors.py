@@ -9,7 +9,8 @@ AideonError
 │   ├── NoModel          no candidate can be asked: no key, no server
 │   ├── RunNotFound      no run, or more than one, by that reference
 │   ├── BatchNotFound    the same for a batch
-│   └── LedgerError      the ledger cannot be opened, read or written
+│   ├── LedgerError      the ledger cannot be opened, read or written
+│   └── UnreadableState  what is kept of a run or a thread is damaged
 ├── RunError             the run failed; carries its run id once there is one        (exit 1)
 │   ├── StepFailed       a step could not do its work for a reason of the workflow's
 │   │   └── ServerDown   a tool server does not start, or is gone (agents/mcp.py)
@@ -87,6 +88,10 @@ class BatchNotFound(UserError):
 
 class LedgerError(UserError):
     """The ledger cannot be opened, read or written."""
+
+
+class UnreadableState(UserError):
+    """What is kept of a run or a thread is damaged, or was written by something else."""
 
 
 class RunError(AideonError):

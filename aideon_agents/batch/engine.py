@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,7 @@ from aideon_agents.batch.carrying import content_of
 from aideon_agents.batch.items import Item, Source
 from aideon_agents.batch.options import Control, Progress, StopReason, Tally
 from aideon_agents.batch.output import Out, write_ready
-from aideon_agents.errors import InputError, LedgerError, RunError, UserError
+from aideon_agents.errors import InputError, LedgerError, RunError, UnreadableState, UserError
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart
 from aideon_agents.ledger.batches import Batch
@@ -35,6 +36,7 @@ from aideon_agents.runner.state import config_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
+_log = logging.getLogger("aideon_agents.batch")
 
 _GC_THRESHOLD = 50_000
 """New objects before the youngest generation is collected. A model call leaves some hundred of them:
@@ -132,16 +134,16 @@ class Engine:
         if row.status == "pending" and seen.status == "running" and not self.claims.are_shared:
             return
         self.claims.restarts(item, row)
-        if await self._is_kept(seen.run_id):
-            try:
+        try:
+            if await self._is_kept(seen.run_id):
                 spec = dataclasses.replace(self.spec, checkpoint="each step", resumes=seen)
                 await self._to_end(item, row, spec, seen.run_id)
-            except LedgerError:
-                raise
-            except UserError:
-                pass  # its state cannot be continued, and nothing was called
-            else:
                 return
+        except LedgerError:
+            raise
+        except UserError as error:  # its state cannot be continued, and nothing was called
+            if isinstance(error, UnreadableState):
+                _log.warning("item %s begins again: %s", item.item_id, error)
         await self._start(item, row)
 
     async def _start(self, item: Item, row: ItemRow | None) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import sys
 import threading
 import webbrowser
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _HOST = "127.0.0.1"
 _POLL = 1.0
 """Seconds after which the ledger is read without an event: a second attempt has none."""
+_MOST_CONNECTIONS = 64
+_HEAD_SECONDS = 10.0
 _ALIVE = 10
 """After this many polls without a change, a comment keeps the connection open."""
 
@@ -130,6 +133,24 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     owner: PageServer
 
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._free = threading.Semaphore(_MOST_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a connection, or close it: there are too many."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Handle a connection in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore errors: a closed page is none, and stderr belongs to the run."""
 
@@ -138,12 +159,28 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 10
 
+    def setup(self) -> None:
+        """Limit the time of the whole head: `timeout` is for each part of it. No body is ever read."""
+        super().setup()
+        self._head_timer = threading.Timer(_HEAD_SECONDS, self._hang_up)
+        self._head_timer.daemon = True
+        self._head_timer.start()
+
+    def finish(self) -> None:
+        self._head_timer.cancel()
+        super().finish()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     @property
     def _owner(self) -> PageServer:
         return cast("_Server", self.server).owner
 
     def do_GET(self) -> None:
         """Answer with the page or its event stream."""
+        self._head_timer.cancel()
         url = urlsplit(self.path)
         _, token, *rest = [*url.path.split("/"), ""][:4]
         owner = self._owner

@@ -23,8 +23,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.types import ERROR
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.constants import START
+from langgraph.pregel import _checkpoint as langgraph_checkpoint
 
-from aideon_agents.errors import LedgerError
+from aideon_agents.errors import LedgerError, UnreadableState
 from aideon_agents.ledger.redaction import one_line, safe_text, stored_line
 from aideon_agents.ledger.sqlite.database import make_private
 from aideon_agents.ledger.sqlite.faults import explained
@@ -47,6 +48,61 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _log = logging.getLogger("aideon_agents.ledger.checkpoints")
+
+
+_PARTS = {
+    "v": int,
+    "id": str,
+    "channel_values": dict,
+    "channel_versions": dict,
+    "versions_seen": dict,
+}
+"""What LangGraph reads of a checkpoint."""
+
+
+_DAMAGE = (
+    *(ArithmeticError, AttributeError, ImportError, LookupError, NotImplementedError),
+    *(RecursionError, TypeError, ValueError),
+)
+"""What reading something damaged raises."""
+
+
+@contextlib.contextmanager
+def readable(name: str) -> Generator[None]:
+    """Read what is kept under a name within a block; UnreadableState: it cannot be read."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise unreadable(name, error) from error
+    except sqlite3.OperationalError as error:  # SQLite itself reads metadata
+        if "JSON" not in str(error):
+            raise
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: Exception) -> UnreadableState:
+    """The error for something damaged."""
+    what, _, which = name.partition(":")
+    cure = "start the run again" if what in {name, "questions"} else "use another thread"
+    which = f"run {which or name}" if what in {name, "questions"} else f"{what} {which!r}"
+    why = stored_line(one_line(f"{type(error).__name__}: {safe_text(error)}"))
+    return UnreadableState(
+        f"the state that is kept of {which} cannot be read; it is damaged, or another version "
+        f"wrote it ({why}): {cure}"
+    )
+
+
+def refuse_damaged(one: CheckpointTuple) -> CheckpointTuple:
+    """Refuse a checkpoint that LangGraph could not go on from."""
+    kept = cast("dict[str, Any]", one.checkpoint)
+    for key, kind in _PARTS.items():
+        if not isinstance(kept[key], kind):
+            raise TypeError(f"{key} is a {type(kept[key]).__name__}")
+    if not 1 <= kept["v"] <= langgraph_checkpoint.LATEST_VERSION:
+        raise ValueError(f"version {kept['v']}")
+    if not all(isinstance(seen, dict) for seen in (one.metadata, *kept["versions_seen"].values())):
+        raise TypeError("versions_seen or metadata holds no keys")
+    return one
 
 
 class WriteLock(asyncio.Lock):
@@ -75,6 +131,20 @@ class Checkpointer(BaseCheckpointSaver[str], abc.ABC):
         view.unkept = None
         view._failures = []  # noqa: SLF001 - it is one of these itself
         return view
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Read checkpoints, the newest first."""
+        with readable((config or {}).get("configurable", {}).get("thread_id", "")):
+            listed = super().alist(config, filter=filter, before=before, limit=limit)
+            async for one in listed:
+                yield refuse_damaged(one)
 
     async def aput(
         self,
@@ -194,8 +264,12 @@ class _InlineSqlite(SqliteSaver):
     """LangGraph's checkpointer for SQLite, with asynchronous methods that do not switch threads."""
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Read one."""
-        return self.get_tuple(config)
+        """Read one. A context manager would be a further function of ours in each run."""
+        try:
+            found = self.get_tuple(config)
+            return found and refuse_damaged(found)
+        except _DAMAGE as error:
+            raise unreadable(config.get("configurable", {})["thread_id"], error) from error
 
     async def alist(
         self,
@@ -263,7 +337,7 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
                 make_private(path, is_new=is_new)
                 # Removed state is content: it must not remain in free pages of the file.
                 connection.execute("PRAGMA secure_delete = ON")
-                serde = StateSerializer()
+                serde = StateSerializer(allowed_msgpack_modules=[])
                 _InlineSqlite.__init__(self, connection, serde=serde)
                 self.setup()
             except (OSError, sqlite3.Error) as error:

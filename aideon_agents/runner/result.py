@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
-from aideon_agents.errors import LedgerError, LimitError, RunError
+from aideon_agents.errors import LedgerError, LimitError, RunError, UnreadableState
 from aideon_agents.graphs.topology import in_declared_order
 from aideon_agents.ledger.costs import Cost, NodeCost, run_cost
 from aideon_agents.ledger.documents import cost_document, node_document
@@ -144,7 +144,7 @@ def _questions(ledger: Ledger, found: Run) -> tuple[Mapping[str, Any], ...]:
         return ()
     try:
         asked = blocking(open_questions(ledger, found.run_id))
-    except LedgerError as error:
+    except (LedgerError, UnreadableState) as error:
         _log.warning("what run %s asks cannot be read: %s", found.run_id, error)
         return ()
     return tuple(one.document() for one in asked)

@@ -21,7 +21,7 @@ from langgraph.types import Command
 from pydantic_core import to_jsonable_python
 
 from aideon_agents.errors import InputError, UserError
-from aideon_agents.ledger.checkpointer import Checkpointer
+from aideon_agents.ledger.checkpointer import Checkpointer, readable
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
@@ -62,7 +62,8 @@ async def load_resume_state(spec: RunSpec, ledger: Ledger, seen: Run) -> ResumeS
         if kept is None or kept.metadata.get(RUN) != run_id:
             raise UserError(_nothing_left(spec.start, kept.metadata if kept else {}))
         known = await saved_questions(checkpointer, run_id)
-        done, finished, asked = await _read(thread, run_id, known)
+        with readable(run_id):
+            done, finished, asked = await _read(thread, run_id, known)
     answers = _answers(spec.answer, asked, seen)
     return ResumeState(
         entry=Command(resume=answers) if answers else None,

@@ -30,7 +30,7 @@ from pydantic_core import to_json
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import RECURSION_LIMIT
 from aideon_agents.graphs.walk import functions, graphs, once_per_graph, specs
-from aideon_agents.ledger.checkpointer import Checkpointer
+from aideon_agents.ledger.checkpointer import Checkpointer, readable
 from aideon_agents.ledger.checkpoints import (
     are_there,
     conversation_name,
@@ -185,10 +185,13 @@ async def open_thread(
         if start.thread is not None and not outlives:
             memory = _keeping(_Conversation, checkpointer)
             where = config_for(conversation_name(start.thread, rehearsed=start.rehearsed))
-            known = await memory.aget_state(where)
+            with readable(conversation_name(start.thread, rehearsed=start.rehearsed)):
+                earlier = tuple((await memory.aget_state(where)).values.get("exchanges", ()))
+                if not all(isinstance(one, Exchange) for one in earlier):
+                    raise TypeError("an exchange is of another class")
             thread = dataclasses.replace(
                 thread,
-                earlier=tuple(known.values.get("exchanges", ())),
+                earlier=earlier,
                 memory=memory,
                 memory_config=where,
             )
@@ -244,8 +247,9 @@ async def save_questions(
 async def saved_questions(checkpointer: Checkpointer, run_id: str) -> list[Question]:
     """What a run has asked."""
     keeping = _keeping(_Questions, checkpointer)
-    state = await keeping.aget_state(config_for(questions_name(run_id)))
-    return [Question(**one) for one in json.loads(state.values.get("text", "[]"))]
+    with readable(questions_name(run_id)):
+        state = await keeping.aget_state(config_for(questions_name(run_id)))
+        return [Question(**one) for one in json.loads(state.values.get("text", "[]"))]
 
 
 async def open_questions(ledger: Ledger, run_id: str) -> list[Question]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sqlite3
 
 import pytest
 
@@ -372,3 +373,54 @@ graph = sequential(leaves, creative("draft"))
     assert done.code == 130
     run_id = aideon("runs", "list", "--json").document[0]["run_id"]
     assert done.err.splitlines()[-1] == f"continue with: aideon runs resume {run_id}"
+
+
+CRAFTED = {
+    "garbage": "checkpoint = x'ff00c1'",
+    "without its version": "checkpoint = x'80'",
+    "of another version": 'type = \'json\', checkpoint = CAST(\'{"v": 99, "id": "1", '
+    '"channel_values": {}, "channel_versions": {}, "versions_seen": {}}\' AS BLOB)',
+    "another class": 'type = \'json\', checkpoint = CAST(\'{"v": 4, "id": "1", '
+    '"channel_values": {"results": 5, "text": 7, "exchanges": [1]}, "channel_versions": {}, '
+    '"versions_seen": {}}\' AS BLOB)',
+    "a list": "checkpoint = x'9101'",
+    "a pickle": "type = 'pickle'",
+    "wrong metadata": "metadata = CAST('{' AS BLOB)",
+}
+"""What somebody wrote into the file of the states."""
+
+
+def craft(folder, change):
+    (file,) = folder.rglob("checkpoints.db")
+    with sqlite3.connect(file) as connection:
+        sql = f"UPDATE checkpoints SET {change}"  # noqa: S608 - from the list above
+        assert connection.execute(sql).rowcount > 0
+    connection.close()
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_a_state_that_cannot_be_read_is_one_line_that_says_what_to_do(
+    aideon, folder, monkeypatch, kind
+):
+    monkeypatch.setenv("AIDEON_OFFLINE", "1")
+    (folder / "asks.py").write_text(ASKS, encoding="utf-8")
+    (folder / "items.jsonl").write_text('{"task": "x"}\n', encoding="utf-8")
+    batch = ("batch", "asks.py", "items.jsonl", "-o", "out.jsonl")
+    assert aideon("run", "one.py", "--task", "x", "--thread", "t").code == 0
+    assert aideon(*batch).code == 4
+    assert aideon("run", "asks.py", "--task", "x").code == 4
+    craft(folder, CRAFTED[kind])
+    done = aideon("runs", "resume", "last", "--answer", "{}")
+    assert done.code == 2
+    assert done.complaint.startswith("the state that is kept of run 01")
+    assert done.complaint.endswith(": start the run again")
+    again = aideon("run", "one.py", "--task", "x", "--thread", "t")
+    assert again.complaint.startswith("the state that is kept of thread 't (rehearsed)'")
+    assert again.complaint.endswith(": use another thread")
+    assert aideon("runs", "show", "last").code == 0
+    (file,) = folder.rglob("ledger.db")
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE items SET status = 'pending'")
+        connection.execute("UPDATE runs SET status = 'failed' WHERE batch_id IS NOT NULL")
+    connection.close()
+    assert aideon(*batch, "--json").document["waiting"] == 1

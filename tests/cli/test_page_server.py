@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -89,3 +92,46 @@ def test_a_page_that_left_is_not_waited_for(place, begun):
         server.linger(30, expected=True)
         assert not server._open
     assert live.is_final
+
+
+def connected(server):
+    whole = urlsplit(server.address)
+    return socket.create_connection((whole.hostname, whole.port), timeout=30)
+
+
+def test_a_head_that_comes_byte_by_byte_is_given_up(place, begun, monkeypatch):
+    monkeypatch.setattr(watch, "_HEAD_SECONDS", 0.2)
+    with PageServer(Live(place, begun, None)) as server, connected(server) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nX: ")
+        slow.settimeout(0.05)
+        end = time.monotonic() + 30
+        said = None
+        while said is None and time.monotonic() < end:
+            try:
+                slow.sendall(b"x")
+                said = slow.recv(1)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                said = b""
+        assert said == b""
+
+
+def test_connections_are_limited_and_free_again_when_they_close(place, begun, monkeypatch):
+    monkeypatch.setattr(watch, "_MOST_CONNECTIONS", 2)
+    with PageServer(Live(place, begun, None)) as server:
+        with connected(server), connected(server), connected(server) as third:
+            assert third.recv(1) == b""
+        end = time.monotonic() + 30
+        status = None
+        while status is None and time.monotonic() < end:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status = asked(server).status
+        assert status == 200
+
+
+def test_the_body_of_a_request_is_not_read(place, begun):
+    with PageServer(Live(place, begun, None)) as server, connected(server) as sender:
+        sender.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        answer = b"".join(iter(lambda: sender.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 501 ")

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger.checkpointer import Checkpointer, WriteLock
+from aideon_agents.ledger.checkpointer import Checkpointer, WriteLock, readable, refuse_damaged
 from aideon_agents.ledger.postgres.address import MISSING
 from aideon_agents.ledger.postgres.database import without_nul
 from aideon_agents.ledger.postgres.functions import KEY
@@ -67,7 +67,7 @@ class ServerCheckpointer(Checkpointer, AsyncPostgresSaver):
     """A checkpointer in one database."""
 
     def __init__(self, connecting: _Reconnecting) -> None:
-        serde = StateSerializer()
+        serde = StateSerializer(allowed_msgpack_modules=[])
         AsyncPostgresSaver.__init__(self, connecting.connection, serde=serde)
         self._connecting = connecting
         self._writing = WriteLock()
@@ -99,8 +99,10 @@ class ServerCheckpointer(Checkpointer, AsyncPostgresSaver):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint, the newest unless one is named."""
-        async with self._writing:
-            return await self._with_retry(super().aget_tuple, config)
+        with readable(config.get("configurable", {})["thread_id"]):
+            async with self._writing:
+                found = await self._with_retry(super().aget_tuple, config)
+            return found and refuse_damaged(found)
 
     async def alist(
         self,
