@@ -196,9 +196,8 @@ def carry_over(
     with contextlib.ExitStack() as open_while_used:
         is_replaced = path.exists()
         if is_replaced:
-            open_while_used.enter_context(
-                opened(path, source.line_of)
-            )  # no other process writes it
+            # No other process writes it.
+            open_while_used.enter_context(opened(path, source.line_of))
         has_results = is_replaced and path.stat().st_size > 0
         wanted = {_key(content_of(item)) for item in source.items() if item.problem is None}
         sources = list(_sources(ledger, wanted, start, earlier, retry=retry))

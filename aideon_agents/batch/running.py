@@ -138,18 +138,15 @@ class BatchRunning:
 
     @contextlib.contextmanager
     def _opened_out(self, items: Source) -> Generator[Out]:
-        with contextlib.ExitStack() as open_while_used:
-            columns = None
-            if self._given.get("keep_columns"):
-                kept = contextlib.closing(InputColumns(items))
-                columns = open_while_used.enter_context(kept)
-            opening = output.opened(
-                self._lines,
-                items.line_of,
-                is_unordered=bool(self._given.get("unordered")),
-                columns=columns,
-            )
-            yield open_while_used.enter_context(opening)
+        kept = InputColumns(items) if self._given.get("keep_columns") else None
+        is_unordered = bool(self._given.get("unordered"))
+        with (
+            contextlib.closing(kept) if kept else contextlib.nullcontext(),
+            output.opened(
+                self._lines, items.line_of, is_unordered=is_unordered, columns=kept
+            ) as out,
+        ):
+            yield out
 
     async def _run(self, batch: OpenBatch, before: Batch | None, most: int | None) -> None:
         ledger, batch_id = batch.ledger, batch.start.batch_id

@@ -43,7 +43,8 @@ def table(made: Report, *, to_file: bool = False) -> str:
     figures: list[ReportRow] = [*made.rows, made.total]
     keys = [*(row.key or "-" for row in made.rows), "total"]
     wanted = _wanted(made)
-    width = _width(to_file=to_file)
+    is_shown = not to_file and sys.stdout.isatty()
+    width = Console(file=sys.stdout).width if is_shown else output.NO_TERMINAL
     columns = _fitting(wanted, figures, width, max(map(len, [made.by, *keys])))
     *rows, total = [
         (key, *(_COLUMNS[title](one) for title in columns))
@@ -132,12 +133,6 @@ def _wanted(made: Report) -> list[str]:
     if all(row.run_success_rate is None for row in made.rows):
         wanted.remove("runs done")
     return wanted
-
-
-def _width(*, to_file: bool) -> int:
-    """Characters per line."""
-    is_shown = not to_file and sys.stdout.isatty()
-    return Console(file=sys.stdout).width if is_shown else output.NO_TERMINAL
 
 
 def _fitting(wanted: list[str], figures: list[ReportRow], width: int, key: int) -> list[str]:

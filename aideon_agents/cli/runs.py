@@ -154,6 +154,13 @@ app.command()(approve)
 app.command()(decline)
 
 
+_LISTED = (
+    *("run_id", "workflow", "status", "stop_reason", "user", "started_at", "ended_at"),
+    *("rehearsed", "simulated"),
+)
+"""The fields of a run that a list has in JSON."""
+
+
 @app.command("list")
 def list_runs(limit: options.Limit = 20, as_json: options.AsJson = False) -> None:
     """List runs, newest first."""
@@ -165,18 +172,7 @@ def list_runs(limit: options.Limit = 20, as_json: options.AsJson = False) -> Non
     if as_json:
         output.document(
             [
-                {
-                    "run_id": run.run_id,
-                    "workflow": run.workflow,
-                    "status": run.status,
-                    "stop_reason": run.stop_reason,
-                    "user": run.user,
-                    "started_at": run.started_at,
-                    "ended_at": run.ended_at,
-                    "rehearsed": run.rehearsed,
-                    "simulated": run.simulated,
-                    "cost": cost_document(cost),
-                }
+                {**{name: getattr(run, name) for name in _LISTED}, "cost": cost_document(cost)}
                 for run, cost in found
             ]
         )

@@ -22,7 +22,7 @@ from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row, Statements
-from aideon_agents.ledger.outputs import keep
+from aideon_agents.ledger.outputs import keep, listed
 from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger
@@ -179,11 +179,9 @@ def end(
         tx.write(_END, {**names, **ends, "run_id": run_id})
         if status in DONE:
             document = _document(
-                item_id,
-                status,
+                *(item_id, status, item),
                 output=output,
                 results=results,
-                cost_=item,
                 run_id=run_id,
                 error=error if failed else None,
                 attempts=row["attempts"],
@@ -267,50 +265,36 @@ def failed(ledger: Ledger, batch_id: str, error_type: str | None) -> set[int]:
 
 def at(ledger: Ledger, batch_id: str, positions: Collection[int]) -> dict[int, ItemRow]:
     """The rows of the items at some positions."""
-    return {row.position: row for row in _listed(ledger, _AT, batch_id, positions)}
+    found = map(_row, listed(ledger, _AT, batch_id, positions))
+    return {row.position: row for row in found}
 
 
 def by_id(ledger: Ledger, batch_id: str, item_ids: Collection[str]) -> list[ItemRow]:
     """The rows of items by their ids, without the invalid ones, whose ids may not be unique."""
-    return _listed(ledger, _BY_ID, batch_id, item_ids)
-
-
-def _listed(ledger: Ledger, sql: str, batch_id: str, names: Collection[object]) -> list[ItemRow]:
-    wanted = {f"n{number}": one for number, one in enumerate(names)}
-    listed = ", ".join(f":{name}" for name in wanted)
-    found = ledger.select(f"{sql} ({listed})", {"batch_id": batch_id, **wanted}) if wanted else []
-    return [_row(row) for row in found]
+    return [_row(row) for row in listed(ledger, _BY_ID, batch_id, item_ids)]
 
 
 _NOTHING = Cost(by_node={})
 
 
 def _document(
-    item_id: str,
-    status: ItemStatus,
-    *,
-    output: str | None = None,
-    results: Mapping[str, Any] | None = None,
-    cost_: Cost = _NOTHING,
-    run_id: str | None = None,
-    error: str | None = None,
-    attempts: int = 0,
-    version: str | None = None,
+    item_id: str, status: ItemStatus, item: Cost = _NOTHING, **known: Any
 ) -> dict[str, Any]:
-    """The line of an item in OUT."""
+    """The line of an item in OUT; `known` are the other fields that have a value."""
     return {
         "id": item_id,
         "status": status,
-        "output": output,
-        "results": results or {},
-        "models": list(cost_.models),
-        "truncated": any(node.truncated for node in cost_.by_node.values()),
-        "usd": usd_text(cost_.usd),
-        "complete": cost_.complete,
-        "run_id": run_id,
-        "error": error,
-        "attempts": attempts,
-        "version": version,
+        "output": None,
+        "results": {},
+        "models": list(item.models),
+        "truncated": any(node.truncated for node in item.by_node.values()),
+        "usd": usd_text(item.usd),
+        "complete": item.complete,
+        "run_id": None,
+        "error": None,
+        "attempts": 0,
+        "version": None,
+        **known,
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.ledger import batches
 from aideon_agents.ledger.batches import Batch
-from aideon_agents.ledger.database import Statements
+from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import now, this_process, utc_text
 from aideon_agents.ledger.store import Ledger
 
@@ -52,12 +52,15 @@ def positions(ledger: Ledger, batch_id: str) -> list[int]:
 
 def at(ledger: Ledger, batch_id: str, positions: Collection[int]) -> dict[int, str]:
     """The lines at some positions."""
-    wanted = {f"p{number}": one for number, one in enumerate(positions)}
-    if not wanted:
-        return {}
-    listed = ", ".join(f":{name}" for name in wanted)
-    rows = ledger.select(f"{_AT} ({listed})", {"batch_id": batch_id, **wanted})
+    rows = listed(ledger, _AT, batch_id, positions)
     return {int(row["position"]): row["document"] for row in rows}
+
+
+def listed(ledger: Ledger, sql: str, batch_id: str, among: Collection[object]) -> Sequence[Row]:
+    """The rows of a batch that a statement which ends in `IN` finds among some values."""
+    wanted = {f"n{number}": one for number, one in enumerate(among)}
+    places = ", ".join(f":{name}" for name in wanted)
+    return ledger.select(f"{sql} ({places})", {"batch_id": batch_id, **wanted}) if wanted else []
 
 
 def written(ledger: Ledger, batch_id: str, lines: int) -> None:

@@ -194,7 +194,7 @@ class Features:
         self._prose = 0
 
     def _learn_rung(self, payload: Mapping[str, Any], words: str, *, is_named: bool) -> bool:
-        sent = _rung_of(payload)
+        sent = cast("Rung | None", payload.get(SHAPE))
         if sent is None or sent == RUNGS[-1]:
             return False
         of_tools = payload.get("tools") and _OF_TOOLS.search(words)
@@ -260,10 +260,6 @@ class Features:
                 _say(payload, f"Answer by calling the function {name}.")
         if rung in {"json_object", "words"}:
             _say(payload, in_words(shape))
-
-
-def _rung_of(payload: Mapping[str, Any]) -> Rung | None:
-    return cast("Rung | None", payload.get(SHAPE))
 
 
 def _has_system(payload: Mapping[str, Any]) -> bool:

@@ -28,6 +28,7 @@ from xlsxwriter.exceptions import XlsxWriterException
 from aideon_agents.batch.output import read
 from aideon_agents.errors import RunError
 from aideon_agents.ledger.documents import guarded
+from aideon_agents.models.protocol.calls import mended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,12 +169,7 @@ def _text(value: object) -> str:
     """A cell as text in which every character is whole."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half an emoji
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+    return mended(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _csv_cell(value: object) -> str:

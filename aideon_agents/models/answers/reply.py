@@ -234,7 +234,8 @@ def _tool_to_call(ask: Ask) -> Schema | None:
         return None
     if isinstance(choice, str) and choice in tools:
         return tools[choice]
-    since = _since_last_user_message(ask.turns)
+    last = max((nth for nth, turn in enumerate(ask.turns) if turn.role in _PEOPLE), default=-1)
+    since = ask.turns[last + 1 :]
     if choice in ("any", "required", True):
         # A loop with a forced choice ends when its last tool, the typed answer, is called.
         called = {name for turn in since for name, _ in turn.calls}
@@ -242,8 +243,3 @@ def _tool_to_call(ask: Ask) -> Schema | None:
         return waiting[0] if waiting else list(tools.values())[-1]
     answered = any(turn.role == "tool" for turn in since)
     return None if answered else next(iter(tools.values()))
-
-
-def _since_last_user_message(turns: Sequence[Turn]) -> Sequence[Turn]:
-    last = max((nth for nth, turn in enumerate(turns) if turn.role in _PEOPLE), default=-1)
-    return turns[last + 1 :]
