@@ -224,6 +224,8 @@ class BatchRunning:
         """
         start = self._start(items)
         same, ref = batches.find_same(ledger, str(start.identity)), self._given.get("from_batch")
+        if ref is not None:
+            batches.find_batch(ledger, ref)  # one that does not exist is refused in any case
         if same is None:
             earlier = carrying.before(ledger, self._lines, ref)
             retry = self._retry(earlier)

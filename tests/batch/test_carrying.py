@@ -292,6 +292,12 @@ def test_a_batch_is_named_with_from(start, ended, command, written, lines):
     assert (other.code, "holds other results than those of batch" in other.err) == (2, True)
 
 
+async def test_an_earlier_batch_that_does_not_exist_is_refused_also_when_the_batch_continues(run):
+    await run(TEN)
+    with pytest.raises(InputError, match="no batch 'nothing'"):
+        await run(TEN, from_batch="nothing")
+
+
 async def test_an_out_of_unrelated_work_is_refused_and_left_as_it_is(
     run, written, rehearse, ledger
 ):
