@@ -10,7 +10,7 @@ import pytest
 import warm
 
 from aideon_agents import abatch, executor, sequential
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, UserError
 from aideon_agents.ledger import batches
 from aideon_agents.ledger.costs import cost
 from aideon_agents.testing import SimulatedProvider
@@ -294,7 +294,7 @@ def test_a_batch_is_named_with_from(start, ended, command, written, lines):
 
 async def test_an_earlier_batch_that_does_not_exist_is_refused_also_when_the_batch_continues(run):
     await run(TEN)
-    with pytest.raises(InputError, match="no batch 'nothing'"):
+    with pytest.raises(UserError, match="no batch 'nothing'"):
         await run(TEN, from_batch="nothing")
 
 
