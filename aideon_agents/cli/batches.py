@@ -244,6 +244,9 @@ def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
         batches.end_abandoned(ledger, batch)
 
 
+_FIRST = ("batch_id", "workflow", "target", "status", "stop_reason", "engine", "rehearsed")
+
+
 def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
     from aideon_agents.batch.output.paths import out_of
     from aideon_agents.ledger import batch_items, batches, outputs
@@ -253,13 +256,7 @@ def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
     running = counts.get("running", 0) if batch.status == "running" else 0
     money = batches.money(ledger, batch.batch_id)
     return {
-        "batch_id": batch.batch_id,
-        "workflow": batch.workflow,
-        "target": batch.target,
-        "status": batch.status,
-        "stop_reason": batch.stop_reason,
-        "engine": batch.engine,
-        "rehearsed": batch.rehearsed,
+        **{name: getattr(batch, name) for name in _FIRST},
         "simulated": batches.is_simulated(ledger, batch.batch_id),
         "items": batch.items,
         **done,

@@ -253,13 +253,10 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> Cost:
     return Cost(by_node=nodes, models=models, **vars(totals(rows)))
 
 
-def _used_nothing(call: Call) -> bool:
-    """Whether a call without usage used no tokens; at the user's own server it may have."""
-    return call.cost_nanousd == 0 and call.price_source != OWN_PRICE.source
-
-
 def _row(call: Call) -> dict[str, Any]:
     """One call as a row of `selection.sums`."""
+    # Without usage it used no tokens if it was free, but at the user's own server it may have.
+    used_nothing = call.cost_nanousd == 0 and call.price_source != OWN_PRICE.source
     return {
         "node_path": call.node_path,
         "role": call.role,
@@ -270,7 +267,7 @@ def _row(call: Call) -> dict[str, Any]:
         "output_tokens": call.output_tokens or 0,
         "nanousd": call.cost_nanousd or 0,
         "known_calls": int(call.cost_nanousd is not None),
-        "counted_calls": int(call.input_tokens is not None or _used_nothing(call)),
+        "counted_calls": int(call.input_tokens is not None or used_nothing),
         "duration_ms": call.duration_ms or 0,
     }
 

@@ -55,14 +55,8 @@ _SPEED_PLACES = 3
 
 def cost_document(cost: Cost) -> dict[str, Any]:
     """The `cost` of a run."""
-    return {
-        "usd": usd_text(cost.usd),
-        "complete": cost.complete and cost.counted,
-        "calls": cost.calls,
-        "failed_calls": cost.failed_calls,
-        "input_tokens": cost.input_tokens,
-        "output_tokens": cost.output_tokens,
-    }
+    sums = _sums(cost)
+    return {"usd": sums.pop("usd"), "complete": sums.pop("complete"), **sums}
 
 
 def node_document(node: NodeCost) -> dict[str, Any]:

@@ -132,10 +132,11 @@ def with_graph(
 
 def written(values: dict[str, Any], contents: Iterable[str], *, live: bool = False) -> str:
     """A page with the data for its script."""
-    run = values["run"]
+    workflow, began = values["run"]["workflow"], values["run"]["started_at"]
+    minute = began and f"{began[:10]} {began[11:16]} UTC"  # a run id would say nothing to a reader
     return _template().substitute(
         policy=policy(live=live),
-        title=escape(" · ".join(filter(None, [run["workflow"], _minute(run["started_at"])]))),
+        title=escape(" · ".join(filter(None, [workflow, minute]))),
         style=_sheet(),
         signs=_signs(),
         data=_inert(json.dumps(values, ensure_ascii=False, separators=(",", ":"))),
@@ -181,11 +182,6 @@ def _face(name: str, weights: str) -> str:
     font = (files("aideon_agents.drawing") / "fonts" / f"{name}.woff2").read_bytes()
     source = f"url(data:font/woff2;base64,{base64.b64encode(font).decode()})"
     return f"@font-face{{font-family:Inter;font-weight:{weights};src:{source} format('woff2')}}\n"
-
-
-def _minute(moment: str | None) -> str | None:
-    """A time of the ledger to the minute; a run id would say nothing to a reader."""
-    return None if moment is None else f"{moment[:10]} {moment[11:16]} UTC"
 
 
 @cache
