@@ -149,7 +149,7 @@ def printable(text: str) -> str:
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:
     """Format an amount: `$0.0012`, `>= $0.0012` for a lower bound, `?` when it is unknown."""
-    if usd is None:
+    if usd is None or not (usd or complete):  # "at least 0" would say nothing
         return "?"
     shown = f"${usd:.6f}" if usd < 1 else f"${usd:,.4f}"
     return shown if complete else f">= {shown}"

@@ -36,7 +36,7 @@ def test_an_interpreter_of_its_own_imports_what_an_example_needs_without_a_warni
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

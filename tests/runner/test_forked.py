@@ -53,7 +53,7 @@ def in_child(use):
     sys.stdout.flush()
     child = os.fork()
     if not child:
-        signal.alarm(60)  # a child that hangs
+        signal.alarm(150)  # a child that hangs
         try:
             use()
         except BaseException as error:

@@ -83,7 +83,7 @@ async def test_a_proxy_on_this_machine_leads_to_a_provider_that_charges(keyed, l
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         elsewhere = keyed(provider).model_copy(
-            update={"together_base_url": "http://models.example/v1"}
+            update={"together_base_url": "http://charges.example/v1"}
         )
         result = await arun(GRAPH, "Pumps.", settings=elsewhere, ledger=ledger)
         assert provider.requests, "it came this way"
