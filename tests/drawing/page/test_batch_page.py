@@ -28,6 +28,7 @@ def page_in(folder):
         theme="auto",
         scale=1,
         columns=80,
+        allow_outside=False,
     )
     (folder / "batch.html").write_bytes(made)
     return (folder / "batch.html").as_uri()
@@ -214,4 +215,5 @@ def test_several_runs_still_have_no_page(own_ledger):
             theme="auto",
             scale=1,
             columns=80,
+            allow_outside=False,
         )
