@@ -213,7 +213,7 @@ async def test_money_stays_with_the_batch_that_spent_it(written, lines, ledger, 
 WORKFLOW = """
 from aideon_agents import sequential
 def says(state):
-    print("CALLED", state["task"])
+    print("CALLED " + state["task"] + "\\n", end="")  # one write: items run in several threads
     if {broken!r} in state["task"]:
         raise ValueError("no luck")
     return "{word}"

