@@ -282,5 +282,5 @@ def _status(document: dict[str, Any]) -> str:
 
 def _done(document: dict[str, Any]) -> str:
     done = f"{document['items'] - document['pending']:,} of {document['items']:,}"
-    bad = document["failed"] + document["invalid"]
-    return f"{done}, {bad:,} failed" if bad else done
+    wrong = [f"{document[word]:,} {word}" for word in ("failed", "invalid") if document[word]]
+    return ", ".join([done, *wrong])

@@ -38,7 +38,13 @@ def test_without_any_batch_the_list_says_how_to_start_one(aideon):
 
 def test_batches_are_listed(aideon, ran):
     done = aideon("batches", "list")
-    for word in (ran, "may_break", "completed, rehearsed", "3 of 3, 2 failed", "$0.0000"):
+    for word in (
+        ran,
+        "may_break",
+        "completed, rehearsed",
+        "3 of 3, 1 failed, 1 invalid",
+        "$0.0000",
+    ):
         assert word in done.out
     (one,) = aideon("batches", "list", "--json").document
     assert one["batch_id"] == ran
@@ -291,7 +297,7 @@ def test_the_list_of_batches_breaks_no_word_at_80_columns(aideon, folder, monkey
         terminal.setattr("sys.stdout.isatty", lambda: True)
         shown = re.sub(r"\x1b\[\d*m", "", aideon("batches", "list").out)
     assert max(map(len, shown.splitlines())) <= 80
-    for word in (done.document["batch_id"], "completed,", "rehearsed", "3 of 3,", "failed"):
+    for word in (done.document["batch_id"], "completed,", "rehearsed", "3 of 3,", "invalid"):
         assert word in shown
 
 
