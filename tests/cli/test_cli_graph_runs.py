@@ -132,7 +132,7 @@ async def test_a_batch_of_a_graph_at_hand_is_drawn(aideon, folder):
 
 
 def test_a_batch_without_a_run_says_so(aideon, folder):
-    (folder / "items.jsonl").write_text('{"id": "a"}\n')
+    (folder / "items.jsonl").write_text('{"id": "a", "task": 5}\n')
     aideon("batch", "two.py", "items.jsonl", "-o", "out.jsonl")
     done = aideon("graph", "--batch", "last")
     assert done.code == 2

@@ -103,9 +103,9 @@ def test_what_budgets_did_is_said_below_the_table(aideon, named):
 @pytest.mark.parametrize(
     ("columns", "titles"),
     [
-        ("29", "cost"),
-        ("60", "calls failed in out cost"),
-        ("80", "calls failed in out cost median p95"),
+        ("22", "cost"),
+        ("54", "calls failed in out cost"),
+        ("74", "calls failed in out cost median p95"),
         ("150", "calls failed in out cost median p95 failed % tokens/s success"),
     ],
 )
