@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import GraphInterrupt
 
 from aideon_agents.errors import BudgetExceeded, LedgerError, RunError, UserError
@@ -113,7 +114,7 @@ class CostHandler(BaseCallbackHandler):
         Args:
             parent_run_id: LangChain's id of the chain that makes the call; None: there is none.
         """
-        run_id = self._given or self._implicit.run_of(parent_run_id)
+        run_id = self._given or self._implicit.run_of(self._parent(parent_run_id))
         if run_id not in self.run_budgets:
             self.run_budgets[run_id] = self._ledger.run_budget(run_id)
         return self.run_budgets[run_id]
@@ -318,8 +319,19 @@ class CostHandler(BaseCallbackHandler):
         name = kwargs.get("name") or (serialized or {}).get("name") or "chain"
         thread = metadata.get("thread_id")
         return self._implicit.enter(
-            member, parent, name=name, thread=None if thread is None else str(thread)
+            member, self._parent(parent), name=name, thread=None if thread is None else str(thread)
         )
+
+    def _parent(self, named: UUID | None) -> UUID | None:
+        """The parent that an event names, or the chain around it if that parent is not known.
+
+        LangChain's fallbacks give what is inside them the callbacks that they were given themselves.
+        Each fallback would be recorded as its own run, with its own budget.
+        """
+        around: Any = (var_child_runnable_config.get() or {}).get("callbacks")
+        outside = getattr(around, "parent_run_id", None)
+        is_inside = self in getattr(around, "handlers", ())
+        return named if self._implicit.run_of(named) or not is_inside else outside or named
 
     def _leave(self, member: UUID, error: BaseException | None = None) -> None:
         if ended := self._implicit.leave(member, error):

@@ -13,6 +13,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel, SecretStr
 
 from aideon_agents import (
@@ -251,6 +252,14 @@ async def test_a_stream_that_is_closed_early_is_cancelled(provider, ledger):
     assert ledger.runs()[0].status == "cancelled"
 
 
+async def test_a_stream_that_is_closed_early_ends_the_run_of_a_handler(provider, ledger):
+    chunks = chat_model("small").astream(PUMPS, {"callbacks": [CostHandler(ledger)]})
+    async with contextlib.aclosing(chunks):
+        await anext(chunks)
+    assert [one.status for one in ledger.runs()] == ["cancelled"]
+    assert [one.status for one in rows(ledger)] == ["cancelled"]
+
+
 @faulty(Fault("hang"))
 async def test_a_call_that_is_cancelled_has_its_row(provider, ledger):
     asking = asyncio.create_task(chat_model("small").ainvoke(PUMPS))
@@ -322,6 +331,36 @@ def test_an_agent_of_langchain_asks_our_chain(provider, ledger, price, called):
     known = same_as_bill(ledger, provider)
     assert {one.node_path for one in known} == {"model"}
     assert [one.status for one in known] == ["error", "error", "error", "ok", "ok"]
+
+
+def typed():
+    return chat_model("small").with_structured_output(Facts)
+
+
+def with_own_handler(handler):
+    model = chat_model("small")
+    model.callbacks = [handler]
+    return model
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda handler: typed().with_fallbacks([typed()]).with_config(callbacks=[handler]),
+        lambda handler: with_own_handler(handler).with_structured_output(Facts),
+        lambda handler: RunnableLambda(with_own_handler(handler).invoke),
+        lambda handler: chat_model("small").with_config(callbacks=[handler]),
+    ],
+)
+@pytest.mark.parametrize("waits", [True, False])
+def test_all_that_is_asked_inside_a_call_is_one_run_of_its_handler(provider, ledger, made, waits):
+    handler = CostHandler(ledger, budget="0.000000001")
+    asked = made(handler)
+    with pytest.raises(BudgetExceeded):
+        asyncio.run(asked.ainvoke(PUMPS)) if waits else asked.invoke(PUMPS)
+    (only,) = ledger.runs()
+    assert (only.run_id, only.stop_reason) == (handler.run_id, "budget")
+    assert not provider.requests
 
 
 async def test_the_budget_of_a_cost_handler_stops_an_agent(provider, ledger):
@@ -404,6 +443,22 @@ def test_calls_inside_a_run_belong_to_its_nodes(provider, ledger, office, called
     ]
     assert {one.purpose for one in known} == {"clerks"}
     assert (len(ledger.runs()), result.cost.calls) == (1, 6)
+
+
+def test_a_handler_of_a_call_does_not_take_it_out_of_its_run(provider, ledger, tmp_path):
+    def clerk(state: State):
+        with Ledger(tmp_path / "own.db") as own:
+            config = {"callbacks": [CostHandler(ledger)]}
+            answer = with_own_handler(CostHandler(own)).invoke(state["task"], config).text
+            assert [own.calls(one.run_id)[0].status for one in own.runs()] == ["ok"]
+        return answer
+
+    result = run(sequential(clerk), PUMPS, ledger=ledger)
+    assert result.cost.calls == 1, result.error
+    assert [one.node_path for one in same_as_bill(ledger, provider)] == ["clerk"]
+    refused = run(sequential(clerk), PUMPS, ledger=ledger, budget="0.000000001")
+    assert refused.status == "stopped"
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.parametrize("callbacks", [[], [Heard()], None])

@@ -21,6 +21,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, ensure_config
 from langchain_core.runnables.config import merge_configs, var_child_runnable_config
+from langchain_core.utils.uuid import uuid7
 from langgraph.runtime import get_runtime
 from pydantic import Field, InstanceOf
 
@@ -65,25 +66,21 @@ class ChatModel(BaseChatModel):
         self,
         input: LanguageModelInput,  # noqa: A002 - LangChain's name
         config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
         """The answer of the first model of the chain that gives one."""
         with self._asking(config, kwargs) as (chain, begun, options):
-            return await chain.ainvoke(input, begun, stop=stop, **options)
+            return await chain.ainvoke(input, begun, **options)
 
     async def astream(
         self,
         input: LanguageModelInput,  # noqa: A002 - LangChain's name
         config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """The answer of the first model of the chain that begins one, as it comes."""
         with self._asking(config, {**kwargs, "stream": True}) as (chain, begun, options):
-            source = chain.astream(input, begun, stop=stop, **options)
+            source = chain.astream(input, begun, **options)
             async with contextlib.aclosing(source) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -140,7 +137,7 @@ class ChatModel(BaseChatModel):
         own: Any = {key: one for key in _OWN if (one := getattr(self, key))}
         given = merge_configs(own, ensure_config(config))
         outer: Any = var_child_runnable_config.get()
-        if recorders_in(outer) and not recorders_in(given):
+        if any(one not in recorders_in(given) for one in recorders_in(outer)):
             # Callbacks of the call would replace those around it, and with them its run.
             given = merge_configs(RunnableConfig(callbacks=outer["callbacks"]), given)
         callbacks: Any = given.get("callbacks") or ()
@@ -166,6 +163,7 @@ class ChatModel(BaseChatModel):
         if request.purpose:
             place[tags.PURPOSE] = request.purpose
         given["metadata"] = {**(given.get("metadata") or {}), **place}
+        chain_id = given["run_id"] = given.get("run_id") or uuid7()
         name = given["run_name"] = given.get("run_name") or self.name or NAME
         with contextlib.ExitStack() as until_answered:
             if not recorders:
@@ -176,7 +174,13 @@ class ChatModel(BaseChatModel):
                 new_run = CostHandler.for_run(_opened(self.ledger or settings.ledger), start)
                 recorder = until_answered.enter_context(new_run)
                 given = merge_configs(given, {"callbacks": [recorder]})
-            yield chain, given, left
+            try:
+                yield chain, given, left
+            except BaseException as error:
+                # LangChain reports no end of a stream that is closed at its first chunk.
+                for one in recorders:
+                    one.on_chain_error(error, run_id=chain_id)
+                raise
 
     def _streams(self, listening: Sequence[Any], options: dict[str, Any]) -> bool:
         """Whether a call streams: it was requested, or a handler shows tokens."""
