@@ -191,7 +191,7 @@ def carry_over(
 ) -> bool:
     """Take over what is the same work, and put the new OUT in place; returns False if nothing is.
 
-    Nothing may be the same only if no results are lost, and the caller has not named that batch.
+    Then an OUT that holds results is refused, and so is an earlier batch that the caller has named.
     """
     with contextlib.ExitStack() as open_while_used:
         is_replaced = path.exists()

@@ -98,8 +98,7 @@ def restore(ledger: Ledger, out: Out, start: Batch, found: Written, *, retry: bo
         for at, line in zip(positions, behind, strict=False)
         if at != _AGAIN
     )
-    while some := list(itertools.islice(cut, _AT_A_TIME)):
-        outputs.put_back(ledger, batch_id, some)
+    outputs.put_back(ledger, batch_id, cut)
     if again:
         batch_items.reset_failed(ledger, batch_id, error_type)
     out.truncate(keeps, end)

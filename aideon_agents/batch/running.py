@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from pydantic_core import to_json
 
-from aideon_agents.batch import carrying, output
-from aideon_agents.batch import options as known
+from aideon_agents.batch import carrying, options, output
 from aideon_agents.batch.engine import Engine, Local, OpenBatch
 from aideon_agents.batch.items import Items, Source
 from aideon_agents.batch.items import opened as item_source
@@ -64,7 +63,7 @@ class BatchRunning:
     def __init__(
         self, graph: Graph | Node, items: Items, out: str | Path, **given: Unpack[BatchOptions]
     ) -> None:
-        known.refuse_unknown(given)
+        options.refuse_unknown(given)
         self.control = Control()
         """Stops the batch early."""
         self._given = given
@@ -72,13 +71,13 @@ class BatchRunning:
         self._out = Path(out)
         self._lines = paths.lines_path(self._out)
         self._engine = given.get("engine") or "local"
-        if self._engine not in known.ENGINES:
+        if self._engine not in options.ENGINES:
             raise UserError(
-                f"unknown engine {self._engine!r}: use one of {', '.join(known.ENGINES)}"
+                f"unknown engine {self._engine!r}: use one of {', '.join(options.ENGINES)}"
             )
         if self._engine == DISTRIBUTED:
-            known.refuse_objects(given.get("model"))
-        self._at_once = known.at_once(given.get("max_concurrency", known.AT_ONCE))
+            options.refuse_objects(given.get("model"))
+        self._at_once = options.at_once(given.get("max_concurrency", options.AT_ONCE))
         self._limit, self._item_limit = (
             None if amount is None else nanousd(amount)
             for amount in (given.get("budget"), given.get("item_budget"))
@@ -101,7 +100,7 @@ class BatchRunning:
             needed = required_keys(self._spec.graph)
             reading = item_source(self._items, self._given, self._given.get("inputs") or {}, needed)
             items = await asyncio.to_thread(open_while_used.enter_context, reading)
-            most = known.most_failures(self._given.get("max_failures"), items.count)
+            most = options.most_failures(self._given.get("max_failures"), items.count)
             paths.refuse_unusable(self._out, items)
             ledger = open_while_used.enter_context(open_ledger(self._spec.ledger))
             before, retry = await asyncio.to_thread(self._before, ledger, items)

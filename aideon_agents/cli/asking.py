@@ -107,9 +107,7 @@ def declined(feedback: str | None) -> dict[str, Any]:
 def _ask_other(question: Any, schema: Any, node_path: str, *, of_many: bool) -> Any:
     from aideon_agents.runner.resume_state import answer_to, from_text, is_yes_or_no, misfit
 
-    output.note(f"{output.printable(node_path) or 'a node'} asks:")
-    for text in lines(question):
-        output.note(f"{_INDENT}{text}".rstrip())
+    show_question(question, node_path, output.note)
     is_short = is_yes_or_no(question, schema)
     prompt = "[y]es, [n]o" if is_short else "answer"
     more = "" if not of_many else _MORE if is_short else " (empty: skip)"
@@ -178,9 +176,7 @@ def show_questions(
         return
     for one in questions:
         which = f" ({one['id']})" if len(questions) > 1 else ""
-        write(f"{output.printable(one['node_path']) or 'a node'} asks{which}:")
-        for text in lines(one["question"]):
-            write(f"{_INDENT}{text}".rstrip())
+        show_question(one["question"], str(one["node_path"]), write, which)
     if all(is_approval(one["schema"]) for one in questions):
         node = " NODE" if len(questions) > 1 else ""
         write(
@@ -190,17 +186,26 @@ def show_questions(
     write(f"answer with: {command} --answer {shlex.quote(_example(questions))}")
 
 
-def lines(question: Any) -> Iterator[str]:
+def show_question(
+    question: Any, node_path: str, write: Callable[[str], None], which: str = ""
+) -> None:
+    """Print what one node asks. `which` distinguishes several questions of one run."""
+    write(f"{output.printable(node_path) or 'a node'} asks{which}:")
+    for text in _lines(question):
+        write(f"{_INDENT}{text}".rstrip())
+
+
+def _lines(question: Any) -> Iterator[str]:
     """Format a question: text as it is, an object by its keys, other values as JSON."""
     if isinstance(question, str):
         for text in output.printable(question).splitlines():
             yield from textwrap.wrap(text, _WIDTH - len(_INDENT)) or [""]
         return
     if not isinstance(question, Mapping):
-        yield from lines(json.dumps(question, ensure_ascii=False))
+        yield from _lines(json.dumps(question, ensure_ascii=False))
         return
     for key, value in cast("Mapping[str, Any]", question).items():
-        inside = list(lines(value))
+        inside = list(_lines(value))
         if len(inside) == 1 and len(key) + len(inside[0]) < _WIDTH - 2 * len(_INDENT):
             yield f"{output.printable(key)}: {inside[0]}"
         else:

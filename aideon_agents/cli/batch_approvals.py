@@ -11,14 +11,13 @@ import typer
 
 from aideon_agents.cli import asking, options, output
 from aideon_agents.cli.approvals import Feedback, fitted, note_if_changed, target_of
-from aideon_agents.cli.asking import declined
 from aideon_agents.cli.batch import run_many
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, STOPPED, WAITING
 from aideon_agents.errors import InputError, UserError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aideon_agents.graphs import Graph
     from aideon_agents.ledger.batches import Batch
@@ -63,7 +62,7 @@ def decline(
 
     At a terminal it asks about each item. Elsewhere it shows them; --yes declines all.
     """
-    return _answer(batch, declined(feedback), max_concurrency, yes=yes, as_json=as_json)
+    return _answer(batch, asking.declined(feedback), max_concurrency, yes=yes, as_json=as_json)
 
 
 def _answer(ref: str, answer: dict[str, Any], at_once: int, *, yes: bool, as_json: bool) -> int:
@@ -135,14 +134,14 @@ def _show(batch: Batch, items: Sequence[_Item], *, as_json: bool) -> int:
     return WAITING
 
 
-def _show_item(item: _Item, write: Any) -> None:
+def _show_item(item: _Item, write: Callable[[str], None]) -> None:
     write(f"item {output.printable(item.item_id)} (run {item.run.run_id})")
     if not item.questions:
         write("  it is at a breakpoint")
     for one in item.questions:
-        write(f"  {output.printable(str(one['node_path'])) or 'a node'} asks:")
-        for text in asking.lines(one["question"]):
-            write(f"    {text}".rstrip())
+        asking.show_question(
+            one["question"], str(one["node_path"]), lambda text: write(f"  {text}".rstrip())
+        )
 
 
 def _asked(items: Sequence[_Item], answer: dict[str, Any]) -> list[tuple[_Item, Any]]:

@@ -45,7 +45,6 @@ _Form = Annotated[
     ),
 ]
 _Since = Annotated[str | None, typer.Option(help=f"From this UTC day or time: {options.PERIODS}.")]
-
 _Until = Annotated[str | None, typer.Option(help="Up to this UTC day or time, in the same forms.")]
 _Rehearsed = Annotated[bool, typer.Option("--rehearsed", help="Include rehearsed calls.")]
 _Simulated = Annotated[
@@ -80,6 +79,8 @@ def costs(
     as_json: options.SameAsJson = False,
 ) -> None:
     """Show what was spent, by node or another dimension, the most expensive first."""
+    from aideon_agents.ledger.batches import find_batch
+
     form = "json" if as_json else form
     _check_form(form, out, advice=advice)
     if advice and (top or against):
@@ -87,8 +88,6 @@ def costs(
     dimension = _dimension(by)
     model = None if against is None else _priced(against)
     first, last = period(since, until, now())
-    from aideon_agents.ledger.batches import find_batch
-
     with options.ledger() as ledger:
         run_id = ledger.find_run(run).run_id if run else None
         batch_id = find_batch(ledger, batch).batch_id if batch else None

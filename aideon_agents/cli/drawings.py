@@ -118,7 +118,8 @@ def _batch_page(ledger: Ledger, found: Batch, theme: Theme, depth: int | None) -
     if not run_ids:
         values = batch_values(ledger, found, sums)
         return with_graph(values, None, lambda _: None, theme=theme)
-    whole, spent, title = _of_batch(ledger, found, run_ids, sums)
+    read_runs = sums.reading(traces(ledger, run_ids))
+    whole, spent, title = _of_batch(ledger, found, run_ids, read_runs)
     called = counts(one for run_id in run_ids for one in tool_calls(ledger, run_id))
     return with_graph(
         batch_values(ledger, found, sums),
@@ -150,24 +151,23 @@ def _runs(
 
 
 def _batch(ledger: Ledger, ref: str) -> tuple[Topology, RunFigures, str]:
-    """The graph and the costs of all runs of a batch, and its title."""
+    """The graph and the costs of the batch that the user names, and its title."""
     found = find_batch(ledger, ref)
     run_ids = runs_of_batch(ledger, found.batch_id)
     if not run_ids:
         raise InputError(
             f"batch {found.batch_id} has no run yet: see `aideon batches show {found.batch_id}`"
         )
-    return _of_batch(ledger, found, run_ids, ItemSums())
+    return _of_batch(ledger, found, run_ids, traces(ledger, run_ids))
 
 
 def _of_batch(
-    ledger: Ledger, found: Batch, run_ids: Sequence[str], sums: ItemSums
+    ledger: Ledger, found: Batch, run_ids: Sequence[str], read_runs: Iterable[Trace]
 ) -> tuple[Topology, RunFigures, str]:
-    """The same; what each item cost is added to `sums`."""
+    """The graph and the costs of all runs of a batch, and its title."""
     topology = _graph(ledger, ledger.find_run(run_ids[-1]))
     items = batch_items.with_status(ledger, found.batch_id, "waiting", len(run_ids))
     waiting = _waiting(ledger, [ledger.find_run(row.run_id) for row in items if row.run_id])
-    read_runs = sums.reading(traces(ledger, run_ids))
     spent = figures(read_runs, topology, waiting=waiting)
     return topology, spent, f"{found.workflow} · batch {found.batch_id}"
 

@@ -86,10 +86,12 @@ def _named(positions: Iterable[int]) -> Iterator[dict[str, int]]:
 
 
 def put_back(ledger: Ledger, batch_id: str, documents: Iterable[tuple[int, str]]) -> None:
-    """Keep lines again that are cut from OUT because one before them is written anew."""
-    with ledger.database.transaction() as tx:
-        for position, document in documents:
-            keep(tx, batch_id, position, document)
+    """Keep lines again that are to be written anew, some in each transaction."""
+    left = iter(documents)
+    while some := list(itertools.islice(left, len(_NAMES))):
+        with ledger.database.transaction() as tx:
+            for position, document in some:
+                keep(tx, batch_id, position, document)
 
 
 def without_output(ledger: Ledger, batch_id: str, first: int, end: int) -> list[int]:

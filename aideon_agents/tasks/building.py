@@ -118,10 +118,8 @@ def _agent(step: AgentStep, site: Site) -> Node:
 def _function(address: str, site: Site, name: str | None = None) -> Node:
     """A function; as a node where it has a name of its own."""
     function = _looked_up(site.tools.function, address, site)
-    with site.located():
-        node = function_node(
-            function, address, name
-        )  # a function that cannot be one is refused here
+    with site.located():  # a function that cannot be a node is refused here
+        node = function_node(function, address, name)
     return node if name else function
 
 

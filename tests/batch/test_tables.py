@@ -281,7 +281,7 @@ def test_after_a_kill_every_item_has_one_row(start, ended, written, lines, monke
     assert sorted(row["id"] for row in csv_rows()) == [item["id"] for item in items]
 
 
-async def test_a_table_of_somebody_else_is_not_overtasks(rehearse, tasks, folder):
+async def test_a_table_of_somebody_else_is_not_overwritten(rehearse, tasks, folder):
     Path("out.csv").write_text("mine\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"out\.csv already has other content"):
         await rehearse(tasks("a"), out="out.csv", graph=ECHO)
@@ -343,7 +343,7 @@ async def test_more_items_than_a_sheet_holds_are_refused(monkeypatch, rehearse, 
 
 
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])
-async def test_a_table_that_cannot_be_tasks_is_one_line(rehearse, tasks, ending, monkeypatch):
+async def test_a_table_that_cannot_be_written_is_one_line(rehearse, tasks, ending, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 

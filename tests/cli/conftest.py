@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import warm
+from terminals import Terminal
 
 from aideon_agents.cli.app import main
 from aideon_agents.settings import Settings
@@ -82,6 +83,44 @@ def environment(folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("COLUMNS", "80")
     return os.environ
+
+
+@pytest.fixture
+def begin(folder, environment):
+    """Starts the command line in a process of its own; one that is left over is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, **streams: int) -> subprocess.Popen[str]:
+        piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = warm.Process(
+            ["-m", "aideon_agents", *words],
+            cwd=folder,
+            env=environment,
+            text=True,
+            **(piped | streams),
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def terminal(environment, monkeypatch):
+    """Starts a command at a terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    opened: list[Terminal] = []
+
+    def start(*words: str) -> Terminal:
+        opened.append(Terminal(list(words), dict(environment)))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture

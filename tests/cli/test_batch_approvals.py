@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from terminals import Terminal
 
 from aideon_agents.testing import SimulatedProvider
 
@@ -55,20 +54,6 @@ def batch(aideon, provider):
         return aideon("batch", target, "items.jsonl", "-o", out, "--unordered", "--json")
 
     return run
-
-
-@pytest.fixture
-def terminal(environment, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    opened = []
-
-    def start(*words):
-        opened.append(Terminal(list(words), dict(environment)))
-        return opened[-1]
-
-    yield start
-    for one in opened:
-        one.close()
 
 
 def statuses():

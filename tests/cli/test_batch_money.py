@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-import subprocess
 import threading
 from decimal import Decimal
 
 import pytest
-import warm
 
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.testing import Fault, SimulatedProvider
@@ -17,6 +16,7 @@ from aideon_agents.testing import Fault, SimulatedProvider
 MODEL = ("--model", "executor=together:Qwen/Qwen3.5-9B")
 HEAD = "from aideon_agents import creative, executor, sequential\n"
 WORK = HEAD + 'graph = sequential(executor("facts"), executor("text"))\n'
+HOW = ("--max-concurrency", "3", "--progress", "json", "--json")
 MONEY = ("usd", "complete", "held_usd")
 FAULTS = [None, Fault("no_usage"), None, Fault(500), None, Fault("reset_after"), None, None]
 
@@ -59,28 +59,10 @@ def provider(folder, monkeypatch, answering):
 
 
 @pytest.fixture
-def begin(folder, environment):
+def begin_batch(begin):
     """Begins the batch in a process of its own."""
-    started = []
-
-    def start(*words):
-        command = ["batch", "work.py", "items.jsonl", "-o", "out.jsonl", *MODEL]
-        command += ["--max-concurrency", "3", "--progress", "json", "--json", *words]
-        running = warm.Process(
-            ["-m", "aideon_agents", *command],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(running)
-        return running
-
-    yield start
-    for one in started:
-        one.kill()
-        one.communicate()
+    command = ("batch", "work.py", "items.jsonl", "-o", "out.jsonl", *MODEL)
+    return functools.partial(begin, *command, *HOW)
 
 
 def money(document):
@@ -103,10 +85,10 @@ def nanousd(document):
 
 @pytest.mark.parametrize("budget", [(), ("--budget", "1"), ("--item-budget", "1")], ids=" ".join)
 def test_the_progress_the_summary_and_what_is_shown_agree(
-    aideon, provider, answering, begin, budget
+    aideon, provider, answering, begin_batch, budget
 ):
     answering.most = 5
-    running = begin(*budget)
+    running = begin_batch(*budget)
     for _ in range(3):
         assert answering.waiting.acquire(timeout=60), "three calls are in progress, and wait"
     shown = aideon("batches", "show", "last", "--json").document
@@ -125,7 +107,7 @@ def test_the_progress_the_summary_and_what_is_shown_agree(
     assert money(left) == money(shown), "what it held may be spent"
 
     answering.goes_on.set()
-    again = begin(*budget, "--retry-failed")
+    again = begin_batch(*budget, "--retry-failed")
     out, err = again.communicate(timeout=120)
     last = [json.loads(line) for line in err.splitlines() if line.startswith("{")][-1]
     result = json.loads(out)

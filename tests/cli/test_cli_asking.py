@@ -6,12 +6,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from terminals import Terminal
 
 from aideon_agents.testing import SimulatedProvider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from terminals import Terminal
+
+pytestmark = pytest.mark.usefixtures("provider")
 
 FLOW = """\
 type: sequential
@@ -45,21 +48,6 @@ def provider(monkeypatch, folder) -> Iterator[SimulatedProvider]:
         monkeypatch.setenv("OPENAI_API_KEY", "key-1")
         monkeypatch.setenv("OPENAI_BASE_URL", made.base_url)
         yield made
-
-
-@pytest.fixture
-def terminal(provider, environment, monkeypatch):
-    """Starts a command at a terminal."""
-    monkeypatch.setenv("TERM", "xterm")
-    opened: list[Terminal] = []
-
-    def start(*words: str) -> Terminal:
-        opened.append(Terminal(list(words), dict(environment)))
-        return opened[-1]
-
-    yield start
-    for one in opened:
-        one.close()
 
 
 def run(terminal) -> Terminal:

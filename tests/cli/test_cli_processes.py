@@ -51,17 +51,10 @@ def ran(aideon):
 
 
 @pytest.fixture
-def interrupted(folder, environment):
+def interrupted(folder, begin):
     """A run that was interrupted in its second node: its exit code, stdout and stderr."""
     (folder / "nap.py").write_text(NAP, encoding="utf-8")
-    with warm.Process(
-        ["-m", "aideon_agents", "run", "nap.py", "--task", "x", "--json"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
+    with begin("run", "nap.py", "--task", "x", "--json") as running:
         assert running.stderr.readline() == "napping\n"
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=30)
@@ -101,15 +94,8 @@ def test_a_reader_that_is_gone_does_not_hide_that_the_run_failed(process, nobody
     assert "\naideon: boom: ValueError: the node is broken (boom.py:3)\n" in done.err
 
 
-def test_head_gets_its_line(ran, folder, environment):
-    with warm.Process(
-        ["-m", "aideon_agents", "runs", "show", ran, "--json"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as shown:
+def test_head_gets_its_line(ran, begin):
+    with begin("runs", "show", ran, "--json") as shown:
         line = subprocess.check_output(["head", "-n", "1"], stdin=shown.stdout, text=True)
         shown.stdout.close()
         assert (line, shown.stderr.read(), shown.wait(60)) == ("{\n", "", 0)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 
 import pytest
-import warm
 
 from aideon_agents import Ledger
 from aideon_agents.testing import Rate, SimulatedProvider
@@ -16,16 +14,7 @@ from aideon_agents.testing import Rate, SimulatedProvider
 ITEMS = 60
 RATES = {"Qwen/Qwen3.5-9B": Rate(170, 250), "openai/gpt-oss-120b": Rate(150, 600)}
 BATCH = ("batch", "two.py", "items.jsonl", "-o", "out.jsonl", "--max-concurrency", "8", "--json")
-DISTRIBUTED = (
-    "batch",
-    "two.py",
-    "items.jsonl",
-    "-o",
-    "out.jsonl",
-    "--engine",
-    "distributed",
-    "--json",
-)
+DISTRIBUTED = (*BATCH[:5], "--engine", "distributed", "--json")
 
 
 @pytest.fixture
@@ -42,30 +31,6 @@ def provider(monkeypatch):
     with SimulatedProvider(announce=False, rates=RATES) as provider:
         monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
         yield provider
-
-
-@pytest.fixture
-def start(folder, environment):
-    """Starts a command in a process of its own; one that is left over is killed."""
-    started = []
-
-    def begin(*words):
-        process = warm.Process(
-            ["-m", "aideon_agents", *words],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def restart(server, provider, process, requests):
@@ -89,8 +54,8 @@ def assert_paid_once(ledger, provider):
     assert spent <= {sum(asked.values())}
 
 
-def test_a_batch_waits_for_a_server_that_restarts(server, provider, start):
-    running = start(*BATCH, "--budget", "10")
+def test_a_batch_waits_for_a_server_that_restarts(server, provider, begin):
+    running = begin(*BATCH, "--budget", "10")
     for requests in (10, 50, 90):
         restart(server, provider, running, requests)
     out, err = running.communicate(timeout=120)
@@ -104,14 +69,14 @@ def test_a_batch_waits_for_a_server_that_restarts(server, provider, start):
 
 
 def test_a_run_waits_for_a_server_that_restarts_and_so_does_the_next_command(
-    server, provider, start
+    server, provider, begin
 ):
-    running = start("run", "two.py", "--task", "Pumps move heat.", "--json")
+    running = begin("run", "two.py", "--task", "Pumps move heat.", "--json")
     restart(server, provider, running, 1)
     out, err = running.communicate(timeout=60)
     assert (running.returncode, json.loads(out)["status"]) == (0, "completed"), err
     server.stop()
-    listing = start("runs", "list", "--json")
+    listing = begin("runs", "list", "--json")
     assert "waiting up to" in listing.stderr.readline()
     server.start()
     out, err = listing.communicate(timeout=60)
@@ -120,9 +85,9 @@ def test_a_run_waits_for_a_server_that_restarts_and_so_does_the_next_command(
         assert_paid_once(ledger, provider)
 
 
-def test_a_worker_and_the_batch_it_runs_wait_for_a_server_that_restarts(server, provider, start):
-    worker = start("worker", "--max-concurrency", "8")
-    running = start(*DISTRIBUTED)
+def test_a_worker_and_the_batch_it_runs_wait_for_a_server_that_restarts(server, provider, begin):
+    worker = begin("worker", "--max-concurrency", "8")
+    running = begin(*DISTRIBUTED)
     for requests in (10, 60):
         restart(server, provider, running, requests)
     out, err = running.communicate(timeout=120)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 
 import pytest
-import warm
 
 from aideon_agents import Ledger, Settings
 from aideon_agents.cli.options import rehearsed_if_needed
@@ -114,15 +112,10 @@ def test_a_batch_with_workers_is_neither_forgotten_nor_run_here(aideon, server, 
         assert "is run by workers: continue it with --engine distributed" in done.err
 
 
-def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, environment):
+def test_a_second_interrupt_gives_back_what_is_in_flight(server, items, folder, begin):
     (folder / "waits.py").write_text(WAITS, encoding="utf-8")
 
-    def start(*words):
-        command = ["-m", "aideon_agents", *words]
-        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return warm.Process(command, cwd=folder, env=environment, **piped)
-
-    with start("worker", "--json") as worker, start("batch", "waits.py", *BATCH[1:]) as batch:
+    with begin("worker", "--json") as worker, begin("batch", "waits.py", *BATCH[1:]) as batch:
         while not (folder / "begun").exists():
             assert worker.poll() is None
             time.sleep(0.05)

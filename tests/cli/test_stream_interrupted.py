@@ -6,11 +6,9 @@ import json
 import os
 import select
 import signal
-import subprocess
 import time
 
 import pytest
-import warm
 
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -34,28 +32,6 @@ TWO = (
 
 
 @pytest.fixture
-def start(folder, environment):
-    """Starts the command line in the background."""
-
-    def begin(*words: str, **streams: int) -> subprocess.Popen[str]:
-        process = warm.Process(
-            ["-m", "aideon_agents", *words],
-            cwd=folder,
-            env=environment,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
-            text=True,
-        )
-        begun.append(process)
-        return process
-
-    begun = []
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
 def provider(monkeypatch):
     """A provider whose second answer never comes."""
     with SimulatedProvider(faults=[None, Fault("hang")]) as simulated:
@@ -74,10 +50,10 @@ def until(process, word):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_closes_the_call_in_flight_and_keeps_what_there_was(
-    start, folder, aideon, provider, sent
+    begin, folder, aideon, provider, sent
 ):
     (folder / "two.py").write_text(TWO, encoding="utf-8")
-    running = start("run", "two.py", "--task", "x", "--json", "--stream")
+    running = begin("run", "two.py", "--task", "x", "--json", "--stream")
     until(running, "draft (creative)")
     while len(provider.requests) < 2:
         assert running.poll() is None
@@ -97,9 +73,9 @@ def test_a_signal_closes_the_call_in_flight_and_keeps_what_there_was(
     assert shown["cost"]["complete"] is False
 
 
-def test_the_second_signal_ends_the_process_at_once(start, folder, aideon):
+def test_the_second_signal_ends_the_process_at_once(begin, folder, aideon):
     (folder / "stuck.py").write_text(STUCK, encoding="utf-8")
-    running = start("run", "stuck.py", "--task", "x")
+    running = begin("run", "stuck.py", "--task", "x")
     until(running, "stuck")
     running.send_signal(signal.SIGINT)
     until(running, "holding on")  # and with it the event loop, so that nobody closes the row
@@ -148,10 +124,10 @@ def test_a_disk_that_fills_up_midway_is_one_line(folder, process, words):
     assert "Warning" not in done.err
 
 
-def test_a_terminal_that_closes_ends_a_run_as_an_interrupt_does(start, folder, aideon, provider):
+def test_a_terminal_that_closes_ends_a_run_as_an_interrupt_does(begin, folder, aideon, provider):
     (folder / "two.py").write_text(TWO, encoding="utf-8")
     ours, theirs = os.openpty()
-    running = start("run", "two.py", "--task", "x", stdout=theirs, stderr=theirs)
+    running = begin("run", "two.py", "--task", "x", stdout=theirs, stderr=theirs)
     os.close(theirs)
     while len(provider.requests) < 2:
         assert running.poll() is None

@@ -4,7 +4,8 @@ Python's csv module cannot read these: at a quote that is never closed it takes 
 for one cell, and the longest cell it reads is a setting of the whole process.
 
 What RFC 4180 allows is read as it says. A quote that is opened and never closed makes its own row
-invalid, and no other: it shows where a quote opens a cell in a later line, or the file ends.
+invalid, and no other. That it is not closed is seen at a quote that opens a cell in a later line, or
+at the end of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from typing import BinaryIO
 
-DELIMITERS = ",;\t|"
+_DELIMITERS = ",;\t|"
 
 _NEVER_CLOSED = "a quote is opened and never closed"
 _NULL = r"\N"
@@ -115,7 +116,7 @@ class _Records:
                 if line[:4].casefold() == "sep=":  # as Excel writes it
                     self._delimiter = self._delimiter or line[4:].rstrip("\r\n")[:1]
                     continue
-                self._delimiter = self._delimiter or sniffed(line, self._maker, self._usual)
+                self._delimiter = self._delimiter or _sniffed(line, self._maker, self._usual)
                 self._compile(line)
             if '"' in line:
                 record = self._quoted(line)
@@ -202,7 +203,7 @@ _QUOTES = re.compile('"+')
 _BEFORE_QUOTATION = ("", " ", "(", "[", "\n")
 
 
-def sniffed(header: str, maker: Maker, usual: str = ",") -> str:
+def _sniffed(header: str, maker: Maker, usual: str) -> str:
     """The delimiter of a table, by its header: what gives most columns, with the named ones first."""
     wanted = [name.casefold() for name in maker.wanted] or ["task"]
 
@@ -210,7 +211,7 @@ def sniffed(header: str, maker: Maker, usual: str = ",") -> str:
         cells = [cell.strip(' "\r\n').casefold() for cell in header.split(delimiter)]
         return all(name in cells for name in wanted), len(cells)
 
-    return max(usual + DELIMITERS, key=score)
+    return max(usual + _DELIMITERS, key=score)
 
 
 def sheet_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, list[Any]]]:

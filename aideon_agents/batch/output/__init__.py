@@ -1,10 +1,10 @@
 """OUT: the results as complete lines, in the order of the items, or as the items end.
 
 An OUT that ends in `.csv` or `.xlsx` has its lines in a file beside it, `out.csv.jsonl`, and is made
-from them when the batch ends (`tables`). The file of the lines is only appended to. In the order of the items it is an unbroken prefix, and its last line
-shows how far it has come. A partial line, as a killed process leaves it, is cut off. A line is on
-the disk before the ledger deletes it, so no line is lost or written twice, at whatever moment the
-process is killed.
+from them when the batch ends (`tables`). The file of the lines is only appended to. In the order of
+the items it is an unbroken prefix, and its last line shows how far it has come. A partial line, as a
+killed process leaves it, is cut off. A line is on the disk before the ledger deletes it, so no line
+is lost or written twice, at whatever moment the process is killed.
 """
 
 from __future__ import annotations
@@ -151,8 +151,7 @@ class Out:
             file.seek(0)
             lines = itertools.islice(_whole(file), self.lines)
             held = ((self._position(line, at), line[:-1].decode()) for at, line in enumerate(lines))
-            while some := list(itertools.islice(held, _LINES)):
-                outputs.put_back(ledger, batch_id, some)
+            outputs.put_back(ledger, batch_id, held)
             self._undeleted.clear()
 
     def _position(self, line: bytes, at: int) -> int:

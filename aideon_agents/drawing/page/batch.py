@@ -113,7 +113,8 @@ def _counted(items: Iterable[list[Any]], number: int) -> Mapping[str, int]:
     """The number of items by status; one that was not started is pending."""
     statuses = ("completed", "failed", "invalid", "waiting", "running", "pending")
     counts: dict[str, int] = dict.fromkeys(statuses, 0)
+    at = ITEM_FIELDS.index("status")
     for item in items:
-        counts[item[2]] += 1
+        counts[item[at]] += 1
     counts["pending"] += number - sum(counts.values())
     return counts
