@@ -17,6 +17,7 @@ import dataclasses
 import json
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 from unicodedata import normalize
@@ -231,7 +232,7 @@ class Admission:
             at=utc_text(at),
             node=self.node,
             provider=candidate.provider,
-            simulated=candidate.address in simulators,
+            simulated=simulators.get(candidate.address, 0.0) > time.monotonic(),
         )
 
     def _take(

@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
 LONGEST_ATTEMPT = 120.0
 """Seconds."""
-simulators: set[str] = set()
-"""The base URLs whose last answer said that a simulated provider gave it. A call to one of them counts
-as simulated also if it gets no answer."""
+simulators: dict[str, float] = {}
+"""The base URLs whose last answer said that a simulated provider gave it, and until when that is
+believed, on the monotonic clock. A call that begins until then counts as simulated also if it gets no
+answer. Later, another server may have the address."""
+SIMULATED_FOR = 60.0
+"""Seconds for which an answer of a simulated provider is believed."""
 
 _GIVES_NO_REASON = frozenset({OWN_SERVER, "huggingface"})
 """Providers among whose servers some end a whole stream without a finish reason."""

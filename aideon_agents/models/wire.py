@@ -28,7 +28,13 @@ from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import usage_of
 from aideon_agents.models import faults
-from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt, simulators
+from aideon_agents.models.candidates import (
+    LONGEST_ATTEMPT,
+    SIMULATED_FOR,
+    Candidate,
+    current_attempt,
+    simulators,
+)
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.protocol import conversation
 from aideon_agents.models.protocol.calls import as_chunks
@@ -244,13 +250,20 @@ class Wire(BaseChatOpenAI):
             url = url.update_query(options["extra_query"])
         asked = str(self.candidate)
         content = encoded({k: v for k, v in payload.items() if k != SHAPE}, asked)
+        address = self.candidate.address
+        sending = {} if sending is None else sending
         try:
             async with asyncio.timeout(options["timeout"]):
                 answer = await post(url, content, headers, asked, sending)
-            (simulators.add if answer.is_simulated else simulators.discard)(self.candidate.address)
-        finally:
-            if sending is not None:
-                sending["simulated"] = self.candidate.address in simulators
+        except BaseException:
+            if address not in simulators:  # else what was known at its start counts
+                sending["simulated"] = False
+            raise
+        sending["simulated"] = answer.is_simulated
+        if answer.is_simulated:
+            simulators[address] = time.monotonic() + SIMULATED_FOR
+        else:
+            simulators.pop(address, None)
         if _OK <= answer.status < _MULTIPLE_CHOICES:
             self.candidate.pace.received(answer.headers)
             return answer

@@ -7,6 +7,7 @@ import pytest
 from aideon_agents import arun, creative, executor, sequential
 from aideon_agents.errors import RunError
 from aideon_agents.ledger.budgets.accounts import limits
+from aideon_agents.models import wire
 from aideon_agents.models.protocol.ways import is_loopback
 from aideon_agents.testing import Fault, SimulatedProvider
 
@@ -75,6 +76,24 @@ async def test_another_server_at_the_same_address_is_no_simulated_one(keyed, led
     answered = [row for row in rows if row.status == "ok"]
     assert [row.simulated for row in answered] == [False, False]
     assert spent(ledger)["day"] == (sum(row.cost_nanousd for row in answered), 0)
+
+
+async def test_another_server_at_the_same_address_is_held_to_every_limit_after_a_while(
+    keyed, ledger, monkeypatch
+):
+    monkeypatch.setattr(wire, "SIMULATED_FOR", 0)
+    with SimulatedProvider() as provider:
+        _, rows = await rows_of(keyed, provider, ledger)
+    assert [row.simulated for row in rows] == [True, True]
+    ledger.set_budget("day", "0.00000001")
+    with SimulatedProvider(port=provider.port, announce=False) as real:
+        result, rows = await rows_of(keyed, real, ledger)
+    assert (result.stop_reason, rows, real.requests) == ("budget", [], [])
+    ledger.set_budget("day", 1)
+    with SimulatedProvider(port=provider.port, announce=False, faults=Fault("reset_after")) as real:
+        _, rows = await rows_of(keyed, real, ledger)
+    assert {row.simulated for row in rows} == {False}
+    assert spent(ledger)["day"][0] > 0
 
 
 async def test_a_proxy_on_this_machine_leads_to_a_provider_that_charges(keyed, ledger, monkeypatch):
