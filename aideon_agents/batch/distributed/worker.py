@@ -149,8 +149,10 @@ class Worker:
         try:
             yield
         finally:
-            checking.cancel()
-            await asyncio.gather(checking, return_exceptions=True)
+            # A cancellation is lost where a connection fails, or is got, in the same moment.
+            while not checking.done():
+                checking.cancel()
+                await asyncio.wait([checking], timeout=_CHECK_EVERY)
 
     async def _keep_checking(self, checkpointer: Checkpointer) -> None:
         reported = ""

@@ -14,6 +14,7 @@ from psycopg.pq import TransactionStatus
 
 from aideon_agents import Ledger, Settings, abatch, creative, sequential
 from aideon_agents.batch.distributed import follower, jobs, runner
+from aideon_agents.batch.distributed.worker import Worker
 from aideon_agents.batch.items import Item
 from aideon_agents.errors import RunError, TargetError, UserError
 from aideon_agents.ledger import batches
@@ -390,6 +391,24 @@ async def test_an_end_that_cannot_be_written_down_is_tried_again(
     await until(lambda: any("the end of item item-0 cannot be written" in line for line in told))
     ledger.database.write("ALTER TABLE outputs RENAME COLUMN gone TO document", {})
     assert (await running).completed == 1
+
+
+async def test_a_worker_ends_also_where_a_check_loses_its_cancellation(worker, monkeypatch, until):
+    checks, lost = [], []
+
+    async def waits(made):
+        checks.append(made)
+        if len(checks) == 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost.append(made)
+
+    monkeypatch.setattr(Worker, "_requeue_strays", waits)
+    made = worker()
+    await until(lambda: len(checks) == 2)
+    made.cut_off()
+    await until(lambda: lost)  # the fixture waits for the end of the worker
 
 
 @pytest.mark.parametrize("missing", ["procrastinate", "psycopg"])
