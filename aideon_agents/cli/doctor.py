@@ -12,7 +12,7 @@ from aideon_agents.cli import options, output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aideon_agents.models.catalog import Provider
+    from aideon_agents.models.providers import Provider
     from aideon_agents.settings import Settings
 
 _PARTS = ("aideon-agents", "langchain-core", "langgraph", "genai-prices")

@@ -196,6 +196,7 @@ def call_start(
         simulated=bool(metadata.get(tags.SIMULATED)),
         shortened=bool(metadata.get(tags.SHORTENED)),
         economized=bool(metadata.get(tags.ECONOMIZED)),
+        choice=metadata.get(tags.CHOICE),
         feature=metadata.get(tags.FEATURE),
     )
 

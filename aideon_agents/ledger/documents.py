@@ -6,6 +6,7 @@ project's contract: changing one is a new major version.
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from typing import Any
 
@@ -45,7 +46,6 @@ _AFTER_MONEY = (
     "rehearsed",
     "simulated",
     "truncated",
-    "feature",
 )
 
 _SHARE_PLACES = 6
@@ -77,6 +77,8 @@ def call_document(call: Call) -> dict[str, Any]:
         **{name: getattr(call, name) for name in _BEFORE_MONEY},
         "usd": None if call.usd is None else usd_text(call.usd),
         **{name: getattr(call, name) for name in _AFTER_MONEY},
+        "choice": None if call.choice is None else json.loads(call.choice),
+        "feature": call.feature,
     }
 
 

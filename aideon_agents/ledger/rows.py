@@ -131,6 +131,8 @@ class Call:
     """The limit of output tokens was lowered, to fit a budget."""
     economized: bool = False
     """A cheaper model of the chain is preferred, because a budget is nearly used up."""
+    choice: str | None = None
+    """Why this model was asked, as a JSON object; None: no choice of ours was made for it."""
     feature: str | None = None
     """The feature of its model that the call used to get a typed answer; None: it used none."""
     status: CallStatus = "started"

@@ -40,6 +40,9 @@ SHORTENED = "aideon_shortened"
 ECONOMIZED = "aideon_economized"
 """True when a cheaper model comes before the chain's first, because a budget is nearly used up."""
 
+CHOICE = "aideon_choice"
+"""Why this model is asked, as a JSON object (see `models.choosing`); absent: no choice of ours was made."""
+
 HELD_AT = "aideon_held_at"
 """When the call's money was held, as `identity.utc_text` writes it: its row begins at the same time."""
 

@@ -23,16 +23,9 @@ from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.models.candidates import Candidate
-from aideon_agents.models.catalog import Choice, cheapest_first, choose
+from aideon_agents.models.choosing import AnyModel, Choice, cheapest_first, choose
 from aideon_agents.models.direct import recorders
-from aideon_agents.models.fallbacks import (
-    FALLBACK_AFTER,
-    HANDLED,
-    LONGEST_WINDOW,
-    PASS,
-    Attempts,
-    Patience,
-)
+from aideon_agents.models.fallbacks import HANDLED, PASS, Attempts, Patience, patience_of
 from aideon_agents.models.features import features_of
 from aideon_agents.models.foreign import ROOM_TO_THINK
 from aideon_agents.models.foreign.delegate import Delegate, delegated, given_candidate
@@ -96,6 +89,7 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
 
     candidates: tuple[InstanceOf[Candidate], ...] = Field(exclude=True, repr=False)
     ranks: tuple[int, ...] = Field(exclude=True, repr=False)
+    choices: tuple[str, ...] = Field(exclude=True, repr=False)
     seconds: float
     patience: InstanceOf[Patience] = Field(exclude=True, repr=False)
     slots: InstanceOf[Slots] = Field(exclude=True, repr=False)
@@ -166,6 +160,7 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         attempts = Attempts(
             self.candidates,
             ranks=self.ranks,
+            choices=self.choices,
             seconds=self.seconds,
             patience=self.patience,
             slots=self.slots,
@@ -206,8 +201,8 @@ class Models:
         chain = self._chains.get(key)
         if chain is None:
             chain = self._chain(request, context, saves=saves)
-            names, _ = self._names(request, context)
-            if len(chain.candidates) < len(names):
+            choice, _ = self._choice(request, context)
+            if len(chain.candidates) < len(choice.chain):
                 return chain  # a local server that is off now may be there for the next call
             if len(self._chains) >= _MOST_CHAINS:
                 self._chains.clear()
@@ -215,10 +210,10 @@ class Models:
         return chain
 
     def _chain(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
-        names, known = self._names(request, context)
-        chain = list(enumerate(self._resolved(names, known)))
-        if saves:
-            chain = cheapest_first(chain, request)
+        choice, known = self._choice(request, context)
+        chain = list(enumerate(self._resolved(choice.chain, known)))
+        if saves and chain != (cheapest := cheapest_first(chain, request)):
+            chain, choice = cheapest, dataclasses.replace(choice, rule="budget")
         seconds = request.timeout or _CHAIN_SECONDS
         models = [self._model(name, known, request, context) for _, name in chain]
         models = _distinct(models)
@@ -227,8 +222,9 @@ class Models:
             fallbacks=models[1:],
             candidates=tuple(model.candidate for model in models),
             ranks=tuple(rank for rank, _ in chain),
+            choices=tuple(choice.row(name) for _, name in chain),
             seconds=seconds,
-            patience=_patience(request, context, seconds),
+            patience=patience_of(request, context, seconds),
             slots=self._slots,
             logged=self._logged,
         )
@@ -256,17 +252,20 @@ class Models:
         sizes = [one.window for one in candidates]
         return None if None in sizes else max(size or 0 for size in sizes)
 
-    def _names(
+    def _choice(
         self, request: ModelRequest, context: Context
-    ) -> tuple[Sequence[Choice], Mapping[str, Provider]]:
-        """The models to ask and their providers; in a rehearsal only the primary."""
+    ) -> tuple[Choice, Mapping[str, Provider]]:
+        """The models to ask and the providers; in a rehearsal only the primary."""
         rehearse = context.rehearse or self._settings.offline
         known = providers(self._settings, pretend=rehearse)
-        names = choose(request, context.tier, self._catalog, known)
-        is_alone = rehearse or not (request.fallback and context.fallback)
-        return (names[:1] if is_alone else names), known
+        choice = choose(request, context.tier, self._catalog, known)
+        if rehearse or not (request.fallback and context.fallback):
+            choice = dataclasses.replace(choice, chain=choice.chain[:1])
+        return choice, known
 
-    def _resolved(self, names: Sequence[Choice], known: Mapping[str, Provider]) -> Iterator[Choice]:
+    def _resolved(
+        self, names: Sequence[AnyModel], known: Mapping[str, Provider]
+    ) -> Iterator[AnyModel]:
         """The names, with `local:any` replaced; without its server, if there are other models."""
         for name in names:
             if isinstance(name, GivenModel):
@@ -283,7 +282,7 @@ class Models:
                     _log.warning("%s", off)
 
     def _model(
-        self, name: Choice, known: Mapping[str, Provider], request: ModelRequest, context: Context
+        self, name: AnyModel, known: Mapping[str, Provider], request: ModelRequest, context: Context
     ) -> Any:
         """The guarded chat model of a candidate."""
         is_rehearsed = context.rehearse or self._settings.offline
@@ -343,16 +342,6 @@ def _room_to_think(candidate: Candidate, request: ModelRequest) -> int:
     roomy = request.max_tokens * ROOM_TO_THINK
     half = roomy if candidate.window is None else candidate.window // 2
     return max(request.max_tokens, min(roomy, half))
-
-
-def _patience(request: ModelRequest, context: Context, seconds: float) -> Patience:
-    """How long the models of a chain are waited for when they limit their rate."""
-    policy = context.on_rate_limit or request.on_rate_limit
-    waits = policy == "wait" or (policy is None and context.is_item)
-    longest = max(seconds, LONGEST_WINDOW) if context.is_item else seconds
-    return Patience(
-        before_others=longest if waits else FALLBACK_AFTER, at_last=longest, is_item=context.is_item
-    )
 
 
 _NONE = object()

@@ -20,6 +20,7 @@ from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
+from aideon_agents.ledger import tags
 from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
 from aideon_agents.models.health import Permit, Slots, process_slots
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
+
+    from aideon_agents.state import Context, ModelRequest
 
 _log = logging.getLogger("aideon_agents.models")
 
@@ -92,6 +95,16 @@ class Patience:
     """One of many runs: it waits while others are answered, and stops them where waiting is no use."""
 
 
+def patience_of(request: ModelRequest, context: Context, seconds: float) -> Patience:
+    """How long the models of a chain are waited for, which may take so many seconds."""
+    policy = context.on_rate_limit or request.on_rate_limit
+    waits = policy == "wait" or (policy is None and context.is_item)
+    longest = max(seconds, LONGEST_WINDOW) if context.is_item else seconds
+    return Patience(
+        before_others=longest if waits else FALLBACK_AFTER, at_last=longest, is_item=context.is_item
+    )
+
+
 _ALONE_PATIENCE = Patience(LONGEST_ATTEMPT, LONGEST_ATTEMPT, is_item=False)
 
 
@@ -107,6 +120,7 @@ class Attempts:
         candidates: Sequence[Candidate],
         *,
         ranks: Sequence[int] = (),
+        choices: Sequence[str] = (),
         seconds: float = LONGEST_ATTEMPT,
         patience: Patience = _ALONE_PATIENCE,
         slots: Slots,
@@ -115,6 +129,7 @@ class Attempts:
         self.candidates = candidates
         """In the order in which they are asked."""
         self._ranks = ranks or range(len(candidates))
+        self._choices = choices
         self.slots = slots
         """The process's slots for calls in flight."""
         self.logged = logged
@@ -137,13 +152,18 @@ class Attempts:
         self.lacked_room: dict[str, errors.ProviderError] = {}
         """The error of that answer."""
 
-    def ranked(self, candidate: Candidate) -> tuple[int, bool]:
-        """Its place in the chain as configured, and whether it is asked before the primary.
+    def place_of(self, candidate: Candidate) -> dict[str, object]:
+        """What the row of a call says of a candidate's place in the chain.
 
-        0 is the primary. Cheaper models are asked before it when a budget is nearly spent.
+        That is its position as configured (0 is the primary), whether it is asked before the primary,
+        as cheaper models are when a budget is nearly spent, and why it was chosen.
         """
         position = self.candidates.index(candidate)
-        return self._ranks[position], 0 in self._ranks[position + 1 :]
+        return {
+            tags.CANDIDATE: self._ranks[position],
+            tags.ECONOMIZED: 0 in self._ranks[position + 1 :],
+            tags.CHOICE: self._choices[position] if self._choices else None,
+        }
 
     def time_left(self) -> float:
         """Seconds until the chain's deadline, at least 0."""

@@ -285,15 +285,13 @@ class Guard(BaseChatModel):
         attempts.tries[candidate.name] += 1
         is_whole = isinstance((config or {}).get("callbacks"), BaseCallbackManager)
         given = config if config and is_whole else _with_parent(config)
-        rank, is_economized = attempts.ranked(candidate)
         metadata = {
             **(given.get("metadata") or {}),
             tags.PROVIDER: candidate.provider,
             tags.MODEL: candidate.model,
-            tags.CANDIDATE: rank,
             tags.ATTEMPT: attempts.tries[candidate.name],
             tags.REHEARSED: candidate.rehearsed,
-            tags.ECONOMIZED: is_economized,
+            **attempts.place_of(candidate),
         }
         least, most = attempts.room.get(str(candidate), (0, None))
         if most:

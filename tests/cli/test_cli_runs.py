@@ -17,7 +17,7 @@ CALL_FIELDS = [
     "response_model", "status", "error_type", "finish_reason", "shortened", "input_tokens",
     "output_tokens", "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens",
     "usage_source", "usd", "price_source", "started_at", "duration_ms", "time_to_first_token_ms",
-    "rehearsed", "simulated", "truncated", "feature",
+    "rehearsed", "simulated", "truncated", "choice", "feature",
 ]  # fmt: skip
 
 
@@ -141,6 +141,10 @@ def test_a_run_is_shown_with_every_field_of_each_call(aideon, ran):
     assert shown == ran | unrecorded
     assert [list(call) for call in calls] == [CALL_FIELDS, CALL_FIELDS]
     assert [call["node_path"] for call in calls] == ["facts", "text"]
+    assert [call["choice"] for call in calls] == [
+        {"rule": "role", "rung": "small"},
+        {"rule": "role", "rung": "medium"},
+    ]
     assert all(re.fullmatch(r"\d+\.\d{6,9}", call["usd"]) for call in calls)
 
 

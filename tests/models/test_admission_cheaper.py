@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from langchain_core.tools import tool
 from langgraph.errors import GraphInterrupt
@@ -240,8 +242,10 @@ async def test_near_the_limit_the_cheaper_model_of_a_chain_is_asked_first(counte
     settings = counter.settings()
     (before,) = await ask_after(ledger, settings, 79, [DEAR, CHEAP])
     assert (before.candidate, before.economized) == (0, False)
+    assert json.loads(before.choice) == {"rule": "model"}
     (row,) = await ask_after(ledger, settings, 80, [DEAR, CHEAP])
     assert (row.candidate, row.attempt, row.economized) == (1, 1, True)
+    assert json.loads(row.choice) == {"rule": "budget"}
     assert f"together:{row.requested_model}" == CHEAP
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from aideon_agents import Context, Settings, errors
 from aideon_agents.models import Models, catalog
-from aideon_agents.models.catalog import choose, rung_for
+from aideon_agents.models.choosing import choose, rung_for
 from aideon_agents.models.providers import providers
 from aideon_agents.state import ModelRequest
 
@@ -35,8 +35,8 @@ def test_the_rung_is_the_complexitys_else_the_roles_and_never_above_the_tiers(
 def chosen(settings, request=None, tier="premium"):
     known = providers(settings)
     listed = catalog.load(settings.catalog, settings.profile)
-    names = choose(request or ModelRequest(role="planner"), tier, listed, known)
-    return [str(name) for name in names]
+    choice = choose(request or ModelRequest(role="planner"), tier, listed, known)
+    return [str(name) for name in choice.chain]
 
 
 def test_a_rung_is_asked_in_its_order_and_without_those_who_have_no_key():

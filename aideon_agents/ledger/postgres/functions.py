@@ -190,6 +190,8 @@ _TAKE_AGAIN = _TAKE_SIMULATED.replace(
     is_queue :=""",
 )
 
+_TAKE_CHOSEN = _TAKE_AGAIN.replace("economized, feature,", "economized, choice, feature,")
+
 
 def _numbered(table: str, key: str) -> tuple[str, ...]:
     """Number the rows of a table in the order in which they were written, older ones by the clock."""
@@ -210,6 +212,7 @@ OF_STEP = {
         *_numbered("batches", "batch_id"),
         _TAKE_AGAIN,
     ),
+    "m015_choice": (_TAKE_CHOSEN,),
 }
 """What only a server has of a step of the schema, by its name. What has been released is never
 changed: a later step replaces it."""

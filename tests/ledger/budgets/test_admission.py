@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
@@ -323,3 +324,10 @@ def test_a_ledger_that_cannot_be_written_lets_nothing_through(ledger, till):
 
 def _budget(limit):
     return Budget(f"{limit / 10**9:.9f}")
+
+
+def test_a_row_that_is_begun_with_its_hold_says_why_its_model_was_asked(till):
+    row = dataclasses.replace(till.row("chosen"), choice='{"rule": "role"}', economized=True)
+    assert till.ledger.budgets.take("chosen", till.place(), 1, row=row) is None
+    (begun,) = till.ledger.calls(till.run_id)
+    assert (begun.choice, begun.economized) == (row.choice, True)

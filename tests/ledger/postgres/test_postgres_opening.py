@@ -18,6 +18,7 @@ from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.postgres.address import Address
 from aideon_agents.ledger.postgres.database import PostgresDatabase
+from aideon_agents.ledger.postgres.functions import OF_STEP
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.schema import STEPS, for_postgres, table_names
 from aideon_agents.ledger.store import Ledger
@@ -296,6 +297,8 @@ def make_older(url, taken):
         )
         for step in STEPS[:taken]:
             step(Older())
+            for statement in OF_STEP.get(step.__name__, ()):
+                connection.execute(statement)
             connection.execute("INSERT INTO aideon_steps VALUES (%s, 'before')", [step.__name__])
 
 

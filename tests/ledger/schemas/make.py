@@ -68,7 +68,7 @@ CALLS: tuple[tuple[int, dict[str, Any], dict[str, Any] | None], ...] = (
     (3, {"requested_model": "nobody/knows-its-price"}, {"status": "ok", **ANSWERED}),
     (
         3,
-        {"feature": "tool_call"},
+        {"feature": "tool_call", "choice": '{"rule": "role", "rung": "medium"}'},
         {"status": "ok", **ANSWERED, "finish_reason": "length", "truncated": True},
     ),
     (4, {}, None),

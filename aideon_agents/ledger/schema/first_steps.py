@@ -1,30 +1,14 @@
-"""The ledger's tables, step by step, for a file and for a server.
-
-A step that has been released is never changed: a ledger made by any older version is brought up to
-date by the steps it lacks. A ledger with steps that are not named here comes from a newer version.
-
-The steps are written once, in SQLite's SQL, which Postgres shares but for some types (see
-`for_postgres`). Each database records in a table of its own which steps its ledger has taken.
-"""
+"""The first steps of the schema, which are released: they make the tables of runs, calls and batches."""
 
 from __future__ import annotations
 
-import re
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Protocol
 
 
 class Executor(Protocol):
     """What a step runs its statements on."""
 
     def execute(self, sql: str, /) -> object: ...
-
-
-Step: TypeAlias = "Callable[[Executor], None]"
-"""Makes the tables and columns that one version added; its name is recorded when it was taken."""
 
 
 def m001_runs(db: Executor) -> None:
@@ -296,101 +280,3 @@ def m008_truncated_answers(db: Executor) -> None:
 def m009_failed_node(db: Executor) -> None:
     """Which node failed a run; NULL also in runs that were recorded before this step."""
     db.execute("ALTER TABLE runs ADD COLUMN failed_node TEXT")
-
-
-def m010_tickets(db: Executor) -> None:
-    """The calls that wait for money, by the accounts that lack it; they are served by `place`.
-
-    A call has the same place in each account that it waits for. Its process renews the ticket
-    until `expires_at`, in Unix seconds; `host`, `pid` and `process_start` show whether it is gone.
-    Only a server has tickets: with a file, each process has a queue of its own.
-    """
-    db.execute("""
-        CREATE TABLE tickets (
-            account TEXT NOT NULL, place INTEGER NOT NULL, call_id TEXT NOT NULL,
-            expires_at DOUBLE PRECISION NOT NULL,
-            host TEXT NOT NULL, pid INTEGER NOT NULL, process_start TEXT,
-            PRIMARY KEY (account, place)
-        )
-    """)
-
-
-def m011_tool_calls(db: Executor) -> None:
-    """One row per call of a tool: names and times; arguments and results are content."""
-    db.execute("""
-        CREATE TABLE tool_calls (
-            tool_call_id TEXT PRIMARY KEY,
-            run_id TEXT NOT NULL,
-            node_path TEXT NOT NULL,
-            round INTEGER NOT NULL,
-            name TEXT NOT NULL,
-            status TEXT NOT NULL,
-            error TEXT,
-            started_at TEXT NOT NULL,
-            duration_ms INTEGER
-        )
-    """)
-    db.execute("CREATE INDEX tool_calls_run_id ON tool_calls (run_id)")
-
-
-def m012_simulated_calls(db: Executor) -> None:
-    """Which calls a simulated provider answered: they are no part of reports and standing limits.
-
-    A run with such a call is a simulated one; the index finds them, and is empty elsewhere.
-    """
-    db.execute("ALTER TABLE calls ADD COLUMN simulated INTEGER NOT NULL DEFAULT 0")
-    db.execute("CREATE INDEX calls_simulated ON calls (run_id) WHERE simulated = 1")
-
-
-def m013_carried_items(db: Executor) -> None:
-    """What a batch needs to take over items of an earlier one, and where it took them from.
-
-    `version` names the content of the workflow, `options` is a digest of the options that every item
-    has, and `content` one of an item's task, inputs and own id: work with the same three is the same.
-    `carried_from` is the batch whose items were taken over; `is_carried` marks them. NULL in old rows.
-    """
-    for column in ("version", "options", "carried_from"):
-        db.execute(f"ALTER TABLE batches ADD COLUMN {column} TEXT")
-    db.execute("ALTER TABLE items ADD COLUMN content TEXT")
-    db.execute("ALTER TABLE items ADD COLUMN is_carried INTEGER")
-
-
-def m014_order_of_beginning(_db: Executor) -> None:
-    """Runs and batches in the order in which they began: `begun` on a server, a file has `rowid`."""
-
-
-STEPS = (
-    m001_runs,
-    m002_calls,
-    m003_contents,
-    m004_resumable_runs,
-    m005_budgets,
-    m006_batches,
-    m007_distributed_batches,
-    m008_truncated_answers,
-    m009_failed_node,
-    m010_tickets,
-    m011_tool_calls,
-    m012_simulated_calls,
-    m013_carried_items,
-    m014_order_of_beginning,
-)
-
-
-# INTEGER is too short for nano-dollars, and TEXT is ordered as some language does, where the
-# ledger compares ids and times by their characters.
-_POSTGRES_WORDS = {"INTEGER": "BIGINT", "TEXT": 'TEXT COLLATE "C"', "user": '"user"'}
-_WORD = re.compile(r"\b(?:INTEGER|TEXT|user(?= TEXT))\b")
-
-
-def for_postgres(sql: str) -> str:
-    """A step's statement in the words of Postgres."""
-    return _WORD.sub(lambda word: _POSTGRES_WORDS[word[0]], sql)
-
-
-def table_names() -> list[str]:
-    """The tables that the steps make."""
-    found: list[str] = []
-    for step in STEPS:
-        step(cast("Executor", SimpleNamespace(execute=found.append)))
-    return re.findall(r"CREATE TABLE (\w+)", "\n".join(found))
