@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING
 import typer
 from typer.exceptions import TyperException
 
-from aideon_agents.cli import batch, batches, budget, costs, doctor, graph, new, run, runs, simulate
+from aideon_agents.cli import (
+    batch,
+    batches,
+    budget,
+    costs,
+    doctor,
+    graph,
+    models,
+    new,
+    run,
+    runs,
+    simulate,
+)
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, MISTAKE, STOPPED
 from aideon_agents.cli.output import complain, finish, prepare, trace
 from aideon_agents.errors import LimitError, RunError, UserError
@@ -39,6 +51,7 @@ app.command("worker")(batch.worker)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")
+app.add_typer(models.app, name="models")
 app.command("schema")(new.schema)
 app.command("new")(new.new)
 app.command("simulate")(simulate.simulate)

@@ -1,0 +1,175 @@
+"""What a catalog file says of a model. None: unknown, never guessed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from aideon_agents.state import Complexity, Role, Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Rung: TypeAlias = Literal["small", "medium", "large"]
+Modality: TypeAlias = Literal["text", "code", "vision", "image", "tts", "stt", "video"]
+Use: TypeAlias = Literal[
+    "primary",
+    "fallback",
+    "secondary",
+    "critical",
+    "complex",
+    "specialised",
+    "quick",
+    "high_quality",
+]
+
+TIERS: tuple[Tier, ...] = ("free", "premium", "enterprise")
+
+_Amount = Annotated[Decimal, BeforeValidator(str), Field(ge=0)]
+_Names = Annotated[tuple[str, ...], Field(min_length=1)]
+_Tokens = Annotated[int, Field(gt=0, strict=True)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lifecycle(_Part):
+    """Whether a model can be asked, and until when."""
+
+    status: Literal["active", "ending", "retired"] | None = None
+    """None: unknown."""
+    date: dt.date | None = None
+    """When it ends or ended; None: unknown."""
+    evidence: str | None = None
+    """Where that was read, and when."""
+    replaced_by: str | None = None
+    """`provider:model` to use instead."""
+
+
+class Capabilities(_Part):
+    """What a model can do; None: unknown."""
+
+    tools: bool | None = None
+    json_schema: bool | None = None
+    vision: bool | None = None
+    streaming: bool | None = None
+    reasoning: bool | None = None
+    temperature: bool | None = None
+    """False: it refuses the parameter."""
+
+
+class Prices(_Part):
+    """US dollars for what a model takes and gives; None: it is not sold by this unit."""
+
+    input: _Amount | None = Field(default=None, alias="in")
+    """Per million tokens of the prompt."""
+    output: _Amount | None = Field(default=None, alias="out")
+    """Per million tokens of the answer."""
+    cache_read: _Amount | None = None
+    """Per million tokens of the prompt that come from the provider's cache; None: as `input`."""
+    image: _Amount | None = None
+    megapixel: _Amount | None = None
+    """Per million pixels of a picture."""
+    characters: _Amount | None = None
+    """Per million characters."""
+    audio_minute: _Amount | None = None
+    video_second: _Amount | None = None
+    date: dt.date | None = None
+    """When the price was read."""
+    source: str | None = None
+    billed: bool = True
+    """False: kept for the record, and no call is priced with it."""
+    overrides: str | None = None
+    """Why it counts before the price list's; None: it counts where the list has no price."""
+
+
+class Listing(_Part):
+    """One place where the founding documents name a model."""
+
+    document: str
+    """Its number."""
+    tier: Tier | None = None
+    """None: the document names no tier."""
+    use: Use | None = None
+    roles: tuple[Role, ...] = ()
+    """The agents that it is for."""
+    complexity: tuple[Complexity, ...] = ()
+
+
+class Entry(_Part):
+    """One model at one provider."""
+
+    name: str
+    """`provider:model`; of a family, `provider:family`."""
+    origin: Literal["seed", "current", "user"] = "current"
+    """Who listed it: the founding documents, we, or the user's own catalog."""
+    modality: Modality = "text"
+    tier: Tier = "free"
+    """The lowest tier it is meant for."""
+    uses: tuple[Use, ...] = ()
+    rung: Rung | None = None
+    """Its size; None: it has none, as a model of pictures."""
+    lifecycle: Lifecycle = Lifecycle()
+    context: _Tokens | None = None
+    """Tokens that it takes, prompt and answer together."""
+    max_output: _Tokens | None = None
+    """Tokens of the longest answer."""
+    capabilities: Capabilities = Capabilities()
+    prices: Prices | None = None
+    image_tokens: _Tokens | None = None
+    """The most tokens that one picture in a prompt is billed as."""
+    family: str | None = None
+    """The name of a family that the documents name without an id. It cannot be asked."""
+    listed: tuple[Listing, ...] = ()
+    """Where the founding documents name it."""
+    note: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_tables(cls, given: Any) -> Any:
+        """Take tier and uses from the documents' tables, where none are given."""
+        fields = cast("dict[str, Any]", given if isinstance(given, dict) else {})
+        rows = fields.get("listed")
+        if not isinstance(rows, list):
+            return given
+        tables = [row for row in cast("list[Any]", rows) if isinstance(row, dict)]
+        tiers = [tier for tier in TIERS if any(row.get("tier") == tier for row in tables)]
+        uses = list(dict.fromkeys(row["use"] for row in tables if row.get("use")))
+        return {"tier": tiers[0] if tiers else "free", "uses": uses, **fields}
+
+    @property
+    def id(self) -> str | None:
+        """The model's name at its provider; None: it is a family."""
+        return None if self.family else self.name.partition(":")[2]
+
+    @property
+    def provider(self) -> str:
+        """Who sells it."""
+        return self.name.partition(":")[0]
+
+
+class CatalogFile(_Part):
+    """A catalog file, ours or the user's own."""
+
+    profiles: dict[Literal["current", "seed"], dict[Rung, _Names]] = {}
+    """The models of each size, in the order in which they are asked."""
+    models: dict[str, Entry] = {}
+    """By name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """Give each entry the name that it has in the table."""
+        models = given.get("models")
+        if not isinstance(models, dict):
+            return given
+        tables = cast("Mapping[str, Any]", models).items()
+        named = {
+            name: {"name": name, **entry} if isinstance(entry, dict) else entry
+            for name, entry in tables
+        }
+        return {**given, "models": named}
