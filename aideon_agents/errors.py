@@ -136,6 +136,8 @@ class ProviderError(RunError):
         """The parameter that a provider named; None: it named none."""
         self.adapted = False
         """Whether the same model can be asked again at once, in another way."""
+        self.loading = False
+        """Whether a provider said that it is loading the model, and will answer when it has."""
         self.met_max_tokens = False
         """Whether nothing of use was said because `max_tokens` was met."""
         self.shown = False

@@ -95,6 +95,7 @@ def _check_exists(ledger: Ledger, text: str) -> None:
     from aideon_agents.ledger.batches import find_batch
     from aideon_agents.ledger.budgets.limits import Scope
     from aideon_agents.models.providers import PROVIDERS, integrations
+    from aideon_agents.settings.providers import TABLE
 
     scope = Scope.parse(text)
     scope.check_name()
@@ -106,10 +107,10 @@ def _check_exists(ledger: Ledger, text: str) -> None:
         if batch != (found := find_batch(ledger, batch).batch_id):
             whole = f"{scope.kind}:{found}{slash}{item}"
             raise InputError(f"{text} limits no {scope.kind}: write the batch's whole id, {whole}")
-    if scope.kind == "provider" and name and name not in PROVIDERS and name not in integrations():
+    if scope.kind == "provider" and name and name not in TABLE and name not in integrations():
         rows = ledger.select("SELECT 1 FROM calls WHERE provider = :name LIMIT 1", {"name": name})
         if not rows:
-            near = difflib.get_close_matches(name, [*PROVIDERS, *integrations()], n=1)
+            near = difflib.get_close_matches(name, [*TABLE, *integrations()], n=1)
             hint = f"did you mean provider:{near[0]}?" if near else f"use {', '.join(PROVIDERS)}"
             raise InputError(f"no provider is called {name!r}: {hint}")
 

@@ -109,13 +109,13 @@ def _calls(settings: Settings) -> Iterator[_Finding]:
         yield "live", "missing", "AIDEON_OFFLINE is set: no provider was called"
         return
     small = load(settings.catalog, settings.profile).rungs["small"]
-    by_provider: dict[str, str] = {"local": f"local:{ANY_MODEL}"}
-    for name in small:
-        by_provider.setdefault(name.provider, str(name))
+    by_provider = {name.provider: name.model for name in reversed(small)}
     for provider in providers(settings).values():
-        if not provider.available or provider.name not in by_provider:
-            continue
-        yield from _call(provider, by_provider[provider.name], settings)
+        row = provider.row
+        model = row.model or row.sample or (ANY_MODEL if row.deployment else None)
+        model = model or by_provider.get(provider.name)
+        if provider.available and model:
+            yield from _call(provider, f"{provider.name}:{model}", settings)
 
 
 def _call(provider: Provider, model: str, settings: Settings) -> Iterator[_Finding]:
@@ -133,7 +133,8 @@ def _call(provider: Provider, model: str, settings: Settings) -> Iterator[_Findi
         word: str
 
     what = f"{provider.name} live"
-    node: Any = executor("live", model=model, max_tokens=64, timeout=60, output=Ready)
+    shape = None if provider.row.json_schema is False and provider.row.tools is False else Ready
+    node: Any = executor("live", model=model, max_tokens=64, timeout=60, output=shape)
     asked = runner.arun(node, "Answer with the word ready.", workflow="doctor", settings=settings)
     try:
         result = asyncio.run(asked)
@@ -145,7 +146,7 @@ def _call(provider: Provider, model: str, settings: Settings) -> Iterator[_Findi
     else:
         spent = output.money(result.cost.usd, complete=result.cost.complete)
         yield what, "ok", f"answered, {spent}"
-    for name in {name for node in result.nodes for name in node.models}:
+    for name in {name for node in result.nodes for name in node.models} if shape else ():
         asked_model = name.partition(":")[2]
         features = features_of(str(provider.base_url), asked_model)
         yield f"{provider.name} takes", "ok", f"{asked_model}: {features.described()}"

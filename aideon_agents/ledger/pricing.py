@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.identity import now
+from aideon_agents.settings.providers import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,10 +93,14 @@ def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price
 
     `at` is when the call began: prices change by date, and for some models by the hour.
     """
-    if provider == OWN_SERVER:
+    row = TABLE.get(provider)
+    if row and row.free:
         return OWN_PRICE
     if usage is None:
         return UNKNOWN
+    if row and row.own_prices:
+        cost = row.nanousd(usage.input_tokens, usage.output_tokens)
+        return UNKNOWN if cost is None else Price(cost, "deployment")
     # Calls of the same size are priced repeatedly: before they are made, and when they end.
     return _listed(provider, model, usage, at.replace(second=0, microsecond=0))
 
@@ -186,7 +191,8 @@ def top_tiers(
     None is the list price. Unless a tier is requested that costs no more, the provider chooses it:
     the default of a project at OpenAI can be a more expensive one, and no request shows that.
     """
-    if requested in _AT_MOST_LIST_PRICE:
+    row = TABLE.get(provider)
+    if requested in _AT_MOST_LIST_PRICE or (row and row.own_prices):
         return (None,)
     return _top_tiers(provider, model, at.replace(hour=0, minute=0, second=0, microsecond=0))
 
@@ -285,7 +291,9 @@ _SELLERS: Mapping[str, str] = {
 def sold_as(provider: str, model: str) -> tuple[str, str]:
     """Who sells a model: Hugging Face routes `org/name:seller`, at that seller's price."""
     if provider != HUGGING_FACE:
-        return _SELLERS.get(provider, provider), model.removeprefix("models/")
+        row = TABLE.get(provider)
+        seller = (row and row.seller) or _SELLERS.get(provider, provider)
+        return seller, model.removeprefix("models/")
     name, _, seller = model.partition(":")
     return f"{HUGGING_FACE}_{seller}", name
 
@@ -300,7 +308,8 @@ class PricedModel:
         if price(self._provider, self._model, nothing, now()).nanousd is None:
             raise ModelNameError(f"{name} has no known price: name a model of the price list")
         self._rates: dict[int, dict[str, Decimal] | None] = {}
-        self._listed = None if self._provider == OWN_SERVER else self._find()
+        row = TABLE.get(self._provider)
+        self._listed = None if row and (row.free or row.own_prices) else self._find()
 
     def nanousd(self, usage: Usage, at: datetime) -> int | None:
         """What a call with these tokens costs, the same as `price` gives."""

@@ -30,7 +30,7 @@ from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.pricing import OWN_SERVER, Usage, highest_price
+from aideon_agents.ledger.pricing import Usage, highest_price
 from aideon_agents.models.candidates import Candidate, simulators
 from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.features import SHAPE
@@ -117,7 +117,7 @@ class RequestBound:
         None: the candidate has no known price, or nothing bounds the tokens.
         """
         most = max_tokens or self.max_tokens
-        if candidate.provider == OWN_SERVER:
+        if candidate.row.free:
             return 0
         if self.input_tokens is None or most is None:
             return None

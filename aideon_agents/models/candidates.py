@@ -13,11 +13,11 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from aideon_agents import errors
 from aideon_agents.ledger.calls import answer_of, call_start
-from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.ledger.rows import Call
 from aideon_agents.models.features import Features
 from aideon_agents.models.health import Breaker, Permit
 from aideon_agents.models.limits.pace import Pace
+from aideon_agents.settings.providers import ProviderRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -36,8 +36,9 @@ answer. Later, another server may have the address."""
 SIMULATED_FOR = 60.0
 """Seconds for which an answer of a simulated provider is believed."""
 
-_GIVES_NO_REASON = frozenset({OWN_SERVER, "huggingface"})
-"""Providers among whose servers some end a whole stream without a finish reason."""
+_STARTING = frozenset({502, 503})
+"""How a gateway answers while the deployment behind it starts."""
+_UNLISTED = ProviderRow(name="unlisted")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,11 @@ class Candidate:
     key_breaker: Breaker
     """Shared by all models with the same key."""
     pace: Pace
-    """Shared by all models of a `local` server, which limits what it does at once."""
+    """Shared by all models of a server of one's own, which limits what it does at once."""
     features: Features
     """What the model takes."""
+    row: ProviderRow = _UNLISTED
+    """That of its provider."""
 
     def __str__(self) -> str:
         return self.name
@@ -81,9 +84,22 @@ class Candidate:
         of_key = self.key_breaker.rest_left() > 0
         return (self.key_breaker if of_key else self.model_breaker).why
 
+    def patience_with(self, error: BaseException, longest: float, *, alone: bool) -> float:
+        """Seconds for which it is waited for in all after an error that says that it starts.
+
+        A provider that loads a model is waited for no longer than `longest`, a deployment that is cold
+        only where no other model is to be asked.
+        """
+        if not isinstance(error, errors.Transient) or error.timed_out:
+            return 0.0
+        refuses = error.status in _STARTING or (error.status is None and error.billed is False)
+        if alone and refuses and self.row.cold_start:
+            return self.row.cold_start
+        return longest if error.loading else 0.0
+
     def refused(self, error: errors.ProviderError, began: float) -> None:
         """Record the error of a call that still holds its slot, so that the next are not too many."""
-        if self.provider == OWN_SERVER and self.pace.held > 1 and _was_cut(error):
+        if self.row.own and self.pace.held > 1 and _was_cut(error):
             self.pace.be_alone()
         self.pace.record(error, began)
 
@@ -92,7 +108,7 @@ class Candidate:
 
         llama-cpp-python ends a stream so when the next request comes, and gives a reason otherwise.
         """
-        if self.provider not in _GIVES_NO_REASON or self.features.gives_reasons:
+        if not self.row.gives_no_reason or self.features.gives_reasons:
             return False
         return self.pace.held <= 1
 

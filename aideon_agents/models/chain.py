@@ -9,16 +9,14 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
-from langchain_openai import ChatOpenAI
-from langchain_together import ChatTogether
 from pydantic import Field, InstanceOf
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError
-from aideon_agents.ledger.pricing import OWN_SERVER, context_window
+from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
@@ -34,7 +32,7 @@ from aideon_agents.models.health import Slots, breaker_for, process_slots
 from aideon_agents.models.limits.pace import pace_for
 from aideon_agents.models.protocol.ways import check_way
 from aideon_agents.models.providers import ModelName, Provider, providers, resolve, with_given
-from aideon_agents.models.wire import Wire
+from aideon_agents.models.providers.clients import client_of
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, GivenModel, ModelRequest
 
@@ -56,32 +54,12 @@ _MOST_CHAINS = 500
 """Chains that are kept between calls."""
 
 
-class _Together(Guard, Wire, ChatTogether):
-    """Together AI."""
-
-
-class _OpenAI(Guard, Wire, ChatOpenAI):
-    """OpenAI."""
-
-
-class _Compatible(Guard, Wire):
-    """Hugging Face and local servers: they know `max_tokens`, not `max_completion_tokens`."""
-
-
 class _Given(Guard, Delegate):
     """A model of LangChain that is not ours."""
 
 
 class _Rehearsed(Guard, RehearsalChatModel):
     """The model that would have been asked, answering by rule."""
-
-
-_CLIENTS: Mapping[str, type[BaseChatModel]] = {
-    "together": _Together,
-    "openai": _OpenAI,
-    "huggingface": _Compatible,
-    "local": _Compatible,
-}
 
 
 class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
@@ -214,9 +192,12 @@ class Models:
         chain = list(enumerate(self._resolved(choice.chain, known)))
         if saves and chain != (cheapest := cheapest_first(chain, request)):
             chain, choice = cheapest, dataclasses.replace(choice, rule="budget")
-        seconds = request.timeout or _CHAIN_SECONDS
         models = [self._model(name, known, request, context) for _, name in chain]
         models = _distinct(models)
+        first = models[0].candidate
+        # Where there is no other model to ask, a server has the time that it needs to start.
+        start = first.row.cold_start if len(models) == 1 and not first.rehearsed else 0.0
+        seconds = request.timeout or _CHAIN_SECONDS + start
         return ModelChain(
             runnable=models[0],
             fallbacks=models[1:],
@@ -307,18 +288,13 @@ class Models:
         if provider is None or provider.pretend:
             return _Rehearsed(provider=name.provider, longest=context.longest, **options)
         check_way(str(provider.base_url))
-        if request.reasoning_effort:
-            options["reasoning_effort"] = request.reasoning_effort
-        return cast("Any", _CLIENTS[name.provider])(
+        return client_of(
+            provider.row.dialect,
             **options,
             api_key=provider.key,
             base_url=provider.base_url,
             room_to_think=None if thinks else roomy,
-            stream_usage=True,
-            use_responses_api=False,
-            # The wire replaces the clients of the openai package: none is made.
-            **dict.fromkeys(("client", "async_client", "root_client", "root_async_client"), _NONE),
-            http_socket_options=(),
+            effort=request.reasoning_effort,
         )
 
 
@@ -344,16 +320,13 @@ def _room_to_think(candidate: Candidate, request: ModelRequest) -> int:
     return max(request.max_tokens, min(roomy, half))
 
 
-_NONE = object()
-"""The place of a client that is never used."""
-
-
 @functools.lru_cache(maxsize=256)
 def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
     """The candidate of a model, which is the process's: what one run learns holds for the next."""
     key = provider.key.get_secret_value() if provider.key else ""
     identity = (provider.base_url, provider.pretend, hash(key))
-    is_own = name.provider == OWN_SERVER
+    row = provider.row
+    address = f"pretend:{name.provider}" if provider.pretend else str(provider.base_url)
     return Candidate(
         name=str(name),
         provider=name.provider,
@@ -362,14 +335,14 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
         address_variable=provider.address_variable,
         address=str(provider.base_url),
         rehearsed=provider.pretend,
-        window=context_window(name.provider, name.model),
+        window=row.context
+        or (None if row.own_prices else context_window(name.provider, name.model)),
         model_breaker=breaker_for(*identity, name.model),
         key_breaker=breaker_for(*identity),
         # A server of one's own has one limit for all its models.
-        pace=pace_for(limit, name.provider, *identity, *(() if is_own else (name.model,))),
-        features=features_of(
-            f"pretend:{provider.name}" if provider.pretend else str(provider.base_url), name.model
-        ),
+        pace=pace_for(limit, name.provider, *identity, *(() if row.own else (name.model,))),
+        features=features_of(address, name.model, json_schema=row.json_schema, tools=row.tools),
+        row=row,
     )
 
 

@@ -21,7 +21,6 @@ from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
 from aideon_agents.models.health import Permit, Slots, process_slots
 from aideon_agents.node_paths import node_path
@@ -144,6 +143,8 @@ class Attempts:
         self._refusals = collections.Counter[str]()
         self._waited = collections.defaultdict[str, float](float)
         """Seconds for which candidates were waited for."""
+        self.starting = collections.defaultdict[str, float](float)
+        """Seconds for which candidates were waited for while they were loaded."""
         self.adapted = collections.Counter[str]()
         """Those among them after which the model was asked in another way: they are no failures."""
 
@@ -175,7 +176,7 @@ class Attempts:
         A server of one's own may be slow, and be at work on the answer all the time.
         """
         share = self.time_left() / (len(self.candidates) - self.candidates.index(candidate))
-        return share if candidate.provider == OWN_SERVER else min(LONGEST_ATTEMPT, share)
+        return share if candidate.row.own else min(LONGEST_ATTEMPT, share)
 
     def is_last(self, candidate: Candidate) -> bool:
         """Whether there is no candidate after this one."""
@@ -250,7 +251,7 @@ class Attempts:
         patience = self._patience
         longest = patience.at_last if self.is_last(candidate) else patience.before_others
         waited = self._waited[str(candidate)]
-        is_own = candidate.provider == OWN_SERVER and self.is_last(candidate)
+        is_own = candidate.row.own and self.is_last(candidate)
         if is_own or (patience.is_item and longest > FALLBACK_AFTER):
             # As long as others are answered, its turn will come.
             waited = min(waited, candidate.pace.clock() - candidate.pace.last_answer)
@@ -282,6 +283,15 @@ class Attempts:
         if error.adapted:
             self.adapted[str(candidate)] += 1
             return
+        if (start := self.starts_in(candidate, error)) is not None:
+            self._refusals[str(candidate)] += 1
+            self.starting[str(candidate)] += start
+            if f"{candidate} starts" not in self.logged:
+                self.logged.add(f"{candidate} starts")
+                _log.warning("%s: it is starting, and asked again until it answers", error)
+            self.failures.append(str(error))
+            await asyncio.sleep(start)
+            return
         pause = self._pause(candidate, error)
         if isinstance(error, errors.Partial) and not (pause is None and self.is_last(candidate)):
             announce_restart(config)
@@ -290,6 +300,16 @@ class Attempts:
         self.failures.append(str(error))
         await asyncio.sleep(pause)
 
+    def starts_in(self, candidate: Candidate, error: BaseException) -> float | None:
+        """Seconds until a model is asked again that is being loaded; None: it is not waited for."""
+        waits = self.is_last(candidate) or self._patience.before_others > FALLBACK_AFTER
+        name = str(candidate)
+        unnamed = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** self._refusals[name])
+        longest = candidate.patience_with(error, math.inf if waits else FALLBACK_AFTER, alone=waits)
+        named: float | None = getattr(error, "retry_after", None)
+        wait = max(named, _FIRST_PAUSE) if named else unnamed
+        return wait if wait < min(longest - self.starting[name], self.time_left()) else None
+
     def _pause(self, candidate: Candidate, error: errors.ProviderError) -> float | None:
         """Seconds until the next try of this candidate; None: there is none."""
         name = str(candidate)
@@ -297,7 +317,7 @@ class Attempts:
         retries = _RETRIES.get(type(error), 0)
         if isinstance(error, errors.Partial) and self.is_last(candidate):
             retries = 1  # no other candidate is left
-        if error.timed_out or attempt > retries:
+        if error.timed_out or error.loading or attempt > retries:
             return None
         jitter = random.uniform(0, _FIRST_PAUSE * 2**attempt)  # noqa: S311 - not a secret
         pause = jitter if error.retry_after is None else error.retry_after

@@ -55,6 +55,8 @@ _CAN_DO_WITHOUT = (
     "logprobs",
     "top_logprobs",
     "service_tier",
+    "max_new_tokens",
+    "system_prompt",
 )
 """Parameters that are left out where a server refuses them."""
 _OTHER_NAMES = {
@@ -351,7 +353,11 @@ def _closed(schema: Any) -> Any:
 _known: dict[tuple[str, str], Features] = {}
 
 
-def features_of(base_url: str, model: str) -> Features:
-    """The process's features of a model at an address."""
+def features_of(
+    base_url: str, model: str, *, json_schema: bool | None = None, tools: bool | None = None
+) -> Features:
+    """The process's features of a model at an address; None: nothing says whether it takes these."""
     start = _STARTS.get(urlsplit(base_url).hostname or "", RUNGS[0])
+    if json_schema is not None:
+        start = RUNGS[0] if json_schema else "words" if tools is False else "tool"
     return _known.setdefault((base_url.rstrip("/"), model), Features(start, model))

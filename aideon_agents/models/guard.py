@@ -322,7 +322,8 @@ class Guard(BaseChatModel):
                     payload=None if room else payload,
                 )
         except BaseException as error:
-            if isinstance(error, errors.Unsent) or getattr(error, "adapted", False):
+            is_unrelated = isinstance(error, errors.Unsent) or getattr(error, "adapted", False)
+            if is_unrelated or attempts.starts_in(candidate, error) is not None:
                 permit.give_back()  # and what is recorded after that changes nothing
             permit.record(error)
             raise

@@ -125,10 +125,13 @@ class Answer:
             response.close()
             raise errors.Transient(f"{asked} sent a body in the encoding {encoding[:20]!r}")
         # With 32, a header says whether it is gzip or zlib.
-        is_compressed = encoding in _COMPRESSED
-        self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if is_compressed else None
+        made = encoding in _COMPRESSED and zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._decoder = made or None
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.event = self._name = (
+            b""  # the name of the event that `events` gave last, and of the next
+        )
         self.is_simulated = False
         """Whether a simulated provider on this machine gave it."""
 
@@ -143,8 +146,7 @@ class Answer:
 
     async def read(self, most: int) -> bytes:
         """The whole body; Transient: it is longer than `most` bytes."""
-        parts: list[bytes] = []
-        size = 0
+        parts, size = list[bytes](), 0
         async for part in self.parts():
             size += len(part)
             parts.append(part)
@@ -186,10 +188,8 @@ class Answer:
 
     async def events(self) -> AsyncIterator[bytes]:
         """The data of each server-sent event, until the body ends."""
-        buffer = b""
-        data: list[bytes] = []
-        is_first = True
-        size = 0
+        buffer, data = b"", list[bytes]()
+        is_first, size = True, 0
         async for part in self.parts():
             buffer += part
             size += len(part)
@@ -203,25 +203,27 @@ class Answer:
             if is_first and lines:
                 lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
                 is_first = False
-            for event in _events_in(lines, data):
+            for event in self._events_in(lines, data):
                 yield event
                 size = len(buffer)
             if len(part) > _BUFFER // 4:
                 await asyncio.sleep(0)  # a cancellation is delivered here
-        for event in _events_in([*buffer.splitlines(), b""], data):
+        for event in self._events_in([*buffer.splitlines(), b""], data):
             yield event  # a server that closes without the last empty line
 
-
-def _events_in(lines: list[bytes], data: list[bytes]) -> Iterator[bytes]:
-    """The events that end in some lines; `data` holds the one that continues after them."""
-    for line in lines:
-        if line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-        elif line.startswith(b"error:"):  # older versions of llama.cpp
-            data.append(b'{"error":' + line[6:] + b"}")
-        elif not line and data:
-            yield b"\n".join(data)
-            data.clear()
+    def _events_in(self, lines: list[bytes], data: list[bytes]) -> Iterator[bytes]:
+        """The events that end in some lines; `data` holds the one that continues after them."""
+        for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip()
+            elif line.startswith(b"error:"):  # older versions of llama.cpp
+                data.append(b'{"error":' + line[6:] + b"}")
+            elif not line and data:
+                self.event, self._name = self._name, b""
+                yield b"\n".join(data)
+                data.clear()
 
 
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
@@ -229,26 +231,27 @@ _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 
 async def post(
     url: URL,
-    content: bytes,
+    content: bytes | None,
     headers: Mapping[str, str],
     asked: str,
     sending: dict[str, bool] | None = None,
 ) -> Answer:
-    """Send a request and wait for the head of its answer; `sending` is that of `tags.SENDING`.
+    """Send a request, a GET if it has no content; `sending` is that of `tags.SENDING`.
 
-    Raises Transient if there is none, with `billed` False if the request was not sent. A cancellation
+    Returns at the head of the answer. Raises Transient if there is none, with `billed` False if the request was not sent. A cancellation
     or a time limit before it was sent gets the attribute `billed` with the value False.
     """
     for watch in watchers:
         watch(url.host or "")
-    body = _Body(content, sending)
+    body = _Body(content or b"", sending)
+    method = "GET" if content is None else "POST"
     try:
         connections = await _connections()
         way = connections.ways.get((url.scheme, url.authority))
         if way is None:
             way = connections.way_to(url)
-        response = await connections.session.post(
-            url, data=body, headers=headers, allow_redirects=False, **way
+        response = await connections.session.request(
+            method, url, data=content and body, headers=headers, allow_redirects=False, **way
         )
     except aiohttp.ClientHttpProxyError as error:
         raise refused_by_proxy(error.status, url, asked) from error

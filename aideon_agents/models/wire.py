@@ -208,6 +208,8 @@ class Wire(BaseChatOpenAI):
             self.max_tokens, self.room_to_think = self.room_to_think, None
             vars(self).pop("_params", None)
         shape = kwargs.pop(SHAPE, None)
+        if kwargs.get("tools") and self.candidate.row.tools is False:
+            raise errors.Unsupported(f"{self.candidate} calls no tools", billed=False)
         for name in _FOR_TRACERS:
             kwargs.pop(name, None)
         question = self._convert_input(input_)

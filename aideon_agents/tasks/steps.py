@@ -30,7 +30,7 @@ from aideon_agents.tasks.document import nearest
 
 _NAME = r"^[^/|:]*[^/|:\s][^/|:]*$"
 _TEXT = r"\S"
-_MODEL = r"^[^:\s]+:\S+$"
+_MODEL = r"^[^:\s]+:\S*$"
 _TOOL = r"\.py:[^\W\d]\w*$"
 _FUNCTION = r"^.*\.py:[^\W\d]\w*$"
 

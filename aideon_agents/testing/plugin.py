@@ -74,13 +74,15 @@ def simulated_provider(
     those of the provider.
     """
     from aideon_agents.models.chain import default_models  # noqa: PLC0415 - nothing large before
+    from aideon_agents.settings.providers import PROVIDERS  # noqa: PLC0415 - as above
     from aideon_agents.testing.simulated.server import SimulatedProvider  # noqa: PLC0415 - as above
 
     marker = request.node.get_closest_marker(OPTIONS)
     with SimulatedProvider(**marker.kwargs if marker else {}) as provider:
         key = f"simulated-{uuid.uuid4().hex}"  # a new one: a breaker remembers keys across tests
-        for variable in ("TOGETHER_AI_API_KEY", "HF_TOKEN", "AIDEON_LOCAL_BASE_URL"):
-            monkeypatch.delenv(variable, raising=False)
+        for row in PROVIDERS:
+            for variable in (*row.key_env, row.base_url_env):
+                monkeypatch.delenv(variable, raising=False)
         for name in ("TOGETHER", "OPENAI"):
             monkeypatch.setenv(f"{name}_BASE_URL", provider.base_url)
             monkeypatch.setenv(f"{name}_API_KEY", key)

@@ -61,6 +61,8 @@ def test_the_document_lists_findings(aideon):
         "openai": "missing",
         "huggingface": "missing",
         "local": "missing",
+        "replicate": "missing",
+        "anyscale": "missing",
     }
 
 

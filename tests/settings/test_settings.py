@@ -48,6 +48,11 @@ def test_each_variable_is_read(monkeypatch):
         "TOGETHER_AI_API_KEY": "d",
         "OPENAI_API_KEY": "b",
         "HF_TOKEN": "c",
+        "REPLICATE_API_TOKEN": "e",
+        "REPLICATE_API_KEY": "f",
+        "ANYSCALE_API_KEY": "g",
+        "REPLICATE_BASE_URL": "http://r",
+        "ANYSCALE_BASE_URL": "http://a",
         "TOGETHER_BASE_URL": "http://t",
         "OPENAI_BASE_URL": "http://o",
         "HF_BASE_URL": "http://h",
@@ -65,13 +70,16 @@ def test_each_variable_is_read(monkeypatch):
         monkeypatch.setenv(name, value)
     settings = load()
     keys = ("together_api_key", "together_ai_api_key", "openai_api_key", "hf_token")
+    keys += ("replicate_api_token", "replicate_api_key", "anyscale_api_key")
     held = [getattr(settings, key).get_secret_value() for key in keys]
-    assert held == ["a", "d", "b", "c"]
+    assert held == ["a", "d", "b", "c", "e", "f", "g"]
     assert settings.model_dump(exclude=set(keys)) == {
         "together_base_url": "http://t",
         "openai_base_url": "http://o",
         "hf_base_url": "http://h",
         "local_base_url": "http://l",
+        "replicate_base_url": "http://r",
+        "anyscale_base_url": "http://a",
         "ledger": "x.db",
         "tier": "free",
         "user": "ada",

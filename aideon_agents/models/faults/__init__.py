@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _LONGEST_MESSAGE = 200
 _REDIRECTS = range(300, 400)
 _FORBIDDEN, _NOT_FOUND = 403, 404
-_SERVER = 500
+_SERVER, _UNAVAILABLE = 500, 503
 _PATH = "/chat/completions"
 
 _WHAT: Mapping[type[errors.ProviderError], str] = {
@@ -58,6 +58,10 @@ _WHAT: Mapping[type[errors.ProviderError], str] = {
 }
 """What happened, and what the user can do about it; the provider's message follows."""
 
+_LOADING = re.compile(
+    r"\b(is|still|currently) (being loaded|loading|starting)\b|^\W*loading model", re.IGNORECASE
+)
+"""What servers say while they load a model: Hugging Face, llama.cpp, text-generation-inference."""
 _REGION = re.compile(r"\b(country|region|territory|location)\b", re.IGNORECASE)
 _ROUTE = re.compile(
     r"^\W*(404 )?(page |file )?not found\W*$|^invalid url|^cannot post|unexpected endpoint"
@@ -206,6 +210,8 @@ def _limited(
     if isinstance(error, errors.RateLimited | errors.Transient):
         limit = stated(headers, sent)
         error.retry_after = limit.wait
+        is_named = _LOADING.search(error.words) or "estimated_time" in str(sent)
+        error.loading = error.status == _UNAVAILABLE and bool(is_named)
         if isinstance(error, errors.RateLimited):
             error.limit = limit
     return error

@@ -10,31 +10,37 @@ import functools
 import getpass
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from dotenv import dotenv_values
 from pydantic import (
-    AfterValidator,
     AliasChoices,
-    BeforeValidator,
     Field,
     PositiveInt,
+    PrivateAttr,
     SecretStr,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aideon_agents.errors import UserError
+from aideon_agents.settings.deployments import deployed
+from aideon_agents.settings.providers import (
+    NO_KEY,
+    PROVIDERS,
+    TABLE,
+    ProviderRow,
+    field_of,
+    fields,
+    sendable,
+    web_address,
+)
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-NO_KEY = "none-needed"
-"""The key of local servers, which LangChain's clients require and the servers ignore."""
+    from collections.abc import Callable, Mapping
 
 
 def _login_name() -> str:
@@ -42,33 +48,6 @@ def _login_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user id without a name
         return "unknown"
-
-
-def _trimmed(value: object) -> object:
-    """Without white space, a file's line break above all; blank is unset."""
-    return (value.strip() or None) if isinstance(value, str) else value
-
-
-def _sendable(key: SecretStr | None) -> SecretStr | None:
-    """A key goes into a header, which takes no other characters."""
-    text = key.get_secret_value() if key else ""
-    if not (text.isascii() and text.isprintable()) and text:
-        raise ValueError("holds characters that no key has")
-    return key
-
-
-def _web_address(address: str | None) -> str | None:
-    if address is None:
-        return None
-    parts = urlsplit(address)
-    known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    if not known or any(mark.isspace() for mark in address):
-        raise ValueError("is no address such as http://127.0.0.1:8000/v1")
-    return address
-
-
-Key = Annotated[SecretStr | None, BeforeValidator(_trimmed), AfterValidator(_sendable)]
-Address = Annotated[str | None, BeforeValidator(_trimmed), AfterValidator(_web_address)]
 
 
 def _is_odd(value: object) -> bool:
@@ -79,23 +58,19 @@ def _from(*variables: str, default: Any = None, shown: bool = True) -> Any:
     return Field(default=default, validation_alias=AliasChoices(*variables), repr=shown)
 
 
-class Settings(BaseSettings):
-    """The settings in the environment, typed. The README lists every variable."""
+_OfProviders = create_model("_OfProviders", __base__=BaseSettings, **fields(_from))
+
+
+class Settings(_OfProviders):
+    """The settings in the environment, typed. The README lists every variable.
+
+    The keys and addresses of providers are fields too, named after their variables: `openai_api_key`.
+    """
 
     model_config = SettingsConfigDict(
         extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
     )
 
-    together_api_key: Key = _from("TOGETHER_API_KEY")
-    together_ai_api_key: Key = _from("TOGETHER_AI_API_KEY")
-    """The same by its other name; the first one counts where both are set."""
-    openai_api_key: Key = _from("OPENAI_API_KEY")
-    hf_token: Key = _from("HF_TOKEN")
-    together_base_url: Address = _from("TOGETHER_BASE_URL", shown=False)
-    openai_base_url: Address = _from("OPENAI_BASE_URL", shown=False)
-    hf_base_url: Address = _from("HF_BASE_URL", shown=False)
-    local_base_url: Address = _from("AIDEON_LOCAL_BASE_URL", shown=False)
-    """Any OpenAI-compatible server; None: there is none. An address may hold a password or a key."""
     ledger: str = Field(
         default="sqlite:///.aideon/ledger.db",
         validation_alias=AliasChoices("AIDEON_LEDGER"),
@@ -122,17 +97,65 @@ class Settings(BaseSettings):
             if not isinstance(value, str) or value.strip()
         }
 
+    _deployments: tuple[ProviderRow, ...] = PrivateAttr(default_factory=deployed)
+    _keys: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
+    """The keys of deployments, by their variables."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Read the keys of the deployments, once, as the others are."""
+        del context
+        self.take_keys(os.environ)
+
+    def take_keys(self, variables: Mapping[str, str | None]) -> None:
+        """Take the keys of deployments from further variables; those that are known stay."""
+        for name in {one for row in self._deployments for one in row.key_env}:
+            value = (variables.get(name) or "").strip()
+            if value and name not in self._keys:
+                self._keys[name] = cast("SecretStr", _checked(name, SecretStr(value), sendable))
+
+    @property
+    def rows(self) -> dict[str, ProviderRow]:
+        """The providers and deployments by name."""
+        known = {name: row for name, row in TABLE.items() if not row.deployment}
+        return known | {row.name: row for row in self._deployments}
+
+    def key_of(self, row: ProviderRow) -> tuple[str | None, SecretStr | None]:
+        """The variable that holds a provider's key, and the key; None: it needs, or has, none."""
+        for variable in row.key_env:
+            if found := self._value(variable):
+                key = SecretStr(found) if isinstance(found, str) else found
+                return variable, _checked(variable, key, sendable)
+        return (row.key_env[0], None) if row.key_env else (None, SecretStr(NO_KEY))
+
+    def address_of(self, row: ProviderRow) -> str | None:
+        """Where a provider is; None: nothing says it."""
+        found = self._value(row.base_url_env) if row.base_url_env else None
+        return _checked(row.base_url_env, cast("str | None", found), web_address) or row.base_url
+
+    def _value(self, variable: str) -> SecretStr | str | None:
+        field = field_of(variable)
+        if field in type(self).model_fields:
+            return cast("SecretStr | str | None", getattr(self, field))
+        return self._keys.get(variable) or os.environ.get(variable, "").strip() or None
+
     @property
     def can_call(self) -> bool:
         """Whether any provider has a key, or a local server is set, and the network is allowed."""
-        keys = (
-            self.together_api_key,
-            self.together_ai_api_key,
-            self.openai_api_key,
-            self.hf_token,
-            self.local_base_url,
+        rows = (row for row in self.rows.values() if not row.deployment)
+        return not self.offline and any(
+            self.address_of(row) and self.key_of(row)[1] is not None for row in rows
         )
-        return not self.offline and any(keys)
+
+
+_Given = TypeVar("_Given")
+
+
+def _checked(variable: str, value: _Given, check: Callable[[_Given], _Given]) -> _Given:
+    """A value from a variable that is no field of Settings."""
+    try:
+        return check(value)
+    except ValueError as wrong:
+        raise UserError(f"the environment variable {variable}: {wrong}") from None
 
 
 _NAMES = {
@@ -151,20 +174,18 @@ def load(env_file: Path | None = None) -> Settings:
     """Read the environment. Without a file, what was read before is used while it is unchanged."""
     if env_file is not None:
         return _read(env_file)
-    return _as_before(frozenset(one for one in os.environ.items() if one[0].lower() in _NAMES))
+    own = deployed()
+    keys = {name.lower() for row in own for name in row.key_env} if own else ()
+    known = (one for one in os.environ.items() if (low := one[0].lower()) in _NAMES or low in keys)
+    return _as_before(frozenset(known), own)
 
 
 @functools.lru_cache(maxsize=4)
-def _as_before(variables: frozenset[tuple[str, str]]) -> Settings:
-    del variables  # they are read once more, and are the same
+def _as_before(
+    variables: frozenset[tuple[str, str]], deployments: tuple[ProviderRow, ...]
+) -> Settings:
+    del variables, deployments  # they are read once more, and are the same
     return _read(None)
-
-
-_KEYS_OF = {
-    "TOGETHER_BASE_URL": ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
-    "OPENAI_BASE_URL": ("OPENAI_API_KEY",),
-    "HF_BASE_URL": ("HF_TOKEN",),
-}
 
 
 def _paired_keys(env_file: Path) -> dict[str, str | None]:
@@ -178,7 +199,8 @@ def _paired_keys(env_file: Path) -> dict[str, str | None]:
     inside = _lowered(dotenv_values(env_file, interpolate=False, encoding="utf-8"))
     outside = _lowered(os.environ)
     paired: dict[str, str | None] = {}
-    for address, keys in _KEYS_OF.items():
+    with_keys = {row.base_url_env: row.key_env for row in PROVIDERS if row.key_env}
+    for address, keys in with_keys.items():
         if address.lower() in outside or address.lower() not in inside:
             continue
         for name in (address, *keys):
@@ -205,7 +227,10 @@ def _lowered(variables: Mapping[str, str | None]) -> dict[str, str]:
 def _read(env_file: Path | None) -> Settings:
     try:
         paired = _paired_keys(env_file) if env_file else {}
-        return cast("Any", Settings)(_env_file=env_file, **paired)
+        settings: Settings = cast("Any", Settings)(_env_file=env_file, **paired)
+        if env_file and env_file.is_file():
+            settings.take_keys(dotenv_values(env_file, encoding="utf-8"))
+        return settings  # noqa: TRY300 - both can fail
     except UnicodeDecodeError:
         raise UserError(f"{env_file} is not text in UTF-8: it must be") from None
     except ValidationError as error:

@@ -23,7 +23,9 @@ from aideon_agents.errors import AideonError, ModelNameError, UserError
 from aideon_agents.ledger.pricing import OWN_SERVER
 from aideon_agents.ledger.redaction import bare_address, keep_out, one_line
 from aideon_agents.ledger.tags import CHAIN
-from aideon_agents.settings import NO_KEY, Settings
+from aideon_agents.settings import Settings
+from aideon_agents.settings.providers import PROVIDERS as ROWS
+from aideon_agents.settings.providers import TABLE, ProviderRow, add_provider
 from aideon_agents.state import GivenModel, ModelChoice, ModelRequest
 
 if TYPE_CHECKING:
@@ -32,7 +34,22 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
-PROVIDERS = ("together", "openai", "huggingface", "local")
+__all__ = [
+    "ANY_MODEL",
+    "PROVIDERS",
+    "ModelName",
+    "Provider",
+    "ProviderRow",
+    "add_provider",
+    "choices",
+    "integrations",
+    "providers",
+    "resolve",
+    "with_given",
+]
+
+PROVIDERS = tuple(row.name for row in ROWS)
+"""The names of the providers that need nothing but their variables."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +65,17 @@ class ModelName:
     @classmethod
     def parse(cls, text: str) -> ModelName:
         """Read `provider:model`; the catalog need not know the model."""
-        provider, _, model = text.strip().partition(":")
-        if provider not in PROVIDERS and provider not in integrations():
-            near = difflib.get_close_matches(provider, [*PROVIDERS, *integrations()], n=1)
+        provider, colon, model = text.strip().partition(":")
+        row = TABLE.get(provider)
+        if not row and provider not in integrations():
+            near = difflib.get_close_matches(provider, [*TABLE, *integrations()], n=1)
             hint = f"; did you mean {near[0]}:{model or 'MODEL'}?" if near else ""
             raise ModelNameError(
                 f"unknown provider {provider!r} in model {text!r}: "
                 f"write provider:model with one of {', '.join(PROVIDERS)}, or a provider of "
                 f"LangChain's init_chat_model, such as anthropic{hint}"
             )
+        model = model or (row.model if row and colon else None) or ""
         if not model:
             raise ModelNameError(f"the model {text!r} names no model: write {provider}:MODEL")
         return cls(provider, model)
@@ -65,7 +84,7 @@ class ModelName:
     def ours(cls, text: str) -> ModelName:
         """As `parse`; refuses a provider that only LangChain knows."""
         name = cls.parse(text)
-        if name.provider not in PROVIDERS:
+        if name.provider not in TABLE:
             raise ModelNameError(
                 f"{name} cannot be in a catalog: give it to an agent as its model, or to --model"
             )
@@ -86,7 +105,7 @@ def integrations() -> Mapping[str, str]:
 
 _ASK_LOCAL_TIMEOUT = 2.0  # seconds
 ANY_MODEL = "any"
-"""`local:any` is the first model that the local server lists."""
+"""`local:any` is the first model that the local server lists; so for servers like it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +118,10 @@ class Provider:
     key: SecretStr | None
     key_variable: str | None
     """The environment variable that holds the key; None: it needs no key."""
-    address_variable: str = ""
+    address_variable: str
     """The environment variable that holds its base URL."""
+    row: ProviderRow
+    """What it is, whatever the configuration."""
     pretend: bool = False
     """True in a rehearsal, which assumes that every provider is available."""
 
@@ -112,56 +133,39 @@ class Provider:
     @property
     def missing(self) -> str:
         """The environment variable that would make it available."""
-        return self.key_variable or self.address_variable
+        has_key = self.key or not self.key_variable
+        return self.address_variable if has_key else str(self.key_variable)
+
+
+class _Known(dict[str, Provider]):
+    def __missing__(self, name: str) -> Provider:
+        raise ModelNameError(f"{name} is no provider here: these settings know {', '.join(self)}")
 
 
 def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provider]:
     """All providers by name, configured or not; `pretend` takes every one for available."""
-    by_other_name = settings.together_ai_api_key and not settings.together_api_key
-    known = (
-        Provider(
-            "together",
-            settings.together_base_url or "https://api.together.xyz/v1",
-            settings.together_api_key or settings.together_ai_api_key,
-            "TOGETHER_AI_API_KEY" if by_other_name else "TOGETHER_API_KEY",
-            "TOGETHER_BASE_URL",
-        ),
-        Provider(
-            "openai",
-            settings.openai_base_url or "https://api.openai.com/v1",
-            settings.openai_api_key,
-            "OPENAI_API_KEY",
-            "OPENAI_BASE_URL",
-        ),
-        Provider(
-            "huggingface",
-            settings.hf_base_url or "https://router.huggingface.co/v1",
-            settings.hf_token,
-            "HF_TOKEN",
-            "HF_BASE_URL",
-        ),
-        Provider(
-            "local", settings.local_base_url, SecretStr(NO_KEY), None, "AIDEON_LOCAL_BASE_URL"
-        ),
-    )
-    for provider in known:
-        if provider.base_url and ("@" in provider.base_url or "?" in provider.base_url):
-            bare_address(provider.base_url)  # which keeps its secrets out of texts
-        if provider.key and provider.key_variable:
-            keep_out(provider.key.get_secret_value())
-    return {provider.name: dataclasses.replace(provider, pretend=pretend) for provider in known}
+    known = _Known()
+    for name, row in settings.rows.items():
+        address, (variable, key) = settings.address_of(row), settings.key_of(row)
+        if address and ("@" in address or "?" in address):
+            bare_address(address)  # which keeps its secrets out of texts
+        if key and variable:
+            keep_out(key.get_secret_value())
+        known[name] = Provider(name, address, key, variable, row.base_url_env, row, pretend)
+    return known
 
 
 def resolve(name: ModelName, provider: Provider) -> ModelName:
-    """Replace `local:any` by the first model that the local server lists."""
-    if (name.provider, name.model) != ("local", ANY_MODEL):
+    """Replace `local:any` by the first model that the server lists."""
+    may_list = provider.row.own or provider.row.sample == ANY_MODEL
+    if name.model != ANY_MODEL or not may_list:
         return name
     key = provider.key.get_secret_value() if provider.key else ""
-    return dataclasses.replace(name, model=_first_model(str(provider.base_url), key))
+    return dataclasses.replace(name, model=_first_model(name.provider, str(provider.base_url), key))
 
 
 @functools.lru_cache(maxsize=8)
-def _first_model(base_url: str, key: str) -> str:
+def _first_model(provider: str, base_url: str, key: str) -> str:
     # Imported here: commands that list providers need no HTTP.
     from aideon_agents.models.bridge import blocking  # noqa: PLC0415 - see above
     from aideon_agents.models.protocol.ways import authorization, below  # noqa: PLC0415 - see above
@@ -173,11 +177,13 @@ def _first_model(base_url: str, key: str) -> str:
         listed: Any = json.loads(blocking(asking))
         return str(listed["data"][0]["id"])
     except (AideonError, OSError, ValueError, LookupError, TypeError) as error:
-        start = "start it" if "/v1" in base_url else "end AIDEON_LOCAL_BASE_URL with /v1"
+        variable = TABLE[provider].base_url_env or "its base_url"
+        start = "start it" if "/v1" in base_url else f"end {variable} with /v1"
+        server = "local server" if provider == OWN_SERVER else f"server of {provider}"
         raise ModelNameError(
-            f"the local server at {bare_address(base_url)} does not list its models "
+            f"the {server} at {bare_address(base_url)} does not list its models "
             f"({one_line(str(error))}): "
-            f"{start}, or name one with --model ROLE=local:MODEL"
+            f"{start}, or name one with --model ROLE={provider}:MODEL"
         ) from None
 
 
@@ -219,7 +225,8 @@ def _given(model: BaseChatModel) -> GivenModel:
     """A chat model under the name that it gives itself for tracing."""
     params: Mapping[str, Any] = model._get_ls_params()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - LangChain's only common name of a provider
     provider = str(params.get("ls_provider") or type(model).__name__).lower().replace(":", "_")
-    if provider == OWN_SERVER:  # its calls would cost nothing
+    row = TABLE.get(provider)
+    if row and (row.free or row.own_prices):  # its calls would have the price of those
         provider = type(model).__name__.lower()
     name = params.get("ls_model_name") or getattr(model, "model_id", None)
     _keep_keys_out(model)
@@ -253,7 +260,7 @@ def _is_foreign(choice: ModelChoice) -> bool:
     if isinstance(choice, GivenModel):
         return False
     provider, colon, model = choice.strip().partition(":")
-    return bool(colon and model) and provider not in PROVIDERS and provider in integrations()
+    return bool(colon and model) and provider not in TABLE and provider in integrations()
 
 
 def _named(name: str, *, pretend: bool) -> GivenModel:

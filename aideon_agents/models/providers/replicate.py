@@ -1,0 +1,355 @@
+"""Text models on Replicate, which has no chat protocol: a prediction is made, and its output is read.
+
+A prediction takes a prompt and a system prompt, so a conversation is written into these. It knows no
+tools and no schemas: a request with one is refused here, before anything is sent, and the next
+candidate of the chain is asked. Replicate need not report tokens, which are then estimated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+import orjson
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import Field, InstanceOf, SecretStr
+from yarl import URL
+
+from aideon_agents import errors
+from aideon_agents.ledger import tags
+from aideon_agents.ledger.redaction import one_line
+from aideon_agents.models import faults
+from aideon_agents.models.answers.reply import estimate_tokens
+from aideon_agents.models.candidates import Candidate, current_attempt
+from aideon_agents.models.features import SHAPE
+from aideon_agents.models.protocol.ways import authorization, below
+from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
+from aideon_agents.models.wire import CALL_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import Runnable
+
+_HELD_OPEN = 5
+"""Seconds for which Replicate holds the first request open. Nothing can be cancelled in that time."""
+_LOOK_AGAIN, _LONGEST_PAUSE = 0.25, 4.0
+"""Seconds until a prediction is looked at again, doubled each time."""
+_CANCEL_SECONDS = 5.0
+_ENDED = frozenset({"succeeded", "failed", "canceled", "aborted"})
+_SPEAKERS = {"human": "User", "ai": "Assistant"}
+
+
+class ReplicateChatModel(BaseChatModel):
+    """A text model on Replicate, named `owner/name`."""
+
+    candidate: InstanceOf[Candidate] = Field(exclude=True, repr=False)
+    model: str
+    api_key: SecretStr = Field(exclude=True, repr=False)
+    base_url: str = Field(exclude=True, repr=False)
+    max_tokens: int | None = None
+    """The most tokens of an answer; None: the model's own limit."""
+    temperature: float | None = None
+    """None: the model's own."""
+    streaming: bool = False
+    """Whether `invoke` streams inside. It is set, so that no viewer changes it."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "replicate"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError  # the guard makes synchronous calls of the asynchronous ones
+
+    def bind_tools(
+        self, tools: Sequence[Any], **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model, which refuses each request with tools."""
+        return cast("Any", self.bind(tools=tools, **kwargs))
+
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The input of a prediction; Unsupported: Replicate cannot be asked so."""
+        messages = self._convert_input(input_).to_messages()
+        asked = {
+            "tools": kwargs.get("tools") or any(_has_tools(one) for one in messages),
+            "typed answers": kwargs.get(SHAPE) or kwargs.get("response_format"),
+            "pictures or files": not all(_is_text(one) for one in messages),
+            "stop words": stop,
+        }
+        if lacks := [name for name, value in asked.items() if value]:
+            raise errors.Unsupported(
+                f"{self.candidate} has no {', '.join(lacks)}: Replicate takes a prompt",
+                billed=False,
+            )
+        room = kwargs.get("max_tokens") or self.max_tokens
+        # Models call it by one of two names, and pass over the other.
+        refused = self.candidate.features.refused
+        values = _prompts(messages, has_system="system_prompt" not in refused)
+        values |= {"max_tokens": room, "max_new_tokens": room}
+        values["temperature"] = kwargs.get("temperature", self.temperature)
+        return {
+            name: one for name, one in values.items() if one is not None and name not in refused
+        }
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's
+        **kwargs: Any,
+    ) -> ChatResult:
+        payload = self._payload(messages, stop, kwargs)
+        with self.candidate.features.learning(payload):
+            async with self._prediction(payload) as made:
+                ended = await self._ended(made)
+        text = _text(ended.get("output"))
+        usage, about = self._counted(payload, text, ended)
+        message = AIMessage(text, usage_metadata=usage, response_metadata=about)
+        return ChatResult(generations=[ChatGeneration(message=message, generation_info=about)])
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        payload = self._payload(messages, stop, kwargs)
+        text = ""
+        with self.candidate.features.learning(payload):
+            async with self._prediction(payload, stream=True) as made:
+                if url := self._stream_of(made):
+                    async with contextlib.aclosing(self._pieces(url)) as pieces:
+                        async for piece in pieces:
+                            text += piece
+                            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
+                            if run_manager:
+                                await run_manager.on_llm_new_token(piece, chunk=chunk)
+                            yield chunk
+                    made["status"] = "succeeded"
+                    with contextlib.suppress(errors.ProviderError):  # only its counts are missing
+                        made["metrics"] = (await self._read(made)).get("metrics")
+                ended = await self._ended(made)
+        whole = text or _text(ended.get("output"))
+        usage, about = self._counted(payload, whole, ended)
+        last = AIMessageChunk(
+            content=whole[len(text) :], usage_metadata=usage, response_metadata=about
+        )
+        yield ChatGenerationChunk(message=last, generation_info=dict(about))
+
+    def _counted(
+        self, payload: dict[str, Any], text: str, ended: dict[str, Any]
+    ) -> tuple[UsageMetadata, dict[str, Any]]:
+        """The tokens of an answer, as Replicate counts them or estimated, with what else is known of it."""
+        metrics: Any = ended.get("metrics") or {}
+        counts: list[Any] = [metrics.get(f"{one}_token_count") for one in ("input", "output")]
+        about: dict[str, Any] = {"model_name": self.model, "finish_reason": "stop"}
+        if not all(type(one) is int and one >= 0 for one in counts):
+            prompt = f"{payload.get('system_prompt', '')}{payload['prompt']}"
+            counts = [estimate_tokens(prompt), estimate_tokens(text)]
+            about[tags.USAGE_SOURCE] = "estimated"
+        elif counts[1] >= payload.get("max_tokens", math.inf):
+            about["finish_reason"] = "length"
+        given, made = counts
+        usage = UsageMetadata(input_tokens=given, output_tokens=made, total_tokens=given + made)
+        return usage, about
+
+    def _payload(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        attempt = current_attempt.get()
+        known = attempt and attempt.payload
+        return known or self._get_request_payload(messages, stop=stop, **options)
+
+    @contextlib.asynccontextmanager
+    async def _prediction(
+        self, payload: dict[str, Any], *, stream: bool = False
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """A prediction that was made; it is cancelled if the block ends before it does."""
+        attempt = current_attempt.get()
+        headers = {"Prefer": f"wait={_HELD_OPEN}"}
+        if stream:
+            headers = {"Prefer": "respond-async"}
+        if attempt:  # where this process ends before it can cancel
+            headers["Cancel-After"] = f"{max(5, round(attempt.seconds))}s"
+        name, _, version = self.model.partition(":")
+        sent = {"input": payload, **({"version": version} if version else {})}
+        sent |= {"stream": True} if stream else {}
+        path = "predictions" if version else f"models/{name}/predictions"
+        made = await self._asked(below(self._base, path), orjson.dumps(sent), headers)
+        try:
+            yield made
+        except BaseException as error:
+            if isinstance(error, errors.ProviderError):
+                error.billed = None  # it was made, so it may be charged
+            await asyncio.shield(self._cancel(made))
+            raise
+
+    async def _ended(self, made: dict[str, Any]) -> dict[str, Any]:
+        """A prediction at its end; raises the error of one that failed."""
+        pause = _LOOK_AGAIN
+        while (status := made.get("status")) not in _ENDED:
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+            made = await self._read(made)
+        if status == "succeeded":
+            return made
+        if status == "failed":
+            raise faults.refusal_in_answer(
+                {"message": made.get("error") or "it failed"}, **self._who
+            )
+        raise errors.Transient(f"{self.candidate}: the prediction was cancelled at the provider")
+
+    async def _read(self, made: dict[str, Any]) -> dict[str, Any]:
+        return {**made, **await self._asked(self._place_of(made, "get"))}
+
+    def _stream_of(self, made: dict[str, Any]) -> URL | None:
+        """Where the output of a prediction is streamed; None: it is not, or has ended already."""
+        url = URL(str((made.get("urls") or {}).get("stream") or ""))
+        if made.get("status") in _ENDED or not url.is_absolute():
+            return None
+        return url if url.scheme == "https" or self._is_here(url) else None
+
+    async def _pieces(self, url: URL) -> AsyncGenerator[str]:
+        """The output as it comes."""
+        answer = await self._sent(url, headers={"Accept": "text/event-stream"})
+        try:
+            async for data in answer.events():
+                if answer.event == b"output":
+                    yield data.decode("utf-8", "replace")
+                elif answer.event == b"error":
+                    raise faults.refusal_in_answer(data, **self._who)
+                elif answer.event == b"done":
+                    if b"reason" in data:
+                        raise errors.Transient(f"{self.candidate} ended early: {_reason(data)}")
+                    return
+        except aiohttp.ClientError as error:
+            raise broken_off(error, str(self.candidate)) from error
+        finally:
+            answer.close()
+        raise errors.Transient(f"{self.candidate} stopped without saying why")
+
+    async def _cancel(self, made: dict[str, Any]) -> None:
+        """Cancel a prediction. That it fails changes nothing: it has a limit on its time as well."""
+        if made.get("status") in _ENDED:
+            return
+        with contextlib.suppress(errors.AideonError, TimeoutError):
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await self._asked(self._place_of(made, "cancel"), b"")
+
+    def _place_of(self, made: dict[str, Any], what: str) -> URL:
+        """Where a prediction is read or cancelled: where the answer says, if that is the same server."""
+        given = URL(str((made.get("urls") or {}).get(what) or ""))
+        if given.is_absolute() and self._is_here(given):
+            return given
+        ending = "/cancel" if what == "cancel" else ""
+        return below(self._base, f"predictions/{made.get('id')}{ending}")
+
+    @property
+    def _base(self) -> str:
+        return f"{self.base_url.rstrip('/').removesuffix('/v1')}/v1"
+
+    def _is_here(self, url: URL) -> bool:
+        """Whether an address is on the server that the user chose."""
+        return url.origin() == URL(self._base).origin()
+
+    async def _asked(
+        self, url: URL, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """A prediction as the server says it is."""
+        answer = await self._sent(url, body, headers)
+        try:
+            found = json.loads(await answer.read(LONGEST_BODY))
+        except aiohttp.ClientError as error:
+            raise broken_off(error, str(self.candidate)) from error
+        except (ValueError, RecursionError) as error:
+            raise faults.unreadable(str(self.candidate), error) from None
+        finally:
+            answer.close()
+        if not isinstance(found, dict):
+            raise faults.unreadable(str(self.candidate), "it is no JSON object")
+        return cast("dict[str, Any]", found)
+
+    async def _sent(
+        self, url: URL, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """The answer to a request; `body` is None to read, and the first request names the call."""
+        known = {"Accept": "application/json", "User-Agent": "aideon-agents", **(headers or {})}
+        home = f".{(URL(self._base).host or '').removeprefix('api.')}"
+        is_of_it = url.scheme == "https" and (url.host or "").endswith(home)
+        if is_of_it or self._is_here(url):  # the key goes nowhere else
+            known["Authorization"] = authorization(self.base_url, self.api_key.get_secret_value())
+        attempt = current_attempt.get()
+        sending: dict[str, Any] | None = None
+        if attempt and body:
+            known[CALL_HEADER] = str(attempt.call_id)
+            sending = attempt.options["config"]["metadata"].get(tags.SENDING)
+        answer = await post(url, body, known, str(self.candidate), sending)
+        if sending is not None:
+            sending["simulated"] = answer.is_simulated
+        if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+        start = await answer.read_start(LONGEST_ERROR)
+        answer.close()
+        raise faults.refusal(answer.status, answer.headers, start, **self._who)
+
+    @property
+    def _who(self) -> dict[str, Any]:
+        return {
+            "asked": str(self.candidate),
+            "key_variable": self.candidate.key_variable,
+            "address": self._base,
+            "address_variable": self.candidate.address_variable,
+        }
+
+
+def _is_text(message: BaseMessage) -> bool:
+    blocks: Any = message.content if isinstance(message.content, list) else ()
+    return all(isinstance(one, str) or one.get("type") == "text" for one in blocks)
+
+
+def _has_tools(message: BaseMessage) -> bool:
+    return message.type == "tool" or bool(getattr(message, "tool_calls", None))
+
+
+def _prompts(messages: Sequence[BaseMessage], *, has_system: bool) -> dict[str, Any]:
+    """A conversation as a prompt and a system prompt; a model without the latter gets one text."""
+    of_system = "\n\n".join(one.text for one in messages if one.type == "system")
+    turns = [one for one in messages if one.type != "system"]
+    prompt = "\n\n".join(f"{_SPEAKERS.get(one.type, one.type)}: {one.text}" for one in turns)
+    prompt = (
+        turns[0].text if [one.type for one in turns] == ["human"] else f"{prompt}\n\nAssistant:"
+    )
+    if not of_system:
+        return {"prompt": prompt}
+    if not has_system:
+        return {"prompt": f"{of_system}\n\n{prompt}"}
+    return {"prompt": prompt, "system_prompt": of_system}
+
+
+def _text(output: object) -> str:
+    """The output of a prediction, which is a text or its pieces."""
+    if output is None or isinstance(output, str):
+        return output or ""
+    if isinstance(output, list):
+        return "".join(_text(one) for one in cast("list[object]", output))
+    return json.dumps(output, ensure_ascii=False)
+
+
+def _reason(data: bytes) -> str:
+    with contextlib.suppress(ValueError, AttributeError):
+        return one_line(str(json.loads(data).get("reason")))[:80]
+    return "it does not say why"
