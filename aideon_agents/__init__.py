@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.budgets.limits import Budget
     from aideon_agents.ledger.handler import CostHandler
     from aideon_agents.ledger.store import Ledger
+    from aideon_agents.models.learning import record_performance
     from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
     from aideon_agents.runner import (
         NodeEnded,
@@ -63,6 +64,7 @@ __all__ = [
     "orchestrated",
     "parallel",
     "planner",
+    "record_performance",
     "resume",
     "run",
     "sequential",
@@ -77,6 +79,7 @@ _ROOMS = {
     "ledger.budgets.limits": ("Budget",),
     "ledger.handler": ("CostHandler",),
     "ledger.store": ("Ledger",),
+    "models.learning": ("record_performance",),
     "patterns": ("conditional", "iterative", "orchestrated", "parallel", "sequential"),
     "runner": (
         "NodeEnded",

@@ -1,4 +1,4 @@
-"""`aideon runs`: list, show, resume and prune runs.
+"""`aideon runs`: list, show, resume, rate and prune runs.
 
 `show` prints each call as a line of figures with details below it. On a narrow terminal the node and
 the model have their own lines.
@@ -18,6 +18,7 @@ from aideon_agents.cli.approvals import Ref, approve, decline, questions_of, res
 from aideon_agents.cli.asking import ask, is_interactive, show_questions
 from aideon_agents.cli.costs import moments
 from aideon_agents.cli.execution import resume_hint
+from aideon_agents.cli.rating import rate
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.selection import first_moment
@@ -149,9 +150,10 @@ def _read(message: Any) -> tuple[str, str]:
     return str(message.get("role", "?")), "\n".join(filter(None, [text, *made]))
 
 
-app = typer.Typer(help="List, show, answer, resume and prune runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, answer, resume, rate and prune runs.", no_args_is_help=True)
 app.command()(approve)
 app.command()(decline)
+app.command()(rate)
 
 
 _LISTED = (

@@ -19,6 +19,7 @@ from aideon_agents.errors import StepFailed, UserError, is_kind
 from aideon_agents.graphs import Node
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.graphs.output import output
+from aideon_agents.models.learning.verdicts import record_verdict
 from aideon_agents.patterns.approval import DeclinableResults, DeclinableState
 from aideon_agents.patterns.functions import check_node, pattern_path, sibling_path
 from aideon_agents.patterns.nodes import (
@@ -176,6 +177,8 @@ async def _judge(
         verdict = Verdict(passed=False, score=0, feedback=declined)
     if made is None or verdict is None:
         raise StepFailed(f"{loop}: the step wrote no result, or the check no verdict")
+    if not declined:
+        record_verdict(config, made, update.get("results") or {}, verdict.score)
     high_enough = pass_score is None or verdict.score >= pass_score
     verdict = verdict.model_copy(update={"passed": verdict.passed and high_enough})
     now = Round(

@@ -205,3 +205,28 @@ def test_a_passing_score_lies_between_0_and_1(pass_score):
 @pytest.mark.parametrize("pass_score", [0, 1])
 def test_both_ends_of_the_scores_can_be_asked_for(pass_score):
     assert refine(pass_score=pass_score).name == "refine"
+
+
+def outcomes(ledger):
+    rows = ledger.select("SELECT task_class, score, source, node_path FROM outcomes")
+    return [tuple(dict(row).values()) for row in rows]
+
+
+def test_a_verdict_is_an_outcome_of_the_model_that_another_one_judged(stage, ledger):
+    loop = Loop(judged(0.2), judged(0.9, passed=True))
+    loop.judge.model = "another"
+    stage.invoke(refine(), loop.models)
+    assert outcomes(ledger) == [
+        ("creative", 0.2, "verdict", "draft"),
+        ("creative", 0.9, "verdict", "draft"),
+    ]
+
+
+def test_a_verdict_that_a_model_gave_itself_is_no_outcome(stage, ledger):
+    stage.invoke(refine(), Loop(judged(0.9, passed=True)).models)
+    assert outcomes(ledger) == []
+
+
+def test_a_check_in_code_is_an_outcome_of_the_model_that_it_checked(stage, ledger):
+    stage.invoke(iterative(creative("draft"), lambda state: True, name="refine"))
+    assert outcomes(ledger) == [("creative", 1.0, "code", "draft")]

@@ -58,7 +58,8 @@ class Budgets:
         """However its path is written: a run can start inside another one with its own connection to the same ledger."""
         self.settlements = 0
         """How many calls were settled here: a call that waits for room then tries again."""
-        self._database = database
+        self.database = database
+        """The ledger's tables, also for what is learnt from a run's calls."""
         self._holds: dict[str, Hold] = {}
         """By call id; renewed until the call ends."""
         self.unsent: dict[str, Call] = {}
@@ -129,10 +130,10 @@ class Budgets:
         self, call: CallDimensions, hold: Row, row: Call | None, *, queues: bool
     ) -> tuple[list[LimitState], Refusal | None]:
         """Take a hold unless a limit is in the way; returns the limits, and why it was not taken."""
-        if function := self._database.call:
+        if function := self.database.call:
             begun = vars(row) if row else None
-            return on_server.take(self._database, function, call, hold, begun, queues=queues)
-        with self._database.transaction() as tx:
+            return on_server.take(self.database, function, call, hold, begun, queues=queues)
+        with self.database.transaction() as tx:
             limits = accounts.limit_states(tx, call)
             refused = refusal(limits, hold["amount_nanousd"])
             if not refused:
@@ -163,18 +164,18 @@ class Budgets:
     ) -> tuple[bool, list[LimitState] | None, list[Alert]]:
         """Settle a call; returns whether this end is the first, the limits then, and the alerts."""
         hold = self._holds.get(call_id)
-        if hold and (function := self._database.call):
+        if hold and (function := self.database.call):
             call = dataclasses.replace(hold[0], inner=()) if hold[0].inner else hold[0]
             values = rows.end_values(call_id, end)
             if ended := on_server.settle(function, call_id, values, call):
                 limits, is_due = ended
                 if not is_due:
                     return True, limits, []
-                with self._database.transaction() as tx:
+                with self.database.transaction() as tx:
                     limits = accounts.limit_states(tx, call)
                     return True, limits, accounts.crossed(tx, limits, call.run)
             hold = None  # its row says more
-        with self._database.transaction() as tx:
+        with self.database.transaction() as tx:
             is_first = rows.end_call(tx, call_id, end)
             if is_first and (call := _count_end(tx, call_id, end, hold)):
                 limits = accounts.limit_states(tx, call)
@@ -194,7 +195,7 @@ class Budgets:
         if hold is None:
             return
         is_unsent = self.unsent.pop(call_id, None) is not None
-        with self._database.transaction() as tx:
+        with self.database.transaction() as tx:
             if is_unsent:
                 tx.later(rows.UNMAKE_CALL, {"call_id": call_id})
             for row in tx.select(_HOLD, {"call_id": call_id}):
@@ -208,7 +209,7 @@ class Budgets:
 
     def forfeit_dead(self) -> None:
         """Count the holds of processes that ended, or did not renew them in time, as spent."""
-        with self._database.transaction() as tx:
+        with self.database.transaction() as tx:
             self.tickets.drop_dead(tx)
             self._renew_all(tx)  # after the machine slept, this may run before the thread does
             held = tx.select(_ALL_HELD, {})
@@ -233,8 +234,8 @@ class Budgets:
         has to wait for this one.
         """
         if not opens:
-            return accounts.limit_states(self._database, call, opens=False)
-        with self._database.transaction() as tx:
+            return accounts.limit_states(self.database, call, opens=False)
+        with self.database.transaction() as tx:
             return accounts.limit_states(tx, call)
 
     def is_nearly_spent(self, run: CallDimensions) -> bool:
@@ -247,7 +248,7 @@ class Budgets:
         if known is not None:
             return known
         call = dataclasses.replace(run, at=utc_text(now()))
-        limits = accounts.limit_states(self._database, call, opens=False)
+        limits = accounts.limit_states(self.database, call, opens=False)
         self._remember(call, limits)
         return accounts.are_nearly_spent(limits)
 
@@ -292,7 +293,7 @@ class Budgets:
                     self._renewer = None
                     return
             try:
-                with self._database.transaction() as tx:
+                with self.database.transaction() as tx:
                     self._renew_all(tx)
             except LedgerError as refused:
                 _log.warning("holds are not renewed: %s", refused)

@@ -100,6 +100,28 @@ def m015_choice(db: Executor) -> None:
     db.execute("ALTER TABLE calls ADD COLUMN choice TEXT")
 
 
+def m016_outcomes(db: Executor) -> None:
+    """How well models answered: a score from 0 to 1, and the class of the task.
+
+    `source` is person, code, verdict, failure or user. `run_id` and `node_path` are NULL where the
+    outcome belongs to no run. `rehearsed` also marks answers of a simulated provider. The index
+    serves the newest outcomes of each class and model. There is no text of the task or the answer.
+    """
+    db.execute("""
+        CREATE TABLE outcomes (
+            task_class TEXT NOT NULL,
+            model TEXT NOT NULL,
+            score DOUBLE PRECISION NOT NULL,
+            source TEXT NOT NULL,
+            run_id TEXT,
+            node_path TEXT,
+            rehearsed INTEGER NOT NULL,
+            recorded_at TEXT NOT NULL
+        )
+    """)
+    db.execute("CREATE INDEX outcomes_class ON outcomes (task_class, model, recorded_at)")
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -116,6 +138,7 @@ STEPS = (
     m013_carried_items,
     m014_order_of_beginning,
     m015_choice,
+    m016_outcomes,
 )
 
 

@@ -105,6 +105,12 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         | {"started_at": DAY, "duration_ms": 12},
     ),
     ("refusals", {"batch_id": "b-1", "host": OWNED["host"], "pid": OWNED["pid"], **REFUSED}),
+    (
+        "outcomes",
+        {"task_class": "executor/zusammenfassen 熱", "model": "together:openai/gpt-oss-120b"}
+        | {"score": 0.75, "source": "person", "run_id": RUN, "node_path": "draft"}
+        | {"rehearsed": 0, "recorded_at": DAY},
+    ),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])

@@ -1,0 +1,158 @@
+"""The order of candidates that outcomes speak for: expected quality minus what the price is worth.
+
+A model's quality in a class of tasks is a Beta posterior: the scores of the class, shrunk to the
+model's mean over the other classes, which is shrunk to that of all models. The share of its calls that
+gave no valid answer reduces it. Quality divided by price is not used: it chooses the cheapest model
+whatever it answers. The default stays unless another candidate is better by more than chance.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aideon_agents.ledger.outcomes import Record, records
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from aideon_agents.ledger.database import Database
+
+_AS_MANY = 8.0
+"""Outcomes that a model's mean over other classes counts as."""
+
+_UNJUDGED = 0.8
+"""The quality of answers without an outcome, with the weight of two outcomes."""
+
+_FEW = 10
+"""Outcomes, or calls, of each of two models below which they are not compared."""
+
+_SURE = 1.645
+"""Standard deviations on either side: an interval of 90 %."""
+
+_WORTH = 0.1
+"""Of quality, that the price of the most expensive candidate is worth without a budget."""
+
+_MOST_WORTH = 0.5
+"""The same, when a budget is nearly used up."""
+
+_PLENTY = 100
+"""Calls that a budget must cover to be no reason to save."""
+
+READ_EVERY = 60.0
+"""Seconds between two readings of a ledger in one process."""
+
+Records = dict[tuple[str, str], Record]
+
+
+class Learned(NamedTuple):
+    """What outcomes say about the candidates for a class of tasks."""
+
+    order: tuple[str, ...] | None
+    """Candidates, the best first; None: the default order stays."""
+    reason: dict[str, Any]
+    """Why, as JSON values for the row of a call."""
+
+
+class Quality(NamedTuple):
+    """The expected quality of a model's answers, 0 to 1."""
+
+    mean: float
+    variance: float
+    evidence: int
+    """Outcomes or calls of the class that it rests on, whichever are more."""
+
+
+_read: dict[Hashable, tuple[float, Records]] = {}
+
+
+def known_records(database: Database) -> Records:
+    """What a ledger knows, as read at most a minute ago."""
+    at, found = _read.get(database.key, (-math.inf, {}))
+    if time.monotonic() - at >= READ_EVERY:
+        found = records(database)
+        _read[database.key] = time.monotonic(), found
+    return found
+
+
+def order(
+    task_class: str,
+    prices: Mapping[str, float | None],
+    known: Records,
+    *,
+    left: float | None = None,
+) -> Learned:
+    """Order the candidates for a class of tasks.
+
+    `prices` has the price of a call by candidate, in the default order; None: unknown. `left` is what a
+    budget has left, in the same unit; None: there is no budget.
+    """
+    reason: dict[str, Any] = {"class": task_class}
+    if len(prices) < 2:  # noqa: PLR2004 - there is nothing to choose
+        return Learned(None, reason)
+    default, *others = prices
+    highest = max((price for price in prices.values() if price), default=0.0)
+    worth = _worth_of(highest, left)
+    quality = {name: quality_of(task_class, name, known) for name in prices}
+
+    def gain(name: str) -> tuple[float, float]:
+        """How much better than the default a candidate is, and how much of that may be chance."""
+        own, usual = quality[name], quality[default]
+        added = (_or(prices[name], highest) - _or(prices[default], highest)) / (highest or 1.0)
+        chance = _SURE * math.sqrt(own.variance + usual.variance)
+        return own.mean - usual.mean - worth * added, chance
+
+    enough = [name for name in others if quality[name].evidence >= _FEW]
+    if quality[default].evidence < _FEW or not enough:
+        return Learned(None, {**reason, "abstains": "few outcomes"})
+    best = max(enough, key=lambda name: gain(name)[0])
+    better_by, chance = gain(best)
+    figures = {"over": default, "gain": round(better_by, 3), "chance": round(chance, 3)}
+    if better_by <= chance:
+        return Learned(None, {**reason, "abstains": "no certain gain", "best": best, **figures})
+    rest = [name for name in prices if name != best]
+    figures |= {"expected": round(quality[best].mean, 3), "outcomes": quality[best].evidence}
+    return Learned((best, *rest), {**reason, **figures})
+
+
+def quality_of(task_class: str, model: str, known: Records) -> Quality:
+    """The posterior of a model's quality in a class of tasks."""
+    own = known.get((task_class, model), Record(0, 0.0))
+    elsewhere = [
+        one for (where, name), one in known.items() if name == model and where != task_class
+    ]
+    everyone = _mean(list(known.values()), _UNJUDGED)
+    prior = _mean(elsewhere, everyone)
+    good = _AS_MANY * prior + own.total
+    bad = _AS_MANY * (1 - prior) + own.outcomes - own.total
+    score, spread = _beta(good, bad)
+    calls = own.answered + own.failed
+    answers, doubt = _beta(own.answered + 1.0, own.failed + 0.02) if calls else (1.0, 0.0)
+    variance = answers**2 * spread + score**2 * doubt
+    return Quality(answers * score, variance, max(own.outcomes, calls))
+
+
+def _mean(found: Sequence[Record], otherwise: float) -> float:
+    """The mean score, shrunk to another with the weight of two outcomes."""
+    total, count = sum(one.total for one in found), sum(one.outcomes for one in found)
+    return (total + 2 * otherwise) / (count + 2)
+
+
+def _beta(good: float, bad: float) -> tuple[float, float]:
+    """The mean and the variance of a Beta distribution."""
+    whole = good + bad
+    return good / whole, good * bad / (whole**2 * (whole + 1))
+
+
+def _or(price: float | None, highest: float) -> float:
+    """A price; an unknown one counts as the highest."""
+    return highest if price is None else price
+
+
+def _worth_of(highest: float, left: float | None) -> float:
+    """How much quality the price of the most expensive candidate is worth: more, the fewer calls are left."""
+    if left is None or not highest:
+        return _WORTH
+    scarce = 1 - min(1.0, max(0.0, left) / (highest * _PLENTY))
+    return _WORTH + (_MOST_WORTH - _WORTH) * scarce
