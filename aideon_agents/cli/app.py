@@ -22,6 +22,7 @@ from aideon_agents.cli import (
     doctor,
     graph,
     models,
+    models_status,
     new,
     run,
     runs,
@@ -51,6 +52,7 @@ app.command("worker")(batch.worker)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")
+models.app.command("status")(models_status.status)
 app.add_typer(models.app, name="models")
 app.command("schema")(new.schema)
 app.command("new")(new.new)

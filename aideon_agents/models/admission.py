@@ -301,6 +301,9 @@ async def claim(
     before the attempt starts.
     """
     call_id = admission.call_id if admission else ""
+    if admission:
+        for breaker in (candidate.model_breaker, candidate.key_breaker):
+            breaker.ledgers.add(admission.budget.budgets.database)
     async with contextlib.aclosing(Queue(attempts, candidate, call_id)) as queue:
         # Without a queue, as nearly always, there is nothing to look up.
         if admission and first_places and (refused := admission.behind(candidate)):

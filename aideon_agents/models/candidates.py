@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import math
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,7 +22,7 @@ from aideon_agents.models.limits.pace import Pace
 from aideon_agents.settings.providers import ProviderRow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
     from uuid import UUID
 
     from langchain_core.messages import AIMessageChunk
@@ -39,6 +41,24 @@ SIMULATED_FOR = 60.0
 _STARTING = frozenset({502, 503})
 """How a gateway answers while the deployment behind it starts."""
 _UNLISTED = ProviderRow(name="unlisted")
+
+
+def breaker_names(
+    provider: str, model: str, *, key_name: str | None, address: str = "", key: str
+) -> Callable[[], Mapping[str, object]]:
+    """What gives the columns of `model_states` that name a breaker; `model` empty: the key's."""
+    names = {
+        "breaker": fingerprint(f"{address} {key} {model}"),
+        "provider": provider,
+        "model": model,
+        "key_name": key_name,
+    }
+    return lambda: {**names, "simulated": int(simulators.get(address, 0.0) > time.monotonic())}
+
+
+def fingerprint(secret: str) -> str:
+    """Names a text that cannot be read from it."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

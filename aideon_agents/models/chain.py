@@ -20,7 +20,7 @@ from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
-from aideon_agents.models.candidates import Candidate
+from aideon_agents.models.candidates import Candidate, breaker_names
 from aideon_agents.models.choosing import AnyModel, Choice, cheapest_first, choose
 from aideon_agents.models.direct import recorders
 from aideon_agents.models.fallbacks import HANDLED, PASS, Attempts, Patience, patience_of
@@ -324,21 +324,24 @@ def _room_to_think(candidate: Candidate, request: ModelRequest) -> int:
 def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
     """The candidate of a model, which is the process's: what one run learns holds for the next."""
     key = provider.key.get_secret_value() if provider.key else ""
-    identity = (provider.base_url, provider.pretend, hash(key))
+    identity = (str(provider.base_url), provider.pretend, hash(key))
     row = provider.row
-    address = f"pretend:{name.provider}" if provider.pretend else str(provider.base_url)
+    address = f"pretend:{name.provider}" if provider.pretend else identity[0]
+    named = functools.partial(
+        breaker_names, name.provider, key_name=provider.key_variable, address=identity[0], key=key
+    )
     return Candidate(
         name=str(name),
         provider=name.provider,
         model=name.model,
         key_variable=provider.key_variable,
         address_variable=provider.address_variable,
-        address=str(provider.base_url),
+        address=identity[0],
         rehearsed=provider.pretend,
         window=row.context
         or (None if row.own_prices else context_window(name.provider, name.model)),
-        model_breaker=breaker_for(*identity, name.model),
-        key_breaker=breaker_for(*identity),
+        model_breaker=breaker_for(*identity, name.model, named=named(name.model)),
+        key_breaker=breaker_for(*identity, named=named("")),
         # A server of one's own has one limit for all its models.
         pace=pace_for(limit, name.provider, *identity, *(() if row.own else (name.model,))),
         features=features_of(address, name.model, json_schema=row.json_schema, tools=row.tools),

@@ -4,7 +4,8 @@ A breaker exists per (address, model, key). It opens after five failures in a ro
 least five calls in thirty seconds fail; then it is half open: exactly one call probes, and the other
 calls use other models until the model is back. The pause doubles each time, from five seconds to five
 minutes, with jitter so that processes do not return at the same moment. A rate limit is no failure:
-`limits.pace` deals with it.
+`limits.pace` deals with it. Each change is written into the ledgers that record the breaker's calls, for
+`aideon models status`.
 
 LangGraph's `max_concurrency` counts per invoke, and asyncio's semaphores belong to one loop, while a
 process may have several loops. So `Slots` is a counter behind a lock, and each waiter waits on its
@@ -19,13 +20,21 @@ import contextlib
 import random
 import threading
 import time
+import weakref
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aideon_agents import errors
+from aideon_agents.ledger import model_states
 from aideon_agents.ledger.forks import renewed
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.model_states import CLOSED, HALF_OPEN, OPEN
+from aideon_agents.ledger.redaction import stored_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from aideon_agents.ledger.database import Database
 
 
 _IN_A_ROW = 5
@@ -43,8 +52,17 @@ _OF_KEY = (errors.KeyRejected, errors.OutOfCredit)
 class Breaker:
     """The state of one model at one address with one key. Safe to use from many threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        named: Callable[[], Mapping[str, object]] | None = None,
+    ) -> None:
         self._clock = clock
+        self._named = named
+        self.ledgers: weakref.WeakSet[Database] = weakref.WeakSet()
+        """Where its changes are written."""
+        self._written = (CLOSED, 0.0)
         self._lock = threading.Lock()
         self._recent: collections.deque[tuple[float, bool]] = collections.deque(maxlen=256)
         self._in_a_row = 0
@@ -85,6 +103,7 @@ class Breaker:
                 if self._is_probed or not (is_over or early):
                     return None
                 self._is_probed = True
+                self._write()
         return Permit(self, is_probe=is_probe, of_key=of_key)
 
     def record(self, error: BaseException | None, *, of_probe: bool) -> None:
@@ -99,6 +118,26 @@ class Breaker:
                 self._count_failure(error, of_probe=of_probe)
             elif error is None:
                 self._count_success(of_probe=of_probe)
+            if self._is_open or self._written[0] != CLOSED:
+                self._write()
+
+    def _write(self) -> None:
+        """Write its state into its ledgers, if that is another than they hold."""
+        is_over = self._clock() >= self._open_until
+        state = CLOSED if not self._is_open else HALF_OPEN if self._is_probed or is_over else OPEN
+        until = self._open_until if self._is_open else 0.0
+        if self._named is None or not self.ledgers or (state, until) == self._written:
+            return
+        self._written = (state, until)
+        at, rest = now(), timedelta(seconds=self._open_until - self._clock())
+        change = {
+            "state": state,
+            "reason": stored_line(self._why) if self._is_open else None,
+            "rests_until": utc_text(at + rest) if self._is_open else None,
+            "changed_at": utc_text(at),
+            "number": time.time_ns(),
+        }
+        model_states.record(self.ledgers, {**self._named(), **change})
 
     def _count_success(self, *, of_probe: bool) -> None:
         if of_probe:
@@ -156,9 +195,14 @@ _UNRELATED = errors.AideonError()
 _breakers: dict[tuple[object, ...], Breaker] = {}
 
 
-def breaker_for(*identity: object) -> Breaker:
-    """The process's breaker for an address, a key and a model, or for a key alone."""
-    return _breakers.get(identity) or _breakers.setdefault(identity, Breaker())
+def breaker_for(
+    *identity: object, named: Callable[[], Mapping[str, object]] | None = None
+) -> Breaker:
+    """The process's breaker for an address, a key and a model, or for a key alone.
+
+    `named` gives the columns of `model_states` that name it.
+    """
+    return _breakers.get(identity) or _breakers.setdefault(identity, Breaker(named=named))
 
 
 class Slots:

@@ -122,6 +122,35 @@ def m016_outcomes(db: Executor) -> None:
     db.execute("CREATE INDEX outcomes_class ON outcomes (task_class, model, recorded_at)")
 
 
+def m018_model_states(db: Executor) -> None:
+    """The state of each circuit breaker in each process: open, half_open or closed.
+
+    `breaker` is a digest of an address, a key and a model, from which none of them can be read; the
+    model is empty where the breaker is of all models with a key. `key_name` is the environment
+    variable of the key, or a fingerprint. `number` orders the changes of one process. An open breaker
+    lets no call through before `rests_until`. `host`, `pid` and `process_start` tell whether the process
+    has ended.
+    """
+    db.execute("""
+        CREATE TABLE model_states (
+            breaker TEXT NOT NULL,
+            provider TEXT NOT NULL,
+            model TEXT NOT NULL,
+            key_name TEXT,
+            state TEXT NOT NULL,
+            reason TEXT,
+            rests_until TEXT,
+            changed_at TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            simulated INTEGER NOT NULL,
+            host TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            process_start TEXT,
+            PRIMARY KEY (breaker, host, pid)
+        )
+    """)
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -139,6 +168,7 @@ STEPS = (
     m014_order_of_beginning,
     m015_choice,
     m016_outcomes,
+    m018_model_states,
 )
 
 

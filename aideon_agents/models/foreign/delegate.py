@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -23,12 +24,12 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
-from pydantic import Field, InstanceOf, PrivateAttr
+from pydantic import Field, InstanceOf, PrivateAttr, SecretStr
 
 from aideon_agents import errors
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models.bridge import blocking
-from aideon_agents.models.candidates import Candidate
+from aideon_agents.models.candidates import Candidate, breaker_names, fingerprint
 from aideon_agents.models.faults import translated
 from aideon_agents.models.features import SHAPE, Features, Rung, closed_schema, in_words, shape_name
 from aideon_agents.models.foreign import (
@@ -329,6 +330,10 @@ _OF_LANGCHAIN = (
 def given_candidate(name: GivenModel, limit: int, rehearsed: bool) -> Candidate:  # noqa: FBT001 - part of a key
     """The candidate of a model that was given; what it learns holds as long as the model is used."""
     profile: Any = getattr(name.inner, "profile", None) or {}
+    held: Mapping[str, Any] = getattr(name.inner, "__dict__", {})
+    keys = [one.get_secret_value() for one in held.values() if isinstance(one, SecretStr)]
+    key_name = f"key {fingerprint(keys[0])[:8]}" if keys else None
+    named = functools.partial(breaker_names, name.provider, key_name=key_name, key=token_hex())
     return Candidate(
         name=str(name),
         provider=name.provider,
@@ -337,8 +342,8 @@ def given_candidate(name: GivenModel, limit: int, rehearsed: bool) -> Candidate:
         address_variable="",
         rehearsed=rehearsed,
         window=context_window(name.provider, name.model) or profile.get("max_input_tokens"),
-        model_breaker=Breaker(),
-        key_breaker=Breaker(),
+        model_breaker=Breaker(named=named(name.model)),
+        key_breaker=Breaker(named=named("")),
         pace=Pace(limit, name.provider),
         features=Features("tool"),
     )

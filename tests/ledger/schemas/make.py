@@ -111,6 +111,12 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         | {"score": 0.75, "source": "person", "run_id": RUN, "node_path": "draft"}
         | {"rehearsed": 0, "recorded_at": DAY},
     ),
+    (
+        "model_states",
+        {"breaker": "ab" * 8, "provider": "together", "model": "m", "key_name": "TOGETHER_API_KEY"}
+        | {"state": "open", "reason": "together:m answered 500", "rests_until": DAY, "number": 1}
+        | {"changed_at": DAY, "simulated": 0, **OWNED},
+    ),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
