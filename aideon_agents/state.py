@@ -44,6 +44,10 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
 OnRateLimit = Literal["wait", "fallback"]
 """When the primary limits its rate: wait for it as long as the chain may take, or for 20 seconds."""
 
+Strategy = Literal["same_provider", "other_provider", "cached"]
+"""Who answers when the primary fails: other models of its provider, models of other providers, or
+the newest answer that is kept for the same prompt."""
+
 OnDecline = Literal["again", "stop"]
 """After a rejection with feedback: do the work again, or end the run."""
 
@@ -122,6 +126,8 @@ class StepResult(Generic[DataT]):
     an answer was asked for again. The last one wrote the result. Empty: no model was asked."""
     truncated: bool = False
     """The last answer met `max_tokens` and is cut off."""
+    stale_s: int | None = None
+    """All models failed, and an answer was used that is so many seconds old; None: it was not so."""
     sources: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
     """What the tools of a grounded agent returned, by the labels to cite it by."""
 
@@ -270,10 +276,12 @@ class ModelRequest:
     """None: the provider's default."""
     timeout: float | None = None
     """Seconds for the whole chain; None: the Settings' default."""
-    fallback: bool = True
-    """Whether the chain's other models are asked when the primary fails."""
+    fallback: bool | tuple[Strategy, ...] = True
+    """Whether the chain's other models are asked when the primary fails; or who, in this order."""
     on_rate_limit: OnRateLimit | None = None
     """None: wait in a batch, fall back in a single run."""
+    cache: float | None = None
+    """Seconds for which an answer may be used again; 0: never; None: as the run says."""
 
 
 class ModelSource(Protocol):
@@ -321,10 +329,14 @@ class Context:
     longest: bool = False
     """In a rehearsal: make every answer as long as it may be and pass no verdict, to see what the
     run costs at most."""
-    fallback: bool = True
-    """Whether models other than the primary may answer."""
+    fallback: bool | tuple[Strategy, ...] = True
+    """Whether models other than the primary may answer; or who, in this order, in place of what the
+    agents say."""
     on_rate_limit: OnRateLimit | None = None
     """Replaces what the agents say; None: what they say."""
+    cache: float | None = None
+    """Seconds for which an answer may be used again, in place of what the agents say; None: what
+    they say."""
     is_item: bool = False
     """Whether the run is one of a batch's: its calls wait while the others are answered."""
     earlier: tuple[Exchange, ...] = ()

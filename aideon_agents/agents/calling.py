@@ -145,8 +145,8 @@ async def _with_tools(
             asking = chain().bind_tools(list(tools.values())) if tools else chain()
             question = functools.partial(_question, asking, messages)
             answer = await _checkpointed(QUESTION, question, config)
-            for name, truncated in answer.response_metadata.get(tags.ANSWERED, ()):
-                note_answer(name, truncated=truncated)
+            for name, truncated, *stale in answer.response_metadata.get(tags.ANSWERED, ()):
+                note_answer(name, truncated=truncated, stale_s=stale[0] if stale else None)
             calls = _calls_in(answer, number)
             if not calls:
                 return messages, answer, offered

@@ -35,7 +35,6 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "timeout": ((int, float, NoneType), "a number"),
     "tool_timeout": ((int, float), "a number"),
     "temperature": ((int, float, NoneType), "a number"),
-    "fallback": _FLAG,
     "approve": _FLAG,
     "grounded": _FLAG,
 }

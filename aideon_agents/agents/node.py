@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
@@ -29,6 +29,7 @@ from aideon_agents.models.candidates import answers, models_of
 from aideon_agents.models.direct import recorders, signed
 from aideon_agents.models.protocol.thoughts import answer_in
 from aideon_agents.models.providers import choices
+from aideon_agents.models.strategies import max_age, strategies
 from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
     Complexity,
@@ -45,6 +46,7 @@ from aideon_agents.state import (
     Role,
     State,
     StepResult,
+    Strategy,
     next_order,
 )
 
@@ -257,6 +259,7 @@ class Agent(LimitedNode, Typed[T_co]):
             order=next_order(state.get("results") or {}),
             models=models_of(noted),
             truncated=bool(noted) and noted[-1][1],
+            stale_s=max([one[2] for one in noted if one[2] is not None], default=None),
             sources=sources or {},
         )
         return {"results": {path: result}, **also}
@@ -306,8 +309,12 @@ class Options(TypedDict, total=False):
     """How much a reasoning model thinks; None: it is not sent."""
     timeout: float | None
     """Seconds for the whole chain of models; None: 300."""
-    fallback: bool
-    """Whether the chain's other models are asked when the primary fails; True unless given."""
+    fallback: bool | Sequence[Strategy]
+    """Whether the chain's other models are asked when the primary fails; True unless given. A list says
+    who, in this order: `same_provider`, `other_provider`, and `cached`, the newest kept answer."""
+    cache: str | Literal[False] | None
+    """How old a kept answer to the same question may be, such as `1d`; False: no answer is kept;
+    None: as the run says."""
     on_rate_limit: OnRateLimit | None
     """When the primary limits its rate: `wait` for it as long as the chain may take, or `fallback`
     after 20 seconds; None: wait in a batch, fall back in a single run."""
@@ -341,8 +348,9 @@ def request_for(role: Role, options: Options, named: str) -> ModelRequest:
         reasoning_effort=chosen(options, "reasoning_effort", ReasoningEffort, named),
         temperature=options.get("temperature"),
         timeout=timeout,
-        fallback=options.get("fallback", True),
+        fallback=strategies(options.get("fallback", True), named),
         on_rate_limit=chosen(options, "on_rate_limit", OnRateLimit, named),
+        cache=max_age(options.get("cache"), named),
     )
 
 

@@ -24,7 +24,7 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.limits.pace import why_slow
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
-from aideon_agents.state import Model, OnRateLimit, Tier
+from aideon_agents.state import Model, OnRateLimit, Strategy, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,8 +123,7 @@ class BatchOptions(ItemOptions, total=False):
     retry_failed: bool
     """Run failed items again."""
     from_batch: str | None
-    """An earlier batch whose results are taken over where the work is the same: its id, the unique
-    beginning of one, or `last`; None: the one whose results OUT holds."""
+    """An earlier batch whose results are taken over: an id, its beginning, or `last`; None: OUT's."""
     max_failures: int | str | None
     """Failed items after which no more start, or a share of all items (`"5%"`); None: no limit."""
     checkpoint: bool | None
@@ -137,7 +136,8 @@ class BatchOptions(ItemOptions, total=False):
     timeout: float | None
     """Seconds after which an item fails; None: no limit."""
     rehearse: bool
-    fallback: bool
+    fallback: bool | Sequence[Strategy]
+    cache: str | None
     record_content: bool
     callbacks: Callbacks
     config: RunnableConfig | None

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content"),
-    *("fallback", "on_rate_limit", "callbacks", "config"),
+    *("fallback", "on_rate_limit", "cache", "callbacks", "config"),
     *("ledger", "settings", "workflow", "target", "target_hash", "allow_outside"),
 )
 """The options that are passed on to the run of every item."""
@@ -212,6 +212,7 @@ class BatchRunning:
             "rehearse": run.rehearsed,
             "fallback": self._spec.context.fallback,
             "on_rate_limit": self._spec.context.on_rate_limit,
+            "cache": (run.options or {}).get("cache"),
             "keeps": self._keeps(ledger),
             "most_failures": None if most is None else most + failed,
         }

@@ -18,6 +18,7 @@ from aideon_agents.cli import (
     batch,
     batches,
     budget,
+    cache,
     costs,
     doctor,
     graph,
@@ -54,6 +55,7 @@ app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")
 models.app.command("status")(models_status.status)
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.command("schema")(new.schema)
 app.command("new")(new.new)
 app.command("simulate")(simulate.simulate)

@@ -71,6 +71,21 @@ Out = Annotated[
 ]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Show at most this many.")]
 NoFallback = Annotated[bool, typer.Option("--no-fallback", help="Ask only the first model.")]
+Fallback = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Who answers when the first model fails, in this order: same_provider, other_provider, "
+        "cached (the newest kept answer, however old).",
+    ),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AGE",
+        help="Use an answer again that is at most so old (90s, 30m, 12h, 1d, 1w), and keep new ones.",
+    ),
+]
 OnRateLimit = Annotated[
     Literal["wait", "fallback"] | None,
     typer.Option(
@@ -107,6 +122,15 @@ def inputs(parameters: Sequence[str] | None, sources: Sequence[str] | None) -> d
     if missing := [one for one in sources if not is_there(one)]:
         raise InputError(f"--source {missing[0]} does not exist: give a file or a folder")
     return {**found, "source": list(sources)}
+
+
+def fallbacks(listed: str | None, *, none: bool) -> bool | list[str]:
+    """What `--fallback` and `--no-fallback` say; the run checks the words."""
+    if listed is None:
+        return not none
+    if none:
+        raise InputError("--fallback and --no-fallback exclude each other: give one of them")
+    return [word.strip() for word in listed.split(",")]
 
 
 _LONGEST = 16 * 1024 * 1024

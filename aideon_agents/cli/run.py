@@ -6,7 +6,7 @@ import functools
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,33 +57,31 @@ def run(
     thread: _Thread = None,
     record_content: options.RecordContent = False,
     no_fallback: options.NoFallback = False,
+    fallback: options.Fallback = None,
+    cache: options.Cache = None,
     on_rate_limit: options.OnRateLimit = None,
     allow_outside: options.AllowOutside = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Run a workflow once. The result goes to stdout."""
+    flags = locals()
     from aideon_agents import runner
+    from aideon_agents.runner.options import RunOptions
 
     settings = options.settings()
     found = load(target, settings, models := chains(model), allow_outside=allow_outside)
-    prepare = functools.partial(
-        runner.prepare,
-        found.graph,
-        _task(source, task, file),
-        inputs=options.inputs(parameter, sources),
-        tier=cast("Any", tier),  # the runner refuses an unknown tier
-        user=user,
-        model=models,
-        budget=budget,
-        timeout=timeout,
-        thread=thread,
-        checkpoint=True,
-        record_content=record_content,
-        fallback=not no_fallback,
-        on_rate_limit=on_rate_limit,
-        stream=stream,
-        settings=settings,
+    given: dict[str, Any] = {
+        # Most flags are options of a run under the same name.
+        **{name: flags[name] for name in RunOptions.__annotations__ if name in flags},
+        "inputs": options.inputs(parameter, sources),
+        "model": models,
+        "checkpoint": True,
+        "fallback": options.fallbacks(fallback, none=no_fallback),
+        "settings": settings,
         **found.labels,
+    }
+    prepare = functools.partial(
+        runner.prepare, found.graph, _task(source, task, file), stream=stream, **given
     )
     running, why = rehearsed_if_needed(prepare, settings, asked=rehearse)
     with _page(running, as_json=as_json) if watch else nullcontext() as page:

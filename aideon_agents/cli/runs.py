@@ -99,6 +99,7 @@ def _aligned(rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
 def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator[str]:
     """One line with the other facts of a call, and one with its error."""
     from aideon_agents.ledger.costs import is_fallback
+    from aideon_agents.ledger.pricing import usd
 
     requested = f"{call.provider}:{call.requested_model}"
     is_other = call.response_model not in {None, call.requested_model}
@@ -119,6 +120,7 @@ def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator
         "tokens estimated": call.usage_source == "estimated",
         "no usage reported": call.usage_source == "none" and call.status in {"ok", "broken"},
         f"asked by {call.feature}": call.feature,
+        f"saved {output.money(usd(call.saved_nanousd or 0))}": call.saved_nanousd is not None,
         "shortened to fit a budget": call.shortened,
         "a cheaper model, because a budget was nearly used up": call.economized,
         f"budgets count its worst case, {output.money(worst)}": worst is not None,
@@ -216,7 +218,7 @@ def show(
 ) -> None:
     """Show one run and all its calls, including failed ones."""
     from aideon_agents.ledger.documents import losses
-    from aideon_agents.ledger.pricing import usd
+    from aideon_agents.ledger.pricing import usd, usd_text
     from aideon_agents.runner import document, recall
 
     with options.ledger() as ledger:
@@ -230,7 +232,9 @@ def show(
 
         recorded = {"contents": [vars(one) for one in contents]} if content else {}
         rows = [call_document(call) for call in calls]
-        output.document({**document(result), "calls": rows, **recorded})
+        kept = [call.saved_nanousd or 0 for call in calls if call.status == "cached"]
+        saved = {"saved_usd": usd_text(usd(sum(kept)))} if kept else {}
+        output.document({**document(result), **saved, "calls": rows, **recorded})
         return
     cost = output.money(result.cost.usd, complete=result.cost.complete)
     reason = f" ({result.stop_reason})" if result.stop_reason else ""

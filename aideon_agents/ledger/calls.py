@@ -73,13 +73,14 @@ def answered(call: OpenCall, response: LLMResult) -> CallEnd:
     usage = call.usage_in(message)
     cost = _cost(call, model, usage)
     estimated = reported.get(tags.USAGE_SOURCE) == "estimated"
-    return end(
-        status="ok",
-        usage=usage,
-        usage_source="none" if usage is None else "estimated" if estimated else "reported",
-        cost_nanousd=cost.nanousd,
-        price_source=cost.source,
-    )
+    of_usage: Any = {
+        "usage": usage,
+        "usage_source": "none" if usage is None else "estimated" if estimated else "reported",
+    }
+    if (call.sending or {}).get("cached"):
+        kept = {"price_source": _CACHED.source, "saved_nanousd": cost.nanousd}
+        return end(status="cached", cost_nanousd=_CACHED.nanousd, **kept, **of_usage)
+    return end(status="ok", cost_nanousd=cost.nanousd, price_source=cost.source, **of_usage)
 
 
 def answer_of(call: Call, response: LLMResult) -> tuple[str, bool]:
@@ -206,7 +207,7 @@ class OpenCall:
 
     def __init__(self, start: Call, sending: dict[str, bool] | None = None) -> None:
         self.start = start
-        self._sending = sending
+        self.sending = sending
         self.started = datetime.fromisoformat(start.started_at)
         self.first_token_ms: int | None = None
         """None unless the answer is streamed."""
@@ -225,11 +226,11 @@ class OpenCall:
     @property
     def is_simulated(self) -> bool:
         """Whether a simulated provider was asked: as its answer says, else as known at the start."""
-        return (self._sending or {}).get("simulated", self.start.simulated)
+        return (self.sending or {}).get("simulated", self.start.simulated)
 
     def is_unsent(self) -> bool:
         """Whether its request is known not to be sent; it is not sent from then on."""
-        return self._sending is not None and not self._sending.setdefault("sent", False)
+        return self.sending is not None and not self.sending.setdefault("sent", False)
 
     def add_chunk(self, chunk: object) -> None:
         """Record when the first chunk of a stream came, and the usage that a chunk reports."""

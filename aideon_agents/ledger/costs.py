@@ -257,14 +257,15 @@ def _row(call: Call) -> dict[str, Any]:
     """One call as a row of `selection.sums`."""
     # Without usage it used no tokens if it was free, but at the user's own server it may have.
     used_nothing = call.cost_nanousd == 0 and call.price_source != OWN_PRICE.source
+    is_kept = call.status == "cached"  # its tokens were used by an earlier call
     return {
         "node_path": call.node_path,
         "role": call.role,
         "model": model_of(call),
         "calls": 1,
         "failed_calls": int(call.status in FAILED),
-        "input_tokens": call.input_tokens or 0,
-        "output_tokens": call.output_tokens or 0,
+        "input_tokens": 0 if is_kept else call.input_tokens or 0,
+        "output_tokens": 0 if is_kept else call.output_tokens or 0,
         "nanousd": call.cost_nanousd or 0,
         "known_calls": int(call.cost_nanousd is not None),
         "counted_calls": int(call.input_tokens is not None or used_nothing),

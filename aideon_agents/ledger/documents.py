@@ -12,7 +12,7 @@ from typing import Any
 
 from aideon_agents.ledger.costs import Cost, NodeCost, Totals
 from aideon_agents.ledger.identity import is_gone, utc_text
-from aideon_agents.ledger.pricing import usd_text
+from aideon_agents.ledger.pricing import usd, usd_text
 from aideon_agents.ledger.reports import Report, ReportRow
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger
@@ -72,13 +72,15 @@ def node_document(node: NodeCost) -> dict[str, Any]:
 
 
 def call_document(call: Call) -> dict[str, Any]:
-    """One of the `calls` of a run."""
+    """One of the `calls` of a run; a call that was answered from the cache also says what that saved."""
+    saved = None if call.saved_nanousd is None else usd_text(usd(call.saved_nanousd))
     return {
         **{name: getattr(call, name) for name in _BEFORE_MONEY},
         "usd": None if call.usd is None else usd_text(call.usd),
         **{name: getattr(call, name) for name in _AFTER_MONEY},
         "choice": None if call.choice is None else json.loads(call.choice),
         "feature": call.feature,
+        **({"saved_usd": saved} if call.status == "cached" else {}),
     }
 
 

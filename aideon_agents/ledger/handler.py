@@ -87,7 +87,7 @@ class CostHandler(BaseCallbackHandler):
             raise UserError(
                 f"CostHandler: ledger must be a Ledger, such as Ledger.from_url(...), not {ledger!r}"
             )
-        self._ledger = ledger
+        self.ledger = ledger
         self._records = record_content
         self._given = run_id
         start = Run(workflow=workflow or "", user=user, tier=tier)
@@ -116,7 +116,7 @@ class CostHandler(BaseCallbackHandler):
         """
         run_id = self._given or self._implicit.run_of(self._parent(parent_run_id))
         if run_id not in self.run_budgets:
-            self.run_budgets[run_id] = self._ledger.run_budget(run_id)
+            self.run_budgets[run_id] = self.ledger.run_budget(run_id)
         return self.run_budgets[run_id]
 
     @property
@@ -146,26 +146,27 @@ class CostHandler(BaseCallbackHandler):
         ledger_run = self._given or self._enter(serialized, run_id, parent_run_id, known, kwargs)
         if (kwargs.get("invocation_params") or {}).get("_type") == tags.CHAIN:
             return
-        unsent = self._ledger.budgets.unsent
+        unsent = self.ledger.budgets.unsent
         begun = unsent.get(str(run_id))
         start = begun or call_start(str(run_id), ledger_run, known, kwargs.get("invocation_params"))
         if start.rehearsed and self._given is None:
             self._implicit.rehearsed(run_id)
-        if begun is None and not start.rehearsed:
+        sending = known.get(tags.SENDING)
+        if begun is None and not start.rehearsed and not (sending or {}).get("cached"):
             self._refuse_beyond_limits(start, run_id)
         prompt = prompt_text(messages) if self._records else None
         if begun is None or prompt is not None:
-            self._ledger.start_call(start, prompt=prompt)
+            self.ledger.start_call(start, prompt=prompt)
         unsent.pop(start.call_id, None)
         self.has_asked = True
         with self._lock:
-            self._open[run_id] = OpenCall(start, known.get(tags.SENDING))
+            self._open[run_id] = OpenCall(start, sending)
 
     def _refuse_beyond_limits(self, start: Call, run_id: UUID) -> None:
         """Refuse a call of a model that is not ours when a limit is used up; ours were admitted."""
         budget = self.run_budget(run_id)
         call = budget.dimensions(start.node_path, start.provider, now(), simulated=start.simulated)
-        for by in self._ledger.budgets.limit_states(call, opens=False):
+        for by in self.ledger.budgets.limit_states(call, opens=False):
             if not by.warns and by.spent >= by.limit:
                 refused = BudgetExceeded(
                     scope=by.name,
@@ -239,7 +240,7 @@ class CostHandler(BaseCallbackHandler):
     ) -> None:
         """Remember the call, and as a chain: models are called inside."""
         run = self._given or self._enter(serialized, run_id, parent_run_id, metadata or {}, kwargs)
-        self._tools = self._tools or OpenTools(self._ledger, records=self._records)
+        self._tools = self._tools or OpenTools(self.ledger, records=self._records)
         self._tools.begin(
             run_id, run, (serialized or kwargs).get("name", ""), input_str, metadata or {}
         )
@@ -348,7 +349,7 @@ class CostHandler(BaseCallbackHandler):
             self.run_budgets.pop(ledger_run, None)
         self.settle_cancelled(ledger_run)
         try:
-            self._ledger.finish_run(
+            self.ledger.finish_run(
                 ledger_run,
                 status,
                 stop_reason=stop_reason,
@@ -367,13 +368,13 @@ class CostHandler(BaseCallbackHandler):
         if answer is None:
             return
         try:
-            self._ledger.record_answer(call.start.call_id, answer)
+            self.ledger.record_answer(call.start.call_id, answer)
         except LedgerError as refused:
             _log.warning("the answer of call %s is not kept: %s", call.start.call_id, refused)
 
     def _settle(self, call: OpenCall, end: CallEnd) -> None:
         try:
-            self._ledger.finish_call(call.start.call_id, end)
+            self.ledger.finish_call(call.start.call_id, end)
         except LedgerError as refused:
             _log.warning("call %s stays started: %s", call.start.call_id, refused)
 

@@ -124,7 +124,7 @@ def compared(
 
 
 _PRICED = (
-    "calls.provider AS provider, calls.started_at AS started_at, calls.cost_nanousd AS nanousd,"
+    "calls.provider AS provider, calls.status AS status, calls.started_at AS started_at, calls.cost_nanousd AS nanousd,"
     " calls.input_tokens AS input_tokens, calls.output_tokens AS output_tokens,"
     " calls.cache_read_tokens AS cache_read_tokens, calls.reasoning_tokens AS reasoning_tokens,"
     " calls.cache_creation_tokens AS cache_creation_tokens"
@@ -133,6 +133,8 @@ _PRICED = (
 
 def _price(call: Row, model: PricedModel) -> int | None:
     """What one call's tokens cost at another model's price."""
+    if call["status"] == "cached":
+        return 0
     if call["input_tokens"] is None or call["output_tokens"] is None:
         used_nothing = call["nanousd"] == 0 and call["provider"] != OWN_SERVER
         return 0 if used_nothing else None
@@ -306,8 +308,8 @@ def _share(part: int, whole: int) -> float | None:
 _MEASURED = {
     "answered": "COUNT(*) FILTER (WHERE calls.status IN ('ok', 'cached'))",
     # Of the calls whose time and tokens are both known.
-    "timed_tokens": "SUM(calls.output_tokens) FILTER (WHERE calls.duration_ms > 0)",
-    "timed_ms": "SUM(calls.duration_ms) FILTER (WHERE calls.output_tokens IS NOT NULL)",
+    "timed_tokens": "SUM(calls.output_tokens) FILTER (WHERE calls.duration_ms > 0 AND calls.status <> 'cached')",
+    "timed_ms": "SUM(calls.duration_ms) FILTER (WHERE calls.output_tokens IS NOT NULL AND calls.status <> 'cached')",
     "economized": "COUNT(*) FILTER (WHERE calls.economized = 1)",
     "shortened": "COUNT(*) FILTER (WHERE calls.shortened = 1)",
 }

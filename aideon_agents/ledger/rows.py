@@ -102,6 +102,8 @@ class CallEnd:
     """None unless the answer was streamed."""
     simulated: bool = False
     """A simulated provider was asked."""
+    saved_nanousd: int | None = None
+    """What an answer from the cache would have cost; None: unknown, or it came from a model."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -152,6 +154,7 @@ class Call:
     cost_nanousd: int | None = None
     price_source: str | None = None
     time_to_first_token_ms: int | None = None
+    saved_nanousd: int | None = None
 
     @property
     def usd(self) -> Decimal | None:

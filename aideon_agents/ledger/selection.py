@@ -77,8 +77,8 @@ _OF_BATCH = "(SELECT run_id FROM runs WHERE batch_id = :batch_id)"
 SUMS: Mapping[str, str] = {
     "calls": "COUNT(*)",
     "failed_calls": "COUNT(*) FILTER (WHERE calls.status IN ('error', 'broken'))",
-    "input_tokens": "SUM(calls.input_tokens)",
-    "output_tokens": "SUM(calls.output_tokens)",
+    "input_tokens": "SUM(calls.input_tokens) FILTER (WHERE calls.status <> 'cached')",
+    "output_tokens": "SUM(calls.output_tokens) FILTER (WHERE calls.status <> 'cached')",
     "nanousd": "SUM(calls.cost_nanousd)",
     "known_calls": "COUNT(calls.cost_nanousd)",
     "counted_calls": (
@@ -89,7 +89,7 @@ SUMS: Mapping[str, str] = {
 }
 """SQL: what is added up for every group of calls. Only whole numbers are, so that the rows of every
 dimension add up to the same total. A call that costs nothing used no tokens, but at the user's own
-server, where every call costs nothing."""
+server, where every call costs nothing; the tokens in a row of the cache were used by an earlier call."""
 
 
 def sums(

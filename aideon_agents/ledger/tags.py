@@ -49,7 +49,8 @@ HELD_AT = "aideon_held_at"
 SENDING = "aideon_sending"
 """Whether the request was sent, as a dict that the model and the recorders share: the model sets
 `sent` to True just before it sends, a recorder of the call's end to False, and the first one decides.
-With an answer, the model sets `simulated` to whether a simulated provider gave it.
+With an answer, the model sets `simulated` to whether a simulated provider gave it. `cached` is True
+when the answer cache gives the answer, and nothing is sent.
 Absent or None: the model does not say when it sends."""
 
 FEATURE = "aideon_feature"
@@ -62,4 +63,5 @@ CHAIN = "aideon-chain"
 """The `_llm_type` of `chat_model`, which asks models that have rows of their own."""
 
 ANSWERED = "aideon_answered"
-"""In an answer's response_metadata: the models that answered, each with whether it met `max_tokens`."""
+"""In an answer's response_metadata: the models that answered, each with whether it met `max_tokens` and
+how old an answer is that was used because all models failed."""

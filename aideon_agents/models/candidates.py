@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
     from uuid import UUID
 
-    from langchain_core.messages import AIMessageChunk
+    from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import LLMResult
 
 
@@ -165,6 +165,8 @@ class Attempt:
     """What the model is called with, the config included."""
     payload: dict[str, Any] | None
     """Its request, as admission has made it; None: it is still to be made."""
+    kept: AIMessage | None = None
+    """The answer that the cache gives; None: the model is asked."""
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
@@ -172,8 +174,9 @@ current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", defa
 and LangChain hands nothing else through."""
 
 
-Answered: TypeAlias = tuple[str, bool]
-"""`provider:model` of a model that answered, and whether its answer met `max_tokens`."""
+Answered: TypeAlias = tuple[str, bool, int | None]
+"""`provider:model` of a model that answered, whether its answer met `max_tokens`, and the age of an old
+answer that was used because all models failed, in seconds; None: it was not."""
 
 answers: ContextVar[list[Answered] | None] = ContextVar("answers", default=None)
 """Where the models that answer are noted. An answer in the shape of a class names no model."""
@@ -190,15 +193,15 @@ def answers_noted() -> Generator[list[Answered]]:
         answers.reset(before)
 
 
-def note_answer(name: str, *, truncated: bool) -> None:
+def note_answer(name: str, *, truncated: bool, stale_s: int | None = None) -> None:
     """Note that a model has answered."""
     if (noted := answers.get()) is not None:
-        noted.append((name, truncated))
+        noted.append((name, truncated, stale_s))
 
 
 def models_of(noted: Sequence[Answered]) -> list[str]:
     """Who answered, in order; a model that answered several times in a row is named once."""
-    return [name for name, _ in itertools.groupby(name for name, _ in noted)]
+    return [name for name, _ in itertools.groupby(name for name, *_ in noted)]
 
 
 class AnswerListener(BaseCallbackHandler):

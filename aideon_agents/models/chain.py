@@ -17,7 +17,7 @@ from pydantic import Field, InstanceOf
 from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.pricing import context_window
-from aideon_agents.models import catalog
+from aideon_agents.models import caching, catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.models.candidates import Candidate, breaker_names
@@ -33,6 +33,7 @@ from aideon_agents.models.limits.pace import pace_for
 from aideon_agents.models.protocol.ways import check_way
 from aideon_agents.models.providers import ModelName, Provider, providers, resolve, with_given
 from aideon_agents.models.providers.clients import client_of
+from aideon_agents.models.strategies import in_order
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, GivenModel, ModelRequest
 
@@ -174,7 +175,7 @@ class Models:
         if request.model:
             request = with_given(request, pretend=context.rehearse or self._settings.offline)
         of_context = (context.tier, context.rehearse, context.stream, context.longest)
-        policy = (context.fallback, context.on_rate_limit, context.is_item)
+        policy = (context.fallback, context.on_rate_limit, context.is_item, context.cache)
         key = request, *of_context, *policy, saves
         chain = self._chains.get(key)
         if chain is None:
@@ -240,9 +241,8 @@ class Models:
         rehearse = context.rehearse or self._settings.offline
         known = providers(self._settings, pretend=rehearse)
         choice = choose(request, context.tier, self._catalog, known)
-        if rehearse or not (request.fallback and context.fallback):
-            choice = dataclasses.replace(choice, chain=choice.chain[:1])
-        return choice, known
+        chain = choice.chain[:1] if rehearse else in_order(choice.chain, request, context)
+        return dataclasses.replace(choice, chain=tuple(chain)), known
 
     def _resolved(
         self, names: Sequence[AnyModel], known: Mapping[str, Provider]
@@ -270,7 +270,9 @@ class Models:
         if isinstance(name, GivenModel):
             provider, candidate = None, given_candidate(name, self._slots.limit, is_rehearsed)
             if name.inner is not None and not is_rehearsed:
-                return _Given(**delegated(name.inner, candidate, request, context))
+                fields = delegated(name.inner, candidate, request, context)
+                fields |= caching.keeping(request, context)
+                return caching.kept(_Given, fields)(**fields)
         else:
             provider = known[name.provider]
             candidate = _candidate(name, provider, self._slots.limit)
@@ -291,6 +293,7 @@ class Models:
         return client_of(
             provider.row.dialect,
             **options,
+            **caching.keeping(request, context),
             api_key=provider.key,
             base_url=provider.base_url,
             room_to_think=None if thinks else roomy,

@@ -114,6 +114,9 @@ class OutOfRate(errors.RateLimitReached, GraphBubbleUp):
 class Attempts:
     """One pass over the candidates of a chain: its time, its attempts, its failures."""
 
+    is_private: bool = False
+    """The prompt may reach no cloud: no answer to it is looked up or kept either."""
+
     def __init__(
         self,
         candidates: Sequence[Candidate],

@@ -284,7 +284,7 @@ class Guard(BaseChatModel):
         candidate = self.candidate
         attempts.tries[candidate.name] += 1
         is_whole = isinstance((config or {}).get("callbacks"), BaseCallbackManager)
-        given = config if config and is_whole else _with_parent(config)
+        given = config if config and is_whole else with_parent(config)
         metadata = {
             **(given.get("metadata") or {}),
             tags.PROVIDER: candidate.provider,
@@ -362,7 +362,7 @@ def _is_filtered(answer: AIMessage) -> bool:
     return answer.response_metadata.get("finish_reason") == "content_filter"
 
 
-def _with_parent(config: RunnableConfig | None) -> RunnableConfig:
+def with_parent(config: RunnableConfig | None) -> RunnableConfig:
     """A call's config, with the callbacks of the chain around it if those have the same handlers.
 
     LangChain's fallbacks give a model the callbacks that they were given. Outside a graph these are

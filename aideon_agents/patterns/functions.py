@@ -239,7 +239,7 @@ def _node(
         path = current_path(config)
         who = f"{path or call.name}: the function {call.name}"
         own = step_result(state, path, role, "")
-        truncated = any(truncated for _, truncated in answers)
+        truncated = any(one[1] for one in answers)
         own = dataclasses.replace(own, models=models_of(answers), truncated=truncated)
         return read(returned, own, who)
 

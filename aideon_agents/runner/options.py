@@ -13,7 +13,7 @@ from aideon_agents.errors import InputError, is_kind, refuse_kinds
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.settings import Settings
-from aideon_agents.state import Model, OnRateLimit, Tier
+from aideon_agents.state import Model, OnRateLimit, Strategy, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,13 @@ class RunOptions(TypedDict, total=False):
     """Seconds until it is stopped; None: never."""
     rehearse: bool
     """Answer every call by rule: nothing is paid, nothing leaves the process."""
-    fallback: bool
-    """Whether models other than the primary may answer; True unless given."""
+    fallback: bool | Sequence[Strategy]
+    """Whether models other than the primary may answer; True unless given. A list says who, in this
+    order: `same_provider`, `other_provider`, and `cached`, the newest kept answer to the same prompt,
+    however old."""
+    cache: str | None
+    """How old a kept answer to the same question may be, such as `90s`, `30m`, `12h`, `1d` or `1w`, in
+    place of what the agents say; None: what they say, which by default is to keep none."""
     on_rate_limit: OnRateLimit | None
     """When a primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after
     20 seconds, whatever its agent says; None: what the agent says, else `fallback`."""
@@ -103,7 +108,8 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "model": ((Mapping, NoneType), "models by role, such as {'executor': 'provider:model'}"),
     "timeout": ((int, float, NoneType), "seconds, more than 0"),
     "rehearse": _FLAG,
-    "fallback": _FLAG,
+    "fallback": ((bool, list, tuple), "True, False or a list of strategies"),
+    "cache": _TEXT,
     "on_rate_limit": _TEXT,
     "thread": _TEXT,
     "checkpoint": ((bool, NoneType), "True, False or None"),

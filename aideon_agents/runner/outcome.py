@@ -158,7 +158,12 @@ _UNRECORDED = {"node_path", "order", "sources"}
 def recorded(results: Mapping[str, StepResult]) -> dict[str, Any]:
     """Results as JSON values for a document or a row; other data becomes its `repr`."""
     return {
-        path: _RESULT.dump_python(one, mode="json", exclude=_UNRECORDED, fallback=repr)
+        path: _RESULT.dump_python(
+            one,
+            mode="json",
+            exclude=_UNRECORDED | ({"stale_s"} if one.stale_s is None else set()),
+            fallback=repr,
+        )
         for path, one in results.items()
     }
 

@@ -44,9 +44,10 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models, models_for
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.models.providers import choices
+from aideon_agents.models.strategies import max_age, strategies
 from aideon_agents.runner.outcome import Journal, is_library
 from aideon_agents.settings import Settings
-from aideon_agents.state import Context, Model, OnRateLimit, Role, StepResult, Tier
+from aideon_agents.state import Context, Model, OnRateLimit, Role, StepResult, Strategy, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -170,8 +171,9 @@ def context_for(
     model: Mapping[str, Model | Sequence[Model]] | None,
     stream: bool,
     rehearse: bool,
-    fallback: bool,
+    fallback: bool | Sequence[Strategy],
     on_rate_limit: str | None,
+    cache: str | None,
     is_item: bool,
 ) -> Context:
     """What the nodes of a run are given; an error names a tier or a role that does not exist."""
@@ -191,9 +193,10 @@ def context_for(
         model=chains,
         stream=stream,
         rehearse=rehearse,
-        fallback=fallback,
+        fallback=fallback if isinstance(fallback, bool) else strategies(fallback, "the run"),
         on_rate_limit=cast("Any", on_rate_limit),
         is_item=is_item,
+        cache=None if cache is None else max_age(cache, "the run"),
     )
 
 

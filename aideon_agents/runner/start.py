@@ -70,6 +70,7 @@ def run_spec(
     _refuse_wrong(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
+    policy = {name: options.get(name) for name in ("on_rate_limit", "cache")}
     context = context_for(
         settings,
         tier=options.get("tier"),
@@ -78,7 +79,7 @@ def run_spec(
         stream=stream,
         rehearse=options.get("rehearse", False) or settings.offline or _is_in_a_rehearsal(),
         fallback=options.get("fallback", True),
-        on_rate_limit=options.get("on_rate_limit"),
+        **policy,
         is_item=is_item,
     )
     timeout, thread = options.get("timeout"), options.get("thread")
@@ -98,7 +99,7 @@ def run_spec(
             "stream": stream,
             "record_content": record_content,
             "fallback": context.fallback,
-            "on_rate_limit": context.on_rate_limit,
+            **policy,
             **({"allow_outside": True} if options.get("allow_outside") else {}),
         },
         target_hash=options.get("target_hash"),
@@ -335,6 +336,7 @@ def prepare_resume(
         rehearse=seen.rehearsed,
         fallback=before.get("fallback", True),
         on_rate_limit=before.get("on_rate_limit"),
+        cache=before.get("cache"),
         is_item=seen.batch_id is not None,
     )
     check_models(graph, context)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -54,6 +54,8 @@ class Site:
     field: FieldPath = ()
     complexity: Complexity | None = None
     """That of the nearest pattern around the step that sets one; None: none does."""
+    cache: str | bool | None = None
+    """As above."""
     check_model: ModelCheck | None = None
     """Checks each model that a step names; None: models are checked when the graph runs."""
 
@@ -61,7 +63,12 @@ class Site:
         return dataclasses.replace(self, field=(*self.field, *names))
 
     def within(self, step: AnyStep) -> Site:
-        return dataclasses.replace(self, complexity=step.complexity or self.complexity)
+        cache = getattr(step, "cache", None)
+        return dataclasses.replace(
+            self,
+            complexity=step.complexity or self.complexity,
+            cache=self.cache if cache is None else cache,
+        )
 
     @contextlib.contextmanager
     def located(self) -> Generator[None]:
@@ -103,6 +110,7 @@ def _agent(step: AgentStep, site: Site) -> Node:
     _check_models(step, site)
     options = step.model_dump(exclude=_BESIDE_OPTIONS, exclude_none=True)
     options.setdefault("complexity", site.complexity)
+    options.setdefault("cache", site.cache)
     if step.tools:
         options["tools"] = [
             _looked_up(site.tools.tool, address, site.at("tools", index))
@@ -150,7 +158,7 @@ def _parallel(step: steps.ParallelStep, site: Site, name: str) -> Graph:
 
 
 def _conditional(step: steps.ConditionalStep, site: Site, name: str) -> Graph:
-    condition = step.when or validator(question=step.question)
+    condition = step.when or validator(question=step.question, cache=cast("Any", site.cache))
     branches = {
         route: _branch(route, branch, site.at("branches", route))
         for route, branch in step.branches.items()
@@ -171,12 +179,14 @@ def _iterative(step: steps.IterativeStep, site: Site, name: str) -> Graph:
     if step.check:
         check = _function(step.check, site.at("check"))
     else:
-        check = validator(criteria=step.criteria)
+        check = validator(criteria=step.criteria, cache=cast("Any", site.cache))
     return iterative(work, check, name=name, **_given(step, "max_rounds", "pass_score"))
 
 
 def _orchestrated(step: steps.OrchestratedStep, site: Site, name: str) -> Graph:
-    planning = planner(description=step.description, complexity=site.complexity)
+    planning = planner(
+        description=step.description, complexity=site.complexity, cache=cast("Any", site.cache)
+    )
     workers: dict[str, tuple[str, Node]] = {}
     by_name = step.workers or [AgentStep(agent="executor"), AgentStep(agent="creative")]
     listed = enumerate(by_name) if isinstance(by_name, list) else by_name.items()

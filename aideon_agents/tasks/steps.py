@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -22,60 +20,19 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from aideon_agents.state import Complexity, OnDecline, OnRateLimit, ReasoningEffort, Role
+from aideon_agents.state import Complexity, OnDecline, OnRateLimit, ReasoningEffort, Role, Strategy
 from aideon_agents.tasks.document import nearest
-
-_NAME = r"^[^/|:]*[^/|:\s][^/|:]*$"
-_TEXT = r"\S"
-_MODEL = r"^[^:\s]+:\S*$"
-_TOOL = r"\.py:[^\W\d]\w*$"
-_FUNCTION = r"^.*\.py:[^\W\d]\w*$"
-
-LONGEST_NAME = 80
-"""In characters."""
-
-PATTERNS = {
-    _NAME: "is not a valid name: it must not be empty or contain /, | or :",
-    _TEXT: "is empty: write some text, or leave the key out",
-    _MODEL: "is not a model: write provider:model, such as openai:gpt-4o-mini",
-    _TOOL: "is not a tool: write file.py:function",
-    _FUNCTION: "is not a function: write file.py:function",
-}
-"""What is wrong with text that does not match."""
-
-Name = Annotated[str, Field(pattern=_NAME, max_length=LONGEST_NAME)]
-"""What a node can be called."""
-
-Text = Annotated[str, Field(pattern=_TEXT)]
-"""Text that is not blank."""
-
-ModelName = Annotated[str, Field(pattern=_MODEL, examples=["openai:gpt-4o-mini"])]
-"""`provider:model`."""
-
-ToolAddress = Annotated[str, Field(pattern=_TOOL, examples=["tools.py:search"])]
-"""`file.py:function`, relative to the task file."""
-
-FunctionAddress = Annotated[str, Field(pattern=_FUNCTION, examples=["steps.py:count"])]
-"""`file.py:function`, relative to the task file."""
-
-
-class Part(BaseModel):
-    """Any part of a task file: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, values: Any) -> Any:
-        """Report an unknown key alone: a misspelt key is not also missing."""
-        for key in values if isinstance(values, Mapping) else ():
-            if key not in cls.model_fields:
-                known = {"key": key, "known": list(cls.model_fields)}
-                raise PydanticCustomError("unknown_key", "unknown key", known)
-        return values
+from aideon_agents.tasks.fields import (
+    Cache,
+    FunctionAddress,
+    ModelName,
+    Name,
+    Part,
+    Text,
+    ToolAddress,
+)
 
 
 class AgentStep(Part):
@@ -107,8 +64,10 @@ class AgentStep(Part):
     """As providers define it; left out: the provider's default."""
     reasoning_effort: ReasoningEffort | None = None
     """How much a reasoning model thinks; left out: it is not sent."""
-    fallback: bool | None = None
-    """Whether the chain's other models are asked when the primary fails; left out: they are."""
+    fallback: bool | Annotated[list[Strategy], Field(min_length=1)] | None = None
+    """Whether the chain's other models are asked when the primary fails; left out: they are. A list says who, in this order; `cached` is the newest kept answer to the same prompt."""
+    cache: Cache | None = None
+    """How old a kept answer to the same question may be: `90s`, `30m`, `12h`, `1d` or `1w`; false: none is kept; left out: as the pattern around it or the run says."""
     on_rate_limit: OnRateLimit | None = None
     """When the primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after 20 seconds; left out: wait in a batch, fall back in a single run."""
     purpose: Text | None = None
@@ -204,6 +163,8 @@ class Pattern(Part):
     """A note for readers. Of a worker, the planner is sent it; else no model is."""
     complexity: Complexity | None = None
     """How hard the agents' steps inside it are that do not say."""
+    cache: Cache | None = None
+    """How old kept answers may be for the agents inside it that do not say; left out: as the pattern around it or the run says."""
 
 
 class SequentialStep(Pattern):
@@ -306,6 +267,8 @@ class OrchestratedStep(Part):
     """Its place in the graph and in reports; left out: its type, and at the root the file's name."""
     complexity: Complexity | None = None
     """How hard the planning is; left out: the planner's role decides."""
+    cache: Cache | None = None
+    """As in the other patterns."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """The most steps a plan may have; left out: 12."""
     workers: Workers | None = None

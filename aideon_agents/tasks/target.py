@@ -31,7 +31,8 @@ from aideon_agents.tasks.document import (
     read_yaml,
     shown,
 )
-from aideon_agents.tasks.steps import LONGEST_NAME, PATTERNS, TYPES, AnyStep, Step
+from aideon_agents.tasks.fields import LONGEST_NAME, PATTERNS
+from aideon_agents.tasks.steps import TYPES, AnyStep, Step
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -38,7 +38,7 @@ def test_an_unknown_key_is_named_with_its_line_its_path_and_the_nearest(write):
     assert mistake("flow.yaml") == (
         "flow.yaml:11: steps.2.branches.yes.0.agnet: unknown key, did you mean agent? (allowed: "
         "type, agent, name, description, instructions, prompt, grounded, complexity, model, timeout, "
-        "max_tokens, temperature, reasoning_effort, fallback, on_rate_limit, purpose, tools, approve, "
+        "max_tokens, temperature, reasoning_effort, fallback, cache, on_rate_limit, purpose, tools, approve, "
         "on_decline)"
     )
 
@@ -64,7 +64,7 @@ YAML = {
     "a type of nothing": ("type:\nsteps: []\n", "1: type: nothing is not a step type: there are agent, "),
     "a type that is a list": ("type: [a]\n", "1: type: a list is not a step type: there are agent, "),
     "neither agent nor type": ("name: x\n", "1: agent: this key is missing, or a type: one of"),
-    "steps without a type": ("description: x\nsteps: []\n", "2: steps: unknown key, did you mean max_steps? (allowed: type, description, name, complexity, max_steps, workers); a step without a type or an agent is orchestrated"),
+    "steps without a type": ("description: x\nsteps: []\n", "2: steps: unknown key, did you mean max_steps? (allowed: type, description, name, complexity, cache, max_steps, workers); a step without a type or an agent is orchestrated"),
     "a wrong key of a worker without a type": ("description: x\nworkers:\n  - description: y\n    max: 1\n", "4: workers.0.max: unknown key"),
     "no steps": ("type: sequential\nname: x\n", "1: steps: this key is missing"),
     "steps of nothing": ("type: sequential\nsteps: []\n", "2: steps: this must have at least one"),

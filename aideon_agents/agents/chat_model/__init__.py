@@ -9,7 +9,15 @@ from aideon_agents.agents.given import chosen
 from aideon_agents.agents.node import Options, request_for
 from aideon_agents.errors import UserError
 from aideon_agents.models.providers import ModelName, choices
-from aideon_agents.state import Model, ModelRequest, OnRateLimit, ReasoningEffort, Role, Tier
+from aideon_agents.state import (
+    Model,
+    ModelRequest,
+    OnRateLimit,
+    ReasoningEffort,
+    Role,
+    Strategy,
+    Tier,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +41,9 @@ def chat_model(
     max_tokens: int | None = None,
     reasoning_effort: ReasoningEffort | None = None,
     timeout: float | None = None,
-    fallback: bool = True,
+    fallback: bool | Sequence[Strategy] = True,
     on_rate_limit: OnRateLimit | None = None,
+    cache: str | Literal[False] | None = None,
     settings: Settings | None = None,
     ledger: Ledger | str | Path | None = None,
 ) -> BaseChatModel:
@@ -54,9 +63,10 @@ def chat_model(
         max_tokens: The most tokens of an answer; None: as many as an agent of the role may use.
         reasoning_effort: How much a reasoning model thinks; None: it is not sent.
         timeout: Seconds for the whole chain; None: 300.
-        fallback: Whether the other models of the chain are asked when the primary fails.
+        fallback: Whether other models are asked when the primary fails, or who, as an agent's option.
         on_rate_limit: When the primary limits its rate: `wait` for it as long as the chain may take, or
             `fallback` after 20 seconds; None: wait in a batch, else fall back.
+        cache: How old a kept answer may be, such as `1d`; False: none is kept; None: as the run says.
         settings: The environment; None: the run's, else it is read at each call.
         ledger: Where calls are written that belong to no run: a ledger, or a path; None: the Settings'.
 
@@ -76,6 +86,7 @@ def chat_model(
         timeout=timeout,
         fallback=fallback,
         on_rate_limit=on_rate_limit,
+        cache=cache,
     )
     tier = chosen({"tier": tier}, "tier", Tier, NAME)
     return ChatModel(request=request, tier=tier, settings=settings, ledger=ledger)

@@ -71,6 +71,7 @@ class DistributedRunner:
             rehearse=work["rehearse"],
             fallback=work["fallback"],
             on_rate_limit=work["on_rate_limit"],
+            cache=work.get("cache"),
         )
         reading = checkpointer.reading(shapes(shared.graph))
         self._engine = Engine(

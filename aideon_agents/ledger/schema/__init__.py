@@ -151,6 +151,43 @@ def m018_model_states(db: Executor) -> None:
     """)
 
 
+def m019_answers(db: Executor) -> None:
+    """Answers that are kept, the leases of questions that are being asked, and what a hit saved.
+
+    `key` and `prompt` are digests: with the model and its parameters, and without. `model` is
+    `provider:model`, as it was asked. `answer` is JSON. Times are Unix seconds. A lease ends with
+    `expires_at`, unless its process renews it; `host`, `pid` and `process_start` show whether that is
+    gone. `saved_nanousd` is what a call that was answered from the cache would have cost; NULL where its
+    price is not known, and for all other calls. The indexes serve the newest answer to a prompt, and
+    deleting what was used longest ago, with the sum of all sizes.
+    """
+    db.execute("""
+        CREATE TABLE answers (
+            key TEXT PRIMARY KEY,
+            prompt TEXT NOT NULL,
+            model TEXT NOT NULL,
+            answer TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            simulated INTEGER NOT NULL,
+            stored_at DOUBLE PRECISION NOT NULL,
+            used_at DOUBLE PRECISION NOT NULL
+        )
+    """)
+    db.execute("CREATE INDEX answers_prompt ON answers (prompt, stored_at)")
+    db.execute("CREATE INDEX answers_used_at ON answers (used_at, key, bytes)")
+    db.execute("""
+        CREATE TABLE leases (
+            key TEXT PRIMARY KEY,
+            owner TEXT NOT NULL,
+            expires_at DOUBLE PRECISION NOT NULL,
+            host TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            process_start TEXT
+        )
+    """)
+    db.execute("ALTER TABLE calls ADD COLUMN saved_nanousd INTEGER")
+
+
 STEPS = (
     m001_runs,
     m002_calls,
@@ -169,6 +206,7 @@ STEPS = (
     m015_choice,
     m016_outcomes,
     m018_model_states,
+    m019_answers,
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
 
+from aideon_agents.models.caching import kept
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.providers.replicate import ReplicateChatModel
 from aideon_agents.models.wire import Wire
@@ -45,7 +46,7 @@ def client_of(
     dialect: str, *, room_to_think: int | None, effort: str | None, **options: Any
 ) -> Any:
     """A guarded chat model; `effort` is how much a reasoning model is to think."""
-    client = _CLIENTS[dialect]
+    client = kept(_CLIENTS[dialect], options)
     if not issubclass(client, Wire):
         return client(**options)
     if effort:

@@ -56,7 +56,11 @@ CALLS: tuple[tuple[int, dict[str, Any], dict[str, Any] | None], ...] = (
     (0, {"attempt": 2}, {"status": "ok", "cost_nanousd": 2**53 + 1, **ANSWERED, **REPORTED}),
     (0, {"candidate": 1}, {"status": BROKEN, "usage": FULL, "usage_source": "estimated"}),
     (0, {"round": 2, "shortened": True, "economized": True}, {"status": "cancelled"}),
-    (0, {"round": 3}, {"status": "cached", "cost_nanousd": 0, "time_to_first_token_ms": 1}),
+    (
+        0,
+        {"round": 3},
+        {"status": "cached", "cost_nanousd": 0, "time_to_first_token_ms": 1, "saved_nanousd": 12},
+    ),
     (0, {"node_path": "", "role": ""}, None),
     (1, {"rehearsed": True}, {"status": "ok", "cost_nanousd": 10, **ANSWERED, **REPORTED}),
     (
@@ -117,6 +121,12 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         | {"state": "open", "reason": "together:m answered 500", "rests_until": DAY, "number": 1}
         | {"changed_at": DAY, "simulated": 0, **OWNED},
     ),
+    (
+        "answers",
+        {"key": "ab" * 32, "prompt": "cd" * 32, "model": "together:m", "answer": '{"type": "ai"}'}
+        | {"bytes": 14, "simulated": 0, "stored_at": 1.5, "used_at": 2.5},
+    ),
+    ("leases", {"key": "ef" * 32, "owner": "0" * 32, "expires_at": 0.5, **OWNED}),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
