@@ -23,6 +23,7 @@ from aideon_agents.cli import (
     doctor,
     graph,
     models,
+    models_learn,
     models_status,
     new,
     run,
@@ -53,6 +54,7 @@ app.command("worker")(batch.worker)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")
+models.app.command("learn")(models_learn.learn)
 models.app.command("status")(models_status.status)
 app.add_typer(models.app, name="models")
 app.add_typer(cache.app, name="cache")

@@ -8,6 +8,7 @@ whatever it answers. The default stays unless another candidate is better by mor
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aideon_agents.ledger.outcomes import Record, records
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Mapping
 
     from aideon_agents.ledger.database import Database
 
@@ -43,7 +44,28 @@ _PLENTY = 100
 READ_EVERY = 60.0
 """Seconds between two readings of a ledger in one process."""
 
-Records = dict[tuple[str, str], Record]
+
+class Known(NamedTuple):
+    """What a ledger knows: by class and model, by model, and of all models."""
+
+    records: dict[tuple[str, str], Record]
+    by_model: dict[str, Record]
+    everyone: Record
+
+    @classmethod
+    def of(cls, records: dict[tuple[str, str], Record]) -> Known:
+        """Add up the records once, so that a choice does not."""
+        by_model: dict[str, Record] = {}
+        for (_, model), one in records.items():
+            by_model[model] = _sum(one, by_model.get(model, _NONE))
+        return cls(records, by_model, functools.reduce(_sum, by_model.values(), _NONE))
+
+
+_NONE = Record(0, 0.0)
+
+
+def _sum(one: Record, other: Record) -> Record:
+    return Record(one.outcomes + other.outcomes, one.total + other.total)
 
 
 class Learned(NamedTuple):
@@ -64,14 +86,14 @@ class Quality(NamedTuple):
     """Outcomes or calls of the class that it rests on, whichever are more."""
 
 
-_read: dict[Hashable, tuple[float, Records]] = {}
+_read: dict[Hashable, tuple[float, Known]] = {}
 
 
-def known_records(database: Database) -> Records:
+def known_in(database: Database) -> Known:
     """What a ledger knows, as read at most a minute ago."""
-    at, found = _read.get(database.key, (-math.inf, {}))
-    if time.monotonic() - at >= READ_EVERY:
-        found = records(database)
+    at, found = _read.get(database.key, (-math.inf, None))
+    if found is None or time.monotonic() - at >= READ_EVERY:
+        found = Known.of(records(database))
         _read[database.key] = time.monotonic(), found
     return found
 
@@ -79,7 +101,7 @@ def known_records(database: Database) -> Records:
 def order(
     task_class: str,
     prices: Mapping[str, float | None],
-    known: Records,
+    known: Known,
     *,
     left: float | None = None,
 ) -> Learned:
@@ -116,14 +138,12 @@ def order(
     return Learned((best, *rest), {**reason, **figures})
 
 
-def quality_of(task_class: str, model: str, known: Records) -> Quality:
+def quality_of(task_class: str, model: str, known: Known) -> Quality:
     """The posterior of a model's quality in a class of tasks."""
-    own = known.get((task_class, model), Record(0, 0.0))
-    elsewhere = [
-        one for (where, name), one in known.items() if name == model and where != task_class
-    ]
-    everyone = _mean(list(known.values()), _UNJUDGED)
-    prior = _mean(elsewhere, everyone)
+    own = known.records.get((task_class, model), _NONE)
+    whole = known.by_model.get(model, _NONE)
+    elsewhere = Record(whole.outcomes - own.outcomes, whole.total - own.total)
+    prior = _mean(elsewhere, _mean(known.everyone, _UNJUDGED))
     good = _AS_MANY * prior + own.total
     bad = _AS_MANY * (1 - prior) + own.outcomes - own.total
     score, spread = _beta(good, bad)
@@ -133,10 +153,9 @@ def quality_of(task_class: str, model: str, known: Records) -> Quality:
     return Quality(answers * score, variance, max(own.outcomes, calls))
 
 
-def _mean(found: Sequence[Record], otherwise: float) -> float:
+def _mean(found: Record, otherwise: float) -> float:
     """The mean score, shrunk to another with the weight of two outcomes."""
-    total, count = sum(one.total for one in found), sum(one.outcomes for one in found)
-    return (total + 2 * otherwise) / (count + 2)
+    return (found.total + 2 * otherwise) / (found.outcomes + 2)
 
 
 def _beta(good: float, bad: float) -> tuple[float, float]:

@@ -7,9 +7,15 @@ import pytest
 from aideon_agents import Ledger, record_performance
 from aideon_agents.ledger.outcomes import Record
 from aideon_agents.models.learning import posterior
-from aideon_agents.models.learning.posterior import known_records, order, quality_of
+from aideon_agents.models.learning.posterior import Known, known_in, quality_of
 
 SMALL, BIG = "together:small", "together:big"
+
+
+def order(task_class, prices, found, **given):
+    return posterior.order(task_class, prices, Known.of(found), **given)
+
+
 LADDER = {SMALL: 0.18, BIG: 0.88}
 
 
@@ -66,11 +72,11 @@ def test_a_price_that_is_unknown_counts_as_the_dearest():
 
 def test_a_model_is_judged_by_its_other_classes_where_one_is_new():
     elsewhere = {("creative", SMALL): Record(100, 90.0), ("creative", BIG): Record(100, 20.0)}
-    good, bad = (quality_of("executor", name, elsewhere).mean for name in (SMALL, BIG))
+    good, bad = (quality_of("executor", name, Known.of(elsewhere)).mean for name in (SMALL, BIG))
     assert good > 0.8
     assert bad < 0.3
     own = elsewhere | {("executor", SMALL): Record(100, 10.0)}
-    assert quality_of("executor", SMALL, own).mean < 0.2
+    assert quality_of("executor", SMALL, Known.of(own)).mean < 0.2
 
 
 def test_malformed_answers_count_against_a_model_without_any_rating():
@@ -89,8 +95,8 @@ def test_a_ledger_is_read_at_most_once_a_minute(tmp_path, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(posterior.time, "monotonic", lambda: clock[0])
     with Ledger(tmp_path / "ledger.db") as ledger:
-        assert known_records(ledger.database) == {}
+        assert known_in(ledger.database).records == {}
         record_performance("executor", SMALL, 1, ledger=ledger)
-        assert known_records(ledger.database) == {}
+        assert known_in(ledger.database).records == {}
         clock[0] += posterior.READ_EVERY
-        assert known_records(ledger.database) == {("executor", SMALL): Record(1, 1.0)}
+        assert known_in(ledger.database).records == {("executor", SMALL): Record(1, 1.0)}
