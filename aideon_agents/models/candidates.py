@@ -17,7 +17,7 @@ from aideon_agents import errors
 from aideon_agents.ledger.calls import answer_of, call_start
 from aideon_agents.ledger.rows import Call
 from aideon_agents.models.features import Features
-from aideon_agents.models.health import Breaker, Permit
+from aideon_agents.models.health import MOMENT, Breaker, Permit
 from aideon_agents.models.limits.pace import Pace
 from aideon_agents.settings.providers import ProviderRow
 
@@ -97,7 +97,8 @@ class Candidate:
 
     def probe_in(self) -> float:
         """Seconds until it is back; infinite while its key rests: an early probe cannot fix a key."""
-        return math.inf if self.key_breaker.rest_left() else self.model_breaker.rest_left()
+        of_key = self.key_breaker.rest_left()
+        return math.inf if of_key > MOMENT else max(of_key, self.model_breaker.rest_left())
 
     def why_resting(self) -> str:
         """The error that it rests after."""
@@ -135,7 +136,7 @@ class Candidate:
     def admit(self, *, early: bool = False) -> Permit | None:
         """A permit for one call, which must be settled; None: it may not be asked now.
 
-        `early` probes before its pause is over, because all other candidates rest for longer.
+        `early` probes before its pause is over, because no other candidate is left.
         """
         of_key = self.key_breaker.admit()
         if of_key is None:

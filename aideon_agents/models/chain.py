@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from pydantic import Field, InstanceOf
 
 from aideon_agents import settings as environment
-from aideon_agents.errors import ModelNameError
+from aideon_agents.errors import AllModelsFailed, ModelNameError
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import caching, catalog
 from aideon_agents.models.admission import run_budget_of
@@ -23,7 +24,8 @@ from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.models.candidates import Candidate, breaker_names
 from aideon_agents.models.choosing import AnyModel, Choice, cheapest_first, choose
 from aideon_agents.models.direct import recorders
-from aideon_agents.models.fallbacks import HANDLED, PASS, Attempts, Patience, patience_of
+from aideon_agents.models.fallbacks import PASS, Attempts, Patience, patience_of
+from aideon_agents.models.faults.effects import HANDLED
 from aideon_agents.models.features import features_of
 from aideon_agents.models.foreign import ROOM_TO_THINK
 from aideon_agents.models.foreign.delegate import Delegate, delegated, given_candidate
@@ -73,7 +75,17 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
     patience: InstanceOf[Patience] = Field(exclude=True, repr=False)
     slots: InstanceOf[Slots] = Field(exclude=True, repr=False)
     logged: InstanceOf[set[str]] = Field(exclude=True, repr=False)
+    attempts: InstanceOf[Attempts] | None = Field(default=None, exclude=True, repr=False)
+    """The pass of the call that a copy was made for; None: it is no such copy."""
     exceptions_to_handle: tuple[type[BaseException], ...] = HANDLED
+
+    @property
+    def runnables(self) -> Iterator[Runnable[LanguageModelInput, Any]]:
+        """The models in their order; in a call, those that rested when their turn came follow again."""
+        models = [self.runnable, *self.fallbacks]
+        yield from models
+        for candidate in self.attempts.last_resorts() if self.attempts else ():
+            yield models[self.candidates.index(candidate)]
 
     def with_structured_output(
         self, schema: Any, **kwargs: Any
@@ -96,12 +108,14 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         """The answer of the first model that gives one."""
         begun = self._begun(config)
         if recorders(begun) is None:
-            return await super().ainvoke(input, begun, **kwargs)
-        *others, last = self.runnables
-        for model in others:
+            return await super(ModelChain, self._copy(begun)).ainvoke(input, begun, **kwargs)
+        for model in (self.runnable, *self.fallbacks):
             with contextlib.suppress(*self.exceptions_to_handle):
                 return await model.ainvoke(input, begun, **kwargs)
-        return await last.ainvoke(input, begun, **kwargs)
+        for model in itertools.islice(self._copy(begun).runnables, len(self.candidates), None):
+            with contextlib.suppress(*self.exceptions_to_handle):
+                return await model.ainvoke(input, begun, **kwargs)
+        raise AllModelsFailed(begun.get("configurable", {})[PASS].failures)
 
     async def astream(
         self,
@@ -110,7 +124,8 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         """The answer of the first model that begins one, as it comes."""
-        async for chunk in super().astream(input, self._begun(config), **kwargs):
+        begun = self._begun(config)
+        async for chunk in super(ModelChain, self._copy(begun)).astream(input, begun, **kwargs):
             yield chunk
 
     def invoke(
@@ -120,7 +135,8 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> Any:
         """`ainvoke` from synchronous code."""
-        return super().invoke(input, self._begun(config), **kwargs)
+        begun = self._begun(config)
+        return super(ModelChain, self._copy(begun)).invoke(input, begun, **kwargs)
 
     def stream(
         self,
@@ -129,10 +145,15 @@ class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
         **kwargs: Any,
     ) -> Iterator[Any]:
         """`astream` from synchronous code."""
-        return super().stream(input, self._begun(config), **kwargs)
+        begun = self._begun(config)
+        return super(ModelChain, self._copy(begun)).stream(input, begun, **kwargs)
 
     def _of(self, runnables: list[Any]) -> ModelChain:
         return self.model_copy(update={"runnable": runnables[0], "fallbacks": runnables[1:]})
+
+    def _copy(self, begun: RunnableConfig) -> ModelChain:
+        """The chain for one call."""
+        return self.model_copy(update={"attempts": begun.get("configurable", {}).get(PASS)})
 
     def _begun(self, config: RunnableConfig | None) -> RunnableConfig:
         """The config of a call, with a new pass."""
@@ -218,7 +239,7 @@ class Models:
         unknown size are left out too; None: no size is known.
         """
         chain = self._kept(request, context, saves=False)
-        models = cast("Any", zip(chain.candidates, chain.runnables, strict=True))
+        models = cast("Any", zip(chain.candidates, (chain.runnable, *chain.fallbacks), strict=True))
         return min(
             [
                 one.window - (model.max_tokens or 0) + request.max_tokens

@@ -22,11 +22,12 @@ from langgraph.errors import GraphBubbleUp
 from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
+from aideon_agents.models.faults.effects import HANDLED, LOUD, NO_MORE_ROOM
 from aideon_agents.models.health import Permit, Slots, process_slots
 from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -34,33 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("aideon_agents.models")
 
-HANDLED = (
-    errors.Transient,
-    errors.RateLimited,
-    errors.OutOfCredit,
-    errors.KeyRejected,
-    errors.ModelGone,
-    errors.ContextTooLong,
-    errors.Unsupported,
-    errors.NotThisModel,
-    errors.TooExpensive,
-    errors.Malformed,
-    errors.Partial,
-)
-"""Errors after which the next candidate is asked. All others are raised as they are.
-
-After `Partial` too, but with a `restart` event first, for clients that show tokens.
-"""
-
-_NO_MORE_ROOM = (
-    errors.BudgetExceeded,
-    errors.CallerError,
-    errors.ContextTooLong,
-    errors.NotThisModel,
-    errors.Unsupported,
-)
-"""How an attempt with more room is refused."""
-_LOUD = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
 _RETRIES: Mapping[type[errors.ProviderError], int] = {errors.Transient: 2}
 _FIRST_PAUSE = 0.25  # seconds, doubled with each retry, full jitter
 _ALONE = 64
@@ -130,6 +104,10 @@ class Attempts:
     ) -> None:
         self.candidates = candidates
         """In the order in which they are asked."""
+        self.rested: list[Candidate] = []
+        """Those that rested when their turn came. They are asked at last."""
+        self.is_last_resort = len(candidates) == 1
+        """Whether nothing is left but to ask a model before its rest is over."""
         self._ranks = ranks or range(len(candidates))
         self._choices = choices
         self.slots = slots
@@ -178,35 +156,49 @@ class Attempts:
 
         A server of one's own may be slow, and be at work on the answer all the time.
         """
-        share = self.time_left() / (len(self.candidates) - self.candidates.index(candidate))
+        later = self.candidates[self.candidates.index(candidate) + 1 :]
+        after = len(self.rested) + (0 if self.is_last_resort else len(later))
+        share = self.time_left() / (after + 1)
         return share if candidate.row.own else min(LONGEST_ATTEMPT, share)
 
     def is_last(self, candidate: Candidate) -> bool:
         """Whether there is no candidate after this one."""
-        return candidate is self.candidates[-1]
+        return not self.rested and (self.is_last_resort or candidate is self.candidates[-1])
 
-    def is_soonest_back(self, candidate: Candidate) -> bool:
-        """Whether all candidates rest, and this one for the shortest time: it is probed early."""
-        probes = [one.probe_in() for one in self.candidates]
-        mine = probes[self.candidates.index(candidate)]
-        return all(probes) and mine == min(probes) and mine < math.inf
+    def last_resorts(self) -> Iterator[Candidate]:
+        """Those that rested when their turn came, the one that is soonest back first."""
+        self.is_last_resort = True
+        while self.rested:
+            soonest = min(self.rested, key=Candidate.probe_in)
+            self.rested.remove(soonest)
+            yield soonest
 
     async def permitted(self, candidate: Candidate) -> Permit:
         """Wait for a permit, or give the candidate up while it rests after failures."""
+        breaker = candidate.model_breaker
+        failed_before = breaker.failed_probes
         while True:
             if candidate.pace.is_limiting:
                 await self._opened(candidate)
             if permit := candidate.admit():
                 return permit
-            early = self.is_soonest_back(candidate)
+            can_be_back = candidate.probe_in() < math.inf
+            # What other calls find out while this one waits counts like its own tries.
+            tries = self._failed_tries(candidate) + breaker.failed_probes - failed_before
+            early = self.is_last_resort and can_be_back and tries <= _RETRIES[errors.Transient]
             if early and (permit := candidate.admit(early=True)):
                 return permit
             if not early or not self.time_left():
                 rest, why = candidate.rest_left(), candidate.why_resting()
                 skipped = f"{candidate} was not asked, it rests another {rest:.0f} s"
                 is_known = any(why in failure for failure in self.failures)
-                message = skipped if is_known else f"{skipped}: {why}"
-                self.give_up(candidate, errors.Transient(message, billed=False))
+                resting = errors.Transient(
+                    skipped if is_known else f"{skipped}: {why}", billed=False
+                )
+                if can_be_back and not self.is_last_resort:
+                    self.rested.append(candidate)
+                    raise resting
+                self.give_up(candidate, resting)
             await asyncio.sleep(_LOOK_AGAIN)  # another call finds out whether it is back
 
     async def _opened(self, candidate: Candidate) -> None:
@@ -315,8 +307,7 @@ class Attempts:
 
     def _pause(self, candidate: Candidate, error: errors.ProviderError) -> float | None:
         """Seconds until the next try of this candidate; None: there is none."""
-        name = str(candidate)
-        attempt = self.tries[name] - self._refusals[name] - self.adapted[name]
+        attempt = self._failed_tries(candidate)
         retries = _RETRIES.get(type(error), 0)
         if isinstance(error, errors.Partial) and self.is_last(candidate):
             retries = 1  # no other candidate is left
@@ -325,6 +316,11 @@ class Attempts:
         jitter = random.uniform(0, _FIRST_PAUSE * 2**attempt)  # noqa: S311 - not a secret
         pause = jitter if error.retry_after is None else error.retry_after
         return pause if pause < self.time_left() else None
+
+    def _failed_tries(self, candidate: Candidate) -> int:
+        """How often a candidate has failed, or is failing now."""
+        name = str(candidate)
+        return self.tries[name] - self._refusals[name] - self.adapted[name]
 
     async def go_on(
         self,
@@ -338,7 +334,7 @@ class Attempts:
         `room` is the most tokens that its answer may have, as asked and with more room.
         """
         lacked = self.lacked_room.get(str(candidate))
-        if lacked and isinstance(error, _NO_MORE_ROOM) and not getattr(error, "adapted", False):
+        if lacked and isinstance(error, NO_MORE_ROOM) and not getattr(error, "adapted", False):
             self.give_up(candidate, lacked)
         if isinstance(error, errors.BudgetExceeded):
             raise error
@@ -371,7 +367,7 @@ class Attempts:
     def give_up(self, candidate: Candidate, error: errors.ProviderError) -> NoReturn:
         """Raise an error, after which the next candidate is asked, if there is one."""
         self.failures.append(str(error))
-        if isinstance(error, _LOUD) and str(error) not in self.logged:
+        if isinstance(error, LOUD) and str(error) not in self.logged:
             self.logged.add(str(error))
             _log.warning("%s", error)
         if self.is_last(candidate) and isinstance(error, HANDLED):

@@ -42,7 +42,8 @@ _WINDOW = 30.0  # seconds
 _FEWEST = 5
 _FIRST_REST = 5.0  # seconds
 _LONGEST_REST = 300.0  # seconds
-_MOMENT = 0.05  # seconds, at least, until a probe is back
+MOMENT = 0.05
+"""Seconds, at least, until a probe is back."""
 
 _COUNTED = (errors.Transient, errors.Partial)
 _AT_ONCE = (errors.OutOfCredit, errors.KeyRejected, errors.ModelGone)
@@ -60,23 +61,27 @@ class Breaker:
     ) -> None:
         self._clock = clock
         self._named = named
+        self.failed_probes = 0
+        """How many calls have found that it is not back."""
         self.ledgers: weakref.WeakSet[Database] = weakref.WeakSet()
         """Where its changes are written."""
         self._written = (CLOSED, 0.0)
-        self._lock = threading.Lock()
+        # A call that was abandoned can end in any thread, also while this one holds the lock.
+        self._lock = threading.RLock()
         self._recent: collections.deque[tuple[float, bool]] = collections.deque(maxlen=256)
         self._in_a_row = 0
         self._open_until = 0.0
         self._rest = _FIRST_REST
         self._is_open = False
-        self._is_probed = False
+        self._probe: weakref.ref[Permit] | None = None
         self._why = ""
         renewed.add(self)
 
     def after_fork(self) -> None:
-        """Take no lock and no probe over from the parent process."""
-        self._lock = threading.Lock()
-        self._is_probed = False
+        """Take no lock and no probe over from the parent process, and none of what it has written."""
+        self._lock = threading.RLock()
+        self._probe = None
+        self._written = (CLOSED, 0.0)
 
     @property
     def why(self) -> str:
@@ -88,7 +93,7 @@ class Breaker:
         with self._lock:
             if not self._is_open:
                 return 0.0
-            return max(_MOMENT if self._is_probed else 0.0, self._open_until - self._clock())
+            return max(MOMENT if self._is_probed() else 0.0, self._open_until - self._clock())
 
     def admit(self, *, early: bool = False, of_key: Permit | None = None) -> Permit | None:
         """A permit for one call, which must be settled; None: the call may not go through.
@@ -97,20 +102,26 @@ class Breaker:
         settled with this one.
         """
         with self._lock:
-            is_probe = self._is_open
-            if is_probe:
+            permit = Permit(self, is_probe=self._is_open, of_key=of_key)
+            if permit.is_probe:
                 is_over = self._clock() >= self._open_until
-                if self._is_probed or not (is_over or early):
+                if self._is_probed() or not (is_over or early):
                     return None
-                self._is_probed = True
+                self._probe = weakref.ref(permit)
                 self._write()
-        return Permit(self, is_probe=is_probe, of_key=of_key)
+        return permit
 
-    def record(self, error: BaseException | None, *, of_probe: bool) -> None:
+    def _is_probed(self) -> bool:
+        """Whether a call is probing. One that was abandoned, or whose loop is closed, never ends."""
+        permit = self._probe() if self._probe else None
+        return permit is not None and not (permit.loop and permit.loop.is_closed())
+
+    def record(self, error: BaseException | None, permit: Permit) -> None:
         """Record how a permitted call ended; None: it was answered."""
+        of_probe = permit.is_probe
         with self._lock:
-            if of_probe:
-                self._is_probed = False
+            if self._probe and self._probe() is permit:
+                self._probe = None
             if isinstance(error, _AT_ONCE):
                 self._open(_LONGEST_REST, error)
             elif isinstance(error, _COUNTED) and (of_probe or not self._is_open):
@@ -124,7 +135,7 @@ class Breaker:
     def _write(self) -> None:
         """Write its state into its ledgers, if that is another than they hold."""
         is_over = self._clock() >= self._open_until
-        state = CLOSED if not self._is_open else HALF_OPEN if self._is_probed or is_over else OPEN
+        state = CLOSED if not self._is_open else HALF_OPEN if self._probe or is_over else OPEN
         until = self._open_until if self._is_open else 0.0
         if self._named is None or not self.ledgers or (state, until) == self._written:
             return
@@ -148,6 +159,9 @@ class Breaker:
 
     def _count_failure(self, error: BaseException, *, of_probe: bool) -> None:
         now = self._clock()
+        self.failed_probes += of_probe
+        if of_probe and now < self._open_until:
+            return  # probed early: its rest is no longer than without
         self._recent.append((now, False))
         self._in_a_row += 1
         in_window = [ok for at, ok in self._recent if now - at <= _WINDOW]
@@ -169,7 +183,10 @@ class Permit:
 
     def __init__(self, breaker: Breaker, *, is_probe: bool, of_key: Permit | None = None) -> None:
         self._breaker = breaker
-        self._is_probe = is_probe
+        self.is_probe = is_probe
+        """Whether it finds out whether the model is back."""
+        self.loop = asyncio._get_running_loop() if is_probe else None  # noqa: SLF001 - does not raise without a loop
+        """The loop that a probe runs on; None: on none."""
         self._of_key = of_key
         self._is_settled = False
 
@@ -182,7 +199,7 @@ class Permit:
             is_of_key = isinstance(error, _OF_KEY)
             self._of_key.record(error if is_of_key or error is None else _UNRELATED)
             error = _UNRELATED if is_of_key else error
-        self._breaker.record(error, of_probe=self._is_probe)
+        self._breaker.record(error, self)
 
     def give_back(self) -> None:
         """Record that there was no call."""
@@ -211,7 +228,7 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._held = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as in `Breaker`
         self._waiting: collections.deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = (
             collections.deque()
         )
@@ -219,7 +236,7 @@ class Slots:
 
     def after_fork(self) -> None:
         """Begin with no slot in use: the calls are the parent process's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._held = 0
         self._waiting.clear()
 

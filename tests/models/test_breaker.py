@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import gc
+import os
 import random
 import threading
 
 import pytest
 
 from aideon_agents import Context, errors
+from aideon_agents.ledger import model_states
 from aideon_agents.models import Models
 from aideon_agents.models.health import Breaker, breaker_for
 from aideon_agents.state import ModelRequest
@@ -17,6 +21,8 @@ from aideon_agents.testing import Fault, SimulatedProvider
 PRIMARY = "together:openai/gpt-oss-120b"
 OTHER = "openai:gpt-4o-mini"
 DEAD = errors.Transient("m answered 500")
+REQUEST = ModelRequest(role="planner", model=(PRIMARY, OTHER))
+STREAM = Context(stream=True)
 
 
 class Clock:
@@ -142,6 +148,74 @@ def test_a_call_is_settled_once(breaker, clock):
     assert breaker.admit() is not None
 
 
+def test_an_early_probe_that_fails_changes_nothing_of_its_rest(breaker, clock):
+    fail(breaker, 5)
+    rest = breaker.rest_left()
+    assert [call(breaker, DEAD, early=True) for _ in range(9)] == [True] * 9
+    assert breaker.rest_left() == rest
+    clock.now += rest
+    assert call(breaker, DEAD)
+    assert 8 <= breaker.rest_left() <= 12
+
+
+def test_a_probe_whose_permit_was_dropped_is_over(breaker):
+    fail(breaker, 5)
+    probe = breaker.admit(early=True)
+    assert breaker.admit(early=True) is None
+    del probe
+    assert breaker.admit(early=True) is not None
+
+
+def test_a_probe_on_a_loop_that_is_closed_is_over_and_its_late_end_ends_no_other(breaker):
+    async def probe():
+        return breaker.admit(early=True)
+
+    fail(breaker, 5)
+    loop = asyncio.new_event_loop()
+    left = loop.run_until_complete(probe())
+    assert breaker.admit(early=True) is None
+    loop.close()
+    other = breaker.admit(early=True)
+    assert other is not None
+    left.give_back()
+    assert breaker.admit(early=True) is None
+    other.record(None)
+    assert breaker.rest_left() == 0
+
+
+def test_of_many_threads_one_probes(breaker):
+    fail(breaker, 5)
+    begin = threading.Barrier(20)
+
+    def ask(_number):
+        begin.wait(30)
+        return [breaker.admit(early=True) for _ in range(50)]
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        given = [permit for permits in pool.map(ask, range(20)) for permit in permits]
+    assert len([permit for permit in given if permit]) == 1
+
+
+def test_a_call_that_is_collected_while_the_breaker_is_held_settles_its_permit(breaker):
+    permit = breaker.admit()
+    with breaker._lock:
+        permit.record(DEAD)  # as its cleanup does, wherever the garbage collector runs
+    assert fail(breaker, 5) == [True] * 4 + [False]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_probes_for_itself_and_takes_the_rest_over(breaker):
+    fail(breaker, 5)
+    probe = breaker.admit(early=True)
+    child = os.fork()
+    if child == 0:
+        is_right = breaker.admit() is None and breaker.admit(early=True) is not None
+        os._exit(0 if is_right else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert breaker.admit(early=True) is None
+    probe.give_back()
+
+
 def test_before_its_time_it_is_probed_only_when_asked_to(breaker):
     fail(breaker, 5)
     assert not call(breaker)
@@ -247,3 +321,187 @@ async def test_when_all_rest_the_one_soonest_back_is_asked(counter, quick):
         line[1].model_breaker.admit().record(DEAD)
     first = await counter.ask(settings=settings)  # the primary is gone for 300 s, the other for 5
     assert [(row.candidate, row.status) for row in first.rows] == [(0, "error"), (1, "ok")]
+
+
+def candidates(settings, *names):
+    request = ModelRequest(role="planner", model=names or (PRIMARY, OTHER))
+    return Models(settings).chat(request, Context()).candidates
+
+
+def rest(candidate, error=DEAD):
+    """Let a model rest as after five failures."""
+    for _ in range(5):
+        candidate.model_breaker.admit().record(error)
+        if candidate.rest_left():
+            return
+
+
+async def test_while_all_rest_the_one_soonest_back_is_asked_first_and_the_others_after_it(
+    counter, quick
+):
+    settings = counter.settings([None])
+    primary, other = candidates(settings)
+    rest(primary, errors.ModelGone("gone"))
+    rest(other)
+    found = await counter.ask(settings=settings)
+    assert [(row.candidate, row.status) for row in found.rows] == [(1, "ok")]
+    rest(other)
+    settings = settings.model_copy(update={"openai_base_url": "http://127.0.0.1:9/v1"})
+    dead = candidates(settings)[1]
+    rest(dead)
+    found = await counter.ask(settings=settings)
+    assert [(row.candidate, row.status) for row in found.rows] == [(1, "error")] * 3 + [(0, "ok")]
+    assert primary.rest_left() == 0
+
+
+async def test_a_model_that_rests_but_lives_answers_when_the_others_have_died_meanwhile(
+    counter, quick
+):
+    settings = counter.settings([None], openai_base_url="http://127.0.0.1:9/v1")
+    primary, _ = candidates(settings)
+    rest(primary)
+    asked = await counter.ask(settings=settings)
+    assert [(row.candidate, row.status) for row in asked.rows] == [(1, "error")] * 3 + [(0, "ok")]
+    rest(primary)
+    streamed = [chunk async for chunk in Models(settings).chat(REQUEST, STREAM).astream("Pumps?")]
+    assert "".join(chunk.text for chunk in streamed).startswith("Pumps")
+
+
+async def test_a_chain_of_models_that_are_all_dead_names_each_of_them_once_or_with_its_tries(
+    counter, quick
+):
+    settings = counter.settings(Fault(500), openai_base_url="http://127.0.0.1:9/v1")
+    for candidate in candidates(settings):
+        rest(candidate)
+    asked = await counter.ask(settings=settings)
+    assert isinstance(asked.error, errors.AllModelsFailed)
+    assert len(asked.error.attempts) == len(asked.rows) == 6
+    assert all("rests another" not in line for line in asked.error.attempts)
+
+
+async def test_calls_that_wait_for_a_probe_do_not_each_find_out_again_that_a_model_is_dead(
+    counter, quick
+):
+    settings = counter.settings(Fault(500))
+    (only,) = candidates(settings, PRIMARY)
+    rest(only)
+    models = Models(settings)
+    request = ModelRequest(role="planner", model=(PRIMARY,))
+    before = only.model_breaker.failed_probes
+    asking = (models.chat(request, Context()).ainvoke(f"question {n}") for n in range(40))
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(one) for one in ended} == {errors.AllModelsFailed}
+    assert only.model_breaker.failed_probes - before < 40  # each would make 3
+
+
+async def test_a_probe_that_is_cancelled_lets_the_next_call_probe(counter, quick, until):
+    with SimulatedProvider(faults=[Fault("hang"), None]) as provider:
+        settings = counter.settings(together_base_url=provider.base_url)
+        (only,) = candidates(settings, PRIMARY)
+        rest(only)
+        chain = Models(settings).chat(ModelRequest(role="planner", model=(PRIMARY,)), Context())
+        probe = asyncio.create_task(chain.ainvoke("Pumps?"))
+        await until(lambda: len(provider.requests) == 1)
+        probe.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await probe
+        assert (await chain.ainvoke("Pumps?")).text.startswith("Pumps")
+        assert only.rest_left() == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stream_that_is_left_with_its_loop_lets_the_next_call_probe(counter):
+    with SimulatedProvider(faults=[Fault("slow", seconds=0.01), None]) as provider:
+        settings = counter.settings(together_base_url=provider.base_url)
+        (only,) = candidates(settings, PRIMARY)
+        rest(only)
+        chain = Models(settings).chat(ModelRequest(role="planner", model=(PRIMARY,)), STREAM)
+        stream = chain.astream("Pumps?")
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(anext(stream))
+        assert only.model_breaker.admit(early=True) is None
+        loop.close()
+        del stream
+        gc.collect()
+        assert asyncio.run(chain.ainvoke("Pumps?")).text.startswith("Pumps")
+        assert only.rest_left() == 0
+
+
+async def test_two_keys_of_one_model_rest_apart(counter, quick):
+    rejected, good = counter.settings(Fault(401)), counter.settings()
+    assert isinstance((await counter.ask(settings=rejected, model=(PRIMARY,))).error, Exception)
+    again = await counter.ask(settings=rejected, model=(PRIMARY,))
+    assert not again.requests
+    assert (await counter.ask(settings=good, model=(PRIMARY,))).answer
+
+
+async def test_calls_wait_for_a_probe_of_their_only_key(counter, quick, until):
+    gate = threading.Event()
+
+    async def answer(_request):
+        await until(gate.is_set)
+        return "back"
+
+    with SimulatedProvider(answer=answer) as provider:
+        settings = counter.settings(together_base_url=provider.base_url)
+        (only,) = candidates(settings, PRIMARY)
+        only.key_breaker.admit().record(errors.KeyRejected("401"))
+        only.key_breaker._open_until = 0.0  # the rest is over
+        chain = Models(settings).chat(ModelRequest(role="planner", model=(PRIMARY,)), Context())
+        asking = [asyncio.create_task(chain.ainvoke(f"question {n}")) for n in range(10)]
+        await until(lambda: len(provider.requests) == 1)
+        gate.set()
+        assert [one.text for one in await asyncio.gather(*asking)] == ["back"] * 10
+
+
+# In the ledger
+
+
+def states_in(ledger):
+    model_states.wait_until_written()
+    rows = ledger.select("SELECT model, state, key_name, reason FROM model_states")
+    return {row["model"]: (row["state"], row["key_name"], row["reason"]) for row in rows}
+
+
+async def test_each_change_of_state_is_in_the_ledger_that_records_the_calls(
+    counter, quick, ledger, until
+):
+    gate = threading.Event()
+
+    async def answer(_request):
+        await until(gate.is_set)
+        return "back"
+
+    with SimulatedProvider(answer=answer, announce=False, faults=[Fault(500)] * 5) as provider:
+        settings = counter.settings(together_base_url=provider.base_url)
+        (only,) = candidates(settings, PRIMARY)
+        await counter.ask(settings=settings, model=(PRIMARY,))
+        assert states_in(ledger) == {}
+        asking = asyncio.create_task(counter.ask(settings=settings, model=(PRIMARY,)))
+        await until(lambda: len(provider.requests) == 6)
+        state, key, reason = states_in(ledger)[only.model]
+        assert (state, key) == ("half_open", "TOGETHER_API_KEY")
+        assert reason.startswith(f"{PRIMARY} answered 500")
+        gate.set()
+        await asking
+    assert states_in(ledger)[only.model] == ("closed", "TOGETHER_API_KEY", None)
+
+
+async def test_many_failures_of_an_open_breaker_are_written_once(counter, monkeypatch, ledger):
+    written = []
+    monkeypatch.setattr(model_states, "record", lambda _ledgers, change: written.append(change))
+    (only,) = candidates(counter.settings(), PRIMARY)
+    only.model_breaker.ledgers.add(ledger.database)
+    permits = [only.model_breaker.admit() for _ in range(40)]
+    for permit in permits:
+        permit.record(DEAD)
+    assert [change["state"] for change in written] == ["open"]
+
+
+async def test_a_rehearsal_writes_no_state(counter, ledger):
+    settings = counter.settings()
+    request = ModelRequest(role="planner", model=(PRIMARY,))
+    chain = Models(settings).chat(request, Context(rehearse=True))
+    rest(chain.candidates[0])
+    await counter.ask_chain(chain)
+    assert states_in(ledger) == {}
