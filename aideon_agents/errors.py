@@ -77,6 +77,9 @@ class InputError(UserError):
 class NoModel(UserError):
     """No candidate can be asked: its provider has no key, or no local server is set."""
 
+    missing: str = ""
+    """The variable that the first candidate needs; empty: it is not known."""
+
 
 class RunNotFound(UserError):
     """No run, or more than one, answers to a reference."""

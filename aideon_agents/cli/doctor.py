@@ -143,9 +143,9 @@ def _call(provider: Provider, model: str, settings: Settings) -> Iterator[_Findi
         return
     if result.status != "completed":
         yield what, "broken", result.error or result.status
-    else:
-        spent = output.money(result.cost.usd, complete=result.cost.complete)
-        yield what, "ok", f"answered, {spent}"
+        return
+    spent = output.money(result.cost.usd, complete=result.cost.complete)
+    yield what, "ok", f"answered, {spent}"
     for name in {name for node in result.nodes for name in node.models} if shape else ():
         asked_model = name.partition(":")[2]
         features = features_of(str(provider.base_url), asked_model)

@@ -168,10 +168,10 @@ def rehearsed_if_needed(
     if why is None:
         try:
             return make(rehearse=False), None
-        except NoModel:
+        except NoModel as error:
             if settings.can_call:
                 raise
-        why = "no provider has a key (set TOGETHER_API_KEY)"
+            why = f"no provider has a key (set {error.missing or 'TOGETHER_API_KEY'})"
     return make(rehearse=True), why
 
 

@@ -37,6 +37,7 @@ from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
 from aideon_agents.models.limits.queues import Queue, exceeded, first_place, first_places
 from aideon_agents.node_paths import node_path
+from aideon_agents.settings.providers import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -117,7 +118,8 @@ class RequestBound:
         None: the candidate has no known price, or nothing bounds the tokens.
         """
         most = max_tokens or self.max_tokens
-        if candidate.row.free:
+        row = TABLE.get(candidate.provider)
+        if row and row.free:
             return 0
         if self.input_tokens is None or most is None:
             return None

@@ -11,6 +11,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import aiohttp
 from langchain_core.callbacks import BaseCallbackHandler
 
 from aideon_agents import errors
@@ -113,7 +114,7 @@ class Candidate:
         """
         if not isinstance(error, errors.Transient) or error.timed_out:
             return 0.0
-        refuses = error.status in _STARTING or (error.status is None and error.billed is False)
+        refuses = error.status in _STARTING or type(error.__cause__) is aiohttp.ClientConnectorError
         if alone and refuses and self.row.cold_start:
             return self.row.cold_start
         return longest if error.loading else 0.0

@@ -283,7 +283,9 @@ class Attempts:
             self.starting[str(candidate)] += start
             if f"{candidate} starts" not in self.logged:
                 self.logged.add(f"{candidate} starts")
-                _log.warning("%s: it is starting, and asked again until it answers", error)
+                _log.warning(
+                    "%s: it may be starting, so it is asked again while there is time", error
+                )
             self.failures.append(str(error))
             await asyncio.sleep(start)
             return

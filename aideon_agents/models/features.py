@@ -33,6 +33,9 @@ RUNGS: tuple[Rung, ...] = get_args(Rung)
 SHAPE = "aideon_shape"
 """The option of a call that holds the pydantic model of its answer. It is never sent."""
 
+FOR_TRACERS = ("ls_structured_output_format", "structured_output_format")
+"""Options that LangChain adds for its tracers, and takes out again where it calls a model."""
+
 _STARTS: Mapping[str, Rung] = {
     "api.deepseek.com": "json_object",
     "dashscope.aliyuncs.com": "json_object",

@@ -35,7 +35,7 @@ from aideon_agents.models.candidates import (
     current_attempt,
     simulators,
 )
-from aideon_agents.models.features import SHAPE
+from aideon_agents.models.features import FOR_TRACERS, SHAPE
 from aideon_agents.models.protocol import conversation
 from aideon_agents.models.protocol.calls import as_chunks
 from aideon_agents.models.protocol.reading import (
@@ -65,8 +65,8 @@ _OK = 200
 _MULTIPLE_CHOICES = 300
 _OPTIONS = ("extra_headers", "extra_query", "extra_body", "timeout")
 """Options of a call that are no part of its body."""
-_FOR_TRACERS = ("ls_structured_output_format", "structured_output_format")
-"""Options that LangChain adds for its tracers, and takes out again where it calls a model."""
+_SELLER = "X-Inference-Provider"
+"""The header in which Hugging Face's router says which provider has answered."""
 
 
 class Wire(BaseChatOpenAI):
@@ -88,7 +88,8 @@ class Wire(BaseChatOpenAI):
         with self.candidate.features.learning(payload):
             answer = await self._send(payload)
             try:
-                body = _object(await answer.read(LONGEST_BODY), asked)
+                sent = await answer.read(LONGEST_BODY)
+                body = _object(sent, asked, answer.headers.get(_SELLER))
             except aiohttp.ClientError as error:
                 raise broken_off(error, asked) from error
             finally:
@@ -151,6 +152,7 @@ class Wire(BaseChatOpenAI):
         self, answer: Answer, state: StreamedAnswer
     ) -> AsyncGenerator[ChatGenerationChunk]:
         asked = str(self.candidate)
+        seller = answer.headers.get(_SELLER)
         is_done = has_begun = False
         async for data in answer.events():
             if data == b"[DONE]":
@@ -159,7 +161,7 @@ class Wire(BaseChatOpenAI):
             if not data.strip():
                 continue
             has_begun = True
-            sent = _object(data, asked)
+            sent = _object(data, asked, seller)
             if (error := error_in(sent)) is not None:
                 raise self._refused(error)
             known = state.take(sent)
@@ -210,7 +212,7 @@ class Wire(BaseChatOpenAI):
         shape = kwargs.pop(SHAPE, None)
         if kwargs.get("tools") and self.candidate.row.tools is False:
             raise errors.Unsupported(f"{self.candidate} calls no tools", billed=False)
-        for name in _FOR_TRACERS:
+        for name in FOR_TRACERS:
             kwargs.pop(name, None)
         question = self._convert_input(input_)
         payload = super()._get_request_payload(question, stop=stop, **kwargs)
@@ -247,9 +249,7 @@ class Wire(BaseChatOpenAI):
         if attempt := current_attempt.get():
             headers[CALL_HEADER] = str(attempt.call_id)
             sending = attempt.options["config"]["metadata"].get(tags.SENDING)
-        url = self._url
-        if options["extra_query"]:
-            url = url.update_query(options["extra_query"])
+        url = self._url.update_query(added) if (added := options["extra_query"]) else self._url
         asked = str(self.candidate)
         content = encoded({k: v for k, v in payload.items() if k != SHAPE}, asked)
         address = self.candidate.address
@@ -365,14 +365,16 @@ def encoded(payload: Mapping[str, Any], asked: str) -> bytes:
     return content
 
 
-def _object(data: bytes, asked: str) -> dict[str, Any]:
-    """A JSON object of a provider."""
+def _object(data: bytes, asked: str, seller: str | None = None) -> dict[str, Any]:
+    """A JSON object of a provider, whose model is then that of the `seller`."""
     try:
         body = from_json(data)
     except (ValueError, RecursionError) as error:
         raise faults.unreadable(asked, error, data) from None
     if not isinstance(body, dict):
         raise faults.unreadable(asked, f"it is no JSON object: {data[:80]!r}")
+    if seller and isinstance(model := body.get("model"), str) and ":" not in model:
+        body["model"] = f"{model}:{seller}"
     return cast("dict[str, Any]", body)
 
 

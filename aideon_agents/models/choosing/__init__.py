@@ -89,10 +89,12 @@ def choose(
         missing = dict.fromkeys(
             providers[one.provider].missing for one in wanted if isinstance(one, ModelName)
         )
-        raise NoModel(
+        error = NoModel(
             f"no model can be asked for the {request.role}: set {' or '.join(missing)}, "
             "or AIDEON_OFFLINE=1 to rehearse without one"
         )
+        error.missing = next(iter(missing))
+        raise error
     rule = "model" if request.model else "complexity" if request.complexity else "role"
     return Choice(chain=able, rule=rule, rung=rung)
 

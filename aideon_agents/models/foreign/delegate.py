@@ -31,7 +31,15 @@ from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import Candidate, breaker_names, fingerprint
 from aideon_agents.models.faults import translated
-from aideon_agents.models.features import SHAPE, Features, Rung, closed_schema, in_words, shape_name
+from aideon_agents.models.features import (
+    FOR_TRACERS,
+    SHAPE,
+    Features,
+    Rung,
+    closed_schema,
+    in_words,
+    shape_name,
+)
 from aideon_agents.models.foreign import (
     ReceivedStream,
     always_says,
@@ -56,10 +64,6 @@ if TYPE_CHECKING:
     from aideon_agents.state import Context, GivenModel, ModelRequest
 
 
-_FOR_TRACERS = ("ls_structured_output_format", "structured_output_format")
-"""Options that LangChain adds for its tracers."""
-
-
 class Question(NamedTuple):
     """A question in the form that a model takes."""
 
@@ -79,7 +83,7 @@ def question(
     features: Features,
 ) -> Question:
     """A question for a model; Unsupported: it cannot be asked so."""
-    options = {name: value for name, value in given.items() if name not in _FOR_TRACERS}
+    options = {name: value for name, value in given.items() if name not in FOR_TRACERS}
     shape = cast("type[BaseModel] | None", options.pop(SHAPE, None))
     tools: list[Any] = list(options.pop("tools", None) or ())
     choice = options.pop("tool_choice", None)

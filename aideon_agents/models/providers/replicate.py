@@ -25,10 +25,9 @@ from yarl import URL
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models import faults
 from aideon_agents.models.answers.reply import estimate_tokens
-from aideon_agents.models.candidates import Candidate, current_attempt
+from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.protocol.ways import authorization, below
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
@@ -46,6 +45,8 @@ _HELD_OPEN = 5
 """Seconds for which Replicate holds the first request open. Nothing can be cancelled in that time."""
 _LOOK_AGAIN, _LONGEST_PAUSE = 0.25, 4.0
 """Seconds until a prediction is looked at again, doubled each time."""
+_MOST_FAILURES = 4
+"""Reads that fail in a row, after which a prediction is given up."""
 _CANCEL_SECONDS = 5.0
 _ENDED = frozenset({"succeeded", "failed", "canceled", "aborted"})
 _SPEAKERS = {"human": "User", "ai": "Assistant"}
@@ -129,10 +130,13 @@ class ReplicateChatModel(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         payload = self._payload(messages, stop, kwargs)
         text = ""
+        attempt = current_attempt.get()
+        seconds = attempt.seconds if attempt else LONGEST_ATTEMPT
+        until = asyncio.get_running_loop().time() + seconds
         with self.candidate.features.learning(payload):
-            async with self._prediction(payload, stream=True) as made:
+            async with self._prediction(payload, until) as made:
                 if url := self._stream_of(made):
-                    async with contextlib.aclosing(self._pieces(url)) as pieces:
+                    async with contextlib.aclosing(self._pieces(url, until)) as pieces:
                         async for piece in pieces:
                             text += piece
                             chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
@@ -142,7 +146,8 @@ class ReplicateChatModel(BaseChatModel):
                     made["status"] = "succeeded"
                     with contextlib.suppress(errors.ProviderError):  # only its counts are missing
                         made["metrics"] = (await self._read(made)).get("metrics")
-                ended = await self._ended(made)
+                async with asyncio.timeout_at(until):
+                    ended = await self._ended(made)
         whole = text or _text(ended.get("output"))
         usage, about = self._counted(payload, whole, ended)
         last = AIMessageChunk(
@@ -176,20 +181,22 @@ class ReplicateChatModel(BaseChatModel):
 
     @contextlib.asynccontextmanager
     async def _prediction(
-        self, payload: dict[str, Any], *, stream: bool = False
+        self, payload: dict[str, Any], until: float | None = None
     ) -> AsyncGenerator[dict[str, Any]]:
-        """A prediction that was made; it is cancelled if the block ends before it does."""
+        """A prediction that was made; it is cancelled if the block ends before it does.
+
+        One that is to be streamed is waited for `until` a time of the event loop.
+        """
         attempt = current_attempt.get()
-        headers = {"Prefer": f"wait={_HELD_OPEN}"}
-        if stream:
-            headers = {"Prefer": "respond-async"}
+        headers = {} if until else {"Prefer": f"wait={_HELD_OPEN}"}
         if attempt:  # where this process ends before it can cancel
             headers["Cancel-After"] = f"{max(5, round(attempt.seconds))}s"
         name, _, version = self.model.partition(":")
         sent = {"input": payload, **({"version": version} if version else {})}
-        sent |= {"stream": True} if stream else {}
+        sent |= {"stream": True} if until else {}
         path = "predictions" if version else f"models/{name}/predictions"
-        made = await self._asked(below(self._base, path), orjson.dumps(sent), headers)
+        async with asyncio.timeout_at(until):
+            made = await self._asked(below(self._base, path), orjson.dumps(sent), headers)
         try:
             yield made
         except BaseException as error:
@@ -200,18 +207,20 @@ class ReplicateChatModel(BaseChatModel):
 
     async def _ended(self, made: dict[str, Any]) -> dict[str, Any]:
         """A prediction at its end; raises the error of one that failed."""
-        pause = _LOOK_AGAIN
+        pause, failures = _LOOK_AGAIN, 0
         while (status := made.get("status")) not in _ENDED:
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
-            made = await self._read(made)
+            try:
+                made, failures = await self._read(made), 0
+            except (errors.Transient, errors.RateLimited):  # it continues, and is paid
+                failures += 1
+                if failures >= _MOST_FAILURES:
+                    raise
         if status == "succeeded":
             return made
-        if status == "failed":
-            raise faults.refusal_in_answer(
-                {"message": made.get("error") or "it failed"}, **self._who
-            )
-        raise errors.Transient(f"{self.candidate}: the prediction was cancelled at the provider")
+        why = {"message": made.get("error") or f"the prediction was {status}"}
+        raise faults.refusal_in_answer(why, **self._who)
 
     async def _read(self, made: dict[str, Any]) -> dict[str, Any]:
         return {**made, **await self._asked(self._place_of(made, "get"))}
@@ -223,22 +232,23 @@ class ReplicateChatModel(BaseChatModel):
             return None
         return url if url.scheme == "https" or self._is_here(url) else None
 
-    async def _pieces(self, url: URL) -> AsyncGenerator[str]:
+    async def _pieces(self, url: URL, until: float) -> AsyncGenerator[str]:
         """The output as it comes."""
-        answer = await self._sent(url, headers={"Accept": "text/event-stream"})
+        async with asyncio.timeout_at(until):
+            answer = await self._sent(url, headers={"Accept": "text/event-stream"})
+        end = answer.end_at(until - asyncio.get_running_loop().time())
         try:
             async for data in answer.events():
                 if answer.event == b"output":
                     yield data.decode("utf-8", "replace")
-                elif answer.event == b"error":
+                elif answer.event == b"error" or (answer.event == b"done" and b"reason" in data):
                     raise faults.refusal_in_answer(data, **self._who)
                 elif answer.event == b"done":
-                    if b"reason" in data:
-                        raise errors.Transient(f"{self.candidate} ended early: {_reason(data)}")
                     return
         except aiohttp.ClientError as error:
             raise broken_off(error, str(self.candidate)) from error
         finally:
+            end.cancel()
             answer.close()
         raise errors.Transient(f"{self.candidate} stopped without saying why")
 
@@ -347,9 +357,3 @@ def _text(output: object) -> str:
     if isinstance(output, list):
         return "".join(_text(one) for one in cast("list[object]", output))
     return json.dumps(output, ensure_ascii=False)
-
-
-def _reason(data: bytes) -> str:
-    with contextlib.suppress(ValueError, AttributeError):
-        return one_line(str(json.loads(data).get("reason")))[:80]
-    return "it does not say why"

@@ -125,8 +125,10 @@ def test_a_key_is_shown_nowhere(deploy, monkeypatch):
 
 def test_settings_follow_the_file_and_the_key(deploy, monkeypatch, tmp_path):
     deploy('base_url = "http://127.0.0.1:1/v1"\nkey_env = "PROD_KEY"')
-    assert not providers(load())["prod"].available
+    before = load()
+    assert not providers(before)["prod"].available
     monkeypatch.setenv("PROD_KEY", KEY)
+    assert load() is not before  # chains are kept by the settings that they were made of
     assert providers(load())["prod"].available
     deploy('base_url = "http://127.0.0.1:2/v1"', name="staging")
     assert list(providers(load()))[-1] == "staging"

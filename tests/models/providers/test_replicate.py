@@ -37,6 +37,8 @@ class Predictions(ThreadingHTTPServer):
         """The bytes of the stream; None: there is no address of one."""
         self.elsewhere = None
         """Where reads and cancellations are said to be; None: here."""
+        self.unreadable, self.fault = 0, 502
+        """How many of the next reads fail."""
         self.cancelled = threading.Event()
 
     def prediction(self):
@@ -67,6 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
             self.wfile.write(server.events)
+        elif self.command == "GET" and server.unreadable:
+            server.unreadable -= 1
+            self.answer(server.fault, {"detail": "Nothing here"})
         elif self.command == "POST" and server.refusals:
             self.answer(*server.refusals.pop(0))
         else:
@@ -263,6 +268,20 @@ async def test_a_failed_prediction_may_be_paid(hosted, ledger, settings):
     answer, rows = await ask(MODEL, ledger, settings)
     assert "CUDA out of memory" in str(answer)
     assert {row.cost_nanousd for row in rows} == {None}
+
+
+@pytest.mark.parametrize("status", [502, 404])
+async def test_a_read_that_fails_does_not_lose_a_prediction(hosted, ledger, settings, status):
+    hosted.steps = [{"status": "processing"}, *hosted.steps]
+    hosted.unreadable = 2
+    answer, (row,) = await ask(MODEL, ledger, settings)
+    assert (answer, row.status) == ("Hello.", "ok")
+    hosted.steps = [{"status": "processing"}]
+    hosted.unreadable, hosted.fault = 99, status
+    answer, rows = await ask(MODEL, ledger, settings)
+    assert isinstance(answer, AllModelsFailed)
+    assert {row.cost_nanousd for row in rows} == {None}
+    assert hosted.cancelled.is_set()
 
 
 async def test_a_cancelled_call_cancels_its_prediction(hosted, ledger, settings, until):

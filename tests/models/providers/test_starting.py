@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import socket
+from datetime import datetime
+
 import pytest
 
-from aideon_agents import Context, Settings
+from aideon_agents import Context, CostHandler, Settings
 from aideon_agents.errors import AllModelsFailed
+from aideon_agents.ledger.pricing import Usage, price
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models, fallbacks
 from aideon_agents.settings import load
 from aideon_agents.settings.providers import TABLE
@@ -123,3 +129,41 @@ def test_the_time_to_start_comes_on_top_of_a_chain_of_one(deploy):
     assert seconds("prod:", "prod:other") == 300
     assert seconds("prod:", timeout=30) == 30
     assert TABLE["prod"].cold_start == 900
+
+
+async def test_a_host_that_is_not_found_is_not_waited_for(deploy, ledger, monkeypatch):
+    def lookup(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    deploy('base_url = "http://nobody.invalid/v1"\nmodel = "qwen"')
+    answer, rows = await ask("prod:", ledger)
+    assert isinstance(answer, AllModelsFailed)
+    assert len(rows) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_provider_that_the_router_chose_sets_the_price(server, ledger, stream):
+    chunk = {**ANSWER, "choices": [{**ANSWER["choices"][0], "delta": {"content": "Hi."}}]}
+    said = ANSWER | {"model": "openai/gpt-oss-120b"}
+    streamed = f"data: {json.dumps(chunk | {'model': said['model']})}\n\ndata: [DONE]\n\n".encode()
+    header = {"X-Inference-Provider": "together"}
+    server.answers = [(200, streamed if stream else said, header)]
+    run_id = ledger.start_run(Run(workflow="question"))
+    asked = ModelRequest(role="executor", model=("huggingface:openai/gpt-oss-120b:fastest",))
+    chain = Models(huggingface(server)).chat(asked, Context(stream=stream))
+    await chain.ainvoke("Hi", {"callbacks": [CostHandler(ledger, run_id=run_id)]})
+    (row,) = ledger.calls(run_id)
+    assert row.response_model == "openai/gpt-oss-120b:together"
+    at = datetime.fromisoformat(row.started_at)
+    usage = Usage(input_tokens=1000, output_tokens=7)
+    expected = price("huggingface", "openai/gpt-oss-120b:together", usage, at)
+    assert row.cost_nanousd == expected.nanousd > 0
+
+
+async def test_the_price_of_an_unknown_provider_is_unknown(server, ledger):
+    server.answers = [ANSWER]
+    answer, (row,) = await ask(
+        "huggingface:openai/gpt-oss-120b:cheapest", ledger, huggingface(server)
+    )
+    assert (answer, row.cost_nanousd) == ("Hi.", None)
