@@ -266,6 +266,8 @@ class ModelRequest:
     """What the call is for, a dimension of the cost report; None: not given."""
     model: tuple[ModelChoice, ...] = ()
     """Models that replace the choice, primary first; empty: choose."""
+    first: str | None = None
+    """Of the models to ask, the one that a router prefers for the prompt; None: no router decided."""
     max_tokens: int = 1024
     """The most output tokens; always sent."""
     may_think: bool = False

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -86,6 +87,8 @@ async def ask(
 
     The models that answer are noted (`answers_noted`), and what tools return is in `sources`.
     """
+    if isinstance(models, Models) and models.router:
+        request = dataclasses.replace(request, first=models.router.first(messages[-1].text))
     chain = functools.partial(models.chat, request, context)
     answer: AIMessage | None = None
     offered: dict[str, Any] = {}

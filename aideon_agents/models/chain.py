@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import logging
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import LanguageModelInput
@@ -31,6 +32,8 @@ from aideon_agents.models.foreign import ROOM_TO_THINK
 from aideon_agents.models.foreign.delegate import Delegate, delegated, given_candidate
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import Slots, breaker_for, process_slots
+from aideon_agents.models.learning import posterior
+from aideon_agents.models.learning.router import Router
 from aideon_agents.models.limits.pace import pace_for
 from aideon_agents.models.protocol.ways import check_way
 from aideon_agents.models.providers import ModelName, Provider, providers, resolve, with_given
@@ -182,6 +185,9 @@ class Models:
         self._slots = process_slots(settings.model_concurrency)
         self._logged: set[str] = set()
         self._chains: dict[object, ModelChain] = {}
+        self._learned = posterior.NOTHING_LEARNED
+        self.router = Router.configured()
+        """Prefers a model by the prompt; None: none is configured."""
 
     def chat(
         self, request: ModelRequest, context: Context
@@ -189,6 +195,11 @@ class Models:
         """The chain of chat models for `request`, which takes tools and schemas like one model."""
         budget = run_budget_of(var_child_runnable_config.get() or {})
         is_nearly_spent = budget is not None and budget.budgets.is_nearly_spent(budget.run)
+        if budget and (budget.budgets.ledger, True) != (
+            self._learned.ledger,
+            time.monotonic() < self._learned.until,
+        ):
+            self._learned = posterior.known_in(budget.budgets.database)
         return self._kept(request, context, saves=is_nearly_spent)
 
     def _kept(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
@@ -197,7 +208,7 @@ class Models:
             request = with_given(request, pretend=context.rehearse or self._settings.offline)
         of_context = (context.tier, context.rehearse, context.stream, context.longest)
         policy = (context.fallback, context.on_rate_limit, context.is_item, context.cache)
-        key = request, *of_context, *policy, saves
+        key = request, *of_context, *policy, saves, self._learned.version
         chain = self._chains.get(key)
         if chain is None:
             chain = self._chain(request, context, saves=saves)
@@ -262,6 +273,10 @@ class Models:
         rehearse = context.rehearse or self._settings.offline
         known = providers(self._settings, pretend=rehearse)
         choice = choose(request, context.tier, self._catalog, known)
+        if request.first:
+            choice = posterior.with_first(choice, request.first)
+        elif self._learned.records and not (request.model or rehearse):
+            choice = posterior.by_outcomes(choice, request, self._learned)
         chain = choice.chain[:1] if rehearse else in_order(choice.chain, request, context)
         return dataclasses.replace(choice, chain=tuple(chain)), known
 

@@ -42,10 +42,12 @@ class Choice:
     rule: Rule
     rung: Rung | None
     """The size of model; None: the caller gave the models."""
+    learned: Mapping[str, Any] | None = None
+    """What outcomes say about the candidates, as JSON values; None: they were not asked."""
 
     def row(self, name: AnyModel) -> str:  # noqa: ARG002
         """Why one of them is asked, as JSON for the rows of its calls."""
-        known: dict[str, Any] = {"rule": self.rule, "rung": self.rung}
+        known: dict[str, Any] = {"rule": self.rule, "rung": self.rung, "learned": self.learned}
         return json.dumps({key: value for key, value in known.items() if value is not None})
 
 

@@ -8,17 +8,23 @@ whatever it answers. The default stays unless another candidate is better by mor
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aideon_agents.ledger.outcomes import Record, records
+from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.outcomes import Record, records, task_class
+from aideon_agents.ledger.pricing import Usage, price
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from aideon_agents.ledger.database import Database
+    from aideon_agents.models.choosing import Choice
+    from aideon_agents.state import ModelRequest
 
 _AS_MANY = 8.0
 """Outcomes that a model's mean over other classes counts as."""
@@ -51,6 +57,12 @@ class Known(NamedTuple):
     records: dict[tuple[str, str], Record]
     by_model: dict[str, Record]
     everyone: Record
+    ledger: str = ""
+    """The name of the ledger."""
+    until: float = 0.0
+    """When it is read again, by the monotonic clock."""
+    version: int = 0
+    """Another number for other records, so that chains are made again."""
 
     @classmethod
     def of(cls, records: dict[tuple[str, str], Record]) -> Known:
@@ -86,16 +98,25 @@ class Quality(NamedTuple):
     """Outcomes or calls of the class that it rests on, whichever are more."""
 
 
-_read: dict[Hashable, tuple[float, Known]] = {}
+_read: dict[Hashable, Known] = {}
+_versions = itertools.count(1)
+
+NOTHING_LEARNED = Known.of({})
+"""Before a ledger was read."""
 
 
 def known_in(database: Database) -> Known:
     """What a ledger knows, as read at most a minute ago."""
-    at, found = _read.get(database.key, (-math.inf, None))
-    if found is None or time.monotonic() - at >= READ_EVERY:
-        found = Known.of(records(database))
-        _read[database.key] = time.monotonic(), found
-    return found
+    before = _read.get(database.key)
+    if before and time.monotonic() < before.until:
+        return before
+    found = records(database)
+    if before is None or found != before.records:
+        named = str(database.path.resolve()) if database.path else database.name
+        version = next(_versions) if found else 0
+        before = Known.of(found)._replace(ledger=named, version=version)
+    _read[database.key] = before._replace(until=time.monotonic() + READ_EVERY)
+    return _read[database.key]
 
 
 def order(
@@ -151,6 +172,31 @@ def quality_of(task_class: str, model: str, known: Known) -> Quality:
     answers, doubt = _beta(own.answered + 1.0, own.failed + 0.02) if calls else (1.0, 0.0)
     variance = answers**2 * spread + score**2 * doubt
     return Quality(answers * score, variance, max(own.outcomes, calls))
+
+
+def with_first(choice: Choice, first: str) -> Choice:
+    """A choice whose first model is the one that a router prefers, if it is one of them."""
+    preferred = [one for one in choice.chain if str(one) == first]
+    if not preferred:
+        return choice
+    rest = [one for one in choice.chain if str(one) != first]
+    learned = {"router": first}
+    return dataclasses.replace(choice, chain=(*preferred, *rest), rule="learned", learned=learned)
+
+
+def by_outcomes(choice: Choice, request: ModelRequest, known: Known) -> Choice:
+    """A choice in the order that outcomes speak for, with what they say; its own where they abstain."""
+    tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
+    names = {str(one): one for one in choice.chain}
+    prices = {
+        name: price(one.provider, one.model, tokens, now()).nanousd for name, one in names.items()
+    }
+    of = task_class(request.role, request.purpose)
+    learned = order(of, prices, known)
+    if learned.order is None:
+        return dataclasses.replace(choice, learned=learned.reason)
+    chain = tuple(names[name] for name in learned.order)
+    return dataclasses.replace(choice, chain=chain, rule="learned", learned=learned.reason)
 
 
 def _mean(found: Record, otherwise: float) -> float:

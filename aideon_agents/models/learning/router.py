@@ -12,9 +12,11 @@ import functools
 import math
 import re
 import struct
+import tomllib
 import zlib
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,7 +24,6 @@ from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 BUCKETS = 1 << 15
 """Of each kind of text feature: words with their pairs, and pieces of words. A feature's bucket is its hash."""
@@ -92,6 +93,36 @@ class Router(BaseModel):
                 f"{path} is no router: `aideon models learn LABELS -o FILE` writes one"
             ) from None
         return router
+
+    @classmethod
+    def configured(cls) -> Router | None:
+        """The router that `router` in `[tool.aideon]` of ./pyproject.toml names; None: none, or it abstains."""
+        file = Path("pyproject.toml")
+        try:
+            text = file.read_text("utf-8")
+            found: Any = tomllib.loads(text) if "router" in text else {}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file} cannot be read: {error}") from None
+        for part in ("tool", "aideon", "router"):
+            found = cast("Any", found).get(part) if isinstance(found, dict) else None
+        if found is None:
+            return None
+        if not isinstance(found, str):
+            raise InputError(f"{file}: tool.aideon.router is the name of a router's file")
+        router = cls.load(Path(found))
+        if router.abstains:
+            return None
+        if not (router.weak and router.strong):
+            raise InputError(
+                f"the router {found} names no models: learn it again with --weak and --strong"
+            )
+        return router
+
+    def first(self, prompt: str) -> str | None:
+        """The model that is to be asked first."""
+        return self.strong if self.prefers_strong(prompt) else self.weak
 
     def score(self, prompt: str, category: str | None = None) -> float:
         """The estimate of P(strong right) - P(weak right) for a prompt."""
