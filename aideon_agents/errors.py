@@ -14,6 +14,7 @@ AideonError
 ├── RunError             the run failed; carries its run id once there is one        (exit 1)
 │   ├── StepFailed       a step could not do its work for a reason of the workflow's
 │   │   └── ServerDown   a tool server does not start, or is gone (agents/mcp.py)
+│   ├── PrivacyRule      a prompt or a tool call is private, and may not leave
 │   ├── AllModelsFailed  every candidate was tried; carries each attempt
 │   └── ProviderError    one attempt at a model failed
 │       ├── Transient        worth another try: connection, timeout, 5xx, garbage
@@ -110,6 +111,17 @@ class StepFailed(RunError):
     """A step could not do its work, for a reason that lies in the workflow."""
 
 
+class PrivacyRule(RunError):
+    """A prompt or a tool call holds what may not leave, and was not sent.
+
+    `kind` is what was found, such as "an email address"; what it was is in no text of ours.
+    """
+
+    def __init__(self, kind: str, what: str, instead: str) -> None:
+        super().__init__(f"{what} holds {kind}, and may not leave: {instead}")
+        self.kind = kind
+
+
 class ProviderError(RunError):
     """One attempt at a model failed."""
 
@@ -145,6 +157,19 @@ class ProviderError(RunError):
         """Whether nothing of use was said because `max_tokens` was met."""
         self.shown = False
         """Whether tokens of an answer that is none were streamed."""
+
+    def withhold_words(self, asked: str) -> None:
+        """Leave out what a server said, which may repeat a private prompt."""
+        is_silent = self.timed_out or (self.status is None and self.billed is False)
+        if not is_silent:
+            status = "" if self.status is None else f", status {self.status}"
+            self.args = (
+                (
+                    f"{asked}: {type(self).__name__}{status}; what it said is left out, "
+                    "because the prompt is private"
+                ),
+            )
+        self.words, self.param = "", None
 
 
 class Transient(ProviderError):

@@ -47,6 +47,12 @@ OnRateLimit = Literal["wait", "fallback"]
 Strategy = Literal["same_provider", "other_provider", "cached"]
 """Who answers when the primary fails: other models of its provider, models of other providers, or
 the newest answer that is kept for the same prompt."""
+Privacy = Literal["off", "on", "strict"]
+"""Whether private prompts are kept from models that are not one's own. `strict`: also those with words
+such as `confidential` alone, which otherwise count where a server of one's own is set."""
+
+ContentClass = Literal["code", "complex"]
+"""What a task is about, by its words. All other tasks are general."""
 
 OnDecline = Literal["again", "stop"]
 """After a rejection with feedback: do the work again, or end the run."""
@@ -284,6 +290,10 @@ class ModelRequest:
     """None: wait in a batch, fall back in a single run."""
     cache: float | None = None
     """Seconds for which an answer may be used again; 0: never; None: as the run says."""
+    privacy: Privacy | None = None
+    """None: as the run says, else `on`."""
+    content: ContentClass | None = None
+    """What the task is about; None: it is general, or it was not read."""
 
 
 class ModelSource(Protocol):
@@ -339,6 +349,8 @@ class Context:
     cache: float | None = None
     """Seconds for which an answer may be used again, in place of what the agents say; None: what
     they say."""
+    privacy: Privacy | None = None
+    """The stricter of this and what an agent says counts; None: what it says, else `on`."""
     is_item: bool = False
     """Whether the run is one of a batch's: its calls wait while the others are answered."""
     earlier: tuple[Exchange, ...] = ()

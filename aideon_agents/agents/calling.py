@@ -41,7 +41,7 @@ from pydantic import ValidationError
 
 from aideon_agents.agents.mcp import ServerDown
 from aideon_agents.agents.tools import Toolbox
-from aideon_agents.errors import LimitError, Malformed, UserError
+from aideon_agents.errors import LimitError, Malformed, PrivacyRule, UserError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.answers.rehearsal import InProcessChatModel, RehearsalChatModel
@@ -49,6 +49,7 @@ from aideon_agents.models.bridge import in_own_thread
 from aideon_agents.models.candidates import AnswerListener, answers_noted, note_answer
 from aideon_agents.models.chain import Models
 from aideon_agents.models.protocol.calls import raw_arguments
+from aideon_agents.models.routing.policy import Policy, policy_for
 from aideon_agents.models.shape import parse
 from aideon_agents.node_paths import INSIDE, NODE_PATH
 from aideon_agents.state import Context, ModelRequest, ModelSource
@@ -66,7 +67,7 @@ QUESTION = f"{INSIDE}question"
 TOOL = f"{INSIDE}tool"
 """The names of the tasks."""
 
-_RAISED = (GraphBubbleUp, LimitError, UserError, ServerDown)
+_RAISED = (GraphBubbleUp, LimitError, PrivacyRule, UserError, ServerDown)
 """What a model can do nothing about: a question to a person, a limit, an error of the caller."""
 _SHOWN = 80  # characters of arguments that are not JSON
 _NO_MORE = "\n\n(No further tool can be called. Answer now, with what you have.)"
@@ -95,7 +96,10 @@ async def ask(
     if not isinstance(models, Models):
         config = merge_configs(config, {"callbacks": [AnswerListener()]})
     if toolbox:
-        messages, answer, offered = await _with_tools(chain, messages, toolbox, sources, config)
+        guarded = functools.partial(_refuse_private, policy_for(request, context), toolbox.local)
+        messages, answer, offered = await _with_tools(
+            chain, messages, toolbox, sources, config, guarded=guarded
+        )
     if output is None:
         if answer is None and offered:
             return await _last(chain, messages, offered, config)
@@ -129,6 +133,8 @@ async def _with_tools(
     toolbox: Toolbox,
     sources: dict[str, str] | None,
     config: RunnableConfig,
+    *,
+    guarded: Callable[[ToolCall], None],
 ) -> tuple[list[BaseMessage], AIMessage | None, dict[str, Any]]:
     """Let the model call tools.
 
@@ -138,7 +144,7 @@ async def _with_tools(
     first = chain()
     primary = first.runnable if isinstance(first, RunnableWithFallbacks) else first
     if isinstance(primary, RehearsalChatModel):
-        toolbox = toolbox.rehearsed()
+        toolbox, guarded = toolbox.rehearsed(), lambda _: None
     async with toolbox.opened() as tools:
         results: list[ToolMessage] = []
         # Some servers refuse the calls in a conversation if the request does not define the tools.
@@ -153,6 +159,8 @@ async def _with_tools(
             calls = _calls_in(answer, number)
             if not calls:
                 return messages, answer, offered
+            for call, _ in calls:
+                guarded(call)
             results = await _results_of(calls, tools, seconds=toolbox.seconds, config=config)
             if sources is not None:
                 results = [_labelled(one, sources) for one in results]
@@ -160,6 +168,17 @@ async def _with_tools(
     # Part of the last result, because no other message may follow the results.
     closing = results[-1].model_copy(update={"content": f"{results[-1].content}{_NO_MORE}"})
     return [*messages[:-1], closing], None, {"tools": defined, "tool_choice": "none"}
+
+
+def _refuse_private(policy: Policy, local: frozenset[str], call: ToolCall) -> None:
+    """Raise PrivacyRule for a tool call whose arguments may not leave, unless its tool keeps them."""
+    if call["name"] not in local and (kind := policy.kind_of_arguments(call["args"])):
+        raise PrivacyRule(
+            kind,
+            f"a call of the tool {call['name']}",
+            'mark the tool as local where it sends its arguments nowhere (tags=["local"]), or give '
+            'privacy="off" (--privacy off) where they may leave',
+        )
 
 
 def _labelled(result: ToolMessage, sources: dict[str, str]) -> ToolMessage:

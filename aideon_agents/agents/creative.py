@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Unpack, overload
 
-from aideon_agents.agents.node import Agent, Options, make
+from aideon_agents.agents.given import Options
+from aideon_agents.agents.node import Agent, make
 from aideon_agents.state import DataT
 
 

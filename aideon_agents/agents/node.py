@@ -1,4 +1,4 @@
-"""An agent as a LangGraph node, and the options that the four factories share.
+"""An agent as a LangGraph node.
 
 The node is a runnable with an asynchronous function and a synchronous bridge to it: one that has
 only one of them cannot be used by both `graph.ainvoke` and `graph.invoke`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, create_model
 from aideon_agents.agents import outputs, prompt_files
 from aideon_agents.agents.calling import ask
 from aideon_agents.agents.checks import checked
-from aideon_agents.agents.given import chosen, refuse_wrong
-from aideon_agents.agents.tools import Tool, Toolbox, toolbox
+from aideon_agents.agents.given import Options, chosen, request_for
+from aideon_agents.agents.tools import Toolbox, toolbox
 from aideon_agents.errors import UserError, refuse_kinds
 from aideon_agents.graphs import T_co, Typed, material
 from aideon_agents.graphs.enclosing import LimitedNode
@@ -28,31 +28,23 @@ from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import answers, models_of
 from aideon_agents.models.direct import recorders, signed
 from aideon_agents.models.protocol.thoughts import answer_in
-from aideon_agents.models.providers import choices
-from aideon_agents.models.strategies import max_age, strategies
 from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
-    Complexity,
     Context,
     Decision,
-    Model,
     ModelRequest,
     OnDecline,
-    OnRateLimit,
     Plan,
     PlanStep,
-    ReasoningEffort,
     Results,
     Role,
     State,
     StepResult,
-    Strategy,
     next_order,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from langchain_core.runnables import RunnableConfig
 
@@ -271,87 +263,6 @@ def _as_json(answer: Any) -> tuple[str, Results]:
 
 def _route(decision: Decision) -> tuple[str, Results]:
     return f"{decision.route}: {decision.reason}", Results(route=decision.route)
-
-
-_MAX_TOKENS: Mapping[Role, int] = {
-    "planner": 2048,
-    "executor": 1024,
-    "validator": 512,
-    "creative": 2048,
-}
-
-
-class Options(TypedDict, total=False):
-    """The options of every agent. The four factories take these by keyword."""
-
-    description: str | None
-    """What to do, where `{task}` and `{key of inputs}` are filled in; None: the task itself."""
-    instructions: str | None
-    """What the system prompt says after the text of the role; None: nothing."""
-    prompt: str | Path | None
-    """The text of the role in the system prompt, or a file ending in .md, relative to the calling
-    file; None: `prompts/ROLE.md` beside the calling file, else the role's own."""
-    grounded: bool
-    """Whether only the given material counts, and statements cite it; else the agent may also use
-    what the model knows. False unless given."""
-    complexity: Complexity | None
-    """How hard the work is, which chooses the size of model; None: the role does."""
-    purpose: str | None
-    """What its calls are for, a dimension of the cost report."""
-    model: Model | Sequence[Model] | None
-    """`provider:model`, a LangChain chat model, or several of these: the chain, without further
-    fallbacks; None: chosen."""
-    max_tokens: int
-    """The most tokens an answer may have; always sent. Reasoning models get more unless it is given."""
-    temperature: float | None
-    """As providers define it; None: the provider's default."""
-    reasoning_effort: ReasoningEffort | None
-    """How much a reasoning model thinks; None: it is not sent."""
-    timeout: float | None
-    """Seconds for the whole chain of models; None: 300."""
-    fallback: bool | Sequence[Strategy]
-    """Whether the chain's other models are asked when the primary fails; True unless given. A list says
-    who, in this order: `same_provider`, `other_provider`, and `cached`, the newest kept answer."""
-    cache: str | Literal[False] | None
-    """How old a kept answer to the same question may be, such as `1d`; False: no answer is kept;
-    None: as the run says."""
-    on_rate_limit: OnRateLimit | None
-    """When the primary limits its rate: `wait` for it as long as the chain may take, or `fallback`
-    after 20 seconds; None: wait in a batch, fall back in a single run."""
-    tools: Sequence[Tool]
-    """LangChain tools, functions, and `mcp_server(...)`s that the model may call."""
-    max_tool_rounds: int
-    """How many answers may call tools, 8 unless given; then the model must answer without."""
-    tool_timeout: float
-    """Seconds that one tool call may take, 300 unless given; then the model is sent an error."""
-    approve: bool
-    """Whether a person must agree to its result before the next node runs; False unless given."""
-    on_decline: OnDecline
-    """After a rejection with feedback: do the work `again`, at most 3 times, or `stop` the run; `again`
-    unless given. In a loop the rounds of the loop count instead."""
-
-
-def request_for(role: Role, options: Options, named: str) -> ModelRequest:
-    """What the options of an agent ask of its models."""
-    refuse_wrong(options, Options, named)
-    max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
-    timeout = options.get("timeout")
-    if max_tokens < 1 or (timeout is not None and timeout <= 0):
-        raise UserError(f"{named}: max_tokens and timeout must be more than 0")
-    return ModelRequest(
-        role=role,
-        complexity=chosen(options, "complexity", Complexity, named),
-        purpose=options.get("purpose"),
-        model=choices(options.get("model"), named),
-        max_tokens=max_tokens,
-        may_think="max_tokens" not in options,
-        reasoning_effort=chosen(options, "reasoning_effort", ReasoningEffort, named),
-        temperature=options.get("temperature"),
-        timeout=timeout,
-        fallback=strategies(options.get("fallback", True), named),
-        on_rate_limit=chosen(options, "on_rate_limit", OnRateLimit, named),
-        cache=max_age(options.get("cache"), named),
-    )
 
 
 def make(

@@ -11,7 +11,8 @@ from typing import Any, Literal, Unpack, cast
 from pydantic import BaseModel, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from aideon_agents.agents.node import Agent, Options, make
+from aideon_agents.agents.given import Options
+from aideon_agents.agents.node import Agent, make
 from aideon_agents.state import Complexity, Plan, Results
 
 

@@ -35,6 +35,8 @@ class Toolbox:
     """How many answers may call tools."""
     seconds: float
     """How long one call of a tool may take."""
+    local: frozenset[str] = frozenset()
+    """The tools that keep their arguments to themselves: private ones may be passed to them."""
 
     @property
     def described(self) -> str:
@@ -72,9 +74,24 @@ def toolbox(given: object, *, max_rounds: int, seconds: float) -> Toolbox | None
     if not listed:
         return None
     servers = tuple(one for one in listed if isinstance(one, McpServer))
-    tools = tuple(_tool(one) for one in listed if not isinstance(one, McpServer))
+    own = [one for one in listed if not isinstance(one, McpServer)]
+    tools = tuple(map(_tool, own))
     _by_name(tools)  # refuses two of one name
-    return Toolbox(tools=tools, servers=servers, max_rounds=max_rounds, seconds=seconds)
+    local = [tool.name for tool, one in zip(tools, own, strict=True) if _is_local(one)]
+    return Toolbox(
+        tools=tools,
+        servers=servers,
+        max_rounds=max_rounds,
+        seconds=seconds,
+        local=frozenset(local),
+    )
+
+
+def _is_local(given: object) -> bool:
+    """Whether a tool or a function is marked as one that sends its arguments nowhere."""
+    marked: Any = (getattr(given, "tags", None), getattr(given, "metadata", None))
+    tags, metadata = marked
+    return "local" in (tags or ()) or bool((metadata or {}).get("local"))
 
 
 def _tool(given: object) -> BaseTool:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack, cast
 from pydantic import BaseModel, Field, WithJsonSchema, model_validator
 
 from aideon_agents.agents.checks import checks_in
-from aideon_agents.agents.node import Agent, Options, make
+from aideon_agents.agents.given import Options
+from aideon_agents.agents.node import Agent, make
 from aideon_agents.errors import refuse_kinds
 from aideon_agents.state import Results, Verdict
 

@@ -24,7 +24,7 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.limits.pace import why_slow
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
-from aideon_agents.state import Model, OnRateLimit, Strategy, Tier
+from aideon_agents.state import Model, OnRateLimit, Privacy, Strategy, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,9 +97,7 @@ class Progress:
 
 AT_ONCE = 50
 """The default number of items in flight."""
-
 ENGINES = ("local", "distributed")
-
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
@@ -147,6 +145,7 @@ class BatchOptions(ItemOptions, total=False):
     target: str | None
     target_hash: str | None
     allow_outside: bool
+    privacy: Privacy | None
     """As in `RunOptions`."""
     on_rate_limit: OnRateLimit | None
     """As in `RunOptions`; None: what the agent says, else `wait`."""

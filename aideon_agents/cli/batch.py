@@ -144,6 +144,7 @@ def batch(
     fallback: options.Fallback = None,
     cache: options.Cache = None,
     on_rate_limit: options.OnRateLimit = None,
+    privacy: options.Privacy = None,
     allow_outside: options.AllowOutside = False,
     progress: _Progress = "auto",
     as_json: _AsJson = False,
@@ -157,7 +158,6 @@ def batch(
     found = load(target, settings, chains(model), allow_outside=allow_outside)
     with progress_shown(progress, max_concurrency) as watch:
         given: dict[str, Any] = {
-            # Most flags are options of a batch under the same name.
             **{name: flags[name] for name in BatchOptions.__annotations__ if name in flags},
             "inputs": options.inputs(parameter, sources),
             "model": chains(model),

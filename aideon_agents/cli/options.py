@@ -93,6 +93,13 @@ OnRateLimit = Annotated[
         "20 seconds (a run does)."
     ),
 ]
+Privacy = Annotated[
+    Literal["off", "on", "strict"] | None,
+    typer.Option(
+        help="Keep private prompts from models that are not your own (on, unless given); strict also "
+        "counts words such as confidential."
+    ),
+]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
 ]

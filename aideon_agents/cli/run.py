@@ -60,6 +60,7 @@ def run(
     fallback: options.Fallback = None,
     cache: options.Cache = None,
     on_rate_limit: options.OnRateLimit = None,
+    privacy: options.Privacy = None,
     allow_outside: options.AllowOutside = False,
     as_json: options.AsJson = False,
 ) -> int:

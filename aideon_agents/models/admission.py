@@ -24,8 +24,7 @@ from unicodedata import normalize
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
-from aideon_agents.ledger.budgets.limits import CallDimensions
-from aideon_agents.ledger.budgets.refusals import Refusal, refusal
+from aideon_agents.ledger.budgets.limits import CallDimensions, Refusal, refusal
 from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.calls import call_start
 from aideon_agents.ledger.handler import CostHandler

@@ -41,7 +41,7 @@ SIMULATED_FOR = 60.0
 
 _STARTING = frozenset({502, 503})
 """How a gateway answers while the deployment behind it starts."""
-_UNLISTED = ProviderRow(name="unlisted")
+UNLISTED = ProviderRow(name="unlisted")
 
 
 def breaker_names(
@@ -86,7 +86,7 @@ class Candidate:
     """Shared by all models of a server of one's own, which limits what it does at once."""
     features: Features
     """What the model takes."""
-    row: ProviderRow = _UNLISTED
+    row: ProviderRow = UNLISTED
     """That of its provider."""
 
     def __str__(self) -> str:
@@ -169,6 +169,8 @@ class Attempt:
     """Its request, as admission has made it; None: it is still to be made."""
     kept: AIMessage | None = None
     """The answer that the cache gives; None: the model is asked."""
+    private: bool = False
+    """Whether its prompt may not leave, and no text of an error may repeat it."""
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)

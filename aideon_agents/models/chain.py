@@ -3,58 +3,60 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
-import itertools
 import logging
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
-from pydantic import Field, InstanceOf
 
 from aideon_agents import settings as environment
-from aideon_agents.errors import AllModelsFailed, ModelNameError
+from aideon_agents.errors import ModelNameError, PrivacyRule
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import caching, catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
 from aideon_agents.models.candidates import Candidate, breaker_names
 from aideon_agents.models.choosing import AnyModel, Choice, cheapest_first, choose
-from aideon_agents.models.direct import recorders
-from aideon_agents.models.fallbacks import PASS, Attempts, Patience, patience_of
-from aideon_agents.models.faults.effects import HANDLED
+from aideon_agents.models.fallbacks import patience_of
 from aideon_agents.models.features import features_of
 from aideon_agents.models.foreign import ROOM_TO_THINK
 from aideon_agents.models.foreign.delegate import Delegate, delegated, given_candidate
 from aideon_agents.models.guard import Guard
-from aideon_agents.models.health import Slots, breaker_for, process_slots
+from aideon_agents.models.health import breaker_for, process_slots
 from aideon_agents.models.learning import posterior
 from aideon_agents.models.learning.router import Router
 from aideon_agents.models.limits.pace import pace_for
 from aideon_agents.models.protocol.ways import check_way
-from aideon_agents.models.providers import ModelName, Provider, providers, resolve, with_given
+from aideon_agents.models.providers import (
+    ModelName,
+    Provider,
+    private_models,
+    providers,
+    resolve,
+    with_given,
+)
 from aideon_agents.models.providers.clients import client_of
+from aideon_agents.models.routing import rules as routing
+from aideon_agents.models.routing.chain import ModelChain
+from aideon_agents.models.routing.policy import Policy, looks_for
 from aideon_agents.models.strategies import in_order
 from aideon_agents.settings import Settings
 from aideon_agents.state import Context, GivenModel, ModelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessage
+    from langchain_core.runnables import Runnable
 
 
 _log = logging.getLogger("aideon_agents.models")
 
 _CHAIN_SECONDS = 300.0
 """How long a chain may take if its request has no timeout."""
-
-_WHOLE = frozenset({"tags", "metadata", "callbacks", "recursion_limit", "configurable"})
-"""The keys that `ensure_config` adds."""
 
 _MOST_CHAINS = 500
 """Chains that are kept between calls."""
@@ -68,119 +70,11 @@ class _Rehearsed(Guard, RehearsalChatModel):
     """The model that would have been asked, answering by rule."""
 
 
-class ModelChain(RunnableWithFallbacks[LanguageModelInput, Any]):
-    """Chat models in the order in which they are asked. Each call begins a new pass over them."""
-
-    candidates: tuple[InstanceOf[Candidate], ...] = Field(exclude=True, repr=False)
-    ranks: tuple[int, ...] = Field(exclude=True, repr=False)
-    choices: tuple[str, ...] = Field(exclude=True, repr=False)
-    seconds: float
-    patience: InstanceOf[Patience] = Field(exclude=True, repr=False)
-    slots: InstanceOf[Slots] = Field(exclude=True, repr=False)
-    logged: InstanceOf[set[str]] = Field(exclude=True, repr=False)
-    attempts: InstanceOf[Attempts] | None = Field(default=None, exclude=True, repr=False)
-    """The pass of the call that a copy was made for; None: it is no such copy."""
-    exceptions_to_handle: tuple[type[BaseException], ...] = HANDLED
-
-    @property
-    def runnables(self) -> Iterator[Runnable[LanguageModelInput, Any]]:
-        """The models in their order; in a call, those that rested when their turn came follow again."""
-        models = [self.runnable, *self.fallbacks]
-        yield from models
-        for candidate in self.attempts.last_resorts() if self.attempts else ():
-            yield models[self.candidates.index(candidate)]
-
-    def with_structured_output(
-        self, schema: Any, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, Any]:
-        """The chain, whose answers are instances of `schema`."""
-        return self._of(
-            [one.with_structured_output(schema, **kwargs) for one in cast("Any", self.runnables)]
-        )
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """The chain, whose models may call `tools`."""
-        return self._of([one.bind_tools(tools, **kwargs) for one in cast("Any", self.runnables)])
-
-    async def ainvoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """The answer of the first model that gives one."""
-        begun = self._begun(config)
-        if recorders(begun) is None:
-            return await super(ModelChain, self._copy(begun)).ainvoke(input, begun, **kwargs)
-        for model in (self.runnable, *self.fallbacks):
-            with contextlib.suppress(*self.exceptions_to_handle):
-                return await model.ainvoke(input, begun, **kwargs)
-        for model in itertools.islice(self._copy(begun).runnables, len(self.candidates), None):
-            with contextlib.suppress(*self.exceptions_to_handle):
-                return await model.ainvoke(input, begun, **kwargs)
-        raise AllModelsFailed(begun.get("configurable", {})[PASS].failures)
-
-    async def astream(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[Any]:
-        """The answer of the first model that begins one, as it comes."""
-        begun = self._begun(config)
-        async for chunk in super(ModelChain, self._copy(begun)).astream(input, begun, **kwargs):
-            yield chunk
-
-    def invoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """`ainvoke` from synchronous code."""
-        begun = self._begun(config)
-        return super(ModelChain, self._copy(begun)).invoke(input, begun, **kwargs)
-
-    def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        """`astream` from synchronous code."""
-        begun = self._begun(config)
-        return super(ModelChain, self._copy(begun)).stream(input, begun, **kwargs)
-
-    def _of(self, runnables: list[Any]) -> ModelChain:
-        return self.model_copy(update={"runnable": runnables[0], "fallbacks": runnables[1:]})
-
-    def _copy(self, begun: RunnableConfig) -> ModelChain:
-        """The chain for one call."""
-        return self.model_copy(update={"attempts": begun.get("configurable", {}).get(PASS)})
-
-    def _begun(self, config: RunnableConfig | None) -> RunnableConfig:
-        """The config of a call, with a new pass."""
-        attempts = Attempts(
-            self.candidates,
-            ranks=self.ranks,
-            choices=self.choices,
-            seconds=self.seconds,
-            patience=self.patience,
-            slots=self.slots,
-            logged=self.logged,
-        )
-        known = config or RunnableConfig()
-        if not known.keys() >= _WHOLE:  # LangGraph has completed that of a node
-            known = ensure_config(config)
-        configurable = {**known.get("configurable", {}), PASS: attempts}
-        return cast("RunnableConfig", {**known, "configurable": configurable})
-
-
 class Models:
     """Where nodes get their models from: a `ModelSource` built from Settings."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._catalog = catalog.load(settings.catalog, settings.profile)
         self._slots = process_slots(settings.model_concurrency)
         self._logged: set[str] = set()
@@ -205,9 +99,10 @@ class Models:
     def _kept(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
         """A chain, made at the first call that needs it."""
         if request.model:
-            request = with_given(request, pretend=context.rehearse or self._settings.offline)
+            request = with_given(request, pretend=context.rehearse or self.settings.offline)
         of_context = (context.tier, context.rehearse, context.stream, context.longest)
         policy = (context.fallback, context.on_rate_limit, context.is_item, context.cache)
+        policy += (context.privacy,)
         key = request, *of_context, *policy, saves, self._learned.version
         chain = self._chains.get(key)
         if chain is None:
@@ -225,8 +120,20 @@ class Models:
         chain = list(enumerate(self._resolved(choice.chain, known)))
         if saves and chain != (cheapest := cheapest_first(chain, request)):
             chain, choice = cheapest, dataclasses.replace(choice, rule="budget")
-        models = [self._model(name, known, request, context) for _, name in chain]
-        models = _distinct(models)
+        return self._made(chain, choice, known, request, context)
+
+    def _made(
+        self,
+        chain: Sequence[tuple[int, AnyModel]],
+        choice: Choice,
+        known: Mapping[str, Provider],
+        request: ModelRequest,
+        context: Context,
+    ) -> ModelChain:
+        """A chain of models, each with its rank."""
+        models = _distinct([self._model(name, known, request, context) for _, name in chain])
+        candidates = tuple(model.candidate for model in models)
+        stays = all(one.row.private or one.rehearsed for one in candidates)
         first = models[0].candidate
         # Where there is no other model to ask, a server has the time that it needs to start.
         start = first.row.cold_start if len(models) == 1 and not first.rehearsed else 0.0
@@ -234,14 +141,38 @@ class Models:
         return ModelChain(
             runnable=models[0],
             fallbacks=models[1:],
-            candidates=tuple(model.candidate for model in models),
+            candidates=candidates,
             ranks=tuple(rank for rank, _ in chain),
             choices=tuple(choice.row(name) for _, name in chain),
             seconds=seconds,
             patience=patience_of(request, context, seconds),
             slots=self._slots,
             logged=self._logged,
+            policy=models[0].policy,
+            private=None if stays else functools.partial(self._private, request, context),
         )
+
+    def _private(self, request: ModelRequest, context: Context, rule: PrivacyRule) -> ModelChain:
+        """The chain for private prompts: models that may receive them; raises the rule without one."""
+        choice, known = self._choice(request, context)
+        names = [
+            one
+            for one in choice.chain
+            if self._model(one, known, request, context).candidate.row.private
+        ]
+        if not (names := names or private_models(known)):
+            raise rule
+        try:
+            chain = list(enumerate(self._resolved(names, known)))
+        except ModelNameError as off:
+            raise PrivacyRule(rule.kind, "the prompt", str(off)) from None
+        return self._made(chain, choice, known, request, context)
+
+    def _policy(self, request: ModelRequest, context: Context) -> Policy:
+        """What is done about private prompts."""
+        own = private_models(providers(self.settings))
+        looks = looks_for(request.privacy, context.privacy, has_own_server=bool(own))
+        return Policy(looks, routing.load(self.settings.catalog), str(own[0]) if own else None)
 
     def window(self, request: ModelRequest, context: Context) -> int | None:
         """Tokens of prompt and answer that every model of the chain for `request` can take.
@@ -270,8 +201,8 @@ class Models:
         self, request: ModelRequest, context: Context
     ) -> tuple[Choice, Mapping[str, Provider]]:
         """The models to ask and the providers; in a rehearsal only the primary."""
-        rehearse = context.rehearse or self._settings.offline
-        known = providers(self._settings, pretend=rehearse)
+        rehearse = context.rehearse or self.settings.offline
+        known = providers(self.settings, pretend=rehearse)
         choice = choose(request, context.tier, self._catalog, known)
         if request.first:
             choice = posterior.with_first(choice, request.first)
@@ -302,12 +233,13 @@ class Models:
         self, name: AnyModel, known: Mapping[str, Provider], request: ModelRequest, context: Context
     ) -> Any:
         """The guarded chat model of a candidate."""
-        is_rehearsed = context.rehearse or self._settings.offline
+        is_rehearsed = context.rehearse or self.settings.offline
         if isinstance(name, GivenModel):
             provider, candidate = None, given_candidate(name, self._slots.limit, is_rehearsed)
             if name.inner is not None and not is_rehearsed:
                 fields = delegated(name.inner, candidate, request, context)
                 fields |= caching.keeping(request, context)
+                fields["policy"] = self._policy(request, context)
                 return caching.kept(_Given, fields)(**fields)
         else:
             provider = known[name.provider]
@@ -322,6 +254,7 @@ class Models:
             "temperature": None if is_reasoning else request.temperature,
             # Explicit either way: a viewer that listens must not turn streaming on.
             "streaming": context.stream,
+            "policy": self._policy(request, context),
         }
         if provider is None or provider.pretend:
             return _Rehearsed(provider=name.provider, longest=context.longest, **options)

@@ -21,6 +21,7 @@ from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
+from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
 from aideon_agents.models.faults.effects import HANDLED, LOUD, NO_MORE_ROOM
 from aideon_agents.models.health import Permit, Slots, process_slots
@@ -88,9 +89,6 @@ class OutOfRate(errors.RateLimitReached, GraphBubbleUp):
 class Attempts:
     """One pass over the candidates of a chain: its time, its attempts, its failures."""
 
-    is_private: bool = False
-    """The prompt may reach no cloud: no answer to it is looked up or kept either."""
-
     def __init__(
         self,
         candidates: Sequence[Candidate],
@@ -128,7 +126,8 @@ class Attempts:
         """Seconds for which candidates were waited for while they were loaded."""
         self.adapted = collections.Counter[str]()
         """Those among them after which the model was asked in another way: they are no failures."""
-
+        self.private: str | None = None
+        """Why a private prompt is asked here, as JSON for the rows of its calls; None: it is not private."""
         self.room: dict[str, tuple[int, int]] = {}
         """Where an answer met `max_tokens`: its `max_tokens`, and those of the attempts after it."""
         self.lacked_room: dict[str, errors.ProviderError] = {}
@@ -144,7 +143,7 @@ class Attempts:
         return {
             tags.CANDIDATE: self._ranks[position],
             tags.ECONOMIZED: 0 in self._ranks[position + 1 :],
-            tags.CHOICE: self._choices[position] if self._choices else None,
+            tags.CHOICE: self.private or (self._choices[position] if self._choices else None),
         }
 
     def time_left(self) -> float:
@@ -361,7 +360,8 @@ class Attempts:
 
     def complain(self, candidate: Candidate, error: errors.Malformed, *, is_last: bool) -> None:
         """Record an answer that does not fit its schema; give up after the last one."""
-        named = errors.Malformed(f"{candidate}: {error}")
+        words = stored_line(str(error)) if self.private else error
+        named = errors.Malformed(f"{candidate}: {words}")
         if is_last:
             self.give_up(candidate, named)
         self.failures.append(str(named))

@@ -51,6 +51,7 @@ from aideon_agents.models.faults import (
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
 from aideon_agents.models.protocol.thoughts import Spoken
+from aideon_agents.models.routing.policy import Policy, decide, default_policy
 from aideon_agents.models.shape import cut_off, shaped
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Guard(BaseChatModel):
     """Guards a candidate of a chain. Mixed in before a LangChain chat model."""
 
     candidate: InstanceOf[Candidate] = Field(exclude=True, repr=False)
+    policy: InstanceOf[Policy] = Field(default_factory=default_policy, exclude=True, repr=False)
 
     async def ainvoke(
         self,
@@ -79,7 +81,7 @@ class Guard(BaseChatModel):
         """Ask until the model answers, or the tries or the time are used up."""
         attempts = pass_of(config, self.candidate)
         question = self._convert_input(input)
-        self._check_length(attempts, question)
+        self._check(attempts, question, kwargs)
         while True:
             permit = await attempts.permitted(self.candidate)
             options = {**kwargs, "stop": stop}
@@ -126,7 +128,7 @@ class Guard(BaseChatModel):
             yield cast("AIMessageChunk", await self.ainvoke(input, config, stop=stop, **kwargs))
             return
         attempts = pass_of(config, self.candidate)
-        self._check_length(attempts, self._convert_input(input))
+        self._check(attempts, self._convert_input(input), kwargs)
         while True:
             permit = await attempts.permitted(self.candidate)
             options = {**kwargs, "stop": stop}
@@ -173,7 +175,11 @@ class Guard(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Report the end of a cancelled call: LangChain would report its start and no end."""
+        """Report the end of a cancelled call, as LangChain does not, and never cache a private one."""
+        attempt = current_attempt.get()
+        if attempt and attempt.private and self.cache is not False:
+            uncached = self.model_copy(update={"cache": False})
+            return await uncached._agenerate_with_cache(messages, stop, run_manager, **kwargs)  # noqa: SLF001 - its own
         try:
             return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         except asyncio.CancelledError as cancelled:
@@ -249,11 +255,22 @@ class Guard(BaseChatModel):
             room * 2, window - estimate_tokens(self._convert_input(question).to_string())
         )
 
-    def _check_length(self, attempts: Attempts, question: PromptValue) -> None:
-        """Refuse a prompt that is too long for this model."""
-        window = self.candidate.window
+    def _check(self, attempts: Attempts, question: PromptValue, options: Mapping[str, Any]) -> None:
+        """Refuse a prompt that may not leave, or is too long for this model."""
+        window, policy = self.candidate.window, self.policy
         messages = question.to_messages()
         is_plain = all(type(one) in _PLAIN and isinstance(one.content, str) for one in messages)
+        if policy.looks_for != "nothing":
+            # One question of plain text, as most are, needs no function of the policy.
+            is_short = is_plain and not options and [type(one) for one in messages[:-1]] in _SHORT
+            text = "\n".join(str(one.content) for one in messages) if is_short else "\u00e4"
+            lowered = text.lower()
+            if (
+                not text.isascii()
+                or any(mark.search(text) for mark in policy.rules.marks)
+                or any(stem in lowered for stem in policy.rules.stems)
+            ):
+                decide(policy, attempts, self.candidate, policy.kind(messages, options))
         # No more tokens than characters: most prompts need no estimate.
         size = sum(len(one.content) + _LABEL for one in messages) if is_plain else math.inf
         if window is None or size <= window:
@@ -320,6 +337,7 @@ class Guard(BaseChatModel):
                     seconds=attempts.seconds_for(candidate),
                     options={**options, **room, "config": final},
                     payload=None if room else payload,
+                    private=bool(attempts.private),
                 )
         except BaseException as error:
             is_unrelated = isinstance(error, errors.Unsent) or getattr(error, "adapted", False)
@@ -336,6 +354,9 @@ class Guard(BaseChatModel):
     def _ours(self, error: Exception, *, has_begun: bool = False) -> BaseException:
         """A provider's error as one of ours; any other error as it is."""
         ours = translate(error, asked=str(self.candidate))
+        attempt = current_attempt.get()
+        if attempt and attempt.private and isinstance(ours, errors.ProviderError):
+            ours.withhold_words(str(self.candidate))
         if has_begun and isinstance(ours, errors.Transient):
             why = str(ours).replace(f"{self.candidate} ", "it ", 1)
             return errors.Partial(f"{self.candidate} broke off in the middle: {why}")
@@ -355,6 +376,7 @@ class Guard(BaseChatModel):
 
 
 _PLAIN = (SystemMessage, HumanMessage)
+_SHORT = ([], [SystemMessage])
 _LABEL = len("System: \n")
 
 

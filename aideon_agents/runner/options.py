@@ -13,7 +13,7 @@ from aideon_agents.errors import InputError, is_kind, refuse_kinds
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.settings import Settings
-from aideon_agents.state import Model, OnRateLimit, Strategy, Tier
+from aideon_agents.state import Model, OnRateLimit, Privacy, Strategy, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,10 @@ class RunOptions(TypedDict, total=False):
     on_rate_limit: OnRateLimit | None
     """When a primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after
     20 seconds, whatever its agent says; None: what the agent says, else `fallback`."""
+    privacy: Privacy | None
+    """Whether private prompts are kept from models that are not one's own: `on`, `off`, or `strict`,
+    which counts words such as `confidential` as well; None: as the agents say, else on. The stricter of
+    the run's and an agent's counts."""
     thread: str | None
     """The conversation that it continues; None: it has none. What its nodes say is then kept in
     `checkpoints.db` beside the ledger, for later runs of the thread."""
@@ -111,6 +115,7 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "fallback": ((bool, list, tuple), "True, False or a list of strategies"),
     "cache": _TEXT,
     "on_rate_limit": _TEXT,
+    "privacy": _TEXT,
     "thread": _TEXT,
     "checkpoint": ((bool, NoneType), "True, False or None"),
     "record_content": _FLAG,

@@ -47,7 +47,16 @@ from aideon_agents.models.providers import choices
 from aideon_agents.models.strategies import max_age, strategies
 from aideon_agents.runner.outcome import Journal, is_library
 from aideon_agents.settings import Settings
-from aideon_agents.state import Context, Model, OnRateLimit, Role, StepResult, Strategy, Tier
+from aideon_agents.state import (
+    Context,
+    Model,
+    OnRateLimit,
+    Privacy,
+    Role,
+    StepResult,
+    Strategy,
+    Tier,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -174,12 +183,16 @@ def context_for(
     fallback: bool | Sequence[Strategy],
     on_rate_limit: str | None,
     cache: str | None,
+    privacy: str | None,
     is_item: bool,
 ) -> Context:
     """What the nodes of a run are given; an error names a tier or a role that does not exist."""
-    if on_rate_limit not in (None, *get_args(OnRateLimit)):
-        known = " or ".join(get_args(OnRateLimit))
-        raise InputError(f"on_rate_limit is {on_rate_limit!r}: give {known}")
+    for name, value, kind in (
+        ("on_rate_limit", on_rate_limit, OnRateLimit),
+        ("privacy", privacy, Privacy),
+    ):
+        if value not in (None, *get_args(kind)):
+            raise InputError(f"{name} is {value!r}: give {' or '.join(get_args(kind))}")
     tier = tier or settings.tier
     if tier not in get_args(Tier):
         raise InputError(f"there is no tier {tier!r}: one of {', '.join(get_args(Tier))}")
@@ -195,6 +208,7 @@ def context_for(
         rehearse=rehearse,
         fallback=fallback if isinstance(fallback, bool) else strategies(fallback, "the run"),
         on_rate_limit=cast("Any", on_rate_limit),
+        privacy=cast("Any", privacy),
         is_item=is_item,
         cache=None if cache is None else max_age(cache, "the run"),
     )

@@ -70,7 +70,7 @@ def run_spec(
     _refuse_wrong(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
-    policy = {name: options.get(name) for name in ("on_rate_limit", "cache")}
+    policy = {name: options.get(name) for name in ("on_rate_limit", "cache", "privacy")}
     context = context_for(
         settings,
         tier=options.get("tier"),
@@ -337,6 +337,7 @@ def prepare_resume(
         fallback=before.get("fallback", True),
         on_rate_limit=before.get("on_rate_limit"),
         cache=before.get("cache"),
+        privacy=before.get("privacy"),
         is_item=seen.batch_id is not None,
     )
     check_models(graph, context)

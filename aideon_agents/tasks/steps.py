@@ -22,7 +22,15 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
-from aideon_agents.state import Complexity, OnDecline, OnRateLimit, ReasoningEffort, Role, Strategy
+from aideon_agents.state import (
+    Complexity,
+    OnDecline,
+    OnRateLimit,
+    Privacy,
+    ReasoningEffort,
+    Role,
+    Strategy,
+)
 from aideon_agents.tasks.document import nearest
 from aideon_agents.tasks.fields import (
     Cache,
@@ -70,6 +78,8 @@ class AgentStep(Part):
     """How old a kept answer to the same question may be: `90s`, `30m`, `12h`, `1d` or `1w`; false: none is kept; left out: as the pattern around it or the run says."""
     on_rate_limit: OnRateLimit | None = None
     """When the primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after 20 seconds; left out: wait in a batch, fall back in a single run."""
+    privacy: Privacy | None = None
+    """Whether private prompts are kept from models that are not one's own: `on`, `off`, or `strict`, which counts words such as `confidential` as well; left out: as the run says, else on."""
     purpose: Text | None = None
     """What its calls are for, a dimension of the cost report."""
     tools: Annotated[list[ToolAddress], Field(min_length=1)] | None = None

@@ -191,6 +191,9 @@ def exhausted() -> str:
     return next(iter(()))
 
 
+broken.tags = ["local"]  # or it would not be given a key
+
+
 @tool
 def careful() -> str:
     """Say what is wrong."""

@@ -10,9 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from aideon_agents import Budget, Context, CostHandler, Settings, creative, errors, parallel, run
-from aideon_agents.ledger.budgets.accounts import LimitState
-from aideon_agents.ledger.budgets.limits import Account, Scope
-from aideon_agents.ledger.budgets.refusals import Refusal
+from aideon_agents.ledger.budgets.limits import Account, LimitState, Refusal, Scope
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import claim

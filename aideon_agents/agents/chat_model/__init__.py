@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from aideon_agents.agents.chat_model.model import NAME, SIZES, ChatModel
-from aideon_agents.agents.given import chosen
-from aideon_agents.agents.node import Options, request_for
+from aideon_agents.agents.given import Options, chosen, request_for
 from aideon_agents.errors import UserError
 from aideon_agents.models.providers import ModelName, choices
 from aideon_agents.state import (
     Model,
     ModelRequest,
     OnRateLimit,
+    Privacy,
     ReasoningEffort,
     Role,
     Strategy,
@@ -44,6 +44,7 @@ def chat_model(
     fallback: bool | Sequence[Strategy] = True,
     on_rate_limit: OnRateLimit | None = None,
     cache: str | Literal[False] | None = None,
+    privacy: Privacy | None = None,
     settings: Settings | None = None,
     ledger: Ledger | str | Path | None = None,
 ) -> BaseChatModel:
@@ -67,6 +68,8 @@ def chat_model(
         on_rate_limit: When the primary limits its rate: `wait` for it as long as the chain may take, or
             `fallback` after 20 seconds; None: wait in a batch, else fall back.
         cache: How old a kept answer may be, such as `1d`; False: none is kept; None: as the run says.
+        privacy: Whether private prompts are kept from models that are not one's own: `on`, `off`, or
+            `strict`, which counts words such as `confidential` as well. None: as the run says, else `on`.
         settings: The environment; None: the run's, else it is read at each call.
         ledger: Where calls are written that belong to no run: a ledger, or a path; None: the Settings'.
 
@@ -76,17 +79,9 @@ def chat_model(
     Raises:
         UserError: An argument is not valid.
     """
+    given = {key: one for key, one in locals().items() if key != "model"}
     request = _request(
-        model,
-        role,
-        purpose=purpose,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        reasoning_effort=reasoning_effort,
-        timeout=timeout,
-        fallback=fallback,
-        on_rate_limit=on_rate_limit,
-        cache=cache,
+        model, role, **{name: given[name] for name in given.keys() & Options.__annotations__}
     )
     tier = chosen({"tier": tier}, "tier", Tier, NAME)
     return ChatModel(request=request, tier=tier, settings=settings, ledger=ledger)

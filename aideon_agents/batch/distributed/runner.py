@@ -72,6 +72,7 @@ class DistributedRunner:
             fallback=work["fallback"],
             on_rate_limit=work["on_rate_limit"],
             cache=work.get("cache"),
+            privacy=work.get("privacy"),
         )
         reading = checkpointer.reading(shapes(shared.graph))
         self._engine = Engine(

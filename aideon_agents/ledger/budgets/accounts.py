@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.budgets.alerts import Alert
-from aideon_agents.ledger.budgets.limits import OF_RUNS, Account, CallDimensions, Scope, own_account
+from aideon_agents.ledger.budgets.limits import (
+    OF_RUNS,
+    Account,
+    CallDimensions,
+    LimitState,
+    Scope,
+    own_account,
+)
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 
@@ -28,31 +35,6 @@ THRESHOLDS = (50, 80, 95, 100)
 
 _NEAR = 80
 """Percentage of a run's, day's or month's limit from which cheaper models are preferred."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LimitState:
-    """A limit that applies to a call, with what is spent and held. Amounts are nano-dollars."""
-
-    scope: Scope
-    account: Account
-    limit: int
-    warns: bool
-    """True: it only warns and refuses nothing."""
-    spent: int
-    held: int
-    """The worst cases of calls in progress."""
-
-    @property
-    def name(self) -> str:
-        """The name in messages: for a limit on each one, the one that the call belongs to."""
-        is_for_each = self.scope.kind not in {None, "run"} and self.scope.name is None
-        return self.scope.text(self.account.kinds[-1][1] if is_for_each else self.scope.name)
-
-    @property
-    def left(self) -> int:
-        """What is neither spent nor held; negative after a limit was lowered."""
-        return self.limit - self.spent - self.held
 
 
 def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) -> list[LimitState]:

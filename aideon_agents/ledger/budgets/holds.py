@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets import accounts, on_server
-from aideon_agents.ledger.budgets.accounts import LimitState
 from aideon_agents.ledger.budgets.alerts import Alert, send
-from aideon_agents.ledger.budgets.limits import OF_RUNS, CallDimensions
-from aideon_agents.ledger.budgets.refusals import Refusal, refusal
+from aideon_agents.ledger.budgets.limits import (
+    OF_RUNS,
+    CallDimensions,
+    LimitState,
+    Refusal,
+    refusal,
+)
 from aideon_agents.ledger.budgets.tickets import Tickets
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text

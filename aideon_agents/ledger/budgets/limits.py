@@ -20,7 +20,7 @@ from aideon_agents.ledger.pricing import NANO, usd
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 Kind: TypeAlias = Literal["run", "item", "batch", "user", "tier", "node", "provider"]
@@ -289,3 +289,55 @@ class Budget:
             yield run_account(run_id, "node", name), limit
         for name, limit in self.providers.items():
             yield run_account(run_id, "provider", name), limit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LimitState:
+    """A limit that applies to a call, with what is spent and held. Amounts are nano-dollars."""
+
+    scope: Scope
+    account: Account
+    limit: int
+    warns: bool
+    """True: it only warns and refuses nothing."""
+    spent: int
+    held: int
+    """The worst cases of calls in progress."""
+
+    @property
+    def name(self) -> str:
+        """The name in messages: for a limit on each one, the one that the call belongs to."""
+        is_for_each = self.scope.kind not in {None, "run"} and self.scope.name is None
+        return self.scope.text(self.account.kinds[-1][1] if is_for_each else self.scope.name)
+
+    @property
+    def left(self) -> int:
+        """What is neither spent nor held; negative after a limit was lowered."""
+        return self.limit - self.spent - self.held
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """The worst case of a call does not fit."""
+
+    by: LimitState
+    """The tightest limit."""
+    needed: int | None
+    """The worst case in nano-dollars; None: it has no known price."""
+    waits: bool
+    """True: it would fit if nothing were held, so another call's settlement may make room."""
+
+
+def refusal(limits: Iterable[LimitState], amount: int | None) -> Refusal | None:
+    """Why an amount does not fit some limits; None: it fits. An amount of 0 always fits."""
+    if amount == 0:
+        return None
+    enforced = [one for one in limits if not one.warns]
+    if amount is None:
+        by = min(enforced, key=lambda one: one.left, default=None)
+        return Refusal(by, None, waits=False) if by else None
+    never = [one for one in enforced if one.spent + amount > one.limit]
+    if never:
+        return Refusal(min(never, key=lambda one: one.limit - one.spent), amount, waits=False)
+    not_now = [one for one in enforced if one.spent + one.held + amount > one.limit]
+    return Refusal(min(not_now, key=lambda one: one.left), amount, waits=True) if not_now else None

@@ -11,15 +11,17 @@ import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.ledger.budgets import accounts
-from aideon_agents.ledger.budgets.accounts import THRESHOLDS, LimitState
+from aideon_agents.ledger.budgets.accounts import THRESHOLDS
 from aideon_agents.ledger.budgets.limits import (
     Account,
     CallDimensions,
+    LimitState,
+    Refusal,
     Scope,
     own_accounts,
+    refusal,
     standing_accounts,
 )
-from aideon_agents.ledger.budgets.refusals import Refusal, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

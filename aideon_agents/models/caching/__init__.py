@@ -41,6 +41,7 @@ from aideon_agents.models.fallbacks import pass_of
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.guard import with_parent
 from aideon_agents.models.protocol.calls import as_chunks
+from aideon_agents.models.routing.policy import Policy, decide, default_policy
 from aideon_agents.models.shape import parse
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Cached(BaseChatModel):
     """Gives kept answers, and keeps new ones. Mixed in before a guarded model."""
 
     candidate: InstanceOf[Candidate] = Field(exclude=True, repr=False)
+    policy: InstanceOf[Policy] = Field(default_factory=default_policy, exclude=True, repr=False)
     max_age: float = Field(exclude=True, repr=False)
     """Seconds for which an answer is used again; 0: it is only kept."""
     uses_old: bool = Field(exclude=True, repr=False)
@@ -179,7 +181,8 @@ class Cached(BaseChatModel):
         A private one is neither looked up nor kept. Without a recorder there is no ledger.
         """
         recorders = recorders_in(with_parent(config))
-        if attempts.is_private or not recorders:
+        decide(self.policy, attempts, self.candidate, self.policy.kind_of_input(prompt, options))
+        if attempts.private or not recorders:
             return None
         inner: Any = getattr(self, "inner", None)
         if inner is None:

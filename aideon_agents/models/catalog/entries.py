@@ -155,6 +155,8 @@ class Entry(_Part):
 class CatalogFile(_Part):
     """A catalog file, ours or the user's own."""
 
+    routing: dict[str, Any] = {}
+    """Words and patterns for routing by content, which `models.routing.rules` reads and checks."""
     profiles: dict[Literal["current", "seed"], dict[Rung, _Names]] = {}
     """The models of each size, in the order in which they are asked."""
     models: dict[str, Entry] = {}

@@ -28,8 +28,9 @@ from pydantic import Field, InstanceOf, PrivateAttr, SecretStr
 
 from aideon_agents import errors
 from aideon_agents.ledger.pricing import context_window
+from aideon_agents.models.answers.rehearsal import InProcessChatModel
 from aideon_agents.models.bridge import blocking
-from aideon_agents.models.candidates import Candidate, breaker_names, fingerprint
+from aideon_agents.models.candidates import UNLISTED, Candidate, breaker_names, fingerprint
 from aideon_agents.models.faults import translated
 from aideon_agents.models.features import (
     FOR_TRACERS,
@@ -51,6 +52,7 @@ from aideon_agents.models.foreign import (
 )
 from aideon_agents.models.health import Breaker
 from aideon_agents.models.limits.pace import Pace
+from aideon_agents.settings.providers import ProviderRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
@@ -330,6 +332,10 @@ _OF_LANGCHAIN = (
 )
 
 
+_IN_PROCESS = ProviderRow(name="in-process", private=True)
+"""Of the models that answer in this process, for tests."""
+
+
 @functools.lru_cache(maxsize=256)
 def given_candidate(name: GivenModel, limit: int, rehearsed: bool) -> Candidate:  # noqa: FBT001 - part of a key
     """The candidate of a model that was given; what it learns holds as long as the model is used."""
@@ -345,6 +351,7 @@ def given_candidate(name: GivenModel, limit: int, rehearsed: bool) -> Candidate:
         key_variable=None,
         address_variable="",
         rehearsed=rehearsed,
+        row=_IN_PROCESS if isinstance(name.inner, InProcessChatModel) else UNLISTED,
         window=context_window(name.provider, name.model) or profile.get("max_input_tokens"),
         model_breaker=Breaker(named=named(name.model)),
         key_breaker=Breaker(named=named("")),

@@ -16,7 +16,7 @@ from aideon_agents.models.health import Slots
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.budgets.holds import Budgets
-    from aideon_agents.ledger.budgets.refusals import Refusal
+    from aideon_agents.ledger.budgets.limits import Refusal
     from aideon_agents.models.candidates import Candidate
     from aideon_agents.models.fallbacks import Attempts
 

@@ -43,6 +43,7 @@ __all__ = [
     "add_provider",
     "choices",
     "integrations",
+    "private_models",
     "providers",
     "resolve",
     "with_given",
@@ -155,10 +156,21 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
     return known
 
 
+def private_models(known: Mapping[str, Provider]) -> list[ModelName]:
+    """The models that private prompts may be sent to, where nothing says which: those of one's own."""
+    own = [one for one in known.values() if one.row.private and one.available]
+    named = [(one.name, one.row.model or (ANY_MODEL if _lists(one) else None)) for one in own]
+    return [ModelName(provider, model) for provider, model in named if model]
+
+
+def _lists(provider: Provider) -> bool:
+    """Whether a server is asked which models it has."""
+    return provider.row.own or provider.row.sample == ANY_MODEL
+
+
 def resolve(name: ModelName, provider: Provider) -> ModelName:
     """Replace `local:any` by the first model that the server lists."""
-    may_list = provider.row.own or provider.row.sample == ANY_MODEL
-    if name.model != ANY_MODEL or not may_list:
+    if name.model != ANY_MODEL or not _lists(provider):
         return name
     key = provider.key.get_secret_value() if provider.key else ""
     return dataclasses.replace(name, model=_first_model(name.provider, str(provider.base_url), key))
