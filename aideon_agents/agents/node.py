@@ -251,7 +251,7 @@ class Agent(LimitedNode, Typed[T_co]):
             order=next_order(state.get("results") or {}),
             models=models_of(noted),
             truncated=bool(noted) and noted[-1][1],
-            stale_s=max([one[2] for one in noted if one[2] is not None], default=None),
+            stale_s=max([age for *_, age in noted if age is not None], default=None),
             sources=sources or {},
         )
         return {"results": {path: result}, **also}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
-from aideon_agents.errors import UserError
+from aideon_agents.errors import InputError
 from aideon_agents.ledger.answers.age import age_seconds
 from aideon_agents.state import Context, ModelRequest, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 CACHED = "cached"
 ONLY_KEPT = 0.0
@@ -23,13 +23,14 @@ def strategies(given: object, named: str) -> bool | tuple[Strategy, ...]:
     """What a caller gives as `fallback`, in a form that can be compared."""
     if isinstance(given, bool):
         return given
-    listed = cast("Iterable[Any]", given) if isinstance(given, list | tuple) else (given,)
-    found = tuple(dict.fromkeys(listed))
-    if wrong := [one for one in found if one not in _KNOWN]:
-        raise UserError(
-            f"{named}: fallback takes True, False or a list of {', '.join(_KNOWN)}, not {wrong[0]!r}"
+    if not isinstance(given, list | tuple):
+        raise InputError(
+            f"{named}: fallback must be True or False, not {given!r}, or a list of {', '.join(_KNOWN)}"
         )
-    return found
+    listed = cast("Sequence[Any]", given)
+    if wrong := [one for one in listed if one not in _KNOWN]:
+        raise InputError(f"{named}: fallback takes a list of {', '.join(_KNOWN)}, not {wrong[0]!r}")
+    return tuple(dict.fromkeys(listed))
 
 
 def max_age(given: object, named: str) -> float | None:

@@ -240,7 +240,9 @@ def _node(
         who = f"{path or call.name}: the function {call.name}"
         own = step_result(state, path, role, "")
         truncated = any(one[1] for one in answers)
-        own = dataclasses.replace(own, models=models_of(answers), truncated=truncated)
+        stale = max([age for *_, age in answers if age is not None], default=None)
+        asked = {"models": models_of(answers), "truncated": truncated, "stale_s": stale}
+        own = dataclasses.replace(own, **asked)
         return read(returned, own, who)
 
     cast("Any", work).function = call.function  # graphs.walk.functions finds it there

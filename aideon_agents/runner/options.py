@@ -112,7 +112,6 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "model": ((Mapping, NoneType), "models by role, such as {'executor': 'provider:model'}"),
     "timeout": ((int, float, NoneType), "seconds, more than 0"),
     "rehearse": _FLAG,
-    "fallback": ((bool, list, tuple), "True, False or a list of strategies"),
     "cache": _TEXT,
     "on_rate_limit": _TEXT,
     "privacy": _TEXT,

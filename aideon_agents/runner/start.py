@@ -99,8 +99,8 @@ def run_spec(
             "stream": stream,
             "record_content": record_content,
             "fallback": context.fallback,
-            **policy,
-            **({"allow_outside": True} if options.get("allow_outside") else {}),
+            "on_rate_limit": context.on_rate_limit,
+            **{n: one for n in ("cache", "privacy", "allow_outside") if (one := options.get(n))},
         },
         target_hash=options.get("target_hash"),
     )

@@ -188,9 +188,10 @@ def test_an_agent_can_be_asked_which_way(ask):
         ({"temperature": "hot"}, "temperature must be a number, not 'hot'"),
         ({"max_tool_rounds": "3"}, "max_tool_rounds must be a whole number, not '3'"),
         ({"tool_timeout": "x"}, "tool_timeout must be a number, not 'x'"),
+        ({"fallback": "no"}, "fallback must be True or False, not 'no'"),
         (
-            {"fallback": "no"},
-            "fallback takes True, False or a list of same_provider, other_provider",
+            {"fallback": ["no"]},
+            "fallback takes a list of same_provider, other_provider, cached, not",
         ),
         ({"cache": "1"}, "cache takes an age such as 90s, 30m, 12h, 1d or 1w, not '1'"),
         ({"cache": True}, "cache takes an age such as"),

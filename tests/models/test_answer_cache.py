@@ -14,7 +14,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from aideon_agents import Context, errors
+from aideon_agents import Context, Ledger, State, arun, chat_model, errors
 from aideon_agents.ledger import answers
 from aideon_agents.models import Models
 from aideon_agents.models.caching import question
@@ -77,6 +77,19 @@ async def test_an_answer_is_given_again_without_asking(counter, first, stream):
     assert (row.provider, row.requested_model) == (paid.provider, paid.requested_model)
     assert row.input_tokens == paid.input_tokens > 0
     assert (paid.status, paid.saved_nanousd) == ("ok", None)
+
+
+async def test_a_private_question_is_neither_looked_up_nor_kept(counter, database, provider):
+    settings = counter.settings(local_base_url=provider.base_url)
+    private = {"question": "Write to ada.lovelace@example.com", "model": ("local:m",)}
+    await counter.ask(settings=settings, cache=DAY, privacy="off", **private)
+    for _ in range(2):  # what was kept when it did not count as private is not used either
+        assert (await counter.ask(settings=settings, cache=DAY, **private)).requests
+    assert answers.figures(database)["entries"] == 1
+    cloud = await counter.ask(settings=settings, cache=DAY, question=private["question"])
+    assert [row.provider for row in cloud.rows] == ["local"]
+    assert answers.figures(database)["entries"] == 1
+    assert database.select("SELECT * FROM leases", {}) == []
 
 
 async def test_without_it_nothing_is_kept(counter, database):
@@ -364,6 +377,20 @@ async def test_an_old_answer_is_used_where_all_models_fail(
     assert old.rows[-1].cost_nanousd == 0
     assert 5000 <= json.loads(old.rows[-1].choice)["stale_s"] < 6000
     assert "all models failed: an answer of together:openai/gpt-oss-120b is used" in caplog.text
+
+
+async def test_a_node_of_code_says_that_an_old_answer_was_used(tmp_path):
+    model, _ = scripted("good", *[errors.Transient("down")] * 9)
+    asking = chat_model(model, fallback=["cached"])
+
+    async def ask(state: State):
+        return (await asking.ainvoke(state["task"])).content
+
+    with Ledger.from_url(f"sqlite:///{tmp_path}/kept.db") as ledger:
+        results = [await arun(ask, "Hello", ledger=ledger) for _ in range(2)]
+    first, old = [one.results["ask"] for one in results]
+    assert (first.content, first.stale_s) == ("good", None)
+    assert (old.content, old.stale_s is None) == ("good", False)
 
 
 async def test_an_old_answer_may_be_that_of_any_model_of_the_chain(counter):
