@@ -37,6 +37,19 @@ DataT = TypeVar("DataT", default=Any)
 
 Role = Literal["planner", "executor", "validator", "creative"]
 Complexity = Literal["low", "medium", "high"]
+Use = Literal[
+    "primary",
+    "fallback",
+    "secondary",
+    "critical",
+    "complex",
+    "specialised",
+    "quick",
+    "high_quality",
+]
+"""What a model is wanted for, apart from the role of the agent that asks it."""
+Ability = Literal["tools", "json_schema", "vision", "streaming"]
+"""What some models cannot do."""
 Tier = Literal["free", "premium", "enterprise"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
 """How much a reasoning model thinks, as OpenAI's protocol names it."""
@@ -268,6 +281,13 @@ class ModelRequest:
     role: Role
     complexity: Complexity | None = None
     """None: the role decides."""
+    use: Use | None = None
+    """What the model is wanted for; None: nothing in particular."""
+    needs: tuple[Ability, ...] = ()
+    """What the model must be able to do."""
+    steps_up: int = 0
+    """How many sizes larger the model is than what the other fields ask for, up to the tier's largest;
+    of models that are given, how many are left out at the beginning."""
     purpose: str | None = None
     """What the call is for, a dimension of the cost report; None: not given."""
     model: tuple[ModelChoice, ...] = ()
@@ -351,6 +371,8 @@ class Context:
     they say."""
     privacy: Privacy | None = None
     """The stricter of this and what an agent says counts; None: what it says, else `on`."""
+    quality: float | None = None
+    """The score that answers must reach where their agents do not say; None: none."""
     is_item: bool = False
     """Whether the run is one of a batch's: its calls wait while the others are answered."""
     earlier: tuple[Exchange, ...] = ()

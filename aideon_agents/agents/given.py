@@ -20,6 +20,7 @@ from aideon_agents.state import (
     ReasoningEffort,
     Role,
     Strategy,
+    Use,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +90,10 @@ class Options(TypedDict, total=False):
     what the model knows. False unless given."""
     complexity: Complexity | None
     """How hard the work is, which chooses the size of model; None: the role does."""
+    use: Use | None
+    """What the model is wanted for, apart from the role: `critical` and `complex` ask a large one, `quick`
+    a small one, `high_quality` the largest of the tier, `fallback` and `secondary` not the primary one,
+    `specialised` one that the catalog has for it; None: the complexity or the role chooses."""
     purpose: str | None
     """What its calls are for, a dimension of the cost report."""
     model: Model | Sequence[Model] | None
@@ -126,6 +131,9 @@ class Options(TypedDict, total=False):
     on_decline: OnDecline
     """After a rejection with feedback: do the work `again`, at most 3 times, or `stop` the run; `again`
     unless given. In a loop the rounds of the loop count instead."""
+    quality: bool | float | None
+    """The score, up to 1, that a validator must give its answer, True: 0.8; else the next larger model
+    is asked as well, and the better answer is kept. False: none; None: as the run says."""
 
 
 def request_for(role: Role, options: Options, named: str) -> ModelRequest:
@@ -138,6 +146,7 @@ def request_for(role: Role, options: Options, named: str) -> ModelRequest:
     return ModelRequest(
         role=role,
         complexity=chosen(options, "complexity", Complexity, named),
+        use=chosen(options, "use", Use, named),
         purpose=options.get("purpose"),
         model=choices(options.get("model"), named),
         max_tokens=max_tokens,

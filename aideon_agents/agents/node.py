@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.runtime import get_runtime
@@ -17,6 +18,7 @@ from aideon_agents.agents import outputs, prompt_files
 from aideon_agents.agents.calling import ask
 from aideon_agents.agents.checks import checked
 from aideon_agents.agents.given import Options, chosen, request_for
+from aideon_agents.agents.judging import improved, quality_of
 from aideon_agents.agents.tools import Toolbox, toolbox
 from aideon_agents.errors import UserError, refuse_kinds
 from aideon_agents.graphs import T_co, Typed, material
@@ -25,11 +27,12 @@ from aideon_agents.ledger import tags
 from aideon_agents.ledger.handler import context_in
 from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
-from aideon_agents.models.candidates import answers, models_of
+from aideon_agents.models.candidates import Answered, answers, models_of
 from aideon_agents.models.direct import recorders, signed
 from aideon_agents.models.protocol.thoughts import answer_in
 from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
+    Ability,
     Context,
     Decision,
     ModelRequest,
@@ -44,7 +47,7 @@ from aideon_agents.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -85,6 +88,9 @@ class Spec:
     approve: bool = False
     """Whether a person must agree to the result: the pattern around it asks them."""
     on_decline: OnDecline = "again"
+    quality: float | None = None
+    """The score that its answer must reach, else a larger model is asked as well; 0: none is needed.
+    None: as the run says."""
     checks: tuple[Check, ...] = ()
     """The exact criteria of a validator."""
     asks: bool = True
@@ -237,6 +243,24 @@ class Agent(LimitedNode, Typed[T_co]):
             )
         finally:
             answers.reset(before)
+        done = await self._done(answer, state, context, (path, noted, sources))
+        quality = context.quality if spec.quality is None else spec.quality
+        if not quality or spec.role == "validator" or spec.kept_as is Decision:
+            return done
+        larger = self._with(request=dataclasses.replace(spec.request, steps_up=1), quality=0.0)
+        again = functools.partial(larger._work, state, config)  # noqa: SLF001 - the same class
+        what: Any = {"request": request, "threshold": quality, "wanted": spec.description}
+        return await improved(done, again, state, models, context, config=tagged, **what)
+
+    async def _done(
+        self,
+        answer: Any,
+        state: State,
+        context: Context,
+        found: tuple[str, Sequence[Answered], dict[str, str] | None],
+    ) -> Results:
+        """What the agent writes, given its answer; `found` is its path, who answered, and sources."""
+        spec, (path, noted, sources) = self.spec, found
         if spec.kept_as and spec.asks:
             answer = outputs.kept(answer, spec.kept_as)
         if spec.checks:
@@ -247,7 +271,7 @@ class Agent(LimitedNode, Typed[T_co]):
             role=spec.role,
             content=content,
             data=answer if spec.output else None,
-            round=round_,
+            round=state.get("round", 1),
             order=next_order(state.get("results") or {}),
             models=models_of(noted),
             truncated=bool(noted) and noted[-1][1],
@@ -281,7 +305,7 @@ def make(
         raise UserError(
             f"{named!r} is not a valid agent name: it must not be empty or contain /, | or :"
         )
-    request = request_for(role, options, named)
+    asked = request_for(role, options, named)
     try:
         tools = toolbox(
             options.get("tools", ()),
@@ -292,6 +316,10 @@ def make(
         system = prompt_files.system_for(options, has_tools=tools is not None)
     except UserError as error:
         raise UserError(f"{named}: {error}") from None
+    needs: tuple[Ability, ...] = (
+        *(("tools",) if tools else ()),
+        *(("json_schema",) if shape else ()),
+    )
     spec = Spec(
         role=role,
         name=named,
@@ -300,11 +328,12 @@ def make(
         system=system,
         output=shape,
         kept_as=kept_as or becomes,
-        request=request,
+        request=dataclasses.replace(asked, needs=needs),
         write=write,
         toolbox=tools,
         grounded=options.get("grounded", False),
         approve=options.get("approve", False),
         on_decline=chosen(options, "on_decline", OnDecline, named) or "again",
+        quality=quality_of(options.get("quality"), f"{named}: "),
     )
     return Agent(spec)

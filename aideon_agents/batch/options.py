@@ -146,6 +146,7 @@ class BatchOptions(ItemOptions, total=False):
     target_hash: str | None
     allow_outside: bool
     privacy: Privacy | None
+    quality: bool | float | None
     """As in `RunOptions`."""
     on_rate_limit: OnRateLimit | None
     """As in `RunOptions`; None: what the agent says, else `wait`."""
@@ -369,8 +370,7 @@ class Tally:
         self, batch_id: str, in_flight: int, budget: int | None, held: Decimal
     ) -> Progress:
         """The progress; `held` are the worst cases of calls whose cost is not known."""
-        speed = self._speed()
-        left = self.items - self.done
+        speed, left = self._speed(), self.items - self.done
         return Progress(
             batch_id=batch_id,
             items=self.items,

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content"),
-    *("fallback", "on_rate_limit", "cache", "privacy", "callbacks", "config"),
+    *("fallback", "on_rate_limit", "cache", "privacy", "quality", "callbacks", "config"),
     *("ledger", "settings", "workflow", "target", "target_hash", "allow_outside"),
 )
 """The options that are passed on to the run of every item."""
@@ -214,6 +214,7 @@ class BatchRunning:
             "on_rate_limit": self._spec.context.on_rate_limit,
             "cache": (run.options or {}).get("cache"),
             "privacy": self._spec.context.privacy,
+            "quality": self._spec.context.quality,
             "keeps": self._keeps(ledger),
             "most_failures": None if most is None else most + failed,
         }

@@ -23,6 +23,7 @@ from aideon_agents.cli import (
     doctor,
     graph,
     models,
+    models_choose,
     models_learn,
     models_status,
     new,
@@ -55,6 +56,7 @@ app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")
 models.app.command("learn")(models_learn.learn)
+models.app.command("choose")(models_choose.choose)
 models.app.command("status")(models_status.status)
 app.add_typer(models.app, name="models")
 app.add_typer(cache.app, name="cache")

@@ -145,12 +145,13 @@ def batch(
     cache: options.Cache = None,
     on_rate_limit: options.OnRateLimit = None,
     privacy: options.Privacy = None,
+    quality: options.Quality = None,
     allow_outside: options.AllowOutside = False,
     progress: _Progress = "auto",
     as_json: _AsJson = False,
 ) -> int:
     """Run a workflow on many items. Repeat the command to continue a stopped batch."""
-    flags = locals()
+    flags = locals()  # most are options of a batch under the same name
     from aideon_agents.batch.options import BatchOptions
     from aideon_agents.batch.running import BatchRunning
 
@@ -168,8 +169,7 @@ def batch(
             "watch": watch,
         }
         make = functools.partial(BatchRunning, found.graph, items, out, **given)
-        running, why = rehearsed_if_needed(make, settings, asked=rehearse)
-        result = _to_end(running, why)
+        result = _to_end(*rehearsed_if_needed(make, settings, asked=rehearse))
     return _report(result, out, as_json=as_json)
 
 

@@ -100,6 +100,15 @@ Privacy = Annotated[
         "counts words such as confidential."
     ),
 ]
+Quality = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="SCORE",
+        help="Judge each answer, and ask a larger model as well where it scores less.",
+    ),
+]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
 ]

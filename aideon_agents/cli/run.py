@@ -61,6 +61,7 @@ def run(
     cache: options.Cache = None,
     on_rate_limit: options.OnRateLimit = None,
     privacy: options.Privacy = None,
+    quality: options.Quality = None,
     allow_outside: options.AllowOutside = False,
     as_json: options.AsJson = False,
 ) -> int:

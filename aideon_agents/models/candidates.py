@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import hashlib
@@ -146,6 +147,21 @@ class Candidate:
         if permit is None:
             of_key.give_back()
         return permit
+
+
+def distinct(models: list[Any]) -> list[Any]:
+    """The models of a chain with a number behind each name that another one has before it.
+
+    Two objects can be the same model with two keys.
+    """
+    seen = collections.Counter[str]()
+    for nth, model in enumerate(models):
+        name = model.candidate.name
+        seen[name] += 1
+        if seen[name] > 1:
+            other = dataclasses.replace(model.candidate, name=f"{name} ({seen[name]})")
+            models[nth] = model.model_copy(update={"candidate": other})
+    return models
 
 
 def _was_cut(error: errors.ProviderError) -> bool:

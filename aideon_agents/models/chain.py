@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import logging
@@ -17,8 +16,8 @@ from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import caching, catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
-from aideon_agents.models.candidates import Candidate, breaker_names
-from aideon_agents.models.choosing import AnyModel, Choice, cheapest_first, choose
+from aideon_agents.models.candidates import Candidate, breaker_names, distinct
+from aideon_agents.models.choosing import AnyModel, Asked, Choice, cheapest_first, choose
 from aideon_agents.models.fallbacks import patience_of
 from aideon_agents.models.features import features_of
 from aideon_agents.models.foreign import ROOM_TO_THINK
@@ -131,7 +130,7 @@ class Models:
         context: Context,
     ) -> ModelChain:
         """A chain of models, each with its rank."""
-        models = _distinct([self._model(name, known, request, context) for _, name in chain])
+        models = distinct([self._model(name, known, request, context) for _, name in chain])
         candidates = tuple(model.candidate for model in models)
         stays = all(one.row.private or one.rehearsed for one in candidates)
         first = models[0].candidate
@@ -203,7 +202,12 @@ class Models:
         """The models to ask and the providers; in a rehearsal only the primary."""
         rehearse = context.rehearse or self.settings.offline
         known = providers(self.settings, pretend=rehearse)
-        choice = choose(request, context.tier, self._catalog, known)
+        asked = Asked(streams=context.stream)
+        choice = choose(request, context.tier, self._catalog, known, asked=asked)
+        for line in choice.ending:
+            if line not in self._logged:
+                self._logged.add(line)
+                _log.warning("%s", line)
         if request.first:
             choice = posterior.with_first(choice, request.first)
         elif self._learned.records and not (request.model or rehearse):
@@ -268,21 +272,6 @@ class Models:
             room_to_think=None if thinks else roomy,
             effort=request.reasoning_effort,
         )
-
-
-def _distinct(models: list[Any]) -> list[Any]:
-    """The models of a chain with a number behind each name that another one has before it.
-
-    Two objects can be the same model with two keys.
-    """
-    seen = collections.Counter[str]()
-    for nth, model in enumerate(models):
-        name = model.candidate.name
-        seen[name] += 1
-        if seen[name] > 1:
-            other = dataclasses.replace(model.candidate, name=f"{name} ({seen[name]})")
-            models[nth] = model.model_copy(update={"candidate": other})
-    return models
 
 
 def _room_to_think(candidate: Candidate, request: ModelRequest) -> int:

@@ -55,6 +55,9 @@ class RunOptions(TypedDict, total=False):
     """Whether private prompts are kept from models that are not one's own: `on`, `off`, or `strict`,
     which counts words such as `confidential` as well; None: as the agents say, else on. The stricter of
     the run's and an agent's counts."""
+    quality: bool | float | None
+    """The score that a validator must give each answer where its agent does not say, True: 0.8; else the
+    next larger model is asked as well, and the better answer is kept. None: none."""
     thread: str | None
     """The conversation that it continues; None: it has none. What its nodes say is then kept in
     `checkpoints.db` beside the ledger, for later runs of the thread."""

@@ -22,6 +22,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import interrupt
 from pydantic_core import to_json
 
+from aideon_agents.agents.judging import quality_of
 from aideon_agents.agents.node import Agent
 from aideon_agents.errors import InputError, shown
 from aideon_agents.graphs import Graph
@@ -184,6 +185,7 @@ def context_for(
     on_rate_limit: str | None,
     cache: str | None,
     privacy: str | None,
+    quality: object,
     is_item: bool,
 ) -> Context:
     """What the nodes of a run are given; an error names a tier or a role that does not exist."""
@@ -209,6 +211,7 @@ def context_for(
         fallback=fallback if isinstance(fallback, bool) else strategies(fallback, "the run"),
         on_rate_limit=cast("Any", on_rate_limit),
         privacy=cast("Any", privacy),
+        quality=None if quality is None else quality_of(quality, "", InputError),
         is_item=is_item,
         cache=None if cache is None else max_age(cache, "the run"),
     )

@@ -70,7 +70,7 @@ def run_spec(
     _refuse_wrong(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
-    policy = {name: options.get(name) for name in ("on_rate_limit", "cache", "privacy")}
+    policy = {name: options.get(name) for name in ("on_rate_limit", "cache", "privacy", "quality")}
     context = context_for(
         settings,
         tier=options.get("tier"),
@@ -338,6 +338,7 @@ def prepare_resume(
         on_rate_limit=before.get("on_rate_limit"),
         cache=before.get("cache"),
         privacy=before.get("privacy"),
+        quality=before.get("quality"),
         is_item=seen.batch_id is not None,
     )
     check_models(graph, context)

@@ -30,6 +30,7 @@ from aideon_agents.state import (
     ReasoningEffort,
     Role,
     Strategy,
+    Use,
 )
 from aideon_agents.tasks.document import nearest
 from aideon_agents.tasks.fields import (
@@ -80,6 +81,10 @@ class AgentStep(Part):
     """When the primary limits its rate: `wait` for it as long as the chain may take, or `fallback` after 20 seconds; left out: wait in a batch, fall back in a single run."""
     privacy: Privacy | None = None
     """Whether private prompts are kept from models that are not one's own: `on`, `off`, or `strict`, which counts words such as `confidential` as well; left out: as the run says, else on."""
+    use: Use | None = None
+    """What the model is wanted for, apart from the role: `critical` and `complex` ask a large one, `quick` a small one, `high_quality` the largest of the tier; left out: the complexity or the role chooses."""
+    quality: bool | Annotated[float, Field(ge=0, le=1)] | None = None
+    """The score that a validator must give its answer, `true`: 0.8; else the next larger model is asked as well, and the better answer is kept. Left out: as the run says."""
     purpose: Text | None = None
     """What its calls are for, a dimension of the cost report."""
     tools: Annotated[list[ToolAddress], Field(min_length=1)] | None = None

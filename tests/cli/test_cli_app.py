@@ -58,7 +58,8 @@ REPORTS = """
 import sys
 from aideon_agents.cli.app import main
 
-codes = [main(words) for words in (["costs"], ["doctor"], ["runs", "list"])]
+commands = ["costs"], ["doctor"], ["runs", "list"], ["models", "choose"]
+codes = [main(words) for words in commands]
 loaded = {name.partition(".")[0] for name in sys.modules}
 print(codes, sorted(loaded & set(sys.argv[1:])), file=sys.stderr)
 """
@@ -86,7 +87,7 @@ def test_commands_that_read_the_ledger_import_no_langchain_and_no_database_libra
         text=True,
         check=False,
     )
-    assert done.stderr.splitlines()[-1] == "[0, 0, 0] []"
+    assert done.stderr.splitlines()[-1] == "[0, 0, 0, 0] []"
     assert "draft" in done.stdout
     assert "mine" in done.stdout
 

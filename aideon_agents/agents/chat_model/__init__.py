@@ -17,6 +17,7 @@ from aideon_agents.state import (
     Role,
     Strategy,
     Tier,
+    Use,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def chat_model(
     *,
     role: Role = "executor",
     tier: Tier | None = None,
+    use: Use | None = None,
     purpose: str | None = None,
     temperature: float | None = None,
     max_tokens: int | None = None,
@@ -59,6 +61,8 @@ def chat_model(
             chat model, or a list of these, which are asked in this order. None: the role decides.
         role: The role whose model it is. `run(model={role: ...})` replaces it inside that run.
         tier: The tier whose models it may choose; None: the run's, else the Settings'.
+        use: What the model is wanted for: `critical` and `complex` ask a large one, `quick` a small one,
+            `high_quality` the largest of the tier; None: the size or the role chooses.
         purpose: What its calls are for, a dimension of the cost report; None: the run's.
         temperature: As providers define it; None: the provider's default.
         max_tokens: The most tokens of an answer; None: as many as an agent of the role may use.

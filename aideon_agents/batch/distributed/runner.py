@@ -73,6 +73,7 @@ class DistributedRunner:
             on_rate_limit=work["on_rate_limit"],
             cache=work.get("cache"),
             privacy=work.get("privacy"),
+            quality=work.get("quality"),
         )
         reading = checkpointer.reading(shapes(shared.graph))
         self._engine = Engine(
