@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NAMES = ("together", "openai", "huggingface")
 ANSWER = 0.2
 """Seconds that an answer takes."""
-LIMIT = 1.0
+LIMIT = 3.0
 """Seconds that one attempt may take."""
 THINK = 1.0
 """Seconds, at most, between two questions of a user."""
@@ -108,7 +108,7 @@ class Provider:
                 await asyncio.sleep(max(0.0, self.began + down.begin - time.monotonic()))
                 await asyncio.to_thread(self._running.close)
                 await asyncio.sleep(max(0.0, self.began + down.end - time.monotonic()))
-                self._running = self._made(int(self.base_url.rpartition(":")[2].split("/")[0]))
+                self._running = await asyncio.to_thread(self._made, self._running.port)
 
     def close(self) -> None:
         """Stop serving."""
