@@ -19,7 +19,7 @@ from aideon_agents.errors import InputError, is_kind, refuse_kinds, shown
 from aideon_agents.ledger.batch_items import ItemStatus
 from aideon_agents.ledger.budgets.limits import Amount
 from aideon_agents.ledger.costs import Costs, NodeCost
-from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.limits.pace import why_slow
 from aideon_agents.runner.running import Running

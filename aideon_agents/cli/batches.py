@@ -14,7 +14,7 @@ import typer
 from aideon_agents.cli import options, output
 from aideon_agents.cli.batch_approvals import Ref, approve, decline
 from aideon_agents.cli.batch_summary import nodes, spent
-from aideon_agents.ledger.pricing import usd_text
+from aideon_agents.ledger.money import usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.errors import InputError, LedgerError
-from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.budgets.accounts import Limit

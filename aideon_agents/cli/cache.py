@@ -9,7 +9,7 @@ import typer
 
 from aideon_agents.cli import options, output
 from aideon_agents.errors import InputError
-from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
 
 app = typer.Typer(
     help="Show and delete kept answers (see --cache of run and batch).", no_args_is_help=True

@@ -78,7 +78,7 @@ def _check_provider(name: str, called: Sequence[str]) -> None:
 
 def _models(ledger: Ledger, since: dt.date | dt.datetime, *, simulated: bool) -> list[Document]:
     """Every model that was called or has a breaker, the worst first."""
-    from aideon_agents.ledger.model_states import CLOSED, WORST_FIRST, states
+    from aideon_agents.ledger.models.states import CLOSED, WORST_FIRST, states
     from aideon_agents.ledger.reports import reports
     from aideon_agents.ledger.selection import MODEL, Selection
 

@@ -13,7 +13,7 @@ from aideon_agents.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aideon_agents.ledger.outcomes import Outcome
+    from aideon_agents.ledger.models.outcomes import Outcome
 
 
 def rate(
@@ -24,7 +24,7 @@ def rate(
     as_json: options.AsJson = False,
 ) -> None:
     """Say how good a run was: later choices of models take it into account."""
-    from aideon_agents.ledger.outcomes import check_score, rated, record
+    from aideon_agents.ledger.models.outcomes import check_score, rated, record
 
     check_score(score)
     with options.ledger() as ledger:

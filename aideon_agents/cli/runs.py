@@ -99,7 +99,7 @@ def _aligned(rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
 def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator[str]:
     """One line with the other facts of a call, and one with its error."""
     from aideon_agents.ledger.costs import is_fallback
-    from aideon_agents.ledger.pricing import usd
+    from aideon_agents.ledger.money import usd
 
     requested = f"{call.provider}:{call.requested_model}"
     is_other = call.response_model not in {None, call.requested_model}
@@ -218,7 +218,7 @@ def show(
 ) -> None:
     """Show one run and all its calls, including failed ones."""
     from aideon_agents.ledger.documents import losses
-    from aideon_agents.ledger.pricing import usd, usd_text
+    from aideon_agents.ledger.money import usd, usd_text
     from aideon_agents.runner import document, recall
 
     with options.ledger() as ledger:

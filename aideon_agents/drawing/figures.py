@@ -29,7 +29,7 @@ from aideon_agents.ledger.costs import (
     model_of,
     totals_of,
 )
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.rows import Call, Run, RunStatus
 
 if TYPE_CHECKING:

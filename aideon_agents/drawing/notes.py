@@ -15,7 +15,7 @@ from aideon_agents.drawing.annotations import Annotations, Badge, EdgeKey, Note,
 from aideon_agents.drawing.figures import BadgeWord, NodeFigures, RunFigures
 from aideon_agents.drawing.folding import holders
 from aideon_agents.graphs.topology import Topology, one_line
-from aideon_agents.ledger.pricing import usd_text
+from aideon_agents.ledger.money import usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -22,8 +22,8 @@ from aideon_agents.ledger.budgets import accounts
 from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row, Statements
+from aideon_agents.ledger.money import usd_text
 from aideon_agents.ledger.outputs import keep, listed
-from aideon_agents.ledger.pricing import usd_text
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger
 

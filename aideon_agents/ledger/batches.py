@@ -19,7 +19,7 @@ from aideon_agents.ledger.budgets.limits import Account
 from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.database import Row
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.store import Ledger, write_more
 

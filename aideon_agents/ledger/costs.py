@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.ledger.database import Statements
-from aideon_agents.ledger.pricing import OWN_PRICE, usd
+from aideon_agents.ledger.money import OWN_PRICE, usd
 from aideon_agents.ledger.rows import SIMULATED_RUN, Call, Run, call_in, run_in
 from aideon_agents.ledger.selection import sums
 from aideon_agents.ledger.store import Ledger
@@ -256,7 +256,7 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> Cost:
 def _row(call: Call) -> dict[str, Any]:
     """One call as a row of `selection.sums`."""
     # Without usage it used no tokens if it was free, but at the user's own server it may have.
-    used_nothing = call.cost_nanousd == 0 and call.price_source != OWN_PRICE.source
+    used_nothing = call.cost_nanousd == 0 and call.price_source != OWN_PRICE
     is_kept = call.status == "cached"  # its tokens were used by an earlier call
     return {
         "node_path": call.node_path,

@@ -12,7 +12,7 @@ from typing import Any
 
 from aideon_agents.ledger.costs import Cost, NodeCost, Totals
 from aideon_agents.ledger.identity import is_gone, utc_text
-from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
 from aideon_agents.ledger.reports import Report, ReportRow
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger

@@ -34,7 +34,7 @@ from aideon_agents.ledger.calls import (
 )
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.implicit_runs import ImplicitRuns, outcome
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.rows import Call, CallEnd, Run, RunStatus
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.tool_calls import OpenTools

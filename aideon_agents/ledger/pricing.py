@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.money import NANO, OWN_PRICE
 from aideon_agents.settings.providers import TABLE
 
 if TYPE_CHECKING:
@@ -61,9 +62,6 @@ class Usage:
     """The service tier that answered; None: the answer names none. Not stored."""
 
 
-NANO = 9
-"""Decimal places of a dollar that the ledger keeps."""
-
 OWN_SERVER = "local"
 """The provider whose calls appear on no invoice: the user's own server."""
 
@@ -76,10 +74,6 @@ class Price:
     """Billionths of a US dollar; None: unknown."""
     source: str | None
     """The price list with its version; None where it has no price."""
-
-
-OWN_PRICE = Price(0, "own server")
-"""What a call to it costs."""
 
 
 HUGGING_FACE = "huggingface"
@@ -95,7 +89,7 @@ def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price
     """
     row = TABLE.get(provider)
     if row and row.free:
-        return OWN_PRICE
+        return Price(0, OWN_PRICE)
     if usage is None:
         return UNKNOWN
     if row and row.own_prices:
@@ -257,17 +251,6 @@ def context_window(provider: str, model: str) -> int | None:
     except Exception:  # noqa: BLE001 - as above: the size is unknown
         return None
     return found.model.context_window
-
-
-def usd(nanousd: int) -> Decimal:
-    """Dollars, exactly."""
-    return Decimal(nanousd).scaleb(-NANO)
-
-
-def usd_text(amount: Decimal) -> str:
-    """An amount for JSON: exact, without exponent, at least six decimal places."""
-    whole, _, places = f"{amount:f}".partition(".")
-    return f"{whole}.{places.rstrip('0').ljust(6, '0')}"
 
 
 _SELLERS: Mapping[str, str] = {

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from aideon_agents.ledger.costs import Totals, totals
 from aideon_agents.ledger.database import Row
 from aideon_agents.ledger.identity import is_gone
-from aideon_agents.ledger.pricing import OWN_SERVER, PricedModel, Usage, usd
+from aideon_agents.ledger.money import usd
+from aideon_agents.ledger.pricing import OWN_SERVER, PricedModel, Usage
 from aideon_agents.ledger.selection import (
     BY_TIME,
     CALL_KEYS,

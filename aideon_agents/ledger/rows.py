@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import is_gone, new_run_id
-from aideon_agents.ledger.pricing import Usage, usd
+from aideon_agents.ledger.money import usd
+from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.redaction import one_line, safe_text, stored_line, without_keys
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.identity import utc_text
-from aideon_agents.ledger.pricing import OWN_PRICE
+from aideon_agents.ledger.money import OWN_PRICE
 from aideon_agents.ledger.rows import SIMULATED_RUN
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ SUMS: Mapping[str, str] = {
     "known_calls": "COUNT(calls.cost_nanousd)",
     "counted_calls": (
         "COUNT(*) FILTER (WHERE calls.input_tokens IS NOT NULL OR"
-        f" (calls.cost_nanousd = 0 AND COALESCE(calls.price_source, '') <> '{OWN_PRICE.source}'))"
+        f" (calls.cost_nanousd = 0 AND COALESCE(calls.price_source, '') <> '{OWN_PRICE}'))"
     ),
     "duration_ms": "SUM(calls.duration_ms)",
 }

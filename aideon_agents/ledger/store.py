@@ -19,7 +19,7 @@ from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.forks import renewed
 from aideon_agents.ledger.identity import now, this_process, those_from, utc_text
-from aideon_agents.ledger.model_states import wait_until_written
+from aideon_agents.ledger.models.states import wait_until_written
 from aideon_agents.ledger.postgres.address import Address, names_a_server
 from aideon_agents.ledger.redaction import stored_line
 from aideon_agents.ledger.rows import Call, CallEnd, Content, Run, RunStatus, call_in, run_in

@@ -25,10 +25,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aideon_agents import errors
-from aideon_agents.ledger import model_states
 from aideon_agents.ledger.forks import renewed
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.ledger.model_states import CLOSED, HALF_OPEN, OPEN
+from aideon_agents.ledger.models import states as model_states
+from aideon_agents.ledger.models.states import CLOSED, HALF_OPEN, OPEN
 from aideon_agents.ledger.redaction import stored_line
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aideon_agents.ledger.costs import Cost
-from aideon_agents.ledger.pricing import Usage, price, usd
+from aideon_agents.ledger.money import usd
+from aideon_agents.ledger.pricing import Usage, price
 from aideon_agents.ledger.reports import answer_lengths
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.running import Running

@@ -20,7 +20,7 @@ from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.checkpoints import questions_name
 from aideon_agents.ledger.costs import Cost, NodeCost, cost, run_cost
 from aideon_agents.ledger.handler import CostHandler
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.redaction import one_line, quoted, safe_text
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.events import Question

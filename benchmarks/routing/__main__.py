@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402 - where it is there
 import swaps  # noqa: E402 - beside this file
 from outcomes import GSM8K, MMLU, Pair, pro, routellm  # noqa: E402 - the same
 
-from aideon_agents.ledger.outcomes import Record  # noqa: E402 - the same
+from aideon_agents.ledger.models.outcomes import Record  # noqa: E402 - the same
 from aideon_agents.models.learning.fitting import (  # noqa: E402 - the same
     Features,
     fit,

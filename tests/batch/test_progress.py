@@ -8,7 +8,7 @@ from aideon_agents import abatch, executor, sequential
 from aideon_agents.batch import options as counting
 from aideon_agents.batch.options import Tally
 from aideon_agents.ledger.costs import NOTHING, NodeCost
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.testing import SimulatedProvider
 
 MODEL = {"executor": "together:Qwen/Qwen3.5-9B", "creative": "together:Qwen/Qwen3.5-9B"}

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from aideon_agents.batch.options import Progress
 from aideon_agents.cli import batch_summary
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.testing import SimulatedProvider
 
 FIELDS = [

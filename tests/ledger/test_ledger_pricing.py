@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aideon_agents.ledger.pricing import (
-    UNKNOWN,
-    Price,
-    Usage,
-    billed_model,
-    price,
-    top_tiers,
-    usd,
-    usd_text,
-)
+from aideon_agents.ledger.money import usd, usd_text
+from aideon_agents.ledger.pricing import UNKNOWN, Price, Usage, billed_model, price, top_tiers
 
 AT = datetime(2026, 11, 20, 9, tzinfo=UTC)
 USAGE = Usage(input_tokens=1000, output_tokens=100)

@@ -17,7 +17,7 @@ import sqlite_utils
 import warm
 
 from aideon_agents.ledger.costs import run_cost
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.rows import CallEnd, Run
 from aideon_agents.ledger.schema import STEPS
 from aideon_agents.ledger.store import Ledger

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from aideon_agents.errors import LedgerError
-from aideon_agents.ledger import model_states
 from aideon_agents.ledger.identity import now, this_process, utc_text
+from aideon_agents.ledger.models import states as model_states
 from aideon_agents.ledger.store import Ledger
 
 NUMBERS = itertools.count(1)
@@ -126,7 +126,7 @@ def test_a_change_is_in_the_ledger_when_it_is_closed(tmp_path):
 
 def test_a_ledger_that_is_locked_delays_and_fails_nothing(tmp_path, caplog):
     path = tmp_path / "ledger.db"
-    caplog.set_level("INFO", "aideon_agents.ledger.model_states")
+    caplog.set_level("INFO", "aideon_agents.ledger.models.states")
     with Ledger(path, busy_seconds=0.1) as ledger:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aideon_agents import UserError, record_performance
-from aideon_agents.ledger.outcomes import COUNTED, Outcome, Record, records, task_class
+from aideon_agents.ledger.models.outcomes import COUNTED, Outcome, Record, records, task_class
 from aideon_agents.ledger.rows import Run
 
 MODEL = "together:openai/gpt-oss-120b"
@@ -31,7 +31,7 @@ def test_outcomes_add_up_by_class_and_model(ledger):
 def test_only_the_newest_outcomes_count_and_are_kept(ledger, monkeypatch):
     import datetime as dt
 
-    from aideon_agents.ledger import outcomes
+    from aideon_agents.ledger.models import outcomes
 
     day = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
     ticks = iter(range(1000))

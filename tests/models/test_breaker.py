@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from aideon_agents import Context, errors
-from aideon_agents.ledger import model_states
+from aideon_agents.ledger.models import states as model_states
 from aideon_agents.models import Models
 from aideon_agents.models.health import Breaker, breaker_for
 from aideon_agents.state import ModelRequest

@@ -20,7 +20,8 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.pricing import Usage, price, usd
+from aideon_agents.ledger.money import usd
+from aideon_agents.ledger.pricing import Usage, price
 from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.runner import expected_cost, prepare, worst_case, worst_case_cost
 from aideon_agents.runner.estimate import USUAL_SHARE

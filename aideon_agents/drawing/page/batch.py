@@ -13,7 +13,7 @@ from aideon_agents.graphs.topology import declared_paths, in_declared_order
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.costs import cost
 from aideon_agents.ledger.documents import cost_document, node_document
-from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

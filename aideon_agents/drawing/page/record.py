@@ -21,7 +21,7 @@ from aideon_agents.drawing.svg import unstyled
 from aideon_agents.graphs.topology import Topology, declared_paths, in_declared_order
 from aideon_agents.ledger.costs import Totals, Trace, cost_of, counted
 from aideon_agents.ledger.documents import cost_document, node_document
-from aideon_agents.ledger.pricing import usd_text
+from aideon_agents.ledger.money import usd_text
 from aideon_agents.ledger.rows import Call, Content, Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.tool_calls import ToolCall, counts, tool_calls

@@ -20,7 +20,7 @@ from aideon_agents.ledger.advice.models import (
     unknown_costs,
 )
 from aideon_agents.ledger.advice.waste import fallbacks, last_rounds, repeated_input, retries
-from aideon_agents.ledger.pricing import usd_text
+from aideon_agents.ledger.money import usd_text
 from aideon_agents.ledger.selection import Selection
 from aideon_agents.ledger.store import Ledger
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.costs import FAILED
-from aideon_agents.ledger.pricing import PricedModel, usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
+from aideon_agents.ledger.pricing import PricedModel
 from aideon_agents.ledger.reports import Against, compared
 from aideon_agents.ledger.selection import MODEL, Selection, sums
 from aideon_agents.ledger.store import Ledger

@@ -17,7 +17,8 @@ from aideon_agents.ledger.advice.cells import (
     percent,
 )
 from aideon_agents.ledger.database import Row
-from aideon_agents.ledger.pricing import Usage, price, usd
+from aideon_agents.ledger.money import usd
+from aideon_agents.ledger.pricing import Usage, price
 from aideon_agents.ledger.reports import Against
 from aideon_agents.ledger.selection import Selection, sums
 from aideon_agents.ledger.store import Ledger

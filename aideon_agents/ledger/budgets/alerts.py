@@ -27,7 +27,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from aideon_agents.ledger.pricing import usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
 from aideon_agents.ledger.redaction import one_line
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from aideon_agents.errors import UserError
-from aideon_agents.ledger.pricing import NANO, usd
+from aideon_agents.ledger.money import NANO, usd
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.pricing import OWN_SERVER, Usage, context_window, price, usd, usd_text
+from aideon_agents.ledger.money import usd, usd_text
+from aideon_agents.ledger.pricing import OWN_SERVER, Usage, context_window, price
 from aideon_agents.models.providers import ModelName
 from aideon_agents.state import GivenModel
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import UserError
-from aideon_agents.ledger.outcomes import SOURCES, Outcome, OutcomeSource, check_score, record
+from aideon_agents.ledger.models.outcomes import (
+    SOURCES,
+    Outcome,
+    OutcomeSource,
+    check_score,
+    record,
+)
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:

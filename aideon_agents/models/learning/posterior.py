@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.outcomes import Record, records, task_class
+from aideon_agents.ledger.models.outcomes import Record, records, task_class
 from aideon_agents.ledger.pricing import Usage, price
 
 if TYPE_CHECKING:

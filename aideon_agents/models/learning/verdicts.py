@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aideon_agents.ledger.outcomes import Outcome, class_of, record
+from aideon_agents.ledger.models.outcomes import Outcome, class_of, record
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.learning import is_same_model
 from aideon_agents.state import latest

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.models.health import Slots
 
 if TYPE_CHECKING:

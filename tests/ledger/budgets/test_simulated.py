@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from aideon_agents.ledger.costs import run_cost
-from aideon_agents.ledger.pricing import usd
+from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.reports import report
 from aideon_agents.ledger.rows import CallEnd
 

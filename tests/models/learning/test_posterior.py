@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aideon_agents import Ledger, record_performance
-from aideon_agents.ledger.outcomes import Record
+from aideon_agents.ledger.models.outcomes import Record
 from aideon_agents.models.learning import posterior
 from aideon_agents.models.learning.posterior import Known, known_in, quality_of
 
