@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.money import NANO, OWN_PRICE
+from aideon_agents.ledger.rows import Usage
 from aideon_agents.settings.providers import TABLE
 
 if TYPE_CHECKING:
@@ -40,26 +41,6 @@ if TYPE_CHECKING:
 
 MOST = 10**12
 """Tokens that no call can have: a larger number is an error, and would distort every sum."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Usage:
-    """The tokens of one call."""
-
-    input_tokens: int
-    """All tokens of the prompt, cached ones included."""
-    output_tokens: int
-    """All tokens of the answer, reasoning included."""
-    cache_read_tokens: int | None = None
-    """Of the input, read from the provider's prompt cache; None: not reported."""
-    cache_creation_tokens: int | None = None
-    """Of the input, written to the provider's prompt cache; None: not reported."""
-    reasoning_tokens: int | None = None
-    """Of the output, spent on thinking; None: not reported."""
-    others: tuple[tuple[str, int], ...] = ()
-    """Tokens of other kinds, which have prices of their own, by the price list's names. Not stored."""
-    tier: str | None = None
-    """The service tier that answered; None: the answer names none. Not stored."""
 
 
 OWN_SERVER = "local"

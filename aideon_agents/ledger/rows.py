@@ -14,12 +14,31 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from aideon_agents.ledger.database import Row, Statements
 from aideon_agents.ledger.identity import is_gone, new_run_id
 from aideon_agents.ledger.money import usd
-from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.redaction import one_line, safe_text, stored_line, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from decimal import Decimal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Usage:
+    """The tokens of one call."""
+
+    input_tokens: int
+    """All tokens of the prompt, cached ones included."""
+    output_tokens: int
+    """All tokens of the answer, reasoning included."""
+    cache_read_tokens: int | None = None
+    """Of the input, read from the provider's prompt cache; None: not reported."""
+    cache_creation_tokens: int | None = None
+    """Of the input, written to the provider's prompt cache; None: not reported."""
+    reasoning_tokens: int | None = None
+    """Of the output, spent on thinking; None: not reported."""
+    others: tuple[tuple[str, int], ...] = ()
+    """Tokens of other kinds, which have prices of their own, by the price list's names. Not stored."""
+    tier: str | None = None
+    """The service tier that answered; None: the answer names none. Not stored."""
 
 
 RunStatus = Literal["running", "completed", "failed", "stopped", "waiting", "cancelled", "crashed"]
