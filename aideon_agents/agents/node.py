@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, Field, create_model
@@ -30,9 +30,11 @@ from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import Answered, answers, models_of
 from aideon_agents.models.direct import recorders, signed
 from aideon_agents.models.protocol.thoughts import answer_in
+from aideon_agents.models.routing import rules as routing
 from aideon_agents.node_paths import NODE_PATH, node_path
 from aideon_agents.state import (
     Ability,
+    ContentClass,
     Context,
     Decision,
     ModelRequest,
@@ -219,6 +221,12 @@ class Agent(LimitedNode, Typed[T_co]):
                 model=context.model.get(spec.role) or request.model,
                 purpose=request.purpose or context.purpose,
             )
+        if not (request.model or request.complexity or request.use or spec.role == "validator"):
+            rules = routing.load(getattr(getattr(models, "settings", None), "catalog", None))
+            about = f"{state.get('task', '')}\n{spec.description or ''}".lower()
+            found = (one for one in get_args(ContentClass) if rules.classes[one].search(about))
+            if content := next(found, None):
+                request = dataclasses.replace(request, content=content)
         window = models.window(request, context) if spec.asks else None
         now = _REHEARSED_DAY if context.rehearse else dt.datetime.now().astimezone().date()
         prompt = material.messages(

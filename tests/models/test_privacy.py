@@ -267,6 +267,30 @@ def test_a_rehearsal_says_what_a_run_would_do_and_warns_once(places, caplog):
     assert sorted(would) == ["ask local:any", "ask local:any", "fail", "fail"]
 
 
+@pytest.mark.parametrize(
+    ("task", "options", "model", "rule"),
+    [
+        ("Explain heat pumps.", {}, "together:Qwen/Qwen3.5-9B", "role"),
+        ("ANALYZE the market.", {}, "together:openai/gpt-oss-120b", "content"),
+        ("Analyze it.", {"complexity": "low"}, "together:Qwen/Qwen3.5-9B", "complexity"),
+        ("Write a Python function.", {}, "huggingface:Qwen/Qwen3-Coder-Next:novita", "content"),
+        ("Write a function.", {"model": "openai:gpt-6-luna"}, "openai:gpt-6-luna", "model"),
+    ],
+)
+def test_the_words_of_a_task_choose_the_model(places, task, options, model, rule):
+    clouds = {"hf_token": "h" * 9, "hf_base_url": places.cloud.base_url}
+    settings = places.without.model_copy(update=clouds)
+    result = run(executor(**options), task, settings=settings)
+    assert result.nodes[0].models == (model,)
+    (row,) = places.rows()
+    assert json.loads(row["choice"])["rule"] == rule
+
+
+def test_hard_words_never_ask_a_larger_model_than_the_tier_allows(places):
+    result = run(executor(), "Analyze the market.", settings=places.without, tier="free")
+    assert result.nodes[0].models == ("together:Qwen/Qwen3.5-9B",)
+
+
 class _Client:
     """Keeps what a tracer would send to LangSmith."""
 

@@ -6,10 +6,16 @@ import pytest
 
 from aideon_agents.errors import UserError
 from aideon_agents.models.routing.privacy import kind_in
-from aideon_agents.models.routing.rules import content_class, load
+from aideon_agents.models.routing.rules import load
 
 RULES = load()
 WIDE, ARABIC = ({ord("0") + one: zero + one for one in range(10)} for zero in (0xFF10, 0x0660))
+
+
+def content_class(text: str, rules) -> str | None:
+    return next(
+        (one for one in ("code", "complex") if rules.classes[one].search(text.lower())), None
+    )
 
 
 def kind(*texts: str, words: bool = False, rules=RULES) -> str | None:

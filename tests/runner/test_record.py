@@ -67,7 +67,8 @@ def test_a_call_that_was_not_answered_has_its_prompt_alone(ledger, keyed):
 
 def test_a_key_in_a_prompt_is_not_kept(ledger, settings):
     task = 'Say "Bearer sk-abcdefgh12345678" aloud.'
-    result = run(creative("text"), task, settings=settings, ledger=ledger, record_content=True)
+    options = {"settings": settings, "ledger": ledger, "record_content": True, "privacy": "off"}
+    result = run(creative("text"), task, **options)
     (content,) = ledger.contents(result.run_id)
     assert 'Say "Bearer [key]" aloud.' in content.prompt[1]["content"]
     assert b"abcdefgh12345678" not in files_of(ledger)

@@ -38,8 +38,8 @@ def test_an_unknown_key_is_named_with_its_line_its_path_and_the_nearest(write):
     assert mistake("flow.yaml") == (
         "flow.yaml:11: steps.2.branches.yes.0.agnet: unknown key, did you mean agent? (allowed: "
         "type, agent, name, description, instructions, prompt, grounded, complexity, model, timeout, "
-        "max_tokens, temperature, reasoning_effort, fallback, cache, on_rate_limit, use, quality, purpose, tools, approve, "
-        "on_decline)"
+        "max_tokens, temperature, reasoning_effort, fallback, cache, on_rate_limit, privacy, "
+        "use, quality, purpose, tools, approve, on_decline)"
     )
 
 

@@ -102,8 +102,8 @@ def rung_for(request: ModelRequest, tier: Tier) -> Rung:
     complexity, use, ceiling = request.complexity, request.use, ceiling_of(request, tier)
     by_role = _BY_COMPLEXITY[complexity] if complexity else _BY_ROLE[request.role]
     wanted = ceiling if use == "high_quality" else _BY_USE.get(use or "", by_role)
-    place = min(LADDER.index(wanted) + request.steps_up, LADDER.index(ceiling))
-    return LADDER[place]
+    steps_up = request.steps_up + (request.content == "complex" and not use)
+    return LADDER[min(LADDER.index(wanted) + steps_up, LADDER.index(ceiling))]
 
 
 def can_step_up(request: ModelRequest, tier: Tier) -> bool:
@@ -130,6 +130,8 @@ def choose(
     """
     asked = asked or Asked()
     kind = modality or _BY_PURPOSE.get(request.purpose or "", "text")
+    if request.content == "code" and kind == "text" and catalog.profile != "seed":
+        kind = "code"
     if kind == "vision":
         request = dataclasses.replace(request, needs=(*request.needs, "vision"))
     filters = Filters(request, tier, catalog, providers, asked)
@@ -216,6 +218,8 @@ def _rule(request: ModelRequest, asked: Asked, modality: Modality | None) -> Rul
         return "privacy"
     if request.use or modality:
         return "use"
+    if request.content:
+        return "content"
     return "complexity" if request.complexity else "role"
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from aideon_agents.state import ContentClass
 
 _LATIN = "A-Za-z0-9_\u00c0-\u024f"
 """What a word in Latin letters does not touch. Letters of other scripts may touch it."""
@@ -27,7 +26,7 @@ class Rules:
     """The rules, compiled."""
 
     classes: Mapping[str, re.Pattern[str]]
-    """What a text is about, by the name of the class."""
+    """What a text is about, by the name of the class; for texts in lower case."""
     password: re.Pattern[str]
     """An announced password; the group `value` holds it."""
     none: frozenset[str]
@@ -100,13 +99,6 @@ SECRET_IN_URL = re.compile(
     re.IGNORECASE,
 )
 """A secret in the query of a URL."""
-
-
-def content_class(text: str, rules: Rules) -> ContentClass | None:
-    """What a task is about: `code`, `complex`, or None, which is general."""
-    lowered = text.lower()
-    found = (name for name in ("code", "complex") if rules.classes[name].search(lowered))
-    return cast("ContentClass | None", next(found, None))
 
 
 def _any_of(words: Iterable[str], *, parts: bool = True) -> str:
