@@ -277,10 +277,11 @@ class BudgetExceeded(LimitError):
         held: Decimal,
         needed: Decimal | None,
         asked: str,
+        unknown: str = "its price",
     ) -> None:
         budget = f"the {scope} budget of {_dollars(limit)}"
         if needed is None:
-            why = f"{asked} was not called: its price is unknown, and {budget} needs that"
+            why = f"{asked} was not called: {unknown} is unknown, and {budget} needs that"
         else:
             gone = f"{_dollars(spent)} spent" + (f" and {_dollars(held)} held" if held else "")
             may = f"it may cost {_dollars(needed)}, and " if needed else ""

@@ -275,6 +275,21 @@ ModelChoice: TypeAlias = str | GivenModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A reference to a picture: its bytes are in a file, were given, or are at a URL."""
+
+    name: str
+    """What models and people read: the name of its file, or the last part of its URL."""
+    path: str | None = None
+    url: str | None = None
+    data: bytes | None = dataclasses.field(default=None, repr=False, compare=False)
+    sha256: str | None = None
+    mime: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelRequest:
     """What a node asks of a model; selection turns it into a chain of candidates."""
 
@@ -314,6 +329,8 @@ class ModelRequest:
     """None: as the run says, else `on`."""
     content: ContentClass | None = None
     """What the task is about; None: it is general, or it was not read."""
+    vision: bool | None = None
+    """Whether the prompt has pictures; None: where the task has. False: the agent is sent none."""
 
 
 class ModelSource(Protocol):
@@ -377,5 +394,7 @@ class Context:
     """Whether the run is one of a batch's: its calls wait while the others are answered."""
     earlier: tuple[Exchange, ...] = ()
     """Earlier runs of this conversation, oldest first."""
+    images: tuple[Picture, ...] = ()
+    """The pictures of the task. They are no part of the state, so no checkpoint holds them."""
     today: dt.date | None = None
     """The date that agents are given; None: the day of the call, in a rehearsal always the same."""

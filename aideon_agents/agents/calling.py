@@ -40,7 +40,7 @@ from langgraph.func import task
 from pydantic import ValidationError
 
 from aideon_agents.agents.mcp import ServerDown
-from aideon_agents.agents.tools import Toolbox
+from aideon_agents.agents.tools import Toolbox, pictures_of, text_of, with_text
 from aideon_agents.errors import LimitError, Malformed, PrivacyRule, UserError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import one_line
@@ -145,6 +145,7 @@ async def _with_tools(
     primary = first.runnable if isinstance(first, RunnableWithFallbacks) else first
     if isinstance(primary, RehearsalChatModel):
         toolbox, guarded = toolbox.rehearsed(), lambda _: None
+    sees = any(one.sees for one in getattr(first, "candidates", ())[:1])
     async with toolbox.opened() as tools:
         results: list[ToolMessage] = []
         # Some servers refuse the calls in a conversation if the request does not define the tools.
@@ -162,11 +163,13 @@ async def _with_tools(
             for call, _ in calls:
                 guarded(call)
             results = await _results_of(calls, tools, seconds=toolbox.seconds, config=config)
+            if not sees:
+                results = [one.model_copy(update={"content": text_of(one)}) for one in results]
             if sources is not None:
                 results = [_labelled(one, sources) for one in results]
             messages = [*messages, _quoted(answer, calls), *results]
     # Part of the last result, because no other message may follow the results.
-    closing = results[-1].model_copy(update={"content": f"{results[-1].content}{_NO_MORE}"})
+    closing = with_text(results[-1], f"{text_of(results[-1])}{_NO_MORE}")
     return [*messages[:-1], closing], None, {"tools": defined, "tool_choice": "none"}
 
 
@@ -183,12 +186,12 @@ def _refuse_private(policy: Policy, local: frozenset[str], call: ToolCall) -> No
 
 def _labelled(result: ToolMessage, sources: dict[str, str]) -> ToolMessage:
     """A tool's result below the label to cite it by, which is noted; the same text has the same."""
-    text = str(result.content)
+    text = text_of(result)
     if result.status == "error":
         return result
     label = f"{result.name}:{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"
     sources[label] = text
-    return result.model_copy(update={"content": f"[{label}]\n{text}"})
+    return with_text(result, f"[{label}]\n{text}")
 
 
 async def _question(asking: Any, messages: list[BaseMessage], config: RunnableConfig) -> AIMessage:
@@ -297,10 +300,15 @@ async def _run_call(
     if not isinstance(result, ToolMessage):
         kind = type(result).__name__
         return _error(call, f"{name} returned a {kind}, which cannot be sent to a model")
-    text = _text(result)
+    text = text_of(result)
     if result.status == "error":
         return _error(call, text)
-    return ToolMessage(text, tool_call_id=result.tool_call_id, name=result.name)
+    content: Any = text
+    if shown := pictures_of(result):
+        others = [one for one in result.content if one not in shown]
+        words = text_of(result.model_copy(update={"content": others}))
+        content = [*([{"type": "text", "text": words}] if words else []), *shown]
+    return ToolMessage(content, tool_call_id=result.tool_call_id, name=result.name)
 
 
 def _is_being_cancelled() -> bool:
@@ -317,16 +325,6 @@ async def _invoke(tool: BaseTool, call: ToolCall, config: RunnableConfig) -> Any
     if is_async:
         return await tool.ainvoke(call, config)
     return await in_own_thread(functools.partial(tool.invoke, call, config))
-
-
-def _text(result: ToolMessage) -> str:
-    """The text alone: chat completions accept nothing else from a tool."""
-    if isinstance(result.content, str):
-        return result.content
-    return "\n".join(
-        block if isinstance(block, str) else str(block.get("text") or f"[{block.get('type')}]")
-        for block in result.content
-    )
 
 
 def _error(call: ToolCall, why: str) -> ToolMessage:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aideon_agents.agents.tools import Tool
+    from aideon_agents.models.pictures import Images
 
 
 def chosen(options: Mapping[str, Any], key: str, kind: Any, name: str) -> Any:
@@ -120,6 +121,10 @@ class Options(TypedDict, total=False):
     """Whether private prompts are kept from models that are not one's own: `on`, `off`, or `strict`,
     which counts words such as `confidential` as well; None: as the run says, else on. The stricter of
     the run's and the agent's counts."""
+    images: Images | Literal[False] | None
+    """Pictures that it is sent after those of the task: paths, relative to the calling file, URLs,
+    bytes, data URIs or image blocks; a path may name inputs in braces. None: those of the task alone.
+    False: none, not even those of the task."""
     tools: Sequence[Tool]
     """LangChain tools, functions, and `mcp_server(...)`s that the model may call."""
     max_tool_rounds: int
@@ -139,7 +144,7 @@ class Options(TypedDict, total=False):
 def request_for(role: Role, options: Options, named: str) -> ModelRequest:
     """What the options of an agent ask of its models."""
     refuse_wrong(options, Options, named)
-    max_tokens = options.get("max_tokens", _MAX_TOKENS[role])
+    images, max_tokens = options.get("images"), options.get("max_tokens", _MAX_TOKENS[role])
     timeout = options.get("timeout")
     if max_tokens < 1 or (timeout is not None and timeout <= 0):
         raise UserError(f"{named}: max_tokens and timeout must be more than 0")
@@ -158,4 +163,5 @@ def request_for(role: Role, options: Options, named: str) -> ModelRequest:
         on_rate_limit=chosen(options, "on_rate_limit", OnRateLimit, named),
         cache=max_age(options.get("cache"), named),
         privacy=chosen(options, "privacy", Privacy, named),
+        vision=None if images is None else images is not False,
     )

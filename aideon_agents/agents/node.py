@@ -29,6 +29,7 @@ from aideon_agents.models import default_models
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.candidates import Answered, answers, models_of
 from aideon_agents.models.direct import recorders, signed
+from aideon_agents.models.pictures import filled, own_pictures
 from aideon_agents.models.protocol.thoughts import answer_in
 from aideon_agents.models.routing import rules as routing
 from aideon_agents.node_paths import NODE_PATH, node_path
@@ -39,6 +40,7 @@ from aideon_agents.state import (
     Decision,
     ModelRequest,
     OnDecline,
+    Picture,
     Plan,
     PlanStep,
     Results,
@@ -50,6 +52,7 @@ from aideon_agents.state import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from langchain_core.runnables import RunnableConfig
 
@@ -81,6 +84,10 @@ class Spec:
     kept_as: outputs.Kept | None = None
     """What the answer becomes in the state, where `output` was made for the question; None: that."""
     request: ModelRequest
+    images: tuple[Picture | str, ...] = ()
+    """Its own pictures; a text is a path or a URL that names inputs in braces."""
+    folder: Path | None = None
+    """Where the relative paths of its pictures begin; None: in the working directory."""
     write: Callable[[Any], tuple[str, Results]]
     """From a typed answer to its text, and what it writes besides its result."""
     toolbox: Toolbox | None = None
@@ -201,6 +208,14 @@ class Agent(LimitedNode, Typed[T_co]):
             return await super().ainvoke(input, config, **kwargs)
         return await self._work(input, config)
 
+    def _images(self, state: State, context: Context) -> tuple[Picture, ...]:
+        """The pictures that it is sent: those of the task, and then its own."""
+        spec = self.spec
+        if spec.request.vision is False:
+            return ()
+        given = {**(state.get("inputs") or {}), "task": state.get("task", "")}
+        return (*context.images, *filled(spec.images, spec.folder, given))
+
     def _work_blocking(self, state: State, config: RunnableConfig) -> Results:
         return blocking(self._work(state, config))
 
@@ -227,6 +242,8 @@ class Agent(LimitedNode, Typed[T_co]):
             found = (one for one in get_args(ContentClass) if rules.classes[one].search(about))
             if content := next(found, None):
                 request = dataclasses.replace(request, content=content)
+        if images := self._images(state, context) if context.images or spec.images else ():
+            request = dataclasses.replace(request, vision=True)
         window = models.window(request, context) if spec.asks else None
         now = _REHEARSED_DAY if context.rehearse else dt.datetime.now().astimezone().date()
         prompt = material.messages(
@@ -235,12 +252,12 @@ class Agent(LimitedNode, Typed[T_co]):
             step=spec.description,
             node_path=path,
             conversation=context.earlier,
+            images=images,
             room=None if window is None else window - request.max_tokens,
         )
         round_ = state.get("round", 1)
         place = {NODE_PATH: path, tags.ROLE: request.role, tags.ROUND: round_}
-        if request.purpose:
-            place[tags.PURPOSE] = request.purpose
+        place |= {tags.PURPOSE: request.purpose} if request.purpose else {}
         tagged = cast("RunnableConfig", {**config, "metadata": {**metadata, **place}})
         sources: dict[str, str] | None = {} if spec.grounded else None
         before = answers.set(noted := [])
@@ -322,6 +339,8 @@ def make(
         )
         shape, becomes = (None, None) if output is None else outputs.asked_for(output)
         system = prompt_files.system_for(options, has_tools=tools is not None)
+        folder = prompt_files.folder_of_workflow()
+        images = own_pictures(options.get("images") or (), folder)
     except UserError as error:
         raise UserError(f"{named}: {error}") from None
     needs: tuple[Ability, ...] = (
@@ -337,6 +356,8 @@ def make(
         output=shape,
         kept_as=kept_as or becomes,
         request=dataclasses.replace(asked, needs=needs),
+        images=images,
+        folder=folder,
         write=write,
         toolbox=tools,
         grounded=options.get("grounded", False),

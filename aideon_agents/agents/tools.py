@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -19,6 +19,10 @@ from aideon_agents.agents.functions import (
 )
 from aideon_agents.agents.mcp import TOOL_NAME, McpServer, connected, named_apart
 from aideon_agents.errors import UserError
+from aideon_agents.models.pictures.blocks import parts, url_of
+
+if TYPE_CHECKING:
+    from langchain_core.messages import ToolMessage
 
 Tool: TypeAlias = BaseTool | Callable[..., Any] | McpServer
 """A LangChain tool, a function whose signature and docstring describe it, or a server."""
@@ -145,4 +149,26 @@ def _rehearsed(tool: BaseTool) -> BaseTool:
 
     return NamedArguments(
         name=tool.name, description=tool.description, args_schema=tool.tool_call_schema, work=answer
+    )
+
+
+def with_text(result: ToolMessage, text: str) -> ToolMessage:
+    """A result with another text, and with its pictures."""
+    shown = pictures_of(result)
+    content: Any = [{"type": "text", "text": text}, *shown] if shown else text
+    return result.model_copy(update={"content": content})
+
+
+def pictures_of(result: ToolMessage) -> list[Any]:
+    """The pictures of a result."""
+    return [one for one in parts(result.content) if url_of(one) is not None]
+
+
+def text_of(result: ToolMessage) -> str:
+    """The text alone, with the kind of what is no text."""
+    if isinstance(result.content, str):
+        return result.content
+    return "\n".join(
+        block if isinstance(block, str) else str(block.get("text") or f"[{block.get('type')}]")
+        for block in result.content
     )

@@ -30,6 +30,7 @@ from aideon_agents.ledger import batch_items, batches, outputs
 from aideon_agents.ledger.batch_items import ItemRow
 from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.models.pictures import identities
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -43,8 +44,9 @@ _NOWHERE, _IN_LEDGER = -1, -2
 
 
 def content_of(item: Item) -> str:
-    """A digest of the work of an item: its task, its inputs, and its id if it was given one."""
-    what = [item.item_id if item.has_own_id else None, item.task, item.inputs]
+    """A digest of the work of an item: its task, inputs and pictures, and its id if it was given."""
+    what: list[Any] = [item.item_id if item.has_own_id else None, item.task, item.inputs]
+    what += identities(item.images)
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 

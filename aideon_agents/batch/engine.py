@@ -29,6 +29,7 @@ from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.outcome import ItemJournal, Outcome, batch_stop
+from aideon_agents.runner.pictures import for_item
 from aideon_agents.runner.running import Running
 from aideon_agents.runner.spec import Room, RunSpec, check_length, check_task, graph_input
 from aideon_agents.runner.state import config_for
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("aideon_agents.batch")
 
 _GC_THRESHOLD = 50_000
-"""New objects before the youngest generation is collected. A model call leaves some hundred of them:
-with 10,000 the collector took a twentieth of a batch's CPU time, with 50,000 it takes next to
-nothing, for some ten megabytes more."""
+"""New objects before the youngest generation is collected. A model call leaves some hundred of them;
+with 10,000 the collector took a twentieth of a batch's CPU time, with 50,000 next to nothing."""
 
 _ROWS = 1000
 """Rows of items that are read at a time."""
@@ -136,7 +136,8 @@ class Engine:
         self.claims.restarts(item, row)
         try:
             if await self._is_kept(seen.run_id):
-                spec = dataclasses.replace(self.spec, checkpoint="each step", resumes=seen)
+                spec = for_item(self.spec, item.images)
+                spec = dataclasses.replace(spec, checkpoint="each step", resumes=seen)
                 await self._to_end(item, row, spec, seen.run_id)
                 return
         except LedgerError:
@@ -149,13 +150,14 @@ class Engine:
     async def _start(self, item: Item, row: ItemRow | None) -> None:
         inputs = {**self.inputs, **item.inputs}
         try:
+            spec = for_item(self.spec, item.images)
             check_task(self.spec.graph, item.task, inputs)
             check_length(item.task, self.rooms)
-            entry = graph_input(self.spec.graph, item.task, inputs)
+            entry = graph_input(self.spec.graph, item.task, inputs, spec.context.images)
+            spec = dataclasses.replace(spec, task=item.task, entry=entry)
         except InputError as wrong:
             self._reject(item, f"line {item.line}: {wrong}" if item.line else str(wrong))
             return
-        spec = dataclasses.replace(self.spec, task=item.task, entry=entry)
         await self._to_end(item, row, spec, new_run_id())
 
     async def _is_kept(self, run_id: str) -> bool:

@@ -22,6 +22,7 @@ from aideon_agents.ledger.costs import Costs, NodeCost
 from aideon_agents.ledger.money import usd, usd_text
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.limits.pace import why_slow
+from aideon_agents.models.pictures import Images
 from aideon_agents.runner.running import Running
 from aideon_agents.settings import Settings
 from aideon_agents.state import Model, OnRateLimit, Privacy, Strategy, Tier
@@ -107,15 +108,13 @@ class BatchOptions(ItemOptions, total=False):
     max_concurrency: int
     """Items in flight at once; 50 by default. `AIDEON_MODEL_CONCURRENCY` limits model calls."""
     budget: Amount | None
-    """US dollars for all items together, with the costs of earlier calls of the same batch; None:
-    only the budgets of the ledger apply."""
+    """US dollars for all items, earlier calls of the batch included; None: the ledger's budgets alone."""
     item_budget: Amount | None
     """US dollars for each item; None: there is no such limit."""
     engine: Literal["local", "distributed"]
     """Where the items are run; `local` by default."""
     unordered: bool
-    """Write each result as soon as its item ends, and not in the order of the items: one that is slow,
-    or that waits for a person, keeps no other result back."""
+    """Write each result as soon as its item ends: a slow one, or one that waits, holds none back."""
     keep_columns: bool
     """Repeat the columns of the input in OUT: a line under the key `columns`, a table before its own."""
     retry_failed: bool
@@ -125,7 +124,7 @@ class BatchOptions(ItemOptions, total=False):
     max_failures: int | str | None
     """Failed items after which no more start, or a share of all items (`"5%"`); None: no limit."""
     checkpoint: bool | None
-    """Whether an item's state is kept until it completes; None: with a budget, or a person to ask."""
+    """Whether an item's state is kept until it completes; None: with a budget or a person to ask."""
     inputs: Mapping[str, Any] | None
     """Inputs of every item, by key; an item's own inputs take precedence."""
     tier: Tier | None
@@ -147,7 +146,8 @@ class BatchOptions(ItemOptions, total=False):
     allow_outside: bool
     privacy: Privacy | None
     quality: bool | float | None
-    """As in `RunOptions`."""
+    images: Images | None
+    """As in `RunOptions`; an item's own pictures, under its key `images`, come after these."""
     on_rate_limit: OnRateLimit | None
     """As in `RunOptions`; None: what the agent says, else `wait`."""
     version: str | None

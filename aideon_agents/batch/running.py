@@ -39,8 +39,11 @@ from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.costs import answers_cut_off
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.models.pictures import identities, pictures, reference
+from aideon_agents.runner.options import check_paths
+from aideon_agents.runner.pictures import with_pictures
 from aideon_agents.runner.running import open_ledger
-from aideon_agents.runner.spec import Room, asks, check_models, check_paths, keeping
+from aideon_agents.runner.spec import Room, asks, check_models, keeping
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
 from aideon_agents.state import GivenModel
@@ -84,6 +87,7 @@ class BatchRunning:
         )
         shared = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
         self._spec = run_spec(graph, is_item=True, **cast("Any", shared))
+        self._spec = with_pictures(self._spec, pictures(given.get("images")))
         check_paths(path_keys(self._spec.graph), given.get("inputs") or {})
         self._rooms: list[Room] = []
         try:
@@ -215,6 +219,7 @@ class BatchRunning:
             "cache": (run.options or {}).get("cache"),
             "privacy": self._spec.context.privacy,
             "quality": self._spec.context.quality,
+            "images": [reference(one, whole=True) for one in self._spec.context.images],
             "keeps": self._keeps(ledger),
             "most_failures": None if most is None else most + failed,
         }
@@ -245,8 +250,9 @@ class BatchRunning:
 
     def _shared(self) -> dict[str, Any]:
         """The options that every item has."""
-        run = self._spec.start
+        run, images = self._spec.start, self._spec.context.images
         return {
+            **({"images": identities(images)} if images else {}),
             "inputs": dict(self._given.get("inputs") or {}),
             "tier": run.tier,
             "model": (run.options or {}).get("model"),
@@ -266,7 +272,10 @@ class BatchRunning:
     def _target(self) -> list[Any]:
         run, graph = self._spec.start, self._spec.graph
         if run.target_hash is None:
-            return [run.workflow, _digest([model(graph), [vars(spec) for spec in specs(graph)]])]
+            return [
+                run.workflow,
+                _digest([model(graph), [_content_of(spec) for spec in specs(graph)]]),
+            ]
         # A file may define several workflows.
         return [run.target_hash, (run.target or "").partition(".py:")[2] or "graph"]
 
@@ -342,6 +351,15 @@ class BatchRunning:
             truncated=answers_cut_off(ledger.database, start.batch_id),
             nodes=[*in_declared_order(costs, model(self._spec.graph)).values()],
         )
+
+
+def _content_of(spec: Any) -> dict[str, Any]:
+    """What an agent was made with, wherever its file is."""
+    return {
+        **vars(spec),
+        "folder": None,
+        "images": [one if isinstance(one, str) else identities([one]) for one in spec.images],
+    }
 
 
 def _digest(value: object) -> str:

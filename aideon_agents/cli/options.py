@@ -49,6 +49,12 @@ Sources = Annotated[
         help="Set the input `source`: a file or folder that the workflow reads. Repeat it for more.",
     ),
 ]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image", metavar="PATH", help="A picture of the task, or its URL. Repeat it for more."
+    ),
+]
 Tier = Annotated[
     str | None, typer.Option(help="How expensive models may be: free, premium or enterprise.")
 ]
@@ -133,7 +139,7 @@ def inputs(parameters: Sequence[str] | None, sources: Sequence[str] | None) -> d
     found: dict[str, Any] = {**pairs(parameters, "-p", may_be_empty=True)}
     if sources is None:
         return found
-    from aideon_agents.runner.spec import is_there
+    from aideon_agents.runner.options import is_there
 
     if missing := [one for one in sources if not is_there(one)]:
         raise InputError(f"--source {missing[0]} does not exist: give a file or a folder")

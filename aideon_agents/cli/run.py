@@ -46,6 +46,7 @@ def run(
     file: Annotated[Path | None, typer.Option(help="Read the task from a text file.")] = None,
     parameter: options.Parameters = None,
     sources: options.Sources = None,
+    images: options.Images = None,
     tier: options.Tier = None,
     user: options.User = None,
     model: options.Models = None,

@@ -219,6 +219,7 @@ def show(
     """Show one run and all its calls, including failed ones."""
     from aideon_agents.ledger.documents import losses
     from aideon_agents.ledger.money import usd, usd_text
+    from aideon_agents.models.pictures import described, referred
     from aideon_agents.runner import document, recall
 
     with options.ledger() as ledger:
@@ -242,6 +243,8 @@ def show(
     output.line(f"{result.workflow} {result.run_id}: {result.status}{reason}, {cost}{mark}")
     if found.thread:
         output.line(f"thread: {found.thread}")
+    for one in referred((found.options or {}).get("images"), checks=False):
+        output.line(f"picture: {described(one)}, {one.path or one.url or 'given as bytes'}")
     if result.error:
         output.line(f"error: {result.error}")
     if lost:

@@ -15,6 +15,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
 from aideon_agents.ledger.tags import ROLE
+from aideon_agents.models.pictures import keys_in
 from aideon_agents.node_paths import PART, node_path
 from aideon_agents.state import ModelRequest, Role
 
@@ -192,8 +193,14 @@ def required_keys(graph: Graph) -> tuple[str, ...]:
         if isinstance(node.runs, Enclosing):
             keys += node.runs.needs
         elif (spec := getattr(node.runs, "spec", None)) is not None:
-            keys += _NAMED.findall(spec.description or "")
+            keys += _NAMED.findall(spec.description or "") + keys_in(spec.images)
     return tuple(key for key in dict.fromkeys(keys) if key != "task")
+
+
+@once_per_graph
+def named_images(graph: Graph) -> tuple[tuple[Any, Any], ...]:
+    """The pictures of each agent that names inputs in their paths, and the folder of these."""
+    return tuple((spec.images, spec.folder) for spec in specs(graph) if keys_in(spec.images))
 
 
 @once_per_graph

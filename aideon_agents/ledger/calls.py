@@ -11,8 +11,10 @@ start until the end comes.
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import functools
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -267,8 +269,28 @@ def answer_text(response: LLMResult) -> str | None:
     return _json(_plain(getattr(answers[0], "message", answers[0].text)))
 
 
+_DIGITS = 16
+"""Of a digest in recorded content: a longer one looks like a key."""
+
+
 def _plain(message: Any) -> Any:
-    return convert_to_openai_messages(message) if isinstance(message, BaseMessage) else message
+    if not isinstance(message, BaseMessage):
+        return message
+    plain: Any = convert_to_openai_messages(message)
+    if isinstance(plain.get("content"), list):
+        plain["content"] = [_without_bytes(part) for part in plain["content"]]
+    return plain
+
+
+def _without_bytes(part: Any) -> Any:
+    """A part of a message, with a digest in place of the bytes of a picture, a sound or a file."""
+    if isinstance(part, str) and part.startswith("data:") and ";base64," in part:
+        head, _, data = part.partition(",")
+        digest = hashlib.sha256(base64.b64decode(data)).hexdigest()[:_DIGITS]
+        return f"{head.removesuffix(';base64')};sha256,{digest}"
+    if isinstance(part, Mapping):
+        return {key: _without_bytes(one) for key, one in cast("Mapping[str, Any]", part).items()}
+    return part
 
 
 def _json(values: Any) -> str:

@@ -35,6 +35,8 @@ from aideon_agents.models.fallbacks import Attempts
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
 from aideon_agents.models.limits.queues import Queue, exceeded, first_place, first_places
+from aideon_agents.models.pictures.blocks import without_pictures
+from aideon_agents.models.pictures.sight import Size, bound
 from aideon_agents.node_paths import node_path
 from aideon_agents.settings.providers import TABLE
 
@@ -72,7 +74,7 @@ class RequestBound:
     """The most that a request can cost, in tokens."""
 
     input_tokens: int | None
-    """None: nothing bounds them, as with a picture."""
+    """None: nothing bounds them, as with a sound."""
     max_tokens: int | None
     """Output tokens of one answer; None: nothing bounds them."""
     answers: int
@@ -81,6 +83,8 @@ class RequestBound:
     """Output tokens below which an answer is of no use; None: it needs all its room."""
     tier: str | None = None
     """The service tier that is requested; None: the provider chooses it."""
+    pictures: tuple[Size, ...] = ()
+    """Their sizes. Their tokens are not among `input_tokens`: each provider counts them in its way."""
 
     @classmethod
     def of(cls, payload: Mapping[str, Any], least: int = 0) -> RequestBound:
@@ -89,14 +93,16 @@ class RequestBound:
             name: value for name, value in payload.items() if name not in {"model", "extra_body"}
         }
         sent |= payload.get("extra_body") or {}
+        messages: Sequence[Any] = sent.get("messages") or ()
+        contents = [one.get("content") for one in messages if isinstance(one, Mapping)]
+        parts = [part for one in contents if isinstance(one, list) for part in one]
+        pictures: tuple[Size, ...] = ()
+        if parts:  # the price of a picture does not depend on its bytes
+            sent, parts, pictures = without_pictures(sent)
         text = json.dumps(sent, ensure_ascii=False, default=str)
         forms = (text,) if text.isascii() else (text, *(normalize(form, text) for form in _FORMS))
         # The longest of the forms, whichever the provider's tokenizer uses.
         size = max(len(form.encode("utf-8", "surrogatepass")) for form in forms)
-        messages: Sequence[Any] = sent.get("messages") or ()
-        contents = [one.get("content") for one in messages if isinstance(one, Mapping)]
-        parts = [part for one in contents if isinstance(one, list) for part in one]
-        # The price of a picture does not depend on its bytes.
         is_text = all(isinstance(part, str) or part.get("type") == "text" for part in parts)
         is_shaped = any(payload.get(name) for name in _SHAPED)
         limits = [sent[name] for name in _MAX_TOKENS if sent.get(name) is not None]
@@ -107,6 +113,7 @@ class RequestBound:
             answers=sent.get("n") or 1,
             shortest=least + 1 if least else None if is_shaped else _SHORTEST,
             tier=sent.get("service_tier"),
+            pictures=pictures,
         )
 
     def worst(
@@ -120,11 +127,15 @@ class RequestBound:
         row = TABLE.get(candidate.provider)
         if row and row.free:
             return 0
-        if self.input_tokens is None or most is None:
+        tokens = self.input_tokens
+        for size in self.pictures:
+            each = bound(candidate, size)
+            tokens = None if tokens is None or each is None else tokens + each
+        if tokens is None or most is None:
             return None
-        plain = Usage(input_tokens=self.input_tokens, output_tokens=most * self.answers)
+        plain = Usage(input_tokens=tokens, output_tokens=most * self.answers)
         # Some providers charge more for what they write to their cache, and decide that themselves.
-        cached = dataclasses.replace(plain, cache_creation_tokens=self.input_tokens)
+        cached = dataclasses.replace(plain, cache_creation_tokens=tokens)
         asked = candidate.provider, candidate.model
         costs = [highest_price(*asked, usage, at, self.tier) for usage in (plain, cached)]
         return None if None in costs else max(cost or 0 for cost in costs)
@@ -179,7 +190,9 @@ class Admission:
             fits = any(self._room(other, at) for other in others)
         if fits:
             raise errors.TooExpensive(f"{candidate} costs too much for its budget", billed=False)
-        raise exceeded(refused, candidate)
+        sizes = [bound(candidate, size) for size in self.bound.pictures]
+        unknown = "how many tokens a picture is" if None in sizes else "its price"
+        raise exceeded(refused, candidate, unknown)
 
     def behind(self, candidate: Candidate) -> Refusal | None:
         """Why an attempt has to wait behind calls that wait for the same budget; None: it need not."""

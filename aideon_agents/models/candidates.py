@@ -89,9 +89,18 @@ class Candidate:
     """What the model takes."""
     row: ProviderRow = UNLISTED
     """That of its provider."""
+    sees: bool | None = None
+    """Whether it takes pictures, by the catalog or its provider; None: unknown, so it is asked."""
+    image_tokens: int | None = None
+    """The most tokens of one picture, by the same; None: unknown."""
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it takes no pictures, by the catalog or by an earlier refusal."""
+        return self.sees is False or self.features.is_blind
 
     def rest_left(self) -> float:
         """Seconds until it may be asked, 0 when it may now."""

@@ -20,13 +20,14 @@ from aideon_agents.models.candidates import Candidate, breaker_names, distinct
 from aideon_agents.models.choosing import AnyModel, Asked, Choice, cheapest_first, choose
 from aideon_agents.models.fallbacks import patience_of
 from aideon_agents.models.features import features_of
-from aideon_agents.models.foreign import ROOM_TO_THINK
+from aideon_agents.models.foreign import room_to_think
 from aideon_agents.models.foreign.delegate import Delegate, delegated, given_candidate
 from aideon_agents.models.guard import Guard
 from aideon_agents.models.health import breaker_for, process_slots
 from aideon_agents.models.learning import posterior
 from aideon_agents.models.learning.router import Router
 from aideon_agents.models.limits.pace import pace_for
+from aideon_agents.models.pictures.sight import Sight, sight, that_see
 from aideon_agents.models.protocol.ways import check_way
 from aideon_agents.models.providers import (
     ModelName,
@@ -212,7 +213,8 @@ class Models:
             choice = posterior.with_first(choice, request.first)
         elif self._learned.records and not (request.model or rehearse):
             choice = posterior.by_outcomes(choice, request, self._learned)
-        chain = choice.chain[:1] if rehearse else in_order(choice.chain, request, context)
+        see = that_see(choice.chain, self._catalog, known) if request.vision else choice.chain
+        chain = see[:1] if rehearse else in_order(see, request, context)
         return dataclasses.replace(choice, chain=tuple(chain)), known
 
     def _resolved(
@@ -247,10 +249,14 @@ class Models:
                 return caching.kept(_Given, fields)(**fields)
         else:
             provider = known[name.provider]
-            candidate = _candidate(name, provider, self._slots.limit)
+            candidate = _candidate(
+                name, provider, self._slots.limit, sight(self._catalog, name, provider)
+            )
         is_reasoning = str(name) in self._catalog.reasoning
         thinks = is_reasoning or candidate.features.thinks
-        roomy = _room_to_think(candidate, request) if request.may_think else request.max_tokens
+        roomy = (
+            room_to_think(candidate.window, request) if request.may_think else request.max_tokens
+        )
         options: dict[str, Any] = {
             "candidate": candidate,
             "model": name.model,
@@ -274,15 +280,8 @@ class Models:
         )
 
 
-def _room_to_think(candidate: Candidate, request: ModelRequest) -> int:
-    """The room of a reasoning model's answer: at most half of what it takes."""
-    roomy = request.max_tokens * ROOM_TO_THINK
-    half = roomy if candidate.window is None else candidate.window // 2
-    return max(request.max_tokens, min(roomy, half))
-
-
 @functools.lru_cache(maxsize=256)
-def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
+def _candidate(name: ModelName, provider: Provider, limit: int, seeing: Sight) -> Candidate:
     """The candidate of a model, which is the process's: what one run learns holds for the next."""
     key = provider.key.get_secret_value() if provider.key else ""
     identity = (str(provider.base_url), provider.pretend, hash(key))
@@ -307,6 +306,7 @@ def _candidate(name: ModelName, provider: Provider, limit: int) -> Candidate:
         pace=pace_for(limit, name.provider, *identity, *(() if row.own else (name.model,))),
         features=features_of(address, name.model, json_schema=row.json_schema, tools=row.tools),
         row=row,
+        **seeing._asdict(),
     )
 
 

@@ -136,6 +136,8 @@ class Features:
             """Whether it has given a finish reason: an answer without one is then not whole."""
             self.thinks = bool(_REASONS.search(self._name))
             """Whether its answers need room for thoughts: by its name, or as an answer has shown."""
+            self.is_blind = False
+            """Whether it has refused pictures."""
             self._prose = 0
 
     def fitted(

@@ -50,6 +50,7 @@ from aideon_agents.models.faults import (
 )
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.health import Permit
+from aideon_agents.models.pictures.blocks import pictures_in
 from aideon_agents.models.protocol.thoughts import Spoken
 from aideon_agents.models.routing.policy import Policy, decide, default_policy
 from aideon_agents.models.shape import cut_off, shaped
@@ -132,8 +133,7 @@ class Guard(BaseChatModel):
         while True:
             permit = await attempts.permitted(self.candidate)
             options = {**kwargs, "stop": stop}
-            shown, spoken = False, Spoken()
-            is_filtered = False
+            shown, is_filtered, spoken = False, False, Spoken()
             try:
                 async with self._attempt(attempts, permit, config, input, options) as attempt:
                     source = cast("Chunks", super().astream(input, **attempt.options))
@@ -273,9 +273,10 @@ class Guard(BaseChatModel):
                 decide(policy, attempts, self.candidate, policy.kind(messages, options))
         # No more tokens than characters: most prompts need no estimate.
         size = sum(len(one.content) + _LABEL for one in messages) if is_plain else math.inf
+        of_pictures = 0 if is_plain else pictures_in(messages, attempts, self.candidate)
         if window is None or size <= window:
             return
-        tokens = estimate_tokens(question.to_string())
+        tokens = estimate_tokens(question.to_string()) + of_pictures
         if tokens > window:
             attempts.give_up(
                 self.candidate,

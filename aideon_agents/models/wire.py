@@ -36,6 +36,7 @@ from aideon_agents.models.candidates import (
     simulators,
 )
 from aideon_agents.models.features import FOR_TRACERS, SHAPE
+from aideon_agents.models.pictures.blocks import with_advice
 from aideon_agents.models.protocol import conversation
 from aideon_agents.models.protocol.calls import as_chunks
 from aideon_agents.models.protocol.reading import (
@@ -61,8 +62,6 @@ if TYPE_CHECKING:
 CALL_HEADER = "X-Aideon-Call"
 """Names the row of the call, so that a provider's support can find it."""
 
-_OK = 200
-_MULTIPLE_CHOICES = 300
 _OPTIONS = ("extra_headers", "extra_query", "extra_body", "timeout")
 """Options of a call that are no part of its body."""
 _SELLER = "X-Inference-Provider"
@@ -266,12 +265,13 @@ class Wire(BaseChatOpenAI):
             simulators[address] = time.monotonic() + SIMULATED_FOR
         else:
             simulators.pop(address, None)
-        if _OK <= answer.status < _MULTIPLE_CHOICES:
+        if answer.status // 100 == 2:  # noqa: PLR2004 - any status of success
             self.candidate.pace.received(answer.headers)
             return answer
         body = await answer.read_start(LONGEST_ERROR)
         answer.close()
-        raise faults.refusal(answer.status, answer.headers, body, **self._place)
+        refused = faults.refusal(answer.status, answer.headers, body, **self._place)
+        raise with_advice(refused, payload, self.candidate)
 
     def _refused(self, error: object) -> errors.ProviderError:
         """An error inside an answer with status 200."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
@@ -12,6 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from aideon_agents.errors import InputError, is_kind, refuse_kinds
 from aideon_agents.ledger.budgets.limits import Amount, Budget
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.models.pictures import Images
 from aideon_agents.settings import Settings
 from aideon_agents.state import Model, OnRateLimit, Privacy, Strategy, Tier
 
@@ -27,6 +29,9 @@ class RunOptions(TypedDict, total=False):
 
     inputs: Mapping[str, Any] | None
     """Other values that nodes need, by key."""
+    images: Images | None
+    """Pictures of the task, one or a list: paths, URLs, bytes, data URIs, or image blocks of
+    LangChain. Every agent is sent them that has not `images=False`."""
     tier: Tier | None
     """free, premium or enterprise; None: the Settings'."""
     user: str | None
@@ -141,6 +146,22 @@ _CONFIG_KINDS: Mapping[str, tuple[Any, str]] = {
 _KEYS = sorted(("callbacks", "recursion_limit", *_CONFIG_KINDS))
 _OURS = ("aideon_", "langgraph_", "__pregel_", "checkpoint")
 """How names begin that this package and LangGraph give to metadata and configurable values."""
+
+
+def check_paths(keys: Sequence[str], inputs: Mapping[str, Any]) -> None:
+    """Refuse an input that names a file or a folder which is not there for this process."""
+    for key in keys:
+        given: Any = inputs.get(key) or []
+        for one in given if isinstance(given, list | tuple) else [given]:
+            if not is_there(one):
+                raise InputError(
+                    f"the input {key} names no file or folder: {one}: give the path of one"
+                )
+
+
+def is_there(path: object) -> bool:
+    """Whether a value is the path of a file or a folder."""
+    return isinstance(path, str | os.PathLike) and os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111 - pathlib raises for a name that is too long, or of no user
 
 
 def config_of(callbacks: Callbacks, given: Mapping[str, Any] | None) -> RunnableConfig | None:

@@ -11,7 +11,6 @@ import dataclasses
 import enum
 import functools
 import inspect
-import os
 from collections.abc import Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
@@ -27,11 +26,12 @@ from aideon_agents.agents.node import Agent
 from aideon_agents.errors import InputError, shown
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
-from aideon_agents.graphs.material import require
+from aideon_agents.graphs.material import require, with_pictures
 from aideon_agents.graphs.output import output
 from aideon_agents.graphs.walk import (
     functions,
     graphs,
+    named_images,
     once_per_graph,
     path_keys,
     requests,
@@ -44,8 +44,10 @@ from aideon_agents.ledger.rows import Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import Models, models_for
 from aideon_agents.models.answers.reply import estimate_tokens
+from aideon_agents.models.pictures import filled
 from aideon_agents.models.providers import choices
 from aideon_agents.models.strategies import max_age, strategies
+from aideon_agents.runner.options import check_paths
 from aideon_agents.runner.outcome import Journal, is_library
 from aideon_agents.settings import Settings
 from aideon_agents.state import (
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_core.runnables import RunnableConfig
+
+    from aideon_agents.state import Picture
 
 
 class Nothing(enum.Enum):
@@ -130,22 +134,8 @@ def check_task(graph: Graph, task: str, inputs: Mapping[str, Any]) -> None:
     require(required_keys(graph), {"task": task, "inputs": dict(inputs), "results": {}})
     if keys := path_keys(graph):
         check_paths(keys, inputs)
-
-
-def check_paths(keys: Sequence[str], inputs: Mapping[str, Any]) -> None:
-    """Refuse an input that names a file or a folder which is not there for this process."""
-    for key in keys:
-        given: Any = inputs.get(key) or []
-        for one in given if isinstance(given, list | tuple) else [given]:
-            if not is_there(one):
-                raise InputError(
-                    f"the input {key} names no file or folder: {one}: give the path of one"
-                )
-
-
-def is_there(path: object) -> bool:
-    """Whether a value is the path of a file or a folder."""
-    return isinstance(path, str | os.PathLike) and os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111 - pathlib raises for a name that is too long, or of no user
+    for images, folder in named_images(graph):
+        filled(images, folder, {**inputs, "task": task})
 
 
 def check_length(task: str, rooms: Sequence[Room]) -> None:
@@ -165,7 +155,8 @@ def check_models(graph: Graph, context: Context) -> list[Room]:
     models = cast("Models", context.models)
     for request in requests(graph):
         chosen = context.model.get(request.role) or request.model
-        wanted = dataclasses.replace(request, model=chosen)
+        vision = bool(context.images) if request.vision is None else request.vision
+        wanted = dataclasses.replace(request, model=chosen, vision=vision or None)
         models.chat(wanted, context)
         room = models.roomiest(wanted, context)
         if room is not None:
@@ -231,15 +222,22 @@ def takes_task(graph: Graph) -> bool:
     return "task" in graph.builder.schemas[graph.builder.input_schema]
 
 
-def graph_input(graph: Graph, task: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The input of a graph for a task. An error names the keys that the graph takes."""
+def graph_input(
+    graph: Graph, task: str, inputs: Mapping[str, Any], images: Sequence[Picture] = ()
+) -> dict[str, Any]:
+    """The input of a graph for a task. An error names the keys that the graph takes.
+
+    Our agents take pictures from the run. A graph made elsewhere gets them in the message.
+    """
     takes = input_keys(graph)
     if not set(takes) & set(_TASK_KEYS):
         raise InputError(
             f"{graph.get_name()} takes {', '.join(takes)}: a task needs a key "
             f"{' or '.join(_TASK_KEYS)} in the state of the graph"
         )
-    put = {"task": task, "messages": [HumanMessage(task)]}
+    put: dict[str, Any] = {"task": task, "messages": [HumanMessage(task)]}
+    if images and "task" not in takes:
+        put["messages"] = [HumanMessage(with_pictures(task, images))]
     given = {key: value for key, value in put.items() if key in takes}
     if "inputs" in takes:
         return {**given, "inputs": dict(inputs)}

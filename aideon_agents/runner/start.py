@@ -23,9 +23,11 @@ from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.handler import context_in
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models.bridge import blocking
+from aideon_agents.models.pictures import pictures, referred
 from aideon_agents.patterns import sequential
 from aideon_agents.runner.options import KINDS, ResumeOptions, RunOptions, config_of
 from aideon_agents.runner.outcome import DECLINED, ItemJournal
+from aideon_agents.runner.pictures import with_pictures
 from aideon_agents.runner.result import Event, RunResult
 from aideon_agents.runner.resume_state import models_again
 from aideon_agents.runner.running import Running, open_ledger
@@ -51,11 +53,14 @@ def prepare(
 ) -> Running:
     """Check a run, and return it ready to begin. `stream`: whether model calls stream."""
     spec = run_spec(graph, stream=stream, **options)
+    if (given := options.get("images")) is not None:
+        spec = with_pictures(spec, pictures(given))
     inputs = options.get("inputs") or {}
     check_task(spec.graph, task, inputs)
     check_length(task, check_models(spec.graph, spec.context))
+    images = spec.context.images
     start = dataclasses.replace(spec.start, graph=model(spec.graph))
-    entry = graph_input(spec.graph, task, inputs)
+    entry = graph_input(spec.graph, task, inputs, images)
     return Running(dataclasses.replace(spec, start=start, task=task, entry=entry))
 
 
@@ -341,6 +346,7 @@ def prepare_resume(
         quality=before.get("quality"),
         is_item=seen.batch_id is not None,
     )
+    context = dataclasses.replace(context, images=referred(before.get("images"), checks=True))
     check_models(graph, context)
     spec = RunSpec(
         graph=graph,

@@ -16,6 +16,7 @@ from aideon_agents.agents import creative, executor, planner, validator
 from aideon_agents.agents.prompt_files import is_file
 from aideon_agents.errors import TargetError, UserError
 from aideon_agents.graphs import Graph, Node
+from aideon_agents.models.pictures import own_pictures
 from aideon_agents.patterns import conditional, iterative, orchestrated, parallel, sequential
 from aideon_agents.patterns.functions import function_node
 from aideon_agents.state import Complexity, Role
@@ -119,6 +120,14 @@ def _agent(step: AgentStep, site: Site) -> Node:
     if step.prompt and is_file(step.prompt):
         with site.at("prompt").located():
             site.tools.path(step.prompt)
+    for index, image in enumerate(
+        [step.images] if isinstance(step.images, str) else step.images or ()
+    ):
+        own = site.at("images") if isinstance(step.images, str) else site.at("images", index)
+        with own.located():
+            if "{" not in image and "://" not in image and not image.startswith("data:"):
+                site.tools.path(image)
+            own_pictures(image, site.tools.folder)
     with site.located():
         return _AGENTS[step.agent](step.name, **options)
 
@@ -250,7 +259,7 @@ class ToolFiles:
     """The files that a task file may use; each Python file is loaded once."""
 
     def __init__(self, folder: Path, *, allow_outside: bool = False) -> None:
-        self._folder = folder
+        self.folder = folder
         self._allow_outside = allow_outside
         self._loaded: dict[Path, ModuleType] = {}
 
@@ -264,9 +273,9 @@ class ToolFiles:
 
     def path(self, file: str) -> Path:
         """A file that a task file names; UserError: it may not use it."""
-        path = self._folder / file
+        path = self.folder / file
         try:
-            is_below = path.resolve().is_relative_to(self._folder.resolve())
+            is_below = path.resolve().is_relative_to(self.folder.resolve())
         except (OSError, RuntimeError, ValueError) as error:  # a link to itself, or a null byte
             raise UserError(f"{path!s} cannot be read: {error}") from None
         if not is_below and not self._allow_outside:

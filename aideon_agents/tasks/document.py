@@ -209,7 +209,7 @@ _SHOWN = 60
 def nearest(word: str, known: Iterable[str], *, of: str = "there are") -> str:
     """`did you mean agent?`, or all known words: `there are a, b, c`."""
     words = sorted(known)
-    near = difflib.get_close_matches(word[:_SHOWN], words, n=3)
+    near = difflib.get_close_matches(word[:_SHOWN], words, n=3, cutoff=0.61)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"{of} {', '.join(words)}" if words else f"{of} none"

@@ -1,8 +1,7 @@
 """The models of a task file: a discriminated union on `type`, nested to any depth.
 
 The JSON Schema that `aideon schema` prints is made from them; their docstrings are its descriptions.
-The older form of task objects, with camelCase keys and agents without steps, is read where it cannot
-be mistaken for the current one. A sequence is the same in both.
+An older form, with camelCase keys and agents without steps, is read where it cannot be mistaken.
 """
 
 from __future__ import annotations
@@ -87,6 +86,8 @@ class AgentStep(Part):
     """The score that a validator must give its answer, `true`: 0.8; else the next larger model is asked as well, and the better answer is kept. Left out: as the run says."""
     purpose: Text | None = None
     """What its calls are for, a dimension of the cost report."""
+    images: Literal[False] | Text | Annotated[list[Text], Field(min_length=1)] | None = None
+    """Pictures that it is sent after those of the task: paths, relative to this file, or URLs, where `{task}` and `{key of inputs}` are filled in; false: none, not even those of the task; left out: those of the task."""
     tools: Annotated[list[ToolAddress], Field(min_length=1)] | None = None
     """What it may call while it works: `file.py:function`, relative to this file."""
     approve: bool | None = None
@@ -368,11 +369,10 @@ Workers = TypeAliasType(
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of task files, for editors."""
-    made = TypeAdapter[Any](Step).json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://github.com/AllienNova/aideon-agents/task-file.schema.json",
         "title": "Aideon task file",
         "description": "A workflow, written down: one step, made of steps all levels down.",
-        **made,
+        **TypeAdapter[Any](Step).json_schema(),
     }

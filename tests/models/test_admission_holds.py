@@ -214,10 +214,21 @@ PICTURE = [
 ]
 
 
-async def test_a_picture_is_refused_under_a_budget_and_asked_about_without(counter, ledger):
-    free = await counter.ask(question=PICTURE)
-    assert [row.status for row in free.rows] == ["ok"]
+SOUND = [HumanMessage([{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}])]
+
+
+async def test_a_picture_has_a_bound_of_its_own_under_a_budget(counter, ledger):
     limited = await counter.ask(question=PICTURE, budget=10**9)
+    assert [row.status for row in limited.rows] == ["ok"]
+    small = await counter.ask(question=PICTURE, budget=10**5)
+    assert small.error.needed > 0
+    assert (small.rows, small.requests) == ([], [])
+
+
+async def test_a_sound_is_refused_under_a_budget_and_asked_about_without(counter, ledger):
+    free = await counter.ask(question=SOUND)
+    assert [row.status for row in free.rows] == ["ok"]
+    limited = await counter.ask(question=SOUND, budget=10**9)
     assert limited.error.needed is None
     assert "its price is unknown, and the run budget of $1 needs" in str(limited.error)
     assert (limited.rows, limited.requests) == ([], [])

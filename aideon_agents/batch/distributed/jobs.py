@@ -30,6 +30,7 @@ from aideon_agents.ledger.postgres.functions import KEY
 from aideon_agents.ledger.postgres.pool import BUSY, LIMITS, RETRY, explained
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.models.pictures import reference, referred
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
@@ -179,7 +180,8 @@ async def enqueue_patiently(
 
 def _arguments(item: Item, inputs: Mapping[str, Any]) -> dict[str, Any]:
     # As text: Postgres accepts neither NUL nor a lone surrogate nor NaN in a JSON value.
-    given = json.dumps([item.task, {**inputs, **item.inputs}])
+    images = [reference(one, whole=True) for one in item.images]
+    given = json.dumps([item.task, {**inputs, **item.inputs}, images])
     where = {"position": item.position, "line": item.line}
     return {**where, "item_id": item.item_id, "given": given}
 
@@ -187,9 +189,11 @@ def _arguments(item: Item, inputs: Mapping[str, Any]) -> dict[str, Any]:
 def item_of(job: jobs.Job) -> Item:
     """The item of a job, with the inputs of all items."""
     arguments = cast("dict[str, Any]", job.task_kwargs)
-    task, inputs = json.loads(arguments["given"])
-    line = arguments.get("line", 0)  # a job of an earlier version has none
-    return Item(arguments["position"], arguments["item_id"], task, inputs, line)
+    task, inputs, *images = json.loads(arguments["given"])
+    line = arguments.get("line", 0)  # a job of an earlier version has none, and no pictures
+    pictures = referred(images[0] if images else (), checks=False)
+    position, item_id = arguments["position"], arguments["item_id"]
+    return Item(position, item_id, task, inputs, line, images=pictures)
 
 
 def is_empty(ledger: Ledger, batch_id: str) -> bool:

@@ -23,7 +23,9 @@ from aideon_agents.ledger.batches import Batch
 from aideon_agents.ledger.checkpointer import Checkpointer
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models import catalog
+from aideon_agents.models.pictures import referred
 from aideon_agents.runner.outcome import ItemJournal, Outcome
+from aideon_agents.runner.pictures import with_pictures
 from aideon_agents.runner.running import Running
 from aideon_agents.runner.spec import check_models, keeping
 from aideon_agents.runner.start import run_spec
@@ -75,6 +77,7 @@ class DistributedRunner:
             privacy=work.get("privacy"),
             quality=work.get("quality"),
         )
+        shared = with_pictures(shared, referred(work.get("images"), checks=False))
         reading = checkpointer.reading(shapes(shared.graph))
         self._engine = Engine(
             ledger=ledger,

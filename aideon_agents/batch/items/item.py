@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from aideon_agents.errors import InputError
 from aideon_agents.graphs.material import as_text, unsendable
+from aideon_agents.models.pictures import pictures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from aideon_agents.state import Picture
 
 _LONGEST_ID = 500
 """Characters: Postgres cannot index longer ids."""
@@ -76,6 +80,8 @@ class Item:
     task; empty if the line cannot be read."""
     has_own_id: bool = False
     """Its id was given, and is not only the number of its line."""
+    images: tuple[Picture, ...] = ()
+    """The pictures of its task, under its key `images`."""
 
 
 class Wrong(Exception):  # noqa: N818 - it is not raised, but says what is wrong with a line
@@ -108,6 +114,8 @@ class Maker:
         needed: Collection[str] = (),
     ) -> None:
         options = options or {}
+        self.folder: Path | None = None
+        """Where the paths of pictures begin; None: in the working directory."""
         self.is_table = False
         """Whether an empty cell has no value, and an id or a task may be a number."""
         template, task_column = options.get("template"), options.get("task_column") or None
@@ -165,6 +173,8 @@ class Maker:
                 raise given
             self._check(values)
             task = self._task(values, taken)
+            images = self._images(values.get("images"))
+            taken.add("images")
         except Wrong as wrong:
             where = f"line {line}" if line == number else f"item {number}, line {line}"
             problem = f"{where}: {wrong}"
@@ -176,7 +186,17 @@ class Maker:
             and (key not in taken or (key != "task" and key in self._needed))
             and not (self.is_table and value == "" and key in self._shared)
         }
-        return Item(position, item_id, task, inputs, number, None, values, own is not None)
+        is_own = own is not None
+        return Item(position, item_id, task, inputs, number, None, values, is_own, images)
+
+    def _images(self, given: Any) -> tuple[Picture, ...]:
+        """The pictures of an item; the cell of a table has their paths with `;` between them."""
+        if self.is_table and isinstance(given, str) and not given.startswith("data:"):
+            given = [one.strip() for one in given.split(";") if one.strip()]
+        try:
+            return pictures(given, self.folder)
+        except InputError as error:
+            raise Wrong(str(error)) from None
 
     def _check(self, values: Mapping[str, Any]) -> None:
         tasks = _alike(values, self._task_column)

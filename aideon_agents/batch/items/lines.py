@@ -23,6 +23,7 @@ from langchain_core.messages import (
 
 from aideon_agents.batch.items.item import Found, Given, Wrong
 from aideon_agents.errors import InputError
+from aideon_agents.models.pictures.blocks import parts, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -137,10 +138,12 @@ def _request(values: Mapping[str, Any]) -> Given:
     spoken = [one for one in messages if not isinstance(one, SystemMessage)]
     if not spoken or not isinstance(spoken[-1], HumanMessage):
         return Wrong("its last message is not the user's, so there is no task", own)
-    parts = [part for one in messages for part in (one.content if one.content_blocks else ())]
-    if any(isinstance(part, Mapping) and part.get("type") != "text" for part in parts):
-        return Wrong("a message has an image or another part that is no text", own)
-    given = {**own, "task": str(spoken.pop().text)}
+    images = [url_of(part) for part in parts(spoken[-1].content)]
+    if None in images or any(parts(one.content) for one in messages if one is not spoken[-1]):
+        return Wrong("a part of a message is neither text nor a picture of the task", own)
+    given: dict[str, Any] = {**own, "task": str(spoken.pop().text)}
+    if images:
+        given["images"] = images
     if system := [str(one.text) for one in messages if isinstance(one, SystemMessage)]:
         given["system"] = "\n\n".join(system)
     if spoken:

@@ -33,6 +33,7 @@ from aideon_agents.batch.items.forms import (
 )
 from aideon_agents.batch.items.item import Item, ItemOptions, Maker
 from aideon_agents.errors import InputError
+from aideon_agents.models.pictures import identities, portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator
@@ -107,6 +108,7 @@ def opened(
     delimiter, maker = delimiter_of(options), Maker(options, shared, needed)
     with contextlib.ExitStack() as open_while_used:
         name, path, file = _file(given, open_while_used)
+        maker.folder = path.parent if path else None
         try:
             start = file.read(LOOKED_AT)
             file.seek(0)
@@ -225,12 +227,18 @@ def _written(
             kind = type(one).__name__
             raise InputError(f"item {number} is a {kind}: it must be a task, or a mapping")
         try:
-            line = json.dumps(one if isinstance(one, str) else dict(one))
+            line = json.dumps(one if isinstance(one, str) else _portable(one))
         except (TypeError, ValueError) as error:
             raise InputError(f"item {number} cannot be written as JSON: {error}") from None
         spool.write(line.encode() + b"\n")
     spool.seek(0)
     return spool
+
+
+def _portable(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as JSON values: its pictures may be paths or bytes."""
+    images = item.get("images")
+    return {**item} if images is None else {**item, "images": portable(images)}
 
 
 def _digest(items: Generator[Item]) -> tuple[str, int, tuple[array[int], array[int]]]:
@@ -240,6 +248,7 @@ def _digest(items: Generator[Item]) -> tuple[str, int, tuple[array[int], array[i
     with contextlib.closing(items) as found:
         for item in found:
             what = [item.item_id, item.task, item.inputs, item.problem]
+            what += identities(item.images)
             digest.update(json.dumps(what, sort_keys=True).encode())
             if item.line - item.position != ahead:
                 ahead = item.line - item.position

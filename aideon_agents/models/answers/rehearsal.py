@@ -36,6 +36,8 @@ from aideon_agents.errors import Malformed
 from aideon_agents.ledger import tags
 from aideon_agents.models.answers import Answer, Ask, Turn, reply, text_of
 from aideon_agents.models.features import SHAPE, response_format
+from aideon_agents.models.pictures.blocks import seen
+from aideon_agents.models.pictures.sight import Size, bound, estimate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -187,10 +189,18 @@ class RehearsalChatModel(InProcessChatModel):
         params = super()._get_ls_params(stop=stop, **kwargs)
         return {**params, "ls_provider": self.provider, "ls_model_name": self.model}
 
+    def tokens_of(self, size: Size) -> int:
+        """The tokens of a picture: about, or at most."""
+        candidate: Any = getattr(self, "candidate", None)
+        most = bound(candidate, size) if candidate and self.longest else None
+        return most or estimate(self.provider, self.model, size)
+
     def answer_to(self, messages: list[BaseMessage], options: dict[str, Any]) -> AIMessage:
         """Answer by rule; Malformed: the schema has no instance that simple means can find."""
         asked = ask_of(messages, {"max_tokens": self.max_tokens, **options})
-        ask = dataclasses.replace(asked, longest=self.longest)
+        sizes = [one.size for turn in asked.turns for one in turn.pictures]
+        tokens = sum(self.tokens_of(size) for size in sizes)
+        ask = dataclasses.replace(asked, longest=self.longest, picture_tokens=tokens)
         try:
             answer = reply(ask)
         except ValueError as error:
@@ -222,7 +232,7 @@ def _turn(message: BaseMessage) -> Turn:
     role = next((name for kind, name in _ROLES if isinstance(message, kind)), message.type)
     made = message.tool_calls if isinstance(message, AIMessage) else ()
     calls = tuple((call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in made)
-    return Turn(role, text_of(message.content), calls)
+    return Turn(role, text_of(message.content), calls, tuple(seen(message.content)))
 
 
 def message_of(answer: Answer, ask: Ask, model: str) -> AIMessage:

@@ -19,6 +19,7 @@ from typing import Any, cast
 from aideon_agents.models.answers.digest import digest
 from aideon_agents.models.answers.instance import instance
 from aideon_agents.models.answers.schemas import Schema
+from aideon_agents.models.pictures.blocks import Seen
 
 BYTES_PER_TOKEN = 4
 
@@ -93,6 +94,7 @@ class Turn:
     text: str
     calls: tuple[tuple[str, str], ...] = ()
     """Its tool calls: name, and arguments as JSON."""
+    pictures: tuple[Seen, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,18 +112,20 @@ class Ask:
     """The most output tokens; None: no limit."""
     stop: tuple[str, ...] = ()
     """Texts before which an answer ends."""
+    picture_tokens: int = 0
+    """The tokens of all pictures together, by the rule of the provider."""
     longest: bool = False
     """True: the most expensive answer, as long as possible, and no verdict passes."""
 
     @property
     def input_tokens(self) -> int:
-        """The estimated tokens of messages, tools and schema together."""
+        """The estimated tokens of messages, tools, schema and pictures together."""
         texts = [turn.text for turn in self.turns]
         texts += [text for turn in self.turns for call in turn.calls for text in call]
         texts += [json.dumps(tool, ensure_ascii=False) for tool in self.tools]
         if self.response_format:
             texts.append(json.dumps(self.response_format, ensure_ascii=False))
-        return sum(map(estimate_tokens, texts))
+        return sum(map(estimate_tokens, texts)) + self.picture_tokens
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +165,19 @@ def _block_text(block: object) -> str:
 def material(turns: Sequence[Turn]) -> str:
     """The material of an answer: the last message of a user without its instruction, else the last text."""
     texts = [turn.text for turn in turns if turn.text.strip()]
-    by_people = [turn.text for turn in turns if turn.role in _PEOPLE and turn.text.strip()]
+    by_people = [turns[nth].text for nth in _asked(turns) if turns[nth].text.strip()]
     given = (by_people or texts or [""])[-1].partition(f"\n\n<{INSTRUCTIONS}>\n")[0]
     return _PLAN.sub("", given)
+
+
+def _asked(turns: Sequence[Turn]) -> list[int]:
+    """Where a person asks. A message right after a tool's result has the pictures that it returned."""
+    roles = ["", *(turn.role for turn in turns)]
+    return [
+        n
+        for n, turn in enumerate(turns)
+        if turn.role in _PEOPLE and not (turn.pictures and roles[n] == "tool")
+    ]
 
 
 def tool_call(tools: Sequence[Schema], material: str, *, max_words: int = 24) -> dict[str, Any]:
@@ -180,7 +194,9 @@ def reply(ask: Ask) -> Answer:
     if the choice is forced. Otherwise a response format gets an instance of its schema as JSON, and
     a plain question the digest of its material.
     """
-    given = material(ask.turns)
+    given, shown = material(ask.turns), _shown(ask.turns)
+    if shown:
+        given = f"{given}\n\n{shown}"
     tool = _tool_to_call(ask)
     if tool is not None:
         arguments, shortened = _fitting_json(
@@ -198,6 +214,8 @@ def reply(ask: Ask) -> Answer:
             text = stretched(text, ask.max_tokens, "maxLength" not in json.dumps(schema))
         return Answer(text=text, finish_reason="length" if shortened else "stop")
     text = digest(given) or _NO_MATERIAL
+    if shown and shown not in text:
+        text = f"{text} {shown}"
     if ask.longest and ask.max_tokens:
         text = filled(text, ask.max_tokens)
     return limited(text, ask)
@@ -212,6 +230,13 @@ def limited(text: str, ask: Ask) -> Answer:
     ends = [text.find(stop) for stop in ask.stop if stop and stop in text]
     text, shortened = cut(text[: min(ends)] if ends else text, ask.max_tokens)
     return Answer(text=text, finish_reason="length" if shortened else "stop")
+
+
+def _shown(turns: Sequence[Turn]) -> str:
+    """What pictures a conversation has, in a sentence; empty: none."""
+    kinds = [str(one) for turn in turns for one in turn.pictures]
+    count = "1 picture" if len(kinds) == 1 else f"{len(kinds)} pictures"
+    return f"It was sent {count}: {'; '.join(kinds)}." if kinds else ""
 
 
 def _fitting_json(made: Callable[[int], object], max_tokens: int | None) -> tuple[str, bool]:
@@ -234,7 +259,7 @@ def _tool_to_call(ask: Ask) -> Schema | None:
         return None
     if isinstance(choice, str) and choice in tools:
         return tools[choice]
-    last = max((nth for nth, turn in enumerate(ask.turns) if turn.role in _PEOPLE), default=-1)
+    last = max(_asked(ask.turns), default=-1)
     since = ask.turns[last + 1 :]
     if choice in ("any", "required", True):
         # A loop with a forced choice ends when its last tool, the typed answer, is called.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.money import usd, usd_text
 from aideon_agents.ledger.pricing import OWN_SERVER, Usage, context_window, price
+from aideon_agents.models.pictures.sight import sight
 from aideon_agents.models.providers import ModelName
 from aideon_agents.state import GivenModel
 
@@ -74,7 +75,7 @@ class Filters:
         self.tier: Tier = tier
         self.catalog, self.providers = catalog, providers
         self._today = now().date()
-        sees = ["vision"] if getattr(request, "vision", False) else []
+        sees = ["vision"] if request.vision else []
         streams = ["streaming"] if asked.streams else []
         self._needs = tuple(dict.fromkeys([*request.needs, *sees, *streams]))
 
@@ -144,6 +145,8 @@ class Filters:
         for need in self._needs:
             of_row = getattr(provider.row, need, None) if provider else None
             of_model = getattr(entry.capabilities, need) if entry else None
+            if need == "vision":
+                of_model = sight(self.catalog, name, provider).sees
             if False in (of_row, of_model) and of_row is not True:
                 # A shape can be asked for in words, and an answer can come whole.
                 return Objection(f"needs {need}", ABILITY if need in _NO_OTHER_WAY else SOFT)

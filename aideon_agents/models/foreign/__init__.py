@@ -368,3 +368,10 @@ def _strict(merged: AIMessageChunk, *, is_cut: bool) -> AIMessageChunk:
         tool_call_chunks=pieces,
         id=merged.id,
     )
+
+
+def room_to_think(window: int | None, request: ModelRequest) -> int:
+    """The room of a reasoning model's answer: at most half of what it takes."""
+    roomy = request.max_tokens * ROOM_TO_THINK
+    half = roomy if window is None else window // 2
+    return max(request.max_tokens, min(roomy, half))

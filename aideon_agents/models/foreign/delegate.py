@@ -357,6 +357,7 @@ def given_candidate(name: GivenModel, limit: int, rehearsed: bool) -> Candidate:
         key_breaker=Breaker(named=named("")),
         pace=Pace(limit, name.provider),
         features=Features("tool"),
+        sees=profile.get("image_inputs"),
     )
 
 

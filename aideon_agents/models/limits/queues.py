@@ -32,7 +32,7 @@ class OutOfBudget(errors.BudgetExceeded, GraphBubbleUp):
     """Refused for lack of budget, as LangGraph's own stop: sibling branches finish first."""
 
 
-def exceeded(refused: Refusal, candidate: Candidate) -> OutOfBudget:
+def exceeded(refused: Refusal, candidate: Candidate, unknown: str = "its price") -> OutOfBudget:
     """The error for a call that does not fit its budget."""
     by = refused.by
     return OutOfBudget(
@@ -42,6 +42,7 @@ def exceeded(refused: Refusal, candidate: Candidate) -> OutOfBudget:
         held=usd(by.held),
         needed=None if refused.needed is None else usd(refused.needed),
         asked=str(candidate),
+        unknown=unknown,
     )
 
 

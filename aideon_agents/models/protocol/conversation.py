@@ -36,6 +36,7 @@ _NOTHING = "(empty)"
 """The text of a message without any."""
 _NO_RESULT = "Error: this call was not run"
 _NO_THOUGHTS = " "
+_RETURNED, _SHOWN_BELOW = "(what the tools returned as pictures)", "(a picture, shown below)"
 _ABSENT = object()
 NO_TEXT: Mapping[str, object] = {
     "null content": None,
@@ -283,9 +284,22 @@ def _paired(
         placed |= {id(result) for result in results if result}
         fixed = [_fixed_call(call, names, used) for call in calls]
         yield {**message, "tool_calls": fixed}
+        pictures: list[Any] = []
         for call, result in zip(fixed, results, strict=True):
             content = result["content"] if result else _NO_RESULT
+            if isinstance(content, list):
+                content, shown = _without_pictures(cast("list[Any]", content))
+                pictures += shown
             yield {"role": "tool", "tool_call_id": call["id"], "content": content}
+        if pictures:
+            yield {"role": "user", "content": [{"type": "text", "text": _RETURNED}, *pictures]}
+
+
+def _without_pictures(content: list[Any]) -> tuple[list[Any] | str, list[Any]]:
+    """A tool's result without its pictures, and these: servers take them from a user alone."""
+    pictures = [one for one in content if isinstance(one, Mapping) and "image_url" in one]
+    texts = [one for one in content if one not in pictures]
+    return (texts or _SHOWN_BELOW) if pictures else content, pictures
 
 
 def _results_of(

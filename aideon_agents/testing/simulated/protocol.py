@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.models.answers import Answer, Ask, Turn, estimate_tokens, text_of
 from aideon_agents.models.answers.reply import filled
+from aideon_agents.models.pictures.blocks import seen
 from aideon_agents.testing.simulated.dialects.dialect import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from aideon_agents.testing.simulated.dialects.dialect import Dialect
 
@@ -36,8 +37,10 @@ class ChatRequest:
     """The request as it was sent."""
 
 
-def read_chat(body: object, dialect: Dialect, *, request_id: str, key: str) -> ChatRequest:
-    """Read a request's body; None: it was not JSON."""
+def read_chat(
+    body: object, dialect: Dialect, *, request_id: str, key: str, blind: Collection[str] = ()
+) -> ChatRequest:
+    """Read a request's body; None: it was not JSON. `blind` are models that take no pictures."""
     if not isinstance(body, dict):
         raise dialect.invalid("The body is not a JSON object.")
     sent = cast("dict[str, Any]", body)
@@ -48,6 +51,14 @@ def read_chat(body: object, dialect: Dialect, *, request_id: str, key: str) -> C
     read = {name: value for name, value in sent.items() if name not in dialect.ignores}
     ask = _ask(read, dialect)
     dialect.check(ask, sent)
+    pictures = [one for turn in ask.turns for one in turn.pictures]
+    if pictures and sent["model"] in blind:
+        usual = dialect.invalid("This model does not support image input.")
+        raise dialect.worded("blind", "", sent["model"]) or usual
+    for one in pictures:
+        dialect.check_picture(one, sent["model"])
+    tokens = sum(dialect.picture_tokens(one.size) for one in pictures)
+    ask = dataclasses.replace(ask, picture_tokens=tokens)
     options: dict[str, Any] = read.get("stream_options") or {}
     return ChatRequest(
         request_id=request_id,
@@ -122,7 +133,7 @@ def _turn(message: object, dialect: Dialect) -> Turn:
     made = cast("dict[str, Any]", message)
     functions = [call.get("function", {}) for call in made.get("tool_calls") or ()]
     calls = tuple((call.get("name", ""), call.get("arguments", "")) for call in functions)
-    return Turn(made["role"], text_of(made.get("content")), calls)
+    return Turn(made["role"], text_of(made.get("content")), calls, tuple(seen(made.get("content"))))
 
 
 _WORD = re.compile(r"\s*\S{1,40}\s*|\s+")

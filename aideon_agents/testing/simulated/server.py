@@ -63,6 +63,8 @@ class SimulatedProvider:
         keys: The keys that are accepted; None accepts any that is not blank.
         models: What `/v1/models` lists; any other model is answered as well.
         aliases: Models that are redirected, and to which.
+        blind: Models that take no pictures. Others read PNG, JPEG, GIF and WebP, as this server does,
+            and answers by rule name their kind and size.
         rates: What models cost, for a bill in money.
         details: Cached and reasoning tokens to report.
         dialect: What this server accepts and sends: a `Dialect`, or the name of a real server
@@ -82,6 +84,7 @@ class SimulatedProvider:
         keys: Collection[str] | None = None,
         models: Collection[str] = ("simulated",),
         aliases: Mapping[str, str] | None = None,
+        blind: Collection[str] = (),
         rates: Mapping[str, Rate] | None = None,
         details: UsageDetails | None = None,
         dialect: Dialect | DialectName | None = None,
@@ -96,6 +99,7 @@ class SimulatedProvider:
         self._keys = keys
         self._models = models
         self._aliases = aliases or {}
+        self._blind = blind
         self._details = details or UsageDetails()
         self._dialect = dialect_of(dialect)
         self._announced = {SIMULATED: "1"} if announce else {}
@@ -227,7 +231,8 @@ class SimulatedProvider:
                 body = json.dumps({"object": "list", "data": models}).encode()
                 await wire.send(200, self._json_headers(request_id), body)
             case "POST", "/v1/chat/completions":
-                request = read_chat(seen.body, self._dialect, request_id=request_id, key=key)
+                known = {"request_id": request_id, "key": key, "blind": self._blind}
+                request = read_chat(seen.body, self._dialect, **cast("Any", known))
                 async with self._its_turn():
                     with self._log.working():
                         await self._complete(wire, request)

@@ -11,8 +11,12 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from aideon_agents.models.pictures.sight import tiled
+
 if TYPE_CHECKING:
     from aideon_agents.models.answers import Ask
+    from aideon_agents.models.pictures.blocks import Seen
+    from aideon_agents.models.pictures.sight import Size
 
 
 class Refused(Exception):  # noqa: N818 - reads as what happened
@@ -45,6 +49,8 @@ class Refused(Exception):  # noqa: N818 - reads as what happened
         return {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}
 
 
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+"""The kinds of pictures that most servers read."""
 ROLES = ("system", "user", "assistant", "tool")
 """The roles that every server knows."""
 TOO_LONG = "context_length_exceeded"
@@ -94,7 +100,8 @@ class Dialect:
     refusals: Mapping[object, Callable[[], Refused]] = dataclasses.field(
         default_factory=dict[object, Callable[[], Refused]]
     )
-    """How this server words a refusal: by the kind of a fault, `role` or `response_format`.
+    """How this server words a refusal: by the kind of a fault, `role`, `response_format`, `picture`,
+    or `blind` for a model that takes no pictures.
 
     `{model}` and `{value}` in a message stand for the requested model and for what is refused.
     """
@@ -127,6 +134,12 @@ class Dialect:
     """Whether a stream ends with `data: [DONE]`."""
     pings: bool = False
     """Whether a stream has comments between its events."""
+    picture_tokens: Callable[[Size], int] = tiled
+    """How many tokens a picture is, by its width and height."""
+    picture_urls: bool = True
+    """Whether it reads a picture at a URL; nothing is fetched."""
+    pictures: Collection[str] = PICTURES
+    """The kinds of pictures that it reads."""
     one_at_a_time: bool = False
     """Whether one request is answered at once; the next one cuts a stream off."""
 
@@ -154,6 +167,15 @@ class Dialect:
             raise self._unsupported("response_format", kind)
         if self.refuse is not None and (refused := self.refuse(body)) is not None:
             raise refused
+
+    def check_picture(self, picture: Seen, model: str) -> None:
+        """Refuse a picture that this server does not read."""
+        is_sent = picture.url.startswith("data:")
+        if not (
+            picture.mime in self.pictures and picture.size[0] if is_sent else self.picture_urls
+        ):
+            usual = self.invalid(f"Invalid image: {picture.url[:40]}")
+            raise self.worded("picture", picture.url[:40], model) or usual
 
     def invalid(self, message: str) -> Refused:
         """The refusal of a request that is not accepted."""

@@ -7,6 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.models.pictures.sight import openai_tiled
 from aideon_agents.testing.simulated.dialects.dialect import (
     ROLES,
     TOO_LONG,
@@ -28,6 +29,8 @@ _PAYMENT_REQUIRED = 402
 # temperature of reasoning models: https://github.com/diffbot/code-gpt-docs/issues/445
 # Parameters that it does not know: https://github.com/davidmigloz/langchain_dart/issues/712
 # JSON mode without the word: https://github.com/ultimatejimmy/xray.koplugin/issues/33
+# Pictures: https://github.com/browser-use/web-ui/issues/274,
+#   https://github.com/marketing-factory/ai-filemetadata/issues/18
 # Headers: https://community.openai.com/t/how-to-get-rate-limit-reset-time-for-response-api/1268905
 
 _PARAMETERS = """
@@ -90,7 +93,22 @@ OPENAI = Dialect(
             "Invalid value: '{value}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
             param="response_format.type",
         ),
+        "picture": partial(
+            Refused,
+            400,
+            "invalid_image_format",
+            "You uploaded an unsupported image. Please make sure your image has of one the following"
+            " formats: ['png', 'jpeg', 'gif', 'webp'].",
+        ),
+        "blind": partial(
+            Refused,
+            400,
+            None,
+            "Invalid content type. image_url is only supported by certain models.",
+            param="messages.[1].content.[1].type",
+        ),
     },
+    picture_tokens=openai_tiled,
     headers={
         "x-ratelimit-limit-requests": "5000",
         "x-ratelimit-remaining-requests": "4999",
@@ -106,6 +124,7 @@ OPENAI = Dialect(
 #   https://github.com/togethercomputer/together-python (types/chat_completions.py, types/common.py)
 # Models that are not served: https://github.com/HeyPuter/puter/issues/3168
 # A rate limit is called `credit_limit`: https://github.com/bespokelabsai/curator/issues/205
+# Tokens of a picture: https://docs.together.ai/docs/vision-overview
 # A prompt that is too long: https://portkey.ai/error-library/input-validation-error-10151
 # Headers: https://docs.together.ai/docs/rate-limits
 

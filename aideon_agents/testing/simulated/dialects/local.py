@@ -82,6 +82,7 @@ LLAMA_CPP_PYTHON = Dialect(
 # Errors: https://github.com/ggml-org/llama.cpp (tools/server/server-common.cpp)
 # A prompt that is too long: https://github.com/llmmllab/llmmllab-api/issues/69
 # Tools without --jinja: https://github.com/defilantech/LLMKube/issues/126
+# Pictures without --mmproj: https://github.com/ggml-org/llama.cpp/issues/15377
 # A model that is being loaded: https://github.com/mostlygeek/llama-swap/issues/146
 
 
@@ -105,6 +106,13 @@ LLAMA_SERVER = Dialect(
             None,
             'response_format type must be one of "text" or "json_object", but got: {value}',
         ),
+        "blind": partial(
+            Refused,
+            500,
+            None,
+            "image input is not supported - hint: if this is unexpected, you may need to provide the"
+            " mmproj",
+        ),
         TOO_LONG: partial(
             Refused,
             400,
@@ -123,6 +131,7 @@ LLAMA_SERVER = Dialect(
 # https://github.com/ollama/ollama (openai/openai.go, middleware/openai.go): the arguments of an earlier
 # tool call must be a JSON object, a message needs content or tool calls, a tool call comes in one chunk
 # of a stream, and of parameters that it does not know it says nothing.
+# Pictures: https://github.com/ollama/ollama/issues/6753
 # Models without tools: https://github.com/ollama/ollama/issues/5793
 
 _WITHOUT_TOOLS = re.compile(r"llama[23](:|$)|gemma2|phi3|stablelm|deepseek-r1:(latest|7b|8b)$")
@@ -159,7 +168,11 @@ OLLAMA = Dialect(
     reads_schema_of_json_object=False,
     ignores=("max_completion_tokens", "tool_choice", "parallel_tool_calls"),
     refuse=_refused_by_ollama,
-    refusals={404: partial(Refused, 404, None, "model '{model}' not found")},
+    refusals={
+        404: partial(Refused, 404, None, "model '{model}' not found"),
+        "picture": partial(Refused, 400, None, "invalid image input"),
+    },
+    picture_urls=False,
     error=_ollama_error,
     thoughts="reasoning",
     streamed_calls="whole",
@@ -170,6 +183,7 @@ OLLAMA = Dialect(
 # Models without the system role: https://github.com/vllm-project/vllm/pull/2964
 # Tools without --enable-auto-tool-choice: https://github.com/langchain4j/langchain4j/issues/3475
 # A prompt that is too long: https://github.com/ogx-ai/ogx/issues/4534
+# Pictures for a model of text: https://github.com/studio-dots-ai/dots.ocr/issues/61
 
 
 def _has_system(body: Mapping[str, Any]) -> bool:
@@ -203,6 +217,7 @@ VLLM = Dialect(
     refuse=_refused_by_vllm,
     refusals={
         404: partial(Refused, 404, None, "The model `{model}` does not exist."),
+        "blind": partial(Refused, 400, None, "{model} is not a multimodal model"),
         TOO_LONG: partial(
             Refused,
             400,
@@ -221,6 +236,7 @@ VLLM = Dialect(
 # Response formats: https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/189 and /307
 # A prompt that is too long: https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/546
 # Errors inside a stream: https://github.com/zendev-sh/goai/pull/110
+# Pictures: https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/1120 and /1027
 
 LM_STUDIO = Dialect(
     needs_key=False,
@@ -229,6 +245,7 @@ LM_STUDIO = Dialect(
         "response_format": partial(
             Refused, 400, None, "'response_format.type' must be 'json_schema' or 'text'"
         ),
+        "picture": partial(Refused, 400, None, "'url' field must be a base64 encoded image."),
         TOO_LONG: partial(
             Refused,
             400,
@@ -238,6 +255,8 @@ LM_STUDIO = Dialect(
             " model with a larger context length, or provide a shorter input",
         ),
     },
+    picture_urls=False,
+    pictures=("image/png", "image/jpeg"),
     error=lambda refused: {"error": refused.message},
     stream_error=lambda refused: {
         "error": {"message": refused.message},
