@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -13,6 +13,7 @@ from aideon_agents.errors import InputError
 if TYPE_CHECKING:
     from aideon_agents.models.choosing import Choice
     from aideon_agents.settings import Settings
+    from aideon_agents.state import ContentClass
 
 _Role = Annotated[
     Literal["planner", "executor", "validator", "creative"],
@@ -40,7 +41,9 @@ _Modality = Annotated[
     Literal["text", "code", "vision", "image", "tts", "stt", "video"] | None,
     typer.Option(help="What the model works with; text without it."),
 ]
-_Task = Annotated[str | None, typer.Option(help="The task, whose length counts.")]
+_Task = Annotated[
+    str | None, typer.Option(help="The task: its length, its words and private data in it count.")
+]
 _Budget = Annotated[
     str | None, typer.Option(metavar="USD", help="What the call may cost, by the longest answer.")
 ]
@@ -69,17 +72,21 @@ def choose(
     settings = options.settings()
     named = _tier(tier, settings)
     known = providers(settings, pretend=settings.offline)
-    is_pretended = not any(one.available for one in known.values())
+    content, private = _about(task or "", settings)
+    is_pretended = not private and not any(
+        one.available for one in known.values() if not one.row.deployment
+    )
     if is_pretended:
         known = providers(settings, pretend=True)
-    asked = Asked(tokens=estimate_tokens(task or ""), budget=_usd(budget))
+    if complexity or use or modality or role == "validator":
+        content = None
     choice = chosen(
-        ModelRequest(role=role, complexity=complexity, use=use),
+        ModelRequest(role=role, complexity=complexity, use=use, content=content),
         cast("Any", named),
         load(settings.catalog, settings.profile),
         known,
         modality=modality,
-        asked=asked,
+        asked=Asked(tokens=estimate_tokens(task or ""), budget=_usd(budget), private=private),
     )
     if is_pretended:
         output.note("no provider has a key: this is the choice if each of them had one")
@@ -87,6 +94,7 @@ def choose(
         output.document(_document(choice, named))
         return
     by = f"the {choice.rule}" if choice.rule != "model" else "the given model"
+    by += f" ({choice.content})" if choice.rule == "content" else ""
     size = f", size {choice.rung}" if choice.rung else ""
     output.note(f"chosen by {by}{size}, tier {named}")
     for number, name in enumerate(choice.chain, 1):
@@ -103,9 +111,25 @@ def choose(
             output.line(part)
 
 
-def _tier(given: str | None, settings: Settings) -> str:
-    from typing import get_args
+def _about(task: str, settings: Settings) -> tuple[ContentClass | None, str | None]:
+    """What a task is about, and what it holds that may not leave, as a run finds them."""
+    from aideon_agents.models.providers import private_models, providers
+    from aideon_agents.models.routing import rules as routing
+    from aideon_agents.models.routing.privacy import kind_in
+    from aideon_agents.state import ContentClass
 
+    rules, own = routing.load(settings.catalog), private_models(providers(settings))
+    private = kind_in(rules, (("human", task),), words=bool(own))
+    if private and not (own or settings.offline):
+        from aideon_agents.models.routing.policy import refuse  # imports LangChain
+
+        refuse(private)
+    lowered = task.lower()
+    found = (one for one in get_args(ContentClass) if rules.classes[one].search(lowered))
+    return next(found, None), private
+
+
+def _tier(given: str | None, settings: Settings) -> str:
     from aideon_agents.state import Tier
 
     tier = given or settings.tier
@@ -132,6 +156,7 @@ def _document(choice: Choice, tier: str) -> dict[str, Any]:
         "rule": choice.rule,
         "rung": choice.rung,
         "use": choice.use,
+        "content": choice.content,
         "chain": [str(name) for name in choice.chain],
         "rejected": [{"model": name, "why": why} for name, why in choice.rejected],
         "ending": list(choice.ending),

@@ -178,7 +178,8 @@ async def _judge(
     if made is None or verdict is None:
         raise StepFailed(f"{loop}: the step wrote no result, or the check no verdict")
     if not declined:
-        record_verdict(config, made, update.get("results") or {}, verdict.score)
+        judge = latest(dict(update.get("results") or {}))
+        record_verdict(config, made, judge.models if judge else (), verdict.score)
     high_enough = pass_score is None or verdict.score >= pass_score
     verdict = verdict.model_copy(update={"passed": verdict.passed and high_enough})
     now = Round(

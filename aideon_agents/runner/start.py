@@ -47,6 +47,9 @@ from aideon_agents.state import DataT
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+_KEPT = ("cache", "privacy", "quality", "allow_outside")
+"""Options that a run keeps where they are given, for those that continue it."""
+
 
 def prepare(
     graph: Graph | Node, task: str, *, stream: bool = False, **options: Unpack[RunOptions]
@@ -105,7 +108,7 @@ def run_spec(
             "record_content": record_content,
             "fallback": context.fallback,
             "on_rate_limit": context.on_rate_limit,
-            **{n: one for n in ("cache", "privacy", "allow_outside") if (one := options.get(n))},
+            **{n: one for n in _KEPT if (one := options.get(n))},
         },
         target_hash=options.get("target_hash"),
     )

@@ -140,10 +140,9 @@ class Settings(_OfProviders):
 
     @property
     def can_call(self) -> bool:
-        """Whether any provider has a key, or a local server is set, and the network is allowed."""
-        rows = (row for row in self.rows.values() if not row.deployment)
+        """Whether any provider or deployment has its key, or needs none, and the network is allowed."""
         return not self.offline and any(
-            self.address_of(row) and self.key_of(row)[1] is not None for row in rows
+            self.address_of(row) and self.key_of(row)[1] is not None for row in self.rows.values()
         )
 
 

@@ -153,6 +153,17 @@ def test_both_answers_and_their_judgements_have_rows_and_are_paid(settings, ledg
     assert result.results["facts"].models == [f"together:{SMALL}", f"together:{MEDIUM}"]
 
 
+def outcomes(ledger):
+    rows = ledger.select("SELECT task_class, model, score, source FROM outcomes")
+    return [tuple(dict(row).values()) for row in rows]
+
+
+def test_a_judgement_is_an_outcome_of_the_model_that_another_one_judged(settings, ledger):
+    run(executor("facts", quality=True), "t", settings=settings, ledger=ledger)
+    # The judge is the small model, which also wrote the first answer.
+    assert outcomes(ledger) == [("executor", f"together:{MEDIUM}", 0.9, "verdict")]
+
+
 async def test_the_threshold_of_a_run_holds_for_agents_that_do_not_say(settings, ledger):
     graph = sequential(executor("facts"), creative("plan", quality=False))
     result = await arun(graph, "t", settings=settings, ledger=ledger, quality=0.8)

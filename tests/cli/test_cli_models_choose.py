@@ -25,7 +25,9 @@ def test_the_chain_is_numbered_and_the_others_have_their_reasons(aideon, togethe
 def test_json_has_the_chain_the_rule_and_the_reasons(aideon, together):
     flags = ("--complexity", "high", "--tier", "enterprise", "--json")
     found = aideon("models", "choose", *flags).document
-    assert list(found) == ["tier", "rule", "rung", "use", "chain", "rejected", "ending"]
+    assert list(found) == [
+        *("tier", "rule", "rung", "use", "content", "chain", "rejected", "ending")
+    ]
     assert (found["rule"], found["rung"], found["tier"]) == ("complexity", "large", "enterprise")
     assert {"model": "openai:gpt-6.1-sol", "why": "no OPENAI_API_KEY"} in found["rejected"]
 
@@ -50,6 +52,30 @@ def test_a_private_catalog_profile_and_a_modality_are_taken(aideon, monkeypatch)
     monkeypatch.setenv("AIDEON_PROFILE", "seed")
     found = aideon("models", "choose", "--modality", "image", "--use", "quick", "--json").document
     assert found["chain"][0] == "together:stabilityai/sdxl-turbo"
+
+
+def test_the_words_of_a_task_choose_as_they_do_in_a_run(aideon, together):
+    done = aideon("models", "choose", "--task", "ANALYZE the market")
+    assert done.err == "chosen by the content (complex), size medium, tier premium\n"
+    given = aideon("models", "choose", "--task", "Analyze it", "--complexity", "low", "--json")
+    assert (given.document["rule"], given.document["content"]) == ("complexity", None)
+
+
+def test_a_private_task_goes_to_servers_of_ones_own_or_is_refused(
+    aideon, together, tmp_path, monkeypatch
+):
+    refused = aideon("models", "choose", "--task", "Write to bob@example.com")
+    assert refused.code == 1
+    assert refused.complaint.startswith("the prompt holds an email address, and may not leave")
+    monkeypatch.chdir(tmp_path)
+    table = '[tool.aideon.deployments.mine]\nbase_url = "http://127.0.0.1:9/v1"\nprivate = true\n'
+    (tmp_path / "pyproject.toml").write_text(table + 'model = "qwen"\n', encoding="utf-8")
+    found = aideon("models", "choose", "--task", "Write to bob@example.com", "--json").document
+    assert (found["rule"], found["chain"]) == ("privacy", ["mine:qwen"])
+    why = {one["model"]: one["why"] for one in found["rejected"]}
+    assert why["together:Qwen/Qwen3.5-9B"] == "private prompt: an email address"
+    harmless = aideon("models", "choose", "--task", "Write to Bob", "--json").document
+    assert harmless["chain"][0] == "together:Qwen/Qwen3.5-9B"
 
 
 @pytest.mark.parametrize(

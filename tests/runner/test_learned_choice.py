@@ -19,9 +19,9 @@ FIRST, SECOND = "together:Qwen/Qwen3.5-9B", "together:zai-org/GLM-5.3-Flash"
 def play(keyed, ledger):
     """Runs one executor and gives back the model that was asked, and why."""
 
-    async def run(task="Pumps.", model=None, **options):
+    async def run(task="Pumps.", model=None, use=None, **options):
         with SimulatedProvider(announce=False) as provider:
-            graph = executor("facts", model=model, max_tokens=64)
+            graph = executor("facts", model=model, use=use, max_tokens=64)
             settings = keyed(provider)
             result = await arun(graph, task, settings=settings, ledger=ledger, **options)
         (row,) = ledger.calls(result.run_id)
@@ -42,6 +42,19 @@ async def test_outcomes_change_which_model_is_asked_and_the_row_says_so(play, le
     assert (given, choice["rule"]) == (FIRST, "model")
     rehearsed, _ = await play(rehearse=True)
     assert rehearsed == FIRST
+
+
+async def test_outcomes_of_what_a_task_is_about_or_for_count_for_that_alone(play, ledger):
+    for _ in range(60):
+        record_performance("executor", SECOND, 0.9, source="person", ledger=ledger)
+        for of in ("executor/-/complex", "executor/quick"):
+            record_performance(of, SECOND, 0.1, source="person", ledger=ledger)
+    _, about = await play("Analyze the market.")
+    assert (about["content"], about["learned"]["class"]) == ("complex", "executor/-/complex")
+    _, quick = await play(use="quick")
+    assert quick["learned"]["class"] == "executor/quick"
+    _, plain = await play()
+    assert (plain.get("content"), plain["learned"]["class"]) == (None, "executor")
 
 
 async def test_few_outcomes_leave_the_default_and_the_row_says_why(play, ledger):

@@ -19,9 +19,10 @@ from aideon_agents.agents import prompt_files
 from aideon_agents.agents.calling import ask
 from aideon_agents.graphs import material
 from aideon_agents.ledger import tags
-from aideon_agents.models.candidates import answers_noted
+from aideon_agents.models.candidates import answers_noted, models_of
 from aideon_agents.models.choosing import can_step_up
 from aideon_agents.models.fallbacks import announce_restart
+from aideon_agents.models.learning.verdicts import record_verdict
 from aideon_agents.state import (
     Context,
     ModelRequest,
@@ -148,9 +149,12 @@ async def improved(
     async def score(results: Results) -> float:
         judged = merge(state.get("results") or {}, results.get("results") or {})
         given = cast("State", {**state, "results": judged})
-        return await _score(
+        found, judges = await _score(
             given, wanted, models=models, request=request, context=context, config=config
         )
+        if judges:
+            record_verdict(config, _result(results), judges, found)
+        return found
 
     try:
         before = await score(first)
@@ -188,8 +192,11 @@ async def _score(
     request: ModelRequest,
     context: Context,
     config: RunnableConfig,
-) -> float:
-    """The score of the latest result, as a validator gives it. Its calls belong to the same node."""
+) -> tuple[float, list[str]]:
+    """The score of the latest result, as a validator gives it, and the models that gave it.
+
+    Their calls belong to the same node.
+    """
     criteria = f"it does what these instructions ask for: {wanted}" if wanted else WITHOUT_CRITERIA
     judge = ModelRequest(
         role="validator",
@@ -209,8 +216,8 @@ async def _score(
     hidden = [*(config.get("tags") or ()), TAG_NOSTREAM]
     quiet = cast("RunnableConfig", {**config, "metadata": metadata, "tags": hidden})
     whole = dataclasses.replace(context, stream=False)
-    with answers_noted():  # those of the judge are not the agent's
+    with answers_noted() as noted:  # those of the judge are not the agent's
         verdict: Judgement = await ask(
             models, judge, whole, prompt, output=Judgement, toolbox=None, sources=None, config=quiet
         )
-    return verdict.score
+    return verdict.score, models_of(noted)

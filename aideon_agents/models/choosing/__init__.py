@@ -31,7 +31,7 @@ from aideon_agents.models.choosing.pool import (
     of_size,
     others_of_size,
 )
-from aideon_agents.models.providers import ANY_MODEL, ModelName
+from aideon_agents.models.providers import ANY_MODEL, ModelName, private_models
 from aideon_agents.state import GivenModel
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from aideon_agents.models.catalog import Catalog
     from aideon_agents.models.catalog.entries import Modality
     from aideon_agents.models.providers import Provider
-    from aideon_agents.state import ModelRequest, Tier, Use
+    from aideon_agents.state import ContentClass, ModelRequest, Tier, Use
 
 Rule = Literal[
     "model", "role", "complexity", "use", "learned", "privacy", "content", "budget", "quality"
@@ -59,6 +59,8 @@ class Choice:
     """The size of model; None: the caller gave the models, or they have no sizes."""
     use: Use | None = None
     """What the model is wanted for; None: nothing in particular."""
+    content: ContentClass | None = None
+    """What the task is about; None: it is general, or it was not read."""
     rejected: tuple[tuple[str, str], ...] = ()
     """Each other model that was considered, by name, and why it is not asked."""
     ending: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ class Choice:
             "rule": self.rule,
             "rung": self.rung,
             "use": self.use,
+            "content": self.content,
             "learned": self.learned,
         }
         return json.dumps({key: value for key, value in known.items() if value is not None})
@@ -158,6 +161,7 @@ def choose(
         rule=_rule(request, asked, modality),
         rung=rung,
         use=request.use,
+        content=request.content,
         rejected=tuple(
             (str(name), filters.reason(name, rung))
             for name in dict.fromkeys([*considered, *known])
@@ -180,10 +184,7 @@ def _found(
     has_sizes = kind in _EITHER and catalog.profile != "seed"
     if not has_sizes and (kind != "text" or is_table):
         return None, considered, chain
-    own = [_LOCAL]
-    if filters.asked.private:
-        rows = [one.row for one in filters.providers.values() if one.row.private and one.row.model]
-        own = [*(ModelName(row.name, str(row.model)) for row in rows), _LOCAL]
+    own = [*(private_models(filters.providers) if filters.asked.private else ()), _LOCAL]
     rung, sized = _of_sizes(filters, filters.passing(own))
     considered += [*catalog.rungs[rung], *own]
     return rung, considered, [*chain[:_MOST_OF_MODALITY], *sized]
@@ -235,6 +236,10 @@ def _nothing(filters: Filters, considered: Sequence[AnyModel]) -> NoModel:
     text = f"no model can be asked for the {filters.request.role}"
     text += f" ({'; '.join(others)})" if others else ""
     what = f"set {' or '.join(keys)}, or AIDEON_OFFLINE=1 to rehearse without one"
+    deployed = [one for one in filters.providers.values() if one.row.deployment and one.available]
+    if deployed and not filters.request.model:
+        own = f"{deployed[0].name}:{'' if deployed[0].row.model else 'MODEL'}"
+        what = f"give --model {filters.request.role}={own}, {what}"
     error = NoModel(f"{text}: {what if keys else 'ask for less, or name another with --model'}")
     error.missing = next(iter(keys), "")
     return error

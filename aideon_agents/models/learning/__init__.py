@@ -40,8 +40,9 @@ def record_performance(
     The last 100 outcomes of each class and model count.
 
     Args:
-        task_class: The role, what the call was for, and `code` or `complex` where the task was
-            that, joined by `/`: `executor`, `executor/summaries` or `executor/-/code`.
+        task_class: The role, the `use` or else the `purpose` of the call, and `code` or `complex`
+            where the task is that, joined by `/`: `executor`, `executor/summaries` or
+            `executor/-/code`.
         model: `provider:model`, as it was asked for.
         score: From 0 (useless) to 1 (nothing to improve).
         source: Who says so: a `person`, `code` (a test of the answer), a `verdict` of a model,

@@ -191,7 +191,7 @@ def by_outcomes(choice: Choice, request: ModelRequest, known: Known) -> Choice:
     prices = {
         name: price(one.provider, one.model, tokens, now()).nanousd for name, one in names.items()
     }
-    of = task_class(request.role, request.purpose)
+    of = task_class(request.role, request.use or request.purpose, request.content)
     learned = order(of, prices, known)
     if learned.order is None:
         return dataclasses.replace(choice, learned=learned.reason)

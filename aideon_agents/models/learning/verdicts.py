@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from aideon_agents.ledger.models.outcomes import Outcome, class_of, record
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.learning import is_same_model
-from aideon_agents.state import latest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from langchain_core.runnables import RunnableConfig
 
@@ -18,20 +17,20 @@ if TYPE_CHECKING:
 
 _LAST_CALL = (
     "SELECT * FROM calls WHERE run_id = :run_id AND node_path = :node_path AND status = 'ok'"
-    " ORDER BY started_at DESC, call_id DESC LIMIT 1"
+    " ORDER BY :model IN (provider || ':' || requested_model,"
+    " provider || ':' || COALESCE(response_model, '')) DESC,"
+    " role = :role DESC, started_at DESC, call_id DESC LIMIT 1"
 )
+"""The call of an answer. The judge of its quality is called at the same node, in another role."""
 
 
 def record_verdict(
-    config: RunnableConfig, judged: StepResult, judging: Mapping[str, StepResult], score: float
+    config: RunnableConfig, judged: StepResult, judges: Sequence[str], score: float
 ) -> None:
     """Record a verdict on a result, if the run is in a ledger and another model gave it.
 
-    `judging` are the results of the check: the last one says which models gave the verdict. A check
-    without models is code.
+    `judges` are the models that gave the verdict; empty: code did.
     """
-    judge = latest(dict(judging))
-    judges = judge.models if judge else []
     run = run_budget_of(config)
     if run is None or not judged.models:
         return
@@ -39,7 +38,8 @@ def record_verdict(
     if any(is_same_model(one, answered) for one in judges):
         return
     database, run_id = run.budgets.database, run.run.run
-    where = {"run_id": run_id, "node_path": judged.node_path}
+    where = {"run_id": run_id, "node_path": judged.node_path, "model": answered}
+    where["role"] = judged.role
     for call in database.select(_LAST_CALL, where):
         outcome = Outcome(
             class_of(call),

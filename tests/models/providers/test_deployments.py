@@ -11,7 +11,8 @@ from aideon_agents import Context, CostHandler, Settings
 from aideon_agents.errors import AllModelsFailed, BudgetExceeded, ModelNameError, NoModel, UserError
 from aideon_agents.ledger.budgets.limits import Budget
 from aideon_agents.ledger.rows import Run
-from aideon_agents.models import Models
+from aideon_agents.models import Models, catalog
+from aideon_agents.models.choosing import Asked, choose
 from aideon_agents.models.providers import ModelName, ProviderRow, add_provider, providers
 from aideon_agents.settings import load
 from aideon_agents.settings.providers import TABLE
@@ -230,6 +231,23 @@ def test_a_file_that_cannot_be_read_is_an_error_of_one_line(tmp_path, text, says
 def test_a_file_without_deployments_is_left_alone(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     assert load().can_call is False
+
+
+def test_a_deployment_is_enough_to_call_once_its_key_is_there(deploy, monkeypatch):
+    deploy('base_url = "http://127.0.0.1:1/v1"\nkey_env = "PROD_API_KEY"\nmodel = "m"')
+    assert load().can_call is False
+    monkeypatch.setenv("PROD_API_KEY", KEY)
+    assert load().can_call is True
+    with pytest.raises(NoModel, match="give --model executor=prod:, set TOGETHER_API_KEY or"):
+        Models(load()).chat(ModelRequest(role="executor"), Context())
+
+
+def test_a_private_prompt_is_chosen_a_deployment_that_lists_its_models(deploy):
+    deploy('base_url = "http://127.0.0.1:1/v1"\nprivate = true')
+    asked = Asked(private="an email address")
+    request = ModelRequest(role="executor")
+    choice = choose(request, "premium", catalog.load(), providers(load()), asked=asked)
+    assert [str(one) for one in choice.chain] == ["prod:any"]
 
 
 def test_a_name_without_a_model_needs_one_in_the_table(deploy):
