@@ -379,17 +379,17 @@ class Context:
     """In a rehearsal: make every answer as long as it may be and pass no verdict, to see what the
     run costs at most."""
     fallback: bool | tuple[Strategy, ...] = True
-    """Whether models other than the primary may answer; or who, in this order, in place of what the
-    agents say."""
+    """Whether others than the primary may answer; or who, in this order, whatever the agents say."""
     on_rate_limit: OnRateLimit | None = None
     """Replaces what the agents say; None: what they say."""
     cache: float | None = None
-    """Seconds for which an answer may be used again, in place of what the agents say; None: what
-    they say."""
+    """Seconds for which an answer may be used again, whatever the agents say; None: what they say."""
     privacy: Privacy | None = None
     """The stricter of this and what an agent says counts; None: what it says, else `on`."""
     quality: float | None = None
     """The score that answers must reach where their agents do not say; None: none."""
+    replace_retired: bool = False
+    """Whether a retired model is replaced by its successor; False: it is an error."""
     is_item: bool = False
     """Whether the run is one of a batch's: its calls wait while the others are answered."""
     earlier: tuple[Exchange, ...] = ()

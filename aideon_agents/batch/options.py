@@ -135,6 +135,7 @@ class BatchOptions(ItemOptions, total=False):
     rehearse: bool
     fallback: bool | Sequence[Strategy]
     cache: str | None
+    replace_retired: bool
     record_content: bool
     callbacks: Callbacks
     config: RunnableConfig | None

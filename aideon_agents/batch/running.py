@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 
 _OF_A_RUN = (
-    *("tier", "user", "model", "timeout", "rehearse", "record_content"),
-    *("fallback", "on_rate_limit", "cache", "privacy", "quality", "callbacks", "config"),
+    *("tier", "user", "model", "timeout", "rehearse", "record_content", "fallback"),
+    *("on_rate_limit", "cache", "privacy", "quality", "replace_retired", "callbacks", "config"),
     *("ledger", "settings", "workflow", "target", "target_hash", "allow_outside"),
 )
 """The options that are passed on to the run of every item."""
@@ -220,6 +220,7 @@ class BatchRunning:
             "privacy": self._spec.context.privacy,
             "quality": self._spec.context.quality,
             "images": [reference(one, whole=True) for one in self._spec.context.images],
+            "replace_retired": self._spec.context.replace_retired,
             "keeps": self._keeps(ledger),
             "most_failures": None if most is None else most + failed,
         }

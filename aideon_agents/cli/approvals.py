@@ -164,8 +164,7 @@ def target_of(found: Run, settings: Settings) -> Target:
             f'with aideon_agents.resume(graph, "{found.run_id}")'
         )
     before = found.options or {}
-    allow_outside = before.get("allow_outside", False)
-    return load(found.target, settings, before.get("model", {}), allow_outside=allow_outside)
+    return load(found.target, settings, before.get("model", {}), before)
 
 
 def note_if_changed(found: Run, target: Target) -> None:

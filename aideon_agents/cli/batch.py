@@ -146,6 +146,7 @@ def batch(
     on_rate_limit: options.OnRateLimit = None,
     privacy: options.Privacy = None,
     quality: options.Quality = None,
+    replace_retired: options.ReplaceRetired = False,
     allow_outside: options.AllowOutside = False,
     progress: _Progress = "auto",
     as_json: _AsJson = False,
@@ -155,8 +156,7 @@ def batch(
     from aideon_agents.batch.options import BatchOptions
     from aideon_agents.batch.running import BatchRunning
 
-    settings = options.settings()
-    found = load(target, settings, chains(model), allow_outside=allow_outside)
+    found = load(target, settings := options.settings(), chains(model), flags)
     with progress_shown(progress, max_concurrency) as watch:
         given: dict[str, Any] = {
             **{name: flags[name] for name in BatchOptions.__annotations__ if name in flags},

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aideon_agents.cli import asking, options, output
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, STOPPED, WAITING, rehearsing
@@ -20,7 +20,7 @@ from aideon_agents.errors import BudgetExceeded, InputError, RunError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Generator
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from aideon_agents.cli.watch import Watched
     from aideon_agents.ledger.costs import NodeCost
@@ -197,9 +197,12 @@ _EXIT = {
 
 
 def load(
-    address: str, settings: Settings, replaced: Collection[str], *, allow_outside: bool = False
+    address: str, settings: Settings, replaced: Collection[str], flags: Mapping[str, Any]
 ) -> Target:
-    """Load the workflow of a run; models of a role that `--model` replaces are not checked."""
+    """Load the workflow of a run; models of a role that `--model` replaces are not checked.
+
+    `flags` may have `allow_outside` and `replace_retired`.
+    """
     from aideon_agents import tasks
     from aideon_agents.models import catalog
 
@@ -207,11 +210,13 @@ def load(
 
     def check(role: str, name: str) -> None:
         if role not in replaced:
-            known.checked(name)
+            known.checked(known.successor(name) if flags.get("replace_retired") else name)
 
     report_ledger_errors_once()
     with contextlib.redirect_stdout(sys.stderr):  # output of a workflow is not the result
-        return tasks.load(address, check_model=check, allow_outside=allow_outside)
+        return tasks.load(
+            address, check_model=check, allow_outside=bool(flags.get("allow_outside"))
+        )
 
 
 def execute(

@@ -115,6 +115,13 @@ Quality = Annotated[
         help="Judge each answer, and ask a larger model as well where it scores less.",
     ),
 ]
+ReplaceRetired = Annotated[
+    bool,
+    typer.Option(
+        "--replace-retired",
+        help="Ask the successor of a model that its provider no longer offers.",
+    ),
+]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Show tokens and nodes on stderr during the run.")
 ]

@@ -63,6 +63,7 @@ def run(
     on_rate_limit: options.OnRateLimit = None,
     privacy: options.Privacy = None,
     quality: options.Quality = None,
+    replace_retired: options.ReplaceRetired = False,
     allow_outside: options.AllowOutside = False,
     as_json: options.AsJson = False,
 ) -> int:
@@ -71,8 +72,7 @@ def run(
     from aideon_agents import runner
     from aideon_agents.runner.options import RunOptions
 
-    settings = options.settings()
-    found = load(target, settings, models := chains(model), allow_outside=allow_outside)
+    found = load(target, settings := options.settings(), models := chains(model), flags)
     given: dict[str, Any] = {
         # Most flags are options of a run under the same name.
         **{name: flags[name] for name in RunOptions.__annotations__ if name in flags},

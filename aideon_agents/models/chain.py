@@ -102,7 +102,7 @@ class Models:
             request = with_given(request, pretend=context.rehearse or self.settings.offline)
         of_context = (context.tier, context.rehearse, context.stream, context.longest)
         policy = (context.fallback, context.on_rate_limit, context.is_item, context.cache)
-        policy += (context.privacy,)
+        policy += (context.replace_retired, context.privacy)
         key = request, *of_context, *policy, saves, self._learned.version
         chain = self._chains.get(key)
         if chain is None:
@@ -203,6 +203,7 @@ class Models:
         """The models to ask and the providers; in a rehearsal only the primary."""
         rehearse = context.rehearse or self.settings.offline
         known = providers(self.settings, pretend=rehearse)
+        request, replaced = self._catalog.up_to_date(request, replaces=context.replace_retired)
         asked = Asked(streams=context.stream)
         choice = choose(request, context.tier, self._catalog, known, asked=asked)
         for line in choice.ending:
@@ -215,7 +216,7 @@ class Models:
             choice = posterior.by_outcomes(choice, request, self._learned)
         see = that_see(choice.chain, self._catalog, known) if request.vision else choice.chain
         chain = see[:1] if rehearse else in_order(see, request, context)
-        return dataclasses.replace(choice, chain=tuple(chain)), known
+        return dataclasses.replace(choice, chain=tuple(chain), replaced=replaced), known
 
     def _resolved(
         self, names: Sequence[AnyModel], known: Mapping[str, Provider]
@@ -249,9 +250,12 @@ class Models:
                 return caching.kept(_Given, fields)(**fields)
         else:
             provider = known[name.provider]
-            candidate = _candidate(
-                name, provider, self._slots.limit, sight(self._catalog, name, provider)
+            entry, seeing = (
+                self._catalog.entries.get(str(name)),
+                sight(self._catalog, name, provider),
             )
+            size = entry.context if entry else None
+            candidate = _candidate(name, provider, self._slots.limit, seeing, size)
         is_reasoning = str(name) in self._catalog.reasoning
         thinks = is_reasoning or candidate.features.thinks
         roomy = (
@@ -281,7 +285,9 @@ class Models:
 
 
 @functools.lru_cache(maxsize=256)
-def _candidate(name: ModelName, provider: Provider, limit: int, seeing: Sight) -> Candidate:
+def _candidate(
+    name: ModelName, provider: Provider, limit: int, seeing: Sight, size: int | None
+) -> Candidate:
     """The candidate of a model, which is the process's: what one run learns holds for the next."""
     key = provider.key.get_secret_value() if provider.key else ""
     identity = (str(provider.base_url), provider.pretend, hash(key))
@@ -298,7 +304,8 @@ def _candidate(name: ModelName, provider: Provider, limit: int, seeing: Sight) -
         address_variable=provider.address_variable,
         address=identity[0],
         rehearsed=provider.pretend,
-        window=row.context
+        window=size
+        or row.context
         or (None if row.own_prices else context_window(name.provider, name.model)),
         model_breaker=breaker_for(*identity, name.model, named=named(name.model)),
         key_breaker=breaker_for(*identity, named=named("")),

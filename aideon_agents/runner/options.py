@@ -63,6 +63,9 @@ class RunOptions(TypedDict, total=False):
     quality: bool | float | None
     """The score that a validator must give each answer where its agent does not say, True: 0.8; else the
     next larger model is asked as well, and the better answer is kept. None: none."""
+    replace_retired: bool
+    """Ask the successor of a model that its provider no longer offers, wherever it is named; False: such
+    a name is an error."""
     thread: str | None
     """The conversation that it continues; None: it has none. What its nodes say is then kept in
     `checkpoints.db` beside the ledger, for later runs of the thread."""
@@ -123,6 +126,7 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "cache": _TEXT,
     "on_rate_limit": _TEXT,
     "privacy": _TEXT,
+    "replace_retired": _FLAG,
     "thread": _TEXT,
     "checkpoint": ((bool, NoneType), "True, False or None"),
     "record_content": _FLAG,

@@ -177,13 +177,12 @@ def context_for(
     cache: str | None,
     privacy: str | None,
     quality: object,
+    replace_retired: bool | None,
     is_item: bool,
 ) -> Context:
     """What the nodes of a run are given; an error names a tier or a role that does not exist."""
-    for name, value, kind in (
-        ("on_rate_limit", on_rate_limit, OnRateLimit),
-        ("privacy", privacy, Privacy),
-    ):
+    named = {"on_rate_limit": (on_rate_limit, OnRateLimit), "privacy": (privacy, Privacy)}
+    for name, (value, kind) in named.items():
         if value not in (None, *get_args(kind)):
             raise InputError(f"{name} is {value!r}: give {' or '.join(get_args(kind))}")
     tier = tier or settings.tier
@@ -203,6 +202,7 @@ def context_for(
         on_rate_limit=cast("Any", on_rate_limit),
         privacy=cast("Any", privacy),
         quality=None if quality is None else quality_of(quality, "", InputError),
+        replace_retired=bool(replace_retired),
         is_item=is_item,
         cache=None if cache is None else max_age(cache, "the run"),
     )

@@ -67,6 +67,10 @@ def prepare(
     return Running(dataclasses.replace(spec, start=start, task=task, entry=entry))
 
 
+_POLICY = ("on_rate_limit", "cache", "privacy", "quality", "replace_retired")
+"""Options that are kept as they are given, for a run that resumes."""
+
+
 def run_spec(
     graph: Graph | Node,
     *,
@@ -78,7 +82,7 @@ def run_spec(
     _refuse_wrong(options, RunOptions)
     settings = options.get("settings") or environment.load()
     graph = compiled(graph)
-    policy = {name: options.get(name) for name in ("on_rate_limit", "cache", "privacy", "quality")}
+    policy = {name: options.get(name) for name in _POLICY}
     context = context_for(
         settings,
         tier=options.get("tier"),
@@ -343,10 +347,7 @@ def prepare_resume(
         stream=stream or before.get("stream", False),
         rehearse=seen.rehearsed,
         fallback=before.get("fallback", True),
-        on_rate_limit=before.get("on_rate_limit"),
-        cache=before.get("cache"),
-        privacy=before.get("privacy"),
-        quality=before.get("quality"),
+        **{name: before.get(name) for name in _POLICY},
         is_item=seen.batch_id is not None,
     )
     context = dataclasses.replace(context, images=referred(before.get("images"), checks=True))

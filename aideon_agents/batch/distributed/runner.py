@@ -56,7 +56,10 @@ class DistributedRunner:
         work: Mapping[str, Any] = batch.work or {}
         if settings.offline and not work["rehearse"]:
             raise UserError("this worker only rehearses (AIDEON_OFFLINE=1), and the batch is paid")
-        found = load(work["target"], work["target_hash"], settings, work["model"])
+        replaces = work.get("replace_retired", False)  # older batches do not have it
+        found = load(
+            work["target"], work["target_hash"], settings, work["model"], replace_retired=replaces
+        )
         shared = run_spec(
             found.graph,
             is_item=True,
@@ -76,6 +79,7 @@ class DistributedRunner:
             cache=work.get("cache"),
             privacy=work.get("privacy"),
             quality=work.get("quality"),
+            replace_retired=replaces,
         )
         shared = with_pictures(shared, referred(work.get("images"), checks=False))
         reading = checkpointer.reading(shapes(shared.graph))
@@ -149,7 +153,12 @@ def check_address(address: str | None, content_hash: str | None) -> tuple[str, s
 
 
 def load(
-    address: str, content_hash: str, settings: Settings, chosen: Collection[str]
+    address: str,
+    content_hash: str,
+    settings: Settings,
+    chosen: Collection[str],
+    *,
+    replace_retired: bool = False,
 ) -> tasks.Target:
     """Load the workflow of a batch from the worker's folder; `chosen` are the roles with a model."""
     _inside(address)
@@ -157,7 +166,7 @@ def load(
 
     def check(role: str, name: str) -> None:
         if role not in chosen:
-            known.checked(name)
+            known.checked(known.successor(name) if replace_retired else name)
 
     return tasks.load(address, check_model=check, content_hash=content_hash)
 

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from aideon_agents.errors import ModelNameError
+from aideon_agents.ledger.pricing import state_prices
+from aideon_agents.ledger.pricing.shapes import StatedPrice
 from aideon_agents.models.catalog.entries import CatalogFile, Entry, Rung
 from aideon_agents.models.providers import ModelName
+from aideon_agents.settings.providers import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from aideon_agents.state import ModelRequest
 
 
 __all__ = ["Catalog", "Entry", "Rung", "load"]
@@ -38,6 +43,21 @@ class Catalog:
     """Families that the founding documents name without an id. None of them can be asked."""
 
     @functools.cached_property
+    def prices(self) -> Mapping[tuple[str, str], StatedPrice]:
+        """The prices per token that calls are billed at, by provider and model."""
+        return {
+            (one.provider, str(one.id)): StatedPrice(
+                input=prices.input,
+                output=prices.output,
+                cache_read=prices.cache_read,
+                source=prices.named,
+                is_first=prices.overrides is not None,
+            )
+            for one in self.entries.values()
+            if (prices := one.prices) and prices.billed and prices.input is not None
+        }
+
+    @functools.cached_property
     def reasoning(self) -> frozenset[str]:
         """`provider:model` of models that refuse `temperature`."""
         refuse = (one for one in self.entries.values() if one.capabilities.temperature is False)
@@ -48,8 +68,30 @@ class Catalog:
         name = ModelName.parse(text)
         entry = self.entries.get(str(name))
         if entry and self.is_gone(entry):
-            raise ModelNameError(f"{name} is retired{_since(entry)}")
+            raise ModelNameError(f"{name} is retired{_when(entry, 'since')}")
         return name
+
+    def successor(self, text: str) -> str:
+        """The name to use instead of a retired model's; any other name as it is."""
+        name, seen = text.strip(), set[str]()
+        while name not in seen and (entry := self.entries.get(name)) and self.is_gone(entry):
+            seen.add(name)
+            name = entry.lifecycle.replaced_by or name
+        return name
+
+    def up_to_date(
+        self, request: ModelRequest, *, replaces: bool
+    ) -> tuple[ModelRequest, Mapping[str, str]]:
+        """A request with successors for its retired models, and the name that each replaces.
+
+        `replaces` is false: as it is.
+        """
+        if not replaces:
+            return request, {}
+        named = {one: self.successor(one) for one in request.model if isinstance(one, str)}
+        models = tuple(named[one] if isinstance(one, str) else one for one in request.model)
+        replaced = {by: one.strip() for one, by in named.items() if by != one.strip()}
+        return dataclasses.replace(request, model=models), replaced
 
     def is_gone(self, entry: Entry) -> bool:
         """Whether it is retired. The profile `seed` exists to name the retired models of the seeds."""
@@ -57,15 +99,24 @@ class Catalog:
         return entry.lifecycle.status == "retired" and not of_seed
 
 
-def _since(entry: Entry) -> str:
-    ended = entry.lifecycle
-    since = f" since {ended.date.isoformat()}" if ended.date else ""
-    return since + (f": use {ended.replaced_by}" if ended.replaced_by else "")
+def _when(entry: Entry, preposition: str) -> str:
+    ends = entry.lifecycle
+    day = f" {preposition} {ends.date.isoformat()}" if ends.date else ""
+    return day + (f": use {ends.replaced_by}" if ends.replaced_by else "")
+
+
+def load(path: Path | None = None, profile: str = "current") -> Catalog:
+    """Read the catalog, and the user's own over it; None: the user has none.
+
+    The process prices calls with what it says from then on.
+    """
+    catalog = _read(path, profile)
+    state_prices(catalog.prices)
+    return catalog
 
 
 @functools.lru_cache(maxsize=8)
-def load(path: Path | None = None, profile: str = "current") -> Catalog:
-    """Read the catalog, and the user's own over it; None: the user has none."""
+def _read(path: Path | None, profile: str) -> Catalog:
     found = _ours()
     if path is not None:
         found = _over(found, path)
@@ -82,7 +133,7 @@ def load(path: Path | None = None, profile: str = "current") -> Catalog:
         for name in names:
             entry = entries.get(str(name))
             if entry and catalog.is_gone(entry):
-                why = f"{name} is retired{_since(entry)}"
+                why = f"{name} is retired{_when(entry, 'since')}"
                 raise _invalid(path, ("profiles", profile, rung), why)
     return catalog
 
@@ -90,7 +141,9 @@ def load(path: Path | None = None, profile: str = "current") -> Catalog:
 @functools.cache
 def _ours() -> CatalogFile:
     text = (resources.files("aideon_agents.models.catalog") / "models.toml").read_text("utf-8")
-    return CatalogFile.model_validate(tomllib.loads(text))
+    raw = tomllib.loads(text)
+    raw["models"] = {name: {"name": name, **one} for name, one in raw["models"].items()}
+    return CatalogFile.model_validate(raw)
 
 
 def _over(ours: CatalogFile, path: Path) -> CatalogFile:
@@ -102,32 +155,39 @@ def _over(ours: CatalogFile, path: Path) -> CatalogFile:
     models = raw.get("models")
     if isinstance(models, dict):
         named = cast("Mapping[str, Any]", models).items()
-        raw["models"] = {name: _merged(ours.models.get(name), given) for name, given in named}
+        raw["models"] = {name: _merged(name, ours.models.get(name), one) for name, one in named}
     try:
         own = CatalogFile.model_validate(raw)
-        for name in own.models:
-            ModelName.parse(name)
     except ValidationError as error:
         first = error.errors()[0]
         raise _invalid(path, first["loc"], first["msg"]) from None
-    except ModelNameError as error:
-        raise _invalid(path, ("models",), str(error)) from None
+    for name, entry in own.models.items():
+        try:
+            parsed = ModelName.parse(name)
+        except ModelNameError as error:
+            raise _invalid(path, ("models",), str(error)) from None
+        row = TABLE.get(parsed.provider)
+        if row and row.free and entry.prices:
+            why = f"calls of {parsed.provider} cost nothing: a deployment has prices"
+            raise _invalid(path, ("models", name, "prices"), why)
     profiles = {
         name: {**rungs, **own.profiles.get(name, {})} for name, rungs in ours.profiles.items()
     }
     return CatalogFile.model_construct(profiles=profiles, models={**ours.models, **own.models})
 
 
-def _merged(known: Entry | None, given: Any) -> Any:
+def _merged(name: str, known: Entry | None, given: Any) -> Any:
     """An entry of the user's own with what ours says besides."""
     if not isinstance(given, dict):
         return given
     fields = cast("dict[str, Any]", given)
     base = known.model_dump(exclude_unset=True, by_alias=True) if known else {}
-    can = fields.get("capabilities")
+    can, prices = fields.get("capabilities"), fields.get("prices")
     if isinstance(can, dict):
         fields = {**fields, "capabilities": {**base.get("capabilities", {}), **can}}
-    return {**base, **fields, "origin": "user"}
+    if isinstance(prices, dict):
+        fields = {**fields, "prices": {"overrides": "the user's own", **prices}}
+    return {**base, **fields, "name": name, "origin": "user"}
 
 
 def _invalid(path: Path | None, place: Sequence[int | str], why: str) -> ModelNameError:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from aideon_agents.state import Complexity, Role, Tier
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Rung: TypeAlias = Literal["small", "medium", "large"]
 Modality: TypeAlias = Literal["text", "code", "vision", "image", "tts", "stt", "video"]
@@ -25,8 +22,6 @@ Use: TypeAlias = Literal[
     "quick",
     "high_quality",
 ]
-
-TIERS: tuple[Tier, ...] = ("free", "premium", "enterprise")
 
 _Amount = Annotated[Decimal, BeforeValidator(str), Field(ge=0)]
 _Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -86,6 +81,12 @@ class Prices(_Part):
     overrides: str | None = None
     """Why it counts before the price list's; None: it counts where the list has no price."""
 
+    @property
+    def named(self) -> str:
+        """What the rows of its calls name as the source of their cost."""
+        day = self.date.isoformat() if self.date else None
+        return ", ".join(filter(None, ("catalog", self.overrides, self.source, day)))
+
 
 class Listing(_Part):
     """One place where the founding documents name a model."""
@@ -128,19 +129,6 @@ class Entry(_Part):
     """Where the founding documents name it."""
     note: str | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_tables(cls, given: Any) -> Any:
-        """Take tier and uses from the documents' tables, where none are given."""
-        fields = cast("dict[str, Any]", given if isinstance(given, dict) else {})
-        rows = fields.get("listed")
-        if not isinstance(rows, list):
-            return given
-        tables = [row for row in cast("list[Any]", rows) if isinstance(row, dict)]
-        tiers = [tier for tier in TIERS if any(row.get("tier") == tier for row in tables)]
-        uses = list(dict.fromkeys(row["use"] for row in tables if row.get("use")))
-        return {"tier": tiers[0] if tiers else "free", "uses": uses, **fields}
-
     @property
     def id(self) -> str | None:
         """The model's name at its provider; None: it is a family."""
@@ -161,17 +149,3 @@ class CatalogFile(_Part):
     """The models of each size, in the order in which they are asked."""
     models: dict[str, Entry] = {}
     """By name."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, given: Any) -> Any:
-        """Give each entry the name that it has in the table."""
-        models = given.get("models")
-        if not isinstance(models, dict):
-            return given
-        tables = cast("Mapping[str, Any]", models).items()
-        named = {
-            name: {"name": name, **entry} if isinstance(entry, dict) else entry
-            for name, entry in tables
-        }
-        return {**given, "models": named}

@@ -67,8 +67,10 @@ class Choice:
     """A line for each candidate that its provider will end."""
     learned: Mapping[str, Any] | None = None
     """What outcomes say about the candidates, as JSON values; None: they were not asked."""
+    replaced: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """The retired models that were asked for, by the names that replace them."""
 
-    def row(self, name: AnyModel) -> str:  # noqa: ARG002 - what is said of one candidate alone
+    def row(self, name: AnyModel) -> str:
         """Why one of them is asked, as JSON for the rows of its calls."""
         known: dict[str, Any] = {
             "rule": self.rule,
@@ -76,6 +78,7 @@ class Choice:
             "use": self.use,
             "content": self.content,
             "learned": self.learned,
+            "replaces": self.replaced.get(str(name)),
         }
         return json.dumps({key: value for key, value in known.items() if value is not None})
 

@@ -12,6 +12,9 @@ plain one per token.
 The service tier that answered sets the price. A tier or a kind of token without a known price makes
 the cost unknown: it is never priced as something else.
 
+A user can state prices of their own, and the catalog states some that the list lacks: see
+`state_prices`.
+
 Token counts are LangChain's: `input_tokens` includes cached tokens and `output_tokens` includes
 reasoning, so a part is never added to its total. A count that was not reported is None; a reported
 0 is a value.
@@ -19,6 +22,7 @@ reasoning, so a part is never added to its total. A count that was not reported 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import decimal
 import functools
@@ -29,6 +33,12 @@ from typing import TYPE_CHECKING
 from aideon_agents.errors import ModelNameError
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.money import NANO, OWN_PRICE
+from aideon_agents.ledger.pricing.shapes import (
+    LIST_PRICE,
+    UNKNOWN,
+    Price,
+    StatedPrice,
+)
 from aideon_agents.ledger.rows import Usage
 from aideon_agents.settings.providers import TABLE
 
@@ -47,20 +57,20 @@ OWN_SERVER = "local"
 """The provider whose calls appear on no invoice: the user's own server."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Price:
-    """What a call costs, and where its price comes from."""
-
-    nanousd: int | None
-    """Billionths of a US dollar; None: unknown."""
-    source: str | None
-    """The price list with its version; None where it has no price."""
-
-
 HUGGING_FACE = "huggingface"
 """The provider that passes calls on to others, each at its own price."""
 
-UNKNOWN = Price(None, None)
+_stated: dict[tuple[str, str], StatedPrice] = {}
+"""The prices that this process uses besides the price list's, by provider and model."""
+
+
+def state_prices(prices: Mapping[tuple[str, str], StatedPrice]) -> None:
+    """Use these prices besides the price list's, and no others that were stated before."""
+    if prices != _stated:
+        _stated.clear()
+        _stated.update(prices)
+        _listed.cache_clear()
+        _top_tiers.cache_clear()
 
 
 def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price:
@@ -82,14 +92,17 @@ def price(provider: str, model: str, usage: Usage | None, at: datetime) -> Price
 
 @functools.lru_cache(maxsize=4096)
 def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
-    """What a call costs according to the price list, rounded half to even."""
+    """What a call costs according to the price list or a catalog, rounded half to even."""
+    stated = _stated.get((provider, model))
+    if stated and stated.is_first:
+        return stated.price(usage)
     # Imported at the first price: the list takes about 55 ms, which no --help should wait for.
     import genai_prices  # noqa: PLC0415 - see above
 
     seller, sold = sold_as(provider, model)
-    tier = None if usage.tier in _LIST_PRICE else usage.tier
+    tier = None if usage.tier in LIST_PRICE else usage.tier
     context = {"processing": tier} if tier == "batch" else {"service_tier": tier} if tier else {}
-    try:
+    with contextlib.suppress(Exception):  # whatever fails in the price list, it has no price
         with warnings.catch_warnings(action="error"):  # about a kind that it has no price for
             tokens = genai_prices.Usage(
                 input_tokens=usage.input_tokens,
@@ -102,23 +115,16 @@ def _listed(provider: str, model: str, usage: Usage, at: datetime) -> Price:
         found = genai_prices.calc_price(
             tokens, sold, provider_id=seller, genai_request_timestamp=at, price_context=context
         )
-        if context and context not in _variants(found.model, at):
-            return UNKNOWN
-        if any(getattr(found.model_price, _price_key(name)) is None for name, _ in usage.others):
-            return UNKNOWN
-        billionths = found.total_price.scaleb(NANO)
-        nanousd = int(billionths.to_integral_value(decimal.ROUND_HALF_EVEN))
-    except Exception:  # noqa: BLE001 - whatever fails in the price list, the price is unknown
-        return UNKNOWN
-    if found.provider.id != seller:
-        return UNKNOWN  # the list matches names loosely: `huggingface_cohere` finds Cohere itself
-    named = f"genai-prices {genai_prices.__version__}"
-    return Price(nanousd, f"{named}, {tier}" if tier else named)
-
-
-_LIST_PRICE = frozenset({None, "default", "standard", "on_demand"})
-"""Service tiers whose price is the list price. `auto` does not say which tier answered, and the price
-of `scale` is in a contract."""
+        # The list matches names loosely: `huggingface_cohere` finds Cohere itself.
+        is_sellers = found.provider.id == seller
+        is_of_tier = not context or context in _variants(found.model, at)
+        kinds = (getattr(found.model_price, _price_key(name)) for name, _ in usage.others)
+        if is_sellers and is_of_tier and None not in kinds:
+            billionths = found.total_price.scaleb(NANO)
+            nanousd = int(billionths.to_integral_value(decimal.ROUND_HALF_EVEN))
+            named = f"genai-prices {genai_prices.__version__}"
+            return Price(nanousd, f"{named}, {tier}" if tier else named)
+    return stated.price(usage) if stated else UNKNOWN
 
 
 _AT_MOST_LIST_PRICE = frozenset({"default", "standard", "on_demand", "flex"})
@@ -174,6 +180,8 @@ def top_tiers(
 
 @functools.lru_cache(maxsize=256)
 def _top_tiers(provider: str, model: str, day: datetime) -> tuple[str | None, ...]:
+    if (stated := _stated.get((provider, model))) and stated.is_first:
+        return (None,)
     import genai_prices  # noqa: PLC0415 - as above
 
     seller, sold = sold_as(provider, model)
@@ -182,7 +190,7 @@ def _top_tiers(provider: str, model: str, day: datetime) -> tuple[str | None, ..
     except Exception:  # noqa: BLE001 - as above: no price is known, so none is higher
         return (None,)
     named = [when.get("service_tier") for when in _variants(found, day)]
-    tiers = [None, *dict.fromkeys(one for one in named if one and one not in _LIST_PRICE)]
+    tiers = [None, *dict.fromkeys(one for one in named if one and one not in LIST_PRICE)]
     usages = [
         usage
         for size in _SIZES
@@ -273,7 +281,10 @@ class PricedModel:
             raise ModelNameError(f"{name} has no known price: name a model of the price list")
         self._rates: dict[int, dict[str, Decimal] | None] = {}
         row = TABLE.get(self._provider)
-        self._listed = None if row and (row.free or row.own_prices) else self._find()
+        is_stated = (self._provider, self._model) in _stated or (
+            row and (row.free or row.own_prices)
+        )
+        self._listed = None if is_stated else self._find()
 
     def nanousd(self, usage: Usage, at: datetime) -> int | None:
         """What a call with these tokens costs, the same as `price` gives."""
