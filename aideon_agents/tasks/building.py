@@ -120,9 +120,10 @@ def _agent(step: AgentStep, site: Site) -> Node:
     if step.prompt and is_file(step.prompt):
         with site.at("prompt").located():
             site.tools.path(step.prompt)
-    for index, image in enumerate(
-        [step.images] if isinstance(step.images, str) else step.images or ()
-    ):
+    images = [step.images] if isinstance(step.images, str) else step.images or []
+    if images in (["false"], ["no"]):  # YAML's booleans are read as text
+        images, options["images"] = [], False
+    for index, image in enumerate(images):
         own = site.at("images") if isinstance(step.images, str) else site.at("images", index)
         with own.located():
             if "{" not in image and "://" not in image and not image.startswith("data:"):
