@@ -21,7 +21,7 @@ LONGEST_NAME = 80
 PATTERNS = {
     _NAME: "is not a valid name: it must not be empty or contain /, | or :",
     _TEXT: "is empty: write some text, or leave the key out",
-    _MODEL: "is not a model: write provider:model, such as openai:gpt-4o-mini",
+    _MODEL: "is not a model: write provider:model, such as openai:gpt-6-luna",
     _TOOL: "is not a tool: write file.py:function",
     _FUNCTION: "is not a function: write file.py:function",
     _AGE: "is not an age: write 90s, 30m, 12h, 1d or 1w",
@@ -34,7 +34,7 @@ Name = Annotated[str, Field(pattern=_NAME, max_length=LONGEST_NAME)]
 Text = Annotated[str, Field(pattern=_TEXT)]
 """Text that is not blank."""
 
-ModelName = Annotated[str, Field(pattern=_MODEL, examples=["openai:gpt-4o-mini"])]
+ModelName = Annotated[str, Field(pattern=_MODEL, examples=["openai:gpt-6-luna"])]
 """`provider:model`."""
 
 ToolAddress = Annotated[str, Field(pattern=_TOOL, examples=["tools.py:search"])]
