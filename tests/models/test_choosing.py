@@ -25,7 +25,7 @@ def choice(tmp_path):
         path.write_text(own, encoding="utf-8")
         with_own = (settings or Settings(**KEYS)).model_copy(update={"catalog": path})
         listed = catalog.load(path, with_own.profile)
-        catalog.load.cache_clear()
+        catalog._read.cache_clear()
         known = providers(with_own)
         given = ModelRequest(**{"role": "executor", **request})
         return choose(given, tier, listed, known, modality=modality, asked=asked)

@@ -43,7 +43,7 @@ def test_a_rung_is_asked_in_its_order_and_without_those_who_have_no_key():
     both = Settings(together_api_key="a", openai_api_key="b")
     assert chosen(both) == [
         "together:openai/gpt-oss-120b",
-        "together:MiniMaxAI/MiniMax-M3.1-Flash",
+        "together:MiniMaxAI/MiniMax-M3",
         "openai:gpt-6.1-terra",
     ]
     assert chosen(Settings(openai_api_key="b")) == ["openai:gpt-6.1-terra"]

@@ -123,7 +123,8 @@ class Filters:
         ends = entry.lifecycle
         instead = f": use {ends.replaced_by}" if ends.replaced_by else ""
         is_over = ends.status == "ending" and ends.date and ends.date <= self._today
-        if is_over or self.catalog.is_gone(entry):
+        # Who gives a model may know that its end was put off.
+        if (is_over and not self.request.model) or self.catalog.is_gone(entry):
             return Objection(f"retired{f' since {ends.date}' if ends.date else ''}{instead}")
         if ends.status == "ending":
             return Objection(f"ends{f' {ends.date}' if ends.date else ''}{instead}", SOFT)
