@@ -44,6 +44,7 @@ from aideon_agents.agents.tools import Toolbox, pictures_of, text_of, with_text
 from aideon_agents.errors import LimitError, Malformed, PrivacyRule, UserError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import one_line
+from aideon_agents.ledger.tool_calls import withheld
 from aideon_agents.models.answers.rehearsal import InProcessChatModel, RehearsalChatModel
 from aideon_agents.models.bridge import in_own_thread
 from aideon_agents.models.candidates import AnswerListener, answers_noted, note_answer
@@ -96,10 +97,15 @@ async def ask(
     if not isinstance(models, Models):
         config = merge_configs(config, {"callbacks": [AnswerListener()]})
     if toolbox:
-        guarded = functools.partial(_refuse_private, policy_for(request, context), toolbox.local)
-        messages, answer, offered = await _with_tools(
-            chain, messages, toolbox, sources, config, guarded=guarded
-        )
+        policy = policy_for(request, context)
+        guarded = functools.partial(_refuse_private, policy, toolbox.local)
+        before = withheld.set(policy.stored)
+        try:
+            messages, answer, offered = await _with_tools(
+                chain, messages, toolbox, sources, config, guarded=guarded
+            )
+        finally:
+            withheld.reset(before)
     if output is None:
         if answer is None and offered:
             return await _last(chain, messages, offered, config)
@@ -295,7 +301,7 @@ async def _run_call(
             raise
         late = isinstance(error, TimeoutError) and limit.expired()
         why = f"{name} took longer than {seconds:g} s" if late else _reason(error)
-        _log.info("tool %s failed: %s", name, one_line(why))
+        _log.info("tool %s failed: %s", name, withheld.get()(one_line(why)))
         return _error(call, why)
     if not isinstance(result, ToolMessage):
         kind = type(result).__name__

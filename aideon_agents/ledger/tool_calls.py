@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import BaseMessage
@@ -25,7 +26,7 @@ from aideon_agents.ledger.rows import RECORD_ANSWER, RECORD_PROMPT
 from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from uuid import UUID
 
     from aideon_agents.ledger.store import Ledger
@@ -90,6 +91,14 @@ def counts(calls: Iterable[ToolCall]) -> dict[str, Counter[str]]:
     return found
 
 
+def _as_it_is(words: str) -> str:
+    return words
+
+
+withheld: ContextVar[Callable[[str], str]] = ContextVar("withheld", default=_as_it_is)
+"""What is stored of a tool's error: an agent's rules on privacy may leave out its words."""
+
+
 class OpenTools:
     """The calls of tools that are under way, from LangChain's events."""
 
@@ -127,7 +136,7 @@ class OpenTools:
         ended = dataclasses.replace(
             begun,
             status="error" if failed else "ok",
-            error=None if why is None else stored_line(why),
+            error=None if why is None else withheld.get()(stored_line(why)),
             duration_ms=round((time.perf_counter() - started) * 1000),
         )
         self._write(ended, given, None if failed else str(text))

@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_core.tracers.langchain import LangChainTracer
 from pydantic import BaseModel
@@ -210,6 +210,43 @@ def test_a_tool_gets_no_private_argument_unless_it_is_marked_as_local(places):
     done = run(executor(tools=[marked], model=scripted), "Ask.", settings=places.without)
     assert done.output == "done"
     assert "quiet" in str(scripted.requests[-1].messages)
+
+
+@pytest.mark.parametrize("name", ["id", "index", "data", "text", "signature"])
+@pytest.mark.parametrize("form", ["{}", "data:{}", "data:text/plain,{}"])
+def test_arguments_of_tool_calls_are_private_whatever_their_names(places, name, form):
+    call = {"name": "look_up", "args": {"one": [{name: form.format(SECRET)}]}, "id": "1"}
+    asked = [
+        HumanMessage("Ask."),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("no", tool_call_id="1"),
+    ]
+    block = {"type": "tool_use", "id": "1", "name": "look_up", "input": call["args"]}
+    for question in (asked, [HumanMessage([block])]):
+        with pytest.raises(PrivacyRule):
+            chat_model(settings=places.without).invoke(question)
+    scripted = ScriptedChatModel(answers=[AIMessage("", tool_calls=[call]), "done"])
+    refused = run(executor(tools=[look_up], model=scripted), "Ask.", settings=places.without)
+    assert "may not leave" in refused.error
+    assert places.received[0] == "[]"
+
+
+def test_the_words_of_a_failing_tool_are_stored_unless_they_are_private(places, caplog):
+    @tool
+    def fails(name: str) -> str:
+        """Fail."""
+        raise ValueError(f"no customer {name}, but {SECRET}" if name == "Ann" else f"no {name}")
+
+    calls = [{"name": "fails", "args": {"name": one}, "id": one} for one in ("Ann", "Bob")]
+    scripted = ScriptedChatModel(answers=[AIMessage("", tool_calls=calls), "done"])
+    with caplog.at_level(logging.DEBUG):
+        assert run(executor(tools=[fails], model=scripted), "Ask.", settings=places.without).output
+    assert SECRET in str(scripted.requests[-1].messages)
+    with sqlite3.connect(places.file) as db:
+        errors = {error for (error,) in db.execute("SELECT error FROM tool_calls")}
+    assert errors == {"what it said is left out: it holds an email address", "ValueError: no Bob"}
+    assert SECRET not in caplog.text
+    assert "no Bob" in caplog.text
 
 
 def test_what_a_tool_returns_makes_the_next_question_private(places):

@@ -76,6 +76,11 @@ class Policy(NamedTuple):
         parts = tuple(("arguments", text) for text in strings(arguments))
         return kind_in(self.rules, parts, words=self.looks_for == "words")
 
+    def stored(self, words: str) -> str:
+        """A tool's error for logs and rows: only what kind of private data it holds, if it does."""
+        kind = self.kind_of_arguments({"error": words})
+        return f"what it said is left out: it holds {kind}" if kind else words
+
 
 def policy_for(request: ModelRequest, context: Context) -> Policy:
     """What is done about private arguments of the tools that an agent calls."""
@@ -126,17 +131,22 @@ def decide(policy: Policy, attempts: Attempts, candidate: Candidate, kind: str |
     attempts.private = json.dumps(known)
 
 
+_OF_CALLS = frozenset({"id", "tool_call_id", "call_id", "index", "signature"})
+"""Keys of messages that hold what servers and this package made up."""
+
+
 def _parts(message: BaseMessage) -> list[tuple[str, str]]:
     """The texts of a message, each with its role."""
     content = cast("Any", message.content)
     pieces: list[Any] = [content] if isinstance(content, str) else list(content)
-    if isinstance(message, AIMessage):
-        pieces += [call["args"] for call in (*message.tool_calls, *message.invalid_tool_calls)]
-    pieces += [message.additional_kwargs, message.name or ""]
     texts: list[str] = []
+    if isinstance(message, AIMessage):
+        calls = (*message.tool_calls, *message.invalid_tool_calls)
+        texts += [text for call in calls for text in strings(call["args"])]
+    pieces += [message.additional_kwargs, message.name or ""]
     for piece in pieces:
         is_text = isinstance(piece, dict) and isinstance(piece.get("text"), str)
-        texts += [piece["text"]] if is_text else strings(piece)
+        texts += [piece["text"]] if is_text else strings(piece, without=_OF_CALLS)
     return [(message.type, text) for text in texts if text]
 
 

@@ -14,7 +14,7 @@ import unicodedata
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.models.routing.rules import DIGITS, SECRET_IN_URL
+from aideon_agents.models.routing.rules import DIGITS, SECRET_IN_URL, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,12 +81,13 @@ def kind_in(rules: Rules, parts: tuple[tuple[str, str], ...], *, words: bool) ->
 
 def _kind_in(text: str, rules: Rules) -> str | None:
     """The first kind that is found in a text whose characters are folded."""
+    text = _SPELLED.sub(lambda match: "." if match["dot"] else "@", text)
     lowered = text.lower()
     found: list[tuple[str, Callable[[], bool]]] = []
     if any(one in lowered for one in rules.stems):
         found.append(("a key", lambda: rules.keys.search(text) is not None))
-        found.append(("a password", lambda: _has_password(lowered, rules)))
         found.append(("a URL with a secret", lambda: _has_secret_url(text)))
+        found.append(("a password", lambda: _has_password(_CAMEL.sub("_", text).lower(), rules)))
     if "@" in text:
         found.append(("an email address", lambda: any(_emails(text))))
         found.append(("a URL with a secret", lambda: _has_secret_url(text)))
@@ -104,6 +105,10 @@ def _kind_in(text: str, rules: Rules) -> str | None:
     return next((kind for kind, is_there in found if is_there()), None) or next(own, None)
 
 
+_SPELLED = re.compile(
+    r"\s?[\[({]\s?(?:at|(?P<dot>dot))\s?[\])}]\s?|%40|\\u0040|&#(?:64|x40);|&commat;", re.IGNORECASE
+)
+"""Other ways to write the `@` and the dots of an email address."""
 _OTHERS = re.compile(r"[^\x00-\x7f]")
 
 
@@ -135,6 +140,9 @@ _FILES = frozenset(
 """Endings of files such as `icon@2x.png`; `py` and `md` are countries too, but hardly ever meant."""
 
 
+_LOGIN_BEFORE = re.compile(r"://[^\s/@:]+:$")
+
+
 def _emails(text: str) -> Iterator[str]:
     for at in re.finditer("@", text):
         begins = max(0, at.start() - _LONGEST_NAME)
@@ -143,8 +151,13 @@ def _emails(text: str) -> Iterator[str]:
             name, _, domain = match["value"].rpartition("@")
             ending = domain.rpartition(".")[2].lower()
             behind = around[match["end"] : match["end"] + 1]
+            is_login = _LOGIN_BEFORE.search(around[: match["start"]])  # decided as a URL
             # `git@github.com:owner/name` names a repository.
-            if ending not in _FILES and not (name == "git" and behind in (":", "/")):
+            if (
+                not is_login
+                and ending not in _FILES
+                and not (name == "git" and behind in (":", "/"))
+            ):
                 yield match["value"]
 
 
@@ -154,16 +167,24 @@ _PLACEHOLDER = re.compile(
 
 
 def _has_password(text: str, rules: Rules) -> bool:
-    for match in rules.password.finditer(text):
-        value = match["value"].rstrip(".!?)]}")
-        if not value or value in rules.none or _PLACEHOLDER.match(value):
+    for match in rules.password.finditer(_FLAG.sub(r"\1=", text)):
+        value = match["value"].partition("</")[0].rstrip(".:!?)]}")
+        if not value or "..." in match["value"] or value in rules.none or _PLACEHOLDER.match(value):
             continue
         if match["word"].startswith("pin") and not re.fullmatch(r"\d{4,8}", value):
             continue  # also a part of a chip
+        if match["word"] in ("secret", "token") and not _RANDOM.fullmatch(value):
+            continue  # also a part of a text or of a story
+        if match["sign"] == ">" and not match["is_element"]:
+            continue  # a comparison, or a part of a page
         has_verb = not match["sign"]
         if has_verb and value.isalpha() and not _IS_OWN.search(text[: match.start()]):
             continue
-        if match["sign"] == "=" and not match["quote"] and _is_code(match["value"]):
+        if (
+            "=" in (match["sign"] or "")
+            and not match["quote"]
+            and _is_code(match["value"].rstrip(":"))
+        ):
             continue
         if match["sign"] == ":" and "(" in match["value"]:
             continue
@@ -171,6 +192,11 @@ def _has_password(text: str, rules: Rules) -> bool:
     return False
 
 
+_RANDOM = re.compile(r"(?=.*\d)(?=.*[a-z])\S{10,}")
+_FLAG = re.compile(r"(--[a-z-]{0,30}(?:password|passwd|pwd|key|token|secret))[ \t](?=[^\s-])")
+_CAMEL = re.compile(
+    r"(?<=[a-z])(?=(?:Pass|Pwd|Pin|Api|Auth|Access|Client|Secret|Token|Private)(?:[A-Z]|[a-z]))"
+)
 _IS_OWN = re.compile(
     r"(?:\b(?:my|our|his|her|their|mein|mon|mi)|'s|的)\s*(?:\w+\s)?$", re.IGNORECASE
 )
@@ -178,7 +204,7 @@ _IS_OWN = re.compile(
 
 def _is_code(value: str) -> bool:
     """Whether an unquoted value is an expression, such as the name of a variable."""
-    if value[-1] in ")]};" or "(" in value:
+    if value[-1] in ")]};[{" or "(" in value:
         return True
     return re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+|[A-Za-z_]+", value) is not None
 
@@ -199,7 +225,7 @@ _EXAMPLES = frozenset(("password", "pass", "passwd", "pwd", "secret", "user", "t
 
 _CARD = re.compile(
     r"(?<![0-9A-Za-z.])(?=("
-    r"\d{4}[ .\n-]{1,3}\d{4}[ .\n-]{1,3}\d{4}[ .\n-]{1,3}\d{4}"
+    r"\d{4}(?:[ .\t\n_*/-]{1,3}\d{4}){3}"
     r"|\d{8}[ \n-]\d{8}"
     r"|\d{4}[ -]{1,3}\d{6}[ -]{1,3}\d{4,5}"
     r"|\d(?:[ .-]\d){12,15}"
@@ -227,12 +253,7 @@ def _has_card(text: str, whole: str, rules: Rules) -> bool:
         # Zeros in front change nothing in the checksum.
         if _detectors().detect_credit_card(digits.zfill(16)):
             return True
-    return any(12 <= _size(match["value"]) <= 19 for match in rules.card.finditer(whole))  # noqa: PLR2004
-
-
-def _size(number: str) -> int:
-    """How many digits a number has."""
-    return sum(mark.isdigit() for mark in number)
+    return any(12 <= size(match["value"]) <= 19 for match in rules.card.finditer(whole))  # noqa: PLR2004
 
 
 _IBAN = re.compile(
@@ -261,7 +282,7 @@ _SSN = re.compile(
 def _has_ssn(text: str, whole: str, rules: Rules) -> bool:
     if _SSN.search(text):
         return True
-    return any(8 <= _size(match["value"]) <= 13 for match in rules.ssn.finditer(whole))  # noqa: PLR2004
+    return any(8 <= size(match["value"]) <= 13 for match in rules.ssn.finditer(whole))  # noqa: PLR2004
 
 
 def _macs(text: str) -> Iterator[str]:
@@ -271,8 +292,13 @@ def _macs(text: str) -> Iterator[str]:
         # Longer ones are fingerprints.
         if not {*around} & {":", "-"} and len(set(plain)) > 1:
             yield match["value"]
+    yield from _GROUPED_MAC.findall(text)
 
 
+_GROUPED_MAC = re.compile(
+    r"(?<![\w.])(?=[\d.]*[a-f])(?=[a-f.]*\d)[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}(?![\w.])",
+    re.IGNORECASE,
+)
 _NUMBERED = re.compile(
     r"(?:(?<![a-z])v|version|release|build|section|chapter|clause|article|figure|table|rev|\u00a7|"
     r"[=<>~^!]=?|@|\d\.)[\s\"':]*$"
@@ -303,61 +329,35 @@ def _ips(text: str, lowered: str) -> Iterator[str]:
             yield match[0]
 
 
-_ABROAD = re.compile(r"(?<![\w+.,])(?:\+ ?|00(?=[1-9]))\(?\d\)?(?:[\s().\-/]{0,3}\d){6,14}(?!\d)")
-_AMERICAN = re.compile(
-    r"(?<![\w.,+/-])(?:\+?1[\s.-])?(?:\([2-9]\d{2}\)\s?|[2-9]\d{2}[.-])\d{3}[ .-]\d{4}(?!\d|[-.,/]\d)"
-)
-_AT_HOME = re.compile(
-    r"(?<![\w.,+/-])\(?0[1-9]\d{0,4}\)?(?:[ /.-]{1,2}\d{2,8}){1,5}(?![\w/]|[.,-]\d)"
-)
-_DATE = re.compile(r"\D*(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4})\b")
-_AMERICA = 1
-
-
 def _has_phone(text: str, whole: str, rules: Rules) -> bool:
-    import phonenumbers  # noqa: PLC0415 - as the module says
+    from aideon_agents.models.routing.phones import has_phone  # noqa: PLC0415 - as the module says
 
-    if _AMERICAN.search(text):
-        return True
-    for match in _ABROAD.finditer(text):
-        number = re.sub(r"\D", "", match[0])
-        is_plain = not re.search(r"[\s().\-/]", match[0].lstrip("+ "))
-        try:
-            parsed = phonenumbers.parse("+" + number.removeprefix("00"), None)
-        except phonenumbers.NumberParseException:
-            continue
-        reason = phonenumbers.is_possible_number_with_reason(parsed)
-        is_possible = reason == phonenumbers.ValidationResult.IS_POSSIBLE
-        is_enough = parsed.country_code == _AMERICA or not (is_plain or match[0].startswith("00"))
-        if phonenumbers.is_valid_number(parsed) or (is_possible and is_enough):
-            return True
-    leniency = cast("Any", phonenumbers.Leniency).STRICT_GROUPING
-    for match in _AT_HOME.finditer(text):
-        if not 9 <= _size(match[0]) <= 12 or _DATE.match(match[0]):  # noqa: PLR2004
-            continue
-        if any(
-            phonenumbers.PhoneNumberMatcher(match[0], region, leniency).has_next()
-            for region in rules.regions
-        ):
-            return True
-    return any(
-        7 <= _size(match["value"]) <= 15 and not _DATE.match(match["value"])  # noqa: PLR2004
-        for match in rules.phone.finditer(whole)
-    )
+    return has_phone(text, whole, rules)
 
 
-def strings(value: object, name: str = "") -> Iterator[str]:
-    """The texts in a value made of lists and dicts, without ids and the bytes of files."""
+def strings(
+    value: object, name: str = "", *, without: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """The texts in a value made of lists and dicts, without the bytes of files.
+
+    `without` names keys to leave out, such as those of ids. It does not hold in the arguments of a call.
+    """
     if isinstance(value, str):
-        is_bytes = value.startswith("data:") or name in ("data", "base64", "b64_json", "file_data")
-        if not (is_bytes and " " not in value[:2000]):
+        if not _BYTES.fullmatch(value):
             yield f"{name}: {value}" if name else value
     elif isinstance(value, dict):
         for key, one in cast("dict[Any, Any]", value).items():
-            if key not in ("id", "tool_call_id", "call_id", "index", "signature"):
-                yield from strings(one, str(key))
+            if key not in without:
+                is_given = key in ("args", "input", "arguments")
+                yield from strings(one, str(key), without=frozenset() if is_given else without)
     elif isinstance(value, list | tuple):
         for one in cast("Sequence[Any]", value):
-            yield from strings(one, name)
+            yield from strings(one, name, without=without)
     elif value is not None and not isinstance(value, bool):
         yield f"{name}: {value}" if name else str(value)
+
+
+_BYTES = re.compile(
+    r"(?:data:[\w.+-]+/[\w.+-]+;base64,)?(?=[A-Za-z0-9+/_-]{76})[A-Za-z0-9+/_=\r\n-]+"
+)
+"""A file in base64."""

@@ -67,9 +67,9 @@ def load(path: Path | None = None) -> Rules:
     return Rules(
         classes=classes,
         password=re.compile(
-            rf"(?P<word>{announced['password']})[\"'`*_)\]]{{0,3}}"
+            rf"(?P<is_element><[\w:.-]{{0,40}})?(?P<word>{announced['password']})[\"'`*_)\]]{{0,3}}"
             r"(?:\s(?:for|of|to|on|at|für|pour|de|para)\s[^\n.:=]{1,40}?)?\s{0,3}"
-            rf"(?:(?P<sign>[:=]>?)|(?:{announced['is']}))[ \t]{{0,3}}"
+            rf"(?:(?P<sign>(?::=?|={{1,3}})>?|>)|(?:{announced['is']}))[ \t]{{0,3}}"
             r"(?P<quote>[\"'`*_]{0,3})(?P<value>[^\s\"'`,;]+)"
         ),
         none=frozenset(raw["values"]["none"]),
@@ -89,9 +89,13 @@ _NUMBER = (
     r"(?P<value>[+(]{0,2}\d[\d\s().\-/]{4,26}\d)"
 )
 """What follows a word that announces a number."""
-_NETWORK = re.compile(r"@|:[0-9a-fA-F]{0,4}:|-[0-9a-fA-F]{2}-[0-9a-fA-F]{2}-|\.\d{1,3}\.\d")
+_NETWORK = re.compile(
+    r"@|%40|u0040|&#(?:64|x40);|&commat;|[\[({] ?at ?[\])}]|[0-9a-fA-F]{4}\.[0-9a-fA-F]{4}\.|:[0-9a-fA-F]{0,4}:|-[0-9a-fA-F]{2}-[0-9a-fA-F]{2}-|\.\d{1,3}\.\d"
+)
 """A part of every address of a network, and of an email address."""
-DIGITS = re.compile(r"\d(?<!\d\d)(?<!\d-\d)(?!\d{3}-\d\d-\d\d(?!\d|-))(?:[ ().\-/\t\n]{0,3}\d){6}")
+DIGITS = re.compile(
+    r"\d(?<!\d\d)(?<!\d-\d)(?!\d{3}-\d\d-\d\d(?!\d|-))(?:[ ().\-/\t\n_*]{0,3}\d){6}"
+)
 """As many digits as the shortest number that is looked for has, and no date."""
 SECRET_IN_URL = re.compile(
     r"[?&](?:token|access_token|api_?key|key|password|passwd|pwd|secret|client_secret|sig|signature|auth)"
@@ -99,6 +103,11 @@ SECRET_IN_URL = re.compile(
     re.IGNORECASE,
 )
 """A secret in the query of a URL."""
+
+
+def size(number: str) -> int:
+    """How many digits a number has."""
+    return sum(mark.isdigit() for mark in number)
 
 
 def _any_of(words: Iterable[str], *, parts: bool = True) -> str:
