@@ -34,7 +34,7 @@ RATES = {
     "Qwen/Qwen3.5-9B": Rate(170, 250),
     "zai-org/GLM-5.3-Flash": Rate(150, 500, cache_read=30),
     "openai/gpt-oss-120b": Rate(150, 600),
-    "MiniMaxAI/MiniMax-M3.1-Flash": Rate(150, 600, cache_read=15),
+    "MiniMaxAI/MiniMax-M3": Rate(300, 1200, cache_read=60),
     "gpt-6-luna": Rate(100, 500, cache_read=10),
     "gpt-6.1-terra": Rate(1000, 5000, cache_read=50),
 }

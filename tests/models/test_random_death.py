@@ -12,7 +12,7 @@ NOTHING_UNKNOWN = (500, 503, 529, Fault(429, retry_after=0.01))
 """Faults after which nobody can have charged anything."""
 RATES = {
     "openai/gpt-oss-120b": Rate(150, 600),
-    "MiniMaxAI/MiniMax-M3": Rate(150, 600),
+    "MiniMaxAI/MiniMax-M3": Rate(300, 1200),
     "Qwen/Qwen3.5-9B": Rate(170, 250),
     "zai-org/GLM-5.3-Flash": Rate(150, 500),
 }
