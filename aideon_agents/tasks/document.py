@@ -29,7 +29,7 @@ FieldPath: TypeAlias = tuple[str | int, ...]
 
 _MAX_DEPTH = 64
 _MAX_FIELDS = 10_000
-_MAX_SHOWN = 300
+_MAX_SHOWN = 500
 
 
 @dataclasses.dataclass(frozen=True)

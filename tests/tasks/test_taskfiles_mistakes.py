@@ -39,7 +39,7 @@ def test_an_unknown_key_is_named_with_its_line_its_path_and_the_nearest(write):
         "flow.yaml:11: steps.2.branches.yes.0.agnet: unknown key, did you mean agent? (allowed: "
         "type, agent, name, description, instructions, prompt, grounded, complexity, model, timeout, "
         "max_tokens, temperature, reasoning_effort, fallback, cache, on_rate_limit, privacy, "
-        "use, quality, purpose, tools, approve, on_decline)"
+        "use, quality, purpose, images, tools, approve, on_decline)"
     )
 
 
