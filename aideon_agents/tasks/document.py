@@ -29,7 +29,7 @@ FieldPath: TypeAlias = tuple[str | int, ...]
 
 _MAX_DEPTH = 64
 _MAX_FIELDS = 10_000
-_MAX_SHOWN = 500
+_MAX_SHOWN = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Document:
     typed: bool
     """Whether numbers and booleans have their types, as in JSON, or are text, as in YAML."""
 
-    def error(self, field: FieldPath, what: str) -> TargetError:
+    def error(self, field: FieldPath, what: str, hint: str = "") -> TargetError:
         """The error about a field."""
-        return complaint(self.path, self.line(field), field, what)
+        return complaint(self.path, self.line(field), field, what, hint)
 
     def line(self, field: FieldPath) -> int:
         """The line of a field, or of the nearest field around it that the file has."""
@@ -54,13 +54,16 @@ class Document:
         return next((self.lines[one] for one in around if one in self.lines), 1)
 
 
-def complaint(path: Path, line: int, field: FieldPath, what: str) -> TargetError:
-    """An error of one line: `file:line: path.of.the.field: what is wrong`."""
+def complaint(path: Path, line: int, field: FieldPath, what: str, hint: str = "") -> TargetError:
+    """An error of one line: `file:line: path.of.the.field: what is wrong`.
+
+    It is cut where it is long. `hint` is what follows, which holds nothing from the file.
+    """
     name = ".".join(map(str, field))
     text = " ".join(f"{name}: {what}".split() if name else what.split())
     if len(text) > _MAX_SHOWN:
         text = f"{text[:_MAX_SHOWN]}..."
-    return TargetError(f"{path}:{line}: {text}")
+    return TargetError(f"{path}:{line}: {text}{hint}")
 
 
 class Fields:

@@ -270,7 +270,7 @@ def _check(document: Document) -> AnyStep:
         raise document.error(*first) from None
 
 
-def _explained(document: Document, error: ErrorDetails) -> tuple[FieldPath, str]:
+def _explained(document: Document, error: ErrorDetails) -> tuple[FieldPath, *tuple[str, ...]]:
     field = _field(document.values, error["loc"], is_missing=error["type"] == "missing")
     return _EXPLANATIONS.get(error["type"], _other)(field, error)
 
@@ -296,14 +296,14 @@ def _context(error: ErrorDetails) -> dict[str, Any]:
     return error.get("ctx", {})
 
 
-def _unknown_key(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
+def _unknown_key(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str, str]:
     context = _context(error)
     key, known = context["key"], context["known"]
     hint = nearest(key, known)
     allowed = f" (allowed: {', '.join(known)})" if hint.startswith("did") else ""
     if "workers" in known and "type" not in error["input"]:
         allowed += "; a step without a type or an agent is orchestrated"
-    return (*field, key), f"unknown key, {hint}{allowed}"
+    return (*field, key), f"unknown key, {hint}", allowed
 
 
 def _missing(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
