@@ -153,6 +153,25 @@ async def test_another_server_is_another_model(counter, server):
     assert text_of(asked) == "theirs"
 
 
+class Served(ScriptedChatModel):
+    """A model that a program gives, of a class of its own."""
+
+    address: str
+
+
+async def test_given_models_of_one_class_have_answers_of_their_own(counter):
+    async def answer(address):
+        model = Served(answers=[f"from {address}"], address=address)
+        request = ModelRequest(
+            role="executor", model=(GivenModel("together", "served", model),), cache=DAY
+        )
+        chain = Models(counter.settings()).chat(request, Context())
+        return text_of(await counter.ask_chain(chain)), len(model.requests)
+
+    asked = [await answer(address) for address in ("a", "b", "a")]
+    assert asked == [("from a", 1), ("from b", 1), ("from a", 0)]
+
+
 async def test_tool_calls_are_given_again(counter):
     call = {"name": "search", "args": {"words": "heat"}, "id": "call_1", "type": "tool_call"}
     model, given = scripted(AIMessage("", tool_calls=[call]))

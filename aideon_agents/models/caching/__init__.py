@@ -191,7 +191,9 @@ class Cached(BaseChatModel):
             own = {name: value for name, value in params.items() if name not in _NOT_OF_AN_ANSWER}
             parameters = [self.candidate.address, own, room]
         else:
-            parameters = [inner._get_llm_string(), cast("Any", self).max_tokens]  # noqa: SLF001 - as above
+            # LangChain's own string has no fields of a class that is not serializable.
+            own = {name: repr(value) for name, value in inner if name in inner.model_fields_set}
+            parameters = [inner._get_llm_string(), own, cast("Any", self).max_tokens]  # noqa: SLF001 - as above
         return question_to(
             recorders[0].ledger.database,
             f"{self.candidate.provider}:{self.candidate.model}",
