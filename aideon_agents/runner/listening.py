@@ -113,7 +113,8 @@ class Listener:
         place = (*around, f"{begun['name']}:{begun['id']}")
         metadata = {**(begun.get("metadata") or {}), "langgraph_checkpoint_ns": "|".join(place)}
         path = node_path(metadata)
-        if isinstance(error := ended.get("error"), BaseException):
+        # The questions and tools of an agent are tasks without a path: the agent fails with them.
+        if path and isinstance(error := ended.get("error"), BaseException):
             self._failures.append((place, path, error))
         # A graph repeats the questions of the tasks inside it.
         new = [

@@ -255,6 +255,10 @@ def test_what_a_tool_returns_makes_the_next_question_private(places):
         """Say the address of a customer."""
         return f"{name} has {SECRET}"
 
+    failed = run(executor(tools=[mail]), "Find the customer.", settings=places.without)
+    assert failed.failed_node == "executor"
+    assert failed.error.startswith("executor: the prompt holds an email address")
+    assert SECRET not in places.received[0]
     result = run(executor(tools=[mail]), "Find the customer.", settings=places.settings)
     assert result.error is None
     assert SECRET not in places.received[0]
