@@ -357,7 +357,7 @@ def make(
         kept_as=kept_as or becomes,
         request=dataclasses.replace(asked, needs=needs),
         images=images,
-        folder=folder,
+        folder=folder if images else None,
         write=write,
         toolbox=tools,
         grounded=options.get("grounded", False),
