@@ -54,6 +54,12 @@ TESTS = [fence for fence in PYTHON if "\ndef test_" in fence.text]
 SNIPPETS = [fence for fence in PYTHON if fence not in TESTS]
 
 
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+"""A picture of one pixel."""
+
 PIPED = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 60}
 
 
@@ -64,8 +70,9 @@ def in_shell(command: str, offline: dict[str, str], folder: Path):
 
 @pytest.fixture
 def offline(tmp_path: Path) -> dict[str, str]:
-    """An environment of a newcomer without a key, in a folder that holds the README."""
+    """An environment of a newcomer without a key, in a folder that holds the README and a picture."""
     shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "cat.png").write_bytes(PNG)
     scripts = str(Path(sys.executable).parent)
     return {
         "AIDEON_OFFLINE": "1",

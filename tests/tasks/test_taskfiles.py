@@ -84,7 +84,7 @@ def agents_of(graph: Any) -> list[dict[str, Any]]:
         {
             field.name: getattr(spec, field.name)
             for field in dataclasses.fields(spec)
-            if field.name not in {"output", "write", "system"}
+            if field.name not in {"output", "write", "system", "folder"}
         }
         for spec in specs(graph)
     ]
