@@ -71,11 +71,12 @@ def test_the_sum_over_calls_is_the_same_by_every_dimension(new_ledger, record, w
 
         rows = [call for run_id in runs for call in ledger.calls(run_id)]
         known = [row.cost_nanousd for row in rows if row.cost_nanousd is not None]
+        asked = [row for row in rows if row.status != "cached"]  # no provider counts its tokens
         by_hand = (
             len(rows),
             sum(row.status in {"error", "broken"} for row in rows),
-            sum(row.input_tokens or 0 for row in rows),
-            sum(row.output_tokens or 0 for row in rows),
+            sum(row.input_tokens or 0 for row in asked),
+            sum(row.output_tokens or 0 for row in asked),
             Decimal(sum(known)) / 10**9,
             len(known) == len(rows),
         )
