@@ -84,7 +84,7 @@ def agents_of(graph: Any) -> list[dict[str, Any]]:
         {
             field.name: getattr(spec, field.name)
             for field in dataclasses.fields(spec)
-            if field.name not in {"output", "write", "system", "folder"}
+            if field.name not in {"output", "write", "system"}
         }
         for spec in specs(graph)
     ]

@@ -82,11 +82,13 @@ def test_a_translated_statement_can_be_read_back(sql):
 
 
 def test_the_functions_write_every_column_of_a_call_that_its_statements_write():
-    take, settle = OF_STEP["m012_simulated_calls"]
+    _, settle = OF_STEP["m012_simulated_calls"]
+    (take,) = OF_STEP["m015_choice"]
     begun = re.findall(r":(\w+)", rows.START_CALL)
     (written,) = re.findall(r"INSERT INTO calls \(([\w, \n]+)\)", take)
     assert sorted(re.findall(r"\w+", written)) == sorted(begun)
     ended = re.findall(r"(\w+) = :\1", rows.FINISH_CALL.partition(" WHERE ")[0])
     (changed,) = re.findall(r"UPDATE calls c SET(.*?)FROM", settle, re.DOTALL)
-    assert sorted([*re.findall(r"(\w+) = e\.\1", changed), "simulated"]) == sorted(ended)
+    others = ["simulated", "saved_nanousd"]  # a call with a hold is no answer from the cache
+    assert sorted([*re.findall(r"(\w+) = e\.\1", changed), *others]) == sorted(ended)
     assert "c.simulated = e.simulated" in settle  # else the statements settle the call

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from aideon_agents import Context, CostHandler, Settings
-from aideon_agents.errors import AllModelsFailed
+from aideon_agents.errors import AllModelsFailed, CallerError
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models, fallbacks
 from aideon_agents.models.providers import replicate
@@ -203,14 +203,14 @@ async def test_a_stream_that_breaks_off_is_broken_and_may_be_paid(hosted, ledger
 async def test_tools_schemas_and_pictures_are_refused_before_anything_is_sent(hosted, settings):
     chain = Models(settings).chat(ModelRequest(role="executor", model=(MODEL,)), Context())
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
-    picture = {"type": "image", "url": "http://127.0.0.1/x.png"}
+    picture = {"type": "image", "url": "https://example.com/x.png"}
     asked = (
         (chain.bind_tools([tool]), "Hi", "has no tools"),
         (chain.with_structured_output(Verdict), "Hi", "has no typed answers"),
-        (chain, [("human", [picture])], "has no pictures or files"),
+        (chain, [("human", [picture])], "takes no pictures: name one that does"),
     )
     for model, question, says in asked:
-        with pytest.raises(AllModelsFailed, match=says):
+        with pytest.raises((AllModelsFailed, CallerError), match=says):
             await model.ainvoke(question)
     assert hosted.requests == []
 
