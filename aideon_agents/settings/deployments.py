@@ -36,16 +36,17 @@ def deployed() -> tuple[ProviderRow, ...]:
         at = os.stat(FILE)  # noqa: PTH116 - each run of a library does it, and a Path takes longer
     except OSError:
         return ()
-    rows = _read(str(Path.cwd()), at.st_ino, at.st_mtime_ns, at.st_size)
+    rows = _read(at.st_dev, at.st_ino, at.st_mtime_ns, at.st_size)
     TABLE.update({row.name: row for row in rows})
     return rows
 
 
 @functools.lru_cache(maxsize=8)
-def _read(folder: str, *version: int) -> tuple[ProviderRow, ...]:
+def _read(*version: int) -> tuple[ProviderRow, ...]:
     del version
     try:
-        text = (Path(folder) / FILE).read_text("utf-8")
+        # By its relative path: where LangGraph's server runs it, nothing may ask for the folder.
+        text = Path(FILE).read_text("utf-8")
         if "deployments" not in text:
             return ()
         found: Any = tomllib.loads(text, parse_float=Decimal)
