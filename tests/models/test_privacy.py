@@ -273,6 +273,13 @@ def test_the_words_count_where_a_server_is_set_or_with_strict(places):
     assert "holds the word 'confidential'" in strict.error
 
 
+@pytest.mark.parametrize("privacy", ["on", "strict"])
+def test_a_picture_is_private_with_strict_alone(places, privacy):
+    uri = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+    result = run(executor(), "Hi", images=[uri], settings=places.without, privacy=privacy)
+    assert ("holds a picture" in (result.error or "")) == (privacy == "strict")
+
+
 @pytest.mark.parametrize(
     ("of_agent", "of_run", "stays"),
     [

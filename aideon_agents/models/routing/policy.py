@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from aideon_agents.models.routing.rules import Rules
     from aideon_agents.state import Context, ModelRequest
 
-LooksFor = Literal["nothing", "values", "words"]
-"""What makes a prompt private: values, such as addresses and numbers, or the documents' words as well."""
+LooksFor = Literal["nothing", "values", "words", "all"]
+"""What makes a prompt private: values, such as addresses and numbers, the documents' words as well, or
+pictures as well, whose content nobody reads."""
 
 _INSTEAD = (
     'set AIDEON_LOCAL_BASE_URL to a server of your own, or give privacy="off" (--privacy off) where the '
@@ -51,12 +52,14 @@ class Policy(NamedTuple):
 
     def kind(self, messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> str | None:
         """What a call holds that may not leave; None: nothing. `options` may hold tools and a schema."""
+        if self.looks_for == "all" and any(_has_picture(message) for message in messages):
+            return "a picture"
         parts = [part for message in messages for part in _parts(message)]
         offered = {name: value for name, value in options.items() if name != SHAPE}
         parts += [("options", text) for text in strings(offered)]
         if shape := options.get(SHAPE):
             parts.append(("options", _schema_text(shape)))
-        return kind_in(self.rules, tuple(parts), words=self.looks_for == "words")
+        return kind_in(self.rules, tuple(parts), words=self.looks_for in {"words", "all"})
 
     def kind_of_input(self, given: LanguageModelInput, options: Mapping[str, Any]) -> str | None:
         """As `kind`, of a question in any form that a chat model takes."""
@@ -74,7 +77,7 @@ class Policy(NamedTuple):
         if self.looks_for == "nothing":
             return None
         parts = tuple(("arguments", text) for text in strings(arguments))
-        return kind_in(self.rules, parts, words=self.looks_for == "words")
+        return kind_in(self.rules, parts, words=self.looks_for == "all")
 
     def stored(self, words: str) -> str:
         """A tool's error for logs and rows: only what kind of private data it holds, if it does."""
@@ -94,7 +97,9 @@ def looks_for(*given: Privacy | None, has_own_server: bool) -> LooksFor:
     strictest = max((one for one in given if one), key=get_args(Privacy).index, default="on")
     if strictest == "off":
         return "nothing"
-    return "words" if strictest == "strict" or has_own_server else "values"
+    if strictest == "strict":
+        return "all"
+    return "words" if has_own_server else "values"
 
 
 @functools.cache
@@ -148,6 +153,13 @@ def _parts(message: BaseMessage) -> list[tuple[str, str]]:
         is_text = isinstance(piece, dict) and isinstance(piece.get("text"), str)
         texts += [piece["text"]] if is_text else strings(piece, without=_OF_CALLS)
     return [(message.type, text) for text in texts if text]
+
+
+def _has_picture(message: BaseMessage) -> bool:
+    blocks = message.content if isinstance(message.content, list) else []
+    return any(
+        isinstance(one, dict) and one.get("type") in {"image", "image_url"} for one in blocks
+    )
 
 
 @functools.lru_cache(maxsize=256)
