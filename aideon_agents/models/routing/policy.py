@@ -19,6 +19,7 @@ from aideon_agents.errors import PrivacyRule
 from aideon_agents.models.features import SHAPE
 from aideon_agents.models.routing import rules as routing
 from aideon_agents.models.routing.privacy import kind_in, strings
+from aideon_agents.models.routing.rules import Rules
 from aideon_agents.state import Privacy
 
 if TYPE_CHECKING:
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
 
     from aideon_agents.models.candidates import Candidate
     from aideon_agents.models.fallbacks import Attempts
-    from aideon_agents.models.routing.rules import Rules
     from aideon_agents.state import Context, ModelRequest
 
 LooksFor = Literal["nothing", "values", "words", "all"]
 """What makes a prompt private: values, such as addresses and numbers, the documents' words as well, or
-pictures as well, whose content nobody reads."""
+pictures as well, whose content is not read."""
 
 _INSTEAD = (
     'set AIDEON_LOCAL_BASE_URL to a server of your own, or give privacy="off" (--privacy off) where the '

@@ -7,13 +7,14 @@ import dataclasses
 import functools
 import re
 import tomllib
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the fields of Rules
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
 
