@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import statistics
 import time
@@ -86,7 +87,7 @@ class Provider:
         self._number = number
         self._downs = [down for down in downs if down.provider == number]
         self.received: list[tuple[float, Any]] = []
-        self.began = time.monotonic()
+        self.began = math.inf  # it lives until the plan begins
         self._running = self._made(0)
         self.base_url = self._running.base_url
 

@@ -73,7 +73,7 @@ def hostile(folder, aideon, monkeypatch, made):
     Path("items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ITEMS))
     with SimulatedProvider(answer=lambda _: f"An answer. {EVIL}") as provider:
         monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
-        monkeypatch.setenv("TOGETHER_API_KEY", "simulated")
+        monkeypatch.setenv("TOGETHER_API_KEY", "a-key-of-this-test")
         if made.exists():
             shutil.copytree(made, folder, dirs_exist_ok=True)
         else:
