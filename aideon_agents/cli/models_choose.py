@@ -48,7 +48,6 @@ _Budget = Annotated[
     str | None, typer.Option(metavar="USD", help="What the call may cost, by the longest answer.")
 ]
 _PAGE = 80
-_ARROW = "  "
 
 
 def choose(

@@ -18,8 +18,7 @@ from aideon_agents.cli.approvals import Ref, approve, decline, questions_of, res
 from aideon_agents.cli.asking import ask, is_interactive, show_questions
 from aideon_agents.cli.costs import moments
 from aideon_agents.cli.execution import resume_hint
-from aideon_agents.cli.rating import rate
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, UserError
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.selection import first_moment
 
@@ -155,7 +154,42 @@ def _read(message: Any) -> tuple[str, str]:
 app = typer.Typer(help="List, show, answer, resume, rate and prune runs.", no_args_is_help=True)
 app.command()(approve)
 app.command()(decline)
-app.command()(rate)
+
+
+@app.command()
+def rate(
+    run: Ref,
+    score: Annotated[
+        float, typer.Argument(metavar="SCORE", help="From 0 (useless) to 1 (nothing to improve).")
+    ],
+    as_json: options.AsJson = False,
+) -> None:
+    """Say how good a run was: later choices of models take it into account."""
+    from aideon_agents.ledger.models.outcomes import check_score, rated, record
+
+    check_score(score)
+    with options.ledger() as ledger:
+        found = ledger.find_run(run)
+        outcomes = rated(ledger.calls(found.run_id), score)
+        if not outcomes:
+            raise UserError(
+                f"no model answered in run {found.run_id}, so there is nothing to rate: "
+                f"`aideon runs show {found.run_id}` shows its calls"
+            )
+        with ledger.database.transaction() as tx:
+            record(tx, outcomes)
+    if as_json:
+        fields = ("task_class", "model", "score", "node_path", "rehearsed")
+        listed = [{name: getattr(one, name) for name in fields} for one in outcomes]
+        output.document({"run_id": found.run_id, "score": score, "outcomes": listed})
+        return
+    output.line(f"rated {found.run_id}: {score:g}, {output.counted(len(outcomes), 'outcome')}")
+    output.table(
+        ("node", "model", "task"),
+        [(one.node_path or "", one.model, one.task_class) for one in outcomes],
+    )
+    if all(one.rehearsed for one in outcomes):
+        output.note("the answers were rehearsed or simulated: choices leave this rating out")
 
 
 _LISTED = (

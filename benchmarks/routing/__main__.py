@@ -33,10 +33,12 @@ from outcomes import GSM8K, MMLU, Pair, pro, routellm  # noqa: E402 - the same
 from aideon_agents.ledger.models.outcomes import Record  # noqa: E402 - the same
 from aideon_agents.models.learning.fitting import (  # noqa: E402 - the same
     Features,
+    apgr,
     fit,
+    interval,
     learn,
+    share_for,
 )
-from aideon_agents.models.learning.measures import apgr, interval, share_for  # noqa: E402
 from aideon_agents.models.learning.posterior import Known, order  # noqa: E402
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from aideon_agents.errors import LedgerError, Malformed, Transient
 from aideon_agents.ledger import answers
 from aideon_agents.ledger.calls import is_truncated
 from aideon_agents.ledger.redaction import without_keys
-from aideon_agents.models.features import SHAPE
+from aideon_agents.models.features import FOR_TRACERS, SHAPE
 from aideon_agents.models.shape import parse
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _log = logging.getLogger("aideon_agents.models")
 
 _OF_ONE_ANSWER = {"id", "response_metadata", "usage_metadata", "artifact"}
 """Fields of messages that differ each time, and are not sent."""
-_FOR_TRACERS = ("ls_structured_output_format", "structured_output_format")
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 """Seconds between looks for the answer to a question that another process asks, doubled each time."""
 
@@ -195,7 +194,7 @@ def question_to(
     sent = {
         name: value
         for name, value in options.items()
-        if value is not None and name not in _FOR_TRACERS
+        if value is not None and name not in FOR_TRACERS
     }
     asked = [one.model_dump(exclude=_OF_ONE_ANSWER) for one in messages]
     try:

@@ -68,7 +68,7 @@ class Catalog:
         name = ModelName.parse(text)
         entry = self.entries.get(str(name))
         if entry and self.is_gone(entry):
-            raise ModelNameError(f"{name} is retired{_when(entry, 'since')}")
+            raise ModelNameError(f"{name} is {entry.lifecycle.said('retired')}")
         return name
 
     def successor(self, text: str) -> str:
@@ -99,12 +99,6 @@ class Catalog:
         return entry.lifecycle.status == "retired" and not of_seed
 
 
-def _when(entry: Entry, preposition: str) -> str:
-    ends = entry.lifecycle
-    day = f" {preposition} {ends.date.isoformat()}" if ends.date else ""
-    return day + (f": use {ends.replaced_by}" if ends.replaced_by else "")
-
-
 def load(path: Path | None = None, profile: str = "current") -> Catalog:
     """Read the catalog, and the user's own over it; None: the user has none.
 
@@ -133,7 +127,7 @@ def _read(path: Path | None, profile: str) -> Catalog:
         for name in names:
             entry = entries.get(str(name))
             if entry and catalog.is_gone(entry):
-                why = f"{name} is retired{_when(entry, 'since')}"
+                why = f"{name} is {entry.lifecycle.said('retired')}"
                 raise _invalid(path, ("profiles", profile, rung), why)
     return catalog
 

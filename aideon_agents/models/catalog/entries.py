@@ -44,6 +44,11 @@ class Lifecycle(_Part):
     replaced_by: str | None = None
     """`provider:model` to use instead."""
 
+    def said(self, word: Literal["retired", "ends"]) -> str:
+        """`retired since DAY: use MODEL` or `ends DAY: use MODEL`, as far as they are known."""
+        day = f"{' since' if word == 'retired' else ''} {self.date}" if self.date else ""
+        return f"{word}{day}" + (f": use {self.replaced_by}" if self.replaced_by else "")
+
 
 class Capabilities(_Part):
     """What a model can do; None: unknown."""

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from aideon_agents.errors import NoModel
-from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.pricing import Usage, price
 from aideon_agents.models.catalog import Rung
 from aideon_agents.models.choosing.filters import (
     ABILITY,
@@ -255,11 +252,4 @@ def cheapest_first(
 
     The price is that of a prompt as long as the longest answer. `chain` has the rank of each model.
     """
-    tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
-
-    def worst(candidate: tuple[int, AnyModel]) -> float:
-        _, name = candidate
-        known = price(name.provider, name.model, tokens, now()).nanousd
-        return math.inf if known is None else known
-
-    return sorted(chain, key=worst)
+    return sorted(chain, key=lambda one: cost(one[1], request.max_tokens))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.money import usd, usd_text
-from aideon_agents.ledger.pricing import OWN_SERVER, Usage, context_window, price
+from aideon_agents.ledger.pricing import Usage, context_window, price
 from aideon_agents.models.pictures.sight import sight
 from aideon_agents.models.providers import ModelName
 from aideon_agents.state import GivenModel
@@ -41,7 +41,7 @@ class Asked(NamedTuple):
     streams: bool = False
 
 
-WEIGHTS = (SOFT, ABILITY, HARD) = (0, 1, 2)
+SOFT, ABILITY, HARD = 0, 1, 2
 """How much counts against a model: nothing that a chain cannot do without, what the catalog says of its
 abilities, and what makes it impossible."""
 
@@ -121,13 +121,12 @@ class Filters:
         if entry is None:
             return None
         ends = entry.lifecycle
-        instead = f": use {ends.replaced_by}" if ends.replaced_by else ""
         is_over = ends.status == "ending" and ends.date and ends.date <= self._today
         # Who gives a model may know that its end was put off.
         if (is_over and not self.request.model) or self.catalog.is_gone(entry):
-            return Objection(f"retired{f' since {ends.date}' if ends.date else ''}{instead}")
+            return Objection(ends.said("retired"))
         if ends.status == "ending":
-            return Objection(f"ends{f' {ends.date}' if ends.date else ''}{instead}", SOFT)
+            return Objection(ends.said("ends"), SOFT)
         return None
 
     def _of_provider(self, name: ModelName) -> Objection | None:
@@ -136,8 +135,7 @@ class Filters:
             return Objection(f"no chat models of {name.provider} here")
         if not provider.available:
             return Objection(f"no {provider.missing}")
-        may_have_it = name.provider == OWN_SERVER or provider.row.private
-        if self.asked.private and not may_have_it:
+        if self.asked.private and not provider.row.private:
             return Objection(f"private prompt: {self.asked.private}")
         return None
 

@@ -67,11 +67,10 @@ def others_of_size(catalog: Catalog, rung: Rung) -> list[ModelName]:
     return [one for one in named(entries) if one not in listed]
 
 
-def cost(name: AnyModel) -> float:
-    """What a thousand tokens of prompt and answer cost; infinite where that is unknown."""
-    known = price(
-        name.provider, name.model, Usage(input_tokens=1000, output_tokens=1000), now()
-    ).nanousd
+def cost(name: AnyModel, tokens: int = 1000) -> float:
+    """What so many tokens of prompt, and of answer, cost; infinite where that is unknown."""
+    usage = Usage(input_tokens=tokens, output_tokens=tokens)
+    known = price(name.provider, name.model, usage, now()).nanousd
     return math.inf if known is None else known
 
 

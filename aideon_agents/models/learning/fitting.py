@@ -3,23 +3,29 @@
 Words and their pairs, and pieces of words, are weighted by TF-IDF, and each of the two kinds has length
 1. How strongly weights are pulled to 0 was chosen by cross-validation on public outcomes, and is the
 same for all labels: choosing it on a few hundred labels would be chance.
+
+How good a router is, is the quality that it keeps against the share of calls that it sends to the strong
+model. The area under that curve, from the weak model's quality to the strong model's, is APGR as in the
+RouteLLM paper: 0.5 is chance, and it exceeds 1 where a mix is better than the strong model.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from aideon_agents.models.learning.measures import apgr, interval, ranked
 from aideon_agents.models.learning.router import BUCKETS, FAR, PIECES, Router, buckets, look, packed
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
 
-    from aideon_agents.models.learning.measures import Numbers
+    from numpy.typing import NDArray
+
     from aideon_agents.models.learning.router import Label
+
+    Numbers = NDArray[Any]
 
 _TEXT, _TEXT_BESIDE_CATEGORY = 14.0, 60.0
 """Penalties of text features. Where the category is known, they explain only the rest."""
@@ -265,3 +271,39 @@ def _equal_share(scores: Numbers, gains: Numbers) -> float:
     kept = np.cumsum(ranked(scores, gains)) / len(gains) - gains.mean()
     reached = kept >= -0.01  # noqa: PLR2004
     return float((np.argmax(reached) + 1) / len(gains)) if reached.any() else 1.0
+
+
+def ranked(scores: Numbers, gains: Numbers) -> Numbers:
+    """Strong minus weak, in the order in which a router sends prompts to strong; ties by chance."""
+    ties = np.random.default_rng(7).random(len(scores))
+    return gains[np.lexsort((ties, -scores))]
+
+
+def apgr(scores: Numbers, gains: Numbers) -> float:
+    """The area under the curve."""
+    return float(_areas(ranked(scores, gains), np.ones((1, len(gains))))[0])
+
+
+def interval(scores: Numbers, gains: Numbers, percent: float = 90) -> tuple[float, float]:
+    """The bootstrap interval of the area."""
+    size = len(gains)
+    chance = np.random.default_rng(7)
+    drawn = chance.multinomial(size, np.full(size, 1 / size), size=400).astype(float)
+    outside = (100 - percent) / 2
+    low, high = np.percentile(_areas(ranked(scores, gains), drawn), [outside, 100 - outside])
+    return float(low), float(high)
+
+
+def share_for(scores: Numbers, gains: Numbers, part: float) -> float:
+    """The share of calls to the strong model that recovers a part of the gap: CPT50 for 0.5."""
+    reached = np.cumsum(ranked(scores, gains)) >= part * gains.sum()
+    return float((np.argmax(reached) + 1) / len(gains)) if reached.any() else 1.0
+
+
+def _areas(order: Numbers, times: Any) -> Numbers:
+    """The area for each row of `times`, how often each prompt is drawn."""
+    gained = np.cumsum(times * order, axis=1)
+    middle = gained - times * order / 2
+    whole = gained[:, -1]
+    areas = (middle * times).sum(axis=1) / times.sum(axis=1)
+    return np.divide(areas, whole, out=np.full(len(whole), np.nan), where=whole > 0)

@@ -176,12 +176,10 @@ def quality_of(task_class: str, model: str, known: Known) -> Quality:
 
 def with_first(choice: Choice, first: str) -> Choice:
     """A choice whose first model is the one that a router prefers, if it is one of them."""
-    preferred = [one for one in choice.chain if str(one) == first]
-    if not preferred:
+    chain = tuple(sorted(choice.chain, key=lambda one: str(one) != first))
+    if first not in map(str, chain):
         return choice
-    rest = [one for one in choice.chain if str(one) != first]
-    learned = {"router": first}
-    return dataclasses.replace(choice, chain=(*preferred, *rest), rule="learned", learned=learned)
+    return dataclasses.replace(choice, chain=chain, rule="learned", learned={"router": first})
 
 
 def by_outcomes(choice: Choice, request: ModelRequest, known: Known) -> Choice:

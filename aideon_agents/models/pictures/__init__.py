@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from aideon_agents.errors import InputError, shown
-from aideon_agents.models.pictures.kinds import LARGEST, kind_of, refuse_ending
+from aideon_agents.models.pictures.kinds import in_words, kind_of, refuse_ending, refuse_size
 from aideon_agents.state import Picture
 
 Image: TypeAlias = str | Path | bytes | Mapping[str, Any] | Picture
@@ -30,7 +30,6 @@ Image: TypeAlias = str | Path | bytes | Mapping[str, Any] | Picture
 Images: TypeAlias = Image | Sequence[Image]
 
 _OF_REFERENCE = ("name", "path", "url", "sha256", "mime", "width", "height")
-_DATA = "data:"
 _WEB = ("http", "https")
 _HELP = "give a path, a URL, bytes, a data URI, or an image block of LangChain"
 
@@ -192,11 +191,7 @@ def _of_file(text: str, folder: Path | None) -> Picture:
 @functools.lru_cache(maxsize=1024)
 def _of_path(path: Path, size: int, _changed: int) -> Picture:
     """The picture in a file; what is known of it holds until its size or its time changes."""
-    if size > LARGEST:  # too large to be read
-        megabytes = size / 1024**2
-        raise InputError(
-            f"{path.name} has {megabytes:.1f} MB, and a picture may have 20 MB: make it smaller"
-        )
+    refuse_size(size, path.name)  # before it is read
     data = path.read_bytes()
     known = of_bytes(data, path.name)
     return dataclasses.replace(known, data=None, path=str(path))
@@ -232,8 +227,7 @@ def described(picture: Picture) -> str:
     """A picture in one line, for models and people."""
     if picture.mime is None:
         return picture.name
-    kind = picture.mime.rpartition("/")[2].upper().replace("WEBP", "WebP")
-    return f"{picture.name}: {kind}, {picture.width} x {picture.height} pixels"
+    return f"{picture.name}: {in_words(picture.mime, picture.width, picture.height)}"
 
 
 def identities(several: Sequence[Picture]) -> list[str | None]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aideon_agents.errors import CallerError, InputError, NotThisModel, Unsupported
 from aideon_agents.models.pictures import unreachable
-from aideon_agents.models.pictures.kinds import kind_of
+from aideon_agents.models.pictures.kinds import in_words, kind_of
 from aideon_agents.models.pictures.sight import EXAMPLE, Size, bound, estimate, takes_none
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class Seen(NamedTuple):
         width, height = self.size
         if self.mime is None or width is None:
             return "a picture at a URL" if self.mime is None else f"{self.mime} of unknown size"
-        kind = self.mime.rpartition("/")[2].upper().replace("WEBP", "WebP")
-        return f"{kind}, {width} x {height} pixels"
+        return in_words(self.mime, width, height)
 
 
 def parts(content: object) -> list[Mapping[str, Any]]:

@@ -63,13 +63,17 @@ class Kind(NamedTuple):
     height: int
 
 
+def in_words(mime: str, width: int | None, height: int | None) -> str:
+    """The kind and size of a picture, for models and people."""
+    word = mime.rpartition("/")[2].upper().replace("WEBP", "WebP")
+    return f"{word}, {width} x {height} pixels"
+
+
 def kind_of(data: bytes, name: str) -> Kind:
     """The kind and size of a picture; InputError: it is none that models take, or is not whole."""
     if not data:
         raise InputError(f"{name} is empty: give a picture")
-    if len(data) > LARGEST:
-        size = len(data) / 1024**2
-        raise InputError(f"{name} has {size:.1f} MB, and a picture may have 20 MB: make it smaller")
+    refuse_size(len(data), name)
     try:
         found = _read(data)
     except (struct.error, IndexError):
@@ -79,6 +83,15 @@ def kind_of(data: bytes, name: str) -> Kind:
     if not (found.width and found.height):
         raise InputError(f"{name} is broken or cut off: save or copy it again")
     return found
+
+
+def refuse_size(size: int, name: str) -> None:
+    """Refuse a picture of too many bytes."""
+    if size > LARGEST:
+        megabytes = size / 1024**2
+        raise InputError(
+            f"{name} has {megabytes:.1f} MB, and a picture may have 20 MB: make it smaller"
+        )
 
 
 def refuse_ending(url: str, name: str) -> None:

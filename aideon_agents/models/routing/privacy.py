@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from aideon_agents.models.routing.rules import Rules
 
 
-WORDS = "the word"
-"""How a kind begins where a word of the documents is all that was found."""
-
-
 class _Folded(dict[int, "str | None"]):
     """How characters are read that stand for others; for `str.translate`."""
 
@@ -75,7 +71,7 @@ def kind_in(rules: Rules, parts: tuple[tuple[str, str], ...], *, words: bool) ->
         if kind := _kind_in(folded(text), rules):
             return kind
     if words and (word := rules.classes["privacy"].search(folded(whole).lower())):
-        return f"{WORDS} {' '.join(word[0].split())!r}"
+        return f"the word {' '.join(word[0].split())!r}"
     return None
 
 
@@ -119,24 +115,10 @@ def _detectors() -> Any:
 
 
 _LONGEST_NAME, _LONGEST_DOMAIN = 64, 255
-_FILES = frozenset(
-    (
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "ico",
-        "avif",
-        "pdf",
-        "css",
-        "js",
-        "ts",
-        "py",
-        "md",
-    )
-)
+_FILES = {
+    *("png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "avif"),
+    *("pdf", "css", "js", "ts", "py", "md"),
+}
 """Endings of files such as `icon@2x.png`; `py` and `md` are countries too, but hardly ever meant."""
 
 

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from aideon_agents.errors import InputError
-from aideon_agents.models.learning.fitting import FEWEST, Features, fit, learn
-from aideon_agents.models.learning.measures import apgr, interval, share_for
+from aideon_agents.models.learning.fitting import (
+    FEWEST,
+    Features,
+    apgr,
+    fit,
+    interval,
+    learn,
+    share_for,
+)
 from aideon_agents.models.learning.router import Label, Router
 
 KINDS = {
