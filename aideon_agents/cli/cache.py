@@ -62,9 +62,8 @@ def clear(
 ) -> None:
     """Delete kept answers. The rows of calls, and what was saved, stay."""
     from aideon_agents.ledger import answers
-    from aideon_agents.ledger.answers.age import age_seconds
 
-    until = None if older is None else time.time() - age_seconds(older, "--older")
+    until = None if older is None else time.time() - answers.age_seconds(older, "--older")
     if model is not None and not all(model.partition(":")):
         raise InputError(f"--model takes provider:model, not {model!r}")
     with options.ledger() as ledger:

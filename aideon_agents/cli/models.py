@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="See which models there are, and choose among them.", no_args_is_help=True)
 
-_Modality = Annotated[
-    Literal["text", "code", "vision", "image", "tts", "stt", "video"] | None,
-    typer.Option(help="List only models for this."),
-]
+Modality = Literal["text", "code", "vision", "image", "tts", "stt", "video"]
+"""As in the catalog, which no command imports at its start."""
+_Modality = Annotated[Modality | None, typer.Option(help="List only models for this.")]
 _Provider = Annotated[
     str | None, typer.Option(metavar="NAME", help="List only models of this provider.")
 ]

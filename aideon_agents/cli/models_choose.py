@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 import typer
 
 from aideon_agents.cli import options, output
+from aideon_agents.cli.models import Modality, catalog
 from aideon_agents.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ _Use = Annotated[
     typer.Option(help="What the model is wanted for."),
 ]
 _Modality = Annotated[
-    Literal["text", "code", "vision", "image", "tts", "stt", "video"] | None,
-    typer.Option(help="What the model works with; text without it."),
+    Modality | None, typer.Option(help="What the model works with; text without it.")
 ]
 _Task = Annotated[
     str | None, typer.Option(help="The task: its length, its words and private data in it count.")
@@ -62,7 +62,6 @@ def choose(
 ) -> None:
     """Show which models a request asks, in order, and why each of the others is not asked."""
     from aideon_agents.models.answers.reply import estimate_tokens
-    from aideon_agents.models.catalog import load
     from aideon_agents.models.choosing import Asked
     from aideon_agents.models.choosing import choose as chosen
     from aideon_agents.models.providers import providers
@@ -82,7 +81,7 @@ def choose(
     choice = chosen(
         ModelRequest(role=role, complexity=complexity, use=use, content=content),
         cast("Any", named),
-        load(settings.catalog, settings.profile),
+        catalog(),
         known,
         modality=modality,
         asked=Asked(tokens=estimate_tokens(task or ""), budget=_usd(budget), private=private),

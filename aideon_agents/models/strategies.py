@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from aideon_agents.errors import InputError
-from aideon_agents.ledger.answers.age import age_seconds
+from aideon_agents.ledger.answers import age_seconds
 from aideon_agents.state import Context, ModelRequest, Strategy
 
 if TYPE_CHECKING:

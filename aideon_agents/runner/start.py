@@ -47,9 +47,6 @@ from aideon_agents.state import DataT
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-_KEPT = ("cache", "privacy", "quality", "allow_outside")
-"""Options that a run keeps where they are given, for those that continue it."""
-
 
 def prepare(
     graph: Graph | Node, task: str, *, stream: bool = False, **options: Unpack[RunOptions]
@@ -112,7 +109,7 @@ def run_spec(
             "record_content": record_content,
             "fallback": context.fallback,
             "on_rate_limit": context.on_rate_limit,
-            **{n: one for n in _KEPT if (one := options.get(n))},
+            **{name: one for name in (*_POLICY, "allow_outside") if (one := options.get(name))},
         },
         target_hash=options.get("target_hash"),
     )

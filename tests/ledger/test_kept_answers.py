@@ -8,7 +8,7 @@ import pytest
 
 from aideon_agents.errors import InputError
 from aideon_agents.ledger import answers
-from aideon_agents.ledger.answers.age import age_seconds
+from aideon_agents.ledger.answers import age_seconds
 
 
 def keep(ledger, key, *, prompt="p", model="together:m", text="{}", stored=None):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from aideon_agents import Context, Settings, arun, errors, executor
+from aideon_agents import Context, Settings, aresume, arun, errors, executor, sequential
 from aideon_agents.ledger.pricing import UNKNOWN, PricedModel, Usage, highest_price, price
 from aideon_agents.models import Models, catalog
 from aideon_agents.state import ModelRequest
@@ -107,6 +107,15 @@ async def test_a_retired_model_is_an_error_or_replaced_and_the_row_says_so(provi
     (row,) = ledger.calls(result.run_id)
     assert row.requested_model == "Qwen/Qwen3.5-9B"
     assert json.loads(row.choice)["replaces"] == RETIRED
+
+
+async def test_a_run_that_replaces_retired_models_does_so_when_it_resumes(provider, ledger):
+    settings = Settings(together_api_key="any", together_base_url=provider.base_url)
+    node = sequential(executor("facts", model=[RETIRED], approve=True))
+    result = await arun(node, "Task.", settings=settings, ledger=ledger, replace_retired=True)
+    assert result.status == "waiting"
+    result = await aresume(node, result.run_id, settings=settings, ledger=ledger, answer=True)
+    assert result.status == "completed"
 
 
 async def test_only_the_calls_of_a_replaced_model_name_what_it_replaces(provider, ledger):

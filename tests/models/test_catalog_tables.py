@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from aideon_agents import Settings
 from aideon_agents.models import catalog
+from aideon_agents.models.choosing import choose
+from aideon_agents.models.providers import ModelName, providers
+from aideon_agents.state import ModelRequest
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = [
@@ -128,3 +132,34 @@ def test_no_written_name_is_of_a_model_that_is_gone_or_ends(path):
     current = catalog.load().entries
     named = {name for name in NAME.findall(path.read_text("utf-8")) if name in current}
     assert [name for name in named if current[name].lifecycle.status in {"ending", "retired"}] == []
+
+
+BY_ROLE = {"planner": "70B", "executor": "8B", "validator": "8B", "creative": "405B"}
+
+
+@pytest.fixture
+def seed():
+    settings = Settings(together_api_key="a", profile="seed")
+    listed, known = catalog.load(profile="seed"), providers(settings)
+
+    def first(tier, modality=None, **request):
+        given = ModelRequest(**{"role": "executor", **request})
+        return choose(given, tier, listed, known, modality=modality).chain[0]
+
+    return first
+
+
+@pytest.mark.parametrize("modality", OF_002)
+def test_the_seeds_tables_by_modality_and_tier_come_out(seed, modality):
+    found = [seed(tier, modality) for tier in ("free", "premium", "enterprise")]
+    assert found == [ModelName("together", name) for name in OF_002[modality]]
+
+
+@pytest.mark.parametrize(("modality", "tier", "use"), OF_003)
+def test_the_seeds_tables_by_modality_tier_and_use_come_out(seed, modality, tier, use):
+    assert seed(tier, modality, use=use) == ModelName("together", OF_003[modality, tier, use])
+
+
+@pytest.mark.parametrize("role", BY_ROLE)
+def test_the_seeds_ladder_by_role_comes_out(seed, role):
+    assert f"3.1-{BY_ROLE[role]}-" in str(seed("enterprise", role=role))

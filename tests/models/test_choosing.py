@@ -10,7 +10,7 @@ import pytest
 from aideon_agents import Context, Settings, errors
 from aideon_agents.models import Models, catalog
 from aideon_agents.models.choosing import Asked, can_step_up, choose, rung_for
-from aideon_agents.models.providers import ModelName, providers
+from aideon_agents.models.providers import providers
 from aideon_agents.state import ModelRequest
 
 KEYS = {"together_api_key": "a", "openai_api_key": "b", "hf_token": "c"}
@@ -243,68 +243,3 @@ def test_a_candidate_that_ends_is_said_once(caplog, tmp_path):
             )
     assert request.model
     assert caplog.text.count("openai:old ends 2999-01-14") == 1
-
-
-# The tables of the founding documents: 002 has one model for each tier, 003 one for each use.
-BY_TIER = {
-    "text": (
-        "meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo",
-        "meta-llama/Meta-Llama-3.1-70B-Instruct-Turbo",
-        "meta-llama/Meta-Llama-3.1-405B-Instruct-Turbo",
-    ),
-    "code": ("Nexusflow/NexusRaven-V2-13B", *["deepseek-ai/deepseek-coder-33b-instruct"] * 2),
-    "vision": ("Qwen/Qwen-VL-Chat", *["deepseek-ai/deepseek-vl-7b-chat"] * 2),
-    "image": ("stabilityai/sdxl-turbo", *["stabilityai/stable-diffusion-xl-base-1.0"] * 2),
-    "tts": ("cartesia/Sonic-English", *["cartesia/Sonic-English-Plus"] * 2),
-    "stt": ("openai/whisper-large-v3",) * 3,
-}
-BY_USE = {
-    ("text", "free", "primary"): "meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo",
-    ("text", "free", "fallback"): "mistralai/Mixtral-8x7B-Instruct-v0.1",
-    ("text", "premium", "fallback"): "meta-llama/Meta-Llama-3.1-70B-Instruct-Turbo",
-    ("text", "premium", "critical"): "meta-llama/Meta-Llama-3.1-405B-Instruct-Turbo",
-    ("code", "free", "primary"): "Nexusflow/NexusRaven-V2-13B",
-    ("code", "free", "fallback"): "codellama/CodeLlama-13b-Instruct-hf",
-    ("code", "premium", "fallback"): "deepseek-ai/deepseek-coder-33b-instruct",
-    ("code", "premium", "complex"): "codellama/CodeLlama-70b-Instruct-hf",
-    ("vision", "free", "primary"): "deepseek-ai/DeepSeek-VL-7B-Chat",
-    ("vision", "premium", "fallback"): "Qwen/Qwen-VL-Chat",
-    ("vision", "premium", "specialised"): "Snowflake/snowflake-arctic-instruct",
-    ("image", "free", "primary"): "stabilityai/stable-diffusion-xl-base-1.0",
-    ("image", "free", "secondary"): "runwayml/stable-diffusion-v1-5",
-    ("image", "premium", "quick"): "stabilityai/sdxl-turbo",
-    ("image", "premium", "high_quality"): "playgroundai/playground-v2.5",
-    ("tts", "free", "primary"): "cartesia/sonic",
-    ("tts", "premium", "primary"): "cartesia/sonic",
-    ("stt", "free", "primary"): "whisper-medium",
-    ("stt", "premium", "primary"): "whisper-large-v3",
-}
-BY_ROLE = {"planner": "70B", "executor": "8B", "validator": "8B", "creative": "405B"}
-
-
-@pytest.fixture
-def seed():
-    settings = Settings(together_api_key="a", profile="seed")
-    listed, known = catalog.load(profile="seed"), providers(settings)
-
-    def first(tier, modality=None, **request):
-        given = ModelRequest(**{"role": "executor", **request})
-        return choose(given, tier, listed, known, modality=modality).chain[0]
-
-    return first
-
-
-@pytest.mark.parametrize("modality", BY_TIER)
-def test_the_seeds_tables_by_modality_and_tier_come_out(seed, modality):
-    found = [seed(tier, modality) for tier in ("free", "premium", "enterprise")]
-    assert found == [ModelName("together", name) for name in BY_TIER[modality]]
-
-
-@pytest.mark.parametrize(("modality", "tier", "use"), BY_USE)
-def test_the_seeds_tables_by_modality_tier_and_use_come_out(seed, modality, tier, use):
-    assert seed(tier, modality, use=use) == ModelName("together", BY_USE[modality, tier, use])
-
-
-@pytest.mark.parametrize("role", BY_ROLE)
-def test_the_seeds_ladder_by_role_comes_out(seed, role):
-    assert f"3.1-{BY_ROLE[role]}-" in str(seed("enterprise", role=role))

@@ -13,18 +13,7 @@ import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from aideon_agents.ledger.schema.first_steps import (
-    Executor,
-    m001_runs,
-    m002_calls,
-    m003_contents,
-    m004_resumable_runs,
-    m005_budgets,
-    m006_batches,
-    m007_distributed_batches,
-    m008_truncated_answers,
-    m009_failed_node,
-)
+from aideon_agents.ledger.schema.first_steps import FIRST_STEPS, Executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,15 +178,7 @@ def m019_answers(db: Executor) -> None:
 
 
 STEPS = (
-    m001_runs,
-    m002_calls,
-    m003_contents,
-    m004_resumable_runs,
-    m005_budgets,
-    m006_batches,
-    m007_distributed_batches,
-    m008_truncated_answers,
-    m009_failed_node,
+    *FIRST_STEPS,
     m010_tickets,
     m011_tool_calls,
     m012_simulated_calls,

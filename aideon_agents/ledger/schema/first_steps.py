@@ -280,3 +280,9 @@ def m008_truncated_answers(db: Executor) -> None:
 def m009_failed_node(db: Executor) -> None:
     """Which node failed a run; NULL also in runs that were recorded before this step."""
     db.execute("ALTER TABLE runs ADD COLUMN failed_node TEXT")
+
+
+FIRST_STEPS = (
+    *(m001_runs, m002_calls, m003_contents, m004_resumable_runs, m005_budgets, m006_batches),
+    *(m007_distributed_batches, m008_truncated_answers, m009_failed_node),
+)

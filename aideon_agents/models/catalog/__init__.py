@@ -68,7 +68,7 @@ class Catalog:
         name = ModelName.parse(text)
         entry = self.entries.get(str(name))
         if entry and self.is_gone(entry):
-            raise ModelNameError(f"{name} is {entry.lifecycle.said('retired')}")
+            raise ModelNameError(f"{name} is {entry.lifecycle.in_words('retired')}")
         return name
 
     def successor(self, text: str) -> str:
@@ -127,7 +127,7 @@ def _read(path: Path | None, profile: str) -> Catalog:
         for name in names:
             entry = entries.get(str(name))
             if entry and catalog.is_gone(entry):
-                why = f"{name} is {entry.lifecycle.said('retired')}"
+                why = f"{name} is {entry.lifecycle.in_words('retired')}"
                 raise _invalid(path, ("profiles", profile, rung), why)
     return catalog
 

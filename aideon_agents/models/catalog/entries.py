@@ -8,20 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from aideon_agents.state import Complexity, Role, Tier
+from aideon_agents.state import Complexity, Role, Tier, Use
 
 Rung: TypeAlias = Literal["small", "medium", "large"]
 Modality: TypeAlias = Literal["text", "code", "vision", "image", "tts", "stt", "video"]
-Use: TypeAlias = Literal[
-    "primary",
-    "fallback",
-    "secondary",
-    "critical",
-    "complex",
-    "specialised",
-    "quick",
-    "high_quality",
-]
 
 _Amount = Annotated[Decimal, BeforeValidator(str), Field(ge=0)]
 _Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -44,7 +34,7 @@ class Lifecycle(_Part):
     replaced_by: str | None = None
     """`provider:model` to use instead."""
 
-    def said(self, word: Literal["retired", "ends"]) -> str:
+    def in_words(self, word: Literal["retired", "ends"]) -> str:
         """`retired since DAY: use MODEL` or `ends DAY: use MODEL`, as far as they are known."""
         day = f"{' since' if word == 'retired' else ''} {self.date}" if self.date else ""
         return f"{word}{day}" + (f": use {self.replaced_by}" if self.replaced_by else "")

@@ -124,9 +124,9 @@ class Filters:
         is_over = ends.status == "ending" and ends.date and ends.date <= self._today
         # Who gives a model may know that its end was put off.
         if (is_over and not self.request.model) or self.catalog.is_gone(entry):
-            return Objection(ends.said("retired"))
+            return Objection(ends.in_words("retired"))
         if ends.status == "ending":
-            return Objection(ends.said("ends"), SOFT)
+            return Objection(ends.in_words("ends"), SOFT)
         return None
 
     def _of_provider(self, name: ModelName) -> Objection | None:

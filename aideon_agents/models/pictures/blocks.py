@@ -66,9 +66,14 @@ def seen(content: object) -> list[Seen]:
     return [_seen(url) for part in parts(content) if (url := url_of(part)) is not None]
 
 
+def is_picture(part: Mapping[str, Any]) -> bool:
+    """Whether a part of a message is a picture, in LangChain's or OpenAI's form."""
+    return part.get("type") in _PICTURES
+
+
 def url_of(part: Mapping[str, Any]) -> str | None:
     """The URL or the data URI of a picture; None: the part is none, or has neither."""
-    if part.get("type") not in _PICTURES:
+    if not is_picture(part):
         return None
     inner: Any = part.get("image_url")
     url: Any = inner.get("url") if isinstance(inner, Mapping) else inner or part.get("url")
@@ -184,7 +189,7 @@ def without_pictures(
         content = message.get("content")
         if isinstance(content, list):
             sizes += [one.size for one in seen(content)]
-            kept = [one for one in cast("list[Any]", content) if not _is_picture(one)]
+            kept = [one for one in cast("list[Any]", content) if not _has_url(one)]
             others += kept
             messages.append({**message, "content": kept})
         else:
@@ -192,5 +197,5 @@ def without_pictures(
     return {**sent, "messages": messages}, others, tuple(sizes)
 
 
-def _is_picture(part: object) -> bool:
+def _has_url(part: object) -> bool:
     return isinstance(part, Mapping) and url_of(cast("Mapping[str, Any]", part)) is not None

@@ -29,6 +29,7 @@ from aideon_agents.models import faults
 from aideon_agents.models.answers.reply import estimate_tokens
 from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, current_attempt
 from aideon_agents.models.features import SHAPE
+from aideon_agents.models.pictures.blocks import parts
 from aideon_agents.models.protocol.ways import authorization, below
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
 from aideon_agents.models.wire import CALL_HEADER
@@ -87,7 +88,7 @@ class ReplicateChatModel(BaseChatModel):
         asked = {
             "tools": kwargs.get("tools") or any(_has_tools(one) for one in messages),
             "typed answers": kwargs.get(SHAPE) or kwargs.get("response_format"),
-            "pictures or files": not all(_is_text(one) for one in messages),
+            "pictures or files": any(parts(one.content) for one in messages),
             "stop words": stop,
         }
         if lacks := [name for name, value in asked.items() if value]:
@@ -324,11 +325,6 @@ class ReplicateChatModel(BaseChatModel):
             "address": self._base,
             "address_variable": self.candidate.address_variable,
         }
-
-
-def _is_text(message: BaseMessage) -> bool:
-    blocks: Any = message.content if isinstance(message.content, list) else ()
-    return all(isinstance(one, str) or one.get("type") == "text" for one in blocks)
 
 
 def _has_tools(message: BaseMessage) -> bool:

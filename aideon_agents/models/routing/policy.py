@@ -17,6 +17,7 @@ from langchain_core.tracers.context import tracing_v2_callback_var
 
 from aideon_agents.errors import PrivacyRule
 from aideon_agents.models.features import SHAPE
+from aideon_agents.models.pictures.blocks import is_picture, parts
 from aideon_agents.models.routing import rules as routing
 from aideon_agents.models.routing.privacy import kind_in, strings
 from aideon_agents.models.routing.rules import Rules
@@ -52,14 +53,16 @@ class Policy(NamedTuple):
 
     def kind(self, messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> str | None:
         """What a call holds that may not leave; None: nothing. `options` may hold tools and a schema."""
-        if self.looks_for == "all" and any(_has_picture(message) for message in messages):
+        if self.looks_for == "all" and any(
+            is_picture(part) for one in messages for part in parts(one.content)
+        ):
             return "a picture"
-        parts = [part for message in messages for part in _parts(message)]
+        texts = [part for message in messages for part in _parts(message)]
         offered = {name: value for name, value in options.items() if name != SHAPE}
-        parts += [("options", text) for text in strings(offered)]
+        texts += [("options", text) for text in strings(offered)]
         if shape := options.get(SHAPE):
-            parts.append(("options", _schema_text(shape)))
-        return kind_in(self.rules, tuple(parts), words=self.looks_for in {"words", "all"})
+            texts.append(("options", _schema_text(shape)))
+        return kind_in(self.rules, tuple(texts), words=self.looks_for in {"words", "all"})
 
     def kind_of_input(self, given: LanguageModelInput, options: Mapping[str, Any]) -> str | None:
         """As `kind`, of a question in any form that a chat model takes."""
@@ -153,13 +156,6 @@ def _parts(message: BaseMessage) -> list[tuple[str, str]]:
         is_text = isinstance(piece, dict) and isinstance(piece.get("text"), str)
         texts += [piece["text"]] if is_text else strings(piece, without=_OF_CALLS)
     return [(message.type, text) for text in texts if text]
-
-
-def _has_picture(message: BaseMessage) -> bool:
-    blocks = message.content if isinstance(message.content, list) else []
-    return any(
-        isinstance(one, dict) and one.get("type") in {"image", "image_url"} for one in blocks
-    )
 
 
 @functools.lru_cache(maxsize=256)

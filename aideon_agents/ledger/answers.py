@@ -9,9 +9,11 @@ renews. The others wait until there is an answer, or until that process gives it
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.errors import InputError
 from aideon_agents.ledger.identity import is_gone, this_process
 
 if TYPE_CHECKING:
@@ -136,3 +138,17 @@ def clear(
         sizes = tx.select(f"{_SIZE} WHERE {where}", given)[0]
         tx.write(f"DELETE FROM answers WHERE {where}", given)  # noqa: S608 - our conditions
     return {name: int(sizes[name]) for name in ("entries", "bytes")}
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_AGE = re.compile(r"([0-9]{1,9})([smhdw])")
+"""Ages as people write them: `90s`, `30m`, `12h`, `1d`, `1w`."""
+
+
+def age_seconds(text: object, named: str) -> float:
+    """The seconds of an age; InputError, which says what `named` takes: it is none."""
+    found = _AGE.fullmatch(text) if isinstance(text, str) else None
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not seconds:
+        raise InputError(f"{named} takes an age such as 90s, 30m, 12h, 1d or 1w, not {text!r}")
+    return float(seconds)
