@@ -5,7 +5,6 @@ Each refusal is one line that says where and what to do, before anything is call
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -14,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from stored_rows import rows_of
 
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.testing import SimulatedProvider
@@ -141,7 +141,7 @@ def test_the_doctor_finds_what_is_wrong_with_a_ledger(aideon, folder, make, said
 def test_the_reports_read_a_ledger_of_every_schema_and_runs_go_on_in_it(aideon, stored):
     LEDGER.parent.mkdir()
     shutil.copy(stored, LEDGER)
-    rows = json.loads(stored.with_suffix(".json").read_text(encoding="utf-8"))
+    rows = rows_of(stored)
     first = rows["runs"][0]["run_id"]
     listed = aideon("runs", "list", "--json")
     assert (listed.code, listed.err) == (0, "")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 import warm
+from stored_rows import rows_of
 
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.money import usd
@@ -69,7 +70,7 @@ def older(request, tmp_path):
 def a_copy(name, folder):
     path = folder / "ledger.db"
     shutil.copy(FOLDER / f"{name}.db", path)
-    tables = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    tables = rows_of(FOLDER / f"{name}.db")
     for call in tables["calls"]:
         call["status"] = NEW_WORDS.get(call["status"], call["status"])
     return path, tables
@@ -134,7 +135,7 @@ def test_a_stored_ledger_is_one_whole_file_in_the_mode_of_a_real_one(name):
     connection.close()
     header = (FOLDER / f"{name}.db").read_bytes()[:20]
     assert header[18:20] == b"\x02\x02"  # the write-ahead log is switched on
-    assert sorted(path.suffix for path in FOLDER.glob(f"{name}.*")) == [".db", ".json"]
+    assert sorted(path.suffix for path in FOLDER.glob(f"{name}.*")) == [".db"]
 
 
 def test_every_row_is_there_as_it_was_written(stored):

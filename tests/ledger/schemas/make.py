@@ -1,4 +1,4 @@
-"""Writes a small ledger the way the package on the path writes it, and its rows beside it as JSON.
+"""Writes a small ledger the way the package on the path writes it.
 
     python tests/ledger/schemas/make.py [FOLDER]
 
@@ -134,7 +134,7 @@ _ticks = itertools.count()
 
 
 def main(folder: Path) -> None:
-    """Write the newest schema's file and its rows."""
+    """Write the newest schema's file."""
     store.this_process = lambda: OWNED
     store.now = lambda: BEGIN + timedelta(seconds=next(_ticks))
     path = folder / f"{schema.STEPS[-1].__name__}.db"
@@ -146,9 +146,7 @@ def main(folder: Path) -> None:
         for run, end in zip(RUNS, ENDS, strict=False):
             ledger.finish_run(run["run_id"], **end)
     _rest(path)
-    tables = _packed(path)
-    text = json.dumps(tables, ensure_ascii=False, indent=1, sort_keys=True)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    _pack(path)
     print(path, path.stat().st_size)  # noqa: T201 - a command
 
 
@@ -187,20 +185,13 @@ def _rest(path: Path) -> None:
     rows.close()
 
 
-def _packed(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Make it one small file, and give back its rows by table."""
+def _pack(path: Path) -> None:
+    """Make it one small file."""
     rows = sqlite3.connect(path, isolation_level=None)
-    rows.row_factory = sqlite3.Row
     rows.execute("UPDATE _sqlite_migrations SET applied_at = '2026-11-20 09:00:00'")
     rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     rows.execute("VACUUM")
-    names = rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    found = {
-        name: [dict(row) for row in rows.execute(f"SELECT * FROM {name} ORDER BY 1")]  # noqa: S608 - our names
-        for (name,) in names
-    }
     rows.close()
-    return found
 
 
 def _known(shape: type[Any], values: dict[str, Any]) -> dict[str, Any]:
