@@ -143,6 +143,8 @@ class ProviderError(RunError):
         """The tokens that were reported all the same (`ledger.usage.Usage`); None: none were."""
         self.response_model: str | None = None
         """The model that reported them; None: the one that was asked."""
+        self.is_estimated = False
+        """Whether the tokens are an estimate."""
         self.finish_reason: str | None = None
         """Why the answer ended; None: it did not say, or there was none."""
         self.words = ""

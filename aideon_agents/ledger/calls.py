@@ -28,7 +28,7 @@ from aideon_agents.errors import Partial, ProviderError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import MOST, Price, Usage, billed_model, price
-from aideon_agents.ledger.rows import Call, CallEnd, CallStatus, redacted
+from aideon_agents.ledger.rows import Call, CallEnd, CallStatus, redacted, reporting_in
 from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
@@ -40,13 +40,8 @@ CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 MET_MAX_TOKENS = frozenset(
     {
-        "length",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "model_length",
-        "model_context_window_exceeded",
-        "token_limit",
+        *("length", "model_length", "model_context_window_exceeded", "token_limit"),
+        *("max_tokens", "max_completion_tokens", "max_output_tokens"),
     }
 )
 """Finish reasons of an answer that met `max_tokens`, in small letters."""
@@ -115,9 +110,12 @@ def is_truncated(reported: Mapping[str, Any]) -> bool:
 
 def failed(call: OpenCall, error: BaseException) -> CallEnd:
     """The end of a call that raised."""
-    usage: Any = getattr(error, "usage", None)
-    usage = usage if isinstance(usage, Usage) else call.final
-    model: str | None = getattr(error, "response_model", None)
+    reporting: Any = reporting_in(error)
+    usage = call.final if reporting is None else cast("Usage", reporting.usage)
+    named: str | None = getattr(reporting or error, "response_model", None)
+    model = named or model_in(call.reported)
+    is_estimated = call.reported.get(tags.USAGE_SOURCE) == "estimated"
+    is_estimated = getattr(reporting, "is_estimated", is_estimated)
     reason: str | None = getattr(error, "finish_reason", None) or call.finish_reason
     is_unsent = call.is_unsent()
     cost = _NOT_BILLED if is_unsent or _unbilled(error) else _cost(call, model, usage)
@@ -131,7 +129,7 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
         error_type=type(error).__name__,
         error=_words(error),
         usage=usage,
-        usage_source="reported" if usage else "none",
+        usage_source="none" if usage is None else "estimated" if is_estimated else "reported",
         cost_nanousd=cost.nanousd,
         price_source=cost.source,
         simulated=call.is_simulated,
@@ -217,6 +215,8 @@ class OpenCall:
         """The usage of a stream that has said why it ends; None: it was not received."""
         self.finish_reason: str | None = None
         """Why a streamed answer has ended; None: it has not said so."""
+        self.reported: dict[str, Any] = {}
+        """What was said about a streamed answer at its end."""
         self._clock = time.perf_counter()
         self._total = RunningTotal()
 
@@ -246,6 +246,7 @@ class OpenCall:
         self.finish_reason = self.finish_reason or _text(reported, *_REASONS)
         if self.finish_reason is not None:
             self.final = self._total.usage or usage_of(message) or self.final
+            self.reported |= reported
 
     def usage_in(self, message: object) -> Usage | None:
         """The call's usage, given its whole answer; None: the provider reported none."""

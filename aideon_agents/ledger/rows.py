@@ -41,6 +41,13 @@ class Usage:
     """The service tier that answered; None: the answer names none. Not stored."""
 
 
+def reporting_in(error: BaseException | None) -> BaseException | None:
+    """The error, or the cause of it, that has the `usage` of its call; None: none has."""
+    while error is not None and not isinstance(getattr(error, "usage", None), Usage):
+        error = error.__cause__  # it was raised as another one on the way
+    return error
+
+
 RunStatus = Literal["running", "completed", "failed", "stopped", "waiting", "cancelled", "crashed"]
 """`crashed` is derived on reading: the row holds `running` and its process is gone."""
 

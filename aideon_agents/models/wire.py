@@ -88,7 +88,7 @@ class Wire(BaseChatOpenAI):
             answer = await self._send(payload)
             try:
                 sent = await answer.read(LONGEST_BODY)
-                body = _object(sent, asked, answer.headers.get(_SELLER))
+                body = _object(sent, asked, answer.headers)
             except aiohttp.ClientError as error:
                 raise broken_off(error, asked) from error
             finally:
@@ -134,7 +134,7 @@ class Wire(BaseChatOpenAI):
         """The chunks of a stream; the last one has the tool calls and the usage."""
         if answer.headers.get("Content-Type", "").startswith("application/json"):
             # The server does not stream, or has an error to report.
-            body = _object(await answer.read(LONGEST_BODY), str(self.candidate))
+            body = _object(await answer.read(LONGEST_BODY), str(self.candidate), answer.headers)
             yield _as_chunk(self._result(body, options))
             return
         state = StreamedAnswer()
@@ -144,6 +144,7 @@ class Wire(BaseChatOpenAI):
         except BaseException as error:
             # What was reported before the end is paid, whatever ended it.
             error.usage = usage_of(self._last_chunk(state, options).message)  # type: ignore[attr-defined]
+            error.response_model = state.model  # type: ignore[attr-defined] # its price counts
             raise
         yield self._last_chunk(state, options)
 
@@ -151,7 +152,6 @@ class Wire(BaseChatOpenAI):
         self, answer: Answer, state: StreamedAnswer
     ) -> AsyncGenerator[ChatGenerationChunk]:
         asked = str(self.candidate)
-        seller = answer.headers.get(_SELLER)
         is_done = has_begun = False
         async for data in answer.events():
             if data == b"[DONE]":
@@ -160,7 +160,7 @@ class Wire(BaseChatOpenAI):
             if not data.strip():
                 continue
             has_begun = True
-            sent = _object(data, asked, seller)
+            sent = _object(data, asked, answer.headers)
             if (error := error_in(sent)) is not None:
                 raise self._refused(error)
             known = state.take(sent)
@@ -251,8 +251,7 @@ class Wire(BaseChatOpenAI):
         url = self._url.update_query(added) if (added := options["extra_query"]) else self._url
         asked = str(self.candidate)
         content = encoded({k: v for k, v in payload.items() if k != SHAPE}, asked)
-        address = self.candidate.address
-        sending = {} if sending is None else sending
+        address, sending = self.candidate.address, {} if sending is None else sending
         try:
             async with asyncio.timeout(options["timeout"]):
                 answer = await post(url, content, headers, asked, sending)
@@ -365,14 +364,15 @@ def encoded(payload: Mapping[str, Any], asked: str) -> bytes:
     return content
 
 
-def _object(data: bytes, asked: str, seller: str | None = None) -> dict[str, Any]:
-    """A JSON object of a provider, whose model is then that of the `seller`."""
+def _object(data: bytes, asked: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """A JSON object of a provider, whose model is that of the seller that the headers name."""
     try:
         body = from_json(data)
     except (ValueError, RecursionError) as error:
         raise faults.unreadable(asked, error, data) from None
     if not isinstance(body, dict):
         raise faults.unreadable(asked, f"it is no JSON object: {data[:80]!r}")
+    seller = headers.get(_SELLER)
     if seller and isinstance(model := body.get("model"), str) and ":" not in model:
         body["model"] = f"{model}:{seller}"
     return cast("dict[str, Any]", body)

@@ -79,6 +79,25 @@ def test_hugging_face_is_priced_by_who_serves_the_model():
         ("huggingface", "org/name:groq", "org/name", "org/name:groq"),
         ("huggingface", "org/name:groq", "org/name:novita", "org/name:novita"),
         ("huggingface", "org/name", "org/name", "org/name"),
+        # Named as its seller does, which the price list does not know.
+        (
+            "huggingface",
+            "openai/gpt-oss-120b:fastest",
+            "accounts/fireworks/models/gpt-oss-120b:fireworks-ai",
+            "openai/gpt-oss-120b:fireworks-ai",
+        ),
+        (
+            "huggingface",
+            "openai/gpt-oss-120b:groq",
+            "gpt-oss-120b",
+            "openai/gpt-oss-120b:groq",
+        ),
+        (
+            "huggingface",
+            "openai/gpt-oss-120b",
+            "openai/gpt-oss-20b:together",
+            "openai/gpt-oss-20b:together",
+        ),
     ],
 )
 def test_the_model_that_answered_is_billed(provider, requested, response, billed):

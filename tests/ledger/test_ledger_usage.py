@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk
 
-from aideon_agents.errors import Partial
+from aideon_agents.errors import Partial, Transient
 from aideon_agents.ledger.calls import (
     OpenCall,
     RunningTotal,
@@ -206,3 +206,17 @@ def test_usage_with_or_after_the_end_of_a_stream_is(chunks):
     assert end.usage == Usage(input_tokens=10, output_tokens=5)
     assert end.usage_source == "reported"
     assert end.cost_nanousd
+
+
+def test_what_was_reported_before_the_end_is_kept_by_the_errors_that_follow():
+    begun = call_start("c1", "r1", {"ls_provider": "together", "ls_model_name": "org/name"})
+    counted = Usage(input_tokens=1000, output_tokens=7)
+    lost, error = ConnectionResetError("lost"), Partial("it broke off in the middle")
+    lost.usage, lost.response_model = counted, "openai/gpt-oss-120b"
+    error.__cause__ = Transient("it broke the connection off")
+    error.__cause__.__cause__ = lost
+    end = failed(OpenCall(begun), error)
+    assert (end.status, end.usage, end.usage_source) == ("broken", counted, "reported")
+    assert (end.response_model, end.cost_nanousd) == ("openai/gpt-oss-120b", 154_200)
+    without = failed(OpenCall(begun), Partial("it broke off"))
+    assert (without.usage, without.usage_source, without.cost_nanousd) == (None, "none", None)

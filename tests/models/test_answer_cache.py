@@ -14,8 +14,9 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from aideon_agents import Context, Ledger, State, arun, chat_model, errors
+from aideon_agents import Budget, Context, CostHandler, Ledger, State, arun, chat_model, errors
 from aideon_agents.ledger import answers
+from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.caching import question
 from aideon_agents.state import GivenModel, ModelRequest
@@ -276,6 +277,24 @@ async def test_callers_that_ask_the_same_at_once_pay_once(counter):
     assert len({text_of(one) for one in asked}) == 1
     rows = [row.status for one in asked for row in one.rows]
     assert sorted(rows) == ["cached"] * 19 + ["ok"]
+
+
+@pytest.mark.parametrize("cache", [None, DAY], ids=["uncached", "cached"])
+async def test_a_stream_that_is_abandoned_ends_its_row_and_its_lease(counter, database, cache):
+    ledger = counter._ledger
+    run_id = ledger.start_run(Run(workflow="question"), Budget("1"))
+    asked = ModelRequest(role="planner", model=(PRIMARY,), cache=cache)
+    chain = Models(counter.settings()).chat(asked, Context(stream=True))
+    config = {"callbacks": [CostHandler(ledger, run_id=run_id)]}
+    source = chain.runnable.astream("A question that is left", config)
+    await anext(source)
+    await source.aclose()
+    (row,) = ledger.calls(run_id)
+    assert (row.status, row.cost_nanousd) == ("cancelled", None)
+    held = "SELECT status FROM holds WHERE run_id = :run"
+    assert [one["status"] for one in database.select(held, {"run": run_id})] == ["unknown"]
+    assert database.select("SELECT * FROM leases", {}) == []
+    assert answers.figures(database)["entries"] == 0
 
 
 async def test_where_the_one_that_asks_fails_the_next_asks(counter):

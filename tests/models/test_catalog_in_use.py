@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 import pytest
 
 from aideon_agents import Context, Settings, aresume, arun, errors, executor, sequential
-from aideon_agents.ledger.pricing import UNKNOWN, PricedModel, Usage, highest_price, price
+from aideon_agents.ledger.pricing import (
+    UNKNOWN,
+    PricedModel,
+    Usage,
+    billed_model,
+    highest_price,
+    price,
+)
 from aideon_agents.models import Models, catalog
 from aideon_agents.state import ModelRequest
 
@@ -49,6 +56,27 @@ def test_the_users_price_counts_before_the_price_list(own):
     assert highest_price("together", "openai/gpt-oss-120b", USAGE, AT) == found.nanousd
     catalog.load()
     assert price("together", "openai/gpt-oss-120b", USAGE, AT).nanousd == 1000 * 150 + 100 * 600
+
+
+@pytest.mark.parametrize(
+    ("provider", "requested", "response", "is_same"),
+    [
+        ("together", "acme/tuned", "acme/tuned-2026-11-30", True),
+        ("together", "acme/tuned", "acme/tuned-1130", True),
+        ("together", "acme/tuned", "acme/tuned-mini", False),
+        ("together", "acme/tuned", "acme/tuned-2", False),
+        ("huggingface", "acme/tuned", "acme/tuned:novita", True),
+        ("openai", "gpt-4o-mini", "gpt-4o-mini-2024-07-18", False),  # the list's, not the user's
+    ],
+)
+def test_the_users_price_is_that_of_the_models_versions(
+    own, provider, requested, response, is_same
+):
+    own.write_text(
+        OWN.replace("openai:acme-seed", "huggingface:acme/tuned").replace("false", "true")
+    )
+    catalog.load(own.rename(own.with_stem("other")))
+    assert billed_model(provider, requested, response) == (requested if is_same else response)
 
 
 def test_the_users_price_makes_an_unlisted_model_known(own):

@@ -26,6 +26,7 @@ import contextlib
 import dataclasses
 import decimal
 import functools
+import re
 import warnings
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -219,14 +220,28 @@ def _covers(costs: Sequence[int], others: Sequence[int]) -> bool:
 def billed_model(provider: str, requested: str, response: str | None) -> str:
     """The model whose price applies: the one that answered, because aliases redirect silently.
 
-    Hugging Face's answers leave out which provider they came from, so it is taken from the request.
+    A price that a user states for a model counts for its versions too, where they have none. Hugging
+    Face's answers may leave out which provider they came from: it is taken from the request then. They
+    may also name the model as that provider does (`accounts/.../gpt-oss-120b`), which the price list
+    does not know: it costs as much as the one that was requested.
     """
-    if response is None:
+    if response is None or response == requested:
         return requested
-    seller = requested.partition(":")[2]
-    if provider == HUGGING_FACE and seller and ":" not in response:
-        return f"{response}:{seller}"
-    return response
+    stated = _stated.get((provider, requested))
+    is_users = stated and stated.is_first and (provider, response) not in _stated
+    if is_users and re.fullmatch(re.escape(requested) + _VERSION, response):
+        return requested
+    if provider != HUGGING_FACE:
+        return response
+    (name, _, wanted), (answering, _, seller) = requested.partition(":"), response.partition(":")
+    ending = f":{seller or wanted}" if seller or wanted else ""
+    is_known = price(provider, answering + ending, _NOTHING, now()).nanousd is not None
+    return (answering if is_known else name) + ending
+
+
+_VERSION = r"([-@]\d{4}[\d-]*|:.+)"
+"""What follows the name of a model in that of a version: its date, or who sells it."""
+_NOTHING = Usage(input_tokens=0, output_tokens=0)
 
 
 @functools.lru_cache(maxsize=256)
@@ -276,8 +291,7 @@ class PricedModel:
     def __init__(self, name: str) -> None:
         self.name = name
         self._provider, _, self._model = name.partition(":")
-        nothing = Usage(input_tokens=0, output_tokens=0)
-        if price(self._provider, self._model, nothing, now()).nanousd is None:
+        if price(self._provider, self._model, _NOTHING, now()).nanousd is None:
             raise ModelNameError(f"{name} has no known price: name a model of the price list")
         self._rates: dict[int, dict[str, Decimal] | None] = {}
         row = TABLE.get(self._provider)

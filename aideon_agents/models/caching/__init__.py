@@ -119,9 +119,11 @@ class Cached(BaseChatModel):
         try:
             async with asked.answered_once(attempts, self.candidate) as kept:
                 if kept is None:
-                    async for chunk in super().astream(input, config, stop=stop, **kwargs):
-                        chunks.append(chunk)
-                        yield chunk
+                    source = cast("Any", super().astream(input, config, stop=stop, **kwargs))
+                    async with contextlib.aclosing(source) as chunks_as_they_come:
+                        async for chunk in chunks_as_they_come:
+                            chunks.append(chunk)
+                            yield chunk
                     whole = chunks[0].__add__(cast("Any", chunks[1:])) if chunks[1:] else chunks[0]
                     answer = cast("AIMessage", message_chunk_to_message(whole))
                     asked.keep(answer, simulated=self._is_simulated())

@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 from langchain_core import exceptions as langchain
 
 from aideon_agents import errors
+from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import usage_of
 from aideon_agents.ledger.pricing import Usage
 from aideon_agents.ledger.redaction import one_line, quoted, without_keys
@@ -293,7 +294,10 @@ def _paid(
     error.usage = usage
     error.response_model = (result.llm_output or {}).get("model_name")
     if result.generations:
-        error.finish_reason = (result.generations[0].generation_info or {}).get("finish_reason")
+        info = result.generations[0].generation_info or {}
+        error.finish_reason = info.get("finish_reason")
+        error.is_estimated = info.get(tags.USAGE_SOURCE) == "estimated"
+        error.response_model = error.response_model or info.get("model_name")
     return error
 
 

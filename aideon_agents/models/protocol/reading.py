@@ -130,6 +130,8 @@ class StreamedAnswer:
 
     finish_reason: str | None = None
     has_text: bool = False
+    model: str | None = None
+    """The model that was named last."""
     usage: dict[str, Any] | None = None
     """The last usage that covers the whole answer; None: none was sent yet."""
     thoughts: str | None = None
@@ -146,6 +148,7 @@ class StreamedAnswer:
         """One chunk in OpenAI's form, without what is kept back; None: nothing of it is shown now."""
         usage = chunk.pop("usage", None)
         self.service_tier = chunk.pop("service_tier", None) or self.service_tier
+        self.model = chunk.get("model") or self.model
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if isinstance(choice, dict) and usage is None:

@@ -49,6 +49,8 @@ _LOOK_AGAIN, _LONGEST_PAUSE = 0.25, 4.0
 _MOST_FAILURES = 4
 """Reads that fail in a row, after which a prediction is given up."""
 _CANCEL_SECONDS = 5.0
+_COUNT_SECONDS = 5.0
+"""Seconds for which the counts of a prediction are waited for whose output was streamed."""
 _ENDED = frozenset({"succeeded", "failed", "canceled", "aborted"})
 _SPEAKERS = {"human": "User", "ai": "Assistant"}
 
@@ -144,9 +146,8 @@ class ReplicateChatModel(BaseChatModel):
                             if run_manager:
                                 await run_manager.on_llm_new_token(piece, chunk=chunk)
                             yield chunk
+                    made["metrics"] = await self._metrics(made, until)
                     made["status"] = "succeeded"
-                    with contextlib.suppress(errors.ProviderError):  # only its counts are missing
-                        made["metrics"] = (await self._read(made)).get("metrics")
                 async with asyncio.timeout_at(until):
                     ended = await self._ended(made)
         whole = text or _text(ended.get("output"))
@@ -167,7 +168,7 @@ class ReplicateChatModel(BaseChatModel):
             prompt = f"{payload.get('system_prompt', '')}{payload['prompt']}"
             counts = [estimate_tokens(prompt), estimate_tokens(text)]
             about[tags.USAGE_SOURCE] = "estimated"
-        elif counts[1] >= payload.get("max_tokens", math.inf):
+        elif counts[1] >= payload.get("max_tokens", payload.get("max_new_tokens", math.inf)):
             about["finish_reason"] = "length"
         given, made = counts
         usage = UsageMetadata(input_tokens=given, output_tokens=made, total_tokens=given + made)
@@ -222,6 +223,15 @@ class ReplicateChatModel(BaseChatModel):
             return made
         why = {"message": made.get("error") or f"the prediction was {status}"}
         raise faults.refusal_in_answer(why, **self._who)
+
+    async def _metrics(self, made: dict[str, Any], until: float) -> dict[str, Any] | None:
+        """The counts of a prediction whose stream has ended; None: it does not say them in time."""
+        latest = asyncio.get_running_loop().time() + _COUNT_SECONDS
+        with contextlib.suppress(errors.ProviderError, TimeoutError):  # its output is whole
+            async with asyncio.timeout_at(min(until, latest)):
+                # It may end, and be counted, a moment after its stream.
+                return (await self._ended(await self._read(made))).get("metrics")
+        return None
 
     async def _read(self, made: dict[str, Any]) -> dict[str, Any]:
         return {**made, **await self._asked(self._place_of(made, "get"))}

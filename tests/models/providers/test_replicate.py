@@ -177,6 +177,48 @@ async def test_a_stream_gives_the_pieces_as_they_come(hosted, ledger, settings):
     assert not hosted.cancelled.is_set()
 
 
+async def test_the_counts_of_a_stream_are_waited_for(hosted, ledger, settings):
+    counts = {"input_token_count": 31, "output_token_count": 5}
+    running = [{"status": "starting"}, {"status": "processing"}, {"status": "processing"}]
+    hosted.steps = [*running, {**hosted.steps[0], "metrics": counts}]
+    hosted.events = b"event: output\ndata: Hello.\n\nevent: done\ndata: {}\n\n"
+    chunks, error, (row,) = await stream(settings, ledger)
+    assert (error, "".join(chunks)) == (None, "Hello.")
+    assert (row.usage_source, row.input_tokens, row.output_tokens) == ("reported", 31, 5)
+    assert not hosted.cancelled.is_set()
+
+
+async def test_a_stream_without_counts_ends_all_the_same(hosted, ledger, settings, monkeypatch):
+    monkeypatch.setattr(replicate, "_COUNT_SECONDS", 0.05)
+    hosted.steps = [{"status": "processing"}]  # for ever
+    hosted.events = b"event: output\ndata: Hello.\n\nevent: done\ndata: {}\n\n"
+    chunks, error, (row,) = await stream(settings, ledger)
+    assert (error, "".join(chunks)) == (None, "Hello.")
+    assert (row.status, row.usage_source) == ("ok", "estimated")
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_the_tokens_of_an_empty_answer_are_estimated_too(hosted, ledger, settings, streams):
+    hosted.steps = [{"status": "succeeded", "output": []}]
+    if streams:
+        _, error, rows = await stream(settings, ledger)
+    else:
+        error, rows = await ask(MODEL, ledger, settings)
+    assert "empty answer" in str(error)
+    assert {(row.usage_source, row.response_model) for row in rows} == {
+        ("estimated", MODEL.removeprefix("replicate:"))
+    }
+
+
+async def test_an_answer_that_met_either_name_of_max_tokens_is_truncated(hosted, ledger, settings):
+    detail = "- input.max_tokens: Additional property max_tokens is not allowed"
+    hosted.refusals = [(422, {"title": "Input validation failed", "detail": detail})]
+    counts = {"input_token_count": 31, "output_token_count": 5}
+    hosted.steps = [{"status": "succeeded", "output": "Hello.", "metrics": counts}]
+    _, rows = await ask("replicate:meta/third", ledger, settings, max_tokens=5)
+    assert rows[-1].truncated
+
+
 async def test_a_model_that_does_not_stream_gives_its_answer_at_its_end(hosted, ledger, settings):
     hosted.steps = [{"status": "starting"}, *hosted.steps]
     chunks, error, (row,) = await stream(settings, ledger)

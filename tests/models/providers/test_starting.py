@@ -142,13 +142,14 @@ async def test_a_host_that_is_not_found_is_not_waited_for(deploy, ledger, monkey
     assert len(rows) == 3
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_the_provider_that_the_router_chose_sets_the_price(server, ledger, stream):
+@pytest.mark.parametrize(("stream", "streams"), [(False, False), (True, True), (True, False)])
+async def test_the_provider_that_the_router_chose_sets_the_price(server, ledger, stream, streams):
     chunk = {**ANSWER, "choices": [{**ANSWER["choices"][0], "delta": {"content": "Hi."}}]}
     said = ANSWER | {"model": "openai/gpt-oss-120b"}
     streamed = f"data: {json.dumps(chunk | {'model': said['model']})}\n\ndata: [DONE]\n\n".encode()
     header = {"X-Inference-Provider": "together"}
-    server.answers = [(200, streamed if stream else said, header)]
+    # A server that does not stream answers at once.
+    server.answers = [(200, streamed if stream and streams else said, header)]
     run_id = ledger.start_run(Run(workflow="question"))
     asked = ModelRequest(role="executor", model=("huggingface:openai/gpt-oss-120b:fastest",))
     chain = Models(huggingface(server)).chat(asked, Context(stream=stream))
@@ -159,6 +160,31 @@ async def test_the_provider_that_the_router_chose_sets_the_price(server, ledger,
     usage = Usage(input_tokens=1000, output_tokens=7)
     expected = price("huggingface", "openai/gpt-oss-120b:together", usage, at)
     assert row.cost_nanousd == expected.nanousd > 0
+
+
+_BEGUN = {"model": "openai/gpt-oss-120b", "choices": [{"index": 0, "delta": {"content": "Hi"}}]}
+_COUNTED = {"model": "openai/gpt-oss-120b", "choices": [], "usage": ANSWER["usage"]}
+_EMPTY = {
+    **_COUNTED,
+    "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}],
+}
+
+
+@pytest.mark.parametrize("events", [(_BEGUN, _COUNTED), (_EMPTY,)], ids=["cut", "empty"])
+async def test_it_sets_the_price_of_a_stream_that_fails_too(server, ledger, events):
+    sent = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in events)
+    server.answers = [(200, sent, {"X-Inference-Provider": "together"})]
+    run_id = ledger.start_run(Run(workflow="question"))
+    asked = ModelRequest(role="executor", model=("huggingface:openai/gpt-oss-120b:fastest",))
+    chain = Models(huggingface(server)).chat(asked, Context(stream=True))
+    with pytest.raises(AllModelsFailed):
+        await chain.ainvoke("Hi", {"callbacks": [CostHandler(ledger, run_id=run_id)]})
+    rows = ledger.calls(run_id)
+    at = datetime.fromisoformat(rows[0].started_at)
+    usage = Usage(input_tokens=1000, output_tokens=7)
+    expected = price("huggingface", "openai/gpt-oss-120b:together", usage, at)
+    assert {row.cost_nanousd for row in rows} == {expected.nanousd}
+    assert {row.response_model for row in rows} == {"openai/gpt-oss-120b:together"}
 
 
 async def test_the_price_of_an_unknown_provider_is_unknown(server, ledger):
