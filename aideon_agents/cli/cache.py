@@ -51,9 +51,7 @@ def stats(as_json: options.AsJson = False) -> None:
 def clear(
     older: Annotated[
         str | None,
-        typer.Option(
-            metavar="AGE", help="Only answers that are older: 90s, 30m, 12h, 1d, 1w or the like."
-        ),
+        typer.Option(metavar="AGE", help="Only answers older than this: 90s, 30m, 12h, 1d or 1w."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Only answers of this provider:model.")

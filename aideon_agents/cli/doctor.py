@@ -31,7 +31,7 @@ def doctor(
 ) -> int:
     """Check versions, the ledger, alert channels, keys and endpoints."""
     settings = options.settings()
-    findings = [*_versions(), *_ledger(settings), *_providers(settings)]
+    findings = [*_versions(), *_ledger(settings), *_files(settings), *_providers(settings)]
     if live:
         findings += _calls(settings)
     if as_json:
@@ -76,6 +76,25 @@ def _ledger(settings: Settings) -> Iterator[_Finding]:
     yield "alerts", "ok", f"to {', '.join(('the log', *places))}"
     if problem:
         yield "alert channels", "broken", problem
+
+
+def _files(settings: Settings) -> Iterator[_Finding]:
+    """The files of the user's own that decide which model is asked, if one cannot be used."""
+    from aideon_agents.errors import UserError
+    from aideon_agents.models.catalog import load
+    from aideon_agents.models.learning.router import Router
+    from aideon_agents.models.routing import rules
+
+    for what, read in (
+        ("catalog", lambda: load(settings.catalog, settings.profile)),
+        ("routing", lambda: rules.load(settings.catalog)),
+        ("router", Router.configured),
+    ):
+        try:
+            read()
+        except UserError as mistake:
+            yield what, "broken", str(mistake)
+            return
 
 
 def _providers(settings: Settings) -> Iterator[_Finding]:

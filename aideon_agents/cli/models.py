@@ -36,9 +36,15 @@ def list_models(
     as_json: options.AsJson = False,
 ) -> None:
     """List the models of the catalog."""
+    known = catalog()
+    sellers = {one.provider: None for one in (*known.entries.values(), *known.families.values())}
+    if provider not in (None, *sellers):
+        raise UserError(
+            f"--provider {provider}: the catalog has no model of it: use one of {', '.join(sellers)}"
+        )
     found = [
         one
-        for one in _listed(catalog(), every=every)
+        for one in _listed(known, every=every)
         if modality in (None, one.modality) and provider in (None, one.provider)
     ]
     if as_json:

@@ -39,13 +39,14 @@ _Use = Annotated[
     typer.Option(help="What the model is wanted for."),
 ]
 _Modality = Annotated[
-    Modality | None, typer.Option(help="What the model works with; text without it.")
+    Modality | None, typer.Option(help="What the model works with: text, if not given.")
 ]
 _Task = Annotated[
     str | None, typer.Option(help="The task: its length, its words and private data in it count.")
 ]
 _Budget = Annotated[
-    str | None, typer.Option(metavar="USD", help="What the call may cost, by the longest answer.")
+    str | None,
+    typer.Option(metavar="USD", help="The most that the call may cost, with the longest answer."),
 ]
 _PAGE = 80
 

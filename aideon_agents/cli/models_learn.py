@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from aideon_agents.models.learning.router import Label, Router
 
 _Model = Annotated[
-    str | None, typer.Option(metavar="PROVIDER:MODEL", help="The model that the labels name so.")
+    str | None,
+    typer.Option(metavar="PROVIDER:MODEL", help="The model that this field of LABELS is about."),
 ]
 
 
@@ -37,7 +38,7 @@ def learn(
             min=0,
             max=1,
             metavar="SHARE",
-            help="The share of prompts for the strong model; else as few as keep its quality.",
+            help="The share of prompts for the strong model. Without it: as few as keep its quality.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Write the router to this file.")] = Path(
@@ -49,6 +50,8 @@ def learn(
     from aideon_agents.models.providers import ModelName
 
     names = [str(ModelName.parse(name)) if name else None for name in (weak, strong)]
+    if names[0] and names[0] == names[1]:
+        raise UserError(f"--weak and --strong are both {names[0]}: name two models")
     found = list(read_labels(labels, names))
     if find_spec("numpy") is None:
         raise UserError("learning needs an extra: pip install 'aideon-agents[learn]'")

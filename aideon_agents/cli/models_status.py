@@ -58,7 +58,7 @@ def status(
         return
     if not found:
         hint = "" if simulated else "; --simulated includes those of a simulated provider"
-        output.note(f"no model was called since {since}{hint}")
+        output.note(f"no model was called in this time (--since {since}){hint}")
         return
     output.table(
         ("model", "state", "calls", "ok", "p50", "p95", "tokens/s"), map(_cells, found), numbers=5

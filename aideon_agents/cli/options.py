@@ -89,7 +89,7 @@ Cache = Annotated[
     str | None,
     typer.Option(
         metavar="AGE",
-        help="Use an answer again that is at most so old (90s, 30m, 12h, 1d, 1w), and keep new ones.",
+        help="Use an answer again if it is at most this old (90s, 30m, 12h, 1d, 1w), and keep new ones.",
     ),
 ]
 OnRateLimit = Annotated[

@@ -235,4 +235,5 @@ def _read(env_file: Path | None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         variable = "/".join(str(place) for place in first["loc"])
-        raise UserError(f"the environment variable {variable}: {first['msg'].lower()}") from None
+        says = first["msg"].removeprefix("Value error, ").lower()
+        raise UserError(f"the environment variable {variable}: {says}") from None

@@ -85,5 +85,9 @@ def _row(name: str, table: object) -> ProviderRow:
         field = first["loc"][0]
         if field == "name":
             raise UserError(f"{where}: a name has letters, digits, '.', '_' and '-'") from None
+        if field == "key_env":
+            raise UserError(
+                f"{where}.key_env names the variable that holds the key, such as PROD_API_KEY"
+            ) from None
         says = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{where}.{field}: {says[:1].lower()}{says[1:]}") from None

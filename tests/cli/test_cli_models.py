@@ -29,7 +29,10 @@ def test_the_list_takes_a_modality_and_a_provider(aideon):
     assert {(one["modality"], one["name"].partition(":")[0]) for one in shown.document} == {
         ("code", "huggingface")
     }
-    nothing = aideon("models", "list", "--provider", "nobody")
+    unknown = aideon("models", "list", "--provider", "nobody", "--json")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "--provider nobody: the catalog has no model of it: use one of tog" in unknown.complaint
+    nothing = aideon("models", "list", "--provider", "local", "--modality", "video")
     assert (nothing.code, nothing.out) == (0, "")
     assert "no model of the catalog is like that" in nothing.err
 

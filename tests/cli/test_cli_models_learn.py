@@ -51,6 +51,15 @@ def test_too_few_labels_give_a_router_that_abstains(aideon, labels, folder):
     assert json.loads((folder / "router.json").read_text("utf-8"))["abstains"]
 
 
+def test_one_model_cannot_be_the_weak_and_the_strong_one(aideon, labels, folder):
+    done = aideon("models", "learn", labels(10), "--weak", "together:a", "--strong", "together:a")
+    assert (done.code, done.complaint) == (
+        2,
+        "--weak and --strong are both together:a: name two models",
+    )
+    assert not (folder / "router.json").exists()
+
+
 def test_a_verdict_that_a_model_gave_itself_is_refused(aideon, labels):
     own = aideon("models", "learn", labels(judge="huggingface:any/BIG"), *NAMES)
     assert own.code == 2

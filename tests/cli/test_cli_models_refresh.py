@@ -237,7 +237,7 @@ def test_a_provider_without_a_list_is_one_line_and_the_others_are_read(
     assert done.code == 1
     (line,) = [line for line in done.err.splitlines() if "openai" in line]
     assert line.startswith("aideon: openai: ")
-    assert line.endswith(f"does not list its models ({why})")
+    assert line.endswith(f"does not list its models ({why}): check OPENAI_BASE_URL")
     assert "local:a-model" in done.out
     assert "1 difference from local" in done.err
     assert KEY not in done.out + done.err

@@ -50,7 +50,8 @@ def test_without_calls_it_says_so_and_ends_well(aideon):
     done = aideon("models", "status")
     assert (done.code, done.out) == (0, "")
     assert done.err == (
-        "no model was called since 6h; --simulated includes those of a simulated provider\n"
+        "no model was called in this time (--since 6h); "
+        "--simulated includes those of a simulated provider\n"
     )
     assert aideon("models", "status", "--json").document["models"] == []
 

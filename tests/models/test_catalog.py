@@ -154,7 +154,7 @@ def test_a_catalog_of_ones_own_lies_over_the_shipped_one(tmp_path):
     ("text", "told"),
     [
         ("not TOML", r"own.toml cannot be read: "),
-        ("[profiles.other]\n", r"own.toml: profiles.other.* Input should be 'current' or 'seed'"),
+        ("[profiles.other]\n", r"own.toml: profiles.other: Input should be 'current' or 'seed'"),
         ("[profiles.current]\nsmall = []\n", r"profiles.current.small: .*at least 1 item"),
         ("[profiles.current]\nhuge = ['local:a']\n", r"profiles.current.huge"),
         ("[profiles.current]\nsmall = ['gpt']", r"profiles.current.small: unknown provider 'gpt'"),
@@ -169,7 +169,16 @@ def test_a_catalog_of_ones_own_lies_over_the_shipped_one(tmp_path):
             r'own.toml: models."together:m".prices.in: Input should be greater',
         ),
         ("[models.'together:m']\ncontext = '8k'", r'models."together:m".context: '),
-        ("[models.'together:m']\ncolour = 1", r'models."together:m".colour: Extra inputs'),
+        (
+            "[models.'together:m']\ncolour = 1",
+            r'models."together:m".colour: there is no such field$',
+        ),
+        (
+            "[models.'together:m']\ncontexts = 1",
+            r"contexts: there is no such field: did you mean cont",
+        ),
+        ("[models.'together:m']\nprices = {inn = 1}", r"prices.inn: .* did you mean in\?"),
+        ("[models.'together:m']\nlifecycle = 'retired'", r"lifecycle: .* a valid dictionary$"),
         ("models = 3", r"own.toml: models: "),
         ("[models]\n'together:m' = 3", r'models."together:m": '),
     ],
@@ -183,5 +192,7 @@ def test_a_catalog_that_cannot_be_used_says_where(tmp_path, text, told):
 
 
 def test_a_catalog_that_is_not_there_is_a_mistake_of_the_callers(tmp_path):
-    with pytest.raises(errors.ModelNameError, match="cannot be read"):
+    with pytest.raises(
+        errors.ModelNameError, match=r"No such file.*: mend it, or unset AIDEON_CATALOG"
+    ):
         Models(Settings(catalog=tmp_path / "none.toml"))

@@ -169,12 +169,17 @@ lifecycle = {status = "retired", replaced_by = "openai:acme-ended"}
 lifecycle = {status = "retired"}
 [models."openai:acme-ring"]
 lifecycle = {status = "retired", replaced_by = "openai:acme-ring"}
+[models."openai:acme-past"]
+lifecycle = {status = "ending", date = 2026-01-14, replaced_by = "openai:acme-first"}
+[models."openai:acme-late"]
+lifecycle = {status = "ending", date = 2999-01-14, replaced_by = "openai:acme-first"}
 """
     )
     own = catalog.load(file)
     catalog.load()
     assert own.successor("openai:acme-first") == "together:acme/tuned"
-    assert own.successor("openai:gpt-4o") == "openai:gpt-4o"
+    assert own.successor("openai:acme-past") == "together:acme/tuned"
+    assert own.successor("openai:acme-late") == "openai:acme-late"
     for name in ("openai:acme-lost", "openai:acme-ring"):
         with pytest.raises(errors.ModelNameError, match=f"{name} is retired"):
             own.checked(own.successor(name))
@@ -182,13 +187,17 @@ lifecycle = {status = "retired", replaced_by = "openai:acme-ring"}
 
 def test_a_model_that_ends_is_warned_of_once_with_its_day_and_successor(caplog, tmp_path):
     file = tmp_path / "own.toml"
-    life = '{status = "ending", date = 2999-01-14, replaced_by = "openai:gpt-6-luna"}'
-    file.write_text(f"[models.'openai:acme-late']\nlifecycle = {life}\n")
+    life = 'status = "ending", replaced_by = "openai:gpt-6-luna"'
+    file.write_text(
+        f"[models.'openai:acme-late']\nlifecycle = {{{life}, date = 2999-01-14}}\n"
+        f"[models.'openai:acme-past']\nlifecycle = {{{life}, date = 2026-01-14}}\n"
+    )
     models = Models(Settings(openai_api_key="any", catalog=file))
     with caplog.at_level(logging.WARNING, "aideon_agents.models"):
         for role in ("planner", "executor"):
-            request = ModelRequest(role=role, model=("openai:acme-late",))
+            request = ModelRequest(role=role, model=("openai:acme-late", "openai:acme-past"))
             models.roomiest(request, Context(rehearse=True))
     assert [record.getMessage() for record in caplog.records] == [
-        "openai:acme-late ends 2999-01-14: use openai:gpt-6-luna"
+        "openai:acme-late ends 2999-01-14: use openai:gpt-6-luna",
+        "openai:acme-past was to end 2026-01-14: use openai:gpt-6-luna",
     ]

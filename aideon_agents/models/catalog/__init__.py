@@ -6,6 +6,7 @@ Commands read the catalog without asking a model, so this package does not impor
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import tomllib
 from importlib import resources
@@ -14,9 +15,17 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from aideon_agents.errors import ModelNameError
+from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import state_prices
 from aideon_agents.ledger.pricing.shapes import StatedPrice
-from aideon_agents.models.catalog.entries import CatalogFile, Entry, Rung
+from aideon_agents.models.catalog.entries import (
+    Capabilities,
+    CatalogFile,
+    Entry,
+    Lifecycle,
+    Prices,
+    Rung,
+)
 from aideon_agents.models.providers import ModelName
 from aideon_agents.settings.providers import TABLE
 
@@ -72,11 +81,15 @@ class Catalog:
         return name
 
     def successor(self, text: str) -> str:
-        """The name to use instead of a retired model's; any other name as it is."""
-        name, seen = text.strip(), set[str]()
-        while name not in seen and (entry := self.entries.get(name)) and self.is_gone(entry):
+        """The name to use instead of a model's that is retired, or whose announced end is over.
+
+        Any other name stays as it is.
+        """
+        name, seen, today = text.strip(), set[str](), now().date()
+        while name not in seen and (entry := self.entries.get(name)):
             seen.add(name)
-            name = entry.lifecycle.replaced_by or name
+            if self.is_gone(entry) or entry.lifecycle.is_over(today):
+                name = entry.lifecycle.replaced_by or name
         return name
 
     def up_to_date(
@@ -145,7 +158,10 @@ def _over(ours: CatalogFile, path: Path) -> CatalogFile:
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ModelNameError(f"the catalog {path} cannot be read: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise ModelNameError(
+            f"the catalog {path} cannot be read: {why}: mend it, or unset AIDEON_CATALOG"
+        ) from None
     models = raw.get("models")
     if isinstance(models, dict):
         named = cast("Mapping[str, Any]", models).items()
@@ -154,7 +170,14 @@ def _over(ours: CatalogFile, path: Path) -> CatalogFile:
         own = CatalogFile.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _invalid(path, first["loc"], first["msg"]) from None
+        place = tuple(step for step in first["loc"] if step != "[key]")
+        why = first["msg"].partition(" or instance of ")[0]
+        if first["type"] == "extra_forbidden":
+            parts = (CatalogFile, Entry, Lifecycle, Capabilities, Prices)
+            names = [one.alias or name for part in parts for name, one in part.model_fields.items()]
+            near = difflib.get_close_matches(str(place[-1]), names, n=1)
+            why = "there is no such field" + (f": did you mean {near[0]}?" if near else "")
+        raise _invalid(path, place, why) from None
     for name, entry in own.models.items():
         try:
             parsed = ModelName.parse(name)

@@ -34,10 +34,14 @@ class Lifecycle(_Part):
     replaced_by: str | None = None
     """`provider:model` to use instead."""
 
-    def in_words(self, word: Literal["retired", "ends"]) -> str:
-        """`retired since DAY: use MODEL` or `ends DAY: use MODEL`, as far as they are known."""
+    def in_words(self, word: Literal["retired", "ends", "was to end"]) -> str:
+        """`retired since DAY: use MODEL` or the like, as far as they are known."""
         day = f"{' since' if word == 'retired' else ''} {self.date}" if self.date else ""
         return f"{word}{day}" + (f": use {self.replaced_by}" if self.replaced_by else "")
+
+    def is_over(self, today: dt.date) -> bool:
+        """Whether the day has come on which it was announced to end."""
+        return self.status == "ending" and self.date is not None and self.date <= today
 
 
 class Capabilities(_Part):

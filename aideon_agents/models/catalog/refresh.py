@@ -56,7 +56,9 @@ async def drift(
     for provider, answer in zip(providers, answers, strict=True):
         if isinstance(answer, AideonError | OSError):
             where = bare_address(str(provider.base_url))
-            failed[provider.name] = f"{where} does not list its models ({one_line(str(answer))})"
+            why = f"{where} does not list its models ({one_line(str(answer))})"
+            variable = provider.row.base_url_env
+            failed[provider.name] = why + (f": check {variable}" if variable else "")
         elif isinstance(answer, BaseException):
             raise answer
         else:

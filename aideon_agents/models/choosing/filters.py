@@ -121,12 +121,12 @@ class Filters:
         if entry is None:
             return None
         ends = entry.lifecycle
-        is_over = ends.status == "ending" and ends.date and ends.date <= self._today
+        is_over = ends.is_over(self._today)
         # Who gives a model may know that its end was put off.
         if (is_over and not self.request.model) or self.catalog.is_gone(entry):
             return Objection(ends.in_words("retired"))
         if ends.status == "ending":
-            return Objection(ends.in_words("ends"), SOFT)
+            return Objection(ends.in_words("was to end" if is_over else "ends"), SOFT)
         return None
 
     def _of_provider(self, name: ModelName) -> Objection | None:

@@ -185,7 +185,7 @@ def _of_file(text: str, folder: Path | None) -> Picture:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"the picture {text[:200]} cannot be read: {why}") from None
-    raise InputError(f"{text} is no file: give the path of a picture")
+    raise InputError(f"{text or '(empty)'} is no file: give the path of a picture")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -207,7 +207,9 @@ def content(picture: Picture) -> bytes:
         data = Path(picture.path).read_bytes()
     except OSError as error:
         why = error.strerror or error
-        raise InputError(f"the picture {picture.path} cannot be read any more: {why}") from None
+        raise InputError(
+            f"the picture {picture.path} cannot be read any more: {why}: put it back, or start anew"
+        ) from None
     if hashlib.sha256(data).hexdigest() != picture.sha256:
         raise InputError(
             f"the picture {picture.path} was changed since it was given: put it back, or start anew"

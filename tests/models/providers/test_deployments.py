@@ -187,7 +187,10 @@ async def test_tools_are_not_sent_to_a_deployment_without_them(deploy, server, l
         ),
         ('base_url = "http://h/v1"\nvision = "yes"', r"deployments\.prod\.vision:"),
         ('base_url = "http://h/v1"\ncontext = 0', r"deployments\.prod\.context:"),
-        ('base_url = "http://h/v1"\nkey_env = "A B"', r"deployments\.prod\.key_env:"),
+        (
+            'base_url = "http://h/v1"\nkey_env = "A B"',
+            r"deployments\.prod\.key_env names the variable",
+        ),
         ('base_url = "http://h/v1"\ncold_start = -1', r"deployments\.prod\.cold_start:"),
         ('base_url = "http://h/v1"\nmodel = ""', r"deployments\.prod\.model:"),
     ],
