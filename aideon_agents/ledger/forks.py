@@ -6,6 +6,7 @@ server that loads the application before it forks, and multiprocessing all fork 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from typing import Protocol
@@ -24,8 +25,9 @@ renewed: weakref.WeakSet[Renewed] = weakref.WeakSet()
 
 
 def _renew() -> None:
-    for one in list(renewed):
-        one.after_fork()
+    with contextlib.ExitStack() as all_of_them:  # also after one that fails
+        for one in list(renewed):
+            all_of_them.callback(one.after_fork)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

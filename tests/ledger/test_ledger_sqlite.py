@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import sqlite3
 import threading
 
@@ -146,3 +148,24 @@ def test_the_check_finds_an_index_that_has_lost_its_rows(ledger, run_id):
     ledger.path.write_bytes(content)
     with Ledger(ledger.path) as damaged, pytest.raises(LedgerError, match="is damaged"):
         damaged.database.check()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_says_of_a_ledger_that_is_gone_and_works_with_the_others(ledger, tmp_path):
+    kept = [Ledger(tmp_path / f"{number}" / "ledger.db") for number in range(9)]
+    for one in kept[::2]:
+        shutil.rmtree(one.path.parent)
+    kept[1].close()
+    shutil.rmtree(kept[1].path.parent)
+    child = os.fork()
+    if child == 0:
+        told = []
+        for one in [*kept, ledger]:
+            try:
+                one.select("SELECT count(*) FROM runs", {})
+            except LedgerError as error:
+                told.append("was moved, deleted or replaced" in str(error))
+            else:
+                told.append(None)
+        os._exit(0 if told == [True, True, True, *[None, True] * 3, None] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -182,7 +182,13 @@ class SqliteDatabase:
         self._lock = threading.RLock()
         self._is_within = False
         self._place = self.key  # the working directory may be another one by now
-        self._connect()
+        try:
+            if gone := self._gone():
+                raise gone
+            self._connect()
+        except (LedgerError, sqlite3.Error):  # its first use says why
+            self._connection = sqlite3.connect(":memory:")
+            self._connection.close()
 
     def _connect(self, on_failure: contextlib.ExitStack | None = None) -> None:
         """Connect to a file that is a ledger or empty: another is not changed."""
