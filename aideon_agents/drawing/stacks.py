@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from aideon_agents.drawing.back_edges import STRIP, Spot, room_below
 from aideon_agents.drawing.flow import EXIT, Flow, Link, links
 from aideon_agents.drawing.heights import Item
 from aideon_agents.drawing.picture import Line, Point, centred, written
+from aideon_agents.ledger.forks import lazily
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -63,12 +63,12 @@ class Stacks:
     tops: list[int]
     """The top of each stop."""
 
-    @cached_property
+    @lazily
     def numbers(self) -> dict[str, int]:
         """Of the items among the stops."""
         return {stop.item: at for at, stop in enumerate(self.stops) if stop.item is not None}
 
-    @cached_property
+    @lazily
     def free(self) -> dict[str, bool]:
         """For each item, whether only lines are below it in its column."""
         lowest: dict[int, int] = {}
@@ -80,7 +80,7 @@ class Stacks:
             for item, at in self.numbers.items()
         }
 
-    @cached_property
+    @lazily
     def stretched(self) -> dict[int, int]:
         """For each column, the common width of its items."""
         widest: dict[int, int] = {}

@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -28,6 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from aideon_agents.graphs import Graph
 from aideon_agents.graphs.enclosing import Enclosing
 from aideon_agents.graphs.walk import FactT, NodeInfo, inside, once_per_graph, one_line
+from aideon_agents.ledger.forks import lazily
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -211,7 +211,7 @@ class Topology:
     legs: tuple[Edge, ...]
     """The same edges as the builders have them: cut where they enter and leave a group."""
 
-    @cached_property
+    @lazily
     def parents(self) -> Mapping[str, str | None]:
         """The group around each node and group, None at the top."""
         return {one.id: one.parent for one in (*self.nodes, *self.groups)}

@@ -17,6 +17,7 @@ import contextlib
 import copy
 import logging
 import sqlite3
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -26,6 +27,7 @@ from langgraph.constants import START
 from langgraph.pregel import _checkpoint as langgraph_checkpoint
 
 from aideon_agents.errors import LedgerError, UnreadableState
+from aideon_agents.ledger.forks import waited_for
 from aideon_agents.ledger.redaction import one_line, safe_text, stored_line
 from aideon_agents.ledger.sqlite.database import make_private
 from aideon_agents.ledger.sqlite.faults import explained
@@ -321,6 +323,10 @@ class _InlineSqlite(SqliteSaver):
                 raise
 
 
+_opening = threading.Lock()
+waited_for.add(_opening)
+
+
 class FileCheckpointer(Checkpointer, _InlineSqlite):
     """A checkpointer in one file, which it makes where it is missing."""
 
@@ -328,7 +334,7 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
         self._path = path
         self._writing = WriteLock()
         self._failures = []
-        with contextlib.ExitStack() as on_failure:
+        with _opening, contextlib.ExitStack() as on_failure:
             try:
                 is_new = not path.exists()
                 connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
@@ -339,6 +345,7 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
                 connection.execute("PRAGMA secure_delete = ON")
                 serde = StateSerializer(allowed_msgpack_modules=[])
                 _InlineSqlite.__init__(self, connection, serde=serde)
+                waited_for.add(self.lock)
                 self.setup()
             except (OSError, sqlite3.Error) as error:
                 raise explained(path, error) from error
@@ -352,15 +359,17 @@ class FileCheckpointer(Checkpointer, _InlineSqlite):
     def check(self, busy_seconds: float) -> None:
         """Raise LedgerError if the file is read-only, or locked for so long."""
         try:
-            self.conn.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
-            self.conn.execute("BEGIN IMMEDIATE")
-            self.conn.rollback()
+            with self.lock:
+                self.conn.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
+                self.conn.execute("BEGIN IMMEDIATE")
+                self.conn.rollback()
         except sqlite3.Error as error:
             raise explained(self._path, error) from error
 
     async def close(self) -> None:
         """Close the file."""
-        self.conn.close()
+        with self.lock:
+            self.conn.close()
 
     def explained(self, error: Exception) -> LedgerError | None:
         """A failure of the file as a LedgerError; None: the error is about a value."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import time
@@ -27,6 +26,7 @@ from pydantic import BaseModel, Field, InstanceOf
 from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.calls import usage_of
+from aideon_agents.ledger.forks import lazily
 from aideon_agents.models import faults
 from aideon_agents.models.candidates import (
     LONGEST_ATTEMPT,
@@ -276,7 +276,7 @@ class Wire(BaseChatOpenAI):
         """An error inside an answer with status 200."""
         return faults.refusal_in_answer(error, **self._place)
 
-    @functools.cached_property
+    @lazily
     def _place(self) -> dict[str, Any]:
         """Who is asked and where, for the messages of errors."""
         return {
@@ -319,12 +319,12 @@ class Wire(BaseChatOpenAI):
     def _default_params(self) -> dict[str, Any]:
         return dict(self._params)
 
-    @functools.cached_property
+    @lazily
     def _params(self) -> dict[str, Any]:
         """What LangChain makes of the model's fields. They do not change, and it asks in each call."""
         return super()._default_params
 
-    @functools.cached_property
+    @lazily
     def _url(self) -> URL:
         return below(self._base, "chat/completions").update_query(
             cast("Any", self.default_query or {})
@@ -334,7 +334,7 @@ class Wire(BaseChatOpenAI):
     def _base(self) -> str:
         return str(getattr(self, "together_api_base", None) or self.openai_api_base)
 
-    @functools.cached_property
+    @lazily
     def _headers(self) -> dict[str, str]:
         key: Any = getattr(self, "together_api_key", None) or self.openai_api_key
         headers = {

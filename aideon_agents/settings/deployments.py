@@ -32,13 +32,19 @@ _KEYS = (
 
 def deployed() -> tuple[ProviderRow, ...]:
     """The deployments of the working directory; an unchanged file is not read again."""
-    try:
-        at = os.stat(FILE)  # noqa: PTH116 - each run of a library does it, and a Path takes longer
-    except OSError:
-        return ()
-    rows = _read(at.st_dev, at.st_ino, at.st_mtime_ns, at.st_size)
+    version = version_of(FILE)
+    rows = _read(*version) if version else ()
     TABLE.update({row.name: row for row in rows})
     return rows
+
+
+def version_of(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """What changes when a file does; empty: it cannot be seen."""
+    try:
+        at = os.stat(path)  # noqa: PTH116 - each run of a library does it, and a Path takes longer
+    except OSError:
+        return ()
+    return at.st_dev, at.st_ino, at.st_mtime_ns, at.st_size
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -196,3 +197,16 @@ def test_a_catalog_that_is_not_there_is_a_mistake_of_the_callers(tmp_path):
         errors.ModelNameError, match=r"No such file.*: mend it, or unset AIDEON_CATALOG"
     ):
         Models(Settings(catalog=tmp_path / "none.toml"))
+
+
+def test_a_catalog_that_was_changed_or_belongs_to_another_folder_is_read_again(
+    tmp_path, monkeypatch
+):
+    own = Path("own.toml")
+    for number in ("one", "two"):
+        (tmp_path / number).mkdir()
+        monkeypatch.chdir(tmp_path / number)
+        own.write_text(f"[models.'local:{number}']\n")
+        assert f"local:{number}" in catalog.load(own).entries
+    own.write_text("[models.'local:three']\n[routing]\nregions = ['DE']")
+    assert "local:three" in catalog.load(own).entries

@@ -83,6 +83,8 @@ is_over = threading.Event()
 def work():
     while not is_over.is_set():
         of_ledgers()
+of_nodes()  # a child cannot go on with an import that a thread of its parent had begun
+of_ledgers()
 workers = [threading.Thread(target=work) for _ in range(2)]
 for one in workers:
     one.start()

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 from aideon_agents.errors import UserError
+from aideon_agents.ledger.forks import lazily
 from aideon_agents.ledger.money import NANO, usd
 from aideon_agents.state import Tier
 
@@ -72,7 +73,7 @@ class CallDimensions:
         for run in self.inner if kind in {"run", "batch", "item"} else ():
             yield from run.names(kind)
 
-    @functools.cached_property
+    @lazily
     def own(self) -> Mapping[str, tuple[Kind, str, str | None]]:
         """The accounts that can have their own limit: by key, what `own_account` makes one of.
 
@@ -100,7 +101,7 @@ class Account:
     begins: str | None = None
     """The window's name, such as `2026-11-21`; None without a window."""
 
-    @functools.cached_property
+    @lazily
     def key(self) -> str:
         """The account's name in the ledger."""
         when = (self.window, self.begins) if self.window and self.begins else ()

@@ -17,13 +17,12 @@ import re
 import sqlite3
 import threading
 import time
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.database import Row, Statements
-from aideon_agents.ledger.forks import renewed
+from aideon_agents.ledger.forks import renewed, waited_for
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.schema import Step
 from aideon_agents.ledger.sqlite.faults import ANOTHER, PRIMARY, explained, is_busy, obstacle
@@ -138,11 +137,12 @@ class SqliteDatabase:
         self.folder = path.parent
         # A transaction's statements take the lock again.
         self._lock = threading.RLock()
+        waited_for.add(self._lock)
         self._busy_seconds = busy_seconds
         self._is_within = False
         """A transaction is open."""
         self.key = str(path.absolute())  # a node may change the working directory
-        with contextlib.ExitStack() as on_failure:
+        with self._lock, contextlib.ExitStack() as on_failure:
             try:
                 if path.is_dir():
                     inside = path / "ledger.db"
@@ -166,20 +166,12 @@ class SqliteDatabase:
                 raise explained(path, error) from error
             on_failure.pop_all()
         renewed.add(self)
-        _OPEN.add(self)
-
-    def pause(self) -> bool:
-        """Begin nothing until `go_on`, once no transaction is under way; False: one still is."""
-        return self._lock.acquire(timeout=self._busy_seconds)
-
-    def go_on(self) -> None:
-        """End a pause."""
-        self._lock.release()
 
     def after_fork(self) -> None:
         """Open the file again: SQLite lets no connection be used in two processes."""
         _PARENTS.append(self._connection)  # closing it would end what the parent does with it
         self._lock = threading.RLock()
+        waited_for.add(self._lock)
         self._is_within = False
         self._place = self.key  # the working directory may be another one by now
         try:
@@ -332,23 +324,3 @@ class SqliteDatabase:
             f"the ledger {self.path} was moved, deleted or replaced while it was in use:"
             " put it back, or start again"
         )
-
-
-_OPEN: weakref.WeakSet[SqliteDatabase] = weakref.WeakSet()
-_PAUSED: list[SqliteDatabase] = []
-
-
-def _before_fork() -> None:
-    """Let transactions end: SQLite would take one's locks over into the child, where it never ends."""
-    _PAUSED.extend(one for one in list(_OPEN) if one.pause())
-
-
-def _after_fork_in_parent() -> None:
-    while _PAUSED:
-        _PAUSED.pop().go_on()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_PAUSED.clear
-    )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import functools
 import importlib
 import re
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +21,8 @@ from langgraph.types import Interrupt, Send
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import MultiHostUrl, PydanticUndefined, Url
+
+from aideon_agents.ledger.forks import lazily
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -55,7 +56,7 @@ class StateSerializer(JsonPlusSerializer):
     """The classes that it may make: set, and not an argument, because each run sets them."""
     _refused: str | None = None
 
-    @functools.cached_property
+    @lazily
     def _classes(self) -> dict[tuple[str, str], type]:
         return {(one.__module__, one.__qualname__): one for one in self.types}
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from aideon_agents.errors import ModelNameError
+from aideon_agents.ledger.forks import lazily
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing import state_prices
 from aideon_agents.ledger.pricing.shapes import StatedPrice
@@ -27,6 +28,7 @@ from aideon_agents.models.catalog.entries import (
     Rung,
 )
 from aideon_agents.models.providers import ModelName
+from aideon_agents.settings.deployments import version_of
 from aideon_agents.settings.providers import TABLE
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Catalog:
     families: Mapping[str, Entry]
     """Families that the founding documents name without an id. None of them can be asked."""
 
-    @functools.cached_property
+    @lazily
     def prices(self) -> Mapping[tuple[str, str], StatedPrice]:
         """The prices per token that calls are billed at, by provider and model."""
         return {
@@ -66,7 +68,7 @@ class Catalog:
             if (prices := one.prices) and prices.billed and prices.input is not None
         }
 
-    @functools.cached_property
+    @lazily
     def reasoning(self) -> frozenset[str]:
         """`provider:model` of models that refuse `temperature`."""
         refuse = (one for one in self.entries.values() if one.capabilities.temperature is False)
@@ -117,13 +119,14 @@ def load(path: Path | None = None, profile: str = "current") -> Catalog:
 
     The process prices calls with what it says from then on.
     """
-    catalog = _read(path, profile)
+    catalog = _read(path, profile, *(version_of(path) if path else ()))
     state_prices(catalog.prices)
     return catalog
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path | None, profile: str) -> Catalog:
+def _read(path: Path | None, profile: str, *version: int) -> Catalog:
+    del version
     found = _ours()
     if path is not None:
         found = _over(found, path)

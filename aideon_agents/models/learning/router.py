@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aideon_agents.errors import InputError
+from aideon_agents.ledger.forks import lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,7 +143,7 @@ class Router(BaseModel):
         """Whether the strong model is to be asked."""
         return self.score(prompt, category) > self.threshold
 
-    @functools.cached_property
+    @lazily
     def _unpacked(self) -> list[tuple[Sequence[float], Sequence[float]]]:
         both = [unpacked(text) for text in (self.words, self.pieces)]
         return [(values[:BUCKETS], values[BUCKETS:]) for values in both]

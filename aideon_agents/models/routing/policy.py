@@ -21,6 +21,7 @@ from aideon_agents.models.pictures.blocks import is_picture, parts
 from aideon_agents.models.routing import rules as routing
 from aideon_agents.models.routing.privacy import kind_in, strings
 from aideon_agents.models.routing.rules import Rules
+from aideon_agents.settings.deployments import version_of
 from aideon_agents.state import Privacy
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def policy_for(request: ModelRequest, context: Context) -> Policy:
     """What is done about private arguments of the tools that an agent calls."""
     settings: Any = getattr(context.models, "settings", None)
     looks = looks_for(request.privacy, context.privacy, has_own_server=False)
-    return Policy(looks, routing.load(settings.catalog if settings else None))
+    path = settings.catalog if settings else None
+    return Policy(looks, routing.load(path, *version_of(path)) if path else routing.load())
 
 
 def looks_for(*given: Privacy | None, has_own_server: bool) -> LooksFor:

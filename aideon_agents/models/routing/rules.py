@@ -46,8 +46,9 @@ class Rules:
 
 
 @functools.lru_cache(maxsize=8)
-def load(path: Path | None = None) -> Rules:
-    """Read the rules; `path`: a catalog whose table `routing` adds to them."""
+def load(path: Path | None = None, *version: int) -> Rules:
+    """Read the rules; `path`: a catalog whose table `routing` adds to them, and `version` that file's."""
+    del version
     raw = tomllib.loads(
         (resources.files("aideon_agents.models.routing") / "rules.toml").read_text("utf-8")
     )
