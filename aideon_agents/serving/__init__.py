@@ -1,0 +1,1 @@
+"""Runs that outlive a request: registered workflows, their events, threads, and cancelling from another process."""
