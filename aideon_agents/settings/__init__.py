@@ -106,11 +106,13 @@ class Settings(_OfProviders):
         del context
         self.take_keys(os.environ)
 
-    def take_keys(self, variables: Mapping[str, str | None]) -> None:
+    def take_keys(self, variables: Mapping[str, str | None], env_file: Path | None = None) -> None:
         """Take the keys of deployments from further variables; those that are known stay."""
         for name in {one for row in self._deployments for one in row.key_env}:
             value = (variables.get(name) or "").strip()
             if value and name not in self._keys:
+                if env_file:
+                    _refuse_reference(env_file, name, value)
                 self._keys[name] = cast("SecretStr", _checked(name, SecretStr(value), sendable))
 
     @property
@@ -203,8 +205,7 @@ def _paired_keys(env_file: Path) -> dict[str, str | None]:
         if address.lower() in outside or address.lower() not in inside:
             continue
         for name in (address, *keys):
-            if "${" in inside.get(name.lower(), ""):
-                raise UserError(f"{env_file}: write the value of {name} itself, not a ${{NAME}}")
+            _refuse_reference(env_file, name, inside.get(name.lower()))
         own = {key: inside.get(key.lower()) for key in keys}
         elsewhere = [key for key in keys if key.lower() in outside]
         if elsewhere and not any(own.values()):
@@ -218,6 +219,12 @@ def _paired_keys(env_file: Path) -> dict[str, str | None]:
     return paired
 
 
+def _refuse_reference(env_file: Path, name: str, value: str | None) -> None:
+    """Refuse a value in a file that would take in another variable, and so any key of the environment."""
+    if value and "${" in value:
+        raise UserError(f"{env_file}: write the value of {name} itself, not a ${{NAME}}")
+
+
 def _lowered(variables: Mapping[str, str | None]) -> dict[str, str]:
     """What is set, by names in lower case: pydantic-settings ignores case."""
     return {name.lower(): value for name, value in variables.items() if value and value.strip()}
@@ -228,7 +235,8 @@ def _read(env_file: Path | None) -> Settings:
         paired = _paired_keys(env_file) if env_file else {}
         settings: Settings = cast("Any", Settings)(_env_file=env_file, **paired)
         if env_file and env_file.is_file():
-            settings.take_keys(dotenv_values(env_file, encoding="utf-8"))
+            inside = dotenv_values(env_file, interpolate=False, encoding="utf-8")
+            settings.take_keys(inside, env_file)
         return settings  # noqa: TRY300 - both can fail
     except UnicodeDecodeError:
         raise UserError(f"{env_file} is not text in UTF-8: it must be") from None

@@ -149,6 +149,79 @@ def test_a_key_in_the_env_file_counts_where_the_environment_has_none(deploy, tmp
     assert providers(load(file))["prod"].key.get_secret_value() == KEY
 
 
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("TOGETHER_API_KEY", "is the key of together and goes to https://api.together.xyz only"),
+        ("TOGETHER_AI_API_KEY", "is the key of together"),
+        ("hf_token", "is the key of huggingface"),
+        ("ANYSCALE_API_KEY", "is the key of anyscale:"),
+        ("AWS_SECRET_ACCESS_KEY", "may hold the key of another service"),
+        ("GITHUB_TOKEN", "may hold the key of another service"),
+        ("ANTHROPIC_API_KEY", "may hold the key of another service"),
+        ("OPENAI_ADMIN_KEY", "may hold the key of another service"),
+        ("AIDEON_KEY_RING", "may hold the key of another service"),
+        ("PGPASSWORD", "may hold the key of another service"),
+        ("SECRET_KEY", "may hold the key of another service"),
+        ("DATABASE_URL", "may hold the key of another service"),
+        ("BACKUP_URL", "is not named like a key"),
+        ("HOME", "is not named like a key"),
+    ],
+)
+@pytest.mark.parametrize("form", ["'{}'", "['PROD_KEY', '{}']"])
+def test_a_key_of_another_service_is_sent_to_no_deployment(
+    deploy, monkeypatch, variable, says, form
+):
+    deploy(f'base_url = "http://127.0.0.1:1/v1"\nkey_env = {form.format(variable)}')
+    monkeypatch.setenv(variable, KEY)
+    with pytest.raises(UserError, match=says) as raised:
+        load()
+    assert variable in str(raised.value)
+    assert KEY not in str(raised.value)
+    own = str(raised.value).rpartition("such as ")[2]
+    deploy(f'base_url = "http://127.0.0.1:1/v1"\nkey_env = "{own}"')
+    assert load().rows["prod"].key_env == (own,)
+
+
+@pytest.mark.parametrize("name", ["aws", "2nd", "my-azure.eu", "github-models"])
+def test_the_variable_that_an_error_proposes_is_accepted(deploy, name):
+    deploy('base_url = "http://127.0.0.1:1/v1"\nkey_env = "HOME"', name=f'"{name}"')
+    with pytest.raises(UserError) as raised:
+        load()
+    own = str(raised.value).rpartition("such as ")[2]
+    deploy(f'base_url = "http://127.0.0.1:1/v1"\nkey_env = "{own}"', name=f'"{name}"')
+    assert load().rows[name].key_env == (own,)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_home"),
+    [
+        ("https://api.together.xyz/v1", True),
+        ("https://API.together.xyz/v1/", True),
+        ("http://api.together.xyz/v1", False),
+        ("https://api.together.xyz:8443/v1", False),
+        ("https://api.together.xyz@evil.example/v1", False),
+        ("https://api.together.xyz.evil.example/v1", False),
+    ],
+)
+def test_a_providers_key_is_sent_to_a_deployment_at_its_own_address(deploy, address, is_home):
+    deploy(f'base_url = "{address}"\nkey_env = "TOGETHER_API_KEY"\nmodel = "me/dedicated"')
+    if is_home:
+        assert load().rows["prod"].key_env == ("TOGETHER_API_KEY",)
+    else:
+        with pytest.raises(UserError, match=r"goes to https://api\.together\.xyz only"):
+            load()
+
+
+def test_the_key_of_a_deployment_takes_no_other_variable_in(deploy, tmp_path, monkeypatch):
+    deploy('base_url = "http://127.0.0.1:1/v1"\nkey_env = "PROD_KEY"')
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+    file = tmp_path / ".env"
+    file.write_text("PROD_KEY=${AWS_SECRET_ACCESS_KEY}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="write the value of PROD_KEY itself"):
+        load(file)
+
+
 def test_what_a_deployment_can_do_is_in_its_row(deploy):
     deploy(
         'base_url = "http://127.0.0.1:1/v1"\nvision = true\ntools = false\njson_schema = false\n'
