@@ -80,7 +80,7 @@ def show(
 
 @app.command()
 def refresh(as_json: options.AsJson = False) -> int:
-    """Compare the catalog with the lists of models of all providers that have a key."""
+    """Compare the catalog with the lists of models of all providers and deployments that have a key."""
     from aideon_agents.models.bridge import blocking
     from aideon_agents.models.catalog.refresh import drift
     from aideon_agents.models.providers import providers
@@ -88,13 +88,12 @@ def refresh(as_json: options.AsJson = False) -> int:
     settings = options.settings()
     if settings.offline:
         raise UserError("AIDEON_OFFLINE is set, and this asks providers: unset it")
-    every = [
-        one
-        for one in providers(settings).values()
-        if one.row.dialect != "replicate"
-        and not one.row.deployment  # the catalog has none of these
-    ]
+    known = providers(settings).values()
+    every = [one for one in known if one.row.dialect != "replicate"]
     asked = [one for one in every if one.available]
+    for one in known:
+        if one.available and one not in every:
+            output.note(f"{one.name} is not asked: it has no list of its text models")
     if not asked:
         missing = " or ".join(dict.fromkeys(one.missing for one in every))
         raise NoModel(f"no provider can be asked for its models: set {missing}")

@@ -72,9 +72,7 @@ def choose(
     named = _tier(tier, settings)
     known = providers(settings, pretend=settings.offline)
     content, private = _about(task or "", settings)
-    is_pretended = not private and not any(
-        one.available for one in known.values() if not one.row.deployment
-    )
+    is_pretended = not private and not any(one.available for one in known.values())
     if is_pretended:
         known = providers(settings, pretend=True)
     if complexity or use or modality or role == "validator":

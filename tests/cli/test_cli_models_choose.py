@@ -78,6 +78,22 @@ def test_a_private_task_goes_to_servers_of_ones_own_or_is_refused(
     assert harmless["chain"][0] == "together:Qwen/Qwen3.5-9B"
 
 
+def test_a_deployment_is_chosen_as_in_a_run_where_no_provider_has_a_key(
+    aideon, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    table = '[tool.aideon.deployments.mine]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "qwen"\n'
+    (tmp_path / "pyproject.toml").write_text(table, encoding="utf-8")
+    done = aideon("models", "choose")
+    assert done.err == "chosen by the role, size small, tier premium\n"
+    assert done.out.startswith("1. mine:qwen\n\nnot asked:\n")
+    assert "  together:Qwen/Qwen3.5-9B: no TOGETHER_API_KEY\n" in done.out
+    (tmp_path / "pyproject.toml").write_text(table.replace("model =", "#"), encoding="utf-8")
+    refused = aideon("models", "choose")
+    assert (refused.code, refused.out) == (2, "")
+    assert "give --model executor=mine:MODEL, set TOGETHER_API_KEY" in refused.err
+
+
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [

@@ -216,6 +216,40 @@ def test_a_local_server_and_ones_own_catalog_are_compared_too(
     ]
 
 
+def test_a_deployment_is_compared_with_its_table(aideon, lists, folder, monkeypatch):
+    (folder / "pyproject.toml").write_text(
+        f'[tool.aideon.deployments.prod]\nbase_url = "{lists.url}"\nkey_env = "PROD_API_KEY"\n'
+        'model = "qwen"\ncontext = 32768\n'
+        f'[tool.aideon.deployments.other]\nbase_url = "{lists.url}"\nmodel = "gone"\n'
+        '[tool.aideon.deployments.keyless]\nbase_url = "http://127.0.0.1:9/v1"\n'
+        'key_env = "NO_SUCH_API_KEY"\n'
+    )
+    monkeypatch.setenv("PROD_API_KEY", KEY)
+    lists.answers = {"/v1/models": {"data": [{"id": "qwen", "max_model_len": 8192}, {"id": "b"}]}}
+    done = aideon("models", "refresh", "--json")
+    assert (done.code, done.document["asked"]) == (0, ["prod", "other"])
+    assert [tuple(one.values()) for one in done.document["changes"]] == [
+        ("new", "prod:b", None, None, None),
+        ("changed", "prod:qwen", "context", "32768", "8192"),
+        ("new", "other:b", None, None, None),
+        ("new", "other:qwen", None, None, None),
+        ("gone", "other:gone", None, None, None),
+    ]
+    assert {key for _, key in lists.asked} >= {f"Bearer {KEY}"}
+
+
+def test_replicate_is_said_to_have_no_list(aideon, keyed, lists):
+    keyed("REPLICATE_API_TOKEN", "REPLICATE_BASE_URL")
+    keyed("", "AIDEON_LOCAL_BASE_URL")
+    lists.answers = {"/v1/models": {"data": [{"id": "a-model"}]}}
+    done = aideon("models", "refresh")
+    assert (done.code, len(lists.asked)) == (0, 1)
+    assert done.err.splitlines() == [
+        "replicate is not asked: it has no list of its text models",
+        "1 difference from local",
+    ]
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [

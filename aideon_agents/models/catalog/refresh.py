@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 from aideon_agents.errors import AideonError, RunError
 from aideon_agents.ledger.pricing import HUGGING_FACE
 from aideon_agents.ledger.redaction import bare_address, one_line
+from aideon_agents.models.catalog.entries import Entry
 from aideon_agents.models.protocol.ways import authorization, below
 from aideon_agents.models.providers import ANY_MODEL
 from aideon_agents.models.transport import get
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from aideon_agents.models.catalog import Catalog, Entry
+    from aideon_agents.models.catalog import Catalog
     from aideon_agents.models.providers import Provider
 
 _SECONDS = 30.0
 _MOST_PAGES = 100
+_CONTEXT = ("context_length", "contextLength", "max_model_len")
+"""What lists call the context of a model; the last one is vLLM's."""
 
 Listed: TypeAlias = "dict[str, Any]"
 """What a provider says of one model, in its own form."""
@@ -62,7 +65,7 @@ async def drift(
         elif isinstance(answer, BaseException):
             raise answer
         else:
-            changes += _changes(catalog, provider.name, answer)
+            changes += _changes(_known(catalog, provider), answer)
     return changes, failed
 
 
@@ -131,7 +134,7 @@ def _facts(one: Listed) -> Facts:
     found = {"price in": _amount(prices.get("input")), "price out": _amount(prices.get("output"))}
     if {*found.values()} <= {None, "0"}:  # it is not sold by the token
         found = dict[str, str | None]()
-    size = str(one.get("context_length", one.get("contextLength")))
+    size = next((str(one[key]) for key in _CONTEXT if one.get(key)), "")
     found["context"] = size if size.isascii() and size.isdigit() and int(size) else None
     ends = "ending" if str(one.get("status")).endswith("_DEPRECATED") else None
     with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -148,8 +151,17 @@ def _amount(price: Any) -> str | None:
     return None
 
 
-def _changes(catalog: Catalog, provider: str, offers: Mapping[str, Facts]) -> Iterator[Change]:
-    known = {name: one for name, one in catalog.entries.items() if one.provider == provider}
+def _known(catalog: Catalog, provider: Provider) -> Mapping[str, Entry]:
+    """What the catalog has of a provider, and the table of a deployment."""
+    row = provider.row
+    known = {name: one for name, one in catalog.entries.items() if one.provider == row.name}
+    if row.deployment and row.model:
+        name = f"{row.name}:{row.model}"
+        known.setdefault(name, Entry(name=name, context=row.context))
+    return known
+
+
+def _changes(known: Mapping[str, Entry], offers: Mapping[str, Facts]) -> Iterator[Change]:
     models = {_model(name) for name in known}
     for name in sorted(offers.keys() - known.keys()):
         if _model(name) not in models:  # one seller of a model is enough to show it

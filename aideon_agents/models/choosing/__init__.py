@@ -187,6 +187,11 @@ def _found(
     own = [*(private_models(filters.providers) if filters.asked.private else ()), _LOCAL]
     rung, sized = _of_sizes(filters, filters.passing(own))
     considered += [*catalog.rungs[rung], *own]
+    if not chain and not sized:
+        deployed = [one for one in filters.providers.values() if one.row.deployment]
+        last = [ModelName(one.name, one.row.model) for one in deployed if one.row.model]
+        considered += last
+        sized = filters.passing(last) or filters.passing(last, SOFT)
     return rung, considered, [*chain[:_MOST_OF_MODALITY], *sized]
 
 
@@ -237,9 +242,9 @@ def _nothing(filters: Filters, considered: Sequence[AnyModel]) -> NoModel:
     text += f" ({'; '.join(others)})" if others else ""
     what = f"set {' or '.join(keys)}, or AIDEON_OFFLINE=1 to rehearse without one"
     deployed = [one for one in filters.providers.values() if one.row.deployment and one.available]
-    if deployed and not filters.request.model:
-        own = f"{deployed[0].name}:{'' if deployed[0].row.model else 'MODEL'}"
-        what = f"give --model {filters.request.role}={own}, {what}"
+    unnamed = [one.name for one in deployed if not one.row.model]
+    if unnamed and not filters.request.model:
+        what = f"give --model {filters.request.role}={unnamed[0]}:MODEL, {what}"
     error = NoModel(f"{text}: {what if keys else 'ask for less, or name another with --model'}")
     error.missing = next(iter(keys), "")
     return error

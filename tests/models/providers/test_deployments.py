@@ -314,8 +314,42 @@ def test_a_deployment_is_enough_to_call_once_its_key_is_there(deploy, monkeypatc
     assert load().can_call is False
     monkeypatch.setenv("PROD_API_KEY", KEY)
     assert load().can_call is True
-    with pytest.raises(NoModel, match="give --model executor=prod:, set TOGETHER_API_KEY or"):
+    for role in ("planner", "executor", "creative"):
+        chain = Models(load()).chat(ModelRequest(role=role), Context())
+        assert [str(one) for one in chain.candidates] == ["prod:m"]
+
+
+def test_a_deployment_without_a_model_is_named_where_nothing_else_can_be_asked(deploy):
+    deploy('base_url = "http://127.0.0.1:1/v1"')
+    with pytest.raises(NoModel, match="give --model executor=prod:MODEL, set TOGETHER_API_KEY or"):
         Models(load()).chat(ModelRequest(role="executor"), Context())
+
+
+def test_a_deployment_that_cannot_answer_is_not_a_last_resort(deploy):
+    deploy('base_url = "http://127.0.0.1:1/v1"\nmodel = "m"\ntools = false')
+    with pytest.raises(NoModel, match="prod:m: needs tools"):
+        Models(load()).chat(ModelRequest(role="executor", needs=("tools",)), Context())
+    deploy('base_url = "http://127.0.0.1:1/v1"\nmodel = "m"\nkey_env = "PROD_API_KEY"')
+    with pytest.raises(NoModel, match=r"set TOGETHER_API_KEY or .* or PROD_API_KEY"):
+        Models(load()).chat(ModelRequest(role="executor"), Context())
+
+
+def test_a_model_with_a_key_is_asked_instead_of_a_deployment(deploy, monkeypatch):
+    deploy('base_url = "http://127.0.0.1:1/v1"\nmodel = "m"')
+    monkeypatch.setenv("TOGETHER_API_KEY", KEY)
+    chain = Models(load()).chat(ModelRequest(role="executor"), Context())
+    assert {one.provider for one in chain.candidates} == {"together"}
+
+
+def test_a_catalog_of_ones_own_puts_a_deployment_into_a_size(deploy, tmp_path, monkeypatch):
+    deploy('base_url = "http://127.0.0.1:1/v1"\nmodel = "m"')
+    (tmp_path / "own.toml").write_text(
+        '[profiles.current]\nsmall = ["prod:", "together:Qwen/Qwen3.5-9B"]\n', encoding="utf-8"
+    )
+    monkeypatch.setenv("AIDEON_CATALOG", str(tmp_path / "own.toml"))
+    monkeypatch.setenv("TOGETHER_API_KEY", KEY)
+    chain = Models(load()).chat(ModelRequest(role="executor"), Context())
+    assert [str(one) for one in chain.candidates] == ["prod:m", "together:Qwen/Qwen3.5-9B"]
 
 
 def test_a_private_prompt_is_chosen_a_deployment_that_lists_its_models(deploy):
