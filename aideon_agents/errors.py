@@ -9,6 +9,9 @@ AideonError
 │   ├── NoModel          no candidate can be asked: no key, no server
 │   ├── RunNotFound      no run, or more than one, by that reference
 │   ├── BatchNotFound    the same for a batch
+│   ├── NotFound         no user or key by that name, or it is another user's
+│   ├── NotAllowed       the caller's role or key does not permit it
+│   ├── Changed          another request changed it since it was read
 │   ├── LedgerError      the ledger cannot be opened, read or written
 │   └── UnreadableState  what is kept of a run or a thread is damaged
 ├── RunError             the run failed; carries its run id once there is one        (exit 1)
@@ -88,6 +91,18 @@ class RunNotFound(UserError):
 
 class BatchNotFound(UserError):
     """No batch, or more than one, answers to a reference."""
+
+
+class NotFound(UserError):
+    """There is no such row, or it is another user's: the two read the same."""
+
+
+class NotAllowed(UserError):
+    """The caller's role or key does not permit what was asked for."""
+
+
+class Changed(UserError):
+    """Another request changed something since the caller read it."""
 
 
 class LedgerError(UserError):

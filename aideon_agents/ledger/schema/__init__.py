@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from aideon_agents.ledger.schema.first_steps import FIRST_STEPS, Executor
+from aideon_agents.ledger.schema.service_steps import SERVICE_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,6 +189,7 @@ STEPS = (
     m016_outcomes,
     m018_model_states,
     m019_answers,
+    *SERVICE_STEPS,
 )
 
 

@@ -127,6 +127,30 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         | {"bytes": 14, "simulated": 0, "stored_at": 1.5, "used_at": 2.5},
     ),
     ("leases", {"key": "ef" * 32, "owner": "0" * 32, "expires_at": 0.5, **OWNED}),
+    (
+        "users",
+        {"user_id": "ada", "name": "Ada 熱", "email": "ada@example.org", "role": "admin"}
+        | {"tier": "premium", "created_at": DAY},
+    ),
+    ("identities", {"issuer": "https://id.example.org", "subject": "7", "user_id": "ada"}),
+    (
+        "api_keys",
+        {"key_id": "0123456789", "lineage": "0123456789", "user_id": "ada", "name": "laptop"}
+        | {"digest": "ab" * 32, "scopes": '["runs"]', "workflows": '["brief"]'}
+        | {"created_at": DAY, "expires_at": DAY, "grace_until": DAY, "used_on": DAY[:10]},
+    ),
+    (
+        "sessions",
+        {"digest": "cd" * 32, "user_id": "ada", "csrf": "ef" * 16}
+        | {"created_at": DAY, "expires_at": DAY},
+    ),
+    ("sign_in_links", {"digest": "ef" * 32, "user_id": "ada", "expires_at": DAY, "used_at": DAY}),
+    (
+        "flags",
+        {"name": "together_ai_fallback", "is_on": 1, "share": 10}
+        | {"changed_by": "ada", "changed_at": DAY},
+    ),
+    ("audit", {"number": 1, "body": '{"action": "user.added"}', "digest": f"sha256:{'ab' * 32}"}),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
