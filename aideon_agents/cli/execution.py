@@ -59,7 +59,7 @@ def show(result: RunResult) -> None:
 
 def _mark(node: NodeCost) -> str:
     """What is to be known about the answers of a node, behind its name."""
-    marks = {"fallback": node.fallback, "cut off": node.truncated}
+    marks = {"cached": node.cached, "fallback": node.fallback, "cut off": node.truncated}
     shown = ", ".join(name for name, applies in marks.items() if applies)
     return f" ({shown})" if shown else ""
 

@@ -93,9 +93,11 @@ class NodeCost(Totals):
     """The calls' durations added up, also where they overlapped."""
     truncated: bool = False
     """An answer met `max_tokens` and was not asked for again. In the cost of a batch always False,
-    as the next."""
+    as the next two."""
     fallback: bool = False
     """An answer came from another candidate than the first of its chain."""
+    cached: bool = False
+    """An answer came from the answer cache."""
 
 
 Costs: TypeAlias = "Iterable[NodeCost]"
@@ -154,6 +156,7 @@ def cost_of(calls: Iterable[Call]) -> Cost:
         | {
             "truncated_calls": int(call.call_id in truncated),
             "fallback_calls": int(is_fallback(call)),
+            "cached_calls": int(call.status == "cached"),
             "first_answer": _moment(call) if call.status in ANSWERED else "",
         }
         for call in read
@@ -242,6 +245,7 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> Cost:
             duration_ms=sum([row["duration_ms"] for row in own]),
             truncated=any(row.get("truncated_calls") for row in own),
             fallback=any(row.get("fallback_calls") for row in own),
+            cached=any(row.get("cached_calls") for row in own),
             **vars(totals(own)),
         )
         for path, own in of_node.items()
@@ -304,6 +308,7 @@ _ANSWERS = {
     "fallback_calls": (
         f"COUNT(*) FILTER (WHERE {_IS_ANSWERED} AND calls.candidate > 0 AND calls.economized = 0)"
     ),
+    "cached_calls": "COUNT(*) FILTER (WHERE calls.status = 'cached')",
     "first_answer": f"MIN(calls.started_at || calls.call_id) FILTER (WHERE {_IS_ANSWERED})",
 }
 """SQL: what is known about the answers of a node."""

@@ -61,6 +61,14 @@ def test_a_second_run_is_answered_from_the_cache(aideon, provider):
     assert stats["saved_usd"] == shown["saved_usd"]
 
 
+def test_the_table_of_a_run_says_which_nodes_were_answered_from_the_cache(aideon, provider):
+    words = (*RUN[:-1], "--cache", "1d")
+    first, again = aideon(*words), aideon(*words)
+    assert "(cached)" not in first.err
+    (line,) = [line for line in again.err.splitlines() if "(cached)" in line]
+    assert line.split()[-3:] == ["$0.000000", "0.00", "s"]
+
+
 def test_a_streamed_run_shows_the_tokens_of_a_kept_answer(aideon, provider):
     words = ("run", "one.py", "--task", "Pumps move heat.", "--stream", "--cache", "1w")
     first, again = aideon(*words), aideon(*words)

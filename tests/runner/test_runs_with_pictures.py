@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from uuid import uuid4
 
 import pytest
 from langchain.agents import create_agent
@@ -27,7 +28,7 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import CallerError, InputError, NoModel, UserError
-from aideon_agents.testing import Rate, SimulatedProvider
+from aideon_agents.testing import Fault, Rate, SimulatedProvider
 
 SEES, BLIND = "together:Qwen/Qwen3.5-9B", "together:openai/gpt-oss-120b"
 CAT, DOG = png(640, 480), jpeg(30, 40)
@@ -225,6 +226,48 @@ def test_what_a_real_server_without_vision_says_is_shown(keyed, ledger, dialect)
     assert done.status == "failed"
     assert "local:blind" in (done.error or "")
     assert any(word in (done.error or "") for word in ("image", "multimodal"))
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (500, 'can only concatenate str (not "list") to str'),
+        (500, "sequence item 0: expected str instance, list found"),
+        (500, "'list' object has no attribute 'strip'"),
+        (500, "unhashable type: 'list'"),
+        (400, "[json.exception.type_error.302] type must be string, but is array"),
+        (400, "json: cannot unmarshal array into Go struct field .content of type string"),
+        (422, "messages[1].content: invalid type: sequence, expected a string at line 1"),
+        (400, "Expected string, received array"),
+        (400, "Cannot deserialize value of type `String` from Array value (token `START_ARRAY`)"),
+        (422, "body.messages.0.content: Input should be a valid string, input: list"),
+    ],
+)
+def test_a_server_that_fails_over_a_list_of_parts_takes_no_pictures(ledger, status, says):
+    def fault(_):
+        return Fault(status, message=says)
+
+    with SimulatedProvider(faults=fault) as served:
+        settings = Settings(AIDEON_LOCAL_BASE_URL=served.base_url)
+        known = {"images": "cat.png", "settings": settings, "ledger": ledger}
+        model = {"executor": f"local:text-{uuid4()}"}  # what is learnt stays for the process
+        first = run(executor(), "Look", model=model, **known)
+        assert f" answered {status}: {says}" in (first.error or "")
+        assert "it seems to take no pictures: name one that does" in (first.error or "")
+        assert len(served.requests) == 1  # a failure of the model is asked again
+        again = run(executor(), "Look", model=model, **known)
+        assert "takes no pictures: name one that does" in (again.error or "")
+        assert len(served.requests) == 1
+
+
+def test_an_error_about_lists_says_nothing_of_pictures_where_there_are_none(ledger):
+    with SimulatedProvider(
+        faults=lambda _: Fault(500, message="unhashable type: 'list'")
+    ) as served:
+        settings = Settings(AIDEON_LOCAL_BASE_URL=served.base_url)
+        model = {"executor": f"local:text-{uuid4()}"}
+        done = run(executor(), "Look", model=model, settings=settings, ledger=ledger)
+    assert "picture" not in (done.error or "")
 
 
 @pytest.mark.parametrize("dialect", ["ollama", "lmstudio"])

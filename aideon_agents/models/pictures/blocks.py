@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from aideon_agents.errors import CallerError, InputError, NotThisModel, Unsupported
+from aideon_agents.errors import CallerError, InputError, NotThisModel, Transient, Unsupported
 from aideon_agents.models.pictures import unreachable
 from aideon_agents.models.pictures.kinds import in_words, kind_of
 from aideon_agents.models.pictures.sight import EXAMPLE, Size, bound, estimate, takes_none
@@ -153,6 +153,12 @@ _TAKES_NONE = re.compile(
     r"|no endpoints|missing data required"
 )
 """How servers refuse any picture."""
+_TAKES_TEXT = re.compile(
+    r"\bstr(?:ing)?\b.{0,80}\b(?:list|array|sequence)\b|\b(?:list|array|sequence)\b.{0,80}\bstr(?:ing)?\b"
+    r"|start_array|'list' object|unhashable type: 'list'"
+)
+"""How servers fail, in several languages, that take a message as text alone, and no list of its parts."""
+_ABOUT_A_REQUEST = (CallerError, NotThisModel, Transient, Unsupported)
 _UNREADABLE = re.compile(r"unsupported image|invalid image|image format")
 
 
@@ -165,14 +171,18 @@ def with_advice(
     """
     words = (refused.words or str(refused)).lower()
     found = [url for one in payload.get("messages") or () for url, *_ in seen(one.get("content"))]
-    if not found or not re.search(r"image|modal|vision|'url'", words):
+    takes_text = _TAKES_TEXT.search(words) and type(refused) in _ABOUT_A_REQUEST
+    if not found or not (takes_text or re.search(r"image|modal|vision|'url'", words)):
         return refused
-    kind = type(refused)
-    if kind in (Unsupported, NotThisModel):
+    kind, advice = type(refused), ""
+    if takes_text and not re.search(r"image|'url'", words):
+        kind, advice = NotThisModel, "; it seems to take no pictures: name one that does"
+        candidate.features.is_blind = True
+    elif kind in (Unsupported, NotThisModel):
         kind = CallerError if _UNREADABLE.search(words) else NotThisModel
         candidate.features.is_blind = candidate.features.is_blind or bool(_TAKES_NONE.search(words))
-    has_urls = not all(url.startswith("data:") for url in found)
-    advice = "; if it reads no URLs, give the path of the picture instead" if has_urls else ""
+    if not advice and not all(url.startswith("data:") for url in found):
+        advice = "; if it reads no URLs, give the path of the picture instead"
     given = kind(f"{refused}{advice}", billed=refused.billed, status=refused.status)
     given.words, given.param = refused.words, refused.param
     return given
