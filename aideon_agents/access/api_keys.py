@@ -46,16 +46,22 @@ _ADD = """
 INSERT INTO api_keys (key_id, lineage, user_id, name, digest, scopes, workflows, created_at, expires_at)
 VALUES (:key_id, :lineage, :user_id, :name, :digest, :scopes, :workflows, :created_at, :expires_at)
 """
-_BY_DIGEST = """
-SELECT api_keys.*, users.role, users.tier, users.blocked_at
-FROM api_keys JOIN users ON users.user_id = api_keys.user_id WHERE api_keys.digest = :digest
-"""
-_BY_ID = "SELECT * FROM api_keys WHERE key_id = :key_id"
-_BEGINNING = "SELECT * FROM api_keys WHERE key_id BETWEEN :start AND :last ORDER BY key_id LIMIT 2"
-_LISTED = """
-SELECT * FROM api_keys WHERE (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id)
+_COLUMNS = (
+    "key_id, lineage, user_id, api_keys.name, scopes, workflows, api_keys.created_at, expires_at,"
+    " grace_until, revoked_at, used_on"
+)
+_BY_DIGEST = f"""
+SELECT {_COLUMNS}, digest, users.role, users.tier, users.blocked_at
+FROM api_keys JOIN users USING (user_id) WHERE api_keys.digest = :digest
+"""  # noqa: S608 - our names
+_BY_ID = f"SELECT {_COLUMNS} FROM api_keys WHERE key_id = :key_id"  # noqa: S608 - our names
+_BEGINNING = (
+    f"SELECT {_COLUMNS} FROM api_keys WHERE key_id BETWEEN :start AND :last ORDER BY key_id LIMIT 2"  # noqa: S608 - our names
+)
+_LISTED = f"""
+SELECT {_COLUMNS} FROM api_keys WHERE (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id)
 ORDER BY created_at DESC, key_id LIMIT :most OFFSET :skipped
-"""
+"""  # noqa: S608 - our names
 _USED = "UPDATE api_keys SET used_on = :today WHERE key_id = :key_id"
 _REPLACE = "UPDATE api_keys SET grace_until = :until WHERE key_id = :key_id"
 _REVOKE = "UPDATE api_keys SET revoked_at = :at WHERE key_id = :key_id"

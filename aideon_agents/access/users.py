@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.database import Row, Statements
     from aideon_agents.ledger.store import Ledger
 
-_ONE = "SELECT * FROM users WHERE user_id = :user_id"
-_PAGE = "SELECT * FROM users WHERE user_id > :after ORDER BY user_id LIMIT :most"
+_COLUMNS = "user_id, name, email, role, tier, created_at, blocked_at"
+_ONE = f"SELECT {_COLUMNS} FROM users WHERE user_id = :user_id"  # noqa: S608 - our names
+_PAGE = f"SELECT {_COLUMNS} FROM users WHERE user_id > :after ORDER BY user_id LIMIT :most"  # noqa: S608 - our names
 _ADD = """
 INSERT INTO users (user_id, name, email, role, tier, created_at, blocked_at)
 VALUES (:user_id, :name, :email, :role, :tier, :created_at, :blocked_at)

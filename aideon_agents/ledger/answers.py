@@ -28,10 +28,11 @@ MOST_BYTES = 256 * 1024 * 1024
 _AT_ONCE = 100
 """Answers that are looked at in one step when some have to be deleted."""
 
-_FIND = "SELECT * FROM answers WHERE key = :key AND stored_at >= :since"
-_NEWEST = "SELECT * FROM answers WHERE prompt = :prompt ORDER BY stored_at DESC, key"
+_COLUMNS = "key, prompt, model, answer, bytes, simulated, stored_at, used_at"
+_FIND = f"SELECT {_COLUMNS} FROM answers WHERE key = :key AND stored_at >= :since"  # noqa: S608 - our names
+_NEWEST = f"SELECT {_COLUMNS} FROM answers WHERE prompt = :prompt ORDER BY stored_at DESC, key"  # noqa: S608 - our names
 _USE = "UPDATE answers SET used_at = :now WHERE key = :key"
-_LEASED = "SELECT * FROM leases WHERE key = :key"
+_LEASED = "SELECT key, owner, expires_at, host, pid, process_start FROM leases WHERE key = :key"
 _LEASE = (
     "INSERT INTO leases (key, owner, expires_at, host, pid, process_start)"
     " VALUES (:key, :owner, :expires_at, :host, :pid, :process_start)"

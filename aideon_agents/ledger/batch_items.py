@@ -312,7 +312,6 @@ def json_line(document: Mapping[str, Any]) -> str:
 
 def _row(row: Row) -> ItemRow:
     fields: dict[str, Any] = dict(row)
-    fields.pop("batch_id")
     fields["is_carried"] = bool(fields["is_carried"])
     return ItemRow(**fields)
 
@@ -349,14 +348,15 @@ _END = (
     " WHERE batch_id = :batch_id AND item_id = :item_id AND run_id = :run_id"
     " AND status <> 'invalid'"
 )
+_COLUMNS = "position, item_id, status, attempts, run_id, error, error_type, content, is_carried"
 _BETWEEN = (
-    "SELECT * FROM items WHERE batch_id = :batch_id AND position >= :first AND position < :end"
+    f"SELECT {_COLUMNS} FROM items WHERE batch_id = :batch_id AND position >= :first AND position < :end"  # noqa: S608 - our names
     " ORDER BY position"
 )
 _VERSION = "SELECT version FROM batches WHERE batch_id = :batch_id"
 _COUNTS = "SELECT status, COUNT(*) AS items FROM items WHERE batch_id = :batch_id GROUP BY status"
 _WITH_STATUS = (
-    "SELECT * FROM items WHERE batch_id = :batch_id AND status = :status"
+    f"SELECT {_COLUMNS} FROM items WHERE batch_id = :batch_id AND status = :status"  # noqa: S608 - our names
     " ORDER BY position LIMIT :most"
 )
 _FAILURES = """
@@ -379,5 +379,5 @@ _RESET_FAILED = (
     f" run_id = CASE WHEN is_carried = 1 THEN NULL ELSE run_id END WHERE {_FAILED}"
 )
 _FAILED_POSITIONS = f"SELECT position FROM items WHERE {_FAILED}"  # noqa: S608 - as above
-_AT = "SELECT * FROM items WHERE batch_id = :batch_id AND position IN"
-_BY_ID = "SELECT * FROM items WHERE batch_id = :batch_id AND status <> 'invalid' AND item_id IN"
+_AT = f"SELECT {_COLUMNS} FROM items WHERE batch_id = :batch_id AND position IN"  # noqa: S608 - our names
+_BY_ID = f"SELECT {_COLUMNS} FROM items WHERE batch_id = :batch_id AND status <> 'invalid' AND item_id IN"  # noqa: S608 - our names

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aideon_agents.ledger.database import Statements
 from aideon_agents.ledger.money import OWN_PRICE, usd
-from aideon_agents.ledger.rows import SIMULATED_RUN, Call, Run, call_in, run_in
+from aideon_agents.ledger.rows import CALL_COLUMNS, SIMULATED_RUN, Call, Run, call_in, run_in
 from aideon_agents.ledger.selection import sums
 from aideon_agents.ledger.store import Ledger
 
@@ -347,5 +347,5 @@ _RUNS = f"""
         {SIMULATED_RUN} AS simulated
     FROM runs WHERE run_id IN ({{}})
 """  # noqa: S608 - our words
-_CALLS = "SELECT * FROM calls WHERE run_id IN ({}) ORDER BY started_at, call_id"
+_CALLS = f"SELECT {CALL_COLUMNS} FROM calls WHERE run_id IN ({{}}) ORDER BY started_at, call_id"  # noqa: S608 - as above
 _OF_BATCH = "SELECT run_id FROM runs WHERE batch_id = :batch_id ORDER BY started_at, run_id"

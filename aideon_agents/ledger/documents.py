@@ -160,6 +160,6 @@ def losses(ledger: Ledger, run_id: str) -> dict[str, int]:
 
 
 _UNSETTLED = (
-    "SELECT * FROM holds WHERE run_id = :run_id AND amount_nanousd > 0"
+    "SELECT call_id, amount_nanousd, status, host, pid, process_start FROM holds WHERE run_id = :run_id AND amount_nanousd > 0"
     " AND status IN ('held', 'unknown', 'forfeited') ORDER BY taken_at, call_id"
 )

@@ -56,6 +56,9 @@ CallStatus = Literal["started", "ok", "error", "cancelled", "broken", "cached"]
 
 UsageSource = Literal["reported", "estimated", "none"]
 
+KeySource = Literal["system", "user"]
+"""`user`: the user's own key was used, and the call uses nothing of what the service grants."""
+
 
 # Not frozen, as CallEnd and Call: they are made for each run or call, and making one that is frozen
 # takes four times as long.
@@ -87,6 +90,11 @@ class Run:
     batch_id: str | None = None
     item_id: str | None = None
     """Which item of that batch it runs; both are None outside a batch."""
+    key_id: str | None = None
+    """The API key that asked the service for it; None, as the next two: the service did not start it."""
+    request_id: str | None = None
+    key_source: KeySource | None = None
+    """Whose keys its providers are asked with: `user` where any of them is the user's own."""
     status: RunStatus = "running"
     started_at: str = ""
     """Empty until it is in the ledger."""
@@ -164,6 +172,10 @@ class Call:
     """Why this model was asked, as a JSON object; None: no choice of ours was made for it."""
     feature: str | None = None
     """The feature of its model that the call used to get a typed answer; None: it used none."""
+    provider_key_id: str | None = None
+    """The stored key that its provider was asked with; None: the environment's, or it needs none."""
+    key_source: KeySource | None = None
+    """Whose key that was; None: the service did not make the call."""
     status: CallStatus = "started"
     duration_ms: int | None = None
     response_model: str | None = None
@@ -238,7 +250,13 @@ SIMULATED_RUN = (
 )
 """SQL: whether a simulated provider answered a call of a run."""
 
-_RUNS = f"SELECT runs.*, {SIMULATED_RUN} AS simulated FROM runs"  # noqa: S608 - our words
+# Columns are named, never `*`: a later version may add some, and this one may go on beside it.
+_COLUMNS_OF_RUN = ", ".join(
+    f'runs."{name}"' for name in (*_names(Run, without=("simulated",)), *_OWNER)
+)
+_RUNS = f"SELECT {_COLUMNS_OF_RUN}, {SIMULATED_RUN} AS simulated FROM runs"  # noqa: S608 - our words
+CALL_COLUMNS = ", ".join(f"calls.{name}" for name in _names(Call))
+"""SQL: the columns of a call, for `call_in`."""
 
 START_RUN = _insert("runs", (*_names(Run, without=(*_RUN_END, "simulated")), "status", *_OWNER))
 ONE_RUN = f"{_RUNS} WHERE run_id = :run_id"
@@ -263,11 +281,13 @@ RUNS_FROM = f"{_RUNS} WHERE run_id >= :first AND run_id <= :last ORDER BY run_id
 NEWEST_RUNS = f"{_RUNS} ORDER BY begun DESC LIMIT :most"
 NEWEST_RUNS_IN_FILE = f"{_RUNS} ORDER BY rowid DESC LIMIT :most"
 # Ids of calls grow with time, so they give the order within a millisecond.
-CALLS_OF_RUN = "SELECT * FROM calls WHERE run_id = :run_id ORDER BY started_at, call_id"
+CALLS_OF_RUN = (
+    f"SELECT {CALL_COLUMNS} FROM calls WHERE run_id = :run_id ORDER BY started_at, call_id"  # noqa: S608 - our words
+)
 RECORD_PROMPT = _insert("contents", ("call_id", "prompt")) + " ON CONFLICT DO NOTHING"
 RECORD_ANSWER = "UPDATE contents SET answer = :answer WHERE call_id = :call_id"
 CONTENTS_OF_RUN = (
-    "SELECT contents.* FROM contents JOIN calls USING (call_id) WHERE run_id = :run_id"
+    "SELECT call_id, prompt, answer FROM contents JOIN calls USING (call_id) WHERE run_id = :run_id"
     " ORDER BY started_at, call_id"
 )
 
@@ -277,10 +297,9 @@ _FLAGS = ("shortened", "rehearsed", "simulated", "economized", "truncated")
 
 
 def run_in(row: Row) -> Run:
-    """A run, out of a whole row of its table; one whose process is gone has crashed."""
+    """A run, out of its row; one whose process is gone has crashed."""
     fields: dict[str, Any] = dict(row)
     owner = {name: fields.pop(name) for name in _OWNER}
-    fields.pop("begun", None)  # of a server
     if fields["status"] == "running" and is_gone(owner):
         fields["status"] = "crashed"
     for flag in ("rehearsed", "simulated"):
@@ -291,7 +310,7 @@ def run_in(row: Row) -> Run:
 
 
 def call_in(row: Row) -> Call:
-    """A call, out of a whole row of its table."""
+    """A call, out of a row with `CALL_COLUMNS`."""
     fields: dict[str, Any] = dict(row)
     for flag in _FLAGS:
         fields[flag] = bool(fields[flag])

@@ -65,7 +65,7 @@ _INSERT = (
     f" VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) ON CONFLICT DO NOTHING"
 )
 _OF_RUN = (
-    "SELECT tool_calls.*, contents.prompt AS arguments, contents.answer AS result"
+    f"SELECT {', '.join(_COLUMNS)}, contents.prompt AS arguments, contents.answer AS result"  # noqa: S608 - as above
     " FROM tool_calls LEFT JOIN contents ON contents.call_id = tool_calls.tool_call_id"
     " WHERE run_id = :run_id ORDER BY started_at, tool_call_id"
 )

@@ -227,7 +227,7 @@ def _counted(tx: Statements, account: Account) -> tuple[int, list[Row]]:
         values,
     )
     unsettled = tx.select(
-        "SELECT holds.* FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
+        f"SELECT {HOLD_COLUMNS} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
         " WHERE holds.status <> 'settled'"
         f" AND holds.status IN ('held', 'forfeited', 'unknown') AND {holds}",
         values,
@@ -270,8 +270,17 @@ def _after(begins: str) -> str:
     return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC).date().isoformat()[:7]
 
 
+HOLD_COLUMNS = (
+    "holds.call_id, holds.run_id, holds.node_path, holds.provider, holds.taken_at,"
+    " holds.amount_nanousd, holds.accounts, holds.status, holds.expires_at, holds.host, holds.pid,"
+    " holds.process_start"
+)
+"""SQL: the columns of a hold. They are named, because a later version may add some."""
+
 _SIMULATED_HOLD = "SELECT 1 FROM calls WHERE calls.call_id = holds.call_id AND calls.simulated = 1"
-_ACCOUNTS = "SELECT * FROM accounts WHERE account IN"
+_ACCOUNTS = (
+    "SELECT account, limit_nanousd, spent_nanousd, held_nanousd FROM accounts WHERE account IN"
+)
 _OPEN = (
     "INSERT INTO accounts (account, limit_nanousd, spent_nanousd, held_nanousd)"
     " VALUES (:account, :limit_nanousd, :spent_nanousd, :held_nanousd)"
@@ -324,7 +333,7 @@ def limits(database: Database) -> list[Limit]:
     """The standing limits of a ledger, by scope."""
     found: list[Limit] = []
     with database.transaction() as tx:
-        for row in tx.select("SELECT * FROM budgets ORDER BY scope", {}):
+        for row in tx.select("SELECT scope, limit_nanousd, warns FROM budgets ORDER BY scope", {}):
             scope = Scope.parse(row["scope"])
             state = _state_of(tx, scope)
             found.append(

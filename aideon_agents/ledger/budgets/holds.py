@@ -379,11 +379,11 @@ _TAKE = (
     " status, expires_at, host, pid, process_start) VALUES (:call_id, :run_id, :node_path,"
     " :provider, :taken_at, :amount_nanousd, :accounts, 'held', :expires_at, :host, :pid, :process_start)"
 )
-_HELD_BY = f"SELECT holds.*, {_OF_RUN} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
+_HELD_BY = f"SELECT {accounts.HOLD_COLUMNS}, {_OF_RUN} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
 _HOLD = f"{_HELD_BY} WHERE call_id = :call_id"
 _ALL_HELD = f"{_HELD_BY} WHERE holds.status <> 'settled' AND holds.status = 'held'"
 _CALL = (
-    f"SELECT calls.*, {_OF_RUN} FROM calls LEFT JOIN runs ON runs.run_id = calls.run_id"  # noqa: S608 - as above
+    f"SELECT calls.run_id, calls.node_path, calls.provider, calls.started_at, {_OF_RUN} FROM calls LEFT JOIN runs ON runs.run_id = calls.run_id"  # noqa: S608 - as above
     " WHERE call_id = :call_id AND calls.rehearsed = 0"
 )
 _ROW = "SELECT call_id FROM calls WHERE call_id = :call_id"

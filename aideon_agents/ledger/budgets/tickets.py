@@ -72,7 +72,11 @@ class Tickets:
 
     def drop_dead(self, tx: Statements) -> None:
         """Delete the tickets of processes that ended, or did not renew them."""
-        for row in tx.select("SELECT * FROM tickets", {}) if self._database.call else ():
+        for row in (
+            tx.select("SELECT call_id, expires_at, host, pid, process_start FROM tickets", {})
+            if self._database.call
+            else ()
+        ):
             if is_gone(row) or row["expires_at"] < time.time() - _FORGOTTEN:
                 tx.later(
                     "DELETE FROM tickets WHERE call_id = :call_id", {"call_id": row["call_id"]}

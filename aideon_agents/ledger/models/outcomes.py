@@ -159,7 +159,9 @@ _FAILURES = (
     "SELECT role, purpose, choice, provider, requested_model,"
     " COUNT(*) FILTER (WHERE status = 'ok') AS answered,"
     " COUNT(*) FILTER (WHERE error_type = 'Malformed') AS failed"
-    " FROM (SELECT * FROM calls ORDER BY started_at DESC LIMIT :most) AS recent"
+    " FROM (SELECT role, purpose, choice, provider,"
+    " requested_model, status, error_type, rehearsed, simulated FROM calls"
+    " ORDER BY started_at DESC LIMIT :most) AS recent"
     " WHERE rehearsed <= :rehearsed AND simulated <= :rehearsed"
     " GROUP BY role, purpose, choice, provider, requested_model"
 )

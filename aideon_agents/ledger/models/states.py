@@ -28,6 +28,10 @@ WORST_FIRST = (OPEN, HALF_OPEN, CLOSED)
 _KEPT = timedelta(days=1)
 """Older states are deleted: no breaker rests as long."""
 
+_COLUMNS = (
+    "breaker, provider, model, key_name, state, reason, rests_until, changed_at, number, simulated,"
+    " host, pid, process_start"
+)
 _WRITE = """
     INSERT INTO model_states (
         breaker, provider, model, key_name, state, reason, rests_until, changed_at, number, simulated,
@@ -85,7 +89,7 @@ def states(tx: Statements, *, simulated: bool = False) -> list[dict[str, Any]]:
     at = utc_text(now())
     which = "" if simulated else " WHERE simulated = 0"
     found: list[dict[str, Any]] = []
-    for row in tx.select(f"SELECT * FROM model_states{which}", {}):  # noqa: S608 - our words
+    for row in tx.select(f"SELECT {_COLUMNS} FROM model_states{which}", {}):  # noqa: S608 - our words
         one: dict[str, Any] = {**row, "is_gone": is_gone(row)}
         is_resting = one["state"] == OPEN and one["rests_until"] > at
         if one["state"] == OPEN and not is_resting:

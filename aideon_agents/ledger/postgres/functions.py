@@ -192,6 +192,69 @@ _TAKE_AGAIN = _TAKE_SIMULATED.replace(
 
 _TAKE_CHOSEN = _TAKE_AGAIN.replace("economized, feature,", "economized, choice, feature,")
 
+# The units of a quota, `{counter: {"amount": .., "most": ..}}`, in the transaction of the money.
+_TAKE_UNITS = f"""
+CREATE OR REPLACE FUNCTION aideon_take_units(
+    hold json, begun json, queues boolean, units json, own text[], standing jsonb, patience text
+) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    is_new boolean;
+    lacking json;
+    answer json;
+BEGIN
+    {_LOCK}
+    is_new := NOT EXISTS (SELECT FROM uses WHERE use_id = hold ->> 'call_id');
+    IF is_new THEN
+        SELECT json_build_array(u.key, COALESCE(c.used, 0), COALESCE(c.held, 0)) INTO lacking
+        FROM json_each(units) u LEFT JOIN counters c ON c.account = u.key
+        WHERE COALESCE(c.used, 0) + COALESCE(c.held, 0) + (u.value ->> 'amount')::bigint
+            > (u.value ->> 'most')::bigint
+        LIMIT 1;
+        IF lacking IS NOT NULL THEN
+            RETURN json_build_object('is_held', false, 'limits', NULL, 'lacking', lacking);
+        END IF;
+    END IF;
+    answer := aideon_take(hold, begun, queues, own, standing, patience);
+    IF is_new AND (answer ->> 'is_held')::boolean THEN
+        INSERT INTO uses (use_id, amounts, status, taken_at)
+        SELECT hold ->> 'call_id', json_object_agg(key, value -> 'amount')::text, 'held',
+            hold ->> 'taken_at' FROM json_each(units);
+        INSERT INTO counters (account, used, held)
+        SELECT key, 0, (value ->> 'amount')::bigint FROM json_each(units)
+        ON CONFLICT (account) DO UPDATE SET held = counters.held + EXCLUDED.held;
+    END IF;
+    RETURN answer;
+END $$
+"""  # noqa: S608 - our names
+
+_SETTLE_UNITS = f"""
+CREATE OR REPLACE FUNCTION aideon_settle_units(
+    id text, ended json, spent json, own text[], standing jsonb, patience text
+) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    answer json;
+    amounts json;
+BEGIN
+    {_LOCK}
+    answer := aideon_settle(id, ended, own, standing, patience);
+    SELECT u.amounts::json INTO amounts FROM uses u WHERE u.use_id = id AND u.status = 'held';
+    IF answer IS NOT NULL AND FOUND THEN
+        UPDATE counters c SET held = held - h.value::bigint,
+            used = used + COALESCE((spent ->> 'amount')::bigint, h.value::bigint)
+        FROM json_each_text(amounts) h WHERE c.account = h.key;
+        UPDATE uses u SET status = 'settled', amounts = (
+            SELECT json_object_agg(h.key, COALESCE((spent ->> 'amount')::bigint, h.value::bigint))
+            FROM json_each_text(u.amounts::json) h)::text WHERE u.use_id = id;
+    END IF;
+    RETURN answer;
+END $$
+"""  # noqa: S608 - our names
+
+_TAKE_WITH_KEY = _TAKE_CHOSEN.replace(
+    "economized, choice, feature,",
+    "economized, choice, feature, provider_key_id, key_source,",
+)
+
 
 def _numbered(table: str, key: str) -> tuple[str, ...]:
     """Number the rows of a table in the order in which they were written, older ones by the clock."""
@@ -213,6 +276,7 @@ OF_STEP = {
         _TAKE_AGAIN,
     ),
     "m015_choice": (_TAKE_CHOSEN,),
+    "m021_quotas": (_TAKE_WITH_KEY, _TAKE_UNITS, _SETTLE_UNITS),
 }
 """What only a server has of a step of the schema, by its name. What has been released is never
 changed: a later step replaces it."""

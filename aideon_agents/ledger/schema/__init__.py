@@ -1,7 +1,8 @@
 """The ledger's tables, step by step, for a file and for a server.
 
 A step that has been released is never changed: a ledger made by any older version is brought up to
-date by the steps it lacks. A ledger with steps that are not named here comes from a newer version.
+date by the steps it lacks. A ledger with steps that are not named here comes from a newer version; this
+one works beside it if those steps are additive (see `BREAKING`).
 
 The steps are written once, in SQLite's SQL, which Postgres shares but for some types (see
 `for_postgres`). Each database records in a table of its own which steps its ledger has taken.
@@ -191,6 +192,12 @@ STEPS = (
     m019_answers,
     *SERVICE_STEPS,
 )
+
+BREAKING = frozenset({"m008_truncated_answers"})
+"""The steps that a version which does not know them cannot go on beside. All others only add tables,
+indexes, and columns that may be NULL or have a default, so they are additive: two versions can work on
+one ledger while one replaces the other. A function of a server that such a step replaces takes and gives
+what it did before, and may take and give more."""
 
 
 # INTEGER is too short for nano-dollars, and TEXT is ordered as some language does, where the

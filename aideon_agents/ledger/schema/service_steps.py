@@ -94,4 +94,93 @@ def m020_access(db: Executor) -> None:
         db.execute(table)
 
 
-SERVICE_STEPS = (m020_access,)
+_QUOTAS = (
+    "CREATE TABLE additive_steps (name TEXT PRIMARY KEY)",
+    """
+CREATE TABLE quotas (
+    subject TEXT NOT NULL,
+    feature TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    per TEXT NOT NULL,
+    most INTEGER,
+    set_by TEXT NOT NULL,
+    set_at TEXT NOT NULL,
+    PRIMARY KEY (subject, feature, unit, per)
+)
+""",
+    """
+CREATE TABLE counters (
+    account TEXT PRIMARY KEY, used INTEGER NOT NULL, held INTEGER NOT NULL
+)
+""",
+    """
+CREATE TABLE uses (
+    use_id TEXT PRIMARY KEY, amounts TEXT NOT NULL, status TEXT NOT NULL,
+    taken_at TEXT NOT NULL
+)
+""",
+    "CREATE INDEX uses_held ON uses (use_id) WHERE status = 'held'",
+    """
+CREATE TABLE quota_requests (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    feature TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    asked INTEGER NOT NULL,
+    reason TEXT,
+    status TEXT NOT NULL,
+    asked_at TEXT NOT NULL,
+    decided_by TEXT,
+    decided_at TEXT
+)
+""",
+    """
+CREATE TABLE provider_keys (
+    row_id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    share INTEGER NOT NULL,
+    ring_id TEXT NOT NULL,
+    wrapped TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    last4 TEXT NOT NULL,
+    may_fall_back INTEGER NOT NULL DEFAULT 0,
+    created_by TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    share_since TEXT NOT NULL,
+    proven_at TEXT,
+    refused_at TEXT,
+    retired_at TEXT
+)
+""",
+    "CREATE INDEX provider_keys_owner ON provider_keys (owner, provider)",
+    (
+        "CREATE INDEX calls_provider_key ON calls (provider_key_id, started_at)"
+        " WHERE provider_key_id IS NOT NULL"
+    ),
+)
+
+
+def m021_quotas(db: Executor) -> None:
+    """What users of the service may have per day, whose keys pay for it, and which steps are additive.
+
+    `additive_steps` names the steps that a version may go on beside that does not know them (see
+    `BREAKING`). `quotas` replace those of the tiers: `subject` is `tier:free` or `user:alice`, `per`
+    is `day` or `request`; `most` NULL: unlimited. Amounts are whole: minutes are counted in tenths.
+    `counters` add up a window that their name begins with, so nothing is ever reset. `uses` are the
+    holds of these units, by the id of a call or a request: `amounts` is JSON by counter; `status` is
+    held, settled or forfeited. The lease of a call's is its row in `holds`. A request's is settled
+    at once, and its amount is changed when more is known.
+    `provider_keys` are sealed; texts in them are Base64. `owner` is `system` or a user. Several rows
+    of one owner and provider are a rotation: `share` is a percentage. `key_source` is `system` or
+    `user`; NULL, as the other new columns, in what no service has run.
+    """
+    for column in ("key_id", "request_id", "key_source"):
+        db.execute(f"ALTER TABLE runs ADD COLUMN {column} TEXT")
+    for column in ("provider_key_id", "key_source"):
+        db.execute(f"ALTER TABLE calls ADD COLUMN {column} TEXT")
+    for sql in _QUOTAS:
+        db.execute(sql)
+
+
+SERVICE_STEPS = (m020_access, m021_quotas)

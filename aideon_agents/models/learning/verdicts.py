@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aideon_agents.ledger.models.outcomes import Outcome, class_of, record
+from aideon_agents.ledger.rows import CALL_COLUMNS
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.learning import is_same_model
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from aideon_agents.state import StepResult
 
 _LAST_CALL = (
-    "SELECT * FROM calls WHERE run_id = :run_id AND node_path = :node_path AND status = 'ok'"
+    f"SELECT {CALL_COLUMNS} FROM calls WHERE run_id = :run_id AND node_path = :node_path AND status = 'ok'"  # noqa: S608 - our names
     " ORDER BY :model IN (provider || ':' || requested_model,"
     " provider || ':' || COALESCE(response_model, '')) DESC,"
     " role = :role DESC, started_at DESC, call_id DESC LIMIT 1"

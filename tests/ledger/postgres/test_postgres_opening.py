@@ -148,14 +148,19 @@ def test_a_stream_that_broke_off_in_an_older_ledger_on_a_server_is_broken(
     older = tuple(one for one in STEPS if one.__name__ < "m008")
     monkeypatch.setattr(schema, "STEPS", older)
     with Ledger.from_url(postgres_url) as ledger:
-        run_id = ledger.start_run(Run(workflow="w"))
+        run_id = "01M7Z000000000000000000001"
+        run = {"run_id": run_id, "workflow": "w", "status": "running", "rehearsed": 0}
+        run |= {"host": "h", "pid": 1, "started_at": "2026-11-20T09:00:00.000Z"}
         values = {"run_id": run_id, "role": "", "node_path": "", "round": 1, "candidate": 0}
         values |= {"attempt": 1, "provider": "local", "requested_model": "m", "rehearsed": 0}
         values |= {"started_at": "2026-11-20T09:00:00.000Z"}
-        for call_id, status, reason in (("1", "truncated", None), ("2", "ok", "LENGTH")):
-            row = {**values, "call_id": call_id, "status": status, "finish_reason": reason}
+        calls = [
+            {**values, "call_id": call_id, "status": status, "finish_reason": reason}
+            for call_id, status, reason in (("1", "truncated", None), ("2", "ok", "LENGTH"))
+        ]
+        for table, row in (("runs", run), *(("calls", call) for call in calls)):
             names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
-            ledger.database.write(f"INSERT INTO calls ({names}) VALUES ({places})", row)  # noqa: S608 - our names
+            ledger.database.write(f"INSERT INTO {table} ({names}) VALUES ({places})", row)  # noqa: S608 - our names
     monkeypatch.undo()
     with Ledger.from_url(postgres_url) as ledger:
         record(ledger, run_id, end={"truncated": True})

@@ -26,7 +26,8 @@ OWNED |= {"process_start": "00000000-0000-4000-8000-000000000000:1234"}
 BEGIN = datetime(2026, 11, 20, 9, tzinfo=UTC)
 RUNS = (
     {"run_id": "01M7Z000000000000000000001", "workflow": "article", "target": "article"}
-    | {"user": "ada", "tier": "premium"},
+    | {"user": "ada", "tier": "premium", "key_id": "aid_1", "request_id": "r-1"}
+    | {"key_source": "user"},
     {"run_id": "01M7Z000000000000000000002", "workflow": "brief", "rehearsed": True},
     {"run_id": "01M7Z000000000000000000003", "workflow": "Wärmepumpen 熱 🌡", "thread": "t-1"}
     | {"user": "Zoë", "tier": "free", "options": {"timeout": 5.0}, "target_hash": "ab" * 32}
@@ -151,6 +152,27 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         | {"changed_by": "ada", "changed_at": DAY},
     ),
     ("audit", {"number": 1, "body": '{"action": "user.added"}', "digest": f"sha256:{'ab' * 32}"}),
+    (
+        "quotas",
+        {"subject": "user:ada", "feature": "text_generation", "unit": "tokens", "per": "day"}
+        | {"most": 10_000, "set_by": "root", "set_at": DAY},
+    ),
+    (
+        "counters",
+        {"account": "day:2026-11-20:user:ada:text_generation:tokens", "used": 7, "held": 3},
+    ),
+    ("uses", {"use_id": "u-1", "amounts": '{"c": 3}', "status": "held", "taken_at": DAY}),
+    (
+        "quota_requests",
+        {"id": "q-1", "user_id": "Zoë", "feature": "text_generation", "unit": "requests"}
+        | {"asked": 100, "reason": "熱", "status": "open", "asked_at": DAY},
+    ),
+    (
+        "provider_keys",
+        {"row_id": "pk-1", "owner": "system", "provider": "together", "share": 100}
+        | {"ring_id": "a", "wrapped": "AA==", "sealed": "AA==", "last4": "x1y2"}
+        | {"created_by": "root", "created_at": DAY, "share_since": DAY, "may_fall_back": 0},
+    ),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
