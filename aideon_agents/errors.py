@@ -7,10 +7,11 @@ AideonError
 │   ├── ModelNameError   unknown provider, retired model, a name that is none
 │   ├── InputError       an empty task, an unreadable file, a missing key
 │   ├── NoModel          no candidate can be asked: no key, no server
-│   ├── RunNotFound      no run, or more than one, by that reference
-│   ├── BatchNotFound    the same for a batch
-│   ├── NotFound         no user or key by that name, or it is another user's
+│   ├── NotFound         there is no such thing, or it is another user's
+│   │   ├── RunNotFound    no run, or more than one, by that reference
+│   │   └── BatchNotFound  the same for a batch
 │   ├── NotAllowed       the caller's role or key does not permit it
+│   ├── Conflict         what is asked does not fit the state that something is in
 │   ├── Changed          another request changed it since it was read
 │   ├── LedgerError      the ledger cannot be opened, read or written
 │   └── UnreadableState  what is kept of a run or a thread is damaged
@@ -85,20 +86,24 @@ class NoModel(UserError):
     """The variable that the first candidate needs; empty: it is not known."""
 
 
-class RunNotFound(UserError):
+class NotFound(UserError):
+    """There is no such thing, or it is another user's: the two read the same."""
+
+
+class RunNotFound(NotFound):
     """No run, or more than one, answers to a reference."""
 
 
-class BatchNotFound(UserError):
+class BatchNotFound(NotFound):
     """No batch, or more than one, answers to a reference."""
-
-
-class NotFound(UserError):
-    """There is no such row, or it is another user's: the two read the same."""
 
 
 class NotAllowed(UserError):
     """The caller's role or key does not permit what was asked for."""
+
+
+class Conflict(UserError):
+    """What is asked does not fit the state that something is in."""
 
 
 class Changed(UserError):

@@ -29,6 +29,7 @@ from aideon_agents.cli import (
     new,
     run,
     runs,
+    serve,
     simulate,
 )
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, MISTAKE, STOPPED
@@ -52,6 +53,7 @@ app.add_typer(runs.app, name="runs")
 app.command("batch")(batch.batch)
 app.add_typer(batches.app, name="batches")
 app.command("worker")(batch.worker)
+app.command("serve")(serve.serve)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)
 app.add_typer(budget.app, name="budget")

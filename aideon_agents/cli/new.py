@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -57,12 +55,12 @@ def schema(
 
 def workflows(as_json: options.AsJson = False) -> int:
     """List the ready-made workflows and those of pyproject, with their inputs."""
-    from aideon_agents.graphs.walk import required_keys
     from aideon_agents.tasks import load, ready_made
+    from aideon_agents.tasks.registered import described, registered
 
     found: list[dict[str, Any]] = []
     places = {name: (name, path) for name, path in ready_made().items()}
-    for name, address in _registered().items():
+    for name, address in registered().items():
         places[name] = (address, Path(address.partition(":")[0]))
     for name, (address, path) in sorted(places.items()):
         try:
@@ -70,20 +68,8 @@ def workflows(as_json: options.AsJson = False) -> int:
         except UserError as error:
             output.complain(str(error))
             continue
-        description, inputs = _declared(target.path)
-        required = required_keys(target.graph)
-        found.append(
-            {
-                "name": name,
-                "target": address,
-                "path": str(path),
-                "description": description,
-                "inputs": [
-                    {"key": key, "description": inputs.get(key), "required": key in required}
-                    for key in dict.fromkeys([*required, *inputs])
-                ],
-            }
-        )
+        of_file = described(target)
+        found.append({"name": name, "target": address, "path": str(path), **of_file})
     if as_json:
         output.document({"workflows": found})
         return options.DONE
@@ -98,34 +84,3 @@ def workflows(as_json: options.AsJson = False) -> int:
 def _input(one: dict[str, Any]) -> str:
     needed = " (required)" if one["required"] else ""
     return f"-p {one['key']}={needed} {one['description'] or ''}".rstrip()
-
-
-def _registered() -> dict[str, str]:
-    """The workflows in `[tool.aideon.workflows]`: a target by name."""
-    file = Path("pyproject.toml")
-    if not file.is_file():
-        return {}
-    try:
-        tool: Any = tomllib.loads(file.read_text("utf-8")).get("tool", {})
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
-    listed = tool.get("aideon", {}).get("workflows", {})
-    if not isinstance(listed, dict) or not all(
-        isinstance(one, str) for one in cast("dict[str, Any]", listed).values()
-    ):
-        raise UserError(f'{file}: tool.aideon.workflows takes NAME = "file.py:graph"')
-    return cast("dict[str, str]", listed)
-
-
-def _declared(path: Path) -> tuple[str | None, dict[str, str]]:
-    """What a Python file says of itself: the first line of its docstring, and its `INPUTS`."""
-    if path.suffix != ".py":
-        return None, {}
-    tree = ast.parse(path.read_text("utf-8"))
-    described = (ast.get_docstring(tree) or "").partition("\n")[0] or None
-    for node in tree.body:
-        names = node.targets if isinstance(node, ast.Assign) else ()
-        if any(isinstance(one, ast.Name) and one.id == "INPUTS" for one in names):
-            value = ast.literal_eval(cast("ast.Assign", node).value)
-            return described, cast("dict[str, str]", value)
-    return described, {}

@@ -162,8 +162,8 @@ async def prune(ledger: Ledger, before: str) -> dict[str, int]:
     ended = [row for row in ended if _is_over(ledger, row)]
     ids = [row["run_id"] for row in ended]
     with ledger.database.transaction() as tx:
-        contents = sum(tx.write(_NO_CONTENTS, {"run_id": one}) for one in ids)
-        results = sum(tx.write(_NO_RESULTS, {"run_id": one}) for one in ids)
+        contents = sum(tx.write(NO_CONTENTS, {"run_id": one}) for one in ids)
+        results = sum(tx.write(NO_RESULTS, {"run_id": one}) for one in ids)
     gone = set(ids)
     later = _threads(row for row in rows if row["run_id"] not in gone)
     await remove(ledger, [questions_name(one) for one in ids])
@@ -193,11 +193,11 @@ def _threads(rows: Iterable[Row]) -> set[str]:
 
 
 _RUNS = "SELECT run_id, workflow, status, thread, rehearsed, started_at, ended_at FROM runs"
-_NO_CONTENTS = (
+NO_CONTENTS = (
     "DELETE FROM contents WHERE call_id IN (SELECT call_id FROM calls WHERE run_id = :run_id"
     " UNION ALL SELECT tool_call_id FROM tool_calls WHERE run_id = :run_id)"
 )
-_NO_RESULTS = (
+NO_RESULTS = (
     "UPDATE runs SET output = NULL, results = NULL"
     " WHERE run_id = :run_id AND (output IS NOT NULL OR results IS NOT NULL)"
 )

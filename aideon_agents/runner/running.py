@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.errors import is_invalid_resume
+from langgraph.runtime import RunControl
 from pydantic import ValidationError
 
 from aideon_agents.errors import InputError, LedgerError, RunNotFound, StepFailed, UserError
@@ -56,6 +57,11 @@ class Running:
         """Whether its row was there to be completed."""
         self._limit: asyncio.Timeout | None = None
         self._is_interrupted = False
+        self._control = RunControl()
+
+    def drain(self) -> None:
+        """Stop the run where no node is in progress, so that it can resume without paying twice."""
+        self._control.request_drain()
 
     def interrupt(self) -> None:
         """End the run as soon as possible; call it in its event loop. `to_end` still returns."""
@@ -162,6 +168,7 @@ class Running:
             subgraphs=listener.needs_subgraphs,
             # Each step's state is written before the next begins: else a kill loses paid work.
             durability=("exit" if at_end else "sync") if thread.checkpointer else None,
+            control=self._control,
         )
         parts = cast("AsyncGenerator[Any]", stream)
         self._limit = asyncio.timeout(0 if self._is_interrupted else self.spec.timeout)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from aideon_agents.ledger.schema.first_steps import FIRST_STEPS, Executor
 from aideon_agents.ledger.schema.service_steps import SERVICE_STEPS
+from aideon_agents.ledger.schema.serving_steps import m022_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,6 +192,7 @@ STEPS = (
     m018_model_states,
     m019_answers,
     *SERVICE_STEPS,
+    m022_service,
 )
 
 BREAKING = frozenset({"m008_truncated_answers"})

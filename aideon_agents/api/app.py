@@ -1,0 +1,100 @@
+"""The app: routers, errors and what every request passes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
+
+from aideon_agents.access.callers import Caller
+from aideon_agents.api import problems, runs, workflows
+from aideon_agents.api.asking import SECURITY, Serving, asking
+from aideon_agents.api.passing import LOOPBACK, Passing
+from aideon_agents.api.shapes import Health
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from aideon_agents.serving.service import Service
+
+_MEGABYTE = 1024 * 1024
+_EXPOSED = ("Location", "Content-Location", "X-Request-Id", "Retry-After", "Preference-Applied")
+
+_health = APIRouter(tags=["health"])
+
+
+@_health.get("/healthz", responses={200: {"model": Health}})
+def healthz() -> JSONResponse:
+    """Whether this process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@_health.get("/readyz", responses={200: {"model": Health}, **problems.answers(503)})
+def readyz(service: Serving) -> JSONResponse:
+    """Whether this process can start runs: the ledger can be written, and it does not drain."""
+    service.check()
+    if service.live.is_draining:
+        raise problems.Problem(503, "draining", "this process is stopping: ask another one")
+    return JSONResponse({"status": "ok"})
+
+
+def create_app(
+    service: Service, *, hosts: Sequence[str] = (), origins: Sequence[str] = ()
+) -> FastAPI:
+    """The app of a service.
+
+    `hosts` are further names under which it answers; where only this machine reaches it, it answers
+    under those of this machine. `origins` are web pages of other origins that may use it.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await service.open()
+        try:
+            yield
+        finally:
+            await service.drain()
+
+    app = FastAPI(
+        title="Aideon Agents",
+        version="1",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        max_body_size=_MEGABYTE,
+    )
+    app.state.service = service
+    problems.install(app)
+    own = APIRouter(
+        prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
+    )
+    for one in (workflows, runs):
+        own.include_router(one.router)
+    app.include_router(own)
+    app.include_router(_health)
+    app.add_api_route("/api/v1/openapi.json", _described(app), include_in_schema=False)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=list(_EXPOSED),
+        )
+    answered = (*LOOPBACK, *hosts) if service.is_local else hosts
+    app.add_middleware(Passing, hosts=answered, origins=origins)
+    return app
+
+
+def _described(app: FastAPI) -> Callable[..., JSONResponse]:
+    def openapi(caller: Annotated[Caller, asking(None)]) -> JSONResponse:
+        """The OpenAPI document."""
+        del caller
+        return JSONResponse(app.openapi())
+
+    return openapi

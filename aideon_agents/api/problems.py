@@ -1,0 +1,189 @@
+"""Errors as problem documents (RFC 9457), and their declaration in the OpenAPI document.
+
+A problem says what is wrong and what to do, as every error of this package does. It never repeats
+what was sent: a key may be in it.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from aideon_agents.errors import (
+    AideonError,
+    BudgetExceeded,
+    Changed,
+    Conflict,
+    Declined,
+    LedgerError,
+    LimitError,
+    NoModel,
+    NotAllowed,
+    NotFound,
+    RateLimitReached,
+    RunError,
+    UnreadableState,
+    UserError,
+)
+from aideon_agents.ledger.redaction import one_line, safe_text, without_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi import FastAPI, Request
+
+_log = logging.getLogger("aideon_agents.api")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class WrongField(BaseModel):
+    """A part of a request that is not as it must be."""
+
+    field: str
+    """Where it is, such as `body.task`."""
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """What is wrong with a request, or with the service."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    code: str
+    """For programs: it does not change."""
+    detail: str
+    """For people: what is wrong, and what to do."""
+    request_id: str | None = None
+    errors: list[WrongField] | None = None
+
+
+class Problem(Exception):  # noqa: N818 - it is the answer to a request
+    """A problem that a door raises itself."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.more = more
+
+
+KNOWN: dict[type[AideonError], tuple[int, str]] = {
+    NotFound: (404, "not_found"),
+    NotAllowed: (403, "forbidden"),
+    Conflict: (409, "conflict"),
+    Changed: (412, "changed"),
+    UnreadableState: (409, "unreadable_state"),
+    LedgerError: (503, "ledger_unavailable"),
+    NoModel: (503, "no_model"),
+    UserError: (422, "invalid"),
+    BudgetExceeded: (403, "budget_exceeded"),
+    RateLimitReached: (429, "rate_limited"),
+    Declined: (409, "declined"),
+    LimitError: (504, "limit_reached"),
+    RunError: (502, "run_failed"),
+    AideonError: (500, "internal"),
+}
+"""The status and the code of each kind of error. A room that has errors of its own adds them."""
+
+_TITLES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def problem_of(error: AideonError) -> Problem:
+    """The problem that an error is for a caller."""
+    kind = next(one for one in type(error).__mro__ if one in KNOWN)
+    status, code = KNOWN[kind]
+    headers = {}
+    if isinstance(error, RateLimitReached):
+        headers["Retry-After"] = str(round(float(str(error.value))) + 1)
+    return Problem(status, code, one_line(safe_text(error)), headers=headers)
+
+
+def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
+    """A problem as JSON values."""
+    return {
+        "type": f"urn:aideon:problem:{problem.code}",
+        "title": _TITLES.get(problem.status, "Error"),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": without_keys(problem.detail),
+        "request_id": request_id,
+        **problem.more,
+    }
+
+
+def response(problem: Problem, request_id: str | None) -> JSONResponse:
+    """A problem as the answer to a request."""
+    shown = document(problem, request_id)
+    return JSONResponse(shown, problem.status, problem.headers, media_type=MEDIA_TYPE)
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Declares problems with these statuses in the OpenAPI document, as `responses`."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {
+        status: {"description": _TITLES[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Let an app answer every error with a problem document."""
+
+    def answer(request: Request, problem: Problem) -> JSONResponse:
+        return response(problem, getattr(request.state, "request_id", None))
+
+    async def ours(request: Request, error: Any) -> JSONResponse:
+        return answer(request, problem_of(error))
+
+    async def raised(request: Request, error: Any) -> JSONResponse:
+        return answer(request, error)
+
+    async def invalid(request: Request, error: Any) -> JSONResponse:
+        return answer(request, _invalid(error))
+
+    async def of_http(request: Request, error: Any) -> JSONResponse:
+        detail = f"{request.method} {request.url.path}: {str(error.detail).lower()}"
+        code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
+        headers = error.headers or {}
+        return answer(request, Problem(error.status_code, code, detail, headers=headers))
+
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        detail = "the service has failed: its log has the error under this request id"
+        return answer(request, Problem(500, "internal", detail))
+
+    app.add_exception_handler(AideonError, ours)
+    app.add_exception_handler(Problem, raised)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    """The fields of a request that are wrong, without what was sent."""
+    wrong = [
+        {"field": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()
+    ]
+    first = wrong[0]
+    detail = f"{first['field']}: {first['message']}"
+    return Problem(422, "invalid", one_line(detail), errors=wrong)

@@ -1,0 +1,92 @@
+"""`aideon serve`: the service, in the foreground until Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aideon_agents.cli import options, output
+from aideon_agents.errors import InputError, UserError
+
+if TYPE_CHECKING:
+    from aideon_agents.ledger.store import Ledger
+
+_Workflows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--workflow", metavar="NAME=TARGET", help="Serve a workflow under a name. May be repeated."
+    ),
+]
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8400,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes.")] = 1,
+    workflow: _Workflows = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Also answer under this host name. May be repeated."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Let web pages of this origin use it. May be repeated."),
+    ] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Call no model.")] = False,
+) -> None:
+    """Serve workflows over HTTP. Ctrl-C stops runs at a node's edge; the next start continues them."""
+    try:
+        from aideon_agents.api import server
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"aideon serve needs {missing.name}: pip install 'aideon-agents[serve]'"
+        ) from None
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.serving.workflows import Workflows
+    from aideon_agents.tasks.registered import registered
+
+    settings = options.settings()
+    named = {**registered(), **options.pairs(workflow, "--workflow")}
+    if not named:
+        raise InputError(
+            "no workflow is registered: give --workflow NAME=TARGET, such as --workflow brief=brief,"
+            " or name them in [tool.aideon.workflows]"
+        )
+    is_local = server.is_loopback(host)
+    Workflows(named, settings)  # an error of one is seen before the workers start
+    with Ledger.from_url(settings.ledger) as ledger:
+        if not is_local:
+            _refuse_open(ledger, host)
+    given = server.Serving(
+        settings=settings,
+        workflows=named,
+        is_local=is_local,
+        hosts=allow_host or (),
+        origins=allow_origin or (),
+        rehearse=rehearse,
+    )
+    listening = server.listen(host, port)
+    where = listening.getsockname()
+
+    def ready() -> None:
+        shown = f"[{where[0]}]" if ":" in where[0] else where[0]
+        output.note(
+            f"serving {', '.join(sorted(named))} on http://{shown}:{where[1]} (Ctrl-C stops it)"
+        )
+        if rehearse or not settings.can_call:
+            output.note(options.rehearsing("as asked" if rehearse else "no provider has a key"))
+
+    server.serve(given, listening, workers, ready)
+
+
+def _refuse_open(ledger: Ledger, host: str) -> None:
+    from aideon_agents.access.callers import is_open
+
+    if is_open(ledger):
+        raise InputError(
+            f"--host {host} lets other machines in, and there is no key yet: make one with "
+            "`aideon keys make USER`, or listen on 127.0.0.1"
+        )

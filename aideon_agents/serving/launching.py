@@ -1,0 +1,129 @@
+"""What a caller asks of a workflow, checked, as a run that is ready to begin."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from aideon_agents.errors import InputError, NoModel
+from aideon_agents.runner import prepare
+from aideon_agents.runner.running import Running
+from aideon_agents.state import Tier
+
+if TYPE_CHECKING:
+    from aideon_agents.access.callers import Caller
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.serving.workflows import Workflow
+    from aideon_agents.settings import Settings
+
+Dollars = Annotated[
+    str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.05"], max_length=20)
+]
+"""US dollars as a decimal string."""
+Word = Annotated[str, Field(max_length=64)]
+_TIERS = ("free", "premium", "enterprise")
+
+
+class StartRun(BaseModel):
+    """What a run is given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflow: Annotated[str, Field(max_length=100, examples=["brief"])]
+    """The name of a registered workflow."""
+    task: Annotated[str, Field(examples=["Write a brief on heat pumps"])]
+    """What is to be done, in words."""
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the workflow takes besides."""
+    model: Annotated[dict[Word, str | list[str]], Field(max_length=20)] | None = None
+    """Models by role, in place of the choice."""
+    budget: Dollars | None = None
+    """US dollars that it may cost."""
+    timeout: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    """Seconds until it is stopped."""
+    thread: Annotated[str, Field(max_length=64)] | None = None
+    """The id of the thread that it continues."""
+    tier: Tier | None = None
+    """At most the caller's own, which it is unless given."""
+    record_content: bool = False
+    """Keep its prompts, answers and results in the ledger."""
+    metadata: Annotated[dict[Word, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = (
+        Field(default_factory=dict)
+    )
+    """Texts of the caller's own, given back with the run."""
+
+    @property
+    def digest(self) -> str:
+        """A digest of all of it, from which it cannot be read."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Launcher:
+    """Prepares runs for the service."""
+
+    ledger: Ledger
+    settings: Settings
+    rehearse: bool = False
+    """Answer every call by rule. Without any key that is so as well."""
+
+    def settings_for(self, caller: Caller, run_id: str | None = None) -> Settings:
+        """The settings of a caller's run, with the keys that it may use."""
+        del caller, run_id
+        return self.settings
+
+    def prepared(
+        self,
+        workflow: Workflow,
+        caller: Caller,
+        ask: StartRun,
+        *,
+        stream: bool = False,
+        rehearse: bool = False,
+        run_id: str | None = None,
+    ) -> Running:
+        """The run, ready to begin; `run_id` is that of a run that has to begin again."""
+        workflow.check_inputs(ask.inputs)
+        options: dict[str, Any] = {
+            **{name: getattr(ask, name) for name in _SAME},
+            "tier": tier_of(caller, ask.tier),
+            "user": caller.user,
+            "checkpoint": True,
+            "ledger": self.ledger,
+            "settings": self.settings_for(caller, run_id),
+            **workflow.target.labels,
+            "workflow": workflow.name,
+        }
+
+        def made(*, rehearse: bool) -> Running:
+            graph = workflow.target.graph
+            return prepare(graph, ask.task, stream=stream, rehearse=rehearse, **options)
+
+        try:
+            running = made(rehearse=rehearse or self.rehearse)
+        except NoModel:
+            if self.settings.can_call:
+                raise
+            running = made(rehearse=True)
+        if run_id is None:
+            return running
+        start = dataclasses.replace(running.spec.start, run_id=run_id)
+        return Running(dataclasses.replace(running.spec, start=start))
+
+
+_SAME = ("inputs", "model", "budget", "timeout", "thread", "record_content")
+"""The options of a run that a caller gives under the same name."""
+
+
+def tier_of(caller: Caller, asked: Tier | None) -> Tier:
+    """The tier of a run: the caller's, or a lower one that was asked for."""
+    if asked is None:
+        return caller.tier
+    if _TIERS.index(asked) > _TIERS.index(caller.tier):
+        raise InputError(
+            f"tier is {asked}, and yours is {caller.tier}: ask for that, or a lower one"
+        )
+    return asked

@@ -1,0 +1,151 @@
+"""The runs that this process has in progress."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from typing import TYPE_CHECKING
+
+from aideon_agents.errors import AideonError
+from aideon_agents.ledger.identity import this_process
+from aideon_agents.runner.outcome import Outcome, recorded
+from aideon_agents.runner.running import Running
+from aideon_agents.serving import served
+from aideon_agents.serving.events import EventLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aideon_agents.ledger.database import Statements
+    from aideon_agents.ledger.store import Ledger
+
+_log = logging.getLogger("aideon_agents.serving")
+
+
+class _Journal:
+    """Writes the service's own rows in the transactions that begin and end a run's row."""
+
+    def __init__(self, live: LiveRuns, run_id: str, first: Callable[[Statements], None]) -> None:
+        self._live = live
+        self._run_id = run_id
+        self._first = first
+        self.log = EventLog(live.ledger.database, run_id, live.changed)
+        loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[None] = loop.create_future()
+        self._is_complete = False
+
+    @property
+    def is_complete(self) -> bool:
+        return self._is_complete
+
+    def began(self, tx: Statements) -> None:
+        self._first(tx)
+        asyncio.get_running_loop().call_soon(_done, self.begun)  # when the rows are there
+
+    def ended(self, tx: Statements, outcome: Outcome, output: str | None) -> bool:
+        owner = tx.select(_OWNER, {"run_id": self._run_id})
+        if not owner or dict(owner[0]) != dict(this_process()):
+            return False  # another process has taken the run over
+        is_interrupted = outcome.stop_reason == "interrupted"
+        row = served.find(tx, self._run_id)
+        if is_interrupted and self._live.is_draining and row and row["intent"] == "run":
+            self.log.flush_within(tx)
+        else:
+            if is_interrupted and row and row["intent"] == "cancel":
+                outcome.stop_reason = "cancelled"
+            served.want(tx, self._run_id, "done")
+            self.log.end(tx, {"output": output, "results": recorded(outcome.results)})
+        self._is_complete = True
+        return True
+
+
+_OWNER = "SELECT host, pid, process_start FROM runs WHERE run_id = :run_id"
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class LiveRuns:
+    """Starts runs in this process's event loop, interrupts them, and waits for their ends."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.is_draining = False
+        """Whether runs stop where no node is in progress, for another process to continue."""
+        self._tasks: dict[str, tuple[Running, asyncio.Task[None]]] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def ids(self) -> list[str]:
+        """The runs in progress."""
+        return list(self._tasks)
+
+    def changed(self) -> None:
+        """Wake the callers that wait for events of a run of this process."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def change(self, seconds: float) -> None:
+        """Wait until something has happened here, at most for some seconds."""
+        waiting = asyncio.ensure_future(self._changed.wait())
+        await asyncio.wait({waiting}, timeout=seconds)
+        waiting.cancel()
+
+    async def launch(self, running: Running, first: Callable[[Statements], None]) -> None:
+        """Begin a run. `first` writes rows in the transaction that begins the run's row.
+
+        Returns when these rows are there, and raises why they are not.
+        """
+        run_id = running.spec.start.run_id
+        journal = _Journal(self, run_id, first)
+        running = Running(dataclasses.replace(running.spec, journal=journal))
+        task = asyncio.create_task(self._to_end(running, journal))
+        self._tasks[run_id] = running, task
+        task.add_done_callback(lambda _: self._over(run_id, task))
+        await asyncio.wait({task, journal.begun}, return_when=asyncio.FIRST_COMPLETED)
+        if not journal.begun.done():
+            task.result()
+
+    async def _to_end(self, running: Running, journal: _Journal) -> None:
+        try:
+            await running.to_end(journal.log.receive)
+        except AideonError:
+            if not journal.begun.done():
+                raise  # its caller's mistake, or the ledger's failure: nothing has begun
+        except SystemExit as left:  # of a node; it would end this process
+            _log.warning("a node of run %s exits with %s", running.spec.start.run_id, left.code)
+
+    def _over(self, run_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(run_id, (None, None))[1] is task:
+            del self._tasks[run_id]
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, AideonError | served.Repeated):
+            _log.error("run %s broke off", run_id, exc_info=error)
+        self.changed()
+
+    def interrupt(self, run_id: str) -> None:
+        """End a run of this process as soon as possible."""
+        if found := self._tasks.get(run_id):
+            found[0].interrupt()
+
+    async def wait(self, run_id: str, seconds: float) -> bool:
+        """Wait for the end of a run of this process; whether it is one, and has ended."""
+        found = self._tasks.get(run_id)
+        if not found:
+            return False
+        done, _ = await asyncio.wait({found[1]}, timeout=seconds)
+        return bool(done)
+
+    def leave(self) -> None:
+        """Let every run stop where no node is in progress. A signal handler may call it."""
+        self.is_draining = True
+        for running, _ in self._tasks.values():
+            running.drain()
+
+    async def drained(self) -> None:
+        """Wait until no run is in progress."""
+        while self._tasks:
+            await asyncio.wait({task for _, task in self._tasks.values()})

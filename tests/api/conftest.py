@@ -1,0 +1,123 @@
+"""The app in this process with rehearsed workflows, and `aideon serve` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import httpx2
+import pytest
+import warm
+
+from aideon_agents.api.app import create_app
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.serving.service import Service
+from aideon_agents.serving.workflows import Workflows
+from aideon_agents.settings import Settings
+from aideon_agents.settings import load as settings_of
+
+ROOT = Path(__file__).parents[2]
+HEAD = "from aideon_agents import creative, executor, parallel, sequential\n"
+FILES = {
+    "one.py": HEAD + '"""Writes."""\ngraph = sequential(creative("draft"))\n',
+    "two.py": HEAD + 'graph = sequential(executor("facts"), creative("text"))\n',
+    "asks.py": HEAD + 'graph = sequential(creative("draft", approve=True), creative("text"))\n',
+    "fails.py": HEAD
+    + "def fail(state):\n    raise ValueError('broken')\n"
+    + 'graph = sequential(creative("draft"), fail)\n',
+    "named.py": '"""Writes about a place."""\n'
+    + HEAD
+    + 'INPUTS = {"place": "where"}\n'
+    + 'graph = sequential(executor("facts", description="Say where {place} is"))\n',
+}
+WORKFLOWS = {file.removesuffix(".py"): file for file in FILES}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with workflows; no key and no setting in the environment."""
+    for field in Settings.model_fields.values():
+        for variable in field.validation_alias.choices:
+            monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AIDEON_USER", "ada")
+    monkeypatch.chdir(tmp_path)
+    for name, source in FILES.items():
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def ledger(folder):
+    with Ledger(folder / "ledger.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_service(folder, ledger):
+    """Makes a service over this ledger, as each process of `aideon serve` has one."""
+
+    def make(*, rehearse=True, **options):
+        settings = settings_of()
+        return Service(
+            settings, ledger, Workflows(WORKFLOWS, settings), rehearse=rehearse, **options
+        )
+
+    return make
+
+
+@pytest.fixture
+async def service(make_service):
+    made = make_service()
+    await made.open()
+    yield made
+    await made.drain()
+
+
+@pytest.fixture
+def client_of():
+    """Makes a client of an app in this process. A stream is read when it has ended."""
+
+    def make(app, **heads):
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=heads)
+
+    return make
+
+
+@pytest.fixture
+async def client(service, client_of):
+    """Asks the app of `service`, as the user of this machine."""
+    async with client_of(create_app(service)) as asking:
+        yield asking
+
+
+@pytest.fixture
+def served_by(folder, monkeypatch):
+    """Starts `aideon serve` on a free port; gives the process and a client of it."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    started = []
+
+    def start(*words):
+        named = [f"--workflow={name}={file}" for name, file in WORKFLOWS.items()]
+        process = warm.Process(
+            ["-m", "aideon_agents", "serve", "--port", "0", *named, *words],
+            cwd=folder,
+            env=os.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, line + process.stderr.read()
+        client = httpx2.Client(base_url=found[0], timeout=60)
+        started.append((process, client))
+        return process, client
+
+    yield start
+    for process, client in started:
+        client.close()
+        process.kill()
+        process.communicate()
