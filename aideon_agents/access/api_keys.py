@@ -257,6 +257,18 @@ def key_in(row: Row) -> ApiKey:
     return ApiKey(**values)
 
 
+def document(key: ApiKey) -> dict[str, Any]:
+    """A key as commands and the API show it."""
+    shown_as: dict[str, Any] = {
+        "user": key.user_id,
+        "scopes": sorted(key.scopes),
+        "state": key.state,
+    }
+    shown_as["workflows"] = None if key.workflows is None else sorted(key.workflows)
+    names = ("key_id", "lineage", "name", "created_at", "expires_at", "grace_until", "revoked_at")
+    return {**{name: getattr(key, name) for name in (*names, "used_on")}, **shown_as}
+
+
 def _scopes(owner: User, asked: Iterable[str] | None, maker: Caller | None) -> frozenset[Scope]:
     """The scopes of a new key: as asked, or all that are allowed; a subset of the owner's and the maker's."""
     allowed = set(scopes_of(owner.role))
@@ -268,9 +280,9 @@ def _scopes(owner: User, asked: Iterable[str] | None, maker: Caller | None) -> f
         given = checked_scopes(asked)
     if beyond := sorted(given - allowed):
         had = ", ".join(one for one in SCOPES if one in allowed) or "none"
+        lacks = f"{owner.user_id} ({owner.role})" + (" or the key in use" if maker else "")
         raise NotAllowed(
-            f"this key may not have the scope {beyond[0]}, which {owner.user_id} ({owner.role}) or the"
-            f" key in use lacks: choose from {had}"
+            f"this key may not have the scope {beyond[0]}, which {lacks} lacks: choose from {had}"
         )
     return given
 
@@ -327,11 +339,5 @@ def _insert(tx: Statements, row: dict[str, Any], secret: str) -> ApiKey:
 
 
 def _audited(key: ApiKey) -> dict[str, Any]:
-    only = None if key.workflows is None else sorted(key.workflows)
-    return {
-        "user": key.user_id,
-        "name": key.name,
-        "scopes": sorted(key.scopes),
-        "workflows": only,
-        "expires_at": key.expires_at,
-    }
+    known = document(key)
+    return {name: known[name] for name in ("user", "name", "scopes", "workflows", "expires_at")}

@@ -107,6 +107,21 @@ def record(
     return made
 
 
+def record_change(
+    tx: Statements,
+    by: By,
+    action: str,
+    target: str,
+    *,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+) -> str:
+    """Append an entry with those values that differ."""
+    differs = [name for name in old if old[name] != new[name]]
+    before, after = ({name: one[name] for name in differs} for one in (old, new))
+    return record(tx, by, action, target, before=before, after=after)
+
+
 def head(ledger: Ledger) -> tuple[int, str | None]:
     """The number and the digest of the newest entry; 0 and None: there is none."""
     found = ledger.select(_NEWEST)
@@ -147,6 +162,11 @@ def check(ledger: Ledger, ring: Mapping[str, bytes], known: str | None = None) -
         wrong = "the digest that was kept is in no entry: entries at the end were removed"
         return Checked(number, last or None, number + 1, wrong, plain, unchecked)
     return Checked(number, last or None, None, None, plain, unchecked)
+
+
+def checked_document(found: Checked) -> dict[str, Any]:
+    """The result of a check as commands and the API show it."""
+    return {**dataclasses.asdict(found), "whole": found.broken_at is None}
 
 
 def _all(ledger: Ledger) -> Iterator[Row]:

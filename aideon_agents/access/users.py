@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from typing import TYPE_CHECKING, Any, get_args
+import shlex
+from typing import TYPE_CHECKING, Any
 
 from aideon_agents.access import audit
 from aideon_agents.access.roles import Role, checked_role
+from aideon_agents.access.tiers import checked_tier
 from aideon_agents.errors import Changed, NotFound, UserError, shown
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.state import Tier
@@ -90,9 +92,8 @@ def find(ledger: Ledger | Statements, user_id: str) -> User:
         return user_in(found[0])
     names = [row["user_id"] for row in select(_PAGE, {"after": "", "most": 1000})]
     near = difflib.get_close_matches(user_id, names, n=1)
-    hint = (
-        f"did you mean {near[0]}?" if near else f"add it with `aideon users add {shown(user_id)}`"
-    )
+    how = f"add one with `aideon users add {shlex.quote(user_id)}`"
+    hint = f"did you mean {near[0]}?" if near else how
     raise NotFound(f"there is no user {shown(user_id)}: {hint}")
 
 
@@ -125,15 +126,7 @@ def change(
             _check_email(tx, after)
             tx.write(_SET, dataclasses.asdict(after))
             old, new = _changeable(before), _changeable(after)
-            differs = [key for key in old if old[key] != new[key]]
-            audit.record(
-                tx,
-                by,
-                "user.changed",
-                user_id,
-                before={key: old[key] for key in differs},
-                after={key: new[key] for key in differs},
-            )
+            audit.record_change(tx, by, "user.changed", user_id, old=old, new=new)
     return after
 
 
@@ -148,17 +141,15 @@ def checked_name(name: str) -> str:
     return name
 
 
-def checked_tier(given: str) -> Tier:
-    """A tier by its name."""
-    for tier in get_args(Tier):
-        if tier == given:
-            return tier
-    raise UserError(f"{shown(given)} is no tier: use {', '.join(get_args(Tier))}")
-
-
 def user_in(row: Row) -> User:
     """The user in a row."""
     return User(**{field.name: row[field.name] for field in dataclasses.fields(User)})
+
+
+def document(user: User) -> dict[str, Any]:
+    """A user as commands and the API show it."""
+    values = dataclasses.asdict(user)
+    return {"user": values.pop("user_id"), **values}
 
 
 def _check_email(tx: Statements, user: User) -> None:

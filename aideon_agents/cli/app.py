@@ -15,13 +15,16 @@ import typer
 from typer.exceptions import TyperException
 
 from aideon_agents.cli import (
+    audit,
     batch,
     batches,
     budget,
     cache,
     costs,
     doctor,
+    flags,
     graph,
+    keys,
     models,
     models_choose,
     models_learn,
@@ -31,6 +34,7 @@ from aideon_agents.cli import (
     runs,
     serve,
     simulate,
+    users,
 )
 from aideon_agents.cli.options import DONE, FAILED, INTERRUPTED, MISTAKE, STOPPED
 from aideon_agents.cli.output import complain, finish, prepare, trace
@@ -66,6 +70,10 @@ app.command("schema")(new.schema)
 app.command("new")(new.new)
 app.command("simulate")(simulate.simulate)
 app.command("workflows")(new.workflows)
+app.add_typer(users.app, name="users")
+app.add_typer(keys.app, name="keys")
+app.add_typer(flags.app, name="flags")
+app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -12,8 +12,9 @@ import typer
 from aideon_agents.errors import InputError, NoModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
+    from aideon_agents.access.audit import By
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
 
@@ -221,3 +222,16 @@ def ledger() -> Ledger:
     from aideon_agents.ledger.store import Ledger
 
     return Ledger.from_url(settings().ledger)
+
+
+@contextmanager
+def managed() -> Generator[tuple[Ledger, By]]:
+    """Open the ledger to manage the service, and say who does it, for the audit log."""
+    from aideon_agents.access import ring
+    from aideon_agents.access.audit import By
+    from aideon_agents.ledger.store import Ledger
+
+    given = settings()
+    by = By(given.user, address="cli", ring=ring.read(given.key_ring))
+    with Ledger.from_url(given.ledger) as opened:
+        yield opened, by

@@ -85,6 +85,10 @@ class Settings(_OfProviders):
     """Never touch the network: rehearse."""
     catalog: Path | None = _from("AIDEON_CATALOG")
     """A catalog of one's own; None: the one in the wheel."""
+    key_ring: SecretStr | None = _from("AIDEON_KEY_RING")
+    """The keys that seal what the service keeps: `id2:base64,id1:base64`, or a file with that."""
+    public_url: str = _from("AIDEON_PUBLIC_URL", default="http://127.0.0.1:8400")
+    """Where users reach the service, for links."""
     profile: Literal["current", "seed"] = _from("AIDEON_PROFILE", default="current")
 
     @model_validator(mode="before")

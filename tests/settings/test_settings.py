@@ -63,6 +63,8 @@ def test_each_variable_is_read(monkeypatch):
         "AIDEON_MODEL_CONCURRENCY": "3",
         "AIDEON_OFFLINE": "1",
         "AIDEON_CATALOG": "my.toml",
+        "AIDEON_KEY_RING": "r",
+        "AIDEON_PUBLIC_URL": "https://agents.example.org",
         "AIDEON_PROFILE": "seed",
     }
     assert variables() == set(values)
@@ -70,9 +72,9 @@ def test_each_variable_is_read(monkeypatch):
         monkeypatch.setenv(name, value)
     settings = load()
     keys = ("together_api_key", "together_ai_api_key", "openai_api_key", "hf_token")
-    keys += ("replicate_api_token", "replicate_api_key", "anyscale_api_key")
+    keys += ("replicate_api_token", "replicate_api_key", "anyscale_api_key", "key_ring")
     held = [getattr(settings, key).get_secret_value() for key in keys]
-    assert held == ["a", "d", "b", "c", "e", "f", "g"]
+    assert held == ["a", "d", "b", "c", "e", "f", "g", "r"]
     assert settings.model_dump(exclude=set(keys)) == {
         "together_base_url": "http://t",
         "openai_base_url": "http://o",
@@ -86,6 +88,7 @@ def test_each_variable_is_read(monkeypatch):
         "model_concurrency": 3,
         "offline": True,
         "catalog": Path("my.toml"),
+        "public_url": "https://agents.example.org",
         "profile": "seed",
     }
 

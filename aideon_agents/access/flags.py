@@ -1,0 +1,175 @@
+"""The feature flags: four that the service knows, on for all users, for a share of them, or off.
+
+A share is sticky: a user who is in the first 10 % is also in the first 50 %. A flag that was never set
+has its value in `[tool.aideon.flags]` of ./pyproject.toml, and is on without one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+
+from aideon_agents.access import audit
+from aideon_agents.errors import Changed, NotFound, UserError, shown
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.settings.deployments import FILE, version_of
+
+if TYPE_CHECKING:
+    from aideon_agents.access.audit import By
+    from aideon_agents.ledger.database import Row, Statements
+    from aideon_agents.ledger.store import Ledger
+
+Flag: TypeAlias = Literal[
+    "together_ai_integration",
+    "together_ai_free_tier",
+    "together_ai_fallback",
+    "together_ai_ui_indicators",
+]
+MEANINGS: dict[Flag, str] = {
+    "together_ai_integration": "the endpoints below /api/v1/together answer",
+    "together_ai_free_tier": "users of the tier free may use the service",
+    "together_ai_fallback": "the next candidate answers when a model fails",
+    "together_ai_ui_indicators": "answers and pages name the source of a model",
+}
+"""What each flag does where it is on."""
+
+_ONE = "SELECT * FROM flags WHERE name = :name"
+_ALL = "SELECT * FROM flags"
+_SET = """
+INSERT INTO flags (name, is_on, share, changed_by, changed_at)
+VALUES (:name, :is_on, :share, :changed_by, :changed_at)
+ON CONFLICT (name) DO UPDATE SET is_on = excluded.is_on, share = excluded.share,
+    changed_by = excluded.changed_by, changed_at = excluded.changed_at
+"""
+_EVERYONE = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlagState:
+    """How a flag is set."""
+
+    name: Flag
+    is_on: bool
+    share: int | None = None
+    """The percentage of users whom it is on for; None: all."""
+    changed_by: str | None = None
+    """None: it has its first value."""
+    changed_at: str | None = None
+
+    def is_on_for(self, user: str) -> bool:
+        """Whether it is on for a user."""
+        return self.is_on and (self.share is None or _place(self.name, user) < self.share)
+
+
+def is_on(ledger: Ledger, name: Flag, user: str) -> bool:
+    """Whether a flag is on for a user now. It is read from the ledger each time."""
+    return find(ledger, name).is_on_for(user)
+
+
+def find(ledger: Ledger | Statements, name: str) -> FlagState:
+    """How a flag is set."""
+    known = checked_flag(name)
+    found = ledger.select(_ONE, {"name": known})
+    return _state(found[0]) if found else first_values()[known]
+
+
+def listed(ledger: Ledger) -> list[FlagState]:
+    """All flags, in the order in which they are documented."""
+    return list(
+        (first_values() | {row["name"]: _state(row) for row in ledger.select(_ALL)}).values()
+    )
+
+
+def change(
+    ledger: Ledger,
+    name: str,
+    by: By,
+    *,
+    is_on: bool,
+    share: int | None = None,
+    seen: FlagState | None = None,
+) -> FlagState:
+    """Set a flag. With `seen`, nothing is changed unless it still is as it was read."""
+    known = checked_flag(name)
+    if share is not None and not (is_on and 0 <= share <= _EVERYONE):
+        raise UserError(
+            "the share of a flag is a whole percentage from 0 to 100, and the flag is on"
+        )
+    with ledger.database.transaction() as tx:
+        before = find(tx, known)
+        if seen is not None and seen != before:
+            raise Changed(f"the flag {known} was changed in the meantime: read it again")
+        some = None if share == _EVERYONE else share
+        after = FlagState(known, is_on, some, by.actor, utc_text(now()))
+        tx.write(_SET, dataclasses.asdict(after))
+        old, new = ({"on": one.is_on, "share": one.share} for one in (before, after))
+        audit.record_change(tx, by, "flag.changed", known, old=old, new=new)
+    return after
+
+
+def checked_flag(name: str) -> Flag:
+    """A flag by its name."""
+    for flag in get_args(Flag):
+        if flag == name:
+            return flag
+    near = difflib.get_close_matches(name, get_args(Flag), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the flags are {', '.join(get_args(Flag))}"
+    raise NotFound(f"there is no flag {shown(name)}: {hint}")
+
+
+def document(flag: FlagState) -> dict[str, Any]:
+    """A flag as commands and the API show it."""
+    values = dataclasses.asdict(flag)
+    return {"name": values.pop("name"), "on": values.pop("is_on"), **values}
+
+
+def first_values() -> dict[Flag, FlagState]:
+    """What the flags are until they are set."""
+    version = version_of(FILE)
+    return {name: FlagState(name, is_on=True) for name in get_args(Flag)} | (
+        _read(*version) if version else {}
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _read(*version: int) -> dict[Flag, FlagState]:
+    """The flags in `[tool.aideon.flags]`; an unchanged file is not read again."""
+    del version
+    try:
+        found: Any = tomllib.loads(Path(FILE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{FILE} cannot be read: {error}") from None
+    for part in ("tool", "aideon", "flags"):
+        found = found.get(part, {}) if isinstance(found, dict) else {}
+    values: dict[Flag, FlagState] = {}
+    for name, value in cast("dict[str, Any]", found).items():
+        try:
+            known = checked_flag(name)
+        except NotFound as error:
+            raise UserError(f"{FILE}: tool.aideon.flags: {error}") from None
+        if isinstance(value, bool):
+            values[known] = FlagState(known, value)
+        elif isinstance(value, int) and 0 <= value <= _EVERYONE:
+            values[known] = FlagState(known, is_on=True, share=value)
+        else:
+            raise UserError(
+                f"{FILE}: tool.aideon.flags.{name} must be true, false or a percentage from 0 to 100,"
+                f" not {shown(value)}"
+            )
+    return values
+
+
+def _state(row: Row) -> FlagState:
+    is_on = bool(row["is_on"])
+    return FlagState(row["name"], is_on, row["share"], row["changed_by"], row["changed_at"])
+
+
+def _place(name: str, user: str) -> int:
+    """Where a user is among 100, the same each time, and another for each flag."""
+    digest = hashlib.sha256(f"{name}\n{user}".encode()).digest()
+    return int.from_bytes(digest[:8]) % _EVERYONE

@@ -1,0 +1,107 @@
+"""`aideon audit`: who changed what in the service."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, cast
+
+import typer
+
+from aideon_agents.cli import options, output
+
+app = typer.Typer(help="List and check the audit log of the service.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_entries(limit: options.Limit = 20, as_json: options.AsJson = False) -> None:
+    """List entries, the newest first."""
+    from aideon_agents.access import audit
+
+    with options.managed() as (ledger, _):
+        found = audit.entries(ledger, most=limit)
+    if as_json:
+        output.document({"entries": found})
+    elif found:
+        rows = [
+            (
+                str(one["number"]),
+                one["at"][:16].replace("T", " "),
+                one["actor"],
+                one["action"],
+                one["target"] or "",
+                _change(one),
+            )
+            for one in found
+        ]
+        output.table(("", "at (UTC)", "who", "action", "what", "change"), rows, whole=True)
+    else:
+        output.note("the audit log is empty: users, keys and flags were never changed")
+
+
+@app.command()
+def check(
+    known: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIGEST",
+            help="A digest of `aideon audit head` that was kept: find out whether entries after it "
+            "were cut off.",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Check that no entry was changed or removed. The exit code is 1 where one was."""
+    from aideon_agents.access import audit
+
+    with options.managed() as (ledger, by):
+        found = audit.check(ledger, by.ring, known)
+    if as_json:
+        output.document(audit.checked_document(found))
+    elif found.broken_at is None:
+        output.line(f"{output.counted(found.entries, 'entry').replace('entrys', 'entries')}: whole")
+        if found.without_ring:
+            output.note(
+                f"{found.without_ring:,} were written without AIDEON_KEY_RING: a person who can write "
+                "to the ledger can replace them unseen, unless the head was kept elsewhere"
+            )
+        if found.not_checked:
+            output.note(
+                f"{found.not_checked:,} were written with a key that AIDEON_KEY_RING lacks, and were "
+                "not checked"
+            )
+    else:
+        output.complain(f"the audit log is broken at entry {found.broken_at}: {found.reason}")
+    return options.DONE if found.broken_at is None else options.FAILED
+
+
+@app.command()
+def head(as_json: options.AsJson = False) -> None:
+    """Print the digest of the newest entry, to keep elsewhere."""
+    from aideon_agents.access import audit
+
+    with options.managed() as (ledger, _):
+        number, digest = audit.head(ledger)
+    if as_json:
+        output.document({"number": number, "digest": digest})
+    elif digest:
+        output.line(digest)
+    else:
+        output.note("the audit log is empty")
+
+
+def _change(entry: dict[str, Any]) -> str:
+    """What was changed, in a cell: a value that is new, and the one before."""
+    before, after = entry["before"] or {}, entry["after"] or {}
+    return "; ".join(
+        f"{name}: {_shown(before[name])} -> {_shown(after.get(name))}"
+        if name in before and name in after
+        else f"{name}: {_shown(after.get(name, before.get(name)))}"
+        for name in {**before, **after}
+        if (after.get(name), before.get(name)) != (None, None)
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, cast("list[object]", value)))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,186 @@
+"""`aideon users`, `keys`, `flags` and `audit`: the service managed at the command line."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import pytest
+
+from aideon_agents.access import api_keys, sessions
+from aideon_agents.access.audit import By
+from aideon_agents.ledger.store import Ledger
+
+LEDGER = ".aideon/ledger.db"
+
+
+@pytest.fixture
+def alice(aideon):
+    assert aideon("users", "add", "alice", "--tier", "premium").code == 0
+
+
+def caller_of(secret):
+    with Ledger(LEDGER) as ledger:
+        return api_keys.caller_of(ledger, secret)
+
+
+def test_a_user_is_added_changed_blocked_and_listed(aideon):
+    made = aideon("users", "add", "alice", "--tier", "free", "--role", "viewer", "--json").document
+    assert (made["user"], made["tier"], made["role"]) == ("alice", "free", "viewer")
+    changed = aideon("users", "set", "alice", "--tier", "enterprise", "--email", "a@example.org")
+    assert (changed.code, changed.out) == (0, "")
+    assert "viewer, tier enterprise" in changed.err
+    assert aideon("users", "block", "alice").code == 0
+    (listed,) = aideon("users", "list", "--json").document["users"]
+    assert (listed["email"], listed["blocked_at"] is not None) == ("a@example.org", True)
+    assert "blocked" in aideon("users", "list").out
+    assert aideon("users", "unblock", "alice", "--json").document["blocked_at"] is None
+
+
+def test_a_key_is_printed_once_alone_on_stdout_and_works(aideon, alice):
+    made = aideon("keys", "make", "alice", "--scopes", "runs,usage", "--workflow", "brief")
+    secret = made.out.strip()
+    caller = caller_of(secret)
+    assert (caller.user, caller.scopes, caller.workflows) == (
+        "alice",
+        {"runs", "usage"},
+        {"brief"},
+    )
+    assert secret not in made.err
+    listed = aideon("keys", "list").out + str(aideon("keys", "list", "--json").document)
+    assert caller.key_id in listed
+    assert secret.rpartition("_")[2] not in listed
+
+
+def test_the_json_of_a_key_has_its_documented_fields(aideon, alice):
+    made = aideon("keys", "make", "alice", "--expires", "90d", "--json").document
+    assert set(made) == {"key_id", "key", "user", "scopes", "expires_at"}
+    assert (made["user"], made["scopes"]) == ("alice", ["keys", "models", "runs", "usage"])
+    assert caller_of(made["key"]).expires_at == made["expires_at"]
+
+
+def test_a_key_is_replaced_and_revoked(aideon, alice):
+    old = aideon("keys", "make", "alice", "--json").document
+    new = aideon("keys", "rotate", old["key_id"], "--grace", "600", "--json").document
+    assert caller_of(old["key"]).lineage == caller_of(new["key"]).lineage == old["key_id"]
+    assert aideon("keys", "revoke", old["key_id"][:6]).code == 0
+    assert caller_of(old["key"]) is None
+    assert caller_of(new["key"]) is not None
+    newest = aideon("keys", "rotate", new["key_id"], "--grace", "0").out.strip()
+    assert caller_of(new["key"]) is None
+    assert caller_of(newest) is not None
+    states = [one["state"] for one in aideon("keys", "list", "--json").document["keys"]]
+    assert sorted(states) == ["active", "ended", "revoked"]
+
+
+def test_a_link_signs_its_user_in(aideon, alice, monkeypatch):
+    monkeypatch.setenv("AIDEON_PUBLIC_URL", "https://agents.example.org/")
+    made = aideon("users", "link", "alice")
+    address, slash, token = made.out.strip().rpartition("/")
+    assert address + slash == "https://agents.example.org/sign-in/"
+    with Ledger(LEDGER) as ledger:
+        secret = sessions.use_link(ledger, token, By("test"))
+        assert sessions.session_of(ledger, secret).caller.user == "alice"
+
+
+@pytest.mark.parametrize("value", ["off", "on", "10", "10%", "0", "100"])
+def test_a_flag_is_set(aideon, value):
+    made = aideon("flags", "set", "together_ai_fallback", value, "--json").document
+    expected = {"off": (False, None), "on": (True, None), "0": (True, 0), "100": (True, None)}
+    assert (made["on"], made["share"]) == expected.get(value, (True, 10))
+    (listed,) = (
+        one
+        for one in aideon("flags", "list", "--json").document["flags"]
+        if one["name"] == "together_ai_fallback"
+    )
+    assert listed == made
+    assert "together_ai_ui_indicators" in aideon("flags", "list").out
+
+
+def test_the_audit_log_names_the_person_and_finds_what_was_changed(aideon, alice):
+    aideon("flags", "set", "together_ai_fallback", "off")
+    (newest, oldest) = aideon("audit", "list", "--json").document["entries"]
+    assert (newest["action"], newest["actor"], newest["from"]) == ("flag.changed", "ada", "cli")
+    assert oldest["action"] == "user.added"
+    assert "on: true -> false" in aideon("audit", "list").out
+    whole = aideon("audit", "check")
+    assert (whole.code, whole.out) == (0, "2 entries: whole\n")
+    assert "without AIDEON_KEY_RING" in whole.err
+    kept = aideon("audit", "head").out.strip()
+    assert kept == newest["digest"] == aideon("audit", "head", "--json").document["digest"]
+    assert aideon("audit", "check", "--known", kept).code == 0
+    with sqlite3.connect(LEDGER) as rows:
+        rows.execute("UPDATE audit SET body = replace(body, 'premium', 'free') WHERE number = 1")
+    rows.close()
+    broken = aideon("audit", "check")
+    assert broken.code == 1
+    assert "broken at entry 1" in broken.complaint
+    shown = aideon("audit", "check", "--json")
+    assert (shown.code, shown.document["whole"], shown.document["broken_at"]) == (1, False, 1)
+
+
+def test_empty_lists_say_what_to_do(aideon):
+    for words, hint in (
+        (("users", "list"), "aideon users add NAME"),
+        (("keys", "list"), "aideon keys make USER"),
+        (("audit", "list"), "the audit log is empty"),
+        (("audit", "head"), "the audit log is empty"),
+    ):
+        done = aideon(*words)
+        assert (done.code, done.out) == (0, "")
+        assert hint in done.err
+    assert aideon("audit", "check").out == "0 entries: whole\n"
+    assert aideon("audit", "head", "--json").document == {"number": 0, "digest": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("users", "add", "a/b"), "cannot be the name of a user"),
+        (("users", "add", "alice"), "there is a user 'alice' already"),
+        (("users", "add", "bob", "--role", "root"), "is no role: use viewer, member, admin"),
+        (("users", "add", "bob", "--tier", "gold"), "is no tier: use free"),
+        (("users", "set", "alice"), "give what to change"),
+        (("users", "set", "alcie", "--tier", "free"), "did you mean alice?"),
+        (("users", "block", "nemo"), "aideon users add nemo"),
+        (("users", "link", "nemo"), "aideon users add nemo"),
+        (("keys", "make", "alcie"), "did you mean alice?"),
+        (("keys", "make", "alice", "--scopes", "all"), "'all' is no scope of a key"),
+        (("keys", "make", "alice", "--scopes", "admin,runs"), "is for a key of its own"),
+        (("keys", "make", "alice", "--scopes", "admin"), "which alice (member) lacks"),
+        (("keys", "make", "alice", "--expires", "2020-01-01"), "cannot expire in the past"),
+        (("keys", "make", "alice", "--expires", "soon"), "--expires soon: write"),
+        (("keys", "list", "--user", "alcie"), "did you mean alice?"),
+        (("keys", "revoke", "nokey"), "there is no key 'nokey'"),
+        (("keys", "rotate", "nokey"), "there is no key 'nokey'"),
+        (("flags", "set", "together_ai_falback", "on"), "did you mean together_ai_fallback?"),
+        (("flags", "set", "together_ai_fallback", "101"), "on, off or a percentage"),
+        (("flags", "set", "together_ai_fallback", "maybe"), "on, off or a percentage"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_write(aideon, alice, words, says):
+    done = aideon(*words)
+    assert done.code == 2
+    assert says in done.complaint
+
+
+def test_a_grace_that_is_none_is_refused(aideon, alice):
+    key = aideon("keys", "make", "alice", "--json").document["key_id"]
+    assert "from 0 to 2592000" in aideon("keys", "rotate", key, "--grace", "-1").complaint
+
+
+def test_a_ring_that_is_wrong_is_one_line_and_is_not_repeated(aideon, monkeypatch):
+    monkeypatch.setenv("AIDEON_KEY_RING", "id1:hunter2hunter2")
+    done = aideon("users", "list")
+    assert done.code == 2
+    assert "hunter2" not in done.complaint
+
+
+@pytest.mark.parametrize("noun", ["users", "keys", "flags", "audit"])
+def test_tables_fit_80_columns(aideon, alice, terminal, noun):
+    aideon("keys", "make", "alice")
+    aideon("flags", "set", "together_ai_fallback", "10")
+    shown = terminal(noun, "list")
+    assert shown.ends() == 0
+    plain = re.sub("\x1b\\[[0-9;]*m", "", shown.shown)
+    assert max(len(line) for line in plain.splitlines()) <= 80
