@@ -342,6 +342,41 @@ async def test_a_cache_that_fails_costs_no_answer(counter, database, caplog):
     assert caplog.text.count("the answer cache cannot be used") == 1
 
 
+@STREAMED
+async def test_a_disk_without_room_for_an_answer_costs_no_answer_and_loses_none(
+    counter, ledger, server, caplog, stream
+):
+    settings = counter.settings(local_base_url=server.url)
+    asks = {"settings": settings, "model": ("local:m",), "stream": stream}
+
+    def reply(words):
+        message = {"role": "assistant", "content": words}
+        answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+        return {"model": "m", "usage": usage} | answer
+
+    server.answers = [reply("short")]
+    await counter.ask(cache=DAY, **asks)
+    ledger.database.write("UPDATE answers SET stored_at = stored_at - 2000000", {})
+    server.answers = [reply("x" * 2_000_000)]
+    room = ledger.select("PRAGMA page_count")[0][0] + 100  # for rows alone
+    ledger.select(f"PRAGMA max_page_count = {room}")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            asked = await counter.ask(cache=DAY, **asks)
+            assert (len(text_of(asked)), asked.outcomes) == (2_000_000, [("ok", None)])
+    assert caplog.text.count("an answer is not kept in the answer cache: the ledger") == 1
+    assert "cannot grow, its disk is full" in caplog.text
+    assert ledger.select("SELECT * FROM leases") == []
+    server.answers = [(500, {"error": {"message": "no"}}, {})]
+    old = await counter.ask(fallback=("cached",), **asks)
+    assert text_of(old) == "short"
+    ledger.select("PRAGMA max_page_count = 1000000")
+    server.answers, before = [reply("new")], len(server.asked)
+    assert [text_of(await counter.ask(cache=DAY, **asks)) for _ in range(2)] == ["new", "new"]
+    assert len(server.asked) == before + 1
+
+
 async def test_a_kept_answer_streams_in_pieces(counter):
     chain = Models(counter.settings()).chat(
         ModelRequest(role="executor", model=(PRIMARY,), cache=DAY), Context(stream=True)
