@@ -24,12 +24,14 @@ def faults():
 
 @pytest.fixture
 def provider(monkeypatch, faults):
-    """A provider whose next requests meet `faults`; `first` is set when it is asked first."""
+    """A provider whose next requests meet `faults`; `heard` is set when one of them does."""
     heard = threading.Event()
 
     def fault_for(_request):
-        heard.set()
-        return faults.pop(0) if faults else None
+        fault = faults.pop(0) if faults else None
+        if fault:
+            heard.set()
+        return fault
 
     with SimulatedProvider(faults=fault_for) as running:
         monkeypatch.setenv("TOGETHER_API_KEY", "a-key-of-together")
@@ -141,6 +143,27 @@ def test_a_process_that_is_killed_while_it_asks_does_not_block_the_others(
     done = aideon(*RUN, "--cache", "1d")
     assert (done.code, len(provider.requests)) == (0, 2)
     assert [call["status"] for call in calls(aideon)] == ["ok"]
+
+
+def test_a_run_that_resumes_uses_the_answers_that_it_has_kept(
+    begin, provider, faults, aideon, folder
+):
+    source = "from aideon_agents import executor, sequential\n"
+    (folder / "judged.py").write_text(source + "graph = sequential(executor('facts'))\n")
+    faults += [None, Fault("hang")]  # the answer comes, and its judgement does not
+    words = ("run", "judged.py", "--task", "Pumps move heat.", "--quality", "0.1")
+    killed = begin(*words, "--cache", "1d")
+    assert provider.heard.wait(60)
+    killed.kill()
+    killed.communicate()
+    done = aideon("runs", "resume", "last", "--json")
+    assert (done.code, done.document["status"]) == (0, "completed")
+    assert [(call["role"], call["status"]) for call in calls(aideon)][:4] == [
+        ("executor", "ok"),
+        ("validator", "started"),
+        ("executor", "cached"),
+        ("validator", "ok"),
+    ]
 
 
 def test_an_old_answer_is_used_and_marked_where_all_models_fail(aideon, process, provider, faults):
