@@ -50,6 +50,7 @@ async def worst_case(running: Running) -> tuple[Cost, list[Call]]:
             ledger=Path(folder) / "ledger.db",
             record_content=False,
             checkpoint=None,
+            otel=False,
         )
         result = await Running(longest).to_end()
         with Ledger(Path(folder) / "ledger.db") as ledger:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.errors import is_invalid_resume
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from langchain_core.callbacks import BaseCallbackHandler
+
 
 _log = logging.getLogger("aideon_agents.runner")
 
@@ -58,6 +61,8 @@ class Running:
         self._limit: asyncio.Timeout | None = None
         self._is_interrupted = False
         self._control = RunControl()
+        self._spans: list[BaseCallbackHandler] = []
+        """What makes the run's spans; empty: it is not traced."""
 
     def drain(self) -> None:
         """Stop the run where no node is in progress, so that it can resume without paying twice."""
@@ -106,6 +111,15 @@ class Running:
         handler.context = spec.context
         handler.run_budgets[run_id] = RunBudget.of(ledger.budgets, spec.start)
         async with contextlib.AsyncExitStack() as until_finished:
+            # Without a function of its own: most runs are not traced.
+            otel = sys.modules.get("opentelemetry.trace")
+            is_set_up = otel and not isinstance(
+                otel.get_tracer_provider(), otel.ProxyTracerProvider
+            )
+            if spec.otel or (spec.otel is None and is_set_up):
+                from aideon_agents.runner.tracing import traced  # noqa: PLC0415 - optional
+
+                self._spans = until_finished.enter_context(traced(spec, outcome))
             try:
                 opening = open_thread(spec, ledger, keeps_state=spec.checkpoint is not None)
                 thread = await until_finished.enter_async_context(opening)
@@ -159,7 +173,8 @@ class Running:
         outcome, spec = self.outcome, self.spec
         at_end = spec.checkpoint == "end" and spec.resumes is None
         given = thread.config.get("callbacks")
-        callbacks: Any = merged_callbacks([handler], given) if given else [handler]
+        ours = [handler, *self._spans]
+        callbacks: Any = merged_callbacks(ours, given) if given else ours
         stream = thread.graph.astream(
             state.entry,
             {**thread.config, "callbacks": callbacks},

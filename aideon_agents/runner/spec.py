@@ -115,6 +115,8 @@ class RunSpec:
     """Records the run as one of a batch's items; None: it belongs to no batch."""
     config: RunnableConfig | None = None
     """What the caller gave of LangChain's config; None: nothing."""
+    otel: bool | None = None
+    """As `Settings.otel`."""
 
 
 Room: TypeAlias = "tuple[Role, int]"

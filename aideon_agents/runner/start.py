@@ -77,8 +77,7 @@ def run_spec(
 ) -> RunSpec:
     """Everything that runs, or a batch's items, with these options have in common: not id and task."""
     _refuse_wrong(options, RunOptions)
-    settings = options.get("settings") or environment.load()
-    graph = compiled(graph)
+    settings, graph = options.get("settings") or environment.load(), compiled(graph)
     policy = {name: options.get(name) for name in _POLICY}
     context = context_for(
         settings,
@@ -127,6 +126,7 @@ def run_spec(
             else keeping(keeps)
         ),
         config=config_of(callbacks, given) if callbacks or given else None,
+        otel=settings.otel,
     )
 
 
@@ -360,6 +360,7 @@ def prepare_resume(
         resumes=seen,
         answer=options.get("answer", NOTHING),
         config=config_of(options.get("callbacks"), options.get("config")),
+        otel=settings.otel,
         journal=None if seen.batch_id is None else ItemJournal(seen),
     )
     return Running(spec)

@@ -50,6 +50,14 @@ def _login_name() -> str:
         return "unknown"
 
 
+_COLLECTORS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def _names_a_collector() -> bool | None:
+    is_off = os.environ.get("OTEL_TRACES_EXPORTER", "").strip() == "none"
+    return True if any(map(os.environ.get, _COLLECTORS)) and not is_off else None
+
+
 def _is_odd(value: object) -> bool:
     return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
 
@@ -89,6 +97,11 @@ class Settings(_OfProviders):
     """The keys that seal what the service keeps: `id2:base64,id1:base64`, or a file with that."""
     public_url: str = _from("AIDEON_PUBLIC_URL", default="http://127.0.0.1:8400")
     """Where users reach the service, for links."""
+    otel: bool | None = Field(
+        default_factory=_names_a_collector, validation_alias=AliasChoices("AIDEON_OTEL")
+    )
+    """Whether runs are traced with OpenTelemetry; unless set, True where its own variables name a
+    collector. None: where the program has configured a tracer provider."""
     profile: Literal["current", "seed"] = _from("AIDEON_PROFILE", default="current")
 
     @model_validator(mode="before")
@@ -165,6 +178,7 @@ def _checked(variable: str, value: _Given, check: Callable[[_Given], _Given]) ->
 
 _NAMES = {
     *("logname", "user", "lname", "username"),  # of the login name
+    *(name.lower() for name in (*_COLLECTORS, "OTEL_TRACES_EXPORTER")),
     *(
         choice.lower()
         for field in Settings.model_fields.values()

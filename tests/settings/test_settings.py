@@ -33,6 +33,7 @@ def test_the_defaults_need_nothing_in_the_environment():
     assert settings.model_concurrency == 64
     assert settings.offline is False
     assert settings.catalog is None
+    assert settings.otel is None
     assert settings.can_call is False
 
 
@@ -66,6 +67,7 @@ def test_each_variable_is_read(monkeypatch):
         "AIDEON_KEY_RING": "r",
         "AIDEON_PUBLIC_URL": "https://agents.example.org",
         "AIDEON_PROFILE": "seed",
+        "AIDEON_OTEL": "0",
     }
     assert variables() == set(values)
     for name, value in values.items():
@@ -90,6 +92,7 @@ def test_each_variable_is_read(monkeypatch):
         "catalog": Path("my.toml"),
         "public_url": "https://agents.example.org",
         "profile": "seed",
+        "otel": False,
     }
 
 

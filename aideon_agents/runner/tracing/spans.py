@@ -1,0 +1,300 @@
+"""What makes the spans of one run from LangChain's events."""
+
+# ruff: noqa: ARG002 - the signatures are LangChain's
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langgraph.errors import GraphBubbleUp
+from opentelemetry import context as contexts
+from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+
+from aideon_agents.ledger import tags
+from aideon_agents.ledger.calls import (
+    OpenCall,
+    answer_text,
+    answered,
+    call_start,
+    failed,
+    prompt_text,
+)
+from aideon_agents.ledger.redaction import without_keys
+from aideon_agents.node_paths import node_path
+from aideon_agents.runner.tracing import names
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from langchain_core.outputs import LLMResult
+    from opentelemetry.trace import Span, Tracer
+
+    from aideon_agents.ledger.rows import CallEnd
+    from aideon_agents.runner.spec import RunSpec
+
+
+_PLACE = "aideon-place"
+"""The key of the innermost place in OpenTelemetry's context."""
+
+
+class Place:
+    """A run, a node or a call of a tool, whose span has others below it."""
+
+    def __init__(self, span: Span, around: Place | None, path: str, *, run_id: str = "") -> None:
+        # A run may be inside a span that the program made in a node.
+        inside = set_span_in_context(span, around.context if around and not run_id else None)
+        self.span = span
+        self.context = contexts.set_value(_PLACE, self, inside)
+        self.around = around
+        """None: it is a run, and in no other."""
+        self.path = path
+        self.role = ""
+        self.run: Place = self if run_id or around is None else around.run
+        """The run that it is in; a run is in itself."""
+        self.run_id: str = around.run_id if around else run_id
+        """The run to which the ledger counts its calls: the outermost."""
+        self.nanousd = 0
+        self.has_calls = bool(run_id)
+        self.is_complete = True
+
+    def add(self, end: CallEnd) -> None:
+        """Add what a call below it cost."""
+        self.has_calls = True
+        self.nanousd += end.cost_nanousd or 0
+        self.is_complete = self.is_complete and end.cost_nanousd is not None
+        if self.around:
+            self.around.add(end)
+
+    def belongs_to(self, role: str) -> None:
+        """Take the role of the agent that it is, where a wrapper of the agent began it."""
+        if role and not self.role:
+            self.role = role
+            name = self.path.rpartition("/")[2]
+            self.span.update_name(f"invoke_agent {name}")
+            self.span.set_attributes(names.of_agent(name, role))
+
+    def end(self, error: str | None) -> None:
+        """End its span; `error` is the class of what it failed with."""
+        if self.has_calls:
+            cost = names.cost(self.nanousd, is_complete=self.is_complete)
+            self.span.set_attributes(cost)
+        _end(self.span, error)
+
+
+def innermost() -> Place | None:
+    """Where the code that runs now is; None: in no run that is traced."""
+    found = contexts.get_value(_PLACE)
+    return found if isinstance(found, Place) else None
+
+
+def _end(span: Span, error: str | None) -> None:
+    """End a span. The words of an error may hold a prompt, so only its class is recorded."""
+    if error:
+        span.set_attribute(names.ERROR, error)
+        span.set_status(StatusCode.ERROR)
+    span.end()
+
+
+class SpanHandler(BaseCallbackHandler):
+    """Makes the spans of one run from LangChain's events."""
+
+    run_inline = True
+
+    def __init__(self, makes: Tracer, root: Place, spec: RunSpec) -> None:
+        self._tracer = makes
+        self._root = root
+        self._records = spec.record_content
+        self._lock = threading.Lock()
+        self._inside: dict[UUID, Place] = {}
+        """Where each chain and tool that is under way is, by LangChain's run id."""
+        self._own: dict[UUID, Place] = {}
+        """Those of them that have a span."""
+        self._calls: dict[UUID, tuple[OpenCall, Span, Place]] = {}
+        self._has_begun = False
+        self._is_over = False
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Begin a span where a node starts; any other chain belongs to the node around it."""
+        if self._is_elsewhere():
+            return
+        around, known = self._around(parent_run_id), metadata or {}
+        # The first chain is the graph, whose metadata may be that of a node around the run.
+        path = node_path(known) if self._has_begun else ""
+        role = str(known.get(tags.ROLE, ""))
+        self._has_begun = True
+        if not path or path == around.path:
+            around.belongs_to(role if path else "")
+            with self._lock:
+                self._inside[run_id] = around
+            return
+        round_ = inputs.get("round", 1) if isinstance(inputs, dict) else 1
+        about = names.of_node(path, round_, around.run_id)
+        self._begin(run_id, path.rpartition("/")[2], about, around, path).belongs_to(role)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """End the span of a node."""
+        self._leave(run_id)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """End the span of a node that failed, or asks a person."""
+        self._leave(run_id, error)
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Begin the span of a call of a tool."""
+        if self._is_elsewhere():
+            return
+        around = self._around(parent_run_id)
+        name = str((serialized or kwargs).get("name") or "tool")
+        path = node_path(metadata or {}) or around.path
+        about = names.of_tool(name, kwargs.get("tool_call_id"), path, around.run_id)
+        if self._records:
+            about[names.ARGUMENTS] = without_keys(input_str)
+        self._begin(run_id, f"execute_tool {name}", about, around, path)
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """End the span of a tool."""
+        place = self._own.get(run_id)
+        if place and self._records:
+            text = output.text if isinstance(output, BaseMessage) else str(output)
+            place.span.set_attribute(names.RESULT, without_keys(text))
+        is_error = getattr(output, "status", None) == "error"
+        self._leave(run_id, kind="tool_error" if is_error else None)
+
+    on_tool_error = on_chain_error
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Begin the span of a call of a model."""
+        if self._is_elsewhere():
+            return
+        around, known = self._around(parent_run_id), metadata or {}
+        params: dict[str, Any] = kwargs.get("invocation_params") or {}
+        if params.get("_type") == tags.CHAIN:
+            with self._lock:
+                self._inside[run_id] = around
+            return
+        start = call_start(str(run_id), around.run_id, known, params)
+        about = names.of_call(start, params, streams=bool(params.get("stream")))
+        if self._records:
+            about[names.PROMPT] = names.messages(prompt_text(messages))
+        span = self._tracer.start_span(
+            f"chat {start.requested_model}",
+            context=around.context,
+            kind=SpanKind.CLIENT,
+            attributes=about,
+        )
+        with self._lock:
+            self._calls[run_id] = OpenCall(start, known.get(tags.SENDING)), span, around
+
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Begin the span of a model that completes text, as that of a chat model."""
+        self.on_chat_model_start(serialized, prompts, run_id=run_id, **kwargs)
+
+    def on_llm_new_token(
+        self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Record when a streamed answer begins, and the usage in its chunks."""
+        if call := self._calls.get(run_id):
+            call[0].add_chunk(chunk)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """End the span of a call that was answered."""
+        with self._lock:
+            call = self._calls.pop(run_id, None)
+            self._inside.pop(run_id, None)
+        if call:
+            if self._records and (answer := answer_text(response)):
+                call[1].set_attribute(names.ANSWER, names.messages(answer))
+            self._settle(call, answered(call[0], response))
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """End the span of a call that raised."""
+        with self._lock:
+            call = self._calls.pop(run_id, None)
+            self._inside.pop(run_id, None)
+        if call:
+            self._settle(call, failed(call[0], error))
+
+    def close(self) -> None:
+        """End what is left, cancelled: LangChain sends no event for it. What begins later has no span."""
+        cancelled = asyncio.CancelledError()
+        self._is_over = True
+        with self._lock:
+            calls, places = list(self._calls.values()), list(self._own.values())
+            self._calls.clear()
+            self._own.clear()
+        for call in calls:
+            self._settle(call, failed(call[0], cancelled))
+        for place in reversed(places):
+            place.end(type(cancelled).__name__)
+
+    def _is_elsewhere(self) -> bool:
+        """Whether an event is of a run inside this one, which has a handler of its own."""
+        place = innermost()
+        return self._is_over or (place is not None and place.run is not self._root)
+
+    def _around(self, parent: UUID | None) -> Place:
+        return self._inside.get(parent, self._root) if parent else self._root
+
+    def _begin(
+        self, run_id: UUID, name: str, about: names.Attributes, around: Place, path: str
+    ) -> Place:
+        """Begin a span. It becomes the current one, for what the node or the tool does itself."""
+        span = self._tracer.start_span(name, context=around.context, attributes=about)
+        place = Place(span, around, path)
+        with self._lock:
+            self._inside[run_id] = self._own[run_id] = place
+        contexts.attach(place.context)
+        return place
+
+    def _leave(
+        self, run_id: UUID, error: BaseException | None = None, kind: str | None = None
+    ) -> None:
+        with self._lock:
+            self._inside.pop(run_id, None)
+            place = self._own.pop(run_id, None)
+        if place is None:
+            return
+        if error and not isinstance(error, GraphBubbleUp):  # which asks a person, or stops the run
+            kind = type(error).__name__
+        place.end(kind)
+        # The event may come in another context than the start did: nothing can be detached there.
+        contexts.attach((place.around or self._root).context)
+
+    @staticmethod
+    def _settle(call: tuple[OpenCall, Span, Place], end: CallEnd) -> None:
+        _, span, around = call
+        span.set_attributes(names.of_end(end))
+        around.add(end)
+        _end(span, None if end.status in {"ok", "cached"} else end.error_type or end.status)
