@@ -53,7 +53,7 @@ def adopted(tx: Statements, run_id: str) -> None:
 
 def find(ledger: Ledger | Statements, run_id: str) -> Row | None:
     """The row of a run; None: the service did not start it."""
-    found = ledger.select("SELECT * FROM served WHERE run_id = :run_id", {"run_id": run_id})
+    found = ledger.select(_ONE, {"run_id": run_id})
     return found[0] if found else None
 
 
@@ -116,6 +116,10 @@ def own_runs(ledger: Ledger, user: str, before: str | None, most: int, **only: A
     return [row["run_id"] for row in rows]
 
 
+_ONE = (
+    "SELECT run_id, workflow, intent, adopted, renewed_at, metadata FROM served"
+    " WHERE run_id = :run_id"
+)
 _ADD = (
     "INSERT INTO served (run_id, workflow, intent, adopted, renewed_at, metadata)"
     " VALUES (:run_id, :workflow, 'run', 0, :at, :metadata) ON CONFLICT (run_id) DO UPDATE SET"

@@ -129,6 +129,39 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("leases", {"key": "ef" * 32, "owner": "0" * 32, "expires_at": 0.5, **OWNED}),
     (
+        "served",
+        {"run_id": RUNS[0]["run_id"], "workflow": "brief", "intent": "done", "renewed_at": 1.5},
+    ),
+    (
+        "run_events",
+        {
+            "run_id": RUNS[0]["run_id"],
+            "number": 1,
+            "at": "2026-11-20T09:00:00.000Z",
+            "kind": "token",
+            "document": '{"node_path": "draft", "text": "🌡"}',
+        },
+    ),
+    (
+        "idempotency",
+        {
+            "caller": "ada",
+            "word": "a",
+            "digest": "ef" * 32,
+            "run_id": RUNS[0]["run_id"],
+            "at": "2026-11-20T09:00:00.000Z",
+        },
+    ),
+    (
+        "threads",
+        {
+            "thread_id": "t-1",
+            "user_id": "ada",
+            "created_at": "2026-11-20T09:00:00.000Z",
+            "updated_at": "2026-11-20T09:00:00.000Z",
+        },
+    ),
+    (
         "users",
         {"user_id": "ada", "name": "Ada 熱", "email": "ada@example.org", "role": "admin"}
         | {"tier": "premium", "created_at": DAY},
