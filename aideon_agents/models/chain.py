@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.runnables.config import var_child_runnable_config
 
 from aideon_agents import settings as environment
-from aideon_agents.errors import ModelNameError, PrivacyRule
+from aideon_agents.errors import ModelNameError, NoModel, PrivacyRule
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import caching, catalog
 from aideon_agents.models.admission import run_budget_of
@@ -155,15 +156,20 @@ class Models:
     def _private(self, request: ModelRequest, context: Context, rule: PrivacyRule) -> ModelChain:
         """The chain for private prompts: models that may receive them; raises the rule without one."""
         choice, known = self._choice(request, context)
-        names = [
+        names: Sequence[AnyModel] = [
             one
-            for one in choice.chain
+            for one in (choice.chain if request.model else ())
             if self._model(one, known, request, context).candidate.row.private
         ]
+        if not names:
+            unnamed = dataclasses.replace(request, model=(), steps_up=0)
+            asked = Asked(streams=context.stream, private=rule.kind)
+            with contextlib.suppress(NoModel):  # what lacks an ability says so when it is asked
+                names = choose(unnamed, context.tier, self._catalog, known, asked=asked).chain
         if not (names := names or private_models(known)):
             raise rule
         try:
-            chain = list(enumerate(self._resolved(names, known)))
+            chain = list(enumerate(self._resolved(in_order(names, request, context), known)))
         except ModelNameError as off:
             raise PrivacyRule(rule.kind, "the prompt", str(off)) from None
         return self._made(chain, choice, known, request, context)

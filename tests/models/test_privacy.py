@@ -27,7 +27,11 @@ from aideon_agents import (
     validator,
 )
 from aideon_agents.errors import PrivacyRule, UserError
+from aideon_agents.models import catalog
+from aideon_agents.models.choosing import Asked, choose
+from aideon_agents.models.providers import providers
 from aideon_agents.settings.providers import TABLE, ProviderRow, add_provider
+from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, ScriptedChatModel, SimulatedProvider
 
 SECRET = "ann.secret@example.com"
@@ -153,17 +157,34 @@ def test_a_cloud_at_a_loopback_address_is_a_cloud(places):
     assert places.received == ("[]", "[]")
 
 
-def test_a_deployment_that_is_marked_private_answers_private_prompts(places):
+@pytest.fixture
+def ours(places):
+    """Another server of one's own."""
     row = ProviderRow(name="ours", base_url=places.own.base_url, model="mine", private=True)
     add_provider(row)
-    try:
-        settings = places.without.model_copy()
-        vars(settings).pop("rows", None)
-        result = run(executor(), PROMPT, settings=settings)
-        assert result.error is None
-        assert [row["provider"] for row in places.rows()] == ["ours"]
-    finally:
-        del TABLE["ours"]
+    yield row
+    del TABLE["ours"]
+
+
+def test_a_deployment_that_is_marked_private_answers_private_prompts(places, ours):
+    result = run(executor(), PROMPT, settings=places.without)
+    assert result.error is None
+    assert [row["provider"] for row in places.rows()] == ["ours"]
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_private_prompt_is_asked_the_models_that_choose_shows(places, ours, fallback):
+    asked = Asked(private="an email address")
+    request = ModelRequest(role="executor")
+    with SimulatedProvider(faults=Fault(401), announce=False) as broken:
+        settings = places.without.model_copy(update={"local_base_url": broken.base_url})
+        shown = choose(request, "premium", catalog.load(), providers(settings), asked=asked)
+        assert [str(one) for one in shown.chain] == ["local:any", "ours:mine"]
+        result = run(executor(fallback=fallback), PROMPT, settings=settings)
+    assert (result.status == "completed") == fallback
+    providers_asked = [row["provider"] for row in places.rows()]
+    assert providers_asked == (["local", "ours"] if fallback else ["local"])
+    assert places.received[0] == "[]"
 
 
 def test_a_model_of_langchain_is_a_cloud_and_a_scripted_one_is_not(places):
