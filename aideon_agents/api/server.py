@@ -55,9 +55,12 @@ class Serving:
 class _Server(uvicorn.Server):
     """Uvicorn's server, which drains the service as well, and survives `sys.exit` in a node."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._service = service
+        self._stopping = stopping
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Drain at the first signal, and end at the second."""
@@ -66,6 +69,7 @@ class _Server(uvicorn.Server):
             os._exit(_INTERRUPTED)
         self.should_exit = True
         self._service.live.leave()
+        self._stopping()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal."""
@@ -78,8 +82,10 @@ class _Server(uvicorn.Server):
             task.result()
 
 
-def work(serving: Serving, listening: socket.socket) -> None:
-    """Serve in this process."""
+def work(
+    serving: Serving, listening: socket.socket, stopping: Callable[[], None] | None = None
+) -> None:
+    """Serve in this process; `stopping` is called when it begins to drain."""
     with Ledger.from_url(serving.settings.ledger) as ledger:
         workflows = Workflows(serving.workflows, serving.settings)
         service = Service(
@@ -97,7 +103,7 @@ def work(serving: Serving, listening: socket.socket) -> None:
             server_header=False,
             timeout_graceful_shutdown=_REQUESTS_END,
         )
-        _Server(config, service).run([listening])
+        _Server(config, service, stopping or (lambda: None)).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -130,21 +136,32 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(
-    serving: Serving, listening: socket.socket, workers: int, ready: Callable[[], None]
+    serving: Serving,
+    listening: socket.socket,
+    workers: int,
+    ready: Callable[[], None],
+    stopping: Callable[[], None],
 ) -> None:
     """Serve until a signal, with one process or several."""
     if workers == 1:
         ready()
-        work(serving, listening)
+        work(serving, listening, stopping)
         return
-    _Workers(serving, listening, workers).run(ready)
+    _Workers(serving, listening, workers, stopping).run(ready)
 
 
 class _Workers:
     """Keeps some worker processes alive, and passes signals on to them."""
 
-    def __init__(self, serving: Serving, listening: socket.socket, count: int) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        listening: socket.socket,
+        count: int,
+        stopping: Callable[[], None],
+    ) -> None:
         self._given = serving, listening
+        self._stopping = stopping
         self._context = multiprocessing.get_context("spawn")
         self._alive: dict[int, tuple[BaseProcess, float]] = {}
         self._count = count
@@ -184,5 +201,6 @@ class _Workers:
                 process.kill()
             os._exit(_INTERRUPTED)
         self._is_stopping = True
+        self._stopping()
         for process, _ in self._alive.values():
             process.terminate()

@@ -10,7 +10,7 @@ from aideon_agents.cli import options, output
 from aideon_agents.errors import InputError, UserError
 
 if TYPE_CHECKING:
-    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.settings import Settings
 
 _Workflows = Annotated[
     list[str] | None,
@@ -44,22 +44,9 @@ def serve(
         raise UserError(
             f"aideon serve needs {missing.name}: pip install 'aideon-agents[serve]'"
         ) from None
-    from aideon_agents.ledger.store import Ledger
-    from aideon_agents.serving.workflows import Workflows
-    from aideon_agents.tasks.registered import registered
-
     settings = options.settings()
-    named = {**registered(), **options.pairs(workflow, "--workflow")}
-    if not named:
-        raise InputError(
-            "no workflow is registered: give --workflow NAME=TARGET, such as --workflow brief=brief,"
-            " or name them in [tool.aideon.workflows]"
-        )
     is_local = server.is_loopback(host)
-    Workflows(named, settings)  # an error of one is seen before the workers start
-    with Ledger.from_url(settings.ledger) as ledger:
-        if not is_local:
-            _refuse_open(ledger, host)
+    named = _checked(options.pairs(workflow, "--workflow"), settings, None if is_local else host)
     given = server.Serving(
         settings=settings,
         workflows=named,
@@ -79,14 +66,35 @@ def serve(
         if rehearse or not settings.can_call:
             output.note(options.rehearsing("as asked" if rehearse else "no provider has a key"))
 
-    server.serve(given, listening, workers, ready)
-
-
-def _refuse_open(ledger: Ledger, host: str) -> None:
-    from aideon_agents.access.callers import is_open
-
-    if is_open(ledger):
-        raise InputError(
-            f"--host {host} lets other machines in, and there is no key yet: make one with "
-            "`aideon keys make USER`, or listen on 127.0.0.1"
+    def stopping() -> None:
+        output.note(
+            "stopping: runs end where no node is in progress; interrupt again to end at once"
         )
+
+    server.serve(given, listening, workers, ready, stopping)
+
+
+def _checked(given: dict[str, str], settings: Settings, outside: str | None) -> dict[str, str]:
+    """The workflows to serve; what would fail in every process is refused here.
+
+    `outside` is the address where other machines reach the service; None: none does.
+    """
+    from aideon_agents.access.callers import is_open
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.serving.workflows import Workflows
+    from aideon_agents.tasks.registered import registered
+
+    named = {**registered(), **given}
+    if not named:
+        raise InputError(
+            "no workflow is registered: give --workflow NAME=TARGET, such as --workflow brief=brief,"
+            " or name them in [tool.aideon.workflows]"
+        )
+    Workflows(named, settings)
+    with Ledger.from_url(settings.ledger) as ledger:
+        if outside is not None and is_open(ledger):
+            raise InputError(
+                f"--host {outside} lets other machines in, and there is no key yet: make one with "
+                "`aideon keys make USER`, or listen on 127.0.0.1"
+            )
+    return named

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from server_events import events_in
 
 WAITS = {"Prefer": "wait=60"}
 
@@ -13,16 +12,6 @@ async def start(client, workflow="two", **more):
     heads = more.pop("headers", WAITS)
     body = {"workflow": workflow, "task": "heat pumps", **more}
     return await client.post("/api/v1/runs", json=body, headers=heads)
-
-
-def events_in(text):
-    """Number, kind and document of each event in a stream."""
-    found = []
-    for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
-        if "event" in fields:
-            found.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
-    return found
 
 
 async def test_a_run_that_is_waited_for_comes_as_the_document_of_aideon_run(client):

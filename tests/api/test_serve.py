@@ -1,0 +1,172 @@
+"""`aideon serve` as processes: they drain, are killed, and continue one another's runs."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+
+import pytest
+import warm
+from server_events import events_in
+
+GATED = """
+import asyncio, pathlib
+from aideon_agents import sequential
+
+def note(word):
+    with open("log", "a") as log:
+        log.write(word + "\\n")
+
+def first(state):
+    note("first")
+    return "one"
+
+async def second(state):
+    note("second")
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.01)
+    return "two"
+
+def third(state):
+    note("third")
+    return state["task"]
+
+graph = sequential(first, second, third)
+"""
+"""A run that waits in its second node until there is a file `go`."""
+
+
+@pytest.fixture
+def gated(folder, served_by):
+    """Starts a server of the gated workflow."""
+    (folder / "gated.py").write_text(GATED)
+    return lambda *words: served_by("--workflow=gated=gated.py", *words)
+
+
+@pytest.fixture
+def until_logged(folder):
+    """Waits for a line of the workflow's log, at most a minute."""
+
+    def wait(word, times=1):
+        last = time.monotonic() + 60
+        while lines(folder).count(word) < times:
+            assert time.monotonic() < last, lines(folder)
+            time.sleep(0.01)
+
+    return wait
+
+
+def lines(folder):
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / "log").read_text().split()
+    return []
+
+
+def begin(client):
+    begun = client.post("/api/v1/runs", json={"workflow": "gated", "task": "done"})
+    assert begun.status_code == 202, begun.text
+    return begun.headers["location"]
+
+
+def ended(client, place):
+    """The last event of a run, from the stream of its events."""
+    with client.stream("GET", f"{place}/events") as stream:
+        *_, (_, kind, document) = events_in("".join(stream.iter_text()))
+    assert kind == "run_ended"
+    return document
+
+
+def test_a_drained_run_continues_with_the_next_start_and_does_nothing_twice(
+    gated, folder, until_logged
+):
+    process, client = gated()
+    place = begin(client)
+    until_logged("second")
+    process.send_signal(signal.SIGTERM)
+    (folder / "go").touch()
+    assert process.wait(60) == 0
+    assert lines(folder) == ["first", "second"]
+    _, client = gated()
+    assert ended(client, place)["output"] == "done"
+    assert lines(folder) == ["first", "second", "third"]
+
+
+def test_the_run_of_a_killed_process_is_continued_by_another_one(gated, folder, until_logged):
+    process, client = gated()
+    place = begin(client)
+    until_logged("second")
+    _, other = gated()
+    process.kill()
+    until_logged("second", times=2)
+    (folder / "go").touch()
+    assert ended(other, place)["status"] == "completed"
+    assert lines(folder) == ["first", "second", "second", "third"]
+
+
+def test_any_process_shows_and_cancels_a_run_of_another(gated, folder, until_logged):
+    _, client = gated()
+    _, other = gated()
+    place = begin(client)
+    until_logged("second")
+    shown = other.get(place).json()
+    assert shown["status"] == "running"
+    assert other.post(f"{place}/cancel").status_code == 202
+    found = ended(other, place)
+    assert (found["status"], found["stop_reason"]) == ("cancelled", "cancelled")
+    again = client.post(f"{place}/cancel")
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    (folder / "go").touch()
+    assert client.post(f"{place}/resume").status_code == 202
+    assert ended(client, place)["status"] == "completed"
+
+
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(gated, folder, until_logged):
+    process, client = gated()
+    place = begin(client)
+    until_logged("second")
+    process.send_signal(signal.SIGINT)
+    while not process.stderr.readline().startswith("stopping"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    (folder / "go").touch()
+    _, client = gated()
+    assert ended(client, place)["status"] == "completed"
+
+
+def test_several_workers_share_a_port_and_end_together(gated, folder, until_logged):
+    process, client = gated("--workers", "2")
+    (folder / "go").touch()
+    places = [begin(client) for _ in range(4)]
+    assert [ended(client, place)["status"] for place in places] == ["completed"] * 4
+    client.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "no workflow is registered"),
+        (("--workflow", "a=missing.py"), "the workflow a: there is no file missing.py"),
+        (("--workflow", "a"), "--workflow takes KEY=VALUE"),
+        (("--workflow", "one=one.py", "--host", "::"), "there is no key yet"),
+        (("--workflow", "one=one.py", "--host", "203.0.113.7"), "there is no key yet"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_one_line(folder, words, says):
+    done = warm.run(
+        ["-m", "aideon_agents", "serve", *words], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_named(folder, gated):
+    _, client = gated()
+    words = ["serve", "--workflow", "one=one.py", "--port", str(client.base_url.port)]
+    done = warm.run(["-m", "aideon_agents", *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "choose another --host or --port" in done.stderr
