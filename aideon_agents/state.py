@@ -298,11 +298,12 @@ class ModelRequest:
     """None: the role decides."""
     use: Use | None = None
     """What the model is wanted for; None: nothing in particular."""
+    modality: Literal["text", "code", "vision"] | None = None
+    """What the model is for; None: text, or code where the purpose says so."""
     needs: tuple[Ability, ...] = ()
     """What the model must be able to do."""
     steps_up: int = 0
-    """How many sizes larger the model is than what the other fields ask for, up to the tier's largest;
-    of models that are given, how many are left out at the beginning."""
+    """How many sizes larger it is than what is asked, up to the tier's; of given models, how many are left out."""
     purpose: str | None = None
     """What the call is for, a dimension of the cost report; None: not given."""
     model: tuple[ModelChoice, ...] = ()
@@ -376,8 +377,7 @@ class Context:
     rehearse: bool = False
     """Answer every call by rule, in process, without a network."""
     longest: bool = False
-    """In a rehearsal: make every answer as long as it may be and pass no verdict, to see what the
-    run costs at most."""
+    """In a rehearsal: the longest answers and no verdict that passes, to see the most a run costs."""
     fallback: bool | tuple[Strategy, ...] = True
     """Whether others than the primary may answer; or who, in this order, whatever the agents say."""
     on_rate_limit: OnRateLimit | None = None

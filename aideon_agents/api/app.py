@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from aideon_agents.access.callers import Caller
-from aideon_agents.api import problems, runs, workflows
+from aideon_agents.api import problems, runs, together, workflows
 from aideon_agents.api.asking import SECURITY, Serving, asking
 from aideon_agents.api.passing import LOOPBACK, Passing
 from aideon_agents.api.shapes import Health
@@ -76,6 +76,7 @@ def create_app(
     for one in (workflows, runs):
         own.include_router(one.router)
     app.include_router(own)
+    app.include_router(together.router())
     app.include_router(_health)
     app.add_api_route("/api/v1/openapi.json", _described(app), include_in_schema=False)
     if origins:

@@ -118,6 +118,23 @@ def problem_of(error: AideonError) -> Problem:
     return Problem(status, code, one_line(safe_text(error)), headers=headers)
 
 
+def of(
+    error: AideonError | Problem | RequestValidationError | HTTPException,
+    request: Request | None = None,
+) -> Problem:
+    """The problem that an error is, which answering a request has raised."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, AideonError):
+        return problem_of(error)
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    where = f"{request.method} {request.url.path}: " if request else ""
+    code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
+    detail = f"{where}{str(error.detail).lower()}"
+    return Problem(error.status_code, code, detail, headers=error.headers)
+
+
 def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
     """A problem as JSON values."""
     return {
@@ -152,30 +169,16 @@ def install(app: FastAPI) -> None:
     def answer(request: Request, problem: Problem) -> JSONResponse:
         return response(problem, getattr(request.state, "request_id", None))
 
-    async def ours(request: Request, error: Any) -> JSONResponse:
-        return answer(request, problem_of(error))
-
-    async def raised(request: Request, error: Any) -> JSONResponse:
-        return answer(request, error)
-
-    async def invalid(request: Request, error: Any) -> JSONResponse:
-        return answer(request, _invalid(error))
-
-    async def of_http(request: Request, error: Any) -> JSONResponse:
-        detail = f"{request.method} {request.url.path}: {str(error.detail).lower()}"
-        code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
-        headers = error.headers or {}
-        return answer(request, Problem(error.status_code, code, detail, headers=headers))
+    async def known(request: Request, error: Any) -> JSONResponse:
+        return answer(request, of(error, request))
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         detail = "the service has failed: its log has the error under this request id"
         return answer(request, Problem(500, "internal", detail))
 
-    app.add_exception_handler(AideonError, ours)
-    app.add_exception_handler(Problem, raised)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, of_http)
+    for kind in (AideonError, Problem, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, known)
     app.add_exception_handler(Exception, unexpected)
 
 

@@ -211,7 +211,8 @@ class Models:
         known = providers(self.settings, pretend=rehearse)
         request, replaced = self._catalog.up_to_date(request, replaces=context.replace_retired)
         asked = Asked(streams=context.stream)
-        choice = choose(request, context.tier, self._catalog, known, asked=asked)
+        kind = request.modality
+        choice = choose(request, context.tier, self._catalog, known, modality=kind, asked=asked)
         for line in choice.ending:
             if line not in self._logged:
                 self._logged.add(line)

@@ -1,0 +1,120 @@
+"""Downloads of what a caller names by a URL, from public addresses only.
+
+Without this, a caller could let the service read what only its own network can reach, such as the
+metadata of a cloud. The address that is connected to is the one that was checked: a name that
+resolves to another address the second time gains nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.resolver import ThreadedResolver
+
+from aideon_agents.errors import InputError, shown
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from aiohttp.abc import ResolveResult
+
+_SECONDS = 10.0
+_INSTEAD = "send the file itself as a data: URI"
+_PIECE = 64 * 1024
+_OK = 200
+_INSIDE = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+"""IPv6 addresses that a gateway of the network translates to IPv4 ones."""
+
+
+class _PrivateAddressError(InputError):
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{shown(host)} is not on the public internet: {_INSTEAD}")
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+        if inner is not None:
+            return is_public(str(inner))
+        if any(ip in one for one in _INSIDE):
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+class _Checked(ThreadedResolver):
+    """Resolves names, and refuses one with any address that is not allowed."""
+
+    def __init__(self, allows: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._allows = allows
+
+    async def resolve(
+        self, host: str, port: int = 0, family: Any = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        if not found or not all(self._allows(one["host"]) for one in found):
+            raise _PrivateAddressError(host)
+        return found
+
+
+async def download(
+    url: str,
+    most: int,
+    *,
+    allows: Callable[[str], bool] = is_public,
+    tls: ssl.SSLContext | bool = True,
+) -> bytes:
+    """What is at an https URL, at most so many bytes; `allows`: which addresses may be asked.
+
+    Raises InputError, which says what is wrong with it. Redirects are not followed.
+    """
+    host = _host_of(url)
+    try:
+        is_allowed = allows(host)
+    except ValueError:  # a name, which the resolver looks up
+        is_allowed = True
+    if not is_allowed:
+        raise _PrivateAddressError(host)
+    connector = aiohttp.TCPConnector(resolver=_Checked(allows), ssl=tls, use_dns_cache=False)
+    try:
+        async with (
+            asyncio.timeout(_SECONDS),
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            if answer.status != _OK:
+                why = f"it answers with the status {answer.status}, and must answer with 200"
+                raise InputError(f"nothing can be read from {shown(host)}: {why}")
+            data = bytearray()
+            async for piece in answer.content.iter_chunked(_PIECE):
+                data += piece
+                if len(data) > most:
+                    raise InputError(f"what is at {shown(host)} has more than {most:,} bytes")
+            return bytes(data)
+    except TimeoutError:
+        why = f"it was not read within {_SECONDS:g} s: {_INSTEAD}"
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        why = f"{type(error).__name__}: check the URL, or {_INSTEAD}"
+    raise InputError(f"nothing can be read from {shown(host)}: {why}")
+
+
+def _host_of(url: str) -> str:
+    """The host of a URL that may be read."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if not host or parts.scheme.lower() != "https":
+        raise InputError("the URL must begin with https:// and name a host")
+    if parts.username is not None or parts.password is not None:
+        raise InputError(f"the URL of {shown(host)} must not have a user or a password in it")
+    return host

@@ -1,0 +1,128 @@
+"""What the doors for other clients have in common: errors in their own form, and streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from aideon_agents.api import problems
+from aideon_agents.api.problems import Problem
+from aideon_agents.errors import AideonError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+
+T = TypeVar("T")
+
+_SILENCE = 10.0
+"""Seconds without an event after which a stream sends a comment, for the proxies between."""
+_LOOK = 1.0
+"""Seconds between two looks at whether a client is still there."""
+_GONE = 499
+BAD_REQUEST, _INVALID = 400, 422
+
+
+def route_class(
+    answer: Callable[[Problem, str | None], Response], to_door: Callable[[Problem], Problem]
+) -> type[APIRoute]:
+    """A class of routes whose errors are answered in a door's form."""
+
+    class Route(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handled(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except (Problem, AideonError, RequestValidationError, HTTPException) as error:
+                    return answer(to_door(problems.of(error, request)), request_id(request))
+
+            return handled
+
+    return Route
+
+
+def as_bad_request(problem: Problem) -> Problem:
+    """The same, with 400 for what is invalid: neither the documents nor OpenAI know 422."""
+    if problem.status == _INVALID:
+        problem.status = BAD_REQUEST
+    return problem
+
+
+def request_id(request: Request) -> str | None:
+    """The id of a request, as its answer has it."""
+    return getattr(request.state, "request_id", None)
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of some work, which is cancelled when the client has closed the connection."""
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=_LOOK)
+            if not task.done() and await request.is_disconnected():
+                raise Problem(_GONE, "client_gone", "the client has closed the connection")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def begun(request: Request, source: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """A source whose first piece is there: an error before it has a status of its own."""
+    first = await unless_gone(request, anext(source))  # type: ignore[arg-type] - it is a coroutine
+
+    async def pieces() -> AsyncGenerator[T]:
+        async with contextlib.aclosing(source):
+            yield first
+            async for piece in source:
+                yield piece
+
+    return pieces()
+
+
+def events(
+    lines: AsyncGenerator[str], heads: Mapping[str, str], failed: Callable[[Problem], str]
+) -> StreamingResponse:
+    """Lines as server-sent events. An error on the way is the last of them, as `failed` writes it."""
+    return StreamingResponse(_events(lines, failed), media_type="text/event-stream", headers=heads)
+
+
+async def _events(
+    lines: AsyncGenerator[str], failed: Callable[[Problem], str]
+) -> AsyncGenerator[str]:
+    following: asyncio.Future[str] | None = None
+    try:
+        while True:
+            following = following or asyncio.ensure_future(anext(lines))
+            done, _ = await asyncio.wait({following}, timeout=_SILENCE)
+            if not done:
+                yield ": waiting\n\n"
+                continue
+            line, following = following.result(), None
+            yield line
+    except StopAsyncIteration:
+        return
+    except (Problem, AideonError) as error:
+        yield failed(problems.of(error))
+    finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        await lines.aclose()
+
+
+def data(document: str) -> str:
+    """A document as a server-sent event without a name."""
+    return f"data: {document}\n\n"
+
+
+DONE = data("[DONE]")
+"""What follows the last document of a stream."""

@@ -1,0 +1,259 @@
+"""The nine endpoints of the founding documents: their keys, their models, their errors, their flags."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import uuid
+import zlib
+
+import pytest
+
+from aideon_agents.access import api_keys, flags, users
+from aideon_agents.access.audit import By
+from aideon_agents.api.app import create_app
+from aideon_agents.testing import Fault, SimulatedProvider
+
+BASE = "/api/v1/together"
+BY = By("root")
+INDICATOR = {"provider_id", "display_name", "is_free_tier", "is_fallback"}
+SOURCE = {"model_id", "provider", "model_source_indicator"}
+ANSWERS = {
+    "/text/completions": ({"prompt": "heat pumps"}, {"text", "usage", *SOURCE}),
+    "/chat/completions": (
+        {"messages": [{"role": "user", "content": "heat pumps"}]},
+        {"message", "usage", *SOURCE},
+    ),
+    "/code/completions": ({"prompt": "def f():"}, {"text", "usage", *SOURCE}),
+    "/images/analysis": ({"prompt": "What is it?", "image_url": ""}, {"text", *SOURCE}),
+}
+MISSING = {
+    "/images/generations": {"prompt": "a sunset"},
+    "/audio/transcriptions": {"audio_url": "https://example.com/a.mp3"},
+    "/audio/speech": {"text": "Welcome"},
+}
+
+
+def picture():
+    """A PNG of one pixel, as a data URI."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\0\0\0")) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + body).decode()
+
+
+ANSWERS["/images/analysis"][0]["image_url"] = picture()
+
+
+@pytest.fixture
+def caller(ledger, service, client_of):
+    """Makes a user with a key of the service, and gives a client with it."""
+
+    def make(name, tier="free", scopes=("models", "usage"), role="member", served=None):
+        users.add(ledger, name, BY, role=role, tier=tier)
+        _, secret = api_keys.make(ledger, name, BY, scopes=scopes)
+        return client_of(create_app(served or service), authorization=f"Bearer {secret}")
+
+    return make
+
+
+@pytest.fixture
+def simulated(folder, monkeypatch, make_service):
+    """Makes a service whose models a simulated provider answers for; gives both."""
+    providers = []
+
+    def make(**options):
+        provider = SimulatedProvider(**options).start()
+        providers.append(provider)
+        monkeypatch.setenv("TOGETHER_API_KEY", f"sk-{uuid.uuid4().hex}")  # breakers keep keys
+        monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
+        return make_service(rehearse=False), provider
+
+    yield make
+    for one in providers:
+        one.close()
+
+
+def frames(text):
+    """The data of each server-sent event."""
+    return [one.removeprefix("data: ") for one in text.split("\n\n") if one]
+
+
+@pytest.mark.parametrize("path", ANSWERS)
+async def test_an_answer_has_the_keys_of_the_documents_and_no_others(client, ledger, path):
+    body, keys = ANSWERS[path]
+    answered = await client.post(BASE + path, json=body)
+    assert answered.status_code == 200, answered.text
+    found = answered.json()
+    assert found.keys() == keys
+    assert found["model_source_indicator"].keys() == INDICATOR
+    run = ledger.find_run(answered.headers["x-aideon-run"])
+    assert (run.status, run.user, run.rehearsed) == ("completed", "ada", True)
+    assert answered.headers["x-aideon-cost-complete"] == "true"
+    if "usage" in keys:
+        used = found["usage"]
+        assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("tier", "path", "model"),
+    [
+        ("free", "/text/completions", "meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo"),
+        ("premium", "/chat/completions", "meta-llama/Meta-Llama-3.1-70B-Instruct-Turbo"),
+        ("enterprise", "/text/completions", "meta-llama/Meta-Llama-3.1-405B-Instruct-Turbo"),
+        ("free", "/code/completions", "Nexusflow/NexusRaven-V2-13B"),
+        ("premium", "/code/completions", "deepseek-ai/deepseek-coder-33b-instruct"),
+        ("free", "/images/analysis", "Qwen/Qwen-VL-Chat"),
+        ("premium", "/images/analysis", "deepseek-ai/deepseek-vl-7b-chat"),
+    ],
+)
+async def test_the_profile_seed_asks_the_models_of_the_documents(
+    *, monkeypatch, make_service, caller, tier, path, model
+):
+    monkeypatch.setenv("AIDEON_PROFILE", "seed")
+    asking = caller("bob", tier, served=make_service())
+    found = (await asking.post(BASE + path, json=ANSWERS[path][0])).json()
+    assert (found["model_id"], found["provider"]) == (model, "together_ai")
+    assert found["model_source_indicator"] == {
+        "provider_id": "together_ai",
+        "display_name": "Together AI",
+        "is_free_tier": tier == "free",
+        "is_fallback": False,
+    }
+
+
+async def test_a_stream_ends_with_the_whole_document(client):
+    streamed = await client.post(
+        f"{BASE}/text/completions", json={"prompt": "heat pumps", "stream": True}
+    )
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    *pieces, document, done = frames(streamed.text)
+    assert done == "[DONE]"
+    whole = json.loads(document)
+    assert whole.keys() == ANSWERS["/text/completions"][1]
+    assert "".join(json.loads(one)["text"] for one in pieces) == whole["text"]
+
+
+async def test_a_fallback_is_named_and_is_off_with_its_flag(simulated, client_of, ledger):
+    service, provider = simulated(faults={"openai/gpt-oss-120b": Fault(500)})
+    async with client_of(create_app(service)) as asking:
+        body = {"prompt": "heat pumps"}
+        found = (await asking.post(f"{BASE}/text/completions", json=body)).json()
+        assert found["model_id"] != "openai/gpt-oss-120b"
+        assert found["model_source_indicator"]["is_fallback"] is True
+        flags.change(ledger, "together_ai_fallback", BY, is_on=False)
+        failed = await asking.post(f"{BASE}/text/completions", json=body)
+        assert (failed.status_code, failed.json()["code"]) == (502, "run_failed")
+        assert {one.model for one in provider.requests[-1:]} == {"openai/gpt-oss-120b"}
+
+
+async def test_an_error_before_the_first_token_of_a_stream_has_its_status(simulated, client_of):
+    service, _ = simulated(faults=Fault(401))
+    async with client_of(create_app(service)) as asking:
+        body = {"prompt": "heat pumps", "stream": True}
+        failed = await asking.post(f"{BASE}/text/completions", json=body)
+    assert failed.status_code == 502
+    assert failed.headers["content-type"] == "application/problem+json"
+    assert os.environ["TOGETHER_API_KEY"] not in failed.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/text/completions", {}),
+        ("/text/completions", {"prompt": 5}),
+        ("/text/completions", {"prompt": "a", "max_tokens": "5"}),
+        ("/text/completions", {"prompt": "a", "max_tokens": 0}),
+        ("/text/completions", {"prompt": "a", "temperature": 3}),
+        ("/text/completions", {"prompt": "a", "stream": "yes"}),
+        ("/text/completions", {"prompt": "a", "user": "root"}),
+        ("/chat/completions", {"messages": []}),
+        ("/chat/completions", {"messages": [{"role": "tool", "content": "a"}]}),
+        ("/images/generations", {"prompt": "a", "width": 0}),
+        ("/images/analysis", {"prompt": "a", "image_url": "data:image/png;base64,AAAA"}),
+        ("/images/analysis", {"prompt": "a", "image_url": "data:text/plain,hello"}),
+        ("/images/analysis", {"prompt": "a", "image_url": "file:///etc/passwd"}),
+        ("/images/analysis", {"prompt": "a", "image_url": "https://169.254.169.254/latest"}),
+    ],
+)
+async def test_what_is_invalid_is_a_bad_request(client, ledger, path, body):
+    refused = await client.post(BASE + path, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert not ledger.runs()
+
+
+@pytest.mark.parametrize("path", MISSING)
+async def test_what_does_not_exist_yet_says_so(client, path):
+    refused = await client.post(BASE + path, json=MISSING[path])
+    assert (refused.status_code, refused.json()["code"]) == (501, "not_implemented")
+
+
+async def test_a_whole_number_may_be_written_with_a_point(client):
+    body = b'{"prompt": "heat pumps", "max_tokens": 256.0}'
+    heads = {"Content-Type": "application/json"}
+    answered = await client.post(f"{BASE}/text/completions", content=body, headers=heads)
+    assert answered.status_code == 200
+
+
+async def test_the_models_are_those_of_the_tier(caller):
+    free, premium = caller("bob"), caller("eve", "premium")
+    of_free = (await free.get(f"{BASE}/models")).json()
+    assert (of_free["user_tier"], of_free["free_tier_enabled"]) == ("free", True)
+    assert {one["indicator"]["is_free_tier"] for one in of_free["models"]} == {True}
+    of_premium = (await premium.get(f"{BASE}/models", params={"modality": "code"})).json()
+    assert {one["modality"] for one in of_premium["models"]} == {"code"}
+    assert False in {one["indicator"]["is_free_tier"] for one in of_premium["models"]}
+    wrong = await free.get(f"{BASE}/models", params={"modality": "smell"})
+    assert wrong.status_code == 400
+
+
+async def test_the_tier_limits_the_tokens_of_one_request(caller, simulated):
+    service, provider = simulated()
+    asking = caller("bob", served=service)
+    body = {"prompt": "heat pumps", "max_tokens": 100_000}
+    assert (await asking.post(f"{BASE}/text/completions", json=body)).status_code == 200
+    assert provider.requests[-1].body["max_tokens"] == 2000
+
+
+async def test_each_flag_has_its_effect(caller, ledger):
+    free, premium = caller("bob"), caller("eve", "premium")
+    path, body = f"{BASE}/text/completions", {"prompt": "heat pumps"}
+
+    flags.change(ledger, "together_ai_ui_indicators", BY, is_on=False)
+    found = (await free.post(path, json=body)).json()
+    assert found["model_source_indicator"] is None
+    listed = (await free.get(f"{BASE}/models")).json()["models"]
+    assert {one["indicator"] for one in listed} == {None}
+
+    flags.change(ledger, "together_ai_free_tier", BY, is_on=False)
+    refused = await free.post(path, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (403, "feature_off")
+    assert (await premium.post(path, json=body)).status_code == 200
+    assert (await premium.get(f"{BASE}/models")).json()["free_tier_enabled"] is False
+
+    flags.change(ledger, "together_ai_integration", BY, is_on=False)
+    posts = {path: body for path, (body, _) in ANSWERS.items()} | MISSING
+    answers = [await premium.post(BASE + one, json=given) for one, given in posts.items()]
+    answers += [await premium.get(f"{BASE}/{one}") for one in ("models", "quota")]
+    assert [one.status_code for one in answers] == [403] * 9
+
+
+async def test_nothing_is_answered_without_a_key_or_a_permission(
+    client, caller, client_of, service
+):
+    nobody = client_of(create_app(service), authorization="Bearer nonsense")
+    reader = caller("bob", scopes=("usage",))
+    path, body = f"{BASE}/text/completions", {"prompt": "heat pumps"}
+    assert (await nobody.post(path, json=body)).status_code == 401
+    assert (await nobody.post(path, json={})).status_code == 401
+    assert (await reader.post(path, json=body)).status_code == 403
+    assert (await reader.get(f"{BASE}/quota")).status_code == 200
+    assert (await client.get(f"{BASE}/nothing")).status_code in (401, 404)
