@@ -88,7 +88,7 @@ class Wire(BaseChatOpenAI):
             answer = await self._send(payload)
             try:
                 sent = await answer.read(LONGEST_BODY)
-                body = _object(sent, asked, answer.headers)
+                body = object_in(sent, asked, answer.headers)
             except aiohttp.ClientError as error:
                 raise broken_off(error, asked) from error
             finally:
@@ -134,7 +134,7 @@ class Wire(BaseChatOpenAI):
         """The chunks of a stream; the last one has the tool calls and the usage."""
         if answer.headers.get("Content-Type", "").startswith("application/json"):
             # The server does not stream, or has an error to report.
-            body = _object(await answer.read(LONGEST_BODY), str(self.candidate), answer.headers)
+            body = object_in(await answer.read(LONGEST_BODY), str(self.candidate), answer.headers)
             yield _as_chunk(self._result(body, options))
             return
         state = StreamedAnswer()
@@ -160,7 +160,7 @@ class Wire(BaseChatOpenAI):
             if not data.strip():
                 continue
             has_begun = True
-            sent = _object(data, asked, answer.headers)
+            sent = object_in(data, asked, answer.headers)
             if (error := error_in(sent)) is not None:
                 raise self._refused(error)
             known = state.take(sent)
@@ -364,7 +364,7 @@ def encoded(payload: Mapping[str, Any], asked: str) -> bytes:
     return content
 
 
-def _object(data: bytes, asked: str, headers: Mapping[str, str]) -> dict[str, Any]:
+def object_in(data: bytes, asked: str, headers: Mapping[str, str]) -> dict[str, Any]:
     """A JSON object of a provider, whose model is that of the seller that the headers name."""
     try:
         body = from_json(data)

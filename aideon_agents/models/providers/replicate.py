@@ -32,7 +32,7 @@ from aideon_agents.models.features import SHAPE
 from aideon_agents.models.pictures.blocks import parts
 from aideon_agents.models.protocol.ways import authorization, below
 from aideon_agents.models.transport import LONGEST_BODY, LONGEST_ERROR, Answer, broken_off, post
-from aideon_agents.models.wire import CALL_HEADER
+from aideon_agents.models.wire import CALL_HEADER, object_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -88,7 +88,8 @@ class ReplicateChatModel(BaseChatModel):
         """The input of a prediction; Unsupported: Replicate cannot be asked so."""
         messages = self._convert_input(input_).to_messages()
         asked = {
-            "tools": kwargs.get("tools") or any(_has_tools(one) for one in messages),
+            "tools": kwargs.get("tools")
+            or any(one.type == "tool" or getattr(one, "tool_calls", None) for one in messages),
             "typed answers": kwargs.get(SHAPE) or kwargs.get("response_format"),
             "pictures or files": any(parts(one.content) for one in messages),
             "stop words": stop,
@@ -104,9 +105,14 @@ class ReplicateChatModel(BaseChatModel):
         values = _prompts(messages, has_system="system_prompt" not in refused)
         values |= {"max_tokens": room, "max_new_tokens": room}
         values["temperature"] = kwargs.get("temperature", self.temperature)
-        return {
-            name: one for name, one in values.items() if one is not None and name not in refused
-        }
+        return {key: one for key, one in values.items() if one is not None and key not in refused}
+
+    def _payload(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The input as admission has made it, or made now."""
+        known = (attempt := current_attempt.get()) and attempt.payload
+        return known or self._get_request_payload(messages, stop=stop, **options)
 
     async def _agenerate(
         self,
@@ -120,8 +126,8 @@ class ReplicateChatModel(BaseChatModel):
             async with self._prediction(payload) as made:
                 ended = await self._ended(made)
         text = _text(ended.get("output"))
-        usage, about = self._counted(payload, text, ended)
-        message = AIMessage(text, usage_metadata=usage, response_metadata=about)
+        message = AIMessage(content=text, **self._about(payload, text, ended))
+        about = message.response_metadata
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=about)])
 
     async def _astream(
@@ -131,14 +137,16 @@ class ReplicateChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        payload = self._payload(messages, stop, kwargs)
-        text = ""
-        attempt = current_attempt.get()
-        seconds = attempt.seconds if attempt else LONGEST_ATTEMPT
-        until = asyncio.get_running_loop().time() + seconds
+        payload, attempt, text = self._payload(messages, stop, kwargs), current_attempt.get(), ""
+        clock = asyncio.get_running_loop().time
+        until = clock() + (attempt.seconds if attempt else LONGEST_ATTEMPT)
         with self.candidate.features.learning(payload):
             async with self._prediction(payload, until) as made:
-                if url := self._stream_of(made):
+                ended, url = made, URL(str((made.get("urls") or {}).get("stream") or ""))
+                if made.get("status") in _ENDED or not self._is_here(url):
+                    async with asyncio.timeout_at(until):
+                        ended = await self._ended(made)
+                else:
                     async with contextlib.aclosing(self._pieces(url, until)) as pieces:
                         async for piece in pieces:
                             text += piece
@@ -146,21 +154,16 @@ class ReplicateChatModel(BaseChatModel):
                             if run_manager:
                                 await run_manager.on_llm_new_token(piece, chunk=chunk)
                             yield chunk
-                    made["metrics"] = await self._metrics(made, until)
-                    made["status"] = "succeeded"
-                async with asyncio.timeout_at(until):
-                    ended = await self._ended(made)
+                    # It may end, and be counted, a moment after its stream. Its output is whole.
+                    with contextlib.suppress(errors.ProviderError, TimeoutError):
+                        async with asyncio.timeout_at(min(until, clock() + _COUNT_SECONDS)):
+                            ended = await self._ended(await self._read(made))
         whole = text or _text(ended.get("output"))
-        usage, about = self._counted(payload, whole, ended)
-        last = AIMessageChunk(
-            content=whole[len(text) :], usage_metadata=usage, response_metadata=about
-        )
-        yield ChatGenerationChunk(message=last, generation_info=dict(about))
+        last = AIMessageChunk(content=whole[len(text) :], **self._about(payload, whole, ended))
+        yield ChatGenerationChunk(message=last, generation_info=dict(last.response_metadata))
 
-    def _counted(
-        self, payload: dict[str, Any], text: str, ended: dict[str, Any]
-    ) -> tuple[UsageMetadata, dict[str, Any]]:
-        """The tokens of an answer, as Replicate counts them or estimated, with what else is known of it."""
+    def _about(self, payload: dict[str, Any], text: str, ended: dict[str, Any]) -> dict[str, Any]:
+        """What is known of an answer: its tokens, as Replicate counts them or estimated, and its end."""
         metrics: Any = ended.get("metrics") or {}
         counts: list[Any] = [metrics.get(f"{one}_token_count") for one in ("input", "output")]
         about: dict[str, Any] = {"model_name": self.model, "finish_reason": "stop"}
@@ -170,16 +173,10 @@ class ReplicateChatModel(BaseChatModel):
             about[tags.USAGE_SOURCE] = "estimated"
         elif counts[1] >= payload.get("max_tokens", payload.get("max_new_tokens", math.inf)):
             about["finish_reason"] = "length"
-        given, made = counts
-        usage = UsageMetadata(input_tokens=given, output_tokens=made, total_tokens=given + made)
-        return usage, about
-
-    def _payload(
-        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
-    ) -> dict[str, Any]:
-        attempt = current_attempt.get()
-        known = attempt and attempt.payload
-        return known or self._get_request_payload(messages, stop=stop, **options)
+        usage = UsageMetadata(
+            input_tokens=counts[0], output_tokens=counts[1], total_tokens=sum(counts)
+        )
+        return {"usage_metadata": usage, "response_metadata": about}
 
     @contextlib.asynccontextmanager
     async def _prediction(
@@ -189,16 +186,15 @@ class ReplicateChatModel(BaseChatModel):
 
         One that is to be streamed is waited for `until` a time of the event loop.
         """
-        attempt = current_attempt.get()
         headers = {} if until else {"Prefer": f"wait={_HELD_OPEN}"}
-        if attempt:  # where this process ends before it can cancel
+        if attempt := current_attempt.get():  # where this process ends before it can cancel
             headers["Cancel-After"] = f"{max(5, round(attempt.seconds))}s"
         name, _, version = self.model.partition(":")
         sent = {"input": payload, **({"version": version} if version else {})}
         sent |= {"stream": True} if until else {}
         path = "predictions" if version else f"models/{name}/predictions"
         async with asyncio.timeout_at(until):
-            made = await self._asked(below(self._base, path), orjson.dumps(sent), headers)
+            made = await self._asked(path, orjson.dumps(sent), headers)
         try:
             yield made
         except BaseException as error:
@@ -224,25 +220,6 @@ class ReplicateChatModel(BaseChatModel):
         why = {"message": made.get("error") or f"the prediction was {status}"}
         raise faults.refusal_in_answer(why, **self._who)
 
-    async def _metrics(self, made: dict[str, Any], until: float) -> dict[str, Any] | None:
-        """The counts of a prediction whose stream has ended; None: it does not say them in time."""
-        latest = asyncio.get_running_loop().time() + _COUNT_SECONDS
-        with contextlib.suppress(errors.ProviderError, TimeoutError):  # its output is whole
-            async with asyncio.timeout_at(min(until, latest)):
-                # It may end, and be counted, a moment after its stream.
-                return (await self._ended(await self._read(made))).get("metrics")
-        return None
-
-    async def _read(self, made: dict[str, Any]) -> dict[str, Any]:
-        return {**made, **await self._asked(self._place_of(made, "get"))}
-
-    def _stream_of(self, made: dict[str, Any]) -> URL | None:
-        """Where the output of a prediction is streamed; None: it is not, or has ended already."""
-        url = URL(str((made.get("urls") or {}).get("stream") or ""))
-        if made.get("status") in _ENDED or not url.is_absolute():
-            return None
-        return url if url.scheme == "https" or self._is_here(url) else None
-
     async def _pieces(self, url: URL, until: float) -> AsyncGenerator[str]:
         """The output as it comes."""
         async with asyncio.timeout_at(until):
@@ -263,59 +240,49 @@ class ReplicateChatModel(BaseChatModel):
             answer.close()
         raise errors.Transient(f"{self.candidate} stopped without saying why")
 
+    async def _read(self, made: dict[str, Any]) -> dict[str, Any]:
+        # The addresses in an answer are not used: the key goes to the server of the user alone.
+        return {**made, **await self._asked(f"predictions/{made.get('id')}")}
+
     async def _cancel(self, made: dict[str, Any]) -> None:
         """Cancel a prediction. That it fails changes nothing: it has a limit on its time as well."""
-        if made.get("status") in _ENDED:
-            return
-        with contextlib.suppress(errors.AideonError, TimeoutError):
-            async with asyncio.timeout(_CANCEL_SECONDS):
-                await self._asked(self._place_of(made, "cancel"), b"")
-
-    def _place_of(self, made: dict[str, Any], what: str) -> URL:
-        """Where a prediction is read or cancelled: where the answer says, if that is the same server."""
-        given = URL(str((made.get("urls") or {}).get(what) or ""))
-        if given.is_absolute() and self._is_here(given):
-            return given
-        ending = "/cancel" if what == "cancel" else ""
-        return below(self._base, f"predictions/{made.get('id')}{ending}")
+        if made.get("status") not in _ENDED:
+            with contextlib.suppress(errors.AideonError, TimeoutError):
+                async with asyncio.timeout(_CANCEL_SECONDS):
+                    await self._asked(f"predictions/{made.get('id')}/cancel", b"")
 
     @property
     def _base(self) -> str:
         return f"{self.base_url.rstrip('/').removesuffix('/v1')}/v1"
 
     def _is_here(self, url: URL) -> bool:
-        """Whether an address is on the server that the user chose."""
-        return url.origin() == URL(self._base).origin()
+        """Whether an address is on the server that the user chose, or on another one of its domain."""
+        base = URL(self._base)
+        domain = f".{(base.host or '').removeprefix('api.')}"
+        is_of_it = url.scheme == "https" and (url.host or "").endswith(domain)
+        return url.is_absolute() and (is_of_it or url.origin() == base.origin())
 
     async def _asked(
-        self, url: URL, body: bytes | None = None, headers: dict[str, str] | None = None
+        self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
         """A prediction as the server says it is."""
-        answer = await self._sent(url, body, headers)
+        answer = await self._sent(below(self._base, path), body, headers)
         try:
-            found = json.loads(await answer.read(LONGEST_BODY))
+            return object_in(await answer.read(LONGEST_BODY), str(self.candidate), {})
         except aiohttp.ClientError as error:
             raise broken_off(error, str(self.candidate)) from error
-        except (ValueError, RecursionError) as error:
-            raise faults.unreadable(str(self.candidate), error) from None
         finally:
             answer.close()
-        if not isinstance(found, dict):
-            raise faults.unreadable(str(self.candidate), "it is no JSON object")
-        return cast("dict[str, Any]", found)
 
     async def _sent(
         self, url: URL, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
         """The answer to a request; `body` is None to read, and the first request names the call."""
-        known = {"Accept": "application/json", "User-Agent": "aideon-agents", **(headers or {})}
-        home = f".{(URL(self._base).host or '').removeprefix('api.')}"
-        is_of_it = url.scheme == "https" and (url.host or "").endswith(home)
-        if is_of_it or self._is_here(url):  # the key goes nowhere else
-            known["Authorization"] = authorization(self.base_url, self.api_key.get_secret_value())
-        attempt = current_attempt.get()
+        key = authorization(self.base_url, self.api_key.get_secret_value())
+        known = {"Accept": "application/json", "User-Agent": "aideon-agents", "Authorization": key}
+        known |= headers or {}
         sending: dict[str, Any] | None = None
-        if attempt and body:
+        if body and (attempt := current_attempt.get()):
             known[CALL_HEADER] = str(attempt.call_id)
             sending = attempt.options["config"]["metadata"].get(tags.SENDING)
         answer = await post(url, body, known, str(self.candidate), sending)
@@ -337,29 +304,22 @@ class ReplicateChatModel(BaseChatModel):
         }
 
 
-def _has_tools(message: BaseMessage) -> bool:
-    return message.type == "tool" or bool(getattr(message, "tool_calls", None))
-
-
 def _prompts(messages: Sequence[BaseMessage], *, has_system: bool) -> dict[str, Any]:
     """A conversation as a prompt and a system prompt; a model without the latter gets one text."""
     of_system = "\n\n".join(one.text for one in messages if one.type == "system")
     turns = [one for one in messages if one.type != "system"]
-    prompt = "\n\n".join(f"{_SPEAKERS.get(one.type, one.type)}: {one.text}" for one in turns)
-    prompt = (
-        turns[0].text if [one.type for one in turns] == ["human"] else f"{prompt}\n\nAssistant:"
-    )
-    if not of_system:
-        return {"prompt": prompt}
-    if not has_system:
-        return {"prompt": f"{of_system}\n\n{prompt}"}
-    return {"prompt": prompt, "system_prompt": of_system}
+    lines = [f"{_SPEAKERS.get(one.type, one.type)}: {one.text}" for one in turns]
+    is_one = [one.type for one in turns] == ["human"]
+    prompt = turns[0].text if is_one else "\n\n".join([*lines, "Assistant:"])
+    if of_system and has_system:
+        return {"prompt": prompt, "system_prompt": of_system}
+    return {"prompt": f"{of_system}\n\n{prompt}" if of_system else prompt}
 
 
 def _text(output: object) -> str:
     """The output of a prediction, which is a text or its pieces."""
+    if isinstance(output, list):
+        return "".join(map(_text, cast("list[object]", output)))
     if output is None or isinstance(output, str):
         return output or ""
-    if isinstance(output, list):
-        return "".join(_text(one) for one in cast("list[object]", output))
     return json.dumps(output, ensure_ascii=False)

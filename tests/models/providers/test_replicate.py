@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from yarl import URL
 
 from aideon_agents import Context, CostHandler, Settings
 from aideon_agents.errors import AllModelsFailed, CallerError
@@ -36,7 +37,7 @@ class Predictions(ThreadingHTTPServer):
         self.events = None
         """The bytes of the stream; None: there is no address of one."""
         self.elsewhere = None
-        """Where reads and cancellations are said to be; None: here."""
+        """Where reads, streams and cancellations are said to be; None: here."""
         self.unreadable, self.fault = 0, 502
         """How many of the next reads fail."""
         self.cancelled = threading.Event()
@@ -46,7 +47,7 @@ class Predictions(ThreadingHTTPServer):
         here = f"{self.elsewhere or self.url}/v1/predictions/p1"
         urls = {"get": here, "cancel": f"{here}/cancel"}
         if self.events is not None:
-            urls["stream"] = f"{self.url}/stream/p1"
+            urls["stream"] = f"{self.elsewhere or self.url}/stream/p1"
         return {"id": "p1", "urls": urls, "output": None, "error": None, **step}
 
     def sent(self, nth=0):
@@ -345,6 +346,30 @@ async def test_the_key_goes_to_no_address_that_an_answer_names(hosted, ledger, s
     answer, _ = await ask(MODEL, ledger, settings)
     assert answer == "Hello."
     assert hosted.paths()[1:] == ["GET /v1/predictions/p1"]
+    hosted.events = b"event: output\ndata: never\n\nevent: done\ndata: {}\n\n"
+    hosted.steps = [{"status": "processing"}, {"status": "succeeded", "output": "Hello."}]
+    chunks, error, _ = await stream(settings, ledger)
+    assert (error, "".join(chunks)) == (None, "Hello.")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_sent"),
+    [
+        ("https://api.replicate.com/v1/x", True),
+        ("https://stream.replicate.com/x", True),
+        ("https://evilreplicate.com/x", False),
+        ("https://stream.replicate.com.evil.example/x", False),
+        ("https://stream.replicate.com@evil.example/x", False),
+        ("http://stream.replicate.com/x", False),
+        ("http://api.replicate.com/x", False),
+        ("/x", False),
+        ("", False),
+    ],
+)
+def test_a_stream_is_read_from_replicate_alone(address, is_sent):
+    settings = Settings(replicate_api_token=KEY)
+    chain = Models(settings).chat(ModelRequest(role="executor", model=(MODEL,)), Context())
+    assert chain.runnable._is_here(URL(address)) is is_sent
 
 
 @pytest.mark.parametrize("ending", ["/", "/v1", "/v1/"])
