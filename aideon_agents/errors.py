@@ -300,10 +300,11 @@ class BudgetExceeded(LimitError):
         needed: Decimal | None,
         asked: str,
         unknown: str = "its price",
+        advice: str = "",
     ) -> None:
         budget = f"the {scope} budget of {_dollars(limit)}"
         if needed is None:
-            why = f"{asked} was not called: {unknown} is unknown, and {budget} needs that"
+            why = f"{asked} was not called: {unknown} is unknown, and {budget} needs that{advice}"
         else:
             gone = f"{_dollars(spent)} spent" + (f" and {_dollars(held)} held" if held else "")
             may = f"it may cost {_dollars(needed)}, and " if needed else ""

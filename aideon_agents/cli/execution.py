@@ -105,6 +105,8 @@ def _with_higher_budget(again: str, refused: BaseException | None, *, of_batch: 
     if not isinstance(refused, BudgetExceeded):
         items = "or --item-budget, " if of_batch else ""
         return f"{again} --budget MORE  ({items}or raise the standing limit: aideon budget list)"
+    if refused.needed is None:
+        return f"{again}  (once that is known: a higher budget does not help)"
     if scope := _standing_limit(refused):
         return f"{again}  (after: aideon budget set {scope} MORE)"
     flag = _FLAGS.get(refused.scope.partition(":")[0])

@@ -190,9 +190,16 @@ class Admission:
             fits = any(self._room(other, at) for other in others)
         if fits:
             raise errors.TooExpensive(f"{candidate} costs too much for its budget", billed=False)
-        sizes = [bound(candidate, size) for size in self.bound.pictures]
-        unknown = "how many tokens a picture is" if None in sizes else "its price"
-        raise exceeded(refused, candidate, unknown)
+        raise exceeded(refused, candidate, *self._unknown(candidate))
+
+    def _unknown(self, candidate: Candidate) -> tuple[str, str]:
+        """What may be unknown about the cost of a candidate, and what to do then."""
+        row = candidate.row
+        where = "in its table" if row.deployment else "in AIDEON_CATALOG"
+        if None in [bound(candidate, size) for size in self.bound.pictures]:
+            return "how many tokens a picture is", f": set image_tokens {where}"
+        has_none = row.deployment and row.price_in is None
+        return "its price", f": set price_in and price_out {where}" if has_none else ""
 
     def behind(self, candidate: Candidate) -> Refusal | None:
         """Why an attempt has to wait behind calls that wait for the same budget; None: it need not."""

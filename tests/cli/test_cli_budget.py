@@ -122,6 +122,19 @@ def test_a_run_stops_at_its_budget_and_goes_on_with_more(aideon, keyed):
     assert asked == 1
 
 
+def test_a_run_that_stops_for_want_of_a_price_resumes_once_it_is_there(aideon, keyed, folder):
+    table = f'[tool.aideon.deployments.prod]\nbase_url = "{keyed.base_url}"\nmodel = "m"\n'
+    (folder / "pyproject.toml").write_text(table, encoding="utf-8")
+    done = aideon("run", "one.py", *TASK, "--model", "creative=prod:", "--budget", "1")
+    assert done.code == 3
+    assert "its price is unknown, and the run budget of $1 needs that: set price_in and" in done.err
+    (hint,) = [line for line in done.err.splitlines() if line.startswith("continue with: ")]
+    assert hint.endswith("  (once that is known: a higher budget does not help)")
+    (folder / "pyproject.toml").write_text(f"{table}price_in = 1\nprice_out = 1\n", "utf-8")
+    again = aideon(*hint.removeprefix("continue with: aideon ").partition("  (")[0].split())
+    assert (again.code, len(keyed.requests)) == (0, 1)
+
+
 def test_a_day_that_is_used_up_stops_every_run(aideon, keyed):
     aideon("budget", "set", "day", "0")
     done = aideon("run", "one.py", *TASK)

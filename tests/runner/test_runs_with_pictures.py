@@ -315,6 +315,7 @@ def test_a_model_whose_pictures_nothing_bounds_is_refused_under_a_budget(provide
     done = run(executor(), "Look", images="cat.png", budget="1", ledger=ledger, **known)
     assert done.stop_reason == "budget"
     assert "how many tokens a picture is is unknown" in str(done.exception)
+    assert str(done.exception).endswith(" needs that: set image_tokens in AIDEON_CATALOG")
     assert run(executor(), "Look", images="cat.png", ledger=ledger, **known).status == "completed"
 
 

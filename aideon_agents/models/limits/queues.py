@@ -32,7 +32,9 @@ class OutOfBudget(errors.BudgetExceeded, GraphBubbleUp):
     """Refused for lack of budget, as LangGraph's own stop: sibling branches finish first."""
 
 
-def exceeded(refused: Refusal, candidate: Candidate, unknown: str = "its price") -> OutOfBudget:
+def exceeded(
+    refused: Refusal, candidate: Candidate, unknown: str = "its price", advice: str = ""
+) -> OutOfBudget:
     """The error for a call that does not fit its budget."""
     by = refused.by
     return OutOfBudget(
@@ -43,6 +45,7 @@ def exceeded(refused: Refusal, candidate: Candidate, unknown: str = "its price")
         needed=None if refused.needed is None else usd(refused.needed),
         asked=str(candidate),
         unknown=unknown,
+        advice=advice,
     )
 
 

@@ -96,6 +96,7 @@ async def test_a_deployment_without_a_price_per_token_is_refused_under_a_budget(
     answer, rows = await ask("prod:", ledger, budget="1")
     assert isinstance(answer, BudgetExceeded)
     assert "its price is unknown" in str(answer)
+    assert str(answer).endswith("needs that: set price_in and price_out in its table")
     assert (rows, server.asked) == ([], [])
 
 
