@@ -156,7 +156,14 @@ def test_a_catalog_of_ones_own_lies_over_the_shipped_one(tmp_path):
     [
         ("not TOML", r"own.toml cannot be read: "),
         ("[profiles.other]\n", r"own.toml: profiles.other: Input should be 'current' or 'seed'"),
-        ("[profiles.current]\nsmall = []\n", r"profiles.current.small: .*at least 1 item"),
+        (
+            "[profiles.current]\nsmall = []\n",
+            r"profiles.current.small: name at least one, or leave it out$",
+        ),
+        (
+            "[models.'together:m']\nlifecycle = {status = 'retired', replaced_by = 'other'}",
+            r'models."together:m".lifecycle.replaced_by: write provider:model$',
+        ),
         ("[profiles.current]\nhuge = ['local:a']\n", r"profiles.current.huge"),
         ("[profiles.current]\nsmall = ['gpt']", r"profiles.current.small: unknown provider 'gpt'"),
         (

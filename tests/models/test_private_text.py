@@ -242,8 +242,34 @@ def test_a_catalog_adds_words_and_patterns(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("word", "text", "other"),
+    [
+        ("C++", "write c++ for it", "write c for it"),
+        (".NET", "a service in .net", "a service in the network"),
+        ("(draft)", "see the (draft)", "see the draft"),
+        ("[x]", "done [x] today", "done x today"),
+        ("]", "a ] alone", "a [ alone"),
+        ("^", "x^2", "x2"),
+        ("-Wall", "with -wall on", "with wall on"),
+        ("\\frac", "the \\frac macro", "the frac macro"),
+        ("a|b", "either a|b", "either a or b"),
+        (" padded  word ", "a padded word here", "a padded here"),
+        ("$x", "with $x here", "with x here"),
+    ],
+)
+def test_an_added_word_is_no_pattern(tmp_path, word, text, other):
+    (tmp_path / "mine.toml").write_text(f"[routing]\ncode = ['{word}', 'zz']\nprivacy = ['{word}']")
+    rules = load(tmp_path / "mine.toml")
+    for said, expected in ((text, True), (other, False)):
+        assert bool(rules.classes["code"].search(said)) is expected
+        assert (kind(said, rules=rules, words=True) is not None) is expected
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
+        ("[routing]\ncode = [' ']", "routing.code takes a list of words"),
+        ("[routing]\nown = {x = 'a*'}", "'a*' matches an empty text"),
         ("[routing]\nwords = ['x']", "routing has 'words': it takes code, complex, own, privacy"),
         ("[routing]\ncode = 'x'", "routing.code takes a list of words"),
         ("[routing]\nown = {x = '('}", "is no regular expression"),

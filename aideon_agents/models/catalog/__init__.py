@@ -175,6 +175,10 @@ def _over(ours: CatalogFile, path: Path) -> CatalogFile:
         first = error.errors()[0]
         place = tuple(step for step in first["loc"] if step != "[key]")
         why = first["msg"].partition(" or instance of ")[0]
+        if first["type"] == "too_short":
+            why = "name at least one, or leave it out"
+        if first["type"] == "string_pattern_mismatch":
+            why = "write provider:model"
         if first["type"] == "extra_forbidden":
             parts = (CatalogFile, Entry, Lifecycle, Capabilities, Prices)
             names = [one.alias or name for part in parts for name, one in part.model_fields.items()]

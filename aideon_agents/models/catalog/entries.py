@@ -31,7 +31,7 @@ class Lifecycle(_Part):
     """When it ends or ended; None: unknown."""
     evidence: str | None = None
     """Where that was read, and when."""
-    replaced_by: str | None = None
+    replaced_by: Annotated[str, Field(pattern=r"^[^:\s]+:\S+$")] | None = None
     """`provider:model` to use instead."""
 
     def in_words(self, word: Literal["retired", "ends", "was to end"]) -> str:

@@ -119,15 +119,17 @@ def _any_of(words: Iterable[str], *, parts: bool = True) -> str:
     """
     rests = collections.defaultdict[str, list[str]](list)
     for word in sorted({word.lower() for word in words}, key=len, reverse=True):
-        rest = r"[\s_-]{0,3}".join(map(re.escape, word.split()))[1:]
-        rests[word[0]].append(rest + (f"(?![{_LATIN}])" if _is_latin(word[-1]) else ""))
+        first, *others = word.split()
+        rest = r"[\s_-]{0,3}".join(map(re.escape, (first[1:], *others)))
+        rests[first[0]].append(rest + (f"(?![{_LATIN}])" if _is_latin(word.rstrip()[-1]) else ""))
     # `DB_PASSWORD` announces a password as well.
     outside = _LATIN.replace("_", "") if parts else _LATIN
     each = [
-        (f"(?<![{outside}]{one})" if _is_latin(one) else "") + f"(?<={one})(?:{'|'.join(rest)})"
+        (f"(?<![{outside}]{one})" if _is_latin(one) else "")
+        + f"(?<={re.escape(one)})(?:{'|'.join(rest)})"
         for one, rest in rests.items()
     ]
-    return f"[{''.join(rests)}](?:{'|'.join(each)})"
+    return f"[{''.join(map(re.escape, rests))}](?:{'|'.join(each)})"
 
 
 def _is_latin(mark: str) -> bool:
@@ -143,7 +145,9 @@ def _extend(raw: dict[str, Any], added: object, where: str) -> None:
     for name, value in given.items():
         kind = dict if name == "own" else list
         texts: list[Any] = list(value.values() if isinstance(value, dict) else value or ())
-        if not isinstance(value, kind) or not all(isinstance(one, str) and one for one in texts):
+        if not isinstance(value, kind) or not all(
+            isinstance(one, str) and one.strip() for one in texts
+        ):
             form = 'NAME = "regular expression"' if name == "own" else "a list of words"
             raise UserError(f"{where}: routing.{name} takes {form}")
         if name == "own":
@@ -154,8 +158,11 @@ def _extend(raw: dict[str, Any], added: object, where: str) -> None:
 
 def _compiled(pattern: str, path: Path | None) -> re.Pattern[str]:
     try:
-        return re.compile(pattern)
+        made = re.compile(pattern)
     except re.error as error:
         raise UserError(
             f"{path}: routing.own: {pattern!r} is no regular expression: {error}"
         ) from None
+    if made.match(""):  # it would find something in every prompt
+        raise UserError(f"{path}: routing.own: {pattern!r} matches an empty text: make it longer")
+    return made
