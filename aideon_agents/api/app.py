@@ -12,13 +12,20 @@ from starlette.middleware.cors import CORSMiddleware
 from aideon_agents.access.callers import Caller
 from aideon_agents.api import problems, runs, together, workflows
 from aideon_agents.api.asking import SECURITY, Serving, asking
+from aideon_agents.api.health import metrics, status
+from aideon_agents.api.health.requests import Requests
 from aideon_agents.api.passing import LOOPBACK, Passing
 from aideon_agents.api.shapes import Health
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.runner.tracing import configured_provider
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from fastapi.telemetry import TelemetryConfig
+
     from aideon_agents.serving.service import Service
+    from aideon_agents.settings import Settings
 
 _MEGABYTE = 1024 * 1024
 _EXPOSED = ("Location", "Content-Location", "X-Request-Id", "Retry-After", "Preference-Applied")
@@ -42,12 +49,17 @@ def readyz(service: Serving) -> JSONResponse:
 
 
 def create_app(
-    service: Service, *, hosts: Sequence[str] = (), origins: Sequence[str] = ()
+    service: Service,
+    *,
+    hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
+    since: str | None = None,
 ) -> FastAPI:
     """The app of a service.
 
     `hosts` are further names under which it answers; where only this machine reaches it, it answers
-    under those of this machine. `origins` are web pages of other origins that may use it.
+    under those of this machine. `origins` are web pages of other origins that may use it. `since` is
+    when the service began, from which on metrics count calls; None: now.
     """
 
     @contextlib.asynccontextmanager
@@ -67,17 +79,20 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         max_body_size=_MEGABYTE,
+        telemetry=_telemetry(service.settings),
     )
     app.state.service = service
+    app.state.metrics = metrics.registry(service.ledger, since or utc_text(now()))
     problems.install(app)
     own = APIRouter(
         prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
     )
-    for one in (workflows, runs):
+    for one in (workflows, runs, status):
         own.include_router(one.router)
     app.include_router(own)
     app.include_router(together.router())
     app.include_router(_health)
+    app.include_router(metrics.router, dependencies=SECURITY, responses=problems.answers(401, 403))
     app.add_api_route("/api/v1/openapi.json", _described(app), include_in_schema=False)
     if origins:
         app.add_middleware(
@@ -87,9 +102,20 @@ def create_app(
             allow_headers=["*"],
             expose_headers=list(_EXPOSED),
         )
+    app.add_middleware(Requests)
     answered = (*LOOPBACK, *hosts) if service.is_local else hosts
     app.add_middleware(Passing, hosts=answered, origins=origins)
     return app
+
+
+def _telemetry(settings: Settings) -> TelemetryConfig:
+    """A span for each request, where runs are traced."""
+    return {
+        "tracing": settings.otel is not False,
+        "tracer_provider": configured_provider() if settings.otel else None,
+        "logs": False,  # of what was sent, and of the words of errors
+        "operation_spans": False,
+    }
 
 
 def _described(app: FastAPI) -> Callable[..., JSONResponse]:

@@ -47,15 +47,15 @@ def caller_of(request: Request) -> Caller:
     )
 
 
-def asking(permission: Permission | None) -> Any:
-    """The dependency that each route has: its caller, who must have a permission.
+def asking(permission: Permission | None, *others: Permission) -> Any:
+    """The dependency that each route has: its caller, who must have a permission, or one of several.
 
     None: a caller who is known is enough. Use it as `caller: Annotated[Caller, asking("runs:own")]`.
     """
 
     def allowed(request: Request) -> Caller:
         caller = caller_of(request)
-        if permission is not None and not caller.may(permission):
+        if permission is not None and not any(map(caller.may, (permission, *others))):
             detail = f"this needs the permission {permission}, which your role or your key lacks"
             raise Problem(403, "forbidden", detail)
         return caller

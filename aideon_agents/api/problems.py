@@ -170,10 +170,12 @@ def install(app: FastAPI) -> None:
         return response(problem, getattr(request.state, "request_id", None))
 
     async def known(request: Request, error: Any) -> JSONResponse:
+        request.state.error = error  # for the metrics
         return answer(request, of(error, request))
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        about = {"request_id": getattr(request.state, "request_id", None)}
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error, extra=about)
         detail = "the service has failed: its log has the error under this request id"
         return answer(request, Problem(500, "internal", detail))
 

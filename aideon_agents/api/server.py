@@ -13,20 +13,25 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import time
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from prometheus_client import start_http_server
 
 from aideon_agents.api.app import create_app
+from aideon_agents.api.health import metrics
+from aideon_agents.api.health.requests import LogKind, log_as
 from aideon_agents.errors import InputError, RunError
+from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.serving.service import Service
 from aideon_agents.serving.workflows import Workflows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from multiprocessing.process import BaseProcess
 
     from aideon_agents.settings import Settings
@@ -50,6 +55,11 @@ class Serving:
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     rehearse: bool = False
+    log: LogKind = "text"
+    metrics: tuple[str, int] | None = None
+    """The address of `/metrics` without a key; None: there is none."""
+    since: str = dataclasses.field(default_factory=lambda: utc_text(now()))
+    """When the service began: metrics count calls from then on."""
 
 
 class _Server(uvicorn.Server):
@@ -86,6 +96,7 @@ def work(
     serving: Serving, listening: socket.socket, stopping: Callable[[], None] | None = None
 ) -> None:
     """Serve in this process; `stopping` is called when it begins to drain."""
+    log_as(serving.log)
     with Ledger.from_url(serving.settings.ledger) as ledger:
         workflows = Workflows(serving.workflows, serving.settings)
         service = Service(
@@ -95,7 +106,7 @@ def work(
             rehearse=serving.rehearse,
             is_local=serving.is_local,
         )
-        app = create_app(service, hosts=serving.hosts, origins=serving.origins)
+        app = create_app(service, hosts=serving.hosts, origins=serving.origins, since=serving.since)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -117,12 +128,14 @@ def listen(host: str, port: int) -> socket.socket:
         made.bind(address)
         made.listen(2048)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"cannot listen on {host}:{port}: {str(reason).lower()}; choose another --host or --port"
-        ) from None
+        raise _cannot_listen(host, port, error, "--host or --port") from None
     made.set_inheritable(True)
     return made
+
+
+def _cannot_listen(host: str, port: int, error: Exception, options: str) -> InputError:
+    reason = str(getattr(error, "strerror", None) or error).lower()
+    return InputError(f"cannot listen on {host}:{port}: {reason}; choose another {options}")
 
 
 def is_loopback(host: str) -> bool:
@@ -139,15 +152,39 @@ def serve(
     serving: Serving,
     listening: socket.socket,
     workers: int,
-    ready: Callable[[], None],
+    ready: Callable[[int | None], None],
     stopping: Callable[[], None],
 ) -> None:
-    """Serve until a signal, with one process or several."""
-    if workers == 1:
-        ready()
-        work(serving, listening, stopping)
-        return
-    _Workers(serving, listening, workers, stopping).run(ready)
+    """Serve until a signal, with one process or several. `ready` is given the port of the metrics."""
+    with contextlib.ExitStack() as until_end:
+        if workers > 1:
+            folder = until_end.enter_context(tempfile.TemporaryDirectory(prefix="aideon-metrics-"))
+            os.environ[metrics.FOLDER] = folder  # the workers inherit it
+        port = None
+        if serving.metrics:
+            port = until_end.enter_context(_metrics_at(*serving.metrics, serving))
+        if workers > 1:
+            _Workers(serving, listening, workers, stopping).run(lambda: ready(port))
+        else:
+            ready(port)
+            work(serving, listening, stopping)
+
+
+@contextlib.contextmanager
+def _metrics_at(host: str, port: int, serving: Serving) -> Generator[int]:
+    """Answer `/metrics` at an address, from this process, for all workers; its port."""
+    with Ledger.from_url(serving.settings.ledger) as ledger:
+        shown = metrics.registry(ledger, serving.since)
+        try:
+            server, thread = start_http_server(port, host, shown)
+        except (OSError, OverflowError) as error:
+            raise _cannot_listen(host, port, error, "--metrics-port") from None
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
 
 class _Workers:

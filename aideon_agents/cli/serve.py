@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,16 @@ _Workflows = Annotated[
     ),
 ]
 
+_Hosts = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Also answer under this host name. May be repeated."),
+]
+_Origins = Annotated[
+    list[str] | None,
+    typer.Option(metavar="URL", help="Let web pages of this origin use it. May be repeated."),
+]
+_Port = Annotated[int | None, typer.Option(min=0, help="A port for /metrics, without a key.")]
+
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -27,14 +37,12 @@ def serve(
     ] = 8400,
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes.")] = 1,
     workflow: _Workflows = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Also answer under this host name. May be repeated."),
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="Let web pages of this origin use it. May be repeated."),
-    ] = None,
+    allow_host: _Hosts = None,
+    allow_origin: _Origins = None,
+    metrics_port: _Port = None,
+    log: Annotated[
+        Literal["text", "json"], typer.Option(help="How the log is written to stderr.")
+    ] = "text",
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Call no model.")] = False,
 ) -> None:
     """Serve workflows over HTTP. Ctrl-C stops runs at a node's edge; the next start continues them."""
@@ -54,15 +62,19 @@ def serve(
         hosts=allow_host or (),
         origins=allow_origin or (),
         rehearse=rehearse,
+        log=log,
+        metrics=None if metrics_port is None else (host, metrics_port),
     )
     listening = server.listen(host, port)
     where = listening.getsockname()
 
-    def ready() -> None:
+    def ready(port: int | None) -> None:
         shown = f"[{where[0]}]" if ":" in where[0] else where[0]
         output.note(
             f"serving {', '.join(sorted(named))} on http://{shown}:{where[1]} (Ctrl-C stops it)"
         )
+        if port is not None:
+            output.note(f"metrics on http://{shown}:{port}/metrics")
         if rehearse or not settings.can_call:
             output.note(options.rehearsing("as asked" if rehearse else "no provider has a key"))
 

@@ -58,28 +58,34 @@ def traced(spec: RunSpec, outcome: Outcome) -> Generator[list[BaseCallbackHandle
     try:
         yield [handler]
     finally:
-        contexts.detach(token)
         handler.close()
+        contexts.detach(token)
         span.set_attribute(names.STATUS, outcome.status)
         if outcome.stop_reason:
             span.set_attribute(names.STOP_REASON, outcome.stop_reason)
         ok = outcome.status in {"completed", "waiting"}
-        root.end(None if ok else outcome.error_type or outcome.status)
+        root.end("" if ok else outcome.error_type or outcome.status)
 
 
 def _tracer() -> Tracer | None:
-    """What makes the spans of a run; None: they cannot be sent, and a warning has said why."""
+    provider = configured_provider()
+    if provider is None:
+        return None
+    return provider.get_tracer("aideon_agents", version("aideon-agents"), names.SCHEMA_URL)
+
+
+def configured_provider() -> TracerProvider | None:
+    """What receives the spans: the program's provider, or one that sends to where the variables say.
+
+    None: they cannot be sent, and a warning has said why.
+    """
     try:
         from opentelemetry import trace  # noqa: PLC0415 - an optional dependency
     except ImportError:
         _warn_once("OpenTelemetry is not installed")
         return None
-    provider: TracerProvider | None = trace.get_tracer_provider()
-    if isinstance(provider, trace.ProxyTracerProvider):
-        provider = _own_provider()
-    if provider is None:
-        return None
-    return provider.get_tracer("aideon_agents", version("aideon-agents"), names.SCHEMA_URL)
+    provider = trace.get_tracer_provider()
+    return _own_provider() if isinstance(provider, trace.ProxyTracerProvider) else provider
 
 
 @functools.lru_cache(maxsize=1)

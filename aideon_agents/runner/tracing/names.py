@@ -19,22 +19,11 @@ if TYPE_CHECKING:
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai/0.1.0"
 
-OPERATION = "gen_ai.operation.name"
-AGENT = "gen_ai.agent.name"
 ERROR = "error.type"
-COST = "aideon.cost.usd"
-IS_COMPLETE = "aideon.cost.complete"
-"""False where the cost of a call is not known: the cost is a lower bound."""
-NODE_PATH = "aideon.node_path"
-ROUND = "aideon.round"
-ROLE = "aideon.role"
-RUN = "aideon.run.id"
 STATUS = "aideon.status"
 STOP_REASON = "aideon.stop_reason"
 PROMPT = "gen_ai.input.messages"
 ANSWER = "gen_ai.output.messages"
-TOOL = "gen_ai.tool.name"
-TOOL_CALL = "gen_ai.tool.call.id"
 ARGUMENTS = "gen_ai.tool.call.arguments"
 RESULT = "gen_ai.tool.call.result"
 
@@ -54,10 +43,10 @@ _PROVIDERS = {
 def of_run(start: Run, *, resumes: bool) -> Attributes:
     """What is known of a run when it begins."""
     known = {
-        OPERATION: "invoke_workflow",
-        AGENT: start.workflow,
+        "gen_ai.operation.name": "invoke_workflow",
+        "gen_ai.agent.name": start.workflow,
         "gen_ai.conversation.id": start.thread,
-        RUN: start.run_id,
+        "aideon.run.id": start.run_id,
         "aideon.batch.id": start.batch_id,
         "aideon.rehearsed": start.rehearsed or None,
         "aideon.resumed": resumes or None,
@@ -67,23 +56,23 @@ def of_run(start: Run, *, resumes: bool) -> Attributes:
 
 def of_node(path: str, round_: object, run_id: str) -> Attributes:
     """What is known of a node when it starts."""
-    return _given({NODE_PATH: path, ROUND: round_, RUN: run_id})
+    return _given({"aideon.node_path": path, "aideon.round": round_, "aideon.run.id": run_id})
 
 
 def of_agent(name: str, role: str) -> Attributes:
     """What is known of a node that is an agent."""
-    return {OPERATION: "invoke_agent", AGENT: name, ROLE: role}
+    return {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name, "aideon.role": role}
 
 
 def of_tool(name: str, call_id: object, path: str, run_id: str) -> Attributes:
     """What is known of a call of a tool when it starts."""
     known = {
-        OPERATION: "execute_tool",
-        TOOL: name,
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": name,
         "gen_ai.tool.type": "function",
-        TOOL_CALL: call_id,
-        NODE_PATH: path,
-        RUN: run_id,
+        "gen_ai.tool.call.id": call_id,
+        "aideon.node_path": path,
+        "aideon.run.id": run_id,
     }
     return _given(known)
 
@@ -92,16 +81,16 @@ def of_call(start: Call, params: Mapping[str, Any], *, streams: bool) -> Attribu
     """What is known of a call of a model when it starts."""
     room = params.get("max_completion_tokens") or params.get("max_tokens")
     known = {
-        OPERATION: "chat",
+        "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": _PROVIDERS.get(start.provider, start.provider),
         "gen_ai.request.model": start.requested_model,
         "gen_ai.request.max_tokens": room,
         "gen_ai.request.temperature": params.get("temperature"),
         "gen_ai.request.stream": streams or None,
-        RUN: start.run_id,
+        "aideon.run.id": start.run_id,
         "aideon.call.id": start.call_id,
-        NODE_PATH: start.node_path or None,
-        ROUND: start.round,
+        "aideon.node_path": start.node_path or None,
+        "aideon.round": start.round,
         "aideon.candidate": start.candidate,
         "aideon.attempt": start.attempt,
         "aideon.rehearsed": start.rehearsed or None,
@@ -109,25 +98,23 @@ def of_call(start: Call, params: Mapping[str, Any], *, streams: bool) -> Attribu
     return _given(known)
 
 
+_TOKENS = {
+    "gen_ai.usage.input_tokens": "input_tokens",
+    "gen_ai.usage.output_tokens": "output_tokens",
+    "gen_ai.usage.cache_read.input_tokens": "cache_read_tokens",
+    "gen_ai.usage.cache_write.input_tokens": "cache_creation_tokens",
+    "gen_ai.usage.reasoning.output_tokens": "reasoning_tokens",
+}
+
+
 def of_end(end: CallEnd) -> Attributes:
     """What is known of a call of a model when it has ended."""
-    usage, first = end.usage, end.time_to_first_token_ms
-    tokens = (
-        {
-            "gen_ai.usage.input_tokens": usage.input_tokens,
-            "gen_ai.usage.output_tokens": usage.output_tokens,
-            "gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens,
-            "gen_ai.usage.cache_write.input_tokens": usage.cache_creation_tokens,
-            "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
-        }
-        if usage
-        else {}
-    )
+    first = end.time_to_first_token_ms
     known = {
         "gen_ai.response.model": end.response_model,
         "gen_ai.response.finish_reasons": [end.finish_reason] if end.finish_reason else None,
         "gen_ai.response.time_to_first_chunk": None if first is None else first / 1000,
-        **tokens,
+        **{name: getattr(end.usage, field, None) for name, field in _TOKENS.items()},
         STATUS: end.status,
         "aideon.simulated": end.simulated or None,
         **cost(end.cost_nanousd or 0, is_complete=end.cost_nanousd is not None),
@@ -136,11 +123,8 @@ def of_end(end: CallEnd) -> Attributes:
 
 
 def cost(nanousd: int, *, is_complete: bool) -> Attributes:
-    """What something cost: a number, which the programs that read spans can add up.
-
-    The ledger has the exact amounts.
-    """
-    return {COST: nanousd / 1e9, IS_COMPLETE: is_complete}
+    """What something cost, or at least: a number, which programs can add up. The ledger is exact."""
+    return {"aideon.cost.usd": nanousd / 1e9, "aideon.cost.complete": is_complete}
 
 
 def messages(recorded: str) -> str:
@@ -157,10 +141,10 @@ def _message(one: Any) -> dict[str, Any]:
     content: Any = message.get("content") or []
     pieces: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content
     parts = [_part(piece) for piece in pieces]
-    for call in message.get("tool_calls") or ():
-        called = call.get("function") or {}
-        made = {"id": call.get("id"), "name": called.get("name")}
-        parts.append({"type": "tool_call", **made, "arguments": called.get("arguments")})
+    parts += [
+        {"type": "tool_call", "id": call.get("id"), **(call.get("function") or {})}
+        for call in message.get("tool_calls") or ()
+    ]
     if message.get("role") == "tool":
         answer = {"type": "tool_call_response", "id": message.get("tool_call_id")}
         parts = [{**answer, "response": content}]
@@ -168,13 +152,8 @@ def _message(one: Any) -> dict[str, Any]:
 
 
 def _part(piece: Any) -> dict[str, Any]:
-    if isinstance(piece, dict) and "text" in piece:
-        return {"type": "text", "content": cast("Any", piece)["text"]}
-    return (
-        cast("dict[str, Any]", piece)
-        if isinstance(piece, dict)
-        else {"type": "text", "content": str(piece)}
-    )
+    text = piece.get("text") if isinstance(piece, dict) else str(piece)
+    return piece if text is None else {"type": "text", "content": text}
 
 
 def _given(known: Mapping[str, Any]) -> Attributes:

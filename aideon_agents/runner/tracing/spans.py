@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
@@ -27,6 +27,7 @@ from aideon_agents.node_paths import node_path
 from aideon_agents.runner.tracing import names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from aideon_agents.runner.spec import RunSpec
 
 
-_PLACE = "aideon-place"
-"""The key of the innermost place in OpenTelemetry's context."""
+_PLACE = "aideon-place"  # the key of the innermost place in OpenTelemetry's context
 
 
 class Place:
@@ -48,21 +48,17 @@ class Place:
         inside = set_span_in_context(span, around.context if around and not run_id else None)
         self.span = span
         self.context = contexts.set_value(_PLACE, self, inside)
-        self.around = around
-        """None: it is a run, and in no other."""
+        self.around = around  # None: it is a run, and in no other
         self.path = path
-        self.role = ""
         self.run: Place = self if run_id or around is None else around.run
         """The run that it is in; a run is in itself."""
         self.run_id: str = around.run_id if around else run_id
         """The run to which the ledger counts its calls: the outermost."""
         self.nanousd = 0
-        self.has_calls = bool(run_id)
         self.is_complete = True
 
     def add(self, end: CallEnd) -> None:
         """Add what a call below it cost."""
-        self.has_calls = True
         self.nanousd += end.cost_nanousd or 0
         self.is_complete = self.is_complete and end.cost_nanousd is not None
         if self.around:
@@ -70,17 +66,14 @@ class Place:
 
     def belongs_to(self, role: str) -> None:
         """Take the role of the agent that it is, where a wrapper of the agent began it."""
-        if role and not self.role:
-            self.role = role
+        if role:
             name = self.path.rpartition("/")[2]
             self.span.update_name(f"invoke_agent {name}")
             self.span.set_attributes(names.of_agent(name, role))
 
-    def end(self, error: str | None) -> None:
+    def end(self, error: str) -> None:
         """End its span; `error` is the class of what it failed with."""
-        if self.has_calls:
-            cost = names.cost(self.nanousd, is_complete=self.is_complete)
-            self.span.set_attributes(cost)
+        self.span.set_attributes(names.cost(self.nanousd, is_complete=self.is_complete))
         _end(self.span, error)
 
 
@@ -90,12 +83,15 @@ def innermost() -> Place | None:
     return found if isinstance(found, Place) else None
 
 
-def _end(span: Span, error: str | None) -> None:
+def _end(span: Span, error: str) -> None:
     """End a span. The words of an error may hold a prompt, so only its class is recorded."""
     if error:
         span.set_attribute(names.ERROR, error)
         span.set_status(StatusCode.ERROR)
     span.end()
+
+
+_Open: TypeAlias = "tuple[OpenCall, Span, Place]"
 
 
 class SpanHandler(BaseCallbackHandler):
@@ -110,26 +106,16 @@ class SpanHandler(BaseCallbackHandler):
         self._lock = threading.Lock()
         self._inside: dict[UUID, Place] = {}
         """Where each chain and tool that is under way is, by LangChain's run id."""
-        self._own: dict[UUID, Place] = {}
-        """Those of them that have a span."""
-        self._calls: dict[UUID, tuple[OpenCall, Span, Place]] = {}
+        self._own: dict[UUID, Place] = {}  # those of them that have a span
+        self._calls: dict[UUID, _Open] = {}
         self._has_begun = False
         self._is_over = False
 
-    def on_chain_start(
-        self,
-        serialized: dict[str, Any],
-        inputs: Any,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_chain_start(self, serialized: Any, inputs: Any, **event: Any) -> None:
         """Begin a span where a node starts; any other chain belongs to the node around it."""
         if self._is_elsewhere():
             return
-        around, known = self._around(parent_run_id), metadata or {}
+        run_id, around, known = self._placed(event)
         # The first chain is the graph, whose metadata may be that of a node around the run.
         path = node_path(known) if self._has_begun else ""
         role = str(known.get(tags.ROLE, ""))
@@ -151,23 +137,14 @@ class SpanHandler(BaseCallbackHandler):
         """End the span of a node that failed, or asks a person."""
         self._leave(run_id, error)
 
-    def on_tool_start(
-        self,
-        serialized: dict[str, Any],
-        input_str: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_tool_start(self, serialized: Any, input_str: str, **event: Any) -> None:
         """Begin the span of a call of a tool."""
         if self._is_elsewhere():
             return
-        around = self._around(parent_run_id)
-        name = str((serialized or kwargs).get("name") or "tool")
-        path = node_path(metadata or {}) or around.path
-        about = names.of_tool(name, kwargs.get("tool_call_id"), path, around.run_id)
+        run_id, around, known = self._placed(event)
+        name = str((serialized or event).get("name") or "tool")
+        path = node_path(known) or around.path
+        about = names.of_tool(name, event.get("tool_call_id"), path, around.run_id)
         if self._records:
             about[names.ARGUMENTS] = without_keys(input_str)
         self._begin(run_id, f"execute_tool {name}", about, around, path)
@@ -179,25 +156,16 @@ class SpanHandler(BaseCallbackHandler):
             text = output.text if isinstance(output, BaseMessage) else str(output)
             place.span.set_attribute(names.RESULT, without_keys(text))
         is_error = getattr(output, "status", None) == "error"
-        self._leave(run_id, kind="tool_error" if is_error else None)
+        self._leave(run_id, kind="tool_error" if is_error else "")
 
     on_tool_error = on_chain_error
 
-    def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: Any,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_chat_model_start(self, serialized: Any, messages: Any, **event: Any) -> None:
         """Begin the span of a call of a model."""
         if self._is_elsewhere():
             return
-        around, known = self._around(parent_run_id), metadata or {}
-        params: dict[str, Any] = kwargs.get("invocation_params") or {}
+        run_id, around, known = self._placed(event)
+        params: dict[str, Any] = event.get("invocation_params") or {}
         if params.get("_type") == tags.CHAIN:
             with self._lock:
                 self._inside[run_id] = around
@@ -215,57 +183,49 @@ class SpanHandler(BaseCallbackHandler):
         with self._lock:
             self._calls[run_id] = OpenCall(start, known.get(tags.SENDING)), span, around
 
-    def on_llm_start(
-        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
-    ) -> None:
+    def on_llm_start(self, serialized: Any, prompts: Any, **event: Any) -> None:
         """Begin the span of a model that completes text, as that of a chat model."""
-        self.on_chat_model_start(serialized, prompts, run_id=run_id, **kwargs)
+        self.on_chat_model_start(serialized, prompts, **event)
 
-    def on_llm_new_token(
-        self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
-    ) -> None:
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **event: Any) -> None:
         """Record when a streamed answer begins, and the usage in its chunks."""
         if call := self._calls.get(run_id):
-            call[0].add_chunk(chunk)
+            call[0].add_chunk(event.get("chunk"))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """End the span of a call that was answered."""
-        with self._lock:
-            call = self._calls.pop(run_id, None)
-            self._inside.pop(run_id, None)
-        if call:
+        if call := self._take(run_id):
             if self._records and (answer := answer_text(response)):
                 call[1].set_attribute(names.ANSWER, names.messages(answer))
             self._settle(call, answered(call[0], response))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """End the span of a call that raised."""
-        with self._lock:
-            call = self._calls.pop(run_id, None)
-            self._inside.pop(run_id, None)
-        if call:
+        if call := self._take(run_id):
             self._settle(call, failed(call[0], error))
+
+    def _take(self, run_id: UUID) -> _Open | None:
+        with self._lock:
+            self._inside.pop(run_id, None)
+            return self._calls.pop(run_id, None)
 
     def close(self) -> None:
         """End what is left, cancelled: LangChain sends no event for it. What begins later has no span."""
-        cancelled = asyncio.CancelledError()
         self._is_over = True
-        with self._lock:
-            calls, places = list(self._calls.values()), list(self._own.values())
-            self._calls.clear()
-            self._own.clear()
-        for call in calls:
-            self._settle(call, failed(call[0], cancelled))
-        for place in reversed(places):
-            place.end(type(cancelled).__name__)
+        for run_id in list(self._calls):
+            self.on_llm_error(asyncio.CancelledError(), run_id=run_id)
+        for run_id in reversed(list(self._own)):
+            self._leave(run_id, asyncio.CancelledError())
 
     def _is_elsewhere(self) -> bool:
         """Whether an event is of a run inside this one, which has a handler of its own."""
         place = innermost()
         return self._is_over or (place is not None and place.run is not self._root)
 
-    def _around(self, parent: UUID | None) -> Place:
-        return self._inside.get(parent, self._root) if parent else self._root
+    def _placed(self, event: Mapping[str, Any]) -> tuple[UUID, Place, dict[str, Any]]:
+        """LangChain's run id of an event, the place around it, and its metadata."""
+        around = self._inside.get(event.get("parent_run_id") or event["run_id"], self._root)
+        return event["run_id"], around, event.get("metadata") or {}
 
     def _begin(
         self, run_id: UUID, name: str, about: names.Attributes, around: Place, path: str
@@ -278,9 +238,7 @@ class SpanHandler(BaseCallbackHandler):
         contexts.attach(place.context)
         return place
 
-    def _leave(
-        self, run_id: UUID, error: BaseException | None = None, kind: str | None = None
-    ) -> None:
+    def _leave(self, run_id: UUID, error: BaseException | None = None, kind: str = "") -> None:
         with self._lock:
             self._inside.pop(run_id, None)
             place = self._own.pop(run_id, None)
@@ -293,8 +251,8 @@ class SpanHandler(BaseCallbackHandler):
         contexts.attach((place.around or self._root).context)
 
     @staticmethod
-    def _settle(call: tuple[OpenCall, Span, Place], end: CallEnd) -> None:
+    def _settle(call: _Open, end: CallEnd) -> None:
         _, span, around = call
         span.set_attributes(names.of_end(end))
         around.add(end)
-        _end(span, None if end.status in {"ok", "cached"} else end.error_type or end.status)
+        _end(span, "" if end.status in {"ok", "cached"} else end.error_type or end.status)
