@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from aideon_agents.access.callers import Caller
-from aideon_agents.api import problems, runs, together, workflows
+from aideon_agents.api import problems, runs, threads, together, usage, workflows
 from aideon_agents.api.asking import SECURITY, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from aideon_agents.serving.service import Service
     from aideon_agents.settings import Settings
 
-_MEGABYTE = 1024 * 1024
 _EXPOSED = ("Location", "Content-Location", "X-Request-Id", "Retry-After", "Preference-Applied")
 
 _health = APIRouter(tags=["health"])
@@ -78,7 +77,6 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
-        max_body_size=_MEGABYTE,
         telemetry=_telemetry(service.settings),
     )
     app.state.service = service
@@ -87,7 +85,7 @@ def create_app(
     own = APIRouter(
         prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
     )
-    for one in (workflows, runs, status):
+    for one in (workflows, runs, threads, usage, status):
         own.include_router(one.router)
     app.include_router(own)
     app.include_router(together.router())

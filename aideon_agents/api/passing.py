@@ -9,9 +9,9 @@ import contextvars
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 
 from aideon_agents.api.problems import Problem, response
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REQUEST_ID: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """The id of the request that is answered, for logs."""
+
+MEGABYTE = 1024 * 1024
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -43,14 +45,19 @@ _HEADS = {
 class Passing:
     """Gives each request an id, refuses foreign hosts and origins, and adds security heads.
 
-    `hosts` are the names that a request may ask for; empty: any. `origins` are those of web pages
+    `largest` is how many bytes a body may have. `hosts` are the names that a request may ask for; empty: any. `origins` are those of web pages
     that may send requests which change something, besides the service's own.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: Sequence[str] = (), origins: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        hosts: Sequence[str] = (),
+        origins: Sequence[str] = (),
+        largest: int = MEGABYTE,
     ) -> None:
         self._app = app
+        self._largest = largest
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
 
@@ -76,26 +83,42 @@ class Passing:
         try:
             refused = self._refused(scope, heads)
             app: Any = response(refused, request_id) if refused else self._app
-            await app(scope, receive, sending)
+            await app(scope, self._limited(receive), sending)
         finally:
             REQUEST_ID.reset(token)
 
+    def _limited(self, receive: Receive) -> Receive:
+        """Receive a body, up to the limit; an app sees more as an error of HTTP."""
+        size = 0
+
+        async def receiving() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._largest:
+                raise HTTPException(413, f"the body has more than {self._largest:,} bytes")
+            return message
+
+        return receiving
+
     def _refused(self, scope: Scope, heads: Headers) -> Problem | None:
-        host = urlsplit(f"//{heads.get('host', '')}")
-        if self._hosts and _name_of(host.netloc) not in self._hosts:
+        host = heads.get("host", "")
+        if self._hosts and _name_of(host) not in self._hosts:
             detail = "the service does not answer under this host name: name it with --allow-host"
             return Problem(421, "wrong_host", detail)
         origin = heads.get("origin")
         if scope["method"] in _SAFE or origin is None or origin in self._origins:
             return None
-        if urlsplit(origin).netloc == host.netloc:
+        if origin in (f"http://{host}", f"https://{host}"):
             return None
         detail = "a web page of another origin may not send this: allow it with --allow-origin"
         return Problem(403, "wrong_origin", detail)
 
 
-def _name_of(netloc: str) -> str:
-    try:
-        return urlsplit(f"//{netloc}").hostname or ""
-    except ValueError:
-        return ""
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]/@]+))(?::[0-9]+)?", re.IGNORECASE)
+
+
+def _name_of(host: str) -> str:
+    """The name in a Host head, without its port; empty: it is not one."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]).lower() if found else ""

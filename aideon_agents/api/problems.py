@@ -105,7 +105,10 @@ KNOWN: dict[type[AideonError], tuple[int, str]] = {
 }
 """The status and the code of each kind of error. A room that has errors of its own adds them."""
 
-_TITLES = {status.value: status.phrase for status in HTTPStatus}
+_TITLES = {status.value: status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",  # Python's names of these two depend on its version
+    422: "Unprocessable Content",
+}
 
 
 def problem_of(error: AideonError) -> Problem:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from aideon_agents.access.callers import Caller
+from aideon_agents.api import drawings
 from aideon_agents.api.asking import Cursor, Limit, Serving, asking, page
+from aideon_agents.api.drawings import RunForm
 from aideon_agents.api.problems import answers
-from aideon_agents.api.shapes import RunDocument, RunPage, StartedRun
+from aideon_agents.api.shapes import CallPage, Rated, RunDocument, RunPage, StartedRun
 from aideon_agents.ledger.costs import run_cost
-from aideon_agents.ledger.documents import cost_document
+from aideon_agents.ledger.documents import call_document, cost_document
 from aideon_agents.ledger.rows import Run
 from aideon_agents.serving import served
 from aideon_agents.serving.events import ENDED
@@ -207,3 +209,54 @@ async def delete(run_id: str, caller: Writer, service: Serving) -> Response:
     """Delete what is kept of a run. What it cost stays in reports."""
     await service.delete(caller, run_id)
     return Response(status_code=204)
+
+
+class Feedback(BaseModel):
+    """How good a run was."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    score: Annotated[float, Field(ge=0, le=1)]
+    """From 0 (useless) to 1 (nothing to improve)."""
+    text: Annotated[str, Field(max_length=2000)] | None = None
+    """What the user says of it; it is kept with the run."""
+
+
+@router.post(
+    "/{run_id}/feedback",
+    responses={201: {"model": Rated}, **answers(404, 409, 422)},
+    status_code=201,
+)
+def rate(run_id: str, given: Feedback, caller: Writer, service: Serving) -> JSONResponse:
+    """Rate a run: later choices of models take it into account."""
+    made = service.rate(caller, run_id, given.score, given.text)
+    return JSONResponse({"run_id": run_id, "score": given.score, "outcomes": made}, 201)
+
+
+@router.get("/{run_id}/calls", responses={200: {"model": CallPage}, **answers(404, 422)})
+def list_calls(
+    found: Found,
+    service: Serving,
+    limit: Limit = 100,
+    cursor: Annotated[int | None, Query(ge=0, le=2**31)] = None,
+) -> JSONResponse:
+    """List the calls of a run: every attempt at a model."""
+    first = cursor or 0
+    calls = service.ledger.calls(found.run_id)[first : first + limit + 1]
+    shown, after = page(calls, limit, lambda _: str(first + limit))
+    return JSONResponse({"items": [call_document(one) for one in shown], "next": after})
+
+
+@router.get(
+    "/{run_id}/graph",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/svg+xml": {}, "text/html": {}}, "description": "The picture."},
+        **answers(404, 409, 422),
+    },
+)
+def graph(
+    found: Found, service: Serving, form: Annotated[RunForm, Query(alias="format")] = "svg"
+) -> Response:
+    """Draw a run: what each node cost, and which edges it took."""
+    return drawings.of_run(service.ledger, found, form)

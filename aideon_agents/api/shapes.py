@@ -45,6 +45,7 @@ class RunDocument(_Open):
     ended_at: str | None
     thread: str | None
     metadata: dict[str, str]
+    feedback: dict[str, Any] | None
 
 
 class ListedRun(_Open):
@@ -69,6 +70,30 @@ class RunPage(BaseModel):
     next: str | None
 
 
+class CallDocument(_Open):
+    """One attempt at a model."""
+
+    call_id: str
+    node_path: str
+    role: str
+    round: int
+    provider: str
+    requested_model: str
+    response_model: str | None
+    status: str
+    input_tokens: int | None
+    output_tokens: int | None
+    usd: str | None
+    started_at: str
+
+
+class CallPage(BaseModel):
+    """A page of a run's calls, in the order in which they began."""
+
+    items: list[CallDocument]
+    next: str | None
+
+
 class StartedRun(BaseModel):
     """A run that has begun."""
 
@@ -88,6 +113,69 @@ class WorkflowPage(BaseModel):
     """The workflows that a caller may run."""
 
     items: list[WorkflowDocument]
+    next: str | None
+
+
+class EstimateDocument(BaseModel):
+    """What a run would cost, in US dollars as decimal strings; None: a price is not known."""
+
+    as_rehearsed: str | None
+    """With the short answers of a rehearsal."""
+    about: str | None
+    """With answers as long as in earlier runs."""
+    at_most: str | None
+    """With every round and the longest answers; without retries."""
+    nodes: int
+    nodes_with_earlier_answers: int
+
+
+class Rated(BaseModel):
+    """What a rating has recorded."""
+
+    run_id: str
+    score: float
+    outcomes: int
+
+
+class UsageDocument(_Open):
+    """A costs report, as `aideon costs --json`."""
+
+    by: str
+    since: str | None
+    until: str | None
+    rows: list[dict[str, Any]]
+    total: dict[str, Any]
+
+
+class MeDocument(BaseModel):
+    """The caller."""
+
+    user: str
+    role: Literal["viewer", "member", "admin"]
+    tier: Literal["free", "premium", "enterprise"]
+    key_id: str | None
+    scopes: list[str]
+    workflows: list[str] | None
+    """The workflows that the key may run; None: all."""
+
+
+class ThreadDocument(BaseModel):
+    """A conversation."""
+
+    thread_id: str
+    status: Literal["idle", "busy", "waiting"]
+    run_id: str | None
+    """Its newest run."""
+    workflow: str | None
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+
+
+class ThreadPage(BaseModel):
+    """A page of threads, those that were used last first."""
+
+    items: list[ThreadDocument]
     next: str | None
 
 

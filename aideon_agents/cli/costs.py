@@ -159,17 +159,18 @@ def _report(
 ) -> bytes:
     """The content of the report; empty if a table would have no rows."""
     from aideon_agents.cli import cost_forms
+    from aideon_agents.ledger import report_files
     from aideon_agents.ledger.documents import report_document
     from aideon_agents.ledger.reports import reports
 
     dimensions = DIMENSIONS if form == "xlsx" else (by,)
     made = reports(ledger, dimensions, calls, against=against, top=top)
     if form == "xlsx":
-        return cost_forms.workbook(made)
+        return report_files.workbook(made)
     if form == "json":
         return output.encoded(output.as_json(report_document(made[0])))
     if form == "csv":
-        return cost_forms.csv_text(made[0]).encode("utf-8", "replace")
+        return report_files.csv_text(made[0]).encode("utf-8", "replace")
     if not made[0].rows and out is None:
         return b""
     return output.encoded(cost_forms.table(made[0], to_file=out is not None))

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from aideon_agents.errors import InputError, LedgerError
+from aideon_agents.ledger.redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 NO_TERMINAL = 160
 """Characters per line of a table in a file or a pipe."""
 
-_CONTROLS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
-"""Codes that steer a terminal, but no tab and no line end; and those that reverse a text."""
 _UNSAFE_IN_JSON = re.compile("[\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 """What JSON may hold as it is, and a terminal or an encoding may not."""
 _lost: list[OSError] = []
@@ -140,11 +139,6 @@ def trace(error: BaseException) -> None:
     for row in "".join(traceback.format_exception(error)).splitlines():
         indent = " " * (len(row) - len(row.lstrip()))
         note(indent + one_line(row))
-
-
-def printable(text: str) -> str:
-    """Remove control characters: the text of a model must not control the terminal."""
-    return _CONTROLS.sub("", text)
 
 
 def money(usd: Decimal | None, *, complete: bool = True) -> str:

@@ -110,7 +110,7 @@ def _estimate(running: Running, result: RunResult) -> str:
         most, calls = blocking(worst_case(running))
     with options.ledger() as ledger:
         about, nodes, known = expected_cost(
-            ledger, result.run_id, running.spec.start.workflow, calls
+            ledger, ledger.calls(result.run_id), running.spec.start.workflow, calls
         )
     least = result.cost
     text = (

@@ -94,3 +94,12 @@ def one_line(text: str) -> str:
     """An error's text: one line, at most 2,000 characters, every key as `[key]`."""
     line = " ".join(without_keys(text).split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+_CONTROLS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+"""Codes that steer a terminal, but no tab and no line end; and those that reverse a text."""
+
+
+def printable(text: str) -> str:
+    """Remove control characters: the text of a model must not control the terminal."""
+    return _CONTROLS.sub("", text)

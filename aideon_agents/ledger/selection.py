@@ -149,6 +149,8 @@ class Selection:
     """Only this run's, by its whole id; None: every run's."""
     batch_id: str | None = None
     """Only this batch's, by its whole id; None: also those of no batch."""
+    user: str | None = None
+    """Only those of this user's runs; None: every user's."""
     since: date | datetime | None = None
     """Those that started on this UTC day or at this time, or later."""
     until: date | datetime | None = None
@@ -163,6 +165,7 @@ class Selection:
         known = {
             "run_id": f"{table}.run_id = :run_id",
             "batch_id": f"{table}.run_id IN {_OF_BATCH}",
+            "user": 'runs."user" = :user',
             "since": f"{table}.started_at >= :since",
             "until": f"{table}.started_at < :until",
         }
@@ -180,6 +183,7 @@ class Selection:
         known = {
             "run_id": self.run_id,
             "batch_id": self.batch_id,
+            "user": self.user,
             "since": None if self.since is None else first_moment(self.since),
             "until": None if self.until is None else moment_after(self.until),
         }

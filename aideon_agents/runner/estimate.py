@@ -41,18 +41,23 @@ async def worst_case(running: Running) -> tuple[Cost, list[Call]]:
     The graph's plain functions run once more as well. The cost is not complete if a model's price is
     unknown, or if the rehearsal does not complete.
     """
+    return await rehearsed(running, longest=True)
+
+
+async def rehearsed(running: Running, *, longest: bool = False) -> tuple[Cost, list[Call]]:
+    """Rehearse a run in a ledger of its own: its cost and its calls; for `longest` see `worst_case`."""
     spec = running.spec
     with tempfile.TemporaryDirectory() as folder:
-        longest = dataclasses.replace(
+        alone = dataclasses.replace(
             spec,
-            context=dataclasses.replace(spec.context, longest=True),
+            context=dataclasses.replace(spec.context, longest=longest),
             start=dataclasses.replace(spec.start, thread=None),
             ledger=Path(folder) / "ledger.db",
             record_content=False,
             checkpoint=None,
             otel=False,
         )
-        result = await Running(longest).to_end()
+        result = await Running(alone).to_end()
         with Ledger(Path(folder) / "ledger.db") as ledger:
             calls = ledger.calls(result.run_id)
     is_whole = result.cost.complete and result.status == "completed"
@@ -65,17 +70,17 @@ async def worst_case_cost(running: Running) -> Cost:
 
 
 def expected_cost(
-    ledger: Ledger, run_id: str, workflow: str, longest: Sequence[Call]
+    ledger: Ledger, calls: Sequence[Call], workflow: str, longest: Sequence[Call]
 ) -> tuple[Decimal | None, int, int]:
     """What a rehearsed run would cost with answers of the usual length, in US dollars.
 
-    `longest` are the calls of its worst case, whose answers have `max_tokens`. Returns the cost, None
+    `calls` are those of its rehearsal. `longest` are the calls of its worst case, whose answers have `max_tokens`. Returns the cost, None
     where a price is unknown; how many nodes called a model; and of how many the length of earlier
     answers is known.
     """
     known = answer_lengths(ledger, workflow)
     most = {call.node_path: call.output_tokens or 0 for call in longest}
-    calls, total, now = ledger.calls(run_id), 0, dt.datetime.now(dt.UTC)
+    total, now = 0, dt.datetime.now(dt.UTC)
     for call in calls:
         usual = known.get(call.node_path, round(USUAL_SHARE * most.get(call.node_path, 0)))
         length = max(usual, call.output_tokens or 0)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from aideon_agents.errors import InputError, NoModel
-from aideon_agents.runner import prepare
+from aideon_agents.ledger.money import usd_text
+from aideon_agents.runner import expected_cost, prepare, worst_case
+from aideon_agents.runner.estimate import rehearsed
 from aideon_agents.runner.running import Running
 from aideon_agents.state import Tier
 
@@ -27,13 +29,11 @@ Word = Annotated[str, Field(max_length=64)]
 _TIERS = ("free", "premium", "enterprise")
 
 
-class StartRun(BaseModel):
-    """What a run is given."""
+class Asked(BaseModel):
+    """What a run of a workflow is given."""
 
     model_config = ConfigDict(extra="forbid")
 
-    workflow: Annotated[str, Field(max_length=100, examples=["brief"])]
-    """The name of a registered workflow."""
     task: Annotated[str, Field(examples=["Write a brief on heat pumps"])]
     """What is to be done, in words."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
@@ -54,6 +54,13 @@ class StartRun(BaseModel):
         Field(default_factory=dict)
     )
     """Texts of the caller's own, given back with the run."""
+
+
+class StartRun(Asked):
+    """A workflow, and what its run is given."""
+
+    workflow: Annotated[str, Field(max_length=100, examples=["brief"])]
+    """The name of a registered workflow."""
 
     @property
     def digest(self) -> str:
@@ -79,7 +86,7 @@ class Launcher:
         self,
         workflow: Workflow,
         caller: Caller,
-        ask: StartRun,
+        ask: Asked,
         *,
         stream: bool = False,
         rehearse: bool = False,
@@ -112,6 +119,22 @@ class Launcher:
             return running
         start = dataclasses.replace(running.spec.start, run_id=run_id)
         return Running(dataclasses.replace(running.spec, start=start))
+
+    async def estimate(self, workflow: Workflow, caller: Caller, ask: Asked) -> dict[str, Any]:
+        """What a run would cost, from rehearsals that no ledger keeps; see `runner.estimate`.
+
+        The workflow's plain functions run. Amounts are None where a price is not known.
+        """
+        least, calls = await rehearsed(self.prepared(workflow, caller, ask, rehearse=True))
+        most, longest = await worst_case(self.prepared(workflow, caller, ask, rehearse=True))
+        about, nodes, known = expected_cost(self.ledger, calls, workflow.name, longest)
+        return {
+            "as_rehearsed": usd_text(least.usd) if least.complete else None,
+            "about": None if about is None else usd_text(about),
+            "at_most": usd_text(most.usd) if most.complete else None,
+            "nodes": nodes,
+            "nodes_with_earlier_answers": known,
+        }
 
 
 _SAME = ("inputs", "model", "budget", "timeout", "thread", "record_content")

@@ -31,11 +31,24 @@ class Repeated(Exception):  # noqa: N818 - it is no error of the caller's
         self.run_id = run_id
 
 
-def add(tx: Statements, run_id: str, workflow: str, metadata: Mapping[str, str] | None) -> None:
-    """Write the row of a run that begins."""
+def add(
+    tx: Statements,
+    run_id: str,
+    workflow: str,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    intent: Intent = "run",
+) -> None:
+    """Write the row of a run, or what is to become of one that has a row."""
     text = json.dumps(metadata) if metadata else None
-    values = {"run_id": run_id, "workflow": workflow, "metadata": text, "at": time.time()}
-    tx.write(_ADD, values)
+    values = {"run_id": run_id, "workflow": workflow, "intent": intent, "metadata": text}
+    tx.write(_ADD, {**values, "at": time.time()})
+
+
+def rate(tx: Statements, run_id: str, feedback: Mapping[str, Any]) -> None:
+    """Keep what the user says of a run that has a row."""
+    values = {"run_id": run_id, "feedback": json.dumps(feedback, ensure_ascii=False)}
+    tx.write("UPDATE served SET feedback = :feedback WHERE run_id = :run_id", values)
 
 
 def want(tx: Statements, run_id: str, intent: Intent, *, if_is: Intent | None = None) -> bool:
@@ -117,13 +130,13 @@ def own_runs(ledger: Ledger, user: str, before: str | None, most: int, **only: A
 
 
 _ONE = (
-    "SELECT run_id, workflow, intent, adopted, renewed_at, metadata FROM served"
+    "SELECT run_id, workflow, intent, adopted, renewed_at, metadata, feedback FROM served"
     " WHERE run_id = :run_id"
 )
 _ADD = (
     "INSERT INTO served (run_id, workflow, intent, adopted, renewed_at, metadata)"
-    " VALUES (:run_id, :workflow, 'run', 0, :at, :metadata) ON CONFLICT (run_id) DO UPDATE SET"
-    " intent = 'run', renewed_at = :at"
+    " VALUES (:run_id, :workflow, :intent, 0, :at, :metadata) ON CONFLICT (run_id) DO UPDATE SET"
+    " intent = :intent, renewed_at = :at"
 )
 _WANT = "UPDATE served SET intent = :intent, renewed_at = :at WHERE run_id = :run_id"
 _RENEW = "UPDATE served SET renewed_at = :at WHERE run_id = :run_id"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from aideon_agents.errors import Conflict, NotFound, RunNotFound
 from aideon_agents.ledger import checkpoints
+from aideon_agents.ledger.models import outcomes
 from aideon_agents.runner import ResumeOptions, document, prepare_resume, recall
-from aideon_agents.serving import events, served
+from aideon_agents.serving import events, served, threads
 from aideon_agents.serving.adopting import Keeper
 from aideon_agents.serving.launching import Launcher, StartRun
 from aideon_agents.serving.live import LiveRuns
@@ -89,6 +90,8 @@ class Service:
             def first(tx: Statements) -> None:
                 if word is not None:
                     served.remember(tx, who, word, digest, run_id)
+                if ask.thread is not None:
+                    threads.use(tx, caller.user, ask.thread, workflow.name)
                 served.add(tx, run_id, workflow.name, ask.metadata)
                 events.ask(tx, run_id, ask.model_dump(mode="json"))
 
@@ -118,8 +121,10 @@ class Service:
         if shown["status"] != "running" and shown["output"] is None:
             shown |= events.end_of(self.ledger, run_id)
         metadata = json.loads(row["metadata"]) if row and row["metadata"] else {}
+        feedback = json.loads(row["feedback"]) if row and row["feedback"] else None
         times = {"started_at": found.started_at, "ended_at": found.ended_at}
-        return {**shown, **times, "thread": found.thread, "metadata": metadata}
+        own = {"thread": found.thread, "metadata": metadata, "feedback": feedback}
+        return {**shown, **times, **own}
 
     def is_open(self, run_id: str) -> bool:
         """Whether a run is in progress, or is to be continued."""
@@ -193,7 +198,7 @@ class Service:
         running = prepare_resume(workflow.target.graph, run_id, **options)
 
         def first(tx: Statements) -> None:
-            served.add(tx, run_id, found.workflow, None)
+            served.add(tx, run_id, found.workflow)
 
         await self.live.launch(running, first)
 
@@ -212,14 +217,26 @@ class Service:
         self.live.interrupt(run_id)
         await self.keeper.look()
 
+    def rate(self, caller: Caller, run_id: str, score: float, text: str | None = None) -> int:
+        """Say how good a run was, as `aideon runs rate` does; returns how many outcomes that made."""
+        found = self.find(caller, run_id)
+        made = outcomes.rated(self.ledger.calls(run_id), score)
+        if not made:
+            raise Conflict(f"no model answered in run {run_id}, so there is nothing to rate")
+        with self.ledger.database.transaction() as tx:
+            outcomes.record(tx, made)
+            if served.find(tx, run_id) is None:
+                served.add(tx, run_id, found.workflow, intent="done")
+            served.rate(tx, run_id, {"score": score, "text": text})
+        return len(made)
+
     async def delete(self, caller: Caller, run_id: str) -> None:
         """Delete what is kept of a run: its state, events and content. What it cost is kept."""
         found = self.find(caller, run_id)
         if self.is_open(run_id):
             raise Conflict(f"run {run_id} is {found.status}: cancel it before you delete it")
         with self.ledger.database.transaction() as tx:
-            served.add(tx, run_id, found.workflow, None)
-            served.want(tx, run_id, "deleted")
+            served.add(tx, run_id, found.workflow, intent="deleted")
             for sql in _DELETE:
                 tx.write(sql, {"run_id": run_id})
         names = [run_id, checkpoints.questions_name(run_id)]

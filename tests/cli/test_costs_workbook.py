@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from aideon_agents import Ledger
-from aideon_agents.cli.cost_forms import ROWS_AT_MOST, workbook
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.pricing import Usage
+from aideon_agents.ledger.report_files import ROWS_AT_MOST, workbook
 from aideon_agents.ledger.reports import Report, report
 from aideon_agents.ledger.rows import Call, CallEnd, Run
 from aideon_agents.ledger.selection import DIMENSIONS

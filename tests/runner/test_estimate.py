@@ -63,7 +63,7 @@ async def test_an_answer_is_assumed_to_be_as_long_as_in_earlier_runs_or_a_share_
     result = await running.to_end()
     _, longest = await worst_case(running)
     with Ledger(path) as ledger:
-        about, nodes, known = expected_cost(ledger, result.run_id, "w", longest)
+        about, nodes, known = expected_cost(ledger, ledger.calls(result.run_id), "w", longest)
         calls = {call.node_path: call for call in ledger.calls(result.run_id)}
 
         def cost(node, tokens):
@@ -92,7 +92,7 @@ async def test_an_answer_is_assumed_to_be_as_long_as_in_earlier_runs_or_a_share_
                 one.call_id,
                 CallEnd(status="ok", duration_ms=1, usage=usage, usage_source="reported"),
             )
-        about, nodes, known = expected_cost(ledger, result.run_id, "w", longest)
+        about, nodes, known = expected_cost(ledger, ledger.calls(result.run_id), "w", longest)
         assert (nodes, known) == (2, 1)
         assert about == cost("facts", 400) + cost("text", share[1])
 

@@ -143,6 +143,10 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
     (
+        "served_batches",
+        {"batch_id": "b-1", "user_id": "ada", "workflow": "brief", "intent": "done", "folder": "b"},
+    ),
+    (
         "idempotency",
         {
             "caller": "ada",

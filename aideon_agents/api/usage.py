@@ -1,0 +1,107 @@
+"""What was spent: one's own, and for those who may see it every user's."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal, TypeAlias
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+
+from aideon_agents.access.callers import Caller
+from aideon_agents.api.asking import Serving, asking
+from aideon_agents.api.problems import Problem, answers
+from aideon_agents.api.shapes import MeDocument, UsageDocument
+from aideon_agents.ledger.documents import report_document
+from aideon_agents.ledger.report_files import csv_text, workbook
+from aideon_agents.ledger.reports import reports
+from aideon_agents.ledger.selection import (
+    DIMENSIONS,
+    ReportBy,
+    Selection,
+    first_moment,
+    moment_after,
+)
+from aideon_agents.serving.service import Service
+
+router = APIRouter(tags=["usage"])
+
+Reader = Annotated[Caller, asking("usage:own")]
+AnyReader = Annotated[Caller, asking("usage:any")]
+By = Annotated[ReportBy, Query(description="What each row is about.")]
+Moment: TypeAlias = dt.date | dt.datetime
+Since = Annotated[Moment | None, Query(description="A UTC day, or a time.")]
+Until = Annotated[Moment | None, Query(description="A UTC day, which is included, or a time.")]
+Form = Annotated[Literal["json", "csv", "xlsx"], Query(alias="format")]
+Included = Annotated[bool, Query(description="Whether such runs count as well.")]
+
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_REPORT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": UsageDocument,
+        "content": {"text/csv": {}, _XLSX: {}},
+        "description": "The report.",
+    },
+    **answers(422),
+}
+
+
+@router.get("/me", responses={200: {"model": MeDocument}}, tags=["me"])
+def me(caller: Annotated[Caller, asking(None)]) -> JSONResponse:
+    """Show who one is, and what one's key may do."""
+    known = {name: getattr(caller, name) for name in ("user", "role", "tier", "key_id")}
+    workflows = None if caller.workflows is None else sorted(caller.workflows)
+    return JSONResponse({**known, "scopes": sorted(caller.scopes), "workflows": workflows})
+
+
+@router.get("/me/usage", responses=_REPORT, tags=["me"])
+def own_usage(
+    *,
+    caller: Reader,
+    service: Serving,
+    by: By = "workflow",
+    since: Since = None,
+    until: Until = None,
+    rehearsed: Included = False,
+    simulated: Included = False,
+    form: Form = "json",
+) -> Response:
+    """Show what one has spent; also when a budget is used up."""
+    chosen = Selection(
+        user=caller.user, since=since, until=until, rehearsed=rehearsed, simulated=simulated
+    )
+    return _answered(service, chosen, by, form)
+
+
+@router.get("/usage", responses=_REPORT)
+def usage(
+    *,
+    caller: AnyReader,
+    service: Serving,
+    by: By = "user",
+    since: Since = None,
+    until: Until = None,
+    user: Annotated[str | None, Query(max_length=200)] = None,
+    rehearsed: Included = False,
+    simulated: Included = False,
+    form: Form = "json",
+) -> Response:
+    """Show what every user, or one of them, has spent."""
+    del caller
+    chosen = Selection(
+        user=user, since=since, until=until, rehearsed=rehearsed, simulated=simulated
+    )
+    return _answered(service, chosen, by, form)
+
+
+def _answered(service: Service, chosen: Selection, by: ReportBy, form: str) -> Response:
+    since, until = chosen.since, chosen.until
+    if since is not None and until is not None and first_moment(since) >= moment_after(until):
+        raise Problem(422, "invalid", "the period ends before it begins: swap since and until")
+    made = reports(service.ledger, DIMENSIONS if form == "xlsx" else (by,), chosen)
+    if form == "csv":
+        text = csv_text(made[0]).encode("utf-8", "replace")
+        return Response(text, media_type="text/csv")
+    if form == "xlsx":
+        return Response(workbook(made), media_type=_XLSX)
+    return JSONResponse(report_document(made[0]))
