@@ -174,15 +174,21 @@ class Admission:
     candidates: Sequence[Candidate]
     """The chain's, in order."""
 
-    def hold(self, candidate: Candidate, *, queues: bool = False) -> Grant | Refusal:
-        """Hold the worst case of an attempt at a candidate; `queues` as in `Budgets.take`."""
+    def hold(
+        self, candidate: Candidate, *, queues: bool = False, rested: Sequence[Candidate] = ()
+    ) -> Grant | Refusal:
+        """Hold the worst case of an attempt at a candidate; `queues` as in `Budgets.take`.
+
+        Those of the `rested` that can be asked by now may be cheap enough too.
+        """
         at = now()
         refused = self._take(candidate, at, queues=queues)
         if refused is None:
             return Grant(utc_text(at))
         if refused.waits:
             return refused
-        others = self.candidates[self.candidates.index(candidate) + 1 :]
+        later = self.candidates[self.candidates.index(candidate) + 1 :]
+        others = [*later, *(one for one in rested if not one.rest_left())]
         fits = any(self._fits(other, at) for other in others)
         if not fits and self.bound.shortest:
             if tokens := self._room(candidate, at):
@@ -338,9 +344,14 @@ async def claim(
                     permit.give_back()
                     raise queue.out_of_time()
                 first = queue.is_first
-                granted = admission.hold(candidate, queues=first) if admission else Grant()
+                granted = (
+                    admission.hold(candidate, queues=first, rested=attempts.rested)
+                    if admission
+                    else Grant()
+                )
                 if isinstance(granted, Grant):
                     began = pace.clock()
+                    candidate.model_breaker.doubt.begin(permit)
                     try:
                         await queue.aclose()
                         yield granted

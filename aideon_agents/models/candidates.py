@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 from langchain_core.callbacks import BaseCallbackHandler
+from langgraph.config import get_stream_writer
 
 from aideon_agents import errors
 from aideon_agents.ledger.calls import answer_of, call_start
@@ -21,6 +22,7 @@ from aideon_agents.ledger.rows import Call
 from aideon_agents.models.features import Features
 from aideon_agents.models.health import MOMENT, Breaker, Permit
 from aideon_agents.models.limits.pace import Pace
+from aideon_agents.node_paths import node_path
 from aideon_agents.settings.providers import ProviderRow
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import LLMResult
+    from langchain_core.runnables import RunnableConfig
 
 
 LONGEST_ATTEMPT = 120.0
@@ -111,10 +114,18 @@ class Candidate:
         of_key = self.key_breaker.rest_left()
         return math.inf if of_key > MOMENT else max(of_key, self.model_breaker.rest_left())
 
-    def why_resting(self) -> str:
-        """The error that it rests after."""
-        of_key = self.key_breaker.rest_left() > 0
-        return (self.key_breaker if of_key else self.model_breaker).why
+    def is_free(self) -> bool:
+        """Whether it may be asked now, and nothing speaks against it."""
+        is_doubted = self.model_breaker.doubt.since <= self.model_breaker.clock()
+        return not (is_doubted or self.pace.is_limiting or self.rest_left())
+
+    def why_not_asked(self, known: Sequence[str]) -> str:
+        """Why it is not asked now: how long it rests, and the error before that if it is not known."""
+        if not (rest := self.rest_left()):
+            return f"{self} was not asked: another call finds out whether it answers"
+        why = (self.key_breaker if self.key_breaker.rest_left() else self.model_breaker).why
+        skipped = f"{self} was not asked, it rests another {rest:.0f} s"
+        return skipped if any(why in failure for failure in known) else f"{skipped}: {why}"
 
     def patience_with(self, error: BaseException, longest: float, *, alone: bool) -> float:
         """Seconds for which it is waited for in all after an error that says that it starts.
@@ -144,18 +155,32 @@ class Candidate:
             return False
         return self.pace.held <= 1
 
-    def admit(self, *, early: bool = False) -> Permit | None:
+    def admit(self, *, early: bool = False, spare: bool = False) -> Permit | None:
         """A permit for one call, which must be settled; None: it may not be asked now.
 
-        `early` probes before its pause is over, because no other candidate is left.
+        `early` probes before its pause is over, because no other candidate is left; `spare`: one is,
+        if there is doubt about this one.
         """
         of_key = self.key_breaker.admit()
         if of_key is None:
             return None
-        permit = self.model_breaker.admit(early=early, of_key=of_key)
+        permit = self.model_breaker.admit(early=early, spare=spare, of_key=of_key)
         if permit is None:
             of_key.give_back()
         return permit
+
+
+_breakers: dict[tuple[object, ...], Breaker] = {}
+
+
+def breaker_for(
+    *identity: object, named: Callable[[], Mapping[str, object]] | None = None
+) -> Breaker:
+    """The process's breaker for an address, a key and a model, or for a key alone.
+
+    `named` gives the columns of `model_states` that name it.
+    """
+    return _breakers.get(identity) or _breakers.setdefault(identity, Breaker(named=named))
 
 
 def distinct(models: list[Any]) -> list[Any]:
@@ -231,6 +256,19 @@ def note_answer(name: str, *, truncated: bool, stale_s: int | None = None) -> No
 def models_of(noted: Sequence[Answered]) -> list[str]:
     """Who answered, in order; a model that answered several times in a row is named once."""
     return [name for name, _ in itertools.groupby(name for name, *_ in noted)]
+
+
+RESTART = "aideon_restart"
+"""The one key of the custom stream event; its value is the node path."""
+
+
+def announce_restart(config: RunnableConfig | None) -> None:
+    """Write a `restart` event into the graph's stream: the shown tokens are void, the answer restarts."""
+    try:
+        write = get_stream_writer()
+    except (RuntimeError, KeyError):  # outside a graph
+        return
+    write({RESTART: node_path((config or {}).get("metadata") or {})})
 
 
 class AnswerListener(BaseCallbackHandler):

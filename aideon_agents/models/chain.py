@@ -17,17 +17,16 @@ from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import caching, catalog
 from aideon_agents.models.admission import run_budget_of
 from aideon_agents.models.answers.rehearsal import RehearsalChatModel
-from aideon_agents.models.candidates import Candidate, breaker_names, distinct
+from aideon_agents.models.candidates import Candidate, breaker_for, breaker_names, distinct
 from aideon_agents.models.choosing import AnyModel, Asked, Choice, cheapest_first, choose
 from aideon_agents.models.fallbacks import patience_of
 from aideon_agents.models.features import features_of
 from aideon_agents.models.foreign import room_to_think
 from aideon_agents.models.foreign.delegate import Delegate, delegated, given_candidate
 from aideon_agents.models.guard import Guard
-from aideon_agents.models.health import breaker_for, process_slots
 from aideon_agents.models.learning import posterior
 from aideon_agents.models.learning.router import Router
-from aideon_agents.models.limits.pace import pace_for
+from aideon_agents.models.limits.pace import pace_for, process_slots
 from aideon_agents.models.pictures.sight import Sight, sight, that_see
 from aideon_agents.models.protocol.ways import check_way
 from aideon_agents.models.providers import (

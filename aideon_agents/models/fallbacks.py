@@ -16,16 +16,15 @@ import random
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 
 from aideon_agents import errors
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.redaction import stored_line
-from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate
+from aideon_agents.models.candidates import LONGEST_ATTEMPT, Candidate, announce_restart
 from aideon_agents.models.faults.effects import HANDLED, LOUD, NO_MORE_ROOM
-from aideon_agents.models.health import Permit, Slots, process_slots
-from aideon_agents.node_paths import node_path
+from aideon_agents.models.health import Permit, Slots
+from aideon_agents.models.limits.pace import process_slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
@@ -120,6 +119,8 @@ class Attempts:
         """Attempts so far, by the name of the candidate."""
         self._patience = patience
         self._refusals = collections.Counter[str]()
+        self._seen = collections.Counter[str]()
+        """Failures of candidates that other calls found out while this one waited."""
         self._waited = collections.defaultdict[str, float](float)
         """Seconds for which candidates were waited for."""
         self.starting = collections.defaultdict[str, float](float)
@@ -165,21 +166,26 @@ class Attempts:
         return not self.rested and (self.is_last_resort or candidate is self.candidates[-1])
 
     def last_resorts(self) -> Iterator[Candidate]:
-        """Those that rested when their turn came, the one that is soonest back first."""
+        """Those that rested when their turn came, the one that is soonest back first.
+
+        One that was tried in vain meanwhile, by this call or another, comes after the others.
+        """
         self.is_last_resort = True
         while self.rested:
-            soonest = min(self.rested, key=Candidate.probe_in)
-            self.rested.remove(soonest)
-            yield soonest
+            self.rested.sort(key=self._how_unlikely)
+            yield self.rested.pop(0)
+
+    def _how_unlikely(self, one: Candidate) -> tuple[float, ...]:
+        return self._failed_tries(one), one.model_breaker.early_probes, one.probe_in()
 
     async def permitted(self, candidate: Candidate) -> Permit:
         """Wait for a permit, or give the candidate up while it rests after failures."""
-        breaker = candidate.model_breaker
-        failed_before = breaker.failed_probes
+        breaker, failed_before = candidate.model_breaker, candidate.model_breaker.failed_probes
         while True:
             if candidate.pace.is_limiting:
                 await self._opened(candidate)
-            if permit := candidate.admit():
+            spare = breaker.doubt.since <= breaker.clock() and self._has_spare(candidate)
+            if permit := candidate.admit(spare=spare):
                 return permit
             can_be_back = candidate.probe_in() < math.inf
             # What other calls find out while this one waits counts like its own tries.
@@ -187,18 +193,20 @@ class Attempts:
             early = self.is_last_resort and can_be_back and tries <= _RETRIES[errors.Transient]
             if early and (permit := candidate.admit(early=True)):
                 return permit
-            if not early or not self.time_left():
-                rest, why = candidate.rest_left(), candidate.why_resting()
-                skipped = f"{candidate} was not asked, it rests another {rest:.0f} s"
-                is_known = any(why in failure for failure in self.failures)
-                resting = errors.Transient(
-                    skipped if is_known else f"{skipped}: {why}", billed=False
-                )
-                if can_be_back and not self.is_last_resort:
+            others_first = early and self._are_untried(tries)
+            if others_first or not early or not self.time_left():
+                resting = errors.Transient(candidate.why_not_asked(self.failures), billed=False)
+                if can_be_back and (others_first or not self.is_last_resort):
+                    self._seen[str(candidate)] += breaker.failed_probes - failed_before
                     self.rested.append(candidate)
                     raise resting
                 self.give_up(candidate, resting)
             await asyncio.sleep(_LOOK_AGAIN)  # another call finds out whether it is back
+
+    def _has_spare(self, candidate: Candidate) -> bool:
+        """Whether a later candidate can be asked, about which there is no doubt."""
+        later = self.candidates[self.candidates.index(candidate) + 1 :]
+        return not self.is_last_resort and any(map(Candidate.is_free, later))
 
     async def _opened(self, candidate: Candidate) -> None:
         """Wait until a candidate's rate limit lets a call begin; holds nothing meanwhile."""
@@ -289,6 +297,9 @@ class Attempts:
             await asyncio.sleep(start)
             return
         pause = self._pause(candidate, error)
+        if pause is not None and self._are_untried(self._failed_tries(candidate)):
+            self.rested.append(candidate)
+            pause = None
         if isinstance(error, errors.Partial) and not (pause is None and self.is_last(candidate)):
             announce_restart(config)
         if pause is None:
@@ -321,7 +332,11 @@ class Attempts:
     def _failed_tries(self, candidate: Candidate) -> int:
         """How often a candidate has failed, or is failing now."""
         name = str(candidate)
-        return self.tries[name] - self._refusals[name] - self.adapted[name]
+        return self.tries[name] - self._refusals[name] - self.adapted[name] + self._seen[name]
+
+    def _are_untried(self, tries: int) -> bool:
+        """Whether there are last resorts that have failed less often."""
+        return self.is_last_resort and any(self._failed_tries(one) < tries for one in self.rested)
 
     async def go_on(
         self,
@@ -383,16 +398,3 @@ def pass_of(config: RunnableConfig | None, candidate: Candidate) -> Attempts:
     if known is not None and candidate in known.candidates:
         return known
     return Attempts([candidate], slots=process_slots(_ALONE), logged=set())
-
-
-RESTART = "aideon_restart"
-"""The one key of the custom stream event; its value is the node path."""
-
-
-def announce_restart(config: RunnableConfig | None) -> None:
-    """Write a `restart` event into the graph's stream: the shown tokens are void, the answer restarts."""
-    try:
-        write = get_stream_writer()
-    except (RuntimeError, KeyError):  # outside a graph
-        return
-    write({RESTART: node_path((config or {}).get("metadata") or {})})

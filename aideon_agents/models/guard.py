@@ -34,11 +34,12 @@ from aideon_agents.models.candidates import (
     LONGEST_ATTEMPT,
     Attempt,
     Candidate,
+    announce_restart,
     current_attempt,
     note_answer,
     of_attempt,
 )
-from aideon_agents.models.fallbacks import Attempts, announce_restart, pass_of
+from aideon_agents.models.fallbacks import Attempts, pass_of
 from aideon_agents.models.faults import (
     empty_answer,
     has_calls,
@@ -299,10 +300,10 @@ class Guard(BaseChatModel):
 
         Its run id is the call id of its row.
         """
-        candidate = self.candidate
+        candidate, given = self.candidate, config
         attempts.tries[candidate.name] += 1
-        is_whole = isinstance((config or {}).get("callbacks"), BaseCallbackManager)
-        given = config if config and is_whole else with_parent(config)
+        if not (given and isinstance(given.get("callbacks"), BaseCallbackManager)):
+            given = with_parent(config)
         metadata = {
             **(given.get("metadata") or {}),
             tags.PROVIDER: candidate.provider,
@@ -311,9 +312,8 @@ class Guard(BaseChatModel):
             tags.REHEARSED: candidate.rehearsed,
             **attempts.place_of(candidate),
         }
-        least, most = attempts.room.get(str(candidate), (0, None))
-        if most:
-            options = {**options, "max_tokens": most}
+        least, most = attempts.room.get(candidate.name, (0, None))
+        options = {**options, "max_tokens": most} if most else options
         if SHAPE in options and not candidate.rehearsed:
             metadata[tags.FEATURE] = candidate.features.rung
         call_id = uuid7()

@@ -20,7 +20,8 @@ from pydantic import BaseModel, RootModel, ValidationError
 from aideon_agents.errors import Malformed
 from aideon_agents.ledger.redaction import ANSWER_BEGINS
 from aideon_agents.models.bridge import blocking
-from aideon_agents.models.fallbacks import announce_restart, pass_of
+from aideon_agents.models.candidates import announce_restart
+from aideon_agents.models.fallbacks import pass_of
 from aideon_agents.models.features import SHAPE, in_words, shape_name
 from aideon_agents.models.protocol.reading import mended
 from aideon_agents.models.protocol.thoughts import BEGINS, ENDS, OVER, UNMARKED, UNMARKED_ANSWER

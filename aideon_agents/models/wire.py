@@ -83,7 +83,7 @@ class Wire(BaseChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         payload = self._prepared(messages, stop, kwargs, {"stream": False})
-        asked = str(self.candidate)
+        asked = self.candidate.name
         with self.candidate.features.learning(payload):
             answer = await self._send(payload)
             try:
@@ -151,7 +151,7 @@ class Wire(BaseChatOpenAI):
     async def _chunks_of_events(
         self, answer: Answer, state: StreamedAnswer
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        asked = str(self.candidate)
+        asked = self.candidate.name
         is_done = has_begun = False
         async for data in answer.events():
             if data == b"[DONE]":
@@ -249,7 +249,7 @@ class Wire(BaseChatOpenAI):
             headers[CALL_HEADER] = str(attempt.call_id)
             sending = attempt.options["config"]["metadata"].get(tags.SENDING)
         url = self._url.update_query(added) if (added := options["extra_query"]) else self._url
-        asked = str(self.candidate)
+        asked = self.candidate.name
         content = encoded({k: v for k, v in payload.items() if k != SHAPE}, asked)
         address, sending = self.candidate.address, {} if sending is None else sending
         try:

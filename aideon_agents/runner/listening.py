@@ -20,7 +20,7 @@ from aideon_agents.graphs.walk import error_handled, patterns
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.costs import NodeCost
 from aideon_agents.ledger.redaction import one_line
-from aideon_agents.models.fallbacks import RESTART
+from aideon_agents.models.candidates import RESTART
 from aideon_agents.models.protocol.thoughts import Spoken
 from aideon_agents.node_paths import INSIDE, PART, node_path
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token

@@ -30,6 +30,7 @@ from aideon_agents.testing import Fault, SimulatedProvider
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
 NAMES = ("together", "openai", "huggingface")
 ANSWER = 0.2
@@ -116,24 +117,33 @@ class Provider:
         self._running.close()
 
 
+class Failure(NamedTuple):
+    """An attempt that failed, with its model; times are on the monotonic clock."""
+
+    model: str
+    begin: float
+    end: float
+
+
 class Counted(BaseCallbackHandler):
     """Counts attempts and their failures."""
 
     run_inline = True
 
     def __init__(self) -> None:
-        self.calls = self.failed = 0
-        self.began: list[tuple[float, str]] = []
+        self.began: dict[UUID, tuple[float, str]] = {}
+        self.failures: list[Failure] = []
 
-    def on_chat_model_start(self, *_: Any, **about: Any) -> None:
+    def on_chat_model_start(self, *_: Any, run_id: UUID, **about: Any) -> None:
         """An attempt begins."""
-        self.calls += 1
         model = (about.get("invocation_params") or {}).get("model", "")
-        self.began.append((time.monotonic(), str(model)))
+        self.began[run_id] = time.monotonic(), str(model)
 
-    def on_llm_error(self, error: BaseException, **_: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """An attempt has failed."""
-        self.failed += not isinstance(error, asyncio.CancelledError)
+        if not isinstance(error, asyncio.CancelledError):
+            began, model = self.began[run_id]
+            self.failures.append(Failure(model, began, time.monotonic()))
 
 
 class Measured(NamedTuple):
@@ -143,6 +153,8 @@ class Measured(NamedTuple):
     answered: int
     calls: int
     failed: int
+    unforeseen: int
+    """How many of them began before the first failure of their provider's death was known."""
     latencies: list[float]
     probes: list[int]
     """For each time that a provider died, the most calls that it received within one rest."""
@@ -213,11 +225,26 @@ async def measured(make: Any, downs: Sequence[Down], seconds: float, users: int)
     await asyncio.gather(*playing)
     for one in providers:
         one.close()
-    events = [(at - began, model) for at, model in counted.began]
+    events = [(at - began, model) for at, model in counted.began.values()]
+    failures = [Failure(one.model, one.begin - began, one.end - began) for one in counted.failures]
     probes = [
         probes_of(down, providers[down.provider], events) for down in downs if down.kind != LIMITED
     ]
-    return Measured(asked[0], len(latencies), counted.calls, counted.failed, latencies, probes)
+    unforeseen = sum(unforeseen_of(down, failures) for down in downs)
+    return Measured(
+        asked[0], len(latencies), len(events), len(failures), unforeseen, latencies, probes
+    )
+
+
+def unforeseen_of(down: Down, failures: Sequence[Failure]) -> int:
+    """How many calls to a provider that died began before the first of them had failed."""
+    of_death = [
+        one
+        for one in failures
+        if one.model == f"model-{down.provider}" and down.begin <= one.end < down.end
+    ]
+    first = min((one.end for one in of_death), default=0.0)
+    return sum(one.begin <= first for one in of_death)
 
 
 def probes_of(down: Down, provider: Provider, events: Sequence[tuple[float, str]]) -> int:
@@ -238,7 +265,8 @@ async def main(seconds: float, users: int, seed: int) -> int:
     for name, one in (("with_fallbacks", beside), ("aideon_agents", found)):
         print(
             f"{name:15} asked {one.asked:,}, answered {one.answered / one.asked:.2%}, calls {one.calls:,}, "
-            f"wasted {one.failed:,} = {one.wasted():.2%}, probes per half-open at most {max(one.probes)}, "
+            f"wasted {one.failed:,} = {one.wasted():.2%} ({one.unforeseen:,} of them in flight when the "
+            f"first failure of a death was known), probes per half-open at most {max(one.probes)}, "
             f"added latency p50 {one.added(50):.0f} ms, p95 {one.added(95):.0f} ms"
         )
     share = found.wasted() / max(beside.wasted(), 1e-9)

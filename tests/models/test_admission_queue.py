@@ -15,8 +15,8 @@ from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
 from aideon_agents.models.admission import claim
 from aideon_agents.models.fallbacks import Attempts
-from aideon_agents.models.health import Breaker, process_slots
-from aideon_agents.models.limits.pace import Pace
+from aideon_agents.models.health import Breaker
+from aideon_agents.models.limits.pace import Pace, process_slots
 from aideon_agents.models.limits.queues import Queue, first_places
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, Rate, SimulatedProvider

@@ -14,7 +14,7 @@ from langchain_core.globals import set_llm_cache
 from aideon_agents import Context, CostHandler, errors
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models, fallbacks
-from aideon_agents.models.health import process_slots
+from aideon_agents.models.limits.pace import process_slots
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault
 

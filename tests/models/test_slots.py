@@ -9,7 +9,8 @@ import pytest
 
 from aideon_agents import Context, Settings
 from aideon_agents.models import Models
-from aideon_agents.models.health import Slots, process_slots, why_waiting
+from aideon_agents.models.health import Slots
+from aideon_agents.models.limits.pace import process_slots, why_waiting
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider
 

@@ -9,7 +9,7 @@ from aideon_agents.errors import AllModelsFailed
 from aideon_agents.ledger.costs import run_cost
 from aideon_agents.ledger.rows import Run
 from aideon_agents.models import Models
-from aideon_agents.models.fallbacks import RESTART
+from aideon_agents.models.candidates import RESTART
 from aideon_agents.state import ModelRequest
 from aideon_agents.testing import Fault, SimulatedProvider, UsageDetails
 

@@ -19,9 +19,8 @@ from aideon_agents.agents import prompt_files
 from aideon_agents.agents.calling import ask
 from aideon_agents.graphs import material
 from aideon_agents.ledger import tags
-from aideon_agents.models.candidates import answers_noted, models_of
+from aideon_agents.models.candidates import announce_restart, answers_noted, models_of
 from aideon_agents.models.choosing import can_step_up
-from aideon_agents.models.fallbacks import announce_restart
 from aideon_agents.models.learning.verdicts import record_verdict
 from aideon_agents.state import (
     Context,

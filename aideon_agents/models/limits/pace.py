@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from aideon_agents import errors
-from aideon_agents.models.health import Slots, why_waiting
+from aideon_agents.models.health import Slots
 from aideon_agents.models.limits import Limit, used_up
 
 if TYPE_CHECKING:
@@ -344,6 +344,14 @@ class Pace(Slots):
 _paces: dict[tuple[object, ...], Pace] = {}
 
 
+_slots: dict[int, Slots] = {}
+
+
+def process_slots(limit: int) -> Slots:
+    """The process's slots for a limit, which all chains with that limit share."""
+    return _slots.get(limit) or _slots.setdefault(limit, Slots(limit))
+
+
 def pace_for(most: int, name: str, *identity: object) -> Pace:
     """The process's pace for a model, an address and a key, under the process's limit."""
     key = (most, *identity)
@@ -354,3 +362,10 @@ def why_slow() -> str | None:
     """Which providers, or which limit of ours, hold calls back now, in words; None: none does."""
     reasons = filter(None, (pace.why_slow() for pace in list(_paces.values())))
     return "; ".join(dict.fromkeys(reasons)) or why_waiting()
+
+
+def why_waiting() -> str | None:
+    """Which limit of the process holds calls back now, in words; None: none does."""
+    full = [one for one in list(_slots.values()) if one.queued]
+    reasons = (f"AIDEON_MODEL_CONCURRENCY is {one.limit}: {one.queued} calls wait" for one in full)
+    return "; ".join(reasons) or None

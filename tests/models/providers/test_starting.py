@@ -57,7 +57,7 @@ async def test_loading_opens_no_breaker(server, ledger):
     )
     (candidate,) = chain.candidates
     assert candidate.rest_left() == 0
-    assert candidate.why_resting() == ""
+    assert candidate.model_breaker.why == candidate.key_breaker.why == ""
 
 
 async def test_a_model_that_loads_for_longer_than_there_is_time_is_given_up(server, ledger):
