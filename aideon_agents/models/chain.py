@@ -13,6 +13,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from aideon_agents import settings as environment
 from aideon_agents.errors import ModelNameError, NoModel, PrivacyRule
+from aideon_agents.ledger.budgets.accounts import Remaining
 from aideon_agents.ledger.pricing import context_window
 from aideon_agents.models import caching, catalog
 from aideon_agents.models.admission import run_budget_of
@@ -61,6 +62,8 @@ _CHAIN_SECONDS = 300.0
 _MOST_CHAINS = 500
 """Chains that are kept between calls."""
 
+_UNLIMITED = Remaining()
+
 
 class _Given(Guard, Delegate):
     """A model of LangChain that is not ours."""
@@ -88,26 +91,34 @@ class Models:
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The chain of chat models for `request`, which takes tools and schemas like one model."""
         budget = run_budget_of(var_child_runnable_config.get() or {})
-        is_nearly_spent = budget is not None and budget.budgets.is_nearly_spent(budget.run)
+        spare = budget.budgets.remaining(budget.run) if budget else _UNLIMITED
         if budget and (budget.budgets.ledger, True) != (
             self._learned.ledger,
             time.monotonic() < self._learned.until,
         ):
             self._learned = posterior.known_in(budget.budgets.database)
-        return self._kept(request, context, saves=is_nearly_spent)
+        left = spare.left if self._learned.records else None
+        return self._kept(request, context, saves=spare.is_nearly_spent, left=left)
 
-    def _kept(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
-        """A chain, made at the first call that needs it."""
+    def _kept(
+        self,
+        request: ModelRequest,
+        context: Context,
+        *,
+        saves: bool = False,
+        left: int | None = None,
+    ) -> ModelChain:
+        """A chain, made at the first call that needs it; `left` is what its budget leaves."""
         if request.model:
             request = with_given(request, pretend=context.rehearse or self.settings.offline)
         of_context = (context.tier, context.rehearse, context.stream, context.longest)
         policy = (context.fallback, context.on_rate_limit, context.is_item, context.cache)
         policy += (context.replace_retired, context.privacy)
-        key = request, *of_context, *policy, saves, self._learned.version
+        key = request, *of_context, *policy, saves, left, self._learned.version
         chain = self._chains.get(key)
         if chain is None:
-            chain = self._chain(request, context, saves=saves)
-            choice, _ = self._choice(request, context)
+            choice, known = self._choice(request, context, left)
+            chain = self._chain(choice, known, request, context, saves=saves)
             if len(chain.candidates) < len(choice.chain):
                 return chain  # a local server that is off now may be there for the next call
             if len(self._chains) >= _MOST_CHAINS:
@@ -115,8 +126,15 @@ class Models:
             self._chains[key] = chain
         return chain
 
-    def _chain(self, request: ModelRequest, context: Context, *, saves: bool) -> ModelChain:
-        choice, known = self._choice(request, context)
+    def _chain(
+        self,
+        choice: Choice,
+        known: Mapping[str, Provider],
+        request: ModelRequest,
+        context: Context,
+        *,
+        saves: bool,
+    ) -> ModelChain:
         chain = list(enumerate(self._resolved(choice.chain, known)))
         if saves and chain != (cheapest := cheapest_first(chain, request)):
             chain, choice = cheapest, dataclasses.replace(choice, rule="budget")
@@ -185,7 +203,7 @@ class Models:
         The answer has the room of the request: what thoughts need besides is left out. Models of
         unknown size are left out too; None: no size is known.
         """
-        chain = self._kept(request, context, saves=False)
+        chain = self._kept(request, context)
         models = cast("Any", zip(chain.candidates, (chain.runnable, *chain.fallbacks), strict=True))
         return min(
             [
@@ -198,12 +216,12 @@ class Models:
 
     def roomiest(self, request: ModelRequest, context: Context) -> int | None:
         """Tokens of prompt and answer that the largest model can take; None: a size is unknown."""
-        candidates = self._kept(request, context, saves=False).candidates
+        candidates = self._kept(request, context).candidates
         sizes = [one.window for one in candidates]
         return None if None in sizes else max(size or 0 for size in sizes)
 
     def _choice(
-        self, request: ModelRequest, context: Context
+        self, request: ModelRequest, context: Context, left: int | None = None
     ) -> tuple[Choice, Mapping[str, Provider]]:
         """The models to ask and the providers; in a rehearsal only the primary."""
         rehearse = context.rehearse or self.settings.offline
@@ -219,7 +237,7 @@ class Models:
         if request.first:
             choice = posterior.with_first(choice, request.first)
         elif self._learned.records and not (request.model or rehearse):
-            choice = posterior.by_outcomes(choice, request, self._learned)
+            choice = posterior.by_outcomes(choice, request, self._learned, left)
         see = that_see(choice.chain, self._catalog, known) if request.vision else choice.chain
         chain = see[:1] if rehearse else in_order(see, request, context)
         return dataclasses.replace(choice, chain=tuple(chain), replaced=replaced), known

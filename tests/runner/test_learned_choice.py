@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
 from aideon_agents import arun, executor, record_performance
 from aideon_agents.errors import UserError
+from aideon_agents.ledger.reports import report
 from aideon_agents.models.learning.fitting import learn
 from aideon_agents.models.learning.router import Label
 from aideon_agents.testing import SimulatedProvider
@@ -63,6 +65,28 @@ async def test_few_outcomes_leave_the_default_and_the_row_says_why(play, ledger)
     asked, choice = await play()
     assert (asked, choice["rule"]) == (FIRST, "role")
     assert choice["learned"] == {"class": "executor", "abstains": "few outcomes"}
+
+
+async def test_the_less_of_a_budget_is_left_the_more_the_cheaper_model_is_worth(play, ledger):
+    for _ in range(60):
+        record_performance("executor", FIRST, 0.75, source="person", ledger=ledger)
+        record_performance("executor", SECOND, 0.95, source="person", ledger=ledger)
+    ledger.set_budget("day", "0.003")
+    asked, whole = await play()
+    assert (asked, whole["rule"]) == (SECOND, "learned")
+    ledger.set_budget("day", 1)
+    while report(ledger, "model").total.usd < Decimal("0.0016"):
+        await play(model="together:deepseek-ai/DeepSeek-V4-Pro-0813")
+    assert report(ledger, "model").total.usd < Decimal("0.0022")  # less than four fifths
+    asked, of_much = await play()
+    assert asked == SECOND
+    ledger.set_budget("day", "0.003")
+    asked, of_little = await play()
+    assert (asked, of_little["rule"]) == (FIRST, "role")
+    assert of_little["learned"]["abstains"] == "no certain gain"
+    gains = [choice["learned"]["gain"] for choice in (of_much, whole, of_little)]
+    assert gains == sorted(gains, reverse=True)
+    assert gains[-1] < gains[0]
 
 
 def written(folder, name="router.json", **names):

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.budgets.alerts import Alert
@@ -35,6 +35,9 @@ THRESHOLDS = (50, 80, 95, 100)
 
 _NEAR = 80
 """Percentage of a run's, day's or month's limit from which cheaper models are preferred."""
+_OF_ALL = {Scope(kind="run"), Scope("day"), Scope("month")}
+_PARTS = 4
+"""Parts of a limit in which is said what it leaves."""
 
 
 def limit_states(tx: Statements, call: CallDimensions, *, opens: bool = True) -> list[LimitState]:
@@ -171,12 +174,22 @@ def crossed(tx: Statements, limits: Iterable[LimitState], run_id: str | None) ->
     return found
 
 
-def are_nearly_spent(limits: Iterable[LimitState]) -> bool:
-    """Whether four fifths of an enforced limit on the run, the day or the month are spent."""
-    return any(
-        one.spent * 100 >= one.limit * _NEAR and one.name in {"run", "day", "month"}
-        for one in limits
-        if not one.warns
+class Remaining(NamedTuple):
+    """What the enforced limits on the run, the day and the month leave."""
+
+    is_nearly_spent: bool = False
+    """Whether four fifths of one of them are spent."""
+    left: int | None = None
+    """What the tightest one leaves, in nano-dollars, rounded up to a quarter of it; None: there is none."""
+
+
+def remaining(limits: Iterable[LimitState]) -> Remaining:
+    """What some limits leave; it is coarse, so that it rarely changes."""
+    of = [one for one in limits if not one.warns and one.scope in _OF_ALL]
+    left = [-(-_PARTS * (one.limit - one.spent) // max(1, one.limit)) * one.limit for one in of]
+    return Remaining(
+        any(one.spent * 100 >= one.limit * _NEAR for one in of),
+        max(0, min(left)) // _PARTS if left else None,
     )
 
 

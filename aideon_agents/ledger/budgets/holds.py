@@ -69,8 +69,8 @@ class Budgets:
         self.unsent: dict[str, Call] = {}
         """By call id: the rows that were written together with a hold. The code that sends a call
         removes it, and from then on its row and its hold stay."""
-        self.nearly_spent: dict[str | None, bool] = {}
-        """By run id: whether a budget was nearly spent at the last look. The latest is last."""
+        self.known: dict[str | None, accounts.Remaining] = {}
+        """By run id: what its budgets left at the last look. The latest is last."""
         self._lock = threading.Lock()
         self._searched = 0.0
         self._renew_seconds = LEASE / 3
@@ -242,24 +242,24 @@ class Budgets:
         with self.database.transaction() as tx:
             return accounts.limit_states(tx, call)
 
-    def is_nearly_spent(self, run: CallDimensions) -> bool:
-        """Whether four fifths of an enforced budget of a run, the day or the month are spent.
+    def remaining(self, run: CallDimensions) -> accounts.Remaining:
+        """What the enforced budgets of a run, the day and the month leave.
 
         As the last call of the same run in this process found it, if there was one: after another
         process spends, a cheaper model is preferred one call later.
         """
-        known = None if run.inner else self.nearly_spent.get(run.run)
+        known = None if run.inner else self.known.get(run.run)
         if known is not None:
             return known
         call = dataclasses.replace(run, at=utc_text(now()))
         limits = accounts.limit_states(self.database, call, opens=False)
         self._remember(call, limits)
-        return accounts.are_nearly_spent(limits)
+        return accounts.remaining(limits)
 
     def forget_limits(self) -> None:
         """Look budgets up again, after one was changed here."""
         with self._lock:
-            self.nearly_spent.clear()
+            self.known.clear()
 
     def close(self) -> None:
         """Stop renewing holds, and listening."""
@@ -267,14 +267,14 @@ class Budgets:
         self.tickets.close()
 
     def _remember(self, call: CallDimensions, limits: Iterable[LimitState]) -> None:
-        """Remember of a run whether a budget is nearly spent."""
+        """Remember what the budgets of a run leave."""
         if call.inner:  # the limits are not only those of its run
             return
         with self._lock:
-            self.nearly_spent.pop(call.run, None)
-            self.nearly_spent[call.run] = accounts.are_nearly_spent(limits)
-            if len(self.nearly_spent) > _REMEMBERED:
-                del self.nearly_spent[next(iter(self.nearly_spent))]
+            self.known.pop(call.run, None)
+            self.known[call.run] = accounts.remaining(limits)
+            if len(self.known) > _REMEMBERED:
+                del self.known[next(iter(self.known))]
 
     def _is_search_due(self) -> bool:
         with self._lock:

@@ -182,15 +182,20 @@ def with_first(choice: Choice, first: str) -> Choice:
     return dataclasses.replace(choice, chain=chain, rule="learned", learned={"router": first})
 
 
-def by_outcomes(choice: Choice, request: ModelRequest, known: Known) -> Choice:
-    """A choice in the order that outcomes speak for, with what they say; its own where they abstain."""
+def by_outcomes(
+    choice: Choice, request: ModelRequest, known: Known, left: int | None = None
+) -> Choice:
+    """A choice in the order that outcomes speak for, with what they say; its own where they abstain.
+
+    `left` is what a budget has left, in nano-dollars; None: there is no budget.
+    """
     tokens = Usage(input_tokens=request.max_tokens, output_tokens=request.max_tokens)
     names = {str(one): one for one in choice.chain}
     prices = {
         name: price(one.provider, one.model, tokens, now()).nanousd for name, one in names.items()
     }
     of = task_class(request.role, request.use or request.purpose, request.content)
-    learned = order(of, prices, known)
+    learned = order(of, prices, known, left=left)
     if learned.order is None:
         return dataclasses.replace(choice, learned=learned.reason)
     chain = tuple(names[name] for name in learned.order)

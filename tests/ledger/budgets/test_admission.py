@@ -15,7 +15,7 @@ from aideon_agents.ledger.identity import now, utc_text
 
 
 def is_nearly_spent(budget):
-    return budget.budgets.is_nearly_spent(budget.run)
+    return budget.budgets.remaining(budget.run).is_nearly_spent
 
 
 def test_what_fits_is_held_until_it_is_settled(till):
@@ -235,6 +235,18 @@ def test_a_run_budget_is_nearly_spent_from_four_fifths_of_an_enforced_budget(led
     assert not is_nearly_spent(budget)
     till.spend(1)
     assert is_nearly_spent(budget)
+
+
+def test_what_a_run_may_still_spend_is_told_in_quarters_of_its_tightest_budget(ledger, till_for):
+    till = till_for(ledger, 100)
+    ledger.set_budget("day", "0.000001")
+    budget = ledger.run_budget(till.run_id)
+    found = [budget.budgets.remaining(budget.run).left]
+    for amount in (1, 24, 25, 25, 24, 1):
+        till.spend(amount, at=utc_text(now()))
+        found.append(budget.budgets.remaining(budget.run).left)
+    assert found == [100, 100, 75, 50, 25, 25, 0]
+    assert budget.budgets.remaining(budget.run).is_nearly_spent
 
 
 @pytest.mark.parametrize(
