@@ -12,7 +12,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -263,14 +263,31 @@ def _check(document: Document) -> AnyStep:
     try:
         return _STEP.validate_python(document.values, strict=document.typed)
     except ValidationError as error:
-        first, *_ = sorted(
+        first, *others = sorted(
             (_explained(document, one) for one in error.errors(include_url=False)),
             key=lambda one: (document.line(one[0]), -len(one[0])),
         )
-        raise document.error(*first) from None
+        raise document.error(*_either(first, others)) from None
 
 
-def _explained(document: Document, error: ErrorDetails) -> tuple[FieldPath, *tuple[str, ...]]:
+_EMPTY = "this must have at least one entry"
+_Explained: TypeAlias = "tuple[FieldPath, *tuple[str, ...]]"
+
+
+def _either(first: _Explained, others: Sequence[_Explained]) -> _Explained:
+    """An explanation with those of the other kinds of value that the same field may have."""
+    field, text, *more = first
+    if (field, _EMPTY) in others:
+        return field, _EMPTY
+    what, mark, found = text.partition(", not ")
+    if what.startswith("this must ") and mark:
+        same = (other.partition(mark) for at, other, *_ in others if at == field)
+        also = [one.removeprefix("this must ") for one, _, two in same if two == found]
+        text = " or ".join(dict.fromkeys((what, *also))) + mark + found
+    return (field, text, *more)
+
+
+def _explained(document: Document, error: ErrorDetails) -> _Explained:
     field = _field(document.values, error["loc"], is_missing=error["type"] == "missing")
     return _EXPLANATIONS.get(error["type"], _other)(field, error)
 
@@ -341,7 +358,7 @@ def _pattern(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
 def _other(field: FieldPath, error: ErrorDetails) -> tuple[FieldPath, str]:
     kind = error["type"]
     if kind == "too_short":
-        return field, "this must have at least one entry"
+        return field, _EMPTY
     wanted = _WANTED.get(kind.rpartition("_")[0]) or error["msg"].removeprefix("Input should ")
     return field, f"this must {wanted}, not {shown(error['input'])}"
 
