@@ -118,14 +118,14 @@ _TEXT = ((str, NoneType), "text")
 _FLAG = ((bool,), "True or False")
 _MAPPING = ((Mapping, NoneType), "values by key")
 KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "tier": _TEXT,
+    "tier": ((str, NoneType), "'free', 'premium' or 'enterprise'"),
     "user": _TEXT,
     "model": ((Mapping, NoneType), "models by role, such as {'executor': 'provider:model'}"),
     "timeout": ((int, float, NoneType), "seconds, more than 0"),
     "rehearse": _FLAG,
-    "cache": _TEXT,
-    "on_rate_limit": _TEXT,
-    "privacy": _TEXT,
+    "cache": ((str, NoneType), "an age such as '1d'"),
+    "on_rate_limit": ((str, NoneType), "'wait' or 'fallback'"),
+    "privacy": ((str, NoneType), "'off', 'on' or 'strict'"),
     "replace_retired": _FLAG,
     "thread": _TEXT,
     "checkpoint": ((bool, NoneType), "True, False or None"),

@@ -98,8 +98,11 @@ RUN_OPTIONS = [
     ({"config": {"configurable": [1]}}, "config: configurable must be values by key, not [1]"),
     ({"config": {"recursion_limit": True}}, "config: recursion_limit is True"),
     ({"thread": 5}, "thread must be text, not 5"),
+    ({"cache": 5}, "cache must be an age such as '1d', not 5"),
+    ({"privacy": True}, "privacy must be 'off', 'on' or 'strict', not True"),
+    ({"quality": 80}, "quality is 80: give True, False, or a score from 0 to 1"),
     ({"tier": "gold"}, "there is no tier 'gold': one of free, premium, enterprise"),
-    ({"tier": ["free"]}, "tier must be text, not ['free']"),
+    ({"tier": ["free"]}, "tier must be 'free', 'premium' or 'enterprise', not ['free']"),
     ({"user": 5}, "user must be text, not 5"),
     ({"model": 5}, "model must be models by role, such as {'executor': 'provider:model'}, not 5"),
     ({"model": "openai:m"}, "model must be models by role, such as"),
@@ -111,7 +114,7 @@ RUN_OPTIONS = [
     ({"ledger": 5}, "ledger must be a ledger or a path, not 5"),
     ({"settings": {"user": "x"}}, "settings must be Settings, not {'user': 'x'}"),
     ({"workflow": 5}, "workflow must be text, not 5"),
-    ({"on_rate_limit": 5}, "on_rate_limit must be text, not 5"),
+    ({"on_rate_limit": 5}, "on_rate_limit must be 'wait' or 'fallback', not 5"),
 ]
 
 
