@@ -26,7 +26,11 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-Serving = Annotated[Service, Depends(service_of)]
+async def _served(request: Request) -> Service:
+    return service_of(request)  # on the event loop: a plain function would cost a thread's turn
+
+
+Serving = Annotated[Service, Depends(_served)]
 
 
 def caller_of(request: Request) -> Caller:

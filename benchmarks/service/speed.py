@@ -1,0 +1,53 @@
+"""Requests a second, and what the service adds to the time of the call that a run makes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from asking import ask
+from places import ledgers, provider, service
+
+if TYPE_CHECKING:
+    import argparse
+
+P50, P99, AT = 15, 100, 50
+"""Milliseconds added at most, at so many clients."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What can be said about this measurement."""
+    parser.add_argument("--databases", default="sqlite,postgres")
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--clients", default="1,50,200")
+    parser.add_argument("--latencies", default="0,200", help="milliseconds of the simulated call")
+    parser.add_argument("--requests", type=int, default=1000, help="at most, for each figure")
+
+
+def measure(given: argparse.Namespace) -> bool:
+    """Print the figures; returns whether each is within its bar."""
+    print("database  workers  call     clients  requests/s  added p50  added p99")
+    is_kept = True
+    with ledgers(given.databases) as found:
+        for name, new in found:
+            for latency in map(int, given.latencies.split(",")):
+                for workers in map(int, given.workers.split(",")):
+                    with provider(latency) as asked, service(asked, new(), workers) as serving:
+                        asyncio.run(ask(serving.url, 4, 20 * workers))  # imports and caches
+                        for clients in map(int, given.clients.split(",")):
+                            where = f"{name:9} {workers:7}  {latency:3} ms  {clients:8}"
+                            is_kept = _one(serving.url, where, clients, latency, given) and is_kept
+    return is_kept
+
+
+def _one(url: str, where: str, clients: int, latency: int, given: argparse.Namespace) -> bool:
+    asked = asyncio.run(ask(url, clients, max(20, min(given.requests, clients * 20))))
+    p50, p99 = asked.percentile(0.5) - latency, asked.percentile(0.99) - latency
+    rate = len(asked.seconds) / asked.wall
+    bar, is_kept = "", set(asked.statuses) == {200}
+    if clients == AT:
+        is_kept = is_kept and p50 <= P50 and p99 <= P99
+        bar = f"  bars {P50} and {P99} ms: {'kept' if is_kept else 'not kept'}"
+    others = "" if set(asked.statuses) == {200} else f"  answers {asked.statuses}"
+    print(f"{where}  {rate:10.1f}  {p50:6.1f} ms  {p99:6.1f} ms{bar}{others}", flush=True)
+    return is_kept
