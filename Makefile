@@ -16,7 +16,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check lint lowest browser test bench
+.PHONY: help setup demo check lint lowest browser js test bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -59,8 +59,14 @@ lowest: $(READY) ## use the package with the lowest versions that pyproject.toml
 	  $(LOWEST)/bin/python tests/house/lowest.py; \
 	else echo "uv is not here: the lowest versions are not tried" >&2; fi
 
+js: ## install LangGraph's JavaScript SDK for its test, where Node is
+	@if command -v npm >/dev/null; then \
+	  timeout 60 npm ci --prefix tests/api/js --silent --no-audit --no-fund || \
+	    echo "the JavaScript SDK cannot be installed here, so it is not tried" >&2; \
+	else echo "Node is not here: the JavaScript SDK is not tried" >&2; fi
+
 # A test that hangs is ended after so many seconds, and named.
-test: lint lowest browser ## everything: the checks, the lowest versions, every test, branch coverage
+test: lint lowest browser js ## everything: the checks, the lowest versions, every test, branch coverage
 	$(BIN)/pytest -q -n auto --maxprocesses 4 --cov
 
 bench: $(READY) ## every benchmark: speed, cost, loss

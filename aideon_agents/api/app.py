@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib.util
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, FastAPI
@@ -10,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from aideon_agents.access.callers import Caller
-from aideon_agents.api import problems, runs, threads, together, usage, workflows
+from aideon_agents.api import langgraph, problems, runs, threads, together, usage, workflows
 from aideon_agents.api.asking import SECURITY, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from fastapi.telemetry import TelemetryConfig
 
+    from aideon_agents.api.mcp import Door
     from aideon_agents.serving.service import Service
     from aideon_agents.settings import Settings
 
@@ -53,21 +56,16 @@ def create_app(
     hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
     since: str | None = None,
+    is_alone: bool = True,
 ) -> FastAPI:
     """The app of a service.
 
     `hosts` are further names under which it answers; where only this machine reaches it, it answers
     under those of this machine. `origins` are web pages of other origins that may use it. `since` is
-    when the service began, from which on metrics count calls; None: now.
+    when the service began, from which on metrics count calls; None: now. `is_alone`: no other
+    process serves the same address.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        await service.open()
-        try:
-            yield
-        finally:
-            await service.drain()
+    door = _mcp(service, is_alone=is_alone)
 
     app = FastAPI(
         title="Aideon Agents",
@@ -75,23 +73,14 @@ def create_app(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
+        lifespan=_lifespan(service, door),
         redirect_slashes=False,
         telemetry=_telemetry(service.settings),
     )
     app.state.service = service
     app.state.metrics = metrics.registry(service.ledger, since or utc_text(now()))
     problems.install(app)
-    own = APIRouter(
-        prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
-    )
-    for one in (workflows, runs, threads, usage, status):
-        own.include_router(one.router)
-    app.include_router(own)
-    app.include_router(together.router())
-    app.include_router(_health)
-    app.include_router(metrics.router, dependencies=SECURITY, responses=problems.answers(401, 403))
-    app.add_api_route("/api/v1/openapi.json", _described(app), include_in_schema=False)
+    _include(app, door)
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -106,6 +95,40 @@ def create_app(
     return app
 
 
+def _include(app: FastAPI, door: Door | None) -> None:
+    """Add the routes of every door."""
+    own = APIRouter(
+        prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
+    )
+    for one in (workflows, runs, threads, usage, status):
+        own.include_router(one.router)
+    app.include_router(own)
+    app.include_router(together.router())
+    app.include_router(_health)
+    app.include_router(metrics.router, dependencies=SECURITY, responses=problems.answers(401, 403))
+    app.include_router(langgraph.router, include_in_schema=False)  # its SDKs describe it
+    if door:
+        app.include_router(door.router, include_in_schema=False)
+    app.add_api_route("/api/v1/openapi.json", _described(app), include_in_schema=False)
+
+
+def _lifespan(
+    service: Service, door: Door | None
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await service.open()
+        sessions = asyncio.create_task(door.serve()) if door else None
+        try:
+            yield
+        finally:
+            await service.drain()
+            if sessions:
+                await sessions
+
+    return lifespan
+
+
 def _telemetry(settings: Settings) -> TelemetryConfig:
     """A span for each request, where runs are traced."""
     return {
@@ -114,6 +137,15 @@ def _telemetry(settings: Settings) -> TelemetryConfig:
         "logs": False,  # of what was sent, and of the words of errors
         "operation_spans": False,
     }
+
+
+def _mcp(service: Service, *, is_alone: bool) -> Door | None:
+    """The MCP server; None: the extra `mcp` is not installed."""
+    if importlib.util.find_spec("mcp") is None:
+        return None
+    from aideon_agents.api.mcp import Door  # noqa: PLC0415 - an extra
+
+    return Door(service, keeps_sessions=is_alone)
 
 
 def _described(app: FastAPI) -> Callable[..., JSONResponse]:

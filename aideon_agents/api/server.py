@@ -60,6 +60,8 @@ class Serving:
     """The address of `/metrics` without a key; None: there is none."""
     since: str = dataclasses.field(default_factory=lambda: utc_text(now()))
     """When the service began: metrics count calls from then on."""
+    is_alone: bool = True
+    """Whether it is one process."""
 
 
 class _Server(uvicorn.Server):
@@ -106,7 +108,13 @@ def work(
             rehearse=serving.rehearse,
             is_local=serving.is_local,
         )
-        app = create_app(service, hosts=serving.hosts, origins=serving.origins, since=serving.since)
+        app = create_app(
+            service,
+            hosts=serving.hosts,
+            origins=serving.origins,
+            since=serving.since,
+            is_alone=serving.is_alone,
+        )
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -164,7 +172,8 @@ def serve(
         if serving.metrics:
             port = until_end.enter_context(_metrics_at(*serving.metrics, serving))
         if workers > 1:
-            _Workers(serving, listening, workers, stopping).run(lambda: ready(port))
+            shared = dataclasses.replace(serving, is_alone=False)
+            _Workers(shared, listening, workers, stopping).run(lambda: ready(port))
         else:
             ready(port)
             work(serving, listening, stopping)

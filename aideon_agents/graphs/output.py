@@ -27,6 +27,8 @@ class _End(NamedTuple):
     """The nodes that it ends with; empty if it is not a graph."""
     all_run: bool = False
     """Whether each of these is always reached, and there are several."""
+    role: str | None = None
+    """The agent's; None: it is no agent."""
 
 
 def output(graph: object, results: Mapping[str, StepResult], path: str = "") -> StepResult | None:
@@ -40,6 +42,18 @@ def output(graph: object, results: Mapping[str, StepResult], path: str = "") -> 
     return _output(end, given, path, 1)
 
 
+def speaks(graph: Graph, path: str, role: str) -> bool:
+    """Whether the text of a node is, or may become, the output of the graph or a part of it."""
+    return role not in ("planner", "validator") and _leads_to(_end(graph), path)
+
+
+def _leads_to(end: _End, path: str) -> bool:
+    if end.path and not f"{path}/".startswith(f"{end.path}/"):
+        return False
+    spoken = [one for one in end.last if one.role != "validator"]
+    return not spoken or any(_leads_to(one, path) for one in spoken)
+
+
 @once_per_graph
 def _end(graph: Graph) -> _End:
     return _end_of(NodeInfo(graph))
@@ -47,7 +61,7 @@ def _end(graph: Graph) -> _End:
 
 def _end_of(node: NodeInfo) -> _End:
     if node.opened is None:
-        return _End(node.label, node.path)
+        return _End(node.label, node.path, role=node.role)
     edges = declared(node.opened.builder)
     last = {edge.source for edge in edges if edge.target == END}
     # A node that only asks or checks gives no result: those before it do.

@@ -260,6 +260,31 @@ async def open_questions(ledger: Ledger, run_id: str) -> list[Question]:
         return await saved_questions(checkpointer, run_id)
 
 
+async def conversation(ledger: Ledger, thread: str, *, rehearsed: bool) -> list[Exchange]:
+    """Every completed run of a thread, oldest first: more than the next run reads."""
+    if not are_there(ledger):
+        return []
+    name = conversation_name(thread, rehearsed=rehearsed)
+    async with open_checkpointer(ledger, _OURS) as checkpointer:
+        memory = _keeping(_Conversation, checkpointer)
+        with readable(name):
+            kept = [one.values async for one in memory.aget_state_history(config_for(name))]
+    return [one["exchanges"][-1] for one in reversed(kept) if one.get("exchanges")]
+
+
+async def kept_values(
+    ledger: Ledger, graph: Graph, workflow: str, thread: str, *, rehearsed: bool
+) -> dict[str, Any]:
+    """The state that a graph which is not ours keeps on a thread; empty: it keeps none."""
+    if not are_there(ledger):
+        return {}
+    name = graph_name(workflow, thread, rehearsed=rehearsed)
+    async with open_checkpointer(ledger, shapes(graph)) as checkpointer:
+        kept = graph.copy(update={"checkpointer": checkpointer})
+        with readable(name):
+            return dict((await kept.aget_state(config_for(name))).values)
+
+
 def _plain(value: object) -> Any:
     try:
         return json.loads(to_json(value, fallback=safe_text, inf_nan_mode="null"))

@@ -157,7 +157,22 @@ def end_of(ledger: Ledger, run_id: str) -> dict[str, Any]:
     return json.loads(found[0]["document"]) if found else {}
 
 
+def last(ledger: Ledger, run_id: str) -> int:
+    """The number of the last event of a run; 0: it has none."""
+    return int(ledger.select(_LAST, {"run_id": run_id})[0]["number"] or 0)
+
+
+def last_begin(ledger: Ledger, run_id: str) -> int:
+    """The number of the event after which a run resumed the last time; 0: it did not."""
+    values = {"run_id": run_id, "kind": ENDED, "last": last(ledger, run_id)}
+    return int(ledger.select(_BEGIN, values)[0]["number"] or 0)
+
+
 _LAST = "SELECT MAX(number) AS number FROM run_events WHERE run_id = :run_id"
+_BEGIN = (
+    "SELECT MAX(number) AS number FROM run_events"
+    " WHERE run_id = :run_id AND kind = :kind AND number < :last"
+)
 _INSERT = (
     "INSERT INTO run_events (run_id, number, at, kind, document)"
     " VALUES (:run_id, :number, :at, :kind, :document)"

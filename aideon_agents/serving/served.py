@@ -70,6 +70,11 @@ def find(ledger: Ledger | Statements, run_id: str) -> Row | None:
     return found[0] if found else None
 
 
+def metadata_of(row: Row | None) -> dict[str, str]:
+    """The texts that a caller gave with a run."""
+    return json.loads(row["metadata"]) if row and row["metadata"] else {}
+
+
 def open_rows(ledger: Ledger) -> list[Row]:
     """The runs that are to run or to be cancelled, with what their own rows say."""
     return ledger.select(_OPEN, {})
