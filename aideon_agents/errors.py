@@ -39,6 +39,7 @@ AideonError
 └── LimitError           stopped at a limit; carries kind, value and limit           (exit 3)
     ├── TimeLimit        the run's or the node's time is up
     ├── BudgetExceeded   a call's worst case does not fit what is left of a budget
+    ├── QuotaExceeded    a user of the service may have no more of a feature today
     ├── RateLimitReached a provider's rate limit resets too late to wait for
     └── Declined         a person declined a result
 ```
@@ -314,6 +315,23 @@ class BudgetExceeded(LimitError):
         self.spent = spent
         self.held = held
         self.needed = needed
+
+
+class QuotaExceeded(LimitError):
+    """A user of the service may have no more of a feature on this UTC day, or needs more than is left.
+
+    Figures are in the unit. `upgrade` names a tier with a higher limit, `cheaper` what would fit.
+    """
+
+    def __init__(self, message: str, *, used: float, limit: float, **known: Any) -> None:
+        super().__init__(message, kind="quota", value=used, limit=limit)
+        self.used = used
+        self.feature: str = known["feature"]
+        self.unit: str = known["unit"]
+        self.reset_at: str = known["reset_at"]
+        self.upgrade: Mapping[str, object] | None = known.get("upgrade")
+        self.own_key: bool = known.get("own_key", False)
+        self.cheaper: Mapping[str, object] | None = known.get("cheaper")
 
 
 class RateLimitReached(LimitError):

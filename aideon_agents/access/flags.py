@@ -38,8 +38,8 @@ MEANINGS: dict[Flag, str] = {
 }
 """What each flag does where it is on."""
 
-_ONE = "SELECT * FROM flags WHERE name = :name"
-_ALL = "SELECT * FROM flags"
+_ALL = "SELECT name, is_on, share, changed_by, changed_at FROM flags"
+_ONE = f"{_ALL} WHERE name = :name"
 _SET = """
 INSERT INTO flags (name, is_on, share, changed_by, changed_at)
 VALUES (:name, :is_on, :share, :changed_by, :changed_at)

@@ -5,24 +5,14 @@ from __future__ import annotations
 import functools
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from aideon_agents.errors import UserError, shown
+from aideon_agents.ledger.budgets.units import Feature, Unit
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-Feature: TypeAlias = Literal[
-    "text_generation",
-    "code_generation",
-    "image_generation",
-    "vision_analysis",
-    "audio_tts",
-    "audio_stt",
-]
-Unit: TypeAlias = Literal["requests", "tokens", "tokens_per_request", "minutes"]
-"""What a quota counts. All are per UTC day, but for the tokens of one request."""
 
 _FILE = Path(__file__).with_name("tiers.toml")
 

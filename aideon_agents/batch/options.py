@@ -208,7 +208,9 @@ def most_failures(given: int | str | None, items: int) -> int | None:
     raise InputError(f"max_failures is {text!r}: give a number from 1, or a share such as 5%")
 
 
-StopReason = Literal["budget", "rate_limit", "interrupted", "cancelled", "max_failures", "waiting"]
+StopReason = Literal[
+    "budget", "rate_limit", "quota", "interrupted", "cancelled", "max_failures", "waiting"
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,8 +231,7 @@ class BatchResult:
     earlier_out: str | None
     """The file with all results of that batch; None: it is OUT now."""
     usd: Decimal
-    """The costs of all runs of all items, in every call of this batch. Carried items are not part of
-    it: the earlier batch has paid for them."""
+    """The costs of all runs of all items in this batch; the earlier one has paid for carried items."""
     complete: bool
     """False: some costs are unknown, and `usd` is a lower bound."""
     held: Decimal
@@ -242,8 +243,7 @@ class BatchResult:
     stopped_by: str | None
     """The limit that it stopped at, in words; None: it did not, or its workers have said it."""
     waiting: Sequence[str]
-    """The runs that wait for an answer; `aideon batches approve BATCH` answers them. Pending items
-    include them."""
+    """The runs that wait for an answer, among the pending; `aideon batches approve` answers them."""
     truncated: int
     """Answers that met `max_tokens` and are cut off."""
     nodes: Sequence[NodeCost]

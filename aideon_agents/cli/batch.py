@@ -220,7 +220,7 @@ def _report(result: BatchResult, out: Path, *, as_json: bool) -> int:
         output.line(json.dumps(document(result)))
     if result.stop_reason in ("interrupted", "cancelled"):
         return INTERRUPTED
-    if result.stop_reason in ("budget", "rate_limit"):
+    if result.stop_reason in ("budget", "rate_limit", "quota"):
         return STOPPED
     if result.stop_reason == "waiting":
         return WAITING

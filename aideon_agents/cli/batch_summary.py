@@ -105,6 +105,7 @@ _STOPPED = {
         "stopped at a rate limit: repeat the command then to continue,",
         "or now with --on-rate-limit fallback",
     ),
+    "quota": ("stopped at a quota of the service: repeat the command when it resets",),
     "interrupted": ("interrupted: repeat the command to continue",),
     "cancelled": ("cancelled: repeat the command to continue",),
     "max_failures": ("stopped, as too many items failed: repeat the command to continue",),

@@ -28,7 +28,7 @@ from aideon_agents.errors import Partial, ProviderError
 from aideon_agents.ledger import tags
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.pricing import MOST, Price, Usage, billed_model, price
-from aideon_agents.ledger.rows import Call, CallEnd, CallStatus, redacted, reporting_in
+from aideon_agents.ledger.rows import NOT_BILLED, Call, CallEnd, CallStatus, redacted, reporting_in
 from aideon_agents.node_paths import node_path
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ MET_MAX_TOKENS = frozenset(
 _REASONS = ("finish_reason", "stop_reason")
 
 _CACHED = Price(0, "answer cache")
-_NOT_BILLED = Price(0, "not billed")
+_NOT_BILLED = Price(0, NOT_BILLED)
 
 
 def answered(call: OpenCall, response: LLMResult) -> CallEnd:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import threading
 from typing import TYPE_CHECKING, Any, cast
@@ -178,6 +179,13 @@ class CostHandler(BaseCallbackHandler):
                 )
                 self._leave(run_id, refused)
                 raise refused
+        if budget.origin:  # what it uses of the quota is known at its end
+            use = budget.origin.tokens_of(call.at, 1)
+            counted = dataclasses.replace(call, uses=(use,))
+            if lacks := self.ledger.budgets.take(start.call_id, counted, 0):
+                over = use.exceeded(lacks.by.spent, asked=start.requested_model)
+                self._leave(run_id, over)
+                raise over
 
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any

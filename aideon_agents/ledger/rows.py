@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
+    from aideon_agents.ledger.budgets.units import KeySource, Origin
+
+
+NOT_BILLED = "not billed"
+"""The price source of a call that the provider cannot have charged."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Usage:
@@ -55,9 +61,6 @@ CallStatus = Literal["started", "ok", "error", "cancelled", "broken", "cached"]
 """`started`: no end was recorded. `broken`: the stream broke off during the answer."""
 
 UsageSource = Literal["reported", "estimated", "none"]
-
-KeySource = Literal["system", "user"]
-"""`user`: the user's own key was used, and the call uses nothing of what the service grants."""
 
 
 # Not frozen, as CallEnd and Call: they are made for each run or call, and making one that is frozen
@@ -95,6 +98,8 @@ class Run:
     request_id: str | None = None
     key_source: KeySource | None = None
     """Whose keys its providers are asked with: `user` where any of them is the user's own."""
+    origin: Origin | None = None
+    """Who asked the service for it, and what its calls may use. Not stored, but for the three above."""
     status: RunStatus = "running"
     started_at: str = ""
     """Empty until it is in the ledger."""
@@ -252,13 +257,15 @@ SIMULATED_RUN = (
 
 # Columns are named, never `*`: a later version may add some, and this one may go on beside it.
 _COLUMNS_OF_RUN = ", ".join(
-    f'runs."{name}"' for name in (*_names(Run, without=("simulated",)), *_OWNER)
+    f'runs."{name}"' for name in (*_names(Run, without=("simulated", "origin")), *_OWNER)
 )
 _RUNS = f"SELECT {_COLUMNS_OF_RUN}, {SIMULATED_RUN} AS simulated FROM runs"  # noqa: S608 - our words
 CALL_COLUMNS = ", ".join(f"calls.{name}" for name in _names(Call))
 """SQL: the columns of a call, for `call_in`."""
 
-START_RUN = _insert("runs", (*_names(Run, without=(*_RUN_END, "simulated")), "status", *_OWNER))
+START_RUN = _insert(
+    "runs", (*_names(Run, without=(*_RUN_END, "simulated", "origin")), "status", *_OWNER)
+)
 ONE_RUN = f"{_RUNS} WHERE run_id = :run_id"
 RUN_DIMENSIONS = (
     'SELECT "user", tier, batch_id AS batch, item_id AS item FROM runs WHERE run_id = :run_id'
@@ -332,6 +339,13 @@ def end_values(call_id: str, end: CallEnd) -> dict[str, Any]:
     for name in ("response_model", "finish_reason"):  # a provider may quote a key there
         values[name] = None if values[name] is None else one_line(safe_text(values[name]))
     return values
+
+
+def tokens_in(end: CallEnd) -> int | None:
+    """The tokens that a call has used; None: they are not known, so what was held counts."""
+    if end.status == "cached" or end.price_source == NOT_BILLED:
+        return 0
+    return end.usage.input_tokens + end.usage.output_tokens if end.usage else None
 
 
 def redacted(value: Any) -> Any:

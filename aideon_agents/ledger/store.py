@@ -102,6 +102,7 @@ class Ledger:
             "options": _json(start.options),
             "graph": _json(start.graph),
             "results": None,
+            **(start.origin.columns() if start.origin else {}),
         }
         if budget is None:  # one statement is a transaction of its own
             (tx or self.database).write(rows.START_RUN, values)

@@ -127,10 +127,7 @@ class RequestBound:
         row = TABLE.get(candidate.provider)
         if row and row.free:
             return 0
-        tokens = self.input_tokens
-        for size in self.pictures:
-            each = bound(candidate, size)
-            tokens = None if tokens is None or each is None else tokens + each
+        tokens = self.input_tokens if not self.pictures else self.with_pictures(candidate)
         if tokens is None or most is None:
             return None
         plain = Usage(input_tokens=tokens, output_tokens=most * self.answers)
@@ -139,6 +136,12 @@ class RequestBound:
         asked = candidate.provider, candidate.model
         costs = [highest_price(*asked, usage, at, self.tier) for usage in (plain, cached)]
         return None if None in costs else max(cost or 0 for cost in costs)
+
+    def with_pictures(self, candidate: Candidate) -> int | None:
+        """The most input tokens, as a candidate counts its pictures; None: nothing bounds them."""
+        sizes = [bound(candidate, size) for size in self.pictures]
+        known = [one for one in (self.input_tokens, *sizes) if one is not None]
+        return sum(known) if len(known) == len(sizes) + 1 else None
 
     def most_tokens(self, candidate: Candidate, at: datetime, left: int) -> int:
         """The most output tokens that some nano-dollars pay for; 0: too few to be of use."""
@@ -173,6 +176,8 @@ class Admission:
     bound: RequestBound
     candidates: Sequence[Candidate]
     """The chain's, in order."""
+    most: int | None = None
+    """The room for the answer, where a quota lowered it; None: what it requests."""
 
     def hold(
         self, candidate: Candidate, *, queues: bool = False, rested: Sequence[Candidate] = ()
@@ -184,11 +189,19 @@ class Admission:
         at = now()
         refused = self._take(candidate, at, queues=queues)
         if refused is None:
-            return Grant(utc_text(at))
+            return Grant(utc_text(at), self.most)
         if refused.waits:
             return refused
         later = self.candidates[self.candidates.index(candidate) + 1 :]
         others = [*later, *(one for one in rested if not one.rest_left())]
+        if refused.use:
+            sent, by = self.bound.with_pictures(candidate), refused.by
+            left = 0 if sent is None else (by.limit - by.spent - sent) // self.bound.answers
+            if self.bound.shortest and left >= self.bound.shortest:
+                return self._shortened(candidate, at, left, refused, queues=queues)
+            if any(refused.use.is_free(one.provider) for one in others):
+                raise errors.TooExpensive(f"{candidate} is beyond a quota", billed=False)
+            raise exceeded(refused, candidate, left=left)
         fits = any(self._fits(other, at) for other in others)
         if not fits and self.bound.shortest:
             if tokens := self._room(candidate, at):
@@ -268,12 +281,18 @@ class Admission:
         dimensions = self._dimensions(candidate, at)
         of_hold = {
             tags.HELD_AT: dimensions.at,
-            tags.SHORTENED: most is not None,
+            tags.SHORTENED: (most or self.most) is not None,
             tags.SIMULATED: dimensions.simulated,
         }
         run_id = self.budget.run.run
         row = call_start(self.call_id, run_id, {**self.metadata, **of_hold}) if run_id else None
         worst = self.bound.worst(candidate, at, most)
+        if origin := self.budget.origin:
+            sent, room = self.bound.with_pictures(candidate), most or self.bound.max_tokens
+            tokens = None if sent is None or room is None else sent + room * self.bound.answers
+            dimensions = origin.counted(dimensions, tokens)
+            if row:
+                row.provider_key_id, row.key_source = origin.source(candidate.provider)
         take = self.budget.budgets.take
         return take(self.call_id, dimensions, worst, row=row, queues=queues)
 
@@ -295,13 +314,18 @@ def admission_for(
     # What the start event is going to carry: a call with its own metadata has no other in its config.
     inherited = getattr(attempt.get("callbacks"), "metadata", None) or {}
     metadata = {**inherited, **(attempt.get("metadata") or {})}
+    bound, most = RequestBound.of(payload, least), None
+    cap = budget.origin.tokens_per_request if budget.origin else None
+    if cap is not None and (bound.max_tokens is None or cap < bound.max_tokens):
+        bound, most = dataclasses.replace(bound, max_tokens=cap), cap
     admission = Admission(
         budget=budget,
         call_id=str(attempt.get("run_id")),
         node=node_path(metadata),
         metadata=metadata,
-        bound=RequestBound.of(payload, least),
+        bound=bound,
         candidates=candidates,
+        most=most,
     )
     return admission, payload
 

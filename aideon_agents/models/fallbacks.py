@@ -341,7 +341,7 @@ class Attempts:
     async def go_on(
         self,
         candidate: Candidate,
-        error: errors.ProviderError | errors.BudgetExceeded,
+        error: errors.ProviderError | errors.BudgetExceeded | errors.QuotaExceeded,
         config: RunnableConfig | None,
         room: tuple[int, int],
     ) -> None:
@@ -352,7 +352,7 @@ class Attempts:
         lacked = self.lacked_room.get(str(candidate))
         if lacked and isinstance(error, NO_MORE_ROOM) and not getattr(error, "adapted", False):
             self.give_up(candidate, lacked)
-        if isinstance(error, errors.BudgetExceeded):
+        if isinstance(error, errors.BudgetExceeded | errors.QuotaExceeded):
             raise error
         if error.shown:
             announce_restart(config)

@@ -90,7 +90,7 @@ class Guard(BaseChatModel):
             try:
                 async with self._attempt(attempts, permit, config, question, options) as attempt:
                     answer = await self._answer(question, attempt)
-            except (errors.ProviderError, errors.BudgetExceeded) as error:
+            except (errors.ProviderError, errors.BudgetExceeded, errors.QuotaExceeded) as error:
                 room = self._more_room(question, options)
                 await attempts.go_on(self.candidate, error, config, room)
             else:
@@ -149,7 +149,7 @@ class Guard(BaseChatModel):
                                 yield held.pop(0)
                     for chunk in held:
                         yield chunk
-            except (errors.ProviderError, errors.BudgetExceeded) as error:
+            except (errors.ProviderError, errors.BudgetExceeded, errors.QuotaExceeded) as error:
                 if shown:
                     raise
                 await attempts.go_on(self.candidate, error, config, self._more_room(input, options))

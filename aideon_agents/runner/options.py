@@ -12,6 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 
 from aideon_agents.errors import InputError, is_kind, refuse_kinds
 from aideon_agents.ledger.budgets.limits import Amount, Budget
+from aideon_agents.ledger.budgets.units import Origin
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.pictures import Images
 from aideon_agents.settings import Settings
@@ -93,6 +94,8 @@ class RunOptions(TypedDict, total=False):
     """SHA-256 of the file there, for its row; None: the graph has no file."""
     allow_outside: bool
     """Whether the task file there may use files outside its folder, for its row."""
+    origin: Origin | None
+    """Who asked a service for it, and what its calls may use; None: no service runs it."""
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -112,6 +115,8 @@ class ResumeOptions(TypedDict, total=False):
     """Where it is written: a ledger, or a path; None: the Settings'."""
     settings: Settings | None
     """The environment; None: read now."""
+    origin: Origin | None
+    """As in `RunOptions`, as it is now."""
 
 
 _TEXT = ((str, NoneType), "text")
@@ -136,6 +141,7 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "target": _TEXT,
     "target_hash": _TEXT,
     "allow_outside": _FLAG,
+    "origin": ((Origin, NoneType), "an Origin"),
 }
 """What the values of a run's options must be. The other options are checked where they are read."""
 _CONFIG_KINDS: Mapping[str, tuple[Any, str]] = {

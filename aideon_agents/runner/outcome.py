@@ -19,6 +19,7 @@ from aideon_agents.errors import (
     BudgetExceeded,
     LedgerError,
     LimitError,
+    QuotaExceeded,
     RateLimitReached,
     TimeLimit,
 )
@@ -238,11 +239,13 @@ def _item_status(outcome: Outcome) -> ItemStatus:
     return "pending" if is_drained else "failed"
 
 
-def batch_stop(outcome: Outcome) -> Literal["budget", "rate_limit"] | None:
+def batch_stop(outcome: Outcome) -> Literal["budget", "rate_limit", "quota"] | None:
     """The limit that stopped the run and stops the others as well; None: it did not end at one."""
     error = outcome.exception
     if isinstance(error, RateLimitReached):
         return "rate_limit"
+    if isinstance(error, QuotaExceeded):
+        return "quota"
     if not isinstance(error, BudgetExceeded):
         return None
     # Only this item uses a budget for itself.

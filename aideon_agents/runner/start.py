@@ -95,7 +95,6 @@ def run_spec(
     callbacks, given = options.get("callbacks"), options.get("config")
     start = Run(
         workflow=options.get("workflow") or graph.get_name(),
-        target=options.get("target"),
         user=context.user,
         tier=context.tier,
         thread=thread,
@@ -110,7 +109,7 @@ def run_spec(
             "on_rate_limit": context.on_rate_limit,
             **{name: one for name in (*_POLICY, "allow_outside") if (one := options.get(name))},
         },
-        target_hash=options.get("target_hash"),
+        **cast("Any", {one: options.get(one) for one in ("target", "target_hash", "origin")}),
     )
     return RunSpec(
         graph=graph,
@@ -323,6 +322,7 @@ def prepare_resume(
     with open_ledger(where := options.get("ledger") or settings.ledger) as opened:
         seen = opened.find_run(run)
     refuse_unless_resumable(seen)
+    seen.origin = options.get("origin")
     graph = compiled(graph)
     if seen.graph is not None and (changed := changes(seen.graph, model(graph))):
         raise UserError(

@@ -163,7 +163,12 @@ async def improved(
             announce_restart(config)
         second = await again()
         after = await score(second)
-    except (errors.BudgetExceeded, errors.RunError, errors.NoModel) as refused:
+    except (
+        errors.BudgetExceeded,
+        errors.QuotaExceeded,
+        errors.RunError,
+        errors.NoModel,
+    ) as refused:
         why = "its first answer was kept, because no better one could be had"
         _log.log(level, "%s: %s: %s", answer.node_path, why, refused)
         return first

@@ -232,7 +232,7 @@ def _counted(tx: Statements, account: Account) -> tuple[int, list[Row]]:
     calls = _where(account, values, at="calls.started_at", of="calls")
     holds = _where(account, values, at="holds.taken_at", of="holds")
     if not account.key.startswith(OF_RUNS):
-        calls += " AND calls.simulated = 0"
+        calls += " AND calls.simulated = 0 AND COALESCE(calls.key_source, '') <> 'user'"
         holds += f" AND NOT EXISTS ({_SIMULATED_HOLD})"
     (known,) = tx.select(
         "SELECT COALESCE(SUM(cost_nanousd), 0) AS nanousd FROM calls"  # noqa: S608 - names of ours
@@ -290,7 +290,10 @@ HOLD_COLUMNS = (
 )
 """SQL: the columns of a hold. They are named, because a later version may add some."""
 
-_SIMULATED_HOLD = "SELECT 1 FROM calls WHERE calls.call_id = holds.call_id AND calls.simulated = 1"
+_SIMULATED_HOLD = (
+    "SELECT 1 FROM calls WHERE calls.call_id = holds.call_id"
+    " AND (calls.simulated = 1 OR calls.key_source = 'user')"
+)
 _ACCOUNTS = (
     "SELECT account, limit_nanousd, spent_nanousd, held_nanousd FROM accounts WHERE account IN"
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger import rows
-from aideon_agents.ledger.budgets import accounts, on_server
+from aideon_agents.ledger.budgets import accounts, on_server, units
 from aideon_agents.ledger.budgets.alerts import Alert, send
 from aideon_agents.ledger.budgets.limits import (
     OF_RUNS,
@@ -94,15 +94,9 @@ class Budgets:
         transaction, which saves each call a commit; None: the caller writes it. `queues`: where
         there are tickets, a call that has to wait gets one, until it is served or leaves.
         """
-        values = {
-            "call_id": call_id,
-            "run_id": call.run,
-            "node_path": call.node,
-            "provider": call.provider,
-            "taken_at": call.at,
-            "amount_nanousd": amount,
-            **this_process(),
-        }
+        values: dict[str, object] = {"call_id": call_id, "run_id": call.run, "node_path": call.node}
+        values |= {"provider": call.provider, "taken_at": call.at, "amount_nanousd": amount}
+        values |= this_process()
         may_search = True
         while True:
             values["expires_at"] = time.time() + LEASE
@@ -116,12 +110,11 @@ class Budgets:
                 return refused
             may_search = False
             self.forfeit_dead()
-        keys = sorted({one.account.key for one in limits})
-        hold = (call, amount or 0, json.dumps(keys))
+        keys = json.dumps(sorted({one.account.key for one in limits}))
         if row:
             self.unsent[call_id] = row
         with self._lock:
-            self._holds[call_id] = hold
+            self._holds[call_id] = (call, amount or 0, keys)
             if self._renewer is None:
                 self._renewer = threading.Thread(
                     target=self._renew, name="aideon-leases", daemon=True
@@ -140,6 +133,8 @@ class Budgets:
         with self.database.transaction() as tx:
             limits = accounts.limit_states(tx, call)
             refused = refusal(limits, hold["amount_nanousd"])
+            if call.uses and not refused:
+                refused = units.lacking(tx, call.uses)
             if not refused:
                 keys = sorted({one.account.key for one in limits})
                 amount = hold["amount_nanousd"] or 0
@@ -147,6 +142,8 @@ class Budgets:
                 tx.later(_TAKE, {**hold, "amount_nanousd": amount, "accounts": json.dumps(keys)})
                 if row:
                     tx.later(rows.START_CALL, vars(row))
+                if call.uses:
+                    units.hold(tx, hold["call_id"], call.uses, call.at)
         return limits, refused
 
     def settle(self, call_id: str, end: CallEnd) -> bool:
@@ -171,7 +168,8 @@ class Budgets:
         if hold and (function := self.database.call):
             call = dataclasses.replace(hold[0], inner=()) if hold[0].inner else hold[0]
             values = rows.end_values(call_id, end)
-            if ended := on_server.settle(function, call_id, values, call):
+            spent = (rows.tokens_in(end),) if call.uses else ()
+            if ended := on_server.settle(function, call_id, values, call, *spent):
                 limits, is_due = ended
                 if not is_due:
                     return True, limits, []
@@ -198,17 +196,18 @@ class Budgets:
             hold = self._holds.pop(call_id, None)
         if hold is None:
             return
-        is_unsent = self.unsent.pop(call_id, None) is not None
+        is_unsent = self.unsent.pop(call_id, None)
         with self.database.transaction() as tx:
             if is_unsent:
                 tx.later(rows.UNMAKE_CALL, {"call_id": call_id})
             for row in tx.select(_HOLD, {"call_id": call_id}):
-                if row["status"] not in {"held", "forfeited"}:
-                    continue
-                if not tx.select(_ROW, {"call_id": call_id}):
+                is_open = row["status"] in {"held", "forfeited"}
+                if is_open and not tx.select(_ROW, {"call_id": call_id}):
                     part = "held" if row["status"] == "held" else "spent"
                     accounts.add(tx, json.loads(row["accounts"]), **{part: -row["amount_nanousd"]})
                     tx.later(_END, {"call_id": call_id, "status": "released"})
+                    if hold[0].uses:
+                        units.settle(tx, call_id, 0)
         self.settlements += 1
 
     def forfeit_dead(self) -> None:
@@ -218,12 +217,13 @@ class Budgets:
             self._renew_all(tx)  # after the machine slept, this may run before the thread does
             held = tx.select(_ALL_HELD, {})
             # Each process is looked up once: it may hold money for a thousand calls.
-            gone = {one: is_gone(row) for one, row in {_process(row): row for row in held}.items()}
-            lost = [row for row in held if row["expires_at"] < time.time() or gone[_process(row)]]
+            ended = {one: is_gone(row) for one, row in {_process(row): row for row in held}.items()}
+            lost = [row for row in held if row["expires_at"] < time.time() or ended[_process(row)]]
             for row in lost:
                 amount = row["amount_nanousd"]
                 accounts.add(tx, json.loads(row["accounts"]), spent=amount, held=-amount)
                 tx.later(_END, {"call_id": row["call_id"], "status": "forfeited"})
+            units.forfeit(tx)
             alerts = list[Alert]()
             # Only then: looking may open accounts, in which what is still held would count as held.
             for row in lost:
@@ -278,8 +278,7 @@ class Budgets:
 
     def _is_search_due(self) -> bool:
         with self._lock:
-            is_due = time.monotonic() - self._searched >= _SEARCH_DEAD
-            if is_due:
+            if is_due := time.monotonic() - self._searched >= _SEARCH_DEAD:
                 self._searched = time.monotonic()
             return is_due
 
@@ -314,6 +313,8 @@ def _count_end(
     cost = end.cost_nanousd
     status = "unknown" if cost is None else "settled"
     call, amount, keys = hold or (None, 0, "")
+    if call is None or call.uses:
+        units.settle(tx, call_id, rows.tokens_in(end))
     is_as_held = call is not None and call.simulated == end.simulated
     if (
         call
@@ -370,20 +371,22 @@ def _dimensions(row: Row, at: str, *, simulated: bool = False) -> CallDimensions
         node=row["node_path"],
         provider=row["provider"],
         simulated=simulated,
+        own_key=row["key_source"] == "user",
     )
 
 
 _OF_RUN = 'runs."user", runs.tier, runs.batch_id, runs.item_id'
+_KEY_SOURCE = "(SELECT key_source FROM calls WHERE calls.call_id = holds.call_id) AS key_source"
 _TAKE = (
     "INSERT INTO holds (call_id, run_id, node_path, provider, taken_at, amount_nanousd, accounts,"
     " status, expires_at, host, pid, process_start) VALUES (:call_id, :run_id, :node_path,"
     " :provider, :taken_at, :amount_nanousd, :accounts, 'held', :expires_at, :host, :pid, :process_start)"
 )
-_HELD_BY = f"SELECT {accounts.HOLD_COLUMNS}, {_OF_RUN} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
+_HELD_BY = f"SELECT {accounts.HOLD_COLUMNS}, {_OF_RUN}, {_KEY_SOURCE} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
 _HOLD = f"{_HELD_BY} WHERE call_id = :call_id"
 _ALL_HELD = f"{_HELD_BY} WHERE holds.status <> 'settled' AND holds.status = 'held'"
 _CALL = (
-    f"SELECT calls.run_id, calls.node_path, calls.provider, calls.started_at, {_OF_RUN} FROM calls LEFT JOIN runs ON runs.run_id = calls.run_id"  # noqa: S608 - as above
+    f"SELECT calls.run_id, calls.node_path, calls.provider, calls.started_at, calls.key_source, {_OF_RUN} FROM calls LEFT JOIN runs ON runs.run_id = calls.run_id"  # noqa: S608 - as above
     " WHERE call_id = :call_id AND calls.rehearsed = 0"
 )
 _ROW = "SELECT call_id FROM calls WHERE call_id = :call_id"

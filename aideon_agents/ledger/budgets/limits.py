@@ -13,7 +13,7 @@ import functools
 import itertools
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.forks import lazily
@@ -51,9 +51,13 @@ class CallDimensions:
     simulated: bool = False
     """A simulated provider is asked. The call counts only in the limits of its own runs, items and
     batches, so that these can be tried out."""
+    own_key: bool = False
+    """A key of the user's own is used. The call counts in the same limits as a simulated one."""
     inner: tuple[CallDimensions, ...] = ()
     """The dimensions of nested runs, which a node of `run` started and which make the call. The row
     belongs to the outermost run; the limits of all of them apply."""
+    uses: tuple[Any, ...] = dataclasses.field(default=(), compare=False)
+    """What the call needs of quotas (`units.Use`), in a run of the service. Held with its money."""
 
     in_scopes: dict[str, list[tuple[Scope, Account]]] = dataclasses.field(
         init=False, repr=False, compare=False, default_factory=dict
@@ -149,7 +153,7 @@ class Scope:
 
     def accounts(self, call: CallDimensions) -> Iterator[Account]:
         """The accounts of this scope that a call is counted in."""
-        if call.simulated and not (self.window is None and self.kind in _OWN):
+        if (call.simulated or call.own_key) and not (self.window is None and self.kind in _OWN):
             return
         begins = call.at[: _WINDOWS[self.window]] if self.window else None
         if self.kind is None:
@@ -327,6 +331,8 @@ class Refusal:
     """The worst case in nano-dollars; None: it has no known price."""
     waits: bool
     """True: it would fit if nothing were held, so another call's settlement may make room."""
+    use: Any = None
+    """What it lacks of a quota (`units.Use`), in whose unit the amounts are; None: they are money."""
 
 
 def refusal(limits: Iterable[LimitState], amount: int | None) -> Refusal | None:

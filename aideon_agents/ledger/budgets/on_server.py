@@ -48,9 +48,16 @@ def take(
     `queues`: if it may fit later, it gets a ticket, and calls that ask later wait behind it.
     """
     known, sent = _places(call, call.at[: len("2026-11-21")])
-    while not (answer := function("aideon_take", hold, begun, queues, *sent)):
+    asked = ["aideon_take", hold, begun, queues]
+    if call.uses:
+        needed = {use.counter: {"amount": use.amount, "most": use.most} for use in call.uses}
+        asked = ["aideon_take_units", hold, begun, queues, needed]
+    while not (answer := function(*asked, *sent)):
         with database.transaction() as tx:  # an account was missing
             accounts.limit_states(tx, call)
+    if lacking := answer.get("lacking"):
+        name, used, held = lacking
+        return [], next(use for use in call.uses if use.counter == name).refusal(used, held)
     found: list[list[Any]] = answer["limits"] or []
     limits = [_state(call, known, row) for row in found]
     if answer["is_held"]:
@@ -64,15 +71,22 @@ def take(
 
 
 def settle(
-    function: Callable[..., Any], call_id: str, end: Mapping[str, Any], call: CallDimensions
+    function: Callable[..., Any],
+    call_id: str,
+    end: Mapping[str, Any],
+    call: CallDimensions,
+    *spent: int | None,
 ) -> tuple[list[LimitState], bool] | None:
-    """Settle a hold, and complete the row of its call.
+    """Settle a hold, and complete the row of its call; `spent` is what it has used of quotas.
 
     Returns the limits, and whether one has passed a threshold without an alert. None: nothing was
     done, because the call has ended, or its hold was given up as lost.
     """
     known, sent = _places(call, call.at[: len("2026-11-21")])
-    found: list[list[Any]] | None = function("aideon_settle", call_id, end, *sent)
+    asked = ["aideon_settle", call_id, end]
+    if spent:
+        asked = ["aideon_settle_units", call_id, end, {"amount": spent[0]}]
+    found: list[list[Any]] | None = function(*asked, *sent)
     if found is None:
         return None
     limits = [_state(call, known, row) for row in found]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from aideon_agents.ledger.budgets.units import Origin
     from aideon_agents.ledger.rows import Run
 
 
@@ -23,6 +24,8 @@ class RunBudget:
     budgets: Budgets
     run: CallDimensions
     """The dimensions of the run that its calls are counted under: user, tier, batch."""
+    origin: Origin | None = None
+    """Who asked the service for it; None: no service runs it."""
 
     @classmethod
     def of(cls, budgets: Budgets, run: Run) -> RunBudget:
@@ -35,7 +38,7 @@ class RunBudget:
             user=run.user,
             tier=run.tier,
         )
-        return cls(budgets, known)
+        return cls(budgets, known, run.origin)
 
     def dimensions(
         self, node_path: str, provider: str, at: datetime, *, simulated: bool = False

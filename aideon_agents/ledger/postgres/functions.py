@@ -207,8 +207,9 @@ BEGIN
     IF is_new THEN
         SELECT json_build_array(u.key, COALESCE(c.used, 0), COALESCE(c.held, 0)) INTO lacking
         FROM json_each(units) u LEFT JOIN counters c ON c.account = u.key
-        WHERE COALESCE(c.used, 0) + COALESCE(c.held, 0) + (u.value ->> 'amount')::bigint
-            > (u.value ->> 'most')::bigint
+        WHERE (u.value ->> 'most') IS NOT NULL AND COALESCE(COALESCE(c.used, 0)
+            + COALESCE(c.held, 0) + (u.value ->> 'amount')::bigint > (u.value ->> 'most')::bigint,
+            true)
         LIMIT 1;
         IF lacking IS NOT NULL THEN
             RETURN json_build_object('is_held', false, 'limits', NULL, 'lacking', lacking);
@@ -217,10 +218,11 @@ BEGIN
     answer := aideon_take(hold, begun, queues, own, standing, patience);
     IF is_new AND (answer ->> 'is_held')::boolean THEN
         INSERT INTO uses (use_id, amounts, status, taken_at)
-        SELECT hold ->> 'call_id', json_object_agg(key, value -> 'amount')::text, 'held',
+        SELECT hold ->> 'call_id',
+            json_object_agg(key, COALESCE((value ->> 'amount')::bigint, 0))::text, 'held',
             hold ->> 'taken_at' FROM json_each(units);
         INSERT INTO counters (account, used, held)
-        SELECT key, 0, (value ->> 'amount')::bigint FROM json_each(units)
+        SELECT key, 0, COALESCE((value ->> 'amount')::bigint, 0) FROM json_each(units)
         ON CONFLICT (account) DO UPDATE SET held = counters.held + EXCLUDED.held;
     END IF;
     RETURN answer;

@@ -24,6 +24,7 @@ After `Partial` too, but with a `restart` event first, for clients that show tok
 
 NO_MORE_ROOM = (
     errors.BudgetExceeded,
+    errors.QuotaExceeded,
     errors.CallerError,
     errors.ContextTooLong,
     errors.NotThisModel,

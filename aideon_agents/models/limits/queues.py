@@ -32,11 +32,23 @@ class OutOfBudget(errors.BudgetExceeded, GraphBubbleUp):
     """Refused for lack of budget, as LangGraph's own stop: sibling branches finish first."""
 
 
+class OutOfQuota(errors.QuotaExceeded, GraphBubbleUp):
+    """Refused for lack of a quota, in the same way."""
+
+
 def exceeded(
-    refused: Refusal, candidate: Candidate, unknown: str = "its price", advice: str = ""
-) -> OutOfBudget:
-    """The error for a call that does not fit its budget."""
+    refused: Refusal,
+    candidate: Candidate,
+    unknown: str = "its price",
+    advice: str = "",
+    *,
+    left: int = 0,
+) -> OutOfBudget | OutOfQuota:
+    """The error for a call that does not fit its budget or its quota; `left` tokens would fit."""
     by = refused.by
+    if refused.use:
+        cheaper = {"max_tokens": left} if left > 0 else None
+        return refused.use.exceeded(by.spent, OutOfQuota, asked=str(candidate), cheaper=cheaper)
     return OutOfBudget(
         scope=by.name,
         limit=usd(by.limit),
