@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from typing import Annotated, Any, TypedDict
@@ -18,6 +19,10 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
 from aideon_agents.api.app import create_app
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.serving.service import Service
+from aideon_agents.serving.workflows import Workflows
+from aideon_agents.settings import load as settings_of
 
 EVERYTHING = ["values", "messages-tuple", "updates", "tasks", "custom"]
 APPROVE: Any = {"resume": {"decisions": [{"type": "approve"}]}}
@@ -42,12 +47,18 @@ async def read(parts):
     return [part async for part in parts]
 
 
-@pytest.fixture
-async def sdk(service):
-    """The SDK over the app in this process."""
+@contextlib.asynccontextmanager
+async def connected(service):
     transport = httpx.ASGITransport(create_app(service))
     asking = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60)
     async with LangGraphClient(asking) as client:
+        yield client
+
+
+@pytest.fixture
+async def sdk(service):
+    """The SDK over the app in this process."""
+    async with connected(service) as client:
         yield client
 
 
@@ -278,3 +289,47 @@ async def test_the_store_keeps_items_below_the_callers_namespace(sdk):
     assert (await sdk.store.list_namespaces(max_depth=1))["namespaces"] == [["notes"]]
     await sdk.store.delete_item(["notes", "a"], "k")
     assert await sdk.store.get_item(["notes", "a"], "k") is None
+
+
+async def test_threads_and_the_store_are_on_the_ledgers_server(folder, postgres_url):
+    with Ledger.from_url(postgres_url) as ledger:
+        settings = settings_of()
+        served = Service(settings, ledger, Workflows({"asks": "asks.py"}, settings), rehearse=True)
+        async with connected(served) as sdk:
+            thread = (await sdk.threads.create(metadata={"a": 1}))["thread_id"]
+            await sdk.runs.wait(thread, "asks", input=said("heat pumps"))
+            assert (await sdk.threads.get(thread))["status"] == "interrupted"
+            values = await sdk.runs.wait(thread, "asks", command=APPROVE)
+            assert (await sdk.threads.get_state(thread))["values"]["messages"] == values["messages"]
+            assert len(await sdk.threads.search(metadata={"graph_id": "asks"})) == 1
+            await sdk.store.put_item(["notes"], "k", {"text": "heat"})
+            assert (await sdk.store.search_items([]))["items"][0]["key"] == "k"
+            await sdk.threads.delete(thread)
+            assert await sdk.threads.search() == []
+
+
+CHAT = """
+from langgraph.graph import START, MessagesState, StateGraph
+def answer(state):
+    return {"messages": [("ai", f"{len(state['messages'])} so far")]}
+builder = StateGraph(MessagesState)
+builder.add_node("answer", answer)
+builder.add_edge(START, "answer")
+graph = builder.compile()
+"""
+
+
+def test_a_graph_that_is_not_ours_keeps_its_own_messages(served_by, folder):
+    (folder / "chat.py").write_text(CHAT, encoding="utf-8")
+    _, client = served_by("--rehearse", "--workflow=chat=chat.py")
+    with get_sync_client(url=str(client.base_url), api_key=None) as far:
+        thread = far.threads.create()["thread_id"]
+        for text in ("heat pumps", "solar"):
+            values = far.runs.wait(thread, "chat", input=said(text))
+        expected = [
+            *(("human", "heat pumps"), ("ai", "1 so far")),
+            *(("human", "solar"), ("ai", "3 so far")),
+        ]
+        assert texts(values) == expected
+        assert texts(far.threads.get_state(thread)["values"]) == expected
+        assert far.threads.get(thread)["status"] == "idle"
