@@ -17,12 +17,12 @@ import secrets
 import string
 import zlib
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aideon_agents.access import audit, users
 from aideon_agents.access.callers import Caller
-from aideon_agents.access.roles import SCOPES, Scope, checked_scopes, scopes_of
-from aideon_agents.errors import NotAllowed, NotFound, UserError, shown
+from aideon_agents.access.roles import Scope, checked_scopes, scopes_of
+from aideon_agents.errors import Conflict, NotAllowed, NotFound, UserError, shown
 from aideon_agents.ledger.identity import now, utc_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ _FORM = re.compile(
 )
 GRACE_S = 3600
 """Seconds that a key works after it was replaced, unless the caller says otherwise."""
-_LONGEST_GRACE_S = 30 * 24 * 3600
+LONGEST_GRACE_S = 30 * 24 * 3600
+_LONGEST_NAME = 200
 
 _ADD = """
 INSERT INTO api_keys (key_id, lineage, user_id, name, digest, scopes, workflows, created_at, expires_at)
@@ -59,8 +60,10 @@ _BEGINNING = (
     f"SELECT {_COLUMNS} FROM api_keys WHERE key_id BETWEEN :start AND :last ORDER BY key_id LIMIT 2"  # noqa: S608 - our names
 )
 _LISTED = f"""
-SELECT {_COLUMNS} FROM api_keys WHERE (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id)
-ORDER BY created_at DESC, key_id LIMIT :most OFFSET :skipped
+SELECT {_COLUMNS} FROM api_keys
+WHERE (CAST(:user_id AS TEXT) IS NULL OR user_id = :user_id)
+    AND (CAST(:before AS TEXT) IS NULL OR created_at || key_id < :before)
+ORDER BY created_at || key_id DESC LIMIT :most
 """  # noqa: S608 - our names
 _USED = "UPDATE api_keys SET used_on = :today WHERE key_id = :key_id"
 _REPLACE = "UPDATE api_keys SET grace_until = :until WHERE key_id = :key_id"
@@ -69,37 +72,30 @@ _REVOKE = "UPDATE api_keys SET revoked_at = :at WHERE key_id = :key_id"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A row of the table of keys, without its digest. The secret is in no row."""
+    """An API key, without what it is made of."""
 
     key_id: str
     lineage: str
-    user_id: str
+    """The first of the keys that replaced one another."""
+    user: str
     name: str | None
-    scopes: frozenset[Scope]
-    workflows: frozenset[str] | None
-    """None: all."""
+    scopes: tuple[Scope, ...]
+    workflows: tuple[str, ...] | None
+    """The workflows that it may run; None: all."""
     created_at: str
     expires_at: str | None
-    grace_until: str | None
+    grace_until: str | None = None
     """When a replaced key stops to work; None: it was not replaced."""
-    revoked_at: str | None
-    used_on: str | None
+    revoked_at: str | None = None
+    used_on: str | None = None
     """The UTC day of the newest request; None: there was none."""
-
-    @property
-    def state(self) -> str:
-        """In a word: active, replaced (works until `grace_until`), ended or revoked."""
-        if self.revoked_at:
-            return "revoked"
-        at = utc_text(now())
-        if any(end is not None and end <= at for end in (self.expires_at, self.grace_until)):
-            return "ended"
-        return "replaced" if self.grace_until else "active"
+    state: Literal["active", "replaced", "ended", "revoked"] = "active"
+    """A replaced one works until `grace_until`."""
 
 
 def make(
     ledger: Ledger,
-    user_id: str,
+    user: str,
     by: By,
     *,
     name: str | None = None,
@@ -113,29 +109,22 @@ def make(
     Without scopes it has all of the user's role but `admin`. With a `maker`, who asks with a key, it
     has no more than that key: no further scope or workflow, and no later end.
     """
+    ends = None if expires_at is None else utc_text(expires_at)
+    if ends and ends <= utc_text(now()):
+        raise UserError(f"a key cannot expire in the past: {ends}")
+    if name is not None and (not name.isprintable() or len(name) > _LONGEST_NAME):
+        raise UserError(f"the name of a key is one line of at most {_LONGEST_NAME} characters")
     with ledger.database.transaction() as tx:
-        owner = users.find(tx, user_id)
-        given = _scopes(owner, scopes, maker)
-        ends = None if expires_at is None else _future(expires_at)
-        only = None if workflows is None else frozenset(workflows)
-        if maker is not None:
-            only = _within(only, maker.workflows)
-            if maker.expires_at and ends and ends > maker.expires_at:
-                raise NotAllowed(f"a key made with this one cannot live after {maker.expires_at}")
-            ends = ends or maker.expires_at
+        owner = users.find(tx, user)
+        only = None if workflows is None else tuple(sorted(set(workflows)))
+        given, only, ends = _rights(owner, scopes, only, ends, maker)
         secret = _new_secret()
-        row = {
-            "key_id": key_id_in(secret),
-            "lineage": key_id_in(secret),
-            "user_id": owner.user_id,
-            "name": _checked_label(name),
-            "scopes": given,
-            "workflows": only,
-            "created_at": utc_text(now()),
-            "expires_at": ends,
-        }
-        made = _insert(tx, row, secret)
-        audit.record(tx, by, "key.made", made.key_id, after=_audited(made))
+        key_id = key_id_in(secret)
+        made = ApiKey(key_id, key_id, user, name or None, given, only, utc_text(now()), ends)
+        _insert(tx, made, secret)
+        names = ("user", "name", "scopes", "workflows", "expires_at")
+        after = {one: getattr(made, one) for one in names}
+        audit.record(tx, by, "key.made", made.key_id, after=after)
     return made, secret
 
 
@@ -155,12 +144,12 @@ def caller_of(ledger: Ledger, secret: str) -> Caller | None:
     if key.used_on != today:
         ledger.database.write(_USED, {"today": today, "key_id": key.key_id})
     return Caller(
-        user=key.user_id,
+        user=key.user,
         role=row["role"],
         tier=row["tier"],
         key_id=key.key_id,
-        scopes=key.scopes,
-        workflows=key.workflows,
+        scopes=frozenset(key.scopes),
+        workflows=None if key.workflows is None else frozenset(key.workflows),
         lineage=key.lineage,
         expires_at=key.expires_at,
     )
@@ -172,32 +161,30 @@ def rotate(
     by: By,
     *,
     grace_s: float = GRACE_S,
-    owner: str | None = None,
     maker: Caller | None = None,
 ) -> tuple[ApiKey, str]:
     """Replace a key by a new one with the same rights and lineage; returns its row and the key.
 
-    The old one works for `grace_s` more seconds. With an `owner`, the key of another user is not found.
+    The old one works for `grace_s` more seconds. With a `maker`, it must be a key of that user, which
+    may do no more than the one in use.
     """
-    if not 0 <= grace_s <= _LONGEST_GRACE_S:
-        raise UserError(f"the grace of a key is from 0 to {_LONGEST_GRACE_S} seconds (30 days)")
+    if not 0 <= grace_s <= LONGEST_GRACE_S:
+        raise UserError(f"the grace of a key is from 0 to {LONGEST_GRACE_S} seconds (30 days)")
     with ledger.database.transaction() as tx:
-        old = find(tx, key_id, owner)
+        old = find(tx, key_id, maker.user if maker else None)
         if old.state != "active":
             what = "was replaced already" if old.state == "replaced" else f"is {old.state}"
-            raise UserError(f"the key {old.key_id} {what}: rotate one that is active")
-        _scopes(users.find(tx, old.user_id), old.scopes, maker)
-        if maker is not None:
-            _within(old.workflows, maker.workflows)
-            if maker.expires_at and (old.expires_at or "9") > maker.expires_at:
-                raise NotAllowed(f"a key made with this one cannot live after {maker.expires_at}")
+            raise Conflict(f"the key {old.key_id} {what}: rotate one that is active")
+        same = (old.scopes, old.workflows, old.expires_at)
+        if _rights(users.find(tx, old.user), *same, maker) != same:
+            raise NotAllowed(f"the key {old.key_id} may do more than the key in use: use that one")
         until = utc_text(now() + timedelta(seconds=grace_s))
         tx.write(_REPLACE, {"until": until, "key_id": old.key_id})
         secret = _new_secret()
-        fields = ("lineage", "user_id", "name", "scopes", "workflows", "expires_at")
-        row = {name: getattr(old, name) for name in fields}
-        row |= {"key_id": key_id_in(secret), "created_at": utc_text(now())}
-        made = _insert(tx, row, secret)
+        made = dataclasses.replace(
+            old, key_id=key_id_in(secret), created_at=utc_text(now()), used_on=None
+        )
+        _insert(tx, made, secret)
         after = {"key_id": made.key_id, "grace_until": until}
         audit.record(tx, by, "key.rotated", old.key_id, after=after)
     return made, secret
@@ -212,29 +199,42 @@ def revoke(ledger: Ledger, key_id: str, by: By, *, owner: str | None = None) -> 
         at = utc_text(now())
         tx.write(_REVOKE, {"at": at, "key_id": key.key_id})
         audit.record(tx, by, "key.revoked", key.key_id, before={"state": key.state})
-    return dataclasses.replace(key, revoked_at=at)
+    return dataclasses.replace(key, revoked_at=at, state="revoked")
 
 
-def find(ledger: Ledger | Statements, ref: str, owner: str | None = None) -> ApiKey:
-    """The key with an id, or with a unique beginning of one; `aid_` before it does not matter."""
-    start = ref.removeprefix("aid_")[:10]  # a whole key is taken as well, and not repeated
-    found = ledger.select(_BY_ID, {"key_id": start})
-    if not found and start:
-        found = ledger.select(_BEGINNING, {"start": start, "last": start.ljust(10, "z")})
-    keys = [key for key in map(key_in, found) if owner in {None, key.user_id}]
-    if len(keys) > 1:
+def find(ledger: Ledger | Statements, key_id: str, owner: str | None = None) -> ApiKey:
+    """The key with an id. With an `owner`, the key of another user is not found."""
+    for row in ledger.select(_BY_ID, {"key_id": key_id.removeprefix("aid_")}):
+        if owner in {None, row["user_id"]}:
+            return key_in(row)
+    raise NotFound(f"there is no key {shown(_public(key_id))}: `aideon keys list` shows them")
+
+
+def named(ledger: Ledger, ref: str) -> str:
+    """The id that a reference names: an id, the unique beginning of one, or a whole key."""
+    start = _public(ref)
+    found = ledger.select(_BEGINNING, {"start": start, "last": start.ljust(10, "z")})
+    if len(found) > 1:
         raise NotFound(f"several keys begin with {shown(start)}: write the whole id")
-    if not keys:
-        raise NotFound(f"there is no key {shown(start)}: `aideon keys list` shows them")
-    return keys[0]
+    return found[0]["key_id"] if found and start else start
+
+
+def _public(ref: str) -> str:
+    """What a message can repeat of a reference, which may be a whole key."""
+    return ref.removeprefix("aid_")[:10]
 
 
 def listed(
-    ledger: Ledger, user_id: str | None = None, *, skipped: int = 0, most: int = 2**31
+    ledger: Ledger, user_id: str | None = None, *, before: str | None = None, most: int = 2**31
 ) -> list[ApiKey]:
-    """Keys of a user, or of all, the newest first."""
-    values = {"user_id": user_id, "skipped": skipped, "most": most}
+    """Keys of a user, or of all, the newest first, from the one after a place."""
+    values = {"user_id": user_id, "before": before, "most": most}
     return [key_in(row) for row in ledger.select(_LISTED, values)]
+
+
+def place_of(key: ApiKey) -> str:
+    """Where a key is in the list."""
+    return key.created_at + key.key_id
 
 
 def is_well_formed(secret: str) -> bool:
@@ -250,63 +250,52 @@ def key_id_in(secret: str) -> str:
 
 def key_in(row: Row) -> ApiKey:
     """The key in a row."""
-    values = {field.name: row[field.name] for field in dataclasses.fields(ApiKey)}
-    only = values["workflows"]
-    values["scopes"] = frozenset(json.loads(values["scopes"]))
-    values["workflows"] = None if only is None else frozenset(json.loads(only))
-    return ApiKey(**values)
+    names = ("key_id", "lineage", "name", "created_at")
+    ends = ("expires_at", "grace_until", "revoked_at")
+    at = utc_text(now())
+    state = "replaced" if row["grace_until"] else "active"
+    if row["revoked_at"]:
+        state = "revoked"
+    elif any(row[one] and row[one] <= at for one in ends):
+        state = "ended"
+    return ApiKey(
+        **{name: row[name] for name in (*names, *ends, "used_on")},
+        user=row["user_id"],
+        scopes=tuple(json.loads(row["scopes"])),
+        workflows=tuple(json.loads(row["workflows"])) if row["workflows"] else None,
+        state=state,
+    )
 
 
-def document(key: ApiKey) -> dict[str, Any]:
-    """A key as commands and the API show it."""
-    shown_as: dict[str, Any] = {
-        "user": key.user_id,
-        "scopes": sorted(key.scopes),
-        "state": key.state,
-    }
-    shown_as["workflows"] = None if key.workflows is None else sorted(key.workflows)
-    names = ("key_id", "lineage", "name", "created_at", "expires_at", "grace_until", "revoked_at")
-    return {**{name: getattr(key, name) for name in (*names, "used_on")}, **shown_as}
+_Rights: TypeAlias = "tuple[tuple[Scope, ...], tuple[str, ...] | None, str | None]"
 
 
-def _scopes(owner: User, asked: Iterable[str] | None, maker: Caller | None) -> frozenset[Scope]:
-    """The scopes of a new key: as asked, or all that are allowed; a subset of the owner's and the maker's."""
-    allowed = set(scopes_of(owner.role))
-    if maker is not None:
-        allowed &= maker.scopes
-    if asked is None:
-        given = checked_scopes(allowed - {"admin"} or allowed)
-    else:
-        given = checked_scopes(asked)
-    if beyond := sorted(given - allowed):
-        had = ", ".join(one for one in SCOPES if one in allowed) or "none"
-        lacks = f"{owner.user_id} ({owner.role})" + (" or the key in use" if maker else "")
+def _rights(
+    owner: User,
+    scopes: Iterable[str] | None,
+    workflows: tuple[str, ...] | None,
+    ends: str | None,
+    maker: Caller | None,
+) -> _Rights:
+    """Scopes, workflows and end of a key: as asked, where the owner's role and the maker have them."""
+    allowed = [one for one in scopes_of(owner.role) if maker is None or one in maker.scopes]
+    unless = [one for one in allowed if one != "admin"] or allowed
+    given = checked_scopes(unless if scopes is None else scopes)
+    lacks = f"{owner.user} ({owner.role})" + (" or the key in use" if maker else "")
+    for beyond in sorted(given - set(allowed)):
         raise NotAllowed(
-            f"this key may not have the scope {beyond[0]}, which {lacks} lacks: choose from {had}"
+            f"this key may not have the scope {beyond}, which {lacks} lacks: choose from"
+            f" {', '.join(allowed) or 'none'}"
         )
-    return given
-
-
-def _within(asked: frozenset[str] | None, own: frozenset[str] | None) -> frozenset[str] | None:
-    """The workflows of a new key, a subset of its maker's."""
-    if own is None:
-        return asked
-    if asked is not None and (beyond := sorted(asked - own)):
-        raise NotAllowed(f"this key may not run {shown(beyond[0])}, which the key in use may not")
-    return own if asked is None else asked
-
-
-def _future(moment: datetime) -> str:
-    text = utc_text(moment)
-    if text <= utc_text(now()):
-        raise UserError(f"a key cannot expire in the past: {text}")
-    return text
-
-
-def _checked_label(name: str | None) -> str | None:
-    if name is not None and (not name.isprintable() or len(name) > 200):  # noqa: PLR2004 - as of a user
-        raise UserError("the name of a key is one line of at most 200 characters")
-    return name or None
+    if maker is not None and maker.workflows is not None:
+        workflows = tuple(sorted(maker.workflows)) if workflows is None else workflows
+        for beyond in sorted(set(workflows) - maker.workflows):
+            raise NotAllowed(f"this key may not run {shown(beyond)}, as the key in use may not")
+    if maker is not None and maker.expires_at:
+        ends = ends or maker.expires_at
+        if ends > maker.expires_at:
+            raise NotAllowed(f"a key made with this one cannot live after {maker.expires_at}")
+    return tuple(sorted(given)), workflows, ends
 
 
 def _new_secret() -> str:
@@ -327,17 +316,9 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _insert(tx: Statements, row: dict[str, Any], secret: str) -> ApiKey:
-    only = row["workflows"]
-    stored = {
-        "scopes": json.dumps(sorted(row["scopes"])),
-        "workflows": None if only is None else json.dumps(sorted(only)),
-        "digest": _digest(secret),
-    }
-    tx.write(_ADD, {**row, **stored})
-    return ApiKey(**row, grace_until=None, revoked_at=None, used_on=None)
-
-
-def _audited(key: ApiKey) -> dict[str, Any]:
-    known = document(key)
-    return {name: known[name] for name in ("user", "name", "scopes", "workflows", "expires_at")}
+def _insert(tx: Statements, key: ApiKey, secret: str) -> None:
+    names = ("key_id", "lineage", "name", "created_at", "expires_at")
+    row = {name: getattr(key, name) for name in names}
+    row |= {"user_id": key.user, "digest": _digest(secret), "scopes": json.dumps(key.scopes)}
+    row["workflows"] = None if key.workflows is None else json.dumps(key.workflows)
+    tx.write(_ADD, row)

@@ -36,8 +36,6 @@ _BEYOND = 2**62
 _AT_ONCE = 1000
 _PLAIN = "sha256"
 """Begins the digests that were made without a ring; others begin with the id of a key in it."""
-_NONE = ""
-"""The digest before the first entry."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,8 +79,11 @@ def record(
 ) -> str:
     """Append an entry in the transaction of the change that it is about; returns its digest.
 
-    `action` is a noun and a verb, such as `key.revoked`; `before` and `after` are what changed.
+    `action` is a noun and a verb, such as `key.revoked`. Of `before` and `after`, what differs is kept.
     """
+    if before and after:
+        differs = [name for name in before if before[name] != after[name]]
+        before, after = ({name: one[name] for name in differs} for one in (before, after))
     body = json.dumps(
         {
             "at": utc_text(now()),
@@ -99,27 +100,12 @@ def record(
         sort_keys=True,
     )
     newest = tx.select(_NEWEST, {})
-    number, last = (newest[0]["number"] + 1, newest[0]["digest"]) if newest else (1, _NONE)
+    number, last = (newest[0]["number"] + 1, newest[0]["digest"]) if newest else (1, "")
     ring_id = next(iter(by.ring), None)
     made = _digest(ring_id, by.ring, last, number, body)
     tx.write(_APPEND, {"number": number, "body": body, "digest": made})
     _log.info("audit %d %s %s", number, action, made)
     return made
-
-
-def record_change(
-    tx: Statements,
-    by: By,
-    action: str,
-    target: str,
-    *,
-    old: Mapping[str, Any],
-    new: Mapping[str, Any],
-) -> str:
-    """Append an entry with those values that differ."""
-    differs = [name for name in old if old[name] != new[name]]
-    before, after = ({name: one[name] for name in differs} for one in (old, new))
-    return record(tx, by, action, target, before=before, after=after)
 
 
 def head(ledger: Ledger) -> tuple[int, str | None]:
@@ -139,7 +125,7 @@ def entries(ledger: Ledger, *, before: int | None = None, most: int = 100) -> li
 
 def check(ledger: Ledger, ring: Mapping[str, bytes], known: str | None = None) -> Checked:
     """Check each entry against the one before; `known` is a digest that was kept elsewhere."""
-    last, number, plain, unchecked, is_known = _NONE, 0, 0, 0, known is None
+    last, number, plain, unchecked, is_known = "", 0, 0, 0, known is None
     for row in _all(ledger):
         number += 1
         made_with = str(row["digest"]).partition(":")[0]
@@ -162,11 +148,6 @@ def check(ledger: Ledger, ring: Mapping[str, bytes], known: str | None = None) -
         wrong = "the digest that was kept is in no entry: entries at the end were removed"
         return Checked(number, last or None, number + 1, wrong, plain, unchecked)
     return Checked(number, last or None, None, None, plain, unchecked)
-
-
-def checked_document(found: Checked) -> dict[str, Any]:
-    """The result of a check as commands and the API show it."""
-    return {**dataclasses.asdict(found), "whole": found.broken_at is None}
 
 
 def _all(ledger: Ledger) -> Iterator[Row]:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import hashlib
-import tomllib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from aideon_agents.access import audit
 from aideon_agents.errors import Changed, NotFound, UserError, shown
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.settings.deployments import FILE, version_of
+from aideon_agents.settings.deployments import FILE, table
 
 if TYPE_CHECKING:
     from aideon_agents.access.audit import By
@@ -42,7 +39,7 @@ _ALL = "SELECT name, is_on, share, changed_by, changed_at FROM flags"
 _ONE = f"{_ALL} WHERE name = :name"
 _SET = """
 INSERT INTO flags (name, is_on, share, changed_by, changed_at)
-VALUES (:name, :is_on, :share, :changed_by, :changed_at)
+VALUES (:name, :on, :share, :changed_by, :changed_at)
 ON CONFLICT (name) DO UPDATE SET is_on = excluded.is_on, share = excluded.share,
     changed_by = excluded.changed_by, changed_at = excluded.changed_at
 """
@@ -54,7 +51,7 @@ class FlagState:
     """How a flag is set."""
 
     name: Flag
-    is_on: bool
+    on: bool
     share: int | None = None
     """The percentage of users whom it is on for; None: all."""
     changed_by: str | None = None
@@ -63,7 +60,7 @@ class FlagState:
 
     def is_on_for(self, user: str) -> bool:
         """Whether it is on for a user."""
-        return self.is_on and (self.share is None or _place(self.name, user) < self.share)
+        return self.on and (self.share is None or _place(self.name, user) < self.share)
 
 
 def is_on(ledger: Ledger, name: Flag, user: str) -> bool:
@@ -107,8 +104,8 @@ def change(
         some = None if share == _EVERYONE else share
         after = FlagState(known, is_on, some, by.actor, utc_text(now()))
         tx.write(_SET, dataclasses.asdict(after))
-        old, new = ({"on": one.is_on, "share": one.share} for one in (before, after))
-        audit.record_change(tx, by, "flag.changed", known, old=old, new=new)
+        old, new = ({"on": one.on, "share": one.share} for one in (before, after))
+        audit.record(tx, by, "flag.changed", known, before=old, after=new)
     return after
 
 
@@ -122,32 +119,10 @@ def checked_flag(name: str) -> Flag:
     raise NotFound(f"there is no flag {shown(name)}: {hint}")
 
 
-def document(flag: FlagState) -> dict[str, Any]:
-    """A flag as commands and the API show it."""
-    values = dataclasses.asdict(flag)
-    return {"name": values.pop("name"), "on": values.pop("is_on"), **values}
-
-
 def first_values() -> dict[Flag, FlagState]:
     """What the flags are until they are set."""
-    version = version_of(FILE)
-    return {name: FlagState(name, is_on=True) for name in get_args(Flag)} | (
-        _read(*version) if version else {}
-    )
-
-
-@functools.lru_cache(maxsize=2)
-def _read(*version: int) -> dict[Flag, FlagState]:
-    """The flags in `[tool.aideon.flags]`; an unchanged file is not read again."""
-    del version
-    try:
-        found: Any = tomllib.loads(Path(FILE).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{FILE} cannot be read: {error}") from None
-    for part in ("tool", "aideon", "flags"):
-        found = found.get(part, {}) if isinstance(found, dict) else {}
-    values: dict[Flag, FlagState] = {}
-    for name, value in cast("dict[str, Any]", found).items():
+    values: dict[Flag, FlagState] = {name: FlagState(name, on=True) for name in get_args(Flag)}
+    for name, value in table("flags").items():
         try:
             known = checked_flag(name)
         except NotFound as error:
@@ -155,7 +130,7 @@ def _read(*version: int) -> dict[Flag, FlagState]:
         if isinstance(value, bool):
             values[known] = FlagState(known, value)
         elif isinstance(value, int) and 0 <= value <= _EVERYONE:
-            values[known] = FlagState(known, is_on=True, share=value)
+            values[known] = FlagState(known, on=True, share=value)
         else:
             raise UserError(
                 f"{FILE}: tool.aideon.flags.{name} must be true, false or a percentage from 0 to 100,"
@@ -165,8 +140,8 @@ def _read(*version: int) -> dict[Flag, FlagState]:
 
 
 def _state(row: Row) -> FlagState:
-    is_on = bool(row["is_on"])
-    return FlagState(row["name"], is_on, row["share"], row["changed_by"], row["changed_at"])
+    on = bool(row["is_on"])
+    return FlagState(row["name"], on, row["share"], row["changed_by"], row["changed_at"])
 
 
 def _place(name: str, user: str) -> int:

@@ -36,7 +36,12 @@ def read(given: SecretStr | None) -> Mapping[str, bytes]:
     """
     text = given.get_secret_value().strip() if given else ""
     if text and ":" not in text:
-        text = _in_file(text)
+        try:
+            text = Path(text).read_text("utf-8")
+        except (OSError, ValueError):  # not repeated: it may be a key
+            raise UserError(
+                f"AIDEON_KEY_RING is neither ID:BASE64 nor the name of a file that can be read; {_HOW}"
+            ) from None
     found: dict[str, bytes] = {}
     for place, part in enumerate(
         filter(None, map(str.strip, text.replace("\n", ",").split(","))), 1
@@ -47,22 +52,10 @@ def read(given: SecretStr | None) -> Mapping[str, bytes]:
             raise UserError(f"{where} must be ID:BASE64, each with an id of its own; {_HOW}")
         keep_out(encoded)
         try:
-            key = base64.b64decode(encoded.translate(_STANDARD), validate=True)
+            key = base64.b64decode(encoded.translate(str.maketrans("-_", "+/")), validate=True)
         except (binascii.Error, ValueError):
             key = b""
         if len(key) != _BYTES or len(set(key)) < _FEWEST or key.isascii():
             raise UserError(f"{where} ({ring_id}) is not 32 random bytes in base64: {_HOW}")
         found[ring_id] = key
     return found
-
-
-_STANDARD = str.maketrans("-_", "+/")
-
-
-def _in_file(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8")
-    except (OSError, ValueError):  # not repeated: it may be a key
-        raise UserError(
-            f"AIDEON_KEY_RING is neither ID:BASE64 nor the name of a file that can be read; {_HOW}"
-        ) from None

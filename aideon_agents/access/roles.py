@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aideon_agents.errors import UserError, shown
 
@@ -83,7 +83,7 @@ def checked_scopes(given: Iterable[str]) -> frozenset[Scope]:
 
 def checked_role(given: str) -> Role:
     """A role by its name."""
-    for role in get_args(Role):
+    for role in ROLES:
         if role == given:
             return role
-    raise UserError(f"{shown(given)} is no role: use {', '.join(get_args(Role))}")
+    raise UserError(f"{shown(given)} is no role: use {', '.join(ROLES)}")

@@ -53,15 +53,6 @@ INSERT INTO identities (issuer, subject, user_id) VALUES (:issuer, :subject, :us
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Session:
-    """A session that was found, or has begun."""
-
-    caller: Caller
-    csrf: str = dataclasses.field(repr=False)
-    """What a request that changes something must repeat, which another site cannot read."""
-
-
 def make_link(ledger: Ledger, user_id: str, by: By) -> str:
     """Make a link's token for a user, which works once and for 15 minutes."""
     token = secrets.token_urlsafe(32)
@@ -70,10 +61,15 @@ def make_link(ledger: Ledger, user_id: str, by: By) -> str:
         if user.blocked_at:
             raise NotAllowed(f"the user {user_id!r} is blocked: unblock the user first")
         ends = utc_text(now() + timedelta(seconds=LINK_S))
-        row = {"digest": _digest(token), "user_id": user.user_id, "expires_at": ends}
+        row = {"digest": _digest(token), "user_id": user.user, "expires_at": ends}
         tx.write(_ADD_LINK, row)
-        audit.record(tx, by, "link.made", user.user_id, after={"expires_at": ends})
+        audit.record(tx, by, "link.made", user.user, after={"expires_at": ends})
     return token
+
+
+def address(public_url: str, token: str) -> str:
+    """The link itself."""
+    return f"{public_url.rstrip('/')}/sign-in/{token}"
 
 
 def use_link(ledger: Ledger, token: str, by: By) -> str | None:
@@ -109,15 +105,15 @@ def sign_in(
         return _begin(tx, user_id, by, "oidc")
 
 
-def session_of(ledger: Ledger, secret: str) -> Session | None:
-    """The session that a cookie names; None: it is unknown, has ended, or its user is blocked."""
-    values = {"digest": _digest(secret), "at": utc_text(now())}
-    found = ledger.select(_ONE, values)
-    if not found:
-        return None
-    row = found[0]
-    caller = Caller(row["user_id"], row["role"], row["tier"], session=row["digest"])
-    return Session(caller, row["csrf"])
+def session_of(ledger: Ledger, secret: str) -> tuple[Caller, str] | None:
+    """The caller whose session a cookie names, and the word that no other site knows.
+
+    None: the session is unknown, has ended, or its user is blocked.
+    """
+    for row in ledger.select(_ONE, {"digest": _digest(secret), "at": utc_text(now())}):
+        caller = Caller(row["user_id"], row["role"], row["tier"], session=row["digest"])
+        return caller, row["csrf"]
+    return None
 
 
 def end(ledger: Ledger, session: str, by: By) -> None:

@@ -31,10 +31,9 @@ def above(tier: Tier) -> Tier | None:
 
 def checked_tier(given: str) -> Tier:
     """A tier by its name."""
-    for tier in get_args(Tier):
-        if tier == given:
-            return tier
-    raise UserError(f"{shown(given)} is no tier: use {', '.join(get_args(Tier))}")
+    if given not in _read():
+        raise UserError(f"{shown(given)} is no tier: use {', '.join(_read())}")
+    return given
 
 
 @functools.cache

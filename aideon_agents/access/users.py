@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aideon_agents.access import audit
 from aideon_agents.access.roles import Role, checked_role
 from aideon_agents.access.tiers import checked_tier
-from aideon_agents.errors import Changed, NotFound, UserError, shown
+from aideon_agents.errors import Changed, Conflict, NotFound, UserError, shown
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.state import Tier
 
@@ -24,12 +24,12 @@ _ONE = f"SELECT {_COLUMNS} FROM users WHERE user_id = :user_id"  # noqa: S608 - 
 _PAGE = f"SELECT {_COLUMNS} FROM users WHERE user_id > :after ORDER BY user_id LIMIT :most"  # noqa: S608 - our names
 _ADD = """
 INSERT INTO users (user_id, name, email, role, tier, created_at, blocked_at)
-VALUES (:user_id, :name, :email, :role, :tier, :created_at, :blocked_at)
+VALUES (:user, :name, :email, :role, :tier, :created_at, :blocked_at)
 ON CONFLICT DO NOTHING
 """
 _SET = """
 UPDATE users SET name = :name, email = :email, role = :role, tier = :tier, blocked_at = :blocked_at
-WHERE user_id = :user_id
+WHERE user_id = :user
 """
 _BY_EMAIL = "SELECT user_id FROM users WHERE email = :email"
 _LONGEST = 200
@@ -40,7 +40,7 @@ _LONGEST = 200
 class User:
     """A row of the table of users."""
 
-    user_id: str
+    user: str
     """What `runs.user` holds."""
     role: Role
     tier: Tier
@@ -53,7 +53,7 @@ class User:
 
 def add(
     ledger: Ledger,
-    user_id: str,
+    user: str,
     by: By,
     *,
     role: str = "member",
@@ -62,14 +62,8 @@ def add(
     email: str | None = None,
 ) -> User:
     """Add a user."""
-    made = User(
-        user_id=checked_name(user_id),
-        role=checked_role(role),
-        tier=checked_tier(tier),
-        created_at=utc_text(now()),
-        name=name,
-        email=email,
-    )
+    at = utc_text(now())
+    made = User(checked_name(user), checked_role(role), checked_tier(tier), at, name, email)
     with ledger.database.transaction() as tx:
         insert(tx, made, by)
     return made
@@ -79,18 +73,15 @@ def insert(tx: Statements, made: User, by: By) -> None:
     """Add a user inside a transaction."""
     _check_email(tx, made)
     if not tx.write(_ADD, dataclasses.asdict(made)):
-        raise UserError(
-            f"there is a user {made.user_id!r} already: change it with `aideon users set`"
-        )
-    audit.record(tx, by, "user.added", made.user_id, after=_changeable(made))
+        raise Conflict(f"there is a user {made.user!r} already: change it with `aideon users set`")
+    audit.record(tx, by, "user.added", made.user, after=_changeable(made))
 
 
 def find(ledger: Ledger | Statements, user_id: str) -> User:
     """The user with a name."""
-    select = ledger.select
-    if found := select(_ONE, {"user_id": user_id}):
+    if found := ledger.select(_ONE, {"user_id": user_id}):
         return user_in(found[0])
-    names = [row["user_id"] for row in select(_PAGE, {"after": "", "most": 1000})]
+    names = [row["user_id"] for row in ledger.select(_PAGE, {"after": "", "most": 1000})]
     near = difflib.get_close_matches(user_id, names, n=1)
     how = f"add one with `aideon users add {shlex.quote(user_id)}`"
     hint = f"did you mean {near[0]}?" if near else how
@@ -113,20 +104,16 @@ def change(
         before = find(tx, user_id)
         if seen is not None and seen != before:
             raise Changed(f"the user {user_id!r} was changed in the meantime: read it again")
-        if "role" in values:
-            checked_role(values["role"])
-        if "tier" in values:
-            checked_tier(values["tier"])
-        if "blocked" in values:
-            is_blocked = values.pop("blocked")
-            at = (before.blocked_at or utc_text(now())) if is_blocked else None
-            values["blocked_at"] = at
+        checked_role(values.get("role", before.role))
+        checked_tier(values.get("tier", before.tier))
+        if (is_blocked := values.pop("blocked", None)) is not None:
+            values["blocked_at"] = before.blocked_at or utc_text(now()) if is_blocked else None
         after = dataclasses.replace(before, **values)
         if after != before:
             _check_email(tx, after)
             tx.write(_SET, dataclasses.asdict(after))
             old, new = _changeable(before), _changeable(after)
-            audit.record_change(tx, by, "user.changed", user_id, old=old, new=new)
+            audit.record(tx, by, "user.changed", user_id, before=old, after=new)
     return after
 
 
@@ -143,13 +130,8 @@ def checked_name(name: str) -> str:
 
 def user_in(row: Row) -> User:
     """The user in a row."""
-    return User(**{field.name: row[field.name] for field in dataclasses.fields(User)})
-
-
-def document(user: User) -> dict[str, Any]:
-    """A user as commands and the API show it."""
-    values = dataclasses.asdict(user)
-    return {"user": values.pop("user_id"), **values}
+    names = [field.name for field in dataclasses.fields(User) if field.name != "user"]
+    return User(user=row["user_id"], **{name: row[name] for name in names})
 
 
 def _check_email(tx: Statements, user: User) -> None:
@@ -158,8 +140,8 @@ def _check_email(tx: Statements, user: User) -> None:
     if "@" not in user.email.strip("@") or not user.email.isprintable() or " " in user.email:
         raise UserError(f"{shown(user.email)} is no e-mail address")
     taken = tx.select(_BY_EMAIL, {"email": user.email})
-    if taken and taken[0]["user_id"] != user.user_id:
-        raise UserError(f"another user has the e-mail address {shown(user.email)}")
+    if taken and taken[0]["user_id"] != user.user:
+        raise Conflict(f"another user has the e-mail address {shown(user.email)}")
 
 
 def _changeable(user: User) -> dict[str, Any]:

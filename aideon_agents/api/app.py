@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from aideon_agents.access.callers import Caller
 from aideon_agents.api import langgraph, problems, runs, threads, together, usage, workflows
-from aideon_agents.api.asking import SECURITY, Serving, asking
+from aideon_agents.api.asking import SECURITY, Rates, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
 from aideon_agents.api.passing import LOOPBACK, Passing
@@ -79,6 +79,7 @@ def create_app(
     )
     app.state.service = service
     app.state.metrics = metrics.registry(service.ledger, since or utc_text(now()))
+    app.state.rates = Rates()
     problems.install(app)
     _include(app, door)
     if origins:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any, cast
+import hmac
+import time
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Query, Request
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 
-from aideon_agents.access import api_keys
+from aideon_agents.access import api_keys, flags, sessions
 from aideon_agents.access.callers import LOCAL, Caller, is_open
 from aideon_agents.access.roles import Permission
 from aideon_agents.api.problems import Problem
@@ -17,8 +22,45 @@ from aideon_agents.serving.service import Service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+T = TypeVar("T")
+
 _BEARER = HTTPBearer(auto_error=False, description="An API key of the service.")
 _HEADER = APIKeyHeader(name="x-api-key", auto_error=False, description="The same, for SDKs.")
+_COOKIE = APIKeyCookie(name=sessions.COOKIE, auto_error=False, description="A person's session.")
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_SPENDING: frozenset[Permission] = frozenset({"runs:write", "models:call"})
+CSRF_HEAD = "X-CSRF-Token"
+
+
+class Rates:
+    """What one address and one key may ask of this process in a minute. It is kept in memory."""
+
+    def __init__(self, *, failures: int = 20, requests: int = 6000) -> None:
+        self._counted = FixedWindowRateLimiter(MemoryStorage())
+        self._failures = RateLimitItemPerMinute(failures, namespace="failed")
+        self._requests = RateLimitItemPerMinute(requests, namespace="asked")
+
+    def check_address(self, address: str) -> None:
+        """Refuse an address that has failed to sign in too often, whatever it sends now."""
+        if not self._counted.test(self._failures, address):
+            detail = "too many failed sign-ins from this address: wait, and check the key"
+            raise self._refused(self._failures, address, "locked_out", detail)
+
+    def failed(self, address: str) -> None:
+        """Count a failed sign-in."""
+        self._counted.hit(self._failures, address)
+
+    def count(self, caller: Caller) -> None:
+        """Count a request, or refuse one too many."""
+        who = caller.lineage or caller.session or caller.user
+        if not self._counted.hit(self._requests, who):
+            detail = f"this key has sent {self._requests.amount} requests within a minute: wait"
+            raise self._refused(self._requests, who, "rate_limited", detail)
+
+    def _refused(self, item: RateLimitItemPerMinute, who: str, code: str, detail: str) -> Problem:
+        ends = self._counted.get_window_stats(item, who).reset_time
+        seconds = max(1, round(ends - time.time()))
+        return Problem(429, code, detail, headers={"Retry-After": str(seconds)})
 
 
 def service_of(request: Request) -> Service:
@@ -34,21 +76,64 @@ Serving = Annotated[Service, Depends(_served)]
 
 
 def caller_of(request: Request) -> Caller:
-    """The caller, by an API key; where the service is open, the user of this machine."""
-    service = service_of(request)
-    word, _, secret = request.headers.get("authorization", "").partition(" ")
-    secret = secret.strip() if word.lower() == "bearer" else request.headers.get("x-api-key", "")
+    """The caller, by an API key or a session; where the service is open, the user of this machine.
+
+    A key that is unknown, mistyped, expired or revoked gets the same answer.
+    """
+    service, rates, address = service_of(request), rates_of(request), address_of(request)
+    secret = _key_in(request)
+    rates.check_address(address)
+    caller = None
     if secret:
-        if found := api_keys.caller_of(service.ledger, secret):
-            return found
-    elif service.is_local and is_open(service.ledger):
+        caller = api_keys.caller_of(service.ledger, secret)
+    elif cookie := request.cookies.get(sessions.COOKIE):
+        caller = _of_session(request, cookie)
+    # Clients that cannot do without a key send any word, but a key of ours is one.
+    may_be_open = service.is_local and not secret.startswith("aid_")
+    if caller is None and may_be_open and is_open(service.ledger):
         return dataclasses.replace(LOCAL, user=service.settings.user)
-    raise Problem(
-        401,
-        "unauthorized",
-        "give a valid API key in the head Authorization: Bearer KEY, or x-api-key: KEY",
-        headers={"WWW-Authenticate": "Bearer"},
-    )
+    if caller is None:
+        if secret:
+            rates.failed(address)
+        raise Problem(
+            401,
+            "unauthorized",
+            "give a valid API key in the head Authorization: Bearer KEY, or x-api-key: KEY",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    rates.count(caller)
+    return caller
+
+
+def _key_in(request: Request) -> str:
+    word, _, secret = request.headers.get("authorization", "").partition(" ")
+    if word.lower() == "bearer":
+        return secret.strip()
+    return request.headers.get("x-api-key", "").strip()
+
+
+def _of_session(request: Request, cookie: str) -> Caller | None:
+    """The caller of a session. What changes something must repeat a word of it, which no other site knows."""
+    found = sessions.session_of(service_of(request).ledger, cookie)
+    if found is None:
+        return None
+    caller, request.state.csrf = found
+    given = request.headers.get(CSRF_HEAD, "")
+    is_same = hmac.compare_digest(given.encode(), request.state.csrf.encode())
+    if request.method not in _SAFE and not is_same:
+        detail = f"send the head {CSRF_HEAD} with the value `csrf` of GET /api/v1/me"
+        raise Problem(403, "csrf", detail)
+    return caller
+
+
+def rates_of(request: Request) -> Rates:
+    """The rates of this process."""
+    return cast("Rates", request.app.state.rates)
+
+
+def address_of(request: Request) -> str:
+    """The address that a request came from."""
+    return request.client.host if request.client else "unknown"
 
 
 def asking(permission: Permission | None, *others: Permission) -> Any:
@@ -62,14 +147,24 @@ def asking(permission: Permission | None, *others: Permission) -> Any:
         if permission is not None and not any(map(caller.may, (permission, *others))):
             detail = f"this needs the permission {permission}, which your role or your key lacks"
             raise Problem(403, "forbidden", detail)
+        if permission in _SPENDING and caller.tier == "free":
+            _check_free_tier(request, caller)
         return caller
 
     cast("Any", allowed).permission = permission
+    cast("Any", allowed).others = others
     return Depends(allowed)
 
 
-SECURITY = [Depends(_BEARER), Depends(_HEADER)]
-"""Declares in the OpenAPI document how a key is given."""
+def _check_free_tier(request: Request, caller: Caller) -> None:
+    """Refuse spending where the tier free is switched off; what was spent can still be seen."""
+    if not flags.is_on(service_of(request).ledger, "together_ai_free_tier", caller.user):
+        detail = "the tier free is switched off here: ask for the tier premium"
+        raise Problem(403, "feature_off", detail)
+
+
+SECURITY = [Depends(_BEARER), Depends(_HEADER), Depends(_COOKIE)]
+"""Declares in the OpenAPI document how a caller is recognized."""
 
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 Cursor = Annotated[

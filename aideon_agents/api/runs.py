@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
@@ -23,9 +24,6 @@ from aideon_agents.serving import served
 from aideon_agents.serving.events import ENDED
 from aideon_agents.serving.launching import Dollars, StartRun
 from aideon_agents.serving.service import Service
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Annotated, Any, cast
 
@@ -56,19 +57,16 @@ def check(
     with options.managed() as (ledger, by):
         found = audit.check(ledger, by.ring, known)
     if as_json:
-        output.document(audit.checked_document(found))
+        output.document({"whole": found.broken_at is None, **dataclasses.asdict(found)})
     elif found.broken_at is None:
-        output.line(f"{output.counted(found.entries, 'entry').replace('entrys', 'entries')}: whole")
+        output.line(f"{found.entries:,} {'entry' if found.entries == 1 else 'entries'}: whole")
         if found.without_ring:
             output.note(
-                f"{found.without_ring:,} were written without AIDEON_KEY_RING: a person who can write "
-                "to the ledger can replace them unseen, unless the head was kept elsewhere"
+                f"{found.without_ring:,} were written without AIDEON_KEY_RING: keep `aideon audit head`"
+                " elsewhere, or a person who can write to the ledger can replace them unseen"
             )
         if found.not_checked:
-            output.note(
-                f"{found.not_checked:,} were written with a key that AIDEON_KEY_RING lacks, and were "
-                "not checked"
-            )
+            output.note(f"{found.not_checked:,} need a key that AIDEON_KEY_RING lacks: not checked")
     else:
         output.complain(f"the audit log is broken at entry {found.broken_at}: {found.reason}")
     return options.DONE if found.broken_at is None else options.FAILED

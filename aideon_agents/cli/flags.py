@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +26,7 @@ def list_flags(as_json: options.AsJson = False) -> None:
     with options.managed() as (ledger, _):
         found = flags.listed(ledger)
     if as_json:
-        output.document({"flags": [flags.document(one) for one in found]})
+        output.document({"flags": list(map(dataclasses.asdict, found))})
         return
     rows = [(one.name, _value(one), flags.MEANINGS[one.name]) for one in found]
     output.table(("flag", "is", "where it is on"), rows, whole=True)
@@ -53,12 +54,12 @@ def set_flag(
         share = int(word) if is_share else None
         changed = flags.change(ledger, name, by, is_on=word != "off", share=share)
     if as_json:
-        output.document(flags.document(changed))
+        output.document(dataclasses.asdict(changed))
     else:
         output.note(f"{changed.name} is {_value(changed)}")
 
 
 def _value(flag: FlagState) -> str:
-    if flag.is_on and flag.share is not None:
+    if flag.on and flag.share is not None:
         return f"on for {flag.share} %"
-    return "on" if flag.is_on else "off"
+    return "on" if flag.on else "off"

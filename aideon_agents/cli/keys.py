@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, make, replace and revoke keys of the service.", no_args_is_help=True)
 
+_ENDS = "2027-01-31, 2027-01-31T08:00, 90d or 12h"
 _Key = Annotated[
     str, typer.Argument(metavar="KEY", help="The id of a key, or the beginning of one.")
 ]
@@ -34,10 +36,10 @@ def list_keys(
             users.find(ledger, user)
         found = api_keys.listed(ledger, user)
     if as_json:
-        output.document({"keys": [api_keys.document(one) for one in found]})
+        output.document({"keys": list(map(dataclasses.asdict, found))})
     elif found:
         rows = [
-            (one.key_id, one.user_id, ",".join(sorted(one.scopes)), one.state, one.used_on or "-")
+            (one.key_id, one.user, ",".join(one.scopes), one.state, one.used_on or "-")
             for one in found
         ]
         output.table(("key", "user", "scopes", "state", "used on"), rows, whole=True)
@@ -63,7 +65,7 @@ def make(
     ] = None,
     expires: Annotated[
         str | None,
-        typer.Option(metavar="D", help="When it ends: 2027-01-31, 2027-01-31T08:00, 90d or 12h."),
+        typer.Option(metavar="D", help=f"When it ends: {_ENDS}."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -96,7 +98,7 @@ def rotate(
 
     with options.managed() as (ledger, by):
         seconds = api_keys.GRACE_S if grace is None else grace
-        made, secret = api_keys.rotate(ledger, key, by, grace_s=seconds)
+        made, secret = api_keys.rotate(ledger, api_keys.named(ledger, key), by, grace_s=seconds)
     _show(made, secret, as_json=as_json)
 
 
@@ -106,21 +108,19 @@ def revoke(key: _Key, as_json: options.AsJson = False) -> None:
     from aideon_agents.access import api_keys
 
     with options.managed() as (ledger, by):
-        ended = api_keys.revoke(ledger, key, by)
+        ended = api_keys.revoke(ledger, api_keys.named(ledger, key), by)
     if as_json:
-        output.document(api_keys.document(ended))
+        output.document(dataclasses.asdict(ended))
     else:
-        output.note(f"the key {ended.key_id} of {ended.user_id} is revoked")
+        output.note(f"the key {ended.key_id} of {ended.user} is revoked")
 
 
 def _show(made: ApiKey, secret: str, *, as_json: bool) -> None:
     if as_json:
-        scopes = sorted(made.scopes)
-        shown = {"key_id": made.key_id, "key": secret, "user": made.user_id, "scopes": scopes}
-        output.document({**shown, "expires_at": made.expires_at})
+        output.document({"key": secret, **dataclasses.asdict(made)})
         return
     output.line(secret)
-    output.note(f"the key {made.key_id} of {made.user_id}; it is not shown again")
+    output.note(f"the key {made.key_id} of {made.user}; it is not shown again")
 
 
 def _end(text: str) -> dt.datetime:
@@ -135,5 +135,4 @@ def _end(text: str) -> dt.datetime:
         moment = dt.datetime.fromisoformat(text)
         return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
     except (ValueError, OverflowError):
-        forms = "2027-01-31, 2027-01-31T08:00, 90d or 12h (UTC)"
-        raise InputError(f"--expires {text}: write {forms}") from None
+        raise InputError(f"--expires {text}: write {_ENDS} (UTC)") from None

@@ -13,6 +13,7 @@ _LOOKS_LIKE_A_KEY = re.compile(
     (?P<lead> bearer \s+ ) [^\s"',;]+                # an Authorization header
     # With stars where the middle is hidden. HF_TOKEN is the name of a key, not a key.
     | \b (?: sk- | tgp_ | (?-i: hf_ ) ) [\w*.-]{3,} [\w*]
+    | \b (?-i: aid_ [0-9a-z]{10} _ ) \w{6,}          # of the service
     | \b [0-9a-f]{64} \b                            # Together's older keys
     """,
     re.VERBOSE | re.IGNORECASE,

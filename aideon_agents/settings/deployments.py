@@ -74,22 +74,33 @@ def version_of(path: str | os.PathLike[str]) -> tuple[int, ...]:
     return at.st_dev, at.st_ino, at.st_mtime_ns, at.st_size
 
 
-@functools.lru_cache(maxsize=8)
-def _read(*version: int) -> tuple[ProviderRow, ...]:
+def table(name: str) -> dict[str, Any]:
+    """The table `[tool.aideon.NAME]` in ./pyproject.toml; an unchanged file is not read again."""
+    version = version_of(FILE)
+    return _table(name, *version) if version else {}
+
+
+@functools.lru_cache(maxsize=16)
+def _table(name: str, *version: int) -> dict[str, Any]:
     del version
     try:
         # By its relative path: where LangGraph's server runs it, nothing may ask for the folder.
         text = Path(FILE).read_text("utf-8")
-        if "deployments" not in text:
-            return ()
+        if name not in text:
+            return {}
         found: Any = tomllib.loads(text, parse_float=Decimal)
     except (OSError, ValueError) as error:
         raise UserError(f"{FILE} cannot be read: {error}") from None
-    for part in _TABLE.split("."):
+    for part in ("tool", "aideon", name):
         found = found.get(part, {}) if isinstance(found, dict) else {}
     if not isinstance(found, dict):
-        raise UserError(f"{FILE}: {_TABLE} must hold a table for each deployment")
-    return tuple(_row(name, table) for name, table in cast("dict[str, Any]", found).items())
+        raise UserError(f"{FILE}: tool.aideon.{name} must be a table")
+    return cast("dict[str, Any]", found)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(*version: int) -> tuple[ProviderRow, ...]:
+    return tuple(_row(name, table) for name, table in _table("deployments", *version).items())
 
 
 def _row(name: str, table: object) -> ProviderRow:

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import ast
-import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.errors import UserError
 from aideon_agents.graphs.walk import required_keys
+from aideon_agents.settings.deployments import FILE, table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aideon_agents.tasks.target import Target
 
 
 def registered() -> dict[str, str]:
     """The workflows in `[tool.aideon.workflows]`: an address by name."""
-    file = Path("pyproject.toml")
-    if not file.is_file():
-        return {}
-    try:
-        tool: Any = tomllib.loads(file.read_text("utf-8")).get("tool", {})
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
-    listed = tool.get("aideon", {}).get("workflows", {})
-    if not isinstance(listed, dict) or not all(
-        isinstance(one, str) for one in cast("dict[str, Any]", listed).values()
-    ):
-        raise UserError(f'{file}: tool.aideon.workflows takes NAME = "file.py:graph"')
-    return cast("dict[str, str]", listed)
+    listed = table("workflows")
+    if not all(isinstance(one, str) for one in listed.values()):
+        raise UserError(f'{FILE}: tool.aideon.workflows takes NAME = "file.py:graph"')
+    return dict(listed)
 
 
 def described(target: Target) -> dict[str, Any]:

@@ -28,10 +28,10 @@ def test_the_four_flags_are_on_until_they_are_set(ledger, by):
         "together_ai_fallback",
         "together_ai_ui_indicators",
     ]
-    assert all(one.is_on and one.changed_by is None for one in flags.listed(ledger))
+    assert all(one.on and one.changed_by is None for one in flags.listed(ledger))
     flags.change(ledger, FALLBACK, by, is_on=False)
     assert not flags.is_on(ledger, FALLBACK, "ada")
-    assert [one.is_on for one in flags.listed(ledger)] == [True, True, False, True]
+    assert [one.on for one in flags.listed(ledger)] == [True, True, False, True]
     flags.change(ledger, FALLBACK, by, is_on=True)
     assert flags.is_on(ledger, FALLBACK, "ada")
 

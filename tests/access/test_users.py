@@ -18,13 +18,13 @@ NEWER = base64.urlsafe_b64encode(bytes(range(224, 256))).decode()
 def test_a_user_is_added_changed_and_listed_by_name(ledger, by):
     users.add(ledger, "zoë 熱", by, role="admin", tier="premium", email="zoe@example.org")
     users.add(ledger, "ada", by)
-    assert [(one.user_id, one.role, one.tier) for one in users.listed(ledger)] == [
+    assert [(one.user, one.role, one.tier) for one in users.listed(ledger)] == [
         ("ada", "member", "free"),
         ("zoë 熱", "admin", "premium"),
     ]
     users.change(ledger, "ada", by, tier="enterprise", name="Ada")
     assert users.find(ledger, "ada").tier == "enterprise"
-    assert [one.user_id for one in users.listed(ledger, after="ada", most=5)] == ["zoë 熱"]
+    assert [one.user for one in users.listed(ledger, after="ada", most=5)] == ["zoë 熱"]
 
 
 @pytest.mark.parametrize("name", ["", " ada", "a/b", "user:ada", "a\nb", "x" * 201, "\x1b[31m"])

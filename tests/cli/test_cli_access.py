@@ -54,7 +54,7 @@ def test_a_key_is_printed_once_alone_on_stdout_and_works(aideon, alice):
 
 def test_the_json_of_a_key_has_its_documented_fields(aideon, alice):
     made = aideon("keys", "make", "alice", "--expires", "90d", "--json").document
-    assert set(made) == {"key_id", "key", "user", "scopes", "expires_at"}
+    assert {"key_id", "key", "user", "scopes", "expires_at"} <= set(made)
     assert (made["user"], made["scopes"]) == ("alice", ["keys", "models", "runs", "usage"])
     assert caller_of(made["key"]).expires_at == made["expires_at"]
 
@@ -80,7 +80,7 @@ def test_a_link_signs_its_user_in(aideon, alice, monkeypatch):
     assert address + slash == "https://agents.example.org/sign-in/"
     with Ledger(LEDGER) as ledger:
         secret = sessions.use_link(ledger, token, By("test"))
-        assert sessions.session_of(ledger, secret).caller.user == "alice"
+        assert sessions.session_of(ledger, secret)[0].user == "alice"
 
 
 @pytest.mark.parametrize("value", ["off", "on", "10", "10%", "0", "100"])
