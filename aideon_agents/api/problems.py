@@ -7,6 +7,7 @@ what was sent: a key may be in it.
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,13 @@ from aideon_agents.errors import (
     NoModel,
     NotAllowed,
     NotFound,
+    QuotaExceeded,
     RateLimitReached,
     RunError,
     UnreadableState,
     UserError,
 )
+from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.redaction import one_line, safe_text, without_keys
 
 if TYPE_CHECKING:
@@ -98,6 +101,7 @@ KNOWN: dict[type[AideonError], tuple[int, str]] = {
     UserError: (422, "invalid"),
     BudgetExceeded: (403, "budget_exceeded"),
     RateLimitReached: (429, "rate_limited"),
+    QuotaExceeded: (429, "quota_exceeded"),
     Declined: (409, "declined"),
     LimitError: (504, "limit_reached"),
     RunError: (502, "run_failed"),
@@ -118,7 +122,15 @@ def problem_of(error: AideonError) -> Problem:
     headers = {}
     if isinstance(error, RateLimitReached):
         headers["Retry-After"] = str(round(float(str(error.value))) + 1)
-    return Problem(status, code, one_line(safe_text(error)), headers=headers)
+    more: dict[str, Any] = {}
+    if isinstance(error, QuotaExceeded):
+        more = {name: getattr(error, name) for name in _OF_QUOTA}
+        reset = datetime.fromisoformat(error.reset_at)
+        headers["Retry-After"] = str(max(1, round((reset - now()).total_seconds())))
+    return Problem(status, code, one_line(safe_text(error)), headers=headers, **more)
+
+
+_OF_QUOTA = ("feature", "unit", "used", "limit", "reset_at", "upgrade", "own_key", "cheaper")
 
 
 def of(
@@ -185,6 +197,16 @@ def install(app: FastAPI) -> None:
     for kind in (AideonError, Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, known)
     app.add_exception_handler(Exception, unexpected)
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        found = plain()
+        own = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        parts = own.pop("$defs")
+        found["components"]["schemas"] |= {**parts, "ProblemDocument": own}
+        return found
+
+    app.openapi = described
 
 
 def _invalid(error: RequestValidationError) -> Problem:

@@ -6,8 +6,9 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents.access import flags
+from aideon_agents.access import flags, quotas
 from aideon_agents.agents.chat_model.model import ChatModel
+from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.costs import cost_of
 from aideon_agents.ledger.handler import CostHandler
 from aideon_agents.ledger.identity import new_run_id
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
 
     from aideon_agents.access.callers import Caller
-    from aideon_agents.access.tiers import Feature
+    from aideon_agents.ledger.budgets.units import Feature
     from aideon_agents.ledger.costs import Cost
     from aideon_agents.ledger.rows import Call
     from aideon_agents.serving.service import Service
@@ -93,19 +94,39 @@ async def _asked(
         rehearse=launcher.rehearse or not launcher.settings.can_call,
         fallback=flags.is_on(service.ledger, "together_ai_fallback", caller.user),
     )
+    ledger, asked_for = service.ledger, ask.feature
     start = Run(
         run_id=ask.run_id,
         workflow=ask.feature,
         user=caller.user,
         tier=context.tier,
         rehearsed=context.rehearse,
+        origin=quotas.origin_of(ledger, caller, asked_for, request_id=ask.request_id),
         key_id=caller.key_id,
         request_id=ask.request_id,
     )
+    with ledger.database.transaction() as tx:
+        quotas.admit(tx, caller, asked_for, start.run_id)
+    try:
+        return await _called(service, caller, ask, (start, context), say)
+    finally:
+        with ledger.database.transaction() as tx:
+            quotas.ended(tx, start.run_id)
+
+
+async def _called(
+    service: Service,
+    caller: Caller,
+    ask: Ask,
+    run: tuple[Run, Context],
+    say: Callable[[str], None] | None,
+) -> Completed:
+    launcher, (start, context) = service.launcher, run
     model = ChatModel(request=ask.request, settings=launcher.settings_for(caller, start.run_id))
     messages, options = list(ask.messages), dict(ask.options)
     with CostHandler.for_run(service.ledger, start) as recorder:
         recorder.context = context
+        recorder.run_budgets[start.run_id] = RunBudget.of(service.ledger.budgets, start)
         config: Any = {"callbacks": [recorder]}
         if say is None:
             message = await model.ainvoke(messages, config, **options)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import httpx2
 import pytest
+import uvicorn
 import warm
 
 from aideon_agents.api.app import create_app
@@ -23,6 +27,7 @@ HEAD = "from aideon_agents import creative, executor, parallel, sequential\n"
 FILES = {
     "one.py": HEAD + '"""Writes."""\ngraph = sequential(creative("draft"))\n',
     "two.py": HEAD + 'graph = sequential(executor("facts"), creative("text"))\n',
+    "both.py": HEAD + 'graph = parallel(executor("a"), creative("b"))\n',
     "asks.py": HEAD + 'graph = sequential(creative("draft", approve=True), creative("text"))\n',
     "fails.py": HEAD
     + "def fail(state):\n    raise ValueError('broken')\n"
@@ -91,6 +96,30 @@ async def client(service, client_of):
     """Asks the app of `service`, as the user of this machine."""
     async with client_of(create_app(service)) as asking:
         yield asking
+
+
+@pytest.fixture
+def serve(make_service):
+    """Serves an app on a free port, in a thread with an event loop of its own; gives its address."""
+    ended = []
+
+    def start(service=None):
+        listening = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(create_app(service or make_service()), log_level="error", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(
+            target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
+        )
+        thread.start()
+        ended.append((server, thread, listening))
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield start
+    for server, thread, listening in ended:
+        server.should_exit = True
+        thread.join(60)
+        listening.close()
+        assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from aideon_agents.access import api_keys, flags, users
+from aideon_agents.access import api_keys, flags, quotas, users
 from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
 from aideon_agents.testing import Fault, SimulatedProvider
@@ -223,6 +223,30 @@ async def test_the_tier_limits_the_tokens_of_one_request(caller, simulated):
     assert provider.requests[-1].body["max_tokens"] == 2000
 
 
+async def test_a_request_counts_once_and_one_too_many_says_what_helps(caller, simulated, ledger):
+    service, provider = simulated()
+    asking = caller("bob", served=service)
+    quotas.set_quota(ledger, "user:bob", "text_generation", "requests", BY, most=1)
+    path, body = f"{BASE}/text/completions", {"prompt": "heat pumps"}
+    assert (await asking.post(path, json={"prompt": 5})).status_code == 400
+    assert (await asking.post(path, json=body)).status_code == 200
+    refused = await asking.post(path, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert int(refused.headers["retry-after"]) > 0
+    found = refused.json()
+    assert (found["feature"], found["unit"], found["used"]) == ("text_generation", "requests", 1)
+    assert found["upgrade"]["tier"] == "premium"
+    assert len(provider.requests) == 1
+    shown = (await asking.get(f"{BASE}/quota")).json()
+    text = shown["text_generation"]
+    assert (text["requests_used"], text["requests_limit"], text["tokens_limit"]) == (1, 1, 10_000)
+    assert text["tokens_used"] > 0
+    assert shown["vision_analysis"] == {"requests_used": 0, "requests_limit": 20}
+    assert shown["audio_stt"].keys() == {
+        *("requests_used", "requests_limit", "minutes_used", "minutes_limit")
+    }
+
+
 async def test_each_flag_has_its_effect(caller, ledger):
     free, premium = caller("bob"), caller("eve", "premium")
     path, body = f"{BASE}/text/completions", {"prompt": "heat pumps"}
@@ -235,7 +259,8 @@ async def test_each_flag_has_its_effect(caller, ledger):
 
     flags.change(ledger, "together_ai_free_tier", BY, is_on=False)
     refused = await free.post(path, json=body)
-    assert (refused.status_code, refused.json()["code"]) == (403, "feature_off")
+    assert (refused.status_code, refused.json()["code"]) == (403, "free_tier_off")
+    assert (await free.get(f"{BASE}/quota")).status_code == 200
     assert (await premium.post(path, json=body)).status_code == 200
     assert (await premium.get(f"{BASE}/models")).json()["free_tier_enabled"] is False
 

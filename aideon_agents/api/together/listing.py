@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
+from pydantic.json_schema import SkipJsonSchema
 
+from aideon_agents.access import quotas
 from aideon_agents.access.callers import Caller
+from aideon_agents.access.tiers import limits
 from aideon_agents.api import problems
 from aideon_agents.api.asking import Serving
 from aideon_agents.api.problems import Problem
@@ -27,6 +30,7 @@ from aideon_agents.state import Tier
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aideon_agents.ledger.budgets.units import Feature
     from aideon_agents.models.catalog.entries import Entry
     from aideon_agents.serving.service import Service
 
@@ -41,7 +45,9 @@ _MATERIALS = ("text", "code", "vision")
 def models(
     caller: Member,
     service: Serving,
-    modality: Annotated[Modality | None, Query(description="Only models for this.")] = None,
+    modality: Annotated[
+        Modality | SkipJsonSchema[None], Query(description="Only models for this.")
+    ] = None,
 ) -> JSONResponse:
     """List the models that one's tier includes, as far as they can be asked now."""
     known = sources.catalog_of(service.settings)
@@ -81,8 +87,16 @@ def _callable(service: Service, caller: Caller) -> Iterator[tuple[str, Entry]]:
 @router.get("/quota", responses={200: {"model": dict[str, FeatureQuota]}})
 def quota(caller: Reader, service: Serving) -> JSONResponse:
     """Show what one has used today of each feature, and what one may use."""
-    del caller, service
-    return JSONResponse({})
+    used = quotas.used(service.ledger, caller.user, caller.tier)
+    return JSONResponse({feature: _shown(feature, given) for feature, given in used.items()})
+
+
+def _shown(feature: Feature, given: dict[str, Any]) -> dict[str, Any]:
+    """The units that the documents count a feature in, and others that have a quota."""
+    units = [one for one in ("requests", "tokens", "minutes") if f"{one}_used" in given]
+    kept = [one for one in units if one in limits("free", feature) or f"{one}_limit" in given]
+    names = [f"{unit}_{end}" for unit in kept for end in ("used", "limit")]
+    return {name: given[name] for name in names if name in given}
 
 
 def _missing(what: str) -> Problem:

@@ -22,10 +22,10 @@ def _words(most: int) -> object:
 Number = BeforeValidator(_number)
 """Refuses texts and booleans, and takes 256.0 for a whole number, as JSON Schema does."""
 Text = Annotated[str, _words(1_000_000)]
-MaxTokens = Annotated[int, Number, Field(strict=False, ge=1, le=1_000_000)] | None
-Temperature = Annotated[float, Number, Field(ge=0, le=2)] | None
+MaxTokens = Annotated[int, Field(strict=False, ge=1, le=1_000_000), Number] | None
+Temperature = Annotated[float, Field(ge=0, le=2), Number] | None
 Purpose = Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]{1,64}$")] | None
-Pixels = Annotated[int, Number, Field(strict=False, ge=1, le=8192)] | None
+Pixels = Annotated[int, Field(strict=False, ge=1, le=8192), Number] | None
 
 
 class _Asked(BaseModel):
@@ -88,7 +88,7 @@ class ImageAsked(_Asked):
     negative_prompt: Annotated[str, Field(max_length=10_000)] | None = None
     width: Pixels = None
     height: Pixels = None
-    num_inference_steps: Annotated[int, Number, Field(strict=False, ge=1, le=500)] | None = None
+    num_inference_steps: Annotated[int, Field(strict=False, ge=1, le=500), Number] | None = None
 
 
 class TranscriptionAsked(_Asked):

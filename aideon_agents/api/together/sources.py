@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from fastapi import Depends, Request
 
-from aideon_agents.access import flags, tiers
+from aideon_agents.access import flags
 from aideon_agents.api import doors, problems
 from aideon_agents.api.asking import asking, service_of
 from aideon_agents.api.problems import Problem
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from aideon_agents.access.callers import Caller
     from aideon_agents.access.roles import Permission
-    from aideon_agents.access.tiers import Feature
     from aideon_agents.models.catalog import Catalog
     from aideon_agents.serving.completing import Completed
     from aideon_agents.serving.service import Service
@@ -47,23 +46,21 @@ Route = doors.route_class(problems.response, doors.as_bad_request)
 
 
 def gate(permission: Permission) -> Any:
-    """The dependency of an endpoint: its caller, whom the permission and the feature flags let in."""
+    """The dependency of an endpoint: its caller, whom the permission and the feature flag let in."""
     known: Callable[[Request], Caller] = asking(permission).dependency
 
     def let_in(request: Request) -> Caller:
         caller, service = known(request), service_of(request)
         if not flags.is_on(service.ledger, "together_ai_integration", caller.user):
-            raise _off("together_ai_integration", "these endpoints are switched off")
-        if caller.tier == "free" and not is_free_tier_on(service, caller):
-            raise _off("together_ai_free_tier", "the tier free is switched off")
+            detail = "the feature flag together_ai_integration is off: these endpoints are closed"
+            raise Problem(403, "feature_off", detail)
+        is_free = permission == "models:call" and caller.tier == "free"
+        if is_free and not is_free_tier_on(service, caller):
+            raise Problem(403, "free_tier_off", "the tier free is switched off here")
         return caller
 
     cast("Any", let_in).permission = permission
     return Depends(let_in)
-
-
-def _off(flag: str, what: str) -> Problem:
-    return Problem(403, "feature_off", f"{what}: the feature flag {flag} is off", flag=flag)
 
 
 def is_free_tier_on(service: Service, caller: Caller) -> bool:
@@ -71,18 +68,16 @@ def is_free_tier_on(service: Service, caller: Caller) -> bool:
     return flags.is_on(service.ledger, "together_ai_free_tier", caller.user)
 
 
-def request_for(asked: Any, modality: Material, caller: Caller, feature: Feature) -> ModelRequest:
+def request_for(asked: Any, modality: Material) -> ModelRequest:
     """What is asked of a model: the largest of the tier, unless the purpose says otherwise."""
-    limit = tiers.limits(caller.tier, feature).get("tokens_per_request")
-    wanted = asked.max_tokens or _TOKENS
     purpose = asked.purpose
     return ModelRequest(
         role="creative",  # asks the largest model that the tier includes
         modality="code" if modality == "text" and purpose in _CODE else modality,
         use=cast("Use", purpose) if purpose in get_args(Use) else None,
         purpose=purpose,
-        max_tokens=min(wanted, limit) if limit else wanted,
-        may_think=asked.max_tokens is None and limit is None,
+        max_tokens=asked.max_tokens or _TOKENS,
+        may_think=asked.max_tokens is None,
         temperature=getattr(asked, "temperature", None),
         vision=True if modality == "vision" else None,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from langchain_core.messages import HumanMessage, SystemMessage, convert_to_messages
 
-from aideon_agents.access import hosts
 from aideon_agents.access.callers import Caller
 from aideon_agents.api import doors, problems
 from aideon_agents.api.asking import Serving
@@ -24,8 +22,6 @@ from aideon_agents.api.together.shapes import (
     TextAsked,
     Written,
 )
-from aideon_agents.models import pictures
-from aideon_agents.models.pictures.kinds import LARGEST
 from aideon_agents.serving.completing import Ask, Completed, complete, pieces
 from aideon_agents.serving.service import Service
 
@@ -34,13 +30,11 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from aideon_agents.access.tiers import Feature
+    from aideon_agents.ledger.budgets.units import Feature
 
 router = APIRouter(route_class=sources.Route)
 
 Member = Annotated[Caller, sources.gate("models:call")]
-_PICTURE = 28 * 1024 * 1024
-"""Bytes of a request with a picture of 20 MB in base64."""
 _CODE = (
     "Continue the code that you are given. Answer with what follows it and nothing else: no "
     "explanation, no code fence, and nothing of what is there already."
@@ -48,7 +42,8 @@ _CODE = (
 
 
 def _streams(model: Any) -> dict[int | str, dict[str, Any]]:
-    return {200: {"model": model, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+    event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    return {200: {"model": model, "content": {"text/event-stream": {"itemSchema": event}}}}
 
 
 @router.post("/text/completions", responses=_streams(Written))
@@ -74,24 +69,19 @@ async def code(asked: CodeAsked, caller: Member, service: Serving, request: Requ
     return await _answered(asked, messages, ("code", "code_generation"), caller, service, request)
 
 
-@router.post("/images/analysis", responses={200: {"model": Analysis}}, max_body_size=_PICTURE)
+@router.post(
+    "/images/analysis", responses={200: {"model": Analysis}}, max_body_size=doors.PICTURE_BODY
+)
 async def analysis(
     asked: AnalysisAsked, caller: Member, service: Serving, request: Request
 ) -> Response:
     """Answer a question about a picture."""
-    parts: list[Any] = [{"type": "text", "text": asked.prompt}, await _picture(asked.image_url)]
+    parts: list[Any] = [
+        {"type": "text", "text": asked.prompt},
+        await doors.picture(asked.image_url),
+    ]
     messages = [HumanMessage(parts)]
     return await _answered(asked, messages, ("vision", "vision_analysis"), caller, service, request)
-
-
-async def _picture(url: str) -> dict[str, Any]:
-    """A picture as a part of a message: its bytes, so that no provider is sent the URL."""
-    if url[:5].lower() == "data:":
-        found = pictures.of_data_uri(url)
-    else:
-        found = pictures.of_bytes(await hosts.download(url, LARGEST))
-    text = base64.b64encode(pictures.content(found)).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:{found.mime};base64,{text}"}}
 
 
 async def _answered(  # noqa: PLR0917 - the parts of a request
@@ -105,7 +95,7 @@ async def _answered(  # noqa: PLR0917 - the parts of a request
     modality, feature = kind
     ask = Ask(
         feature=feature,
-        request=sources.request_for(asked, modality, caller, feature),
+        request=sources.request_for(asked, modality),
         messages=messages,
         request_id=doors.request_id(request),
     )

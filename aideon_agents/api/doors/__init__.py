@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,9 +13,12 @@ from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from aideon_agents.access import hosts
 from aideon_agents.api import problems
 from aideon_agents.api.problems import Problem
 from aideon_agents.errors import AideonError
+from aideon_agents.models import pictures
+from aideon_agents.models.pictures.kinds import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
@@ -26,6 +30,8 @@ _SILENCE = 10.0
 _LOOK = 1.0
 """Seconds between two looks at whether a client is still there."""
 _GONE = 499
+PICTURE_BODY = 28 * 1024 * 1024
+"""Bytes of a request with a picture of 20 MB in base64."""
 BAD_REQUEST, _INVALID = 400, 422
 
 
@@ -59,6 +65,16 @@ def as_bad_request(problem: Problem) -> Problem:
 def request_id(request: Request) -> str | None:
     """The id of a request, as its answer has it."""
     return getattr(request.state, "request_id", None)
+
+
+async def picture(url: str) -> dict[str, Any]:
+    """A picture as a part of a message: its bytes, so that no server of the network is sent the URL."""
+    if url[:5].lower() == "data:":
+        found = pictures.of_data_uri(url)
+    else:
+        found = pictures.of_bytes(await hosts.download(url, LARGEST))
+    text = base64.b64encode(pictures.content(found)).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:{found.mime};base64,{text}"}}
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
