@@ -113,8 +113,10 @@ def asked(given: JsonValue, known: Sequence[Document]) -> tuple[str, Document, l
     if not isinstance(given, dict):
         raise InputError('input takes {"messages": [...]}, or {"task": "...", "inputs": {...}}')
     inputs = {name: one for name, one in given.items() if name not in _STATE}
-    own = given.get("inputs")
-    inputs |= own if isinstance(own, dict) else {}
+    own = given.get("inputs") or {}
+    if not isinstance(own, dict):
+        raise InputError("input.inputs takes an object")
+    inputs |= own
     task = given.get("task")
     ids = {one["id"] for one in known}
     messages = given.get("messages") or []
@@ -141,6 +143,8 @@ def _message(given: JsonValue) -> Document:
     if not isinstance(given, dict) or not isinstance(given.get("content"), str | list):
         raise InputError('each of input.messages takes {"type": "human", "content": "..."}')
     kind = str(given.get("type") or given.get("role") or "human")
+    if not isinstance(given.get("id"), str | None):
+        raise InputError("the id of each of input.messages is a text, or is left out")
     return {**_EMPTY, **given, "type": _KINDS.get(kind, kind), "id": given.get("id")}
 
 

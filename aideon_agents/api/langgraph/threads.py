@@ -16,11 +16,13 @@ from aideon_agents.api.langgraph.frames import answer_id
 from aideon_agents.api.langgraph.shapes import MESSAGE_ID, Document, interrupt, message, selected
 from aideon_agents.errors import Conflict, NotFound
 from aideon_agents.graphs.output import output
+from aideon_agents.ledger.rows import Run
 from aideon_agents.runner.outcome import recorded
 from aideon_agents.runner.spec import takes_task
 from aideon_agents.runner.state import conversation, kept_values
 from aideon_agents.serving import events, served, threads
 from aideon_agents.serving.service import Service
+from aideon_agents.serving.workflows import Workflow
 
 router = APIRouter(prefix="/threads")
 Reader = Annotated[Caller, asking("runs:own")]
@@ -56,7 +58,7 @@ async def states(service: Service, caller: Caller, thread: Document) -> list[Doc
     values: Document = {"messages": []}
     done = [one for one in runs if one.status == "completed"]
     if workflow and graph and not takes_task(graph):
-        values = await _messages_kept(service, workflow.name, thread_id, newest.rehearsed)
+        values = await _messages_kept(service, workflow, newest)
         done = []
     kept = await conversation(service.ledger, thread_id, rehearsed=newest.rehearsed)
     count = min(len(done), len(kept))
@@ -83,18 +85,11 @@ async def states(service: Service, caller: Caller, thread: Document) -> list[Doc
     return found[::-1]
 
 
-async def _messages_kept(
-    service: Service,
-    workflow: str,
-    thread_id: str,
-    rehearsed: bool,  # noqa: FBT001 - as the run's row has it
-) -> Document:
+async def _messages_kept(service: Service, workflow: Workflow, run: Run) -> Document:
     """The messages of a graph that is not ours, which keeps them itself."""
-    found = service.workflows.get(workflow)
-    if found is None:
-        return {"messages": []}
-    graph = found.target.graph
-    values = await kept_values(service.ledger, graph, workflow, thread_id, rehearsed=rehearsed)
+    name, thread = workflow.name, str(run.thread)
+    graph, is_rehearsed = workflow.target.graph, run.rehearsed
+    values = await kept_values(service.ledger, graph, name, thread, rehearsed=is_rehearsed)
     kept = convert_to_messages(values.get("messages") or [])
     return {"messages": [one.model_dump(mode="json") for one in kept]}
 
