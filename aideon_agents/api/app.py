@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from aideon_agents.access.callers import Caller
-from aideon_agents.api import langgraph, problems, runs, threads, together, usage, workflows
+from aideon_agents.api import langgraph, openai, problems, runs, threads, together, usage, workflows
 from aideon_agents.api.asking import SECURITY, Rates, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
@@ -105,6 +105,7 @@ def _include(app: FastAPI, door: Door | None) -> None:
         own.include_router(one.router)
     app.include_router(own)
     app.include_router(together.router())
+    app.include_router(openai.router(), include_in_schema=False)  # its SDKs describe it
     app.include_router(_health)
     app.include_router(metrics.router, dependencies=SECURITY, responses=problems.answers(401, 403))
     app.include_router(langgraph.router, include_in_schema=False)  # its SDKs describe it

@@ -14,7 +14,9 @@ from aideon_agents.graphs.walk import NodeInfo, inside, once_per_graph
 from aideon_agents.state import StepResult, latest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from aideon_agents.graphs.topology import Edge
 
 
 class _End(NamedTuple):
@@ -63,21 +65,51 @@ def _end_of(node: NodeInfo) -> _End:
     if node.opened is None:
         return _End(node.label, node.path, role=node.role)
     edges = declared(node.opened.builder)
-    last = {edge.source for edge in edges if edge.target == END}
-    # A node that only asks or checks gives no result: those before it do.
-    children = {child.names[len(node.names)]: child for child in inside(node)}
-    for name in [one for one in last if one in children and children[one].gives_nothing]:
-        last |= {edge.source for edge in edges if edge.target == name}
-        last.remove(name)
+    children, ends = _ends(node, edges)
     always, ahead = {START}, [START]
     while ahead:
         source = ahead.pop()
         new = {edge.target for edge in edges if edge.source == source and not edge.conditional}
         ahead += new - always
         always |= new
-    ends = [name for name in children if name in last]
     all_run = len(ends) > 1 and always.issuperset(ends)
     return _End(node.label, node.path, tuple(_end_of(children[one]) for one in ends), all_run)
+
+
+def _ends(node: NodeInfo, edges: Sequence[Edge]) -> tuple[dict[str, NodeInfo], list[str]]:
+    """The nodes of a graph by name, and the names of those that give its result."""
+    last = {edge.source for edge in edges if edge.target == END}
+    # A node that only asks or checks gives no result: those before it do.
+    children = {child.names[len(node.names)]: child for child in inside(node)}
+    for name in [one for one in last if one in children and children[one].gives_nothing]:
+        last |= {edge.source for edge in edges if edge.target == name}
+        last.remove(name)
+    return children, [name for name in children if name in last]
+
+
+def last_agent(graph: Graph) -> str | None:
+    """The path of the agent that ends a graph, whose text is the output whatever it is.
+
+    None: another node ends it, or one of several does, or a loop may replace the text.
+    """
+    node = NodeInfo(graph)
+    while node.opened is not None:
+        edges = declared(node.opened.builder)
+        children, ends = _ends(node, edges)
+        if len(ends) != 1 or _is_in_a_loop(ends[0], edges):
+            return None
+        node = children[ends[0]]
+    return node.path if node.role else None
+
+
+def _is_in_a_loop(name: str, edges: Sequence[Edge]) -> bool:
+    ahead, seen = [name], set[str]()
+    while ahead:
+        source = ahead.pop()
+        new = {edge.target for edge in edges if edge.source == source} - seen
+        seen |= new
+        ahead += new
+    return name in seen
 
 
 def _output(

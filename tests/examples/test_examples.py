@@ -43,4 +43,4 @@ def test_an_interpreter_of_its_own_imports_what_an_example_needs_without_a_warni
 
 
 def test_the_examples_are_numbered_without_a_gap():
-    assert [one.name[:2] for one in EXAMPLES] == [f"{n:02}" for n in range(1, 22)]
+    assert [one.name[:2] for one in EXAMPLES] == [f"{n:02}" for n in range(1, 23)]
