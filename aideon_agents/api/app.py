@@ -154,6 +154,6 @@ def _described(app: FastAPI) -> Callable[..., JSONResponse]:
     def openapi(caller: Annotated[Caller, asking(None)]) -> JSONResponse:
         """The OpenAPI document."""
         del caller
-        return JSONResponse(app.openapi())
+        return JSONResponse(problems.described(app))
 
     return openapi

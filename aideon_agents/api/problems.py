@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from aideon_agents.errors import (
     AideonError,
@@ -144,10 +145,25 @@ def of(
         return problem_of(error)
     if isinstance(error, RequestValidationError):
         return _invalid(error)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's for a body in no known encoding
+        return Problem(422, "invalid", "the body cannot be read: it must be JSON in UTF-8")
     where = f"{request.method} {request.url.path}: " if request else ""
     code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
     detail = f"{where}{str(error.detail).lower()}"
-    return Problem(error.status_code, code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request:
+        headers["Allow"] = _allowed(request)
+    return Problem(error.status_code, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path; a router names only those of its first route."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        scope = {**request.scope, "method": "OPTIONS"}
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return ", ".join(sorted(found))
 
 
 def document(problem: Problem, request_id: str | None) -> dict[str, Any]:
@@ -176,6 +192,15 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"description": _TITLES[status], "content": {MEDIA_TYPE: {"schema": schema}}}
         for status in statuses
     }
+
+
+def described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of an app, with the shape of problems."""
+    found = app.openapi()
+    shape = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    inside = shape.pop("$defs", {})
+    found["components"]["schemas"] |= {**inside, "ProblemDocument": shape}
+    return found
 
 
 def install(app: FastAPI) -> None:

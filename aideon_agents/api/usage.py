@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
@@ -29,9 +29,13 @@ router = APIRouter(tags=["usage"])
 Reader = Annotated[Caller, asking("usage:own")]
 AnyReader = Annotated[Caller, asking("usage:any")]
 By = Annotated[ReportBy, Query(description="What each row is about.")]
-Moment: TypeAlias = dt.date | dt.datetime
-Since = Annotated[Moment | None, Query(description="A UTC day, or a time.")]
-Until = Annotated[Moment | None, Query(description="A UTC day, which is included, or a time.")]
+_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?$"
+Since = Annotated[
+    str | None, Query(pattern=_MOMENT, description="A UTC day, such as 2026-11-30, or a time.")
+]
+Until = Annotated[
+    str | None, Query(pattern=_MOMENT, description="A UTC day, which is included, or a time.")
+]
 Form = Annotated[Literal["json", "csv", "xlsx"], Query(alias="format")]
 Included = Annotated[bool, Query(description="Whether such runs count as well.")]
 
@@ -68,7 +72,11 @@ def own_usage(
 ) -> Response:
     """Show what one has spent; also when a budget is used up."""
     chosen = Selection(
-        user=caller.user, since=since, until=until, rehearsed=rehearsed, simulated=simulated
+        user=caller.user,
+        since=_moment(since),
+        until=_moment(until),
+        rehearsed=rehearsed,
+        simulated=simulated,
     )
     return _answered(service, chosen, by, form)
 
@@ -89,9 +97,22 @@ def usage(
     """Show what every user, or one of them, has spent."""
     del caller
     chosen = Selection(
-        user=user, since=since, until=until, rehearsed=rehearsed, simulated=simulated
+        user=user,
+        since=_moment(since),
+        until=_moment(until),
+        rehearsed=rehearsed,
+        simulated=simulated,
     )
     return _answered(service, chosen, by, form)
+
+
+def _moment(text: str | None) -> dt.date | dt.datetime | None:
+    if text is None:
+        return None
+    try:
+        return dt.datetime.fromisoformat(text) if "T" in text else dt.date.fromisoformat(text)
+    except ValueError as wrong:
+        raise Problem(422, "invalid", f"{text} is no day or time: {wrong}") from None
 
 
 def _answered(service: Service, chosen: Selection, by: ReportBy, form: str) -> Response:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from aideon_agents.errors import InputError, NoModel
 from aideon_agents.ledger.money import usd_text
@@ -34,7 +34,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    task: Annotated[str, Field(examples=["Write a brief on heat pumps"])]
+    task: Annotated[str, Field(pattern=r"\S", examples=["Write a brief on heat pumps"])]
     """What is to be done, in words."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """What the workflow takes besides."""
@@ -44,11 +44,11 @@ class Asked(BaseModel):
     """US dollars that it may cost."""
     timeout: Annotated[float, Field(gt=0, le=86_400)] | None = None
     """Seconds until it is stopped."""
-    thread: Annotated[str, Field(max_length=64)] | None = None
+    thread: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """The id of the thread that it continues."""
     tier: Tier | None = None
     """At most the caller's own, which it is unless given."""
-    record_content: bool = False
+    record_content: StrictBool = False
     """Keep its prompts, answers and results in the ledger."""
     metadata: Annotated[dict[Word, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = (
         Field(default_factory=dict)
