@@ -12,7 +12,17 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from aideon_agents.access.callers import Caller
-from aideon_agents.api import langgraph, openai, problems, runs, threads, together, usage, workflows
+from aideon_agents.api import (
+    batches,
+    langgraph,
+    openai,
+    problems,
+    runs,
+    threads,
+    together,
+    usage,
+    workflows,
+)
 from aideon_agents.api.asking import SECURITY, Rates, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
@@ -101,7 +111,7 @@ def _include(app: FastAPI, door: Door | None) -> None:
     own = APIRouter(
         prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
     )
-    for one in (workflows, runs, threads, usage, status):
+    for one in (workflows, runs, batches, threads, usage, status):
         own.include_router(one.router)
     app.include_router(own)
     app.include_router(together.router())
@@ -154,6 +164,6 @@ def _described(app: FastAPI) -> Callable[..., JSONResponse]:
     def openapi(caller: Annotated[Caller, asking(None)]) -> JSONResponse:
         """The OpenAPI document."""
         del caller
-        return JSONResponse(problems.described(app))
+        return JSONResponse(app.openapi())
 
     return openapi

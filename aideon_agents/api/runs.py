@@ -56,9 +56,7 @@ async def start(
     service: Serving,
     idempotency_key: Annotated[
         str | None,
-        Header(
-            min_length=1, max_length=200, description="The same word begins one run, for a day."
-        ),
+        Header(pattern=r"^[!-~]{1,200}$", description="The same word begins one run, for a day."),
     ] = None,
     prefer: Annotated[
         str | None, Header(description="`wait=SECONDS`: answer when the run has ended, or then.")

@@ -80,7 +80,7 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             os._exit(_INTERRUPTED)
         self.should_exit = True
-        self._service.live.leave()
+        self._service.leave()
         self._stopping()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:

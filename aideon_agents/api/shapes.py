@@ -179,6 +179,47 @@ class ThreadPage(BaseModel):
     next: str | None
 
 
+class StartedBatch(BaseModel):
+    """A batch in progress."""
+
+    batch_id: str
+    status: str
+
+
+class AnsweredBatch(BaseModel):
+    """A batch that continues."""
+
+    batch_id: str
+    answered: int
+    """How many items were given the answer."""
+
+
+class BatchDocument(_Open):
+    """A batch."""
+
+    batch_id: str
+    workflow: str
+    status: Literal["running", "completed", "stopped", "crashed"]
+    stop_reason: str | None
+    items: int
+    completed: int
+    failed: int
+    invalid: int
+    pending: int
+    waiting: int
+    usd: str
+    complete: bool
+    started_at: str
+    ended_at: str | None
+
+
+class BatchPage(BaseModel):
+    """A page of batches, the newest first."""
+
+    items: list[BatchDocument]
+    next: str | None
+
+
 class Health(BaseModel):
     """Whether a process of the service works."""
 

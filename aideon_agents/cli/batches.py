@@ -36,10 +36,11 @@ _WIDE = 90
 @app.command("list")
 def list_batches(limit: options.Limit = 20, as_json: options.AsJson = False) -> None:
     """List batches, newest first."""
+    from aideon_agents.batch.summary import summary
     from aideon_agents.ledger.batches import batches
 
     with options.ledger() as ledger:
-        found = [_document(ledger, one) for one in batches(ledger, limit)]
+        found = [summary(ledger, one) for one in batches(ledger, limit)]
     if as_json:
         output.document(found)
         return
@@ -79,6 +80,7 @@ def show(
     as_json: options.AsJson = False,
 ) -> None:
     """Show one batch: the status of its items, failures, and the cost of each node."""
+    from aideon_agents.batch.summary import summary
     from aideon_agents.graphs.topology import in_declared_order
     from aideon_agents.ledger import batch_items, batches
 
@@ -87,7 +89,7 @@ def show(
         return
     with options.ledger() as ledger:
         found = batches.find_batch(ledger, batch)
-        document = _document(ledger, found)
+        document = summary(ledger, found)
         costs = {one.node_path: one for one in batches.node_money(ledger, found.batch_id)}
         by_node = [*in_declared_order(costs, batches.graph_of(ledger, found.batch_id)).values()]
         named = {
@@ -200,6 +202,7 @@ _CELL = 60
 @app.command()
 def cancel(batch: Ref, as_json: options.AsJson = False) -> None:
     """Cancel a batch: items in progress finish, and no other item starts."""
+    from aideon_agents.batch.summary import summary
     from aideon_agents.ledger import batches
 
     with options.ledger() as ledger:
@@ -208,7 +211,7 @@ def cancel(batch: Ref, as_json: options.AsJson = False) -> None:
             batches.cancel(ledger, found.batch_id)
             _take_from_workers(ledger, found)
         if as_json:
-            output.document(_document(ledger, batches.find_batch(ledger, found.batch_id)))
+            output.document(summary(ledger, batches.find_batch(ledger, found.batch_id)))
     if found.status == "running":
         output.note(f"batch {found.batch_id} is ending; repeat its command to continue it later")
     else:
@@ -218,6 +221,7 @@ def cancel(batch: Ref, as_json: options.AsJson = False) -> None:
 @app.command()
 def forget(batch: Ref, as_json: options.AsJson = False) -> None:
     """Forget a batch, so that its command starts a new one. Its costs stay."""
+    from aideon_agents.batch.summary import summary
     from aideon_agents.ledger import batches
 
     with options.ledger() as ledger:
@@ -226,7 +230,7 @@ def forget(batch: Ref, as_json: options.AsJson = False) -> None:
         batches.refuse_if_with_workers(found)
         batches.forget(ledger, found.batch_id)
         if as_json:
-            output.document(_document(ledger, batches.find_batch(ledger, found.batch_id)))
+            output.document(summary(ledger, batches.find_batch(ledger, found.batch_id)))
     output.note(f"batch {found.batch_id} is forgotten: its command starts a new batch")
 
 
@@ -242,36 +246,6 @@ def _take_from_workers(ledger: Ledger, batch: Batch) -> None:
         jobs.delete_queued(ledger, batch.batch_id)
     if batch.is_abandoned:
         batches.end_abandoned(ledger, batch)
-
-
-_FIRST = ("batch_id", "workflow", "target", "status", "stop_reason", "engine", "rehearsed")
-
-
-def _document(ledger: Ledger, batch: Batch) -> dict[str, Any]:
-    from aideon_agents.batch.output.paths import out_of
-    from aideon_agents.ledger import batch_items, batches, outputs
-
-    counts = batch_items.counts(ledger, batch.batch_id)
-    done = {status: counts.get(status, 0) for status in batch_items.DONE}
-    running = counts.get("running", 0) if batch.status == "running" else 0
-    money = batches.money(ledger, batch.batch_id)
-    return {
-        **{name: getattr(batch, name) for name in _FIRST},
-        "simulated": batches.is_simulated(ledger, batch.batch_id),
-        "items": batch.items,
-        **done,
-        "pending": batch.items - sum(done.values()),
-        "in_flight": running,
-        "waiting": counts.get("waiting", 0),
-        "carried": outputs.carried(ledger, batch.batch_id) if batch.carried_from else 0,
-        "carried_from": batch.carried_from,
-        "usd": usd_text(money.usd),
-        "complete": money.complete,
-        "held_usd": usd_text(batches.held_usd(ledger, batch.batch_id)),
-        "out": out_of(batch.out_path),
-        "started_at": batch.started_at,
-        "ended_at": batch.ended_at,
-    }
 
 
 def _status(document: dict[str, Any]) -> str:

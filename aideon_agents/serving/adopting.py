@@ -18,6 +18,7 @@ from aideon_agents.errors import AideonError, Conflict, LedgerError, UserError
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
 from aideon_agents.runner import prepare_resume
 from aideon_agents.serving import events, served
+from aideon_agents.serving.batches import Batches
 from aideon_agents.serving.launching import Launcher, StartRun
 from aideon_agents.serving.live import LiveRuns
 from aideon_agents.serving.workflows import Workflows
@@ -43,8 +44,11 @@ _WORDS_KEPT = dt.timedelta(hours=24)
 class Keeper:
     """Looks after the open runs of the service, in the background."""
 
-    def __init__(self, live: LiveRuns, launcher: Launcher, workflows: Workflows) -> None:
+    def __init__(
+        self, live: LiveRuns, launcher: Launcher, workflows: Workflows, batches: Batches
+    ) -> None:
         self._live = live
+        self._batches = batches
         self._ledger = live.ledger
         self._launcher = launcher
         self._workflows = workflows
@@ -55,6 +59,7 @@ class Keeper:
         while True:
             try:
                 await self.look()
+                await self._batches.look()
             except LedgerError as error:
                 _log.warning("the open runs cannot be looked after now: %s", error)
             except AideonError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
@@ -16,10 +16,14 @@ from aideon_agents.runner.running import Running
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aideon_agents.access.callers import Caller
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.serving.workflows import Workflow
     from aideon_agents.settings import Settings
+
+T = TypeVar("T")
 
 Dollars = Annotated[
     str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", examples=["0.05"], max_length=20)
@@ -109,16 +113,20 @@ class Launcher:
             graph = workflow.target.graph
             return prepare(graph, ask.task, stream=stream, rehearse=rehearse, **options)
 
-        try:
-            running = made(rehearse=rehearse or self.rehearse)
-        except NoModel:
-            if self.settings.can_call:
-                raise
-            running = made(rehearse=True)
+        running = self.made_or_rehearsed(made, rehearse=rehearse)
         if run_id is None:
             return running
         start = dataclasses.replace(running.spec.start, run_id=run_id)
         return Running(dataclasses.replace(running.spec, start=start))
+
+    def made_or_rehearsed(self, made: Callable[..., T], *, rehearse: bool = False) -> T:
+        """What `made` makes; a rehearsal where no model has a key. It takes `rehearse`."""
+        try:
+            return made(rehearse=rehearse or self.rehearse)
+        except NoModel:
+            if self.settings.can_call:
+                raise
+        return made(rehearse=True)
 
     async def estimate(self, workflow: Workflow, caller: Caller, ask: Asked) -> dict[str, Any]:
         """What a run would cost, from rehearsals that no ledger keeps; see `runner.estimate`.

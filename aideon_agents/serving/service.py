@@ -16,6 +16,7 @@ from aideon_agents.ledger.models import outcomes
 from aideon_agents.runner import ResumeOptions, document, prepare_resume, recall
 from aideon_agents.serving import events, served, threads
 from aideon_agents.serving.adopting import Keeper
+from aideon_agents.serving.batches import Batches
 from aideon_agents.serving.launching import Launcher, StartRun
 from aideon_agents.serving.live import LiveRuns
 from aideon_agents.serving.workflows import Workflow, Workflows
@@ -55,18 +56,25 @@ class Service:
         self.is_local = is_local
         self.launcher = Launcher(ledger=ledger, settings=settings, rehearse=rehearse)
         self.live = LiveRuns(ledger)
-        self.keeper = Keeper(self.live, self.launcher, workflows)
+        self.batches = Batches(self.launcher, workflows)
+        self.keeper = Keeper(self.live, self.launcher, workflows, self.batches)
         self._keeping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Begin to look after open runs, in this event loop."""
         self._keeping = asyncio.create_task(self.keeper.keep())
 
+    def leave(self) -> None:
+        """Start nothing any more, and let what is in progress stop. A signal handler may call it."""
+        self.live.leave()
+        self.batches.leave()
+
     async def drain(self) -> None:
         """Let every run stop where no node is in progress, and wait until all have."""
-        self.live.leave()
+        self.leave()
         self.live.changed()
         await self.live.drained()
+        await self.batches.drained()
         if self._keeping:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 
@@ -16,8 +17,8 @@ from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
 from aideon_agents.api.problems import described
 
-_TOO_MANY = {"/api/v1/together"}
-"""Beginnings of paths that other tests ask."""
+UNSENT = re.compile("in header value|latin-1")
+"""What schemathesis says where its own client does not send a head that it made."""
 
 
 @pytest.fixture
@@ -59,11 +60,8 @@ def key(ledger):
 def test_schemathesis_finds_nothing(address, key, fuzzing):
     url, app = address
     whole = described(app)
-    ours = {
-        path: one
-        for path, one in whole["paths"].items()
-        if not any(path.startswith(each) for each in _TOO_MANY)
-    }
+    mine = [path for path in whole["paths"] if path.startswith("/api/v1/")]
+    ours = {path: whole["paths"][path] for path in mine if "/together/" not in path}
     schema = schemathesis.openapi.from_dict({**whole, "paths": ours})
     schema.config.update(base_url=url, headers={"Authorization": f"Bearer {key}"})
     # A workflow needs inputs that the schema of its route does not know.
@@ -73,9 +71,7 @@ def test_schemathesis_finds_nothing(address, key, fuzzing):
         max_examples=1,
         database="none",
         no_shrink=True,
-        codec="ascii",
         with_security_parameters=False,
-        exclude_header_characters="".join(map(chr, (*range(33), 127))),  # a client sends none
     )
     schema.config.phases.update(phases=["fuzzing", "coverage"])
     found = []
@@ -90,7 +86,7 @@ def test_schemathesis_finds_nothing(address, key, fuzzing):
                         found.append(
                             f"{event.recorder.label}: {check.failure_info.failure} {case.as_curl_command()}"
                         )
-        if isinstance(event, events.NonFatalError):
+        if isinstance(event, events.NonFatalError) and not UNSENT.search(event.info.format()):
             found.append(event.info.format())
     assert found == []
     assert len(tried) >= sum(len(one) for one in ours.values())

@@ -99,7 +99,7 @@ async def test_a_deleted_run_is_gone_and_its_cost_stays(client, ledger):
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
-        ({"workflow": "two", "task": ""}, 422, "the task is empty"),
+        ({"workflow": "two", "task": ""}, 422, "body.task: "),
         ({"workflow": "two"}, 422, "body.task"),
         ({"workflow": "two.py", "task": "x"}, 404, "no workflow 'two.py'"),
         ({"workflow": "two", "task": "x", "target": "two.py"}, 422, "body.target"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import time
 
@@ -119,6 +120,25 @@ def test_any_process_shows_and_cancels_a_run_of_another(gated, folder, until_log
     (folder / "go").touch()
     assert client.post(f"{place}/resume").status_code == 202
     assert ended(client, place)["status"] == "completed"
+
+
+def test_the_batch_of_a_killed_process_is_continued_by_another_one(gated, folder, until_logged):
+    process, client = gated()
+    body = {"workflow": "gated", "items": [{"task": "a"}, {"task": "b"}]}
+    place = client.post("/api/v1/batches", json=body).headers["location"]
+    until_logged("second", times=2)
+    process.kill()
+    process.wait(60)
+    _, other = gated()
+    (folder / "go").touch()
+    last = time.monotonic() + 60
+    while (found := other.get(place).json())["status"] == "running":
+        assert time.monotonic() < last, found
+        time.sleep(0.05)
+    assert (found["status"], found["completed"]) == ("completed", 2)
+    results = other.get(f"{place}/output").text.splitlines()
+    assert [json.loads(line)["output"] for line in results] == ["a", "b"]
+    assert lines(folder).count("first") == 2
 
 
 def test_a_second_interrupt_ends_at_once_and_loses_nothing(gated, folder, until_logged):
