@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from openpyxl import load_workbook
 
+from aideon_agents.access import api_keys, users
+from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
+from aideon_agents.api.problems import described
 
 WAITS = {"Prefer": "wait=60"}
 
@@ -19,9 +23,10 @@ async def start(client, workflow="two", **more):
     return done.json()
 
 
-async def test_workflows_say_what_they_do_and_take(client):
+async def test_workflows_say_what_they_do_and_take(client, folder):
     listed = (await client.get("/api/v1/workflows")).json()
-    assert [one["name"] for one in listed["items"]] == ["asks", "fails", "named", "one", "two"]
+    registered = sorted(file.stem for file in folder.glob("*.py"))
+    assert [one["name"] for one in listed["items"]] == registered
     shown = (await client.get("/api/v1/workflows/named")).json()
     assert shown["description"] == "Writes about a place."
     assert shown["inputs"]["required"] == ["place"]
@@ -161,3 +166,25 @@ async def test_every_answer_has_security_heads_and_the_id_of_its_request(client)
     forged = await client.get("/nope", headers={"X-Request-Id": "a b"})
     assert (forged.status_code, forged.json()["code"]) == (404, "not_found")
     assert forged.headers["x-request-id"] != "a b"
+
+
+async def test_every_route_wants_a_key_once_there_is_one_and_a_row_of_another_is_not_found(
+    client, ledger, client_of, service
+):
+    mine = (await start(client))["run_id"]
+    users.add(ledger, "bob", By("test"))
+    _, secret = api_keys.make(ledger, "bob", By("test"))
+    document = described(create_app(service))
+    for path, methods in document["paths"].items():
+        for method in methods if path.startswith("/api/v1/") else ():
+            filled = re.sub(r"\{\w+\}", mine, path)
+            assert (await client.request(method, filled)).status_code == 401, (method, path)
+    async with client_of(create_app(service), Authorization=f"Bearer {secret}") as bob:
+        for method, word in (("GET", ""), ("GET", "/events"), ("GET", "/calls"), ("GET", "/graph")):
+            assert (await bob.request(method, f"/api/v1/runs/{mine}{word}")).status_code == 404
+        for word, body in (("cancel", None), ("resume", None), ("answer", {"answer": 1})):
+            place = f"/api/v1/runs/{mine}/{word}"
+            assert (await bob.post(place, json=body)).status_code == 404, word
+        assert (await bob.delete(f"/api/v1/runs/{mine}")).status_code == 404
+        assert (await bob.get("/api/v1/runs")).json()["items"] == []
+        assert (await bob.get("/api/v1/usage")).status_code == 403
