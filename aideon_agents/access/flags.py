@@ -26,15 +26,19 @@ Flag: TypeAlias = Literal[
     "together_ai_free_tier",
     "together_ai_fallback",
     "together_ai_ui_indicators",
+    "user_provider_keys",
 ]
 MEANINGS: dict[Flag, str] = {
     "together_ai_integration": "the endpoints below /api/v1/together answer",
     "together_ai_free_tier": "users of the tier free may use the service",
     "together_ai_fallback": "the next candidate answers when a model fails",
     "together_ai_ui_indicators": "answers and pages name the source of a model",
+    "user_provider_keys": "users may store keys of providers for their own calls",
 }
 """What each flag does where it is on."""
 
+_FIRST_OFF = ("user_provider_keys",)
+"""The flags that an administrator has to switch on."""
 _ALL = "SELECT name, is_on, share, changed_by, changed_at FROM flags"
 _ONE = f"{_ALL} WHERE name = :name"
 _SET = """
@@ -121,7 +125,7 @@ def checked_flag(name: str) -> Flag:
 
 def first_values() -> dict[Flag, FlagState]:
     """What the flags are until they are set."""
-    values: dict[Flag, FlagState] = {name: FlagState(name, on=True) for name in get_args(Flag)}
+    values: dict[Flag, FlagState] = {name: FlagState(name, on=name not in _FIRST_OFF) for name in get_args(Flag)}
     for name, value in table("flags").items():
         try:
             known = checked_flag(name)

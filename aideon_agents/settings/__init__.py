@@ -41,6 +41,7 @@ from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Self
 
 
 def _login_name() -> str:
@@ -150,6 +151,25 @@ class Settings(_OfProviders):
         """Where a provider is; None: nothing says it."""
         found = self._value(row.base_url_env) if row.base_url_env else None
         return _checked(row.base_url_env, cast("str | None", found), web_address) or row.base_url
+
+    def with_keys(self, keys: Mapping[str, SecretStr | None]) -> Self:
+        """The same with other keys of some providers; a provider with None has none."""
+        fields: dict[str, SecretStr | None] = {}
+        own = dict(self._keys)
+        for name, key in keys.items():
+            for place, variable in enumerate(self.rows[name].key_env):
+                given = None if place else key
+                if (field := field_of(variable)) in type(self).model_fields:
+                    fields[field] = given
+                elif given is None:
+                    own.pop(variable, None)
+                else:
+                    own[variable] = given
+        other = self.model_copy(update=fields)
+        other._keys = own  # noqa: SLF001 - of the same class
+        left = (one for one in self._deployments if keys.get(one.name, True) is not None)
+        other._deployments = tuple(left)  # noqa: SLF001 - as above
+        return other
 
     def _value(self, variable: str) -> SecretStr | str | None:
         field = field_of(variable)

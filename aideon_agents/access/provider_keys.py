@@ -1,0 +1,379 @@
+"""The keys of providers in the ledger: the system's, and those of users for their own calls.
+
+They are sealed (see `sealing`). A row that cannot be opened says that its key needs to be entered again,
+and all others work. Calls with a user's own key use none of what the service grants, so such a run asks
+only providers that the user has a key of, unless the user lets it fall back to the system's keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydantic import SecretStr
+
+from aideon_agents.access import audit, flags, rotation, sealing
+from aideon_agents.access.audit import By
+from aideon_agents.errors import InputError, NotAllowed, NotFound, UserError, shown
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.redaction import keep_out
+from aideon_agents.settings.providers import sendable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aideon_agents.access.callers import Caller
+    from aideon_agents.ledger.database import Row, Statements
+    from aideon_agents.ledger.rows import KeySource
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.settings import Settings
+
+_SYSTEM = "system"
+"""The owner of the keys that the service itself calls with; those of a user are of `user:NAME`."""
+_CANARY = "canary"
+"""The owner of the row that shows whether a ring belongs to a ledger."""
+KeysUsed: TypeAlias = "dict[str, tuple[str | None, KeySource]]"
+"""By provider: the id of the stored key that a run uses, and whose it is."""
+ENTER_AGAIN = "needs to be entered again"
+_SHORTEST, _FEWEST = 12, 6
+"""Characters of a key, and different ones among them: what has fewer is a placeholder."""
+_WORDS = ("your", "changeme", "change-me", "change_me", "example", "placeholder", "xxxx", "api_key")
+"""What is in placeholders of documents, in small letters, and in no key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProviderKeys:
+    """The stored keys of one ledger, with the ring that opens them."""
+
+    ledger: Ledger
+    settings: Settings
+    ring: Mapping[str, bytes]
+    """The keys of the ring by id, the one in use first; empty: there is no ring."""
+
+    def store(
+        self,
+        user: str | None,
+        provider: str,
+        secret: str,
+        by: By,
+        *,
+        may_fall_back: bool = False,
+    ) -> dict[str, Any]:
+        """Store a key of a user, or with None of the system, in place of the one that there is.
+
+        `may_fall_back`: the user's runs may use the system's keys as well.
+        """
+        owner = owner_of(user)
+        row = self._new_row(owner, provider, secret, by)
+        row |= {"share": 100, "may_fall_back": may_fall_back}
+        with self.ledger.database.transaction() as tx:
+            if user and not tx.select(_USER, {"user": user}):
+                raise NotFound(f"there is no user {shown(user)}: `aideon users list` shows them")
+            before = [one["row_id"] for one in active(tx, owner, provider)]
+            _retire(tx, owner, provider)
+            tx.write(_ADD, row)
+            was = {"key_ids": before} if before else None
+            audit.record(
+                tx,
+                by,
+                "provider_key.set",
+                _target(owner, provider),
+                before=was,
+                after=_audited(row),
+            )
+        return document({**row, **_UNKNOWN}, self.ring)
+
+    def rotate(self, provider: str, secret: str, by: By) -> dict[str, Any]:
+        """Begin to replace the system's key of a provider: the new one is used for a tenth of the runs.
+
+        Without another key, stored or in the environment, it is used for all.
+        """
+        row = self._new_row(_SYSTEM, provider, secret, by)
+        with self.ledger.database.transaction() as tx:
+            known = active(tx, _SYSTEM, provider)
+            if len([one for one in known if one["share"]]) > 1:
+                raise UserError(
+                    f"a rotation of {provider} is under way: finish it first, or take it back"
+                )
+            for one in known:
+                values = {"row_id": one["row_id"], "at": row["created_at"], "share": 90}
+                tx.write(_REST if one["share"] else rotation.RETIRE, values)
+            has_other = (
+                any(one["share"] for one in known)
+                or self.settings.key_of(self.settings.rows[provider])[1]
+            )
+            row |= {"share": rotation.STEPS[0] if has_other else 100, "may_fall_back": False}
+            tx.write(_ADD, row)
+            audit.record(
+                tx, by, "provider_key.rotation", _target(_SYSTEM, provider), after=_audited(row)
+            )
+        return document({**row, **_UNKNOWN}, self.ring)
+
+    def remove(self, user: str | None, provider: str, by: By) -> None:
+        """Remove the keys that a user, or with None the system, has; what is sealed is erased."""
+        owner = owner_of(user)
+        with self.ledger.database.transaction() as tx:
+            if not _retire(tx, owner, provider):
+                raise NotFound(f"there is no key of {shown(provider)} to remove")
+            audit.record(tx, by, "provider_key.removed", _target(owner, provider))
+
+    def listed(self, *owners: str | None) -> list[dict[str, Any]]:
+        """The stored keys of some users (None: the system), or of all, without secrets."""
+        only = [owner_of(one) for one in owners]
+        rows = self.ledger.select(
+            f"{_ROWS} WHERE retired_at IS NULL ORDER BY owner, provider, created_at", {}
+        )
+        return [
+            document(row, self.ring)
+            for row in rows
+            if row["owner"] != _CANARY and (not only or row["owner"] in only)
+        ]
+
+    def secret_of(self, user: str | None, provider: str) -> tuple[str, str]:
+        """The id of the newest key of a user, or with None of the system, and the key, to prove it."""
+        rows = active(self.ledger, owner_of(user), provider)
+        if not rows:
+            raise NotFound(f"there is no key of {shown(provider)} to prove: store one first")
+        if not self.ring:
+            raise UserError(sealing.NO_RING)
+        if (secret := _opened(self.ring, rows[0])) is None:
+            raise UserError(f"the key of {provider} {ENTER_AGAIN}: the ring does not open it")
+        return rows[0]["row_id"], secret
+
+    def proven(self, row_id: str, by: By, *, works: bool) -> None:
+        """Record that a call has proven a key, or that the provider has rejected it."""
+        column = "proven_at" if works else "refused_at"
+        with self.ledger.database.transaction() as tx:
+            tx.write(
+                f"UPDATE provider_keys SET {column} = :at WHERE row_id = :row_id",  # noqa: S608 - our names
+                {"row_id": row_id, "at": utc_text(now())},
+            )
+            audit.record(
+                tx, by, "provider_key.proven" if works else "provider_key.rejected", row_id
+            )
+
+    def settings_for(self, caller: Caller, run_id: str) -> tuple[Settings, KeysUsed]:
+        """The settings of a caller's run with its keys; and which keys these are, and whose.
+
+        Where the system's key cannot be opened, the environment's is used; where the user's cannot,
+        the provider has none.
+        """
+        owner = owner_of(caller.user)
+        rows = self.ledger.select(_OF_RUN, {"owner": owner})
+        own = {row["provider"]: row for row in rows if row["owner"] == owner}
+        if own and not are_own_allowed(self.ledger, caller.user):
+            own = {}
+        if own and not any(_opened(self.ring, row) for row in own.values()):
+            why = f"the keys that you stored ({', '.join(own)}) {ENTER_AGAIN}"
+            raise UserError(why if self.ring else sealing.NO_RING)
+        keys: dict[str, SecretStr | None] = {}
+        if own and not all(row["may_fall_back"] for row in own.values()):
+            keys = {name: None for name, row in self.settings.rows.items() if row.key_env}
+        used: KeysUsed = {}
+        for provider in {row["provider"] for row in rows if row["owner"] == _SYSTEM} - keys.keys():
+            mine = [row for row in rows if (row["owner"], row["provider"]) == (_SYSTEM, provider)]
+            mine = rotation.judged(self.ledger, mine, By("service", ring=self.ring))
+            row = rotation.chosen(mine, place_of(run_id))
+            if row and (secret := _opened(self.ring, row)):
+                keys[provider], used[provider] = _kept(secret), (row["row_id"], "system")
+        for provider, row in own.items():
+            secret = _opened(self.ring, row)
+            keys[provider] = None if secret is None else _kept(secret)
+            used[provider] = row["row_id"], "user"
+        return self.settings.with_keys(keys) if keys else self.settings, used
+
+    def check_ring(self) -> None:
+        """Refuse a ring that does not open what this ledger was sealed with; called at the start."""
+        if not self.ring:
+            return
+        found = self.ledger.select(f"{_ROWS} WHERE owner = :owner", {"owner": _CANARY})
+        if found and _opened(self.ring, found[0]) is None:
+            raise UserError(
+                f"AIDEON_KEY_RING does not open what this ledger was sealed with (the key"
+                f" {found[0]['ring_id']}): add that key to the end of the ring"
+            )
+        if not found:
+            with self.ledger.database.transaction() as tx:
+                if not tx.select(f"{_ROWS} WHERE owner = :owner", {"owner": _CANARY}):
+                    row = _sealed_row(self.ring, _CANARY, "none", _CANARY, "service")
+                    tx.write(_ADD, {**row, "share": 0, "may_fall_back": False})
+
+    def reseal(self, by: By) -> dict[str, Any]:
+        """Seal every row with the first key of the ring, one by one; again it continues where it stopped.
+
+        Returns how many rows were sealed again, the ids of those that cannot be opened, and the keys of the
+        ring that no row needs any more.
+        """
+        if not self.ring:
+            raise UserError(sealing.NO_RING)
+        first, done, lost = next(iter(self.ring)), 0, list[str]()
+        for seen in self.ledger.select(
+            f"{_ROWS} WHERE retired_at IS NULL AND ring_id <> :first", {"first": first}
+        ):
+            sealed = sealing.resealed(self.ring, _place(seen), seen)
+            if sealed is None:
+                lost.append(seen["row_id"])
+                continue
+            values = {**sealed._asdict(), "row_id": seen["row_id"], "was": seen["sealed"]}
+            done += self.ledger.database.write(_RESEAL, values)
+        needed = {
+            row["ring_id"] for row in self.ledger.select(f"{_ROWS} WHERE retired_at IS NULL", {})
+        }
+        with self.ledger.database.transaction() as tx:
+            audit.record(
+                tx, by, "provider_key.resealed", first, after={"rows": done, "lost": len(lost)}
+            )
+        return {
+            "resealed": done,
+            "unreadable": lost,
+            "unneeded": [one for one in self.ring if one not in needed],
+        }
+
+    def _new_row(self, owner: str, provider: str, secret: str, by: By) -> dict[str, Any]:
+        rows = self.settings.rows
+        row = rows.get(provider)
+        if row is None or not row.key_env:
+            names = ", ".join(name for name, one in rows.items() if one.key_env)
+            raise InputError(
+                f"there is no provider {shown(provider)} that takes a key: write one of {names}"
+            )
+        secret = secret.strip()
+        try:
+            sendable(SecretStr(secret))
+        except ValueError as wrong:
+            raise InputError(f"the key of {provider} {wrong}") from None
+        is_short = len(secret) < _SHORTEST or len(set(secret)) < _FEWEST
+        if (
+            is_short
+            or any(word in secret.lower() for word in _WORDS)
+            or any(map(str.isspace, secret))
+        ):
+            raise InputError(
+                f"this is no key of {provider}, but a placeholder: give the key itself"
+            )
+        keep_out(secret)
+        return _sealed_row(self.ring, owner, provider, secret, by.actor)
+
+
+def document(row: Row, ring: Mapping[str, bytes]) -> dict[str, Any]:
+    """A key as commands and the API show it: its last four characters, and whether it works."""
+    shown_ = ("provider", "share", "last4", "created_by", "created_at", "proven_at")
+    if not ring:
+        state = "needs AIDEON_KEY_RING"
+    elif _opened(ring, row) is None:
+        state = ENTER_AGAIN
+    else:
+        state = "rejected" if row["refused_at"] else "active"
+    values = {name: row[name] for name in (*shown_, "refused_at")}
+    return {
+        "key_id": row["row_id"],
+        "user": None if row["owner"] == _SYSTEM else row["owner"].removeprefix("user:"),
+        **values,
+        "may_fall_back": bool(row["may_fall_back"]),
+        "state": state,
+    }
+
+
+def are_own_allowed(ledger: Ledger, user: str) -> bool:
+    """Whether users may store keys of their own: an administrator switches it on."""
+    return flags.is_on(ledger, "user_provider_keys", user)
+
+
+def has_own_key(ledger: Ledger, user: str, provider: str) -> bool:
+    """Whether a user has a key of a provider, which opens all its models whatever the tier."""
+    return bool(active(ledger, owner_of(user), provider)) and are_own_allowed(ledger, user)
+
+
+def check_allowed(ledger: Ledger, user: str) -> None:
+    """Raise NotAllowed where users may not store keys of their own."""
+    if not are_own_allowed(ledger, user):
+        raise NotAllowed(
+            "users may not store keys of their own here: an administrator allows it with"
+            " `aideon flags set user_provider_keys on`"
+        )
+
+
+def owner_of(user: str | None) -> str:
+    """The owner of a user's keys; None: of the system's."""
+    return _SYSTEM if user is None else f"user:{user}"
+
+
+def place_of(run_id: str) -> int:
+    """Where a run is among 100, the same each time, so that a run stays with one key."""
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()) % 100
+
+
+def active(tx: Ledger | Statements, owner: str, provider: str) -> list[Row]:
+    """The rows that an owner has of a provider, the newest first."""
+    where = "owner = :owner AND provider = :provider AND retired_at IS NULL"
+    values = {"owner": owner, "provider": provider}
+    return list(tx.select(f"{_ROWS} WHERE {where} ORDER BY created_at DESC, row_id DESC", values))
+
+
+def _retire(tx: Statements, owner: str, provider: str) -> int:
+    return tx.write(_RETIRE, {"owner": owner, "provider": provider, "at": utc_text(now())})
+
+
+def _sealed_row(
+    ring: Mapping[str, bytes], owner: str, provider: str, secret: str, actor: str
+) -> dict[str, Any]:
+    at = utc_text(now())
+    row: dict[str, Any] = {
+        "row_id": f"pk_{secrets.token_hex(8)}",
+        "owner": owner,
+        "provider": provider,
+    }
+    row |= sealing.seal(ring, _place(row), secret)._asdict()
+    row |= {"last4": secret[-4:], "created_by": actor, "created_at": at, "share_since": at}
+    return row
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return "provider_keys", row["row_id"], row["owner"], row["provider"]
+
+
+def _opened(ring: Mapping[str, bytes], row: Mapping[str, Any]) -> str | None:
+    return sealing.opened(ring, _place(row), row) if ring else None
+
+
+def _kept(secret: str) -> SecretStr:
+    keep_out(secret)
+    return SecretStr(secret)
+
+
+def _target(owner: str, provider: str) -> str:
+    return f"{owner}:{provider}"
+
+
+def _audited(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"key_id": row["row_id"], "last4": row["last4"], "share": row["share"]}
+
+
+_USER = "SELECT user_id FROM users WHERE user_id = :user"
+_REST = "UPDATE provider_keys SET share = :share, share_since = :at WHERE row_id = :row_id"
+_UNKNOWN = {"proven_at": None, "refused_at": None}
+_COLUMNS = (
+    "row_id, owner, provider, share, ring_id, wrapped, sealed, last4, may_fall_back, created_by,"
+    " created_at, share_since, proven_at, refused_at, retired_at"
+)
+_ROWS = f"SELECT {_COLUMNS} FROM provider_keys"  # noqa: S608 - our names
+_OF_RUN = (
+    f"{_ROWS} WHERE retired_at IS NULL AND owner IN ('system', :owner)"
+    " ORDER BY created_at DESC, row_id DESC"
+)
+_ADD = (
+    "INSERT INTO provider_keys (row_id, owner, provider, share, ring_id, wrapped, sealed, last4,"
+    " may_fall_back, created_by, created_at, share_since) VALUES (:row_id, :owner, :provider,"
+    " :share, :ring_id, :wrapped, :sealed, :last4, :may_fall_back, :created_by, :created_at,"
+    " :share_since)"
+)
+_RETIRE = (
+    "UPDATE provider_keys SET retired_at = :at, wrapped = '', sealed = '', share = 0"
+    " WHERE owner = :owner AND provider = :provider AND retired_at IS NULL"
+)
+_RESEAL = (
+    "UPDATE provider_keys SET ring_id = :ring_id, wrapped = :wrapped, sealed = :sealed"
+    " WHERE row_id = :row_id AND sealed = :was"
+)
