@@ -125,7 +125,9 @@ def checked_flag(name: str) -> Flag:
 
 def first_values() -> dict[Flag, FlagState]:
     """What the flags are until they are set."""
-    values: dict[Flag, FlagState] = {name: FlagState(name, on=name not in _FIRST_OFF) for name in get_args(Flag)}
+    values: dict[Flag, FlagState] = {
+        name: FlagState(name, on=name not in _FIRST_OFF) for name in get_args(Flag)
+    }
     for name, value in table("flags").items():
         try:
             known = checked_flag(name)

@@ -169,9 +169,13 @@ class ProviderKeys:
             why = f"the keys that you stored ({', '.join(own)}) {ENTER_AGAIN}"
             raise UserError(why if self.ring else sealing.NO_RING)
         keys: dict[str, SecretStr | None] = {}
+        used: KeysUsed = {}
         if own and not all(row["may_fall_back"] for row in own.values()):
             keys = {name: None for name, row in self.settings.rows.items() if row.key_env}
-        used: KeysUsed = {}
+        elif own:
+            used = {
+                name: (None, "system") for name, row in self.settings.rows.items() if row.key_env
+            }
         for provider in {row["provider"] for row in rows if row["owner"] == _SYSTEM} - keys.keys():
             mine = [row for row in rows if (row["owner"], row["provider"]) == (_SYSTEM, provider)]
             mine = rotation.judged(self.ledger, mine, By("service", ring=self.ring))

@@ -7,6 +7,7 @@ the system's keys. The tokens of a run are counted by its calls (see `Origin`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,12 +19,13 @@ from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from aideon_agents.access.audit import By
     from aideon_agents.access.callers import Caller
     from aideon_agents.ledger.budgets.units import KeySource
     from aideon_agents.ledger.database import Statements
+    from aideon_agents.ledger.rows import Run
     from aideon_agents.ledger.store import Ledger
 
 FEATURES: tuple[Feature, ...] = get_args(Feature)
@@ -105,6 +107,25 @@ def admit(
         lacks = lacks._replace(offers=offers(tx, caller, feature, lacks.unit))
         cheaper = {"minutes": in_unit("minutes", left)} if fits else None
         raise lacks.exceeded(refused.by.spent, cheaper=cheaper)
+
+
+def admit_run(tx: Statements, caller: Caller, run: Run) -> None:
+    """Count the request of a run, unless it is rehearsed, or uses the user's own keys alone."""
+    origin = run.origin
+    if origin and not run.rehearsed and origin.columns()["key_source"] == "system":
+        admit(tx, caller, origin.feature, run.run_id)
+
+
+@contextlib.contextmanager
+def admitted(ledger: Ledger, caller: Caller, run: Run) -> Generator[None]:
+    """Count the request of a run for a block, and give it back if the block calls nothing."""
+    with ledger.database.transaction() as tx:
+        admit_run(tx, caller, run)
+    try:
+        yield
+    finally:
+        with ledger.database.transaction() as tx:
+            ended(tx, run.run_id)
 
 
 def ended(tx: Statements, run_id: str) -> None:

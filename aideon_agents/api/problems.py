@@ -7,7 +7,8 @@ what was sent: a key may be in it.
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+import math
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,6 @@ from aideon_agents.errors import (
     UnreadableState,
     UserError,
 )
-from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.redaction import one_line, safe_text, without_keys
 
 if TYPE_CHECKING:
@@ -125,13 +125,11 @@ def problem_of(error: AideonError) -> Problem:
         headers["Retry-After"] = str(round(float(str(error.value))) + 1)
     more: dict[str, Any] = {}
     if isinstance(error, QuotaExceeded):
-        more = {name: getattr(error, name) for name in _OF_QUOTA}
-        reset = datetime.fromisoformat(error.reset_at)
-        headers["Retry-After"] = str(max(1, round((reset - now()).total_seconds())))
+        names = ("feature", "unit", "used", "limit", "reset_at", "upgrade", "own_key", "cheaper")
+        more = {name: getattr(error, name) for name in names}
+        left = datetime.fromisoformat(error.reset_at) - datetime.now(UTC)
+        headers["Retry-After"] = str(max(1, math.ceil(left.total_seconds())))
     return Problem(status, code, one_line(safe_text(error)), headers=headers, **more)
-
-
-_OF_QUOTA = ("feature", "unit", "used", "limit", "reset_at", "upgrade", "own_key", "cheaper")
 
 
 def of(

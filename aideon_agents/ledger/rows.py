@@ -97,7 +97,7 @@ class Run:
     """The API key that asked the service for it; None, as the next two: the service did not start it."""
     request_id: str | None = None
     key_source: KeySource | None = None
-    """Whose keys its providers are asked with: `user` where any of them is the user's own."""
+    """Whose keys its providers are asked with: `user` where all of them are the user's own."""
     origin: Origin | None = None
     """Who asked the service for it, and what its calls may use. Not stored, but for the three above."""
     status: RunStatus = "running"

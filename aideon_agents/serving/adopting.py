@@ -135,12 +135,15 @@ class Keeper:
         workflow = self._workflows.get(row["workflow"])
         if workflow is None:
             return
-        caller = Caller(row["user"] or "", "member", "premium")
+        seen = self._ledger.find_run(row["run_id"])
+        caller = Caller(row["user"] or "", "member", seen.tier or "free")  # type: ignore[arg-type]
+        settings, origin = self._launcher.granted(caller, row["run_id"])
         running = prepare_resume(
             workflow.target.graph,
             row["run_id"],
             ledger=self._ledger,
-            settings=self._launcher.settings_for(caller, row["run_id"]),
+            settings=settings,
+            origin=origin,
         )
         await self._live.launch(running, lambda _: None)
 

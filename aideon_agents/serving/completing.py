@@ -94,37 +94,23 @@ async def _asked(
         rehearse=launcher.rehearse or not launcher.settings.can_call,
         fallback=flags.is_on(service.ledger, "together_ai_fallback", caller.user),
     )
-    ledger, asked_for = service.ledger, ask.feature
     start = Run(
         run_id=ask.run_id,
         workflow=ask.feature,
         user=caller.user,
         tier=context.tier,
         rehearsed=context.rehearse,
-        origin=quotas.origin_of(ledger, caller, asked_for, request_id=ask.request_id),
         key_id=caller.key_id,
         request_id=ask.request_id,
     )
-    with ledger.database.transaction() as tx:
-        quotas.admit(tx, caller, asked_for, start.run_id)
-    try:
-        return await _called(service, caller, ask, (start, context), say)
-    finally:
-        with ledger.database.transaction() as tx:
-            quotas.ended(tx, start.run_id)
-
-
-async def _called(
-    service: Service,
-    caller: Caller,
-    ask: Ask,
-    run: tuple[Run, Context],
-    say: Callable[[str], None] | None,
-) -> Completed:
-    launcher, (start, context) = service.launcher, run
-    model = ChatModel(request=ask.request, settings=launcher.settings_for(caller, start.run_id))
+    given = caller, start.run_id, ask.feature, ask.request_id
+    settings, start.origin = launcher.granted(*given)
+    model = ChatModel(request=ask.request, settings=settings)
     messages, options = list(ask.messages), dict(ask.options)
-    with CostHandler.for_run(service.ledger, start) as recorder:
+    with (
+        quotas.admitted(service.ledger, caller, start),
+        CostHandler.for_run(service.ledger, start) as recorder,
+    ):
         recorder.context = context
         recorder.run_budgets[start.run_id] = RunBudget.of(service.ledger.budgets, start)
         config: Any = {"callbacks": [recorder]}

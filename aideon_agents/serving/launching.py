@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
+from aideon_agents.access import quotas, ring
+from aideon_agents.access.provider_keys import ProviderKeys
 from aideon_agents.errors import InputError, NoModel
+from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.money import usd_text
 from aideon_agents.runner import expected_cost, prepare, worst_case
 from aideon_agents.runner.estimate import rehearsed
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aideon_agents.access.callers import Caller
+    from aideon_agents.ledger.budgets.units import Feature, Origin
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.serving.workflows import Workflow
     from aideon_agents.settings import Settings
@@ -81,10 +86,26 @@ class Launcher:
     rehearse: bool = False
     """Answer every call by rule. Without any key that is so as well."""
 
-    def settings_for(self, caller: Caller, run_id: str | None = None) -> Settings:
+    @functools.cached_property
+    def keys(self) -> ProviderKeys:
+        """The stored keys of providers, with the ring that opens them."""
+        return ProviderKeys(self.ledger, self.settings, ring.read(self.settings.key_ring))
+
+    def settings_for(self, caller: Caller, run_id: str = "") -> Settings:
         """The settings of a caller's run, with the keys that it may use."""
-        del caller, run_id
-        return self.settings
+        return self.keys.settings_for(caller, run_id)[0]
+
+    def granted(
+        self,
+        caller: Caller,
+        run_id: str,
+        feature: Feature = "text_generation",
+        request_id: str | None = None,
+    ) -> tuple[Settings, Origin]:
+        """The settings of a caller's run, and what its calls may use."""
+        settings, keys = self.keys.settings_for(caller, run_id)
+        given: Any = {"request_id": request_id, "keys": keys}
+        return settings, quotas.origin_of(self.ledger, caller, feature, **given)
 
     def prepared(
         self,
@@ -98,13 +119,16 @@ class Launcher:
     ) -> Running:
         """The run, ready to begin; `run_id` is that of a run that has to begin again."""
         workflow.check_inputs(ask.inputs)
+        own_id = run_id or new_run_id()
+        settings, origin = self.granted(caller, own_id)
         options: dict[str, Any] = {
             **{name: getattr(ask, name) for name in _SAME},
             "tier": tier_of(caller, ask.tier),
             "user": caller.user,
             "checkpoint": True,
             "ledger": self.ledger,
-            "settings": self.settings_for(caller, run_id),
+            "settings": settings,
+            "origin": origin,
             **workflow.target.labels,
             "workflow": workflow.name,
         }
@@ -114,9 +138,7 @@ class Launcher:
             return prepare(graph, ask.task, stream=stream, rehearse=rehearse, **options)
 
         running = self.made_or_rehearsed(made, rehearse=rehearse)
-        if run_id is None:
-            return running
-        start = dataclasses.replace(running.spec.start, run_id=run_id)
+        start = dataclasses.replace(running.spec.start, run_id=own_id)
         return Running(dataclasses.replace(running.spec, start=start))
 
     def made_or_rehearsed(self, made: Callable[..., T], *, rehearse: bool = False) -> T:

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
+from aideon_agents.access import quotas
 from aideon_agents.errors import AideonError
 from aideon_agents.ledger.identity import this_process
 from aideon_agents.runner.outcome import Outcome, recorded
@@ -55,6 +56,7 @@ class _Journal:
             if is_interrupted and row and row["intent"] == "cancel":
                 outcome.stop_reason = "cancelled"
             served.want(tx, self._run_id, "done")
+            quotas.ended(tx, self._run_id)
             self.log.end(tx, {"output": output, "results": recorded(outcome.results)})
         self._is_complete = True
         return True

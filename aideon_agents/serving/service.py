@@ -10,6 +10,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Unpack
 
+from aideon_agents.access import quotas
 from aideon_agents.errors import Conflict, NotFound, RunNotFound
 from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.models import outcomes
@@ -101,6 +102,7 @@ class Service:
                 if ask.thread is not None:
                     threads.use(tx, caller.user, ask.thread, workflow.name)
                 served.add(tx, run_id, workflow.name, ask.metadata)
+                quotas.admit_run(tx, caller, running.spec.start)
                 events.ask(tx, run_id, ask.model_dump(mode="json"))
 
             await self.live.launch(running, first)
@@ -201,12 +203,13 @@ class Service:
         if found.batch_id is not None:
             raise Conflict(f"run {run_id} is of the batch {found.batch_id}, which resumes it")
         options["ledger"] = self.ledger
-        options["settings"] = self.launcher.settings_for(caller, run_id)
+        options["settings"], options["origin"] = self.launcher.granted(caller, run_id)
         workflow = self._workflow_of(caller, found)
         running = prepare_resume(workflow.target.graph, run_id, **options)
 
         def first(tx: Statements) -> None:
             served.add(tx, run_id, found.workflow)
+            quotas.admit_run(tx, caller, running.spec.start)
 
         await self.live.launch(running, first)
 

@@ -172,8 +172,8 @@ class Origin:
 
     def columns(self) -> dict[str, str | None]:
         """What the row of a run says of it."""
-        is_own = any(source == "user" for _, source in self.keys.values())
-        source = "user" if is_own else "system"
+        sources = {source for _, source in self.keys.values()}
+        source = "user" if sources == {"user"} else "system"
         return {"key_id": self.key_id, "request_id": self.request_id, "key_source": source}
 
     def counted(self, call: CallDimensions, tokens: int | None) -> CallDimensions:

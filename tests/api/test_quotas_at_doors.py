@@ -1,0 +1,73 @@
+"""Quotas at the doors: counted before a run begins, refused with the ways to more, given back unused."""
+
+from __future__ import annotations
+
+import pytest
+
+from aideon_agents.access import quotas
+from aideon_agents.access.audit import By
+from aideon_agents.api.app import create_app
+from aideon_agents.testing import SimulatedProvider
+
+BY = By("root", address="cli")
+RUN = {"workflow": "one", "task": "Describe heat pumps"}
+TEXT = {"prompt": "Describe heat pumps", "max_tokens": 40}
+
+
+@pytest.fixture
+async def paying(make_service, client_of, monkeypatch):
+    """Asks a service that calls a simulated provider."""
+    with SimulatedProvider() as provider:
+        monkeypatch.setenv("TOGETHER_API_KEY", "sim-key")
+        monkeypatch.setenv("TOGETHER_BASE_URL", provider.base_url)
+        service = make_service(rehearse=False)
+        await service.open()
+        async with client_of(create_app(service)) as client:
+            yield client
+        await service.drain()
+
+
+def used(ledger, unit="requests"):
+    return (
+        quotas.used(ledger, "ada", "premium")["text_generation"][f"{unit}_used"]
+        + (quotas.used(ledger, "local", "premium")["text_generation"][f"{unit}_used"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/api/v1/runs", RUN), ("/api/v1/together/text/completions", TEXT)]
+)
+async def test_the_request_beyond_a_quota_is_refused_with_the_ways_to_more(
+    paying, ledger, path, body
+):
+    quotas.set_quota(ledger, "tier:premium", "text_generation", "requests", BY, most=1)
+    first = await paying.post(path, json=body, headers={"Prefer": "wait=30"})
+    assert first.status_code == 200, first.text
+    assert used(ledger) == 1
+    assert used(ledger, "tokens") > 0
+    second = await paying.post(path, json=body, headers={"Prefer": "wait=30"})
+    problem = second.json()
+    assert (second.status_code, problem["code"]) == (429, "quota_exceeded")
+    named = {name: problem[name] for name in ("feature", "unit", "used", "limit", "cheaper")}
+    assert named == {
+        "feature": "text_generation",
+        "unit": "requests",
+        "used": 1,
+        "limit": 1,
+        "cheaper": None,
+    }
+    assert problem["upgrade"] == {"tier": "enterprise", "limit": None}
+    assert problem["reset_at"] == quotas.reset_at()
+    assert 0 < int(second.headers["Retry-After"]) <= 86_400
+    assert used(ledger) == 1
+    assert len(ledger.runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/api/v1/runs", RUN), ("/api/v1/together/text/completions", TEXT)]
+)
+async def test_a_rehearsed_run_uses_no_quota(client, ledger, path, body):
+    quotas.set_quota(ledger, "tier:premium", "text_generation", "requests", BY, most=0)
+    answer = await client.post(path, json=body, headers={"Prefer": "wait=30"})
+    assert answer.status_code == 200, answer.text
+    assert used(ledger) == 0
