@@ -21,17 +21,19 @@ def who_has_it(ledger):
     return {user for user in USERS if flags.is_on(ledger, FALLBACK, user)}
 
 
-def test_the_four_flags_are_on_until_they_are_set(ledger, by):
+def test_the_four_flags_are_on_until_they_are_set_and_keys_of_users_are_off(ledger, by):
     assert [one.name for one in flags.listed(ledger)] == [
         "together_ai_integration",
         "together_ai_free_tier",
         "together_ai_fallback",
         "together_ai_ui_indicators",
+        "user_provider_keys",
     ]
-    assert all(one.on and one.changed_by is None for one in flags.listed(ledger))
+    assert [one.on for one in flags.listed(ledger)] == [True, True, True, True, False]
+    assert all(one.changed_by is None for one in flags.listed(ledger))
     flags.change(ledger, FALLBACK, by, is_on=False)
     assert not flags.is_on(ledger, FALLBACK, "ada")
-    assert [one.on for one in flags.listed(ledger)] == [True, True, False, True]
+    assert [one.on for one in flags.listed(ledger)] == [True, True, False, True, False]
     flags.change(ledger, FALLBACK, by, is_on=True)
     assert flags.is_on(ledger, FALLBACK, "ada")
 

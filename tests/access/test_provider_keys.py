@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from aideon_agents import Settings
-from aideon_agents.access import charges, flags, provider_keys, rotation, users
+from aideon_agents.access import charges, flags, provider_keys, users
 from aideon_agents.access.callers import Caller
-from aideon_agents.access.provider_keys import ProviderKeys
+from aideon_agents.access.provider_keys import ProviderKeys, rotation
 from aideon_agents.errors import InputError, NotFound, UserError
 from aideon_agents.ledger.identity import new_run_id, now, utc_text
 from aideon_agents.ledger.rows import Call, CallEnd, Run

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import SecretStr
 
-from aideon_agents.access import audit, flags, rotation, sealing
+from aideon_agents.access import audit, flags
 from aideon_agents.access.audit import By
+from aideon_agents.access.provider_keys import rotation, sealing
 from aideon_agents.errors import InputError, NotAllowed, NotFound, UserError, shown
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.redaction import keep_out
