@@ -160,7 +160,7 @@ def _check_free_tier(request: Request, caller: Caller) -> None:
     """Refuse spending where the tier free is switched off; what was spent can still be seen."""
     if not flags.is_on(service_of(request).ledger, "together_ai_free_tier", caller.user):
         detail = "the tier free is switched off here: ask for the tier premium"
-        raise Problem(403, "feature_off", detail)
+        raise Problem(403, "free_tier_off", detail)
 
 
 SECURITY = [Depends(_BEARER), Depends(_HEADER), Depends(_COOKIE)]

@@ -7,7 +7,8 @@ import functools
 import hashlib
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool
+from pydantic_core import PydanticCustomError
 
 from aideon_agents.access import quotas, ring
 from aideon_agents.access.provider_keys import ProviderKeys
@@ -38,12 +39,22 @@ Word = Annotated[str, Field(max_length=64)]
 _TIERS = ("free", "premium", "enterprise")
 
 
+def _not_empty(task: str) -> str:
+    if not task.strip():
+        raise PydanticCustomError("empty", "the task is empty: say what to do")
+    return task
+
+
 class Asked(BaseModel):
     """What a run of a workflow is given."""
 
     model_config = ConfigDict(extra="forbid")
 
-    task: Annotated[str, Field(pattern=r"\S", examples=["Write a brief on heat pumps"])]
+    task: Annotated[
+        str,
+        AfterValidator(_not_empty),
+        Field(json_schema_extra={"pattern": r"\S"}, examples=["Write a brief on heat pumps"]),
+    ]
     """What is to be done, in words."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """What the workflow takes besides."""

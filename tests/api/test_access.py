@@ -254,7 +254,7 @@ async def test_the_tier_free_switched_off_refuses_spending_and_nothing_else(key_
     flags.change(ledger, "together_ai_free_tier", BY, is_on=False)
     body = {"workflow": "one", "task": "heat pumps"}
     refused = await free.post("/api/v1/runs", json=body)
-    assert (refused.status_code, refused.json()["code"]) == (403, "feature_off")
+    assert (refused.status_code, refused.json()["code"]) == (403, "free_tier_off")
     for place in ("/api/v1/me", "/api/v1/me/usage", "/api/v1/runs"):
         assert (await free.get(place)).status_code == 200
     wait = {"Prefer": "wait=60"}

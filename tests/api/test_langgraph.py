@@ -271,7 +271,7 @@ def test_a_remote_graph_is_a_node_of_a_bigger_graph(far):
 
 async def test_assistants_are_the_registered_workflows(sdk, client):
     names = [one["name"] for one in await sdk.assistants.search(limit=100)]
-    assert names == ["asks", "fails", "named", "one", "two"]
+    assert names == ["asks", "both", "fails", "named", "one", "two"]
     assert await sdk.assistants.count() == len(names)
     (two,) = await sdk.assistants.search(graph_id="two")
     assert await sdk.assistants.get(two["assistant_id"]) == two

@@ -24,7 +24,14 @@ def test_a_chat_page_works_with_the_javascript_sdk(served_by):
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
-    assert [one["name"] for one in seen["assistants"]] == ["asks", "fails", "named", "one", "two"]
+    assert [one["name"] for one in seen["assistants"]] == [
+        "asks",
+        "both",
+        "fails",
+        "named",
+        "one",
+        "two",
+    ]
     assert seen["thread"]["metadata"] == {"page": "chat"}
     streamed = [one["event"] for one in seen["streamed"]]
     assert (streamed[0], streamed[-1]) == ("metadata", "end")

@@ -15,6 +15,7 @@ from schemathesis.engine import Status, events, from_schema
 from aideon_agents.access import api_keys, users
 from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
+from aideon_agents.api.asking import Rates
 from aideon_agents.api.problems import described
 
 UNSENT = re.compile("in header value|latin-1")
@@ -25,6 +26,7 @@ UNSENT = re.compile("in header value|latin-1")
 def address(make_service):
     """The app behind a socket, in a thread of this process."""
     app = create_app(make_service())
+    app.state.rates = Rates(failures=10**9, requests=10**9)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))

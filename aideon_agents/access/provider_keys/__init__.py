@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import secrets
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import SecretStr
@@ -18,7 +17,7 @@ from aideon_agents.access import audit, flags
 from aideon_agents.access.audit import By
 from aideon_agents.access.provider_keys import rotation, sealing
 from aideon_agents.errors import InputError, NotAllowed, NotFound, UserError, shown
-from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.identity import new_run_id, now, utc_text
 from aideon_agents.ledger.redaction import keep_out
 from aideon_agents.settings.providers import sendable
 
@@ -75,7 +74,7 @@ class ProviderKeys:
             before = [one["row_id"] for one in active(tx, owner, provider)]
             _retire(tx, owner, provider)
             tx.write(_ADD, row)
-            was = {"key_ids": before} if before else None
+            was = {"key_id": ", ".join(before)} if before else None
             audit.record(
                 tx,
                 by,
@@ -326,7 +325,7 @@ def _sealed_row(
 ) -> dict[str, Any]:
     at = utc_text(now())
     row: dict[str, Any] = {
-        "row_id": f"pk_{secrets.token_hex(8)}",
+        "row_id": f"pk_{new_run_id().lower()}",  # in the order of their making
         "owner": owner,
         "provider": provider,
     }
