@@ -23,6 +23,7 @@ from aideon_agents.api import (
     usage,
     workflows,
 )
+from aideon_agents.api.accounts import admin, me, signing_in
 from aideon_agents.api.asking import SECURITY, Rates, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
@@ -111,13 +112,14 @@ def _include(app: FastAPI, door: Door | None) -> None:
     own = APIRouter(
         prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
     )
-    for one in (workflows, runs, batches, threads, usage, status):
+    for one in (workflows, runs, batches, threads, usage, status, me, admin, signing_in):
         own.include_router(one.router)
     app.include_router(own)
     app.include_router(together.router())
     app.include_router(openai.router(), include_in_schema=False)  # its SDKs describe it
     app.include_router(_health)
     app.include_router(metrics.router, dependencies=SECURITY, responses=problems.answers(401, 403))
+    app.include_router(signing_in.doors)
     app.include_router(langgraph.router, include_in_schema=False)  # its SDKs describe it
     if door:
         app.include_router(door.router, include_in_schema=False)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import hmac
 import time
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request, Response
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+from pydantic import BaseModel
 
-from aideon_agents.access import api_keys, flags, sessions
+from aideon_agents.access import api_keys, flags, ring, sessions
+from aideon_agents.access.audit import By
 from aideon_agents.access.callers import LOCAL, Caller, is_open
 from aideon_agents.access.roles import Permission
 from aideon_agents.api.problems import Problem
+from aideon_agents.errors import Changed
 from aideon_agents.serving.service import Service
 
 if TYPE_CHECKING:
@@ -136,6 +140,17 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
+def by_of(request: Request, caller: Caller | None = None) -> By:
+    """Who does something by a request, for the audit log."""
+    return By(
+        caller.user if caller else "-",
+        key_id=caller.key_id if caller else None,
+        request_id=getattr(request.state, "request_id", None),
+        address=address_of(request),
+        ring=ring.read(service_of(request).settings.key_ring),
+    )
+
+
 def asking(permission: Permission | None, *others: Permission) -> Any:
     """The dependency that each route has: its caller, who must have a permission, or one of several.
 
@@ -178,3 +193,47 @@ def page(
     """A page of what was read with one more than `limit`, and the cursor of the next page."""
     shown = found[:limit]
     return shown, cursor(shown[-1]) if len(found) > limit else None
+
+
+class Page(BaseModel, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next: str | None
+    """The `cursor` of the next page; None: this is the last."""
+
+    @classmethod
+    def of(cls, items: list[T], after: str | None = None) -> Self:
+        """A page of what was read, as it is."""
+        return cls.model_construct(items=items, next=after)
+
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        max_length=200,
+        description="Needed: the `ETag` that was read, so that no other change is overwritten; `*`: any.",
+    ),
+]
+
+
+def tagged(response: Response, row: T) -> T:
+    """What can be changed, answered with its entity tag."""
+    response.headers["ETag"] = _tag(row)
+    return row
+
+
+def check_match(given: str | None, row: object) -> None:
+    """Refuse a change to what is no longer as the caller has read it."""
+    if given is None:
+        detail = "send the ETag that you have read as If-Match, so that no change is overwritten"
+        raise Problem(428, "if_match_needed", detail)
+    if given.strip() != "*" and _tag(row) not in map(str.strip, given.split(",")):
+        raise Changed(
+            "it was changed since it was read: read it again, and send its ETag as If-Match"
+        )
+
+
+def _tag(row: object) -> str:
+    return f'"{hashlib.sha256(repr(row).encode()).hexdigest()[:32]}"'

@@ -147,18 +147,6 @@ class UsageDocument(_Open):
     total: dict[str, Any]
 
 
-class MeDocument(BaseModel):
-    """The caller."""
-
-    user: str
-    role: Literal["viewer", "member", "admin"]
-    tier: Literal["free", "premium", "enterprise"]
-    key_id: str | None
-    scopes: list[str]
-    workflows: list[str] | None
-    """The workflows that the key may run; None: all."""
-
-
 class ThreadDocument(BaseModel):
     """A conversation."""
 

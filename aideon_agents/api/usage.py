@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from aideon_agents.access.callers import Caller
 from aideon_agents.api.asking import Serving, asking
 from aideon_agents.api.problems import Problem, answers
-from aideon_agents.api.shapes import MeDocument, UsageDocument
+from aideon_agents.api.shapes import UsageDocument
 from aideon_agents.ledger.documents import report_document
 from aideon_agents.ledger.report_files import csv_text, workbook
 from aideon_agents.ledger.reports import reports
@@ -48,14 +48,6 @@ _REPORT: dict[int | str, dict[str, Any]] = {
     },
     **answers(422),
 }
-
-
-@router.get("/me", responses={200: {"model": MeDocument}}, tags=["me"])
-def me(caller: Annotated[Caller, asking(None)]) -> JSONResponse:
-    """Show who one is, and what one's key may do."""
-    known = {name: getattr(caller, name) for name in ("user", "role", "tier", "key_id")}
-    workflows = None if caller.workflows is None else sorted(caller.workflows)
-    return JSONResponse({**known, "scopes": sorted(caller.scopes), "workflows": workflows})
 
 
 @router.get("/me/usage", responses=_REPORT, tags=["me"])

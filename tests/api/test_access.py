@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from aideon_agents.access import api_keys, flags, sessions, users
+from aideon_agents.access import api_keys, audit, flags, sessions, users
 from aideon_agents.access.audit import By
 from aideon_agents.access.roles import ROLES, SCOPES
 from aideon_agents.api.app import create_app
@@ -17,7 +17,7 @@ from aideon_agents.api.asking import Rates
 from aideon_agents.ledger.identity import now
 
 BY = By("root", address="cli")
-PUBLIC = {"/healthz", "/readyz", "/ok"}
+PUBLIC = {"/healthz", "/readyz", "/ok", "/sign-in/{token}"}
 """Routes that need no caller."""
 
 
@@ -149,9 +149,11 @@ async def test_a_row_of_another_user_is_not_found_and_stays_as_it_is(app, key_of
         same = ("status", "code", "title", "type")
         assert [answer.json()[one] for one in same] == [missing.json()[one] for one in same]
         tried += 1
-    assert tried >= 5
+    assert tried >= 8
     assert (await bob.get(f"/api/v1/runs/{run['run_id']}")).json()["status"] == "waiting"
+    assert (await bob.get("/api/v1/me/keys")).json()["items"][0]["state"] == "active"
     assert run["run_id"] not in (await alice.get("/api/v1/runs")).text
+    assert bobs.key_id not in (await alice.get("/api/v1/me/keys")).text
 
 
 async def test_a_key_is_given_as_bearer_or_x_api_key(app, key_of, as_key, client_of):
@@ -159,6 +161,7 @@ async def test_a_key_is_given_as_bearer_or_x_api_key(app, key_of, as_key, client
     for client in (as_key(key), client_of(app, **{"x-api-key": key})):
         found = (await client.get("/api/v1/me")).json()
         assert (found["user"], found["role"], found["tier"]) == ("alice", "member", "premium")
+        assert found["csrf"] is None
         assert key not in str(found)
 
 
@@ -200,6 +203,8 @@ async def test_the_service_is_open_only_until_it_has_a_key(client, app, key_of, 
         assert (await sdk.get("/api/v1/me")).status_code == 200
     async with client_of(app, Authorization=f"Bearer {api_keys._new_secret()}") as wrong:
         assert (await wrong.get("/api/v1/me")).status_code == 401
+    refused = await client.post("/api/v1/me/keys", json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_users")
     key = key_of("alice")
     assert (await client.get("/api/v1/me")).status_code == 401
     api_keys.revoke(ledger, api_keys.key_id_in(key), BY)
@@ -219,6 +224,7 @@ async def test_an_address_is_locked_out_after_failed_sign_ins(service, key_of, c
             answer = await client.get("/api/v1/me", headers={"x-api-key": given})
             assert (answer.status_code, answer.json()["code"]) == (429, "locked_out")
             assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert (await client.get("/sign-in/made-up")).status_code == 429
     async with client_of(create_app(service), **{"x-api-key": key}) as other:
         assert (await other.get("/api/v1/me")).status_code == 200
 
@@ -233,20 +239,172 @@ async def test_a_key_has_a_rate_and_another_key_has_its_own(service, key_of, cli
         assert (await client.get("/api/v1/me", headers=second)).status_code == 200
 
 
+async def test_a_user_makes_replaces_lists_and_revokes_keys_of_its_own(key_of, as_key):
+    alice = as_key(key_of("alice"))
+    made = await alice.post("/api/v1/me/keys", json={"name": "laptop", "workflows": ["two"]})
+    assert made.status_code == 201
+    key, key_id = made.json()["key"], made.json()["key_id"]
+    assert (await as_key(key).get("/api/v1/me")).json()["workflows"] == ["two"]
+    listed = await alice.get("/api/v1/me/keys", params={"limit": 1})
+    assert [one["key_id"] for one in listed.json()["items"]] == [key_id]
+    assert key not in listed.text
+    rest = await alice.get("/api/v1/me/keys", params={"cursor": listed.json()["next"]})
+    assert len(rest.json()["items"]) == 1
+    new = await alice.post(f"/api/v1/me/keys/{key_id}/rotate", json={"grace_s": 0})
+    assert new.status_code == 201
+    assert new.json()["lineage"] == key_id
+    assert (await as_key(key).get("/api/v1/me")).status_code == 401
+    again = await alice.post(f"/api/v1/me/keys/{key_id}/rotate")
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    assert (await alice.delete(f"/api/v1/me/keys/{new.json()['key_id']}")).status_code == 204
+    assert (await as_key(new.json()["key"]).get("/api/v1/me")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"user": "bob"}, 422),
+        ({"role": "admin"}, 422),
+        ({"scopes": ["admin"]}, 403),
+        ({"scopes": ["models"]}, 403),
+        ({"scopes": ["everything"]}, 422),
+        ({"workflows": ["article"]}, 403),
+        ({"expires_at": "2099-01-01T00:00:00Z"}, 403),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, 422),
+        ({"name": "a\nb"}, 422),
+    ],
+)
+async def test_a_key_cannot_make_one_for_others_or_with_more_than_it_has(
+    key_of, as_key, ledger, body, status
+):
+    given = {"scopes": ["runs", "keys"], "workflows": ["two"]}
+    alice = as_key(key_of("alice", **given, expires_at=now() + timedelta(days=1)))
+    answer = await alice.post("/api/v1/me/keys", json=body)
+    assert answer.status_code == status, answer.text
+    assert len(api_keys.listed(ledger)) == 1
+
+
+async def test_a_user_cannot_change_its_own_role_or_tier(key_of, as_key, ledger):
+    for role in ("viewer", "member"):
+        client = as_key(key_of(role, role))
+        answer = await client.patch(
+            f"/api/v1/users/{role}", json={"role": "admin"}, headers={"If-Match": "*"}
+        )
+        assert answer.status_code == 403
+        assert users.find(ledger, role).role == role
+
+
 async def test_a_session_needs_its_csrf_word_for_changes_and_a_key_does_not(
     key_of, signed_in, as_key, ledger
 ):
-    key, place = key_of("alice"), "/api/v1/runs"
-    body, wait = {"workflow": "one", "task": "heat pumps"}, {"Prefer": "wait=60"}
+    key = key_of("alice")
     async with signed_in("alice", with_csrf=False) as forged:
-        assert (await forged.get("/api/v1/me")).json()["user"] == "alice"
-        for word in ({}, {"X-CSRF-Token": "made-up"}):
-            refused = await forged.post(place, json=body, headers=word)
-            assert (refused.status_code, refused.json()["code"]) == (403, "csrf")
-        assert ledger.runs() == []
-    async with signed_in("alice") as own:
-        assert (await own.post(place, json=body, headers=wait)).status_code == 200
-    assert (await as_key(key).post(place, json=body, headers=wait)).status_code == 200
+        assert (await forged.get("/api/v1/me")).status_code == 200
+        refused = await forged.post("/api/v1/me/keys", json={})
+        assert (refused.status_code, refused.json()["code"]) == (403, "csrf")
+        word = (await forged.get("/api/v1/me")).json()["csrf"]
+        wrong = await forged.post("/api/v1/me/keys", json={}, headers={"X-CSRF-Token": word[:-1]})
+        assert wrong.status_code == 403
+        made = await forged.post("/api/v1/me/keys", json={}, headers={"X-CSRF-Token": word})
+        assert made.status_code == 201
+    assert (await as_key(key).post("/api/v1/me/keys", json={})).status_code == 201
+    assert len(api_keys.listed(ledger, "alice")) == 3
+
+
+async def test_a_link_of_an_admin_signs_a_user_in_once(key_of, as_key, client_of, app, ledger):
+    admin = as_key(key_of("root", "admin", scopes=["admin"]))
+    key_of("alice")
+    made = await admin.post("/api/v1/sign-in-links", json={"user": "alice"})
+    assert made.status_code == 201
+    place = "/sign-in/" + made.json()["link"].rpartition("/")[2]
+    async with client_of(app) as browser:
+        answer = await browser.get(place)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert answer.headers["cache-control"] == "no-store"
+        cookie = answer.headers["set-cookie"]
+        begin, *flags_ = cookie.split("; ")
+        assert begin.startswith("__Host-aideon=")
+        assert {one.lower() for one in flags_} == {
+            "httponly",
+            "max-age=43200",
+            "path=/",
+            "samesite=lax",
+            "secure",
+        }
+        heads = {"Cookie": begin}
+        me = (await browser.get("/api/v1/me", headers=heads)).json()
+        assert (me["user"], me["key_id"]) == ("alice", None)
+        assert (await browser.get(place)).status_code == 404
+        out = await browser.post("/api/v1/sign-out", headers={**heads, "X-CSRF-Token": me["csrf"]})
+        assert out.status_code == 204
+        assert (await browser.get("/api/v1/me", headers=heads)).status_code == 401
+    assert (await admin.post("/api/v1/sign-in-links", json={"user": "nemo"})).status_code == 404
+
+
+async def test_an_admin_adds_lists_and_changes_users_with_if_match(key_of, as_key, ledger):
+    admin = as_key(key_of("root", "admin", scopes=["admin"]))
+    made = await admin.post("/api/v1/users", json={"user": "alice", "tier": "premium"})
+    assert (made.status_code, made.json()["role"]) == (201, "member")
+    assert (await admin.post("/api/v1/users", json={"user": "alice"})).status_code == 409
+    place = "/api/v1/users/alice"
+    bare = await admin.patch(place, json={"tier": "free"})
+    assert (bare.status_code, bare.json()["code"]) == (428, "if_match_needed")
+    tag = (await admin.get(place)).headers["etag"]
+    assert tag == made.headers["etag"]
+    changed = await admin.patch(place, json={"tier": "free"}, headers={"If-Match": tag})
+    assert (changed.status_code, changed.json()["tier"]) == (200, "free")
+    stale = await admin.patch(place, json={"tier": "enterprise"}, headers={"If-Match": tag})
+    assert (stale.status_code, stale.json()["code"]) == (412, "changed")
+    newest = {"If-Match": changed.headers["etag"]}
+    blocked = await admin.patch(place, json={"blocked": True}, headers=newest)
+    assert blocked.json()["blocked_at"]
+    page = (await admin.get("/api/v1/users", params={"limit": 1})).json()
+    assert [one["user"] for one in page["items"]] == ["alice"] == [page["next"]]
+    rest = (await admin.get("/api/v1/users", params={"cursor": page["next"]})).json()
+    assert ([one["user"] for one in rest["items"]], rest["next"]) == (["root"], None)
+    assert (await admin.get("/api/v1/users/nemo")).status_code == 404
+    assert {one["request_id"] for one in audit.entries(ledger)} >= {changed.headers["x-request-id"]}
+
+
+async def test_an_admin_sees_and_revokes_keys_of_all_users(key_of, as_key):
+    admin = as_key(key_of("root", "admin", scopes=["admin"]))
+    key = key_of("alice")
+    found = (await admin.get("/api/v1/keys", params={"user": "alice"})).json()["items"]
+    assert [one["key_id"] for one in found] == [api_keys.key_id_in(key)]
+    assert len((await admin.get("/api/v1/keys")).json()["items"]) == 2
+    assert (await admin.get("/api/v1/keys", params={"user": "nemo"})).status_code == 404
+    assert (await admin.delete(f"/api/v1/keys/{api_keys.key_id_in(key)}")).status_code == 204
+    assert (await as_key(key).get("/api/v1/me")).status_code == 401
+
+
+async def test_an_admin_sets_flags_with_if_match(key_of, as_key, ledger):
+    admin = as_key(key_of("root", "admin", scopes=["admin"]))
+    seen = await admin.get(FALLBACK)
+    assert (seen.json()["on"], seen.json()["share"]) == (True, None)
+    tag = {"If-Match": seen.headers["etag"]}
+    changed = await admin.put(FALLBACK, json={"on": True, "share": 10}, headers=tag)
+    assert changed.json()["share"] == 10
+    assert (await admin.put(FALLBACK, json={"on": False}, headers=tag)).status_code == 412
+    assert (await admin.put(FALLBACK, json={"on": False})).status_code == 428
+    off = await admin.put(FALLBACK, json={"on": False, "share": 5}, headers={"If-Match": "*"})
+    assert off.status_code == 422
+    assert (await admin.get("/api/v1/flags/dark_mode")).status_code == 404
+    listed = (await admin.get("/api/v1/flags")).json()["items"]
+    assert [one["name"] for one in listed if one["changed_by"]] == ["together_ai_fallback"]
+    (entry,) = audit.entries(ledger, most=1)
+    assert (entry["action"], entry["actor"], entry["from"]) == ("flag.changed", "root", "127.0.0.1")
+    assert entry["key_id"]
+
+
+async def test_an_admin_reads_the_audit_log_in_pages_and_its_head(key_of, as_key):
+    admin = as_key(key_of("root", "admin", scopes=["admin"]))
+    key_of("alice")
+    first = (await admin.get("/api/v1/audit", params={"limit": 3})).json()
+    assert [one["number"] for one in first["items"]] == [4, 3, 2]
+    rest = (await admin.get("/api/v1/audit", params={"cursor": first["next"]})).json()
+    assert ([one["number"] for one in rest["items"]], rest["next"]) == ([1], None)
+    head = (await admin.get("/api/v1/audit/head")).json()
+    assert head == {"number": 4, "digest": first["items"][0]["digest"]}
 
 
 async def test_the_tier_free_switched_off_refuses_spending_and_nothing_else(key_of, as_key, ledger):
@@ -255,7 +413,7 @@ async def test_the_tier_free_switched_off_refuses_spending_and_nothing_else(key_
     body = {"workflow": "one", "task": "heat pumps"}
     refused = await free.post("/api/v1/runs", json=body)
     assert (refused.status_code, refused.json()["code"]) == (403, "free_tier_off")
-    for place in ("/api/v1/me", "/api/v1/me/usage", "/api/v1/runs"):
+    for place in ("/api/v1/me", "/api/v1/me/keys", "/api/v1/runs"):
         assert (await free.get(place)).status_code == 200
     wait = {"Prefer": "wait=60"}
     assert (await premium.post("/api/v1/runs", json=body, headers=wait)).status_code == 200
@@ -265,19 +423,21 @@ async def test_no_secret_is_in_a_row_a_log_or_an_answer(as_key, key_of, signed_i
     caplog.set_level(logging.DEBUG)
     key = key_of("alice")
     client = as_key(key)
-    made = key_of("alice")
+    made = (await client.post("/api/v1/me/keys", json={})).json()["key"]
     body = {"workflow": "fails", "task": "heat pumps"}
     answers = [
         (await client.post("/api/v1/runs", json=body, headers={"Prefer": "wait=60"})).text,
         (await client.get(f"/api/v1/runs/{made}")).text,
         (await client.get(f"/api/v1/workflows/{made}")).text,
+        (await client.delete(f"/api/v1/me/keys/{made}")).text,
+        (await client.post("/api/v1/me/keys", json={"name": 7, "key": made})).text,
         (await client.post("/api/v1/runs", json=body | {"workflow": made})).text,
         (await client.get(f"/api/v1/nowhere/{made}", params={"key": made})).text,
         (await as_key(made + "x").get("/api/v1/me")).text,
     ]
     async with signed_in("alice") as browser:
         cookie = browser.headers["cookie"].partition("=")[2]
-        answers.append((await browser.get("/api/v1/me")).text)
+        answers.append((await browser.get("/api/v1/me/keys")).text)
     secrets = [one.rpartition("_")[2] for one in (key, made)] + [cookie]
     tables = (
         "api_keys",

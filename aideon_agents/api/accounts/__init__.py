@@ -1,0 +1,1 @@
+"""Who uses the service, over HTTP: oneself, what admins manage, and signing in."""
