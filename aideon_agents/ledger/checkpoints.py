@@ -164,6 +164,8 @@ async def prune(ledger: Ledger, before: str) -> dict[str, int]:
     with ledger.database.transaction() as tx:
         contents = sum(tx.write(NO_CONTENTS, {"run_id": one}) for one in ids)
         results = sum(tx.write(NO_RESULTS, {"run_id": one}) for one in ids)
+        for one in ids:
+            tx.write(NO_EVENTS, {"run_id": one})
     gone = set(ids)
     later = _threads(row for row in rows if row["run_id"] not in gone)
     await remove(ledger, [questions_name(one) for one in ids])
@@ -193,6 +195,7 @@ def _threads(rows: Iterable[Row]) -> set[str]:
 
 
 _RUNS = "SELECT run_id, workflow, status, thread, rehearsed, started_at, ended_at FROM runs"
+NO_EVENTS = "DELETE FROM run_events WHERE run_id = :run_id"
 NO_CONTENTS = (
     "DELETE FROM contents WHERE call_id IN (SELECT call_id FROM calls WHERE run_id = :run_id"
     " UNION ALL SELECT tool_call_id FROM tool_calls WHERE run_id = :run_id)"

@@ -261,7 +261,7 @@ class Service:
 
 _LENGTH = 26
 _DELETE = (
-    "DELETE FROM run_events WHERE run_id = :run_id",
+    checkpoints.NO_EVENTS,
     checkpoints.NO_RESULTS,
     checkpoints.NO_CONTENTS,
 )

@@ -82,6 +82,8 @@ def test_states_questions_and_content_go_and_rows_and_costs_stay(ledger, start, 
     ledger.finish_run("RUN", "waiting", output="said", results={"a": {"content": "said"}})
     start("DONE", "completed")
     keep(ledger, "RUN", questions_name("RUN"))
+    event = "INSERT INTO run_events (run_id, number, at, kind, document) VALUES"
+    ledger.database.write(f"{event} ('RUN', 1, 'now', 'token', 'said')", {})
     assert pruned(ledger) == {
         "runs": 2,
         "checkpoints": 1,
@@ -93,6 +95,7 @@ def test_states_questions_and_content_go_and_rows_and_costs_stay(ledger, start, 
     run = ledger.find_run("RUN")
     assert (run.status, run.output, run.results) == ("waiting", None, None)
     assert ledger.contents("RUN") == []
+    assert ledger.select("SELECT * FROM run_events WHERE run_id = 'RUN'") == []
     assert run_cost(ledger, "RUN").calls == 2
     assert pruned(ledger) == {
         "runs": 2,
