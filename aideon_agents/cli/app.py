@@ -30,6 +30,7 @@ from aideon_agents.cli import (
     models_learn,
     models_status,
     new,
+    quotas,
     run,
     runs,
     serve,
@@ -72,6 +73,7 @@ app.command("simulate")(simulate.simulate)
 app.command("workflows")(new.workflows)
 app.add_typer(users.app, name="users")
 app.add_typer(keys.app, name="keys")
+app.add_typer(quotas.app, name="quotas")
 app.add_typer(flags.app, name="flags")
 app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)

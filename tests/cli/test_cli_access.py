@@ -7,8 +7,9 @@ import sqlite3
 
 import pytest
 
-from aideon_agents.access import api_keys, sessions
+from aideon_agents.access import api_keys, increases, sessions
 from aideon_agents.access.audit import By
+from aideon_agents.access.callers import Caller
 from aideon_agents.ledger.store import Ledger
 
 LEDGER = ".aideon/ledger.db"
@@ -95,6 +96,54 @@ def test_a_flag_is_set(aideon, value):
     )
     assert listed == made
     assert "together_ai_ui_indicators" in aideon("flags", "list").out
+
+
+def test_a_quota_of_a_user_goes_before_that_of_the_tier_until_it_is_removed(aideon, alice):
+    listed = aideon("quotas", "list", "tier:free").out.splitlines()
+    assert ["tier:free", "text_generation", "tokens", "10,000"] in map(str.split, listed)
+    named = ("user:alice", "text_generation", "tokens")
+    assert aideon("quotas", "set", *named, "70000").code == 0
+    (own,) = aideon("quotas", "list", "user:alice", "--json").document["quotas"]
+    assert (own["limit"], own["set_by"]) == (70_000, "ada")
+    assert "70,000" in aideon("quotas", "list").out
+    assert aideon("quotas", "set", *named, "unlimited").code == 0
+    assert "unlimited" in aideon("quotas", "list", "user:alice").out
+    assert aideon("quotas", "set", *named, "default").code == 0
+    assert "user:alice has no quota of its own" in aideon("quotas", "list", "user:alice").err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("set", "user:bob", "text_generation", "tokens", "7"), "there is no user"),
+        (("set", "tier:free", "poems", "tokens", "7"), "poems"),
+        (("set", "tier:free", "text_generation", "tokens", "many"), "write a number, unlimited"),
+        (("set", "tier:free", "text_generation", "tokens", "1.5"), "write a number from 0"),
+        (("set", "tier:free", "text_generation", "tokens", "nan"), "write a number from 0"),
+        (("decide", "NONE", "approve"), "there is no request"),
+        (("decide", "NONE", "perhaps"), "approve or decline"),
+    ],
+)
+def test_a_wrong_quota_is_one_line(aideon, words, told):
+    done = aideon("quotas", *words)
+    assert done.code == 2
+    assert told in done.complaint
+
+
+def test_a_request_for_more_is_decided_once(aideon, alice):
+    with Ledger(LEDGER) as ledger:
+        caller = Caller("alice", "member", "free")
+        asked = increases.ask(ledger, caller, "text_generation", "tokens", By("alice"), most=20_000)
+    (shown,) = aideon("quotas", "requests", "--json").document["requests"]
+    assert (shown["id"], shown["asked"]) == (asked["id"], 20_000)
+    assert asked["id"] in aideon("quotas", "requests").out
+    assert aideon("quotas", "decide", asked["id"], "approve").code == 0
+    assert "no request waits" in aideon("quotas", "requests").err
+    assert "approved" in aideon("quotas", "requests", "--all").out
+    (own,) = aideon("quotas", "list", "user:alice", "--json").document["quotas"]
+    assert own["limit"] == 20_000
+    again = aideon("quotas", "decide", asked["id"], "decline")
+    assert (again.code, "approved" in again.complaint) == (2, True)
 
 
 def test_the_audit_log_names_the_person_and_finds_what_was_changed(aideon, alice):
