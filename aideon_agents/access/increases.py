@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aideon_agents.access import audit
 from aideon_agents.access.quotas import audited, checked, checked_most, limits_of, write
-from aideon_agents.errors import InputError, NotFound, UserError, shown
+from aideon_agents.errors import Conflict, InputError, NotFound, shown
 from aideon_agents.ledger.budgets.units import in_unit
 from aideon_agents.ledger.identity import new_run_id, now, utc_text
 
@@ -64,7 +64,7 @@ def decide(ledger: Ledger, request_id: str, by: By, *, approve: bool) -> dict[st
             )
         row: dict[str, Any] = dict(found[0])
         if row["status"] != "open":
-            raise UserError(
+            raise Conflict(
                 f"the request {row['id']} was {row['status']} by {row['decided_by']} already"
             )
         row |= {"status": "approved" if approve else "declined"}

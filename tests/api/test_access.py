@@ -456,3 +456,41 @@ async def test_no_secret_is_in_a_row_a_log_or_an_answer(as_key, key_of, signed_i
     assert "audit" in places["logs"]
     for secret in secrets:
         assert [name for name, text in places.items() if secret in text] == []
+
+
+async def test_a_user_sees_its_quotas_and_asks_for_more_and_an_admin_decides(key_of, as_key):
+    alice, bob = as_key(key_of("alice", tier="free")), as_key(key_of("bob"))
+    admin = as_key(key_of("root", role="admin", scopes=["admin"]))
+    quota = (await alice.get("/api/v1/me/quota")).json()
+    text = quota["features"]["text_generation"]
+    assert (text["requests_used"], text["requests_limit"], text["tokens_limit"]) == (0, 50, 10_000)
+    assert text["tokens_per_request"] == 2000
+    assert quota["reset_at"].endswith("Z")
+    assert (await bob.get("/api/v1/me/quota")).json()["features"]["audio_tts"][
+        "minutes_limit"
+    ] is None
+
+    given = {"feature": "text_generation", "unit": "requests", "limit": 80, "reason": "A report."}
+    asked = await alice.post("/api/v1/me/quota-requests", json=given)
+    assert (asked.status_code, asked.json()["status"]) == (201, "open")
+    for unit, limit in (("requests", 50), ("poems", 80)):
+        wrong = await alice.post(
+            "/api/v1/me/quota-requests", json=given | {"unit": unit, "limit": limit}
+        )
+        assert wrong.status_code == 422
+    place = f"/api/v1/quota-requests/{asked.json()['id']}"
+    assert (await alice.patch(place, json={"approve": True})).status_code == 403
+    assert (await bob.get("/api/v1/me/quota-requests")).json()["items"] == []
+    assert [
+        one["asked"] for one in (await admin.get("/api/v1/quota-requests")).json()["items"]
+    ] == [80]
+    approved = await admin.patch(place, json={"approve": True})
+    assert (approved.status_code, approved.json()["decided_by"]) == (200, "root")
+    assert (await admin.patch(place, json={"approve": False})).status_code == 409
+    assert (
+        await admin.patch("/api/v1/quota-requests/none", json={"approve": True})
+    ).status_code == 404
+    now_ = (await alice.get("/api/v1/me/quota")).json()["features"]["text_generation"]
+    assert now_["requests_limit"] == 80
+    (own,) = (await alice.get("/api/v1/me/quota-requests?limit=1")).json()["items"]
+    assert own["status"] == "approved"

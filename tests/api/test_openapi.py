@@ -58,7 +58,7 @@ def key(ledger):
     return api_keys.make(ledger, "ada", By("test"))[1]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_schemathesis_finds_nothing(address, key, fuzzing):
     url, app = address
     whole = described(app)

@@ -292,7 +292,7 @@ def test_a_name_can_stand_before_a_colon(deploy, name):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[tool.aideon]\ndeployments = 3", "must hold a table for each"),
+        ("[tool.aideon]\ndeployments = 3", "tool.aideon.deployments must be a table"),
         ("[tool.aideon.deployments]\nprod = 3", "prod must be a table"),
         ("deployments = [", "cannot be read"),
     ],
