@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -38,6 +39,14 @@ FILES = {
     + 'graph = sequential(executor("facts", description="Say where {place} is"))\n',
 }
 WORKFLOWS = {file.removesuffix(".py"): file for file in FILES}
+
+
+@pytest.fixture(autouse=True)
+def recursion_limit():
+    """Keeps the recursion limit, which Hypothesis raises."""
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ YAML = {
                     "3: agent: duplicate key, first used in line 1"),
     "an alias of itself": ("type: sequential\nsteps: &a [*a]\n", "2: nested more than 64 levels"),
     "an alias of nothing": ("type: sequential\nsteps: *a\n", "2: this is not YAML: found undefined"),
-    "far too deep": ("[" * 5000, "1: nested "),
+    "far too deep": ("[" * 5000 + "]" * 5000, "1: nested "),
     "an unknown type": ("type: paralel\n", "1: type: 'paralel' is not a step type: did you mean parallel?"),
     "a type of nothing": ("type:\nsteps: []\n", "1: type: nothing is not a step type: there are agent, "),
     "a type that is a list": ("type: [a]\n", "1: type: a list is not a step type: there are agent, "),
