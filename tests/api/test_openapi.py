@@ -58,13 +58,25 @@ def key(ledger):
     return api_keys.make(ledger, "ada", By("test"))[1]
 
 
+def short(document):
+    """The document with lists of at most 20 elements: the longest ones take minutes to make."""
+    if isinstance(document, list):
+        return [short(one) for one in document]
+    if not isinstance(document, dict):
+        return document
+    shorter = {name: short(one) for name, one in document.items()}
+    if isinstance(most := shorter.get("maxItems"), int):
+        shorter["maxItems"] = min(most, 20)
+    return shorter
+
+
 @pytest.mark.timeout(1800)
 def test_schemathesis_finds_nothing(address, key, fuzzing):
     url, app = address
     whole = described(app)
     mine = [path for path in whole["paths"] if path.startswith("/api/v1/")]
     ours = {path: whole["paths"][path] for path in mine if "/together/" not in path}
-    schema = schemathesis.openapi.from_dict({**whole, "paths": ours})
+    schema = schemathesis.openapi.from_dict(short({**whole, "paths": ours}))
     schema.config.update(base_url=url, headers={"Authorization": f"Bearer {key}"})
     # A workflow needs inputs that the schema of its route does not know.
     schema.config.checks.update(excluded_check_names=["positive_data_acceptance"])
