@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 import time
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,8 @@ def work(
 ) -> None:
     """Serve in this process; `stopping` is called when it begins to drain."""
     log_as(serving.log)
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     with Ledger.from_url(serving.settings.ledger) as ledger:
         workflows = Workflows(serving.workflows, serving.settings)
         service = Service(
@@ -123,6 +126,12 @@ def work(
             timeout_graceful_shutdown=_REQUESTS_END,
         )
         _Server(config, service, stopping or (lambda: None)).run([listening])
+
+
+def _end_with(sentinel: int) -> None:
+    """Drain when the process that started this one is gone, which otherwise passes the signals on."""
+    connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -227,7 +236,7 @@ class _Workers:
                 process.join()
                 if self._is_stopping:
                     continue
-                if time.monotonic() - begun < _SHORT:
+                if process.exitcode != -signal.SIGKILL and time.monotonic() - begun < _SHORT:
                     self._stop(signal.SIGTERM, None)
                     raise RunError(
                         f"a worker ended as soon as it had begun (exit code {process.exitcode}): "

@@ -91,7 +91,9 @@ def _checked(given: dict[str, str], settings: Settings, outside: str | None) -> 
 
     `outside` is the address where other machines reach the service; None: none does.
     """
+    from aideon_agents.access import ring
     from aideon_agents.access.callers import is_open
+    from aideon_agents.access.provider_keys import ProviderKeys
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.serving.workflows import Workflows
     from aideon_agents.tasks.registered import registered
@@ -104,6 +106,7 @@ def _checked(given: dict[str, str], settings: Settings, outside: str | None) -> 
         )
     Workflows(named, settings)
     with Ledger.from_url(settings.ledger) as ledger:
+        ProviderKeys(ledger, settings, ring.read(settings.key_ring)).check_ring()
         if outside is not None and is_open(ledger):
             raise InputError(
                 f"--host {outside} lets other machines in, and there is no key yet: make one with "

@@ -99,4 +99,8 @@ async def _under_load(serving: Service, asked: Provider, given: argparse.Namespa
             await asyncio.sleep(0.05)  # the provider tells only who asks
         workers = serving.workers()
         os.kill(workers[nth % len(workers)], signal.SIGKILL)
-    return await work
+    while not (await asyncio.wait({work}, timeout=1))[0]:
+        if serving.process.poll() is not None:  # the clients would ask for ever
+            work.cancel()
+            raise RuntimeError(f"the service has ended with code {serving.process.returncode}")
+    return work.result()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
+import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import warm
 from server_events import events_in
+
+from aideon_agents import Ledger, Settings
+from aideon_agents.access.provider_keys import ProviderKeys
 
 GATED = """
 import asyncio, pathlib
@@ -163,6 +171,55 @@ def test_several_workers_share_a_port_and_end_together(gated, folder, until_logg
     client.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
+
+
+def workers_of(process):
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    told = {int(one): Path(f"/proc/{one}/cmdline").read_text() for one in children}
+    return [number for number, words in told.items() if "spawn_main" in words]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_that_is_killed_is_replaced_and_workers_end_with_the_first_process(gated, folder):
+    process, client = gated("--workers", "2")
+    (folder / "go").touch()
+    first = workers_of(process)
+    assert len(first) == 2
+    os.kill(first[0], signal.SIGKILL)
+    last = time.monotonic() + 60
+    while len({*workers_of(process)} - {first[0]}) < 2:
+        assert time.monotonic() < last
+        time.sleep(0.05)
+    assert ended(client, begin(client))["status"] == "completed"
+    left = workers_of(process)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    while any(Path(f"/proc/{one}/cmdline").exists() and is_alive(one) for one in left):
+        assert time.monotonic() < last + 60
+        time.sleep(0.05)
+
+
+def is_alive(number):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_a_ring_that_does_not_open_the_ledger_is_refused_before_it_serves(folder, monkeypatch):
+    def served(ring):
+        key = base64.b64encode(hashlib.sha256(ring.encode()).digest()).decode()
+        monkeypatch.setenv("AIDEON_KEY_RING", f"{ring}:{key}")
+        words = ["-m", "aideon_agents", "serve", "--workflow", "one=one.py"]
+        return warm.run(words, cwd=folder, capture_output=True, text=True)
+
+    with Ledger(".aideon/ledger.db") as ledger:
+        key = hashlib.sha256(b"a").digest()
+        ProviderKeys(ledger, Settings(), {"a": key}).check_ring()
+    done = served("b")
+    assert done.returncode == 2
+    assert (
+        "AIDEON_KEY_RING does not open what this ledger was sealed with (the key a)" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
