@@ -8,11 +8,18 @@
 
 `speed`: `POST /api/v1/runs` with `Prefer: wait`, of a workflow of one call to a simulated provider
 that takes 0 or 200 ms; each client sends one request at a time. What is added is the time of the
-answer without that of the call. `quota`: processes ask at once until a quota is used up. `kills`:
-workers are killed under load, and then the ledger is compared with what the clients were told and
-with the provider's own bill. Ends with 1 where a bar is not kept. In a minute:
+answer without that of the call. CPU is that of all processes of the service for each request.
 
-    python benchmarks/service speed --databases sqlite --workers 1 --clients 50
+The bars are an added p50 of 15 ms and p99 of 100 ms with 50 clients and the call of 200 ms, which is
+about 230 requests a second. With the call of 0 ms the figures are the capacity: 50 clients that ask
+again as soon as they are answered can be answered within 15 ms only at 3,300 requests a second, which
+no Python service of this kind reaches on two cores.
+
+`quota`: processes ask at once until a quota is used up. `kills`: workers are killed under load, and
+then the ledger is compared with what the clients were told and with the provider's own bill. Ends with
+1 where a bar is not kept. In a minute:
+
+    python benchmarks/service speed --databases sqlite --workers 1 --clients 50 --latencies 200
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ import re
 
 
 def test_the_speed_of_a_service_is_shown_beside_its_bars(benchmark):
-    words = ("--databases", "sqlite", "--workers", "1", "--clients", "1,50", "--latencies", "0")
+    words = ("--databases", "sqlite", "--workers", "1", "--clients", "1,50", "--latencies", "200")
     done = benchmark("service", "speed", *words, "--requests", "50", codes=(0, 1))
     shown = re.findall(
-        r"^sqlite +1 +0 ms +(\d+) +([\d.]+) +([\d.]+) ms +([\d.]+) ms", done.stdout, re.MULTILINE
+        r"^sqlite +1 +200 ms +(\d+) +([\d.]+) +([\d.]+) ms +([\d.]+) ms +([\d.]+) ms",
+        done.stdout,
+        re.MULTILINE,
     )
     assert [one[0] for one in shown] == ["1", "50"]
     assert all(float(figure) > 0 for one in shown for figure in one[1:])
