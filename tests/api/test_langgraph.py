@@ -18,11 +18,13 @@ from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
+from aideon_agents import creative, executor, iterative, resume, run, sequential
 from aideon_agents.api.app import create_app
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.serving.service import Service
 from aideon_agents.serving.workflows import Workflows
 from aideon_agents.settings import load as settings_of
+from aideon_agents.state import Context, StepResult
 
 EVERYTHING = ["values", "messages-tuple", "updates", "tasks", "custom"]
 APPROVE: Any = {"resume": {"decisions": [{"type": "approve"}]}}
@@ -267,6 +269,39 @@ def test_a_remote_graph_is_a_node_of_a_bigger_graph(far):
     assert asked.value["action_requests"][0]["name"] == "draft"
     state = RemoteGraph("asks", sync_client=far).get_state(config)
     assert [one.id for one in state.interrupts] == [asked.id]
+
+
+def test_a_remote_graph_is_a_node_of_our_patterns(served_by):
+    _, client = served_by("--rehearse")
+    address = str(client.base_url)
+    two, asks = (RemoteGraph(name, url=address, api_key="none") for name in ("two", "asks"))
+    graph = sequential(executor("before"), two, iterative(asks, lambda _: True), creative("after"))
+    for _ in range(2):  # in two event loops
+        begun = run(graph, "heat pumps", rehearse=True, checkpoint=True)
+        assert (begun.status, begun.error) == ("waiting", None)
+    assert begun.results["two"].content in begun.questions[0]["question"]["result"]
+    again = resume(graph, begun.run_id, answer={"approved": False, "feedback": "shorter"})
+    assert "version 2" in again.questions[0]["question"]["question"]
+    done = resume(graph, begun.run_id, answer="yes")
+    assert (done.status, done.error) == ("completed", None)
+    assert {"before", "two", "iterative/asks", "after"} <= done.results.keys()
+    assert {type(one) for one in done.results.values()} == {StepResult}
+    plain = sequential(RemoteGraph("two", url=address, api_key="none"), creative("after"))
+    found = run(plain, "heat pumps", rehearse=True)
+    assert found.results["two"].content == "heat pumps."
+    assert found.results["two"].data is None
+    blocking = plain.invoke({"task": "heat pumps"}, context=Context(rehearse=True))
+    assert blocking["results"]["two"].content == "heat pumps."
+
+
+def test_a_remote_graph_that_fails_or_is_not_there_is_named(served_by):
+    _, client = served_by("--rehearse")
+    for name, says in (("fails", "ValueError: broken"), ("none", "there is no assistant 'none'")):
+        remote = RemoteGraph(name, url=str(client.base_url), api_key="none")
+        failed = run(sequential(remote), "heat pumps", rehearse=True)
+        assert failed.status == "failed"
+        assert failed.error.startswith(f"{name}: ")
+        assert says in failed.error
 
 
 async def test_assistants_are_the_registered_workflows(sdk, client):

@@ -53,6 +53,7 @@ class Command(BaseModel):
     resume: JsonValue = None
     update: JsonValue = None
     goto: JsonValue = None
+    graph: str | None = None
 
 
 class RunCreate(BaseModel):
@@ -94,7 +95,8 @@ class RunCreate(BaseModel):
             raise InputError(
                 f"multitask_strategy {self.multitask_strategy} is not supported: use reject, or interrupt"
             )
-        if self.command and (self.command.update is not None or self.command.goto is not None):
+        one = self.command
+        if one and (one.update or one.goto or one.graph):  # RemoteGraph sends them empty
             raise InputError("command takes resume alone: update and goto are not supported")
         wanted = self.checkpoint_id or (self.checkpoint or {}).get("checkpoint_id")
         if wanted is not None and wanted != newest:
@@ -181,6 +183,7 @@ def interrupt(question: Mapping[str, Any]) -> Document:
     if is_approval(schema):
         name, text = value.get("node_path", question["node_path"]), value.get("result")
         value = {
+            **value,
             "action_requests": [
                 {"name": name, "args": {"content": text}, "description": value.get("question")}
             ],
