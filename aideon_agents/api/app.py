@@ -23,7 +23,7 @@ from aideon_agents.api import (
     usage,
     workflows,
 )
-from aideon_agents.api.accounts import admin, me, quotas, signing_in
+from aideon_agents.api.accounts import admin, me, provider_keys, quotas, signing_in
 from aideon_agents.api.asking import SECURITY, Rates, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
@@ -112,7 +112,8 @@ def _include(app: FastAPI, door: Door | None) -> None:
     own = APIRouter(
         prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
     )
-    for one in (workflows, runs, batches, threads, usage, status, me, admin, quotas, signing_in):
+    accounts = (me, admin, quotas, provider_keys, signing_in)
+    for one in (workflows, runs, batches, threads, usage, status, *accounts):
         own.include_router(one.router)
     app.include_router(own)
     app.include_router(together.router())

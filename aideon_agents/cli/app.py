@@ -30,6 +30,7 @@ from aideon_agents.cli import (
     models_learn,
     models_status,
     new,
+    provider_keys,
     quotas,
     run,
     runs,
@@ -72,6 +73,8 @@ app.command("new")(new.new)
 app.command("simulate")(simulate.simulate)
 app.command("workflows")(new.workflows)
 app.add_typer(users.app, name="users")
+keys.app.command("reseal")(provider_keys.reseal)
+keys.app.add_typer(provider_keys.app, name="provider")
 app.add_typer(keys.app, name="keys")
 app.add_typer(quotas.app, name="quotas")
 app.add_typer(flags.app, name="flags")

@@ -292,7 +292,8 @@ async def get(address: str, headers: Mapping[str, str], seconds: float) -> bytes
                 if answer.status != HTTPStatus.OK:
                     where = response.headers.get("Location", "").partition("?")[0]
                     to = f", a redirect to {where}, which is not followed" if where else ""
-                    raise errors.Transient(one_line(f"it answered {answer.status}{to}"))
+                    status = answer.status
+                    raise errors.Transient(one_line(f"it answered {status}{to}"), status=status)
                 return await answer.read(LONGEST_BODY)
             finally:
                 answer.close()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import os
 import re
 import sqlite3
+import sys
 
 import pytest
 
@@ -11,6 +15,7 @@ from aideon_agents.access import api_keys, increases, sessions
 from aideon_agents.access.audit import By
 from aideon_agents.access.callers import Caller
 from aideon_agents.ledger.store import Ledger
+from aideon_agents.testing import SimulatedProvider
 
 LEDGER = ".aideon/ledger.db"
 
@@ -233,3 +238,111 @@ def test_tables_fit_80_columns(aideon, alice, terminal, noun):
     assert shown.ends() == 0
     plain = re.sub("\x1b\\[[0-9;]*m", "", shown.shown)
     assert max(len(line) for line in plain.splitlines()) <= 80
+
+
+KEY, NEWER = "tgp_v1_9f3kQ2mZ7xLw", "tgp_v1_Zq8wN5vB1cRt"
+
+
+def ring_of(*names):
+    made = (base64.b64encode(os.urandom(24) + bytes(range(200, 208))).decode() for _ in names)
+    return ",".join(f"{name}:{key}" for name, key in zip(names, made, strict=True))
+
+
+@pytest.fixture
+def giving(aideon, monkeypatch):
+    """Calls the command line with a text in stdin."""
+
+    def call(text, *words):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return aideon(*words)
+
+    return call
+
+
+@pytest.fixture
+def provider(aideon, monkeypatch):
+    """A provider that takes two keys, and a ring that seals them."""
+    monkeypatch.setenv("AIDEON_KEY_RING", ring_of("a"))
+    with SimulatedProvider(keys={KEY, NEWER}) as running:
+        monkeypatch.setenv("TOGETHER_BASE_URL", running.base_url)
+        monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+        monkeypatch.delenv("AIDEON_OFFLINE", raising=False)
+        yield running
+
+
+def test_a_providers_key_is_read_from_stdin_proven_rotated_and_removed(aideon, giving, provider):
+    assert "no key is stored" in aideon("keys", "provider", "list").err
+    stored = giving(f"{KEY}\n", "keys", "provider", "set", "together")
+    assert (stored.code, stored.out, "7xLw" in stored.err) == (0, "", True)
+    assert "is proven" in aideon("keys", "provider", "prove", "together").err
+    begun = giving(NEWER, "keys", "provider", "rotate", "together", "--json").document
+    assert (begun["share"], begun["next"]) == (10, 50)
+    shown = aideon("keys", "provider", "rotate", "together", "--next")
+    assert re.findall(r"(\w{4}) +(\d+) %", shown.out) == [("1cRt", "50"), ("7xLw", "50")]
+    assert "next: 100 %" in shown.err
+    assert aideon("keys", "provider", "rotate", "together", "--back").code == 0
+    again = aideon("keys", "provider", "rotate", "together", "--back")
+    assert (again.code, len(again.err.splitlines())) == (2, 1)
+    texts = str(aideon("keys", "provider", "list", "--json").document) + shown.out
+    assert KEY not in texts
+    assert NEWER not in texts
+    assert aideon("keys", "provider", "remove", "together").code == 0
+    assert aideon("keys", "provider", "remove", "together").code == 2
+
+
+def test_a_users_key_that_the_provider_rejects_is_refused_with_the_exit_code_1(
+    aideon, giving, alice, provider
+):
+    words = ("together", "--user", "alice")
+    given = ("tgp_v1_bad4Rr6uH8jK", "keys", "provider", "set", *words, "--may-fall-back")
+    assert giving(*given).code == 0
+    proof = aideon("keys", "provider", "prove", *words, "--json")
+    assert (proof.code, proof.document["state"]) == (1, "refused")
+    listed = aideon("keys", "provider", "list", "--user", "alice").out
+    assert ("alice" in listed, "rejected" in listed) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "why"),
+    [
+        (("set", "nobody"), KEY, "write one of together"),
+        (("set", "together"), "changeme-changeme", "a placeholder"),
+        (("set", "together"), "", "no key of together was given"),
+        (("set", "together", KEY), KEY, "unexpected extra argument"),
+        (("set", "together", "--user", "bob"), KEY, "there is no user"),
+        (("set", "together", "--may-fall-back"), KEY, "--user NAME"),
+        (("prove", "together"), "", "store one first"),
+        (("prove", "nobody"), "", "store one first"),
+        (("rotate", "nobody"), KEY, "write one of together"),
+        (("rotate", "together"), "tgp_v1_bad4Rr6uH8jK", "rejects this key"),
+        (("rotate", "together", "--next", "--back"), "", "exclude each other"),
+        (("rotate", "together", "--show"), "", "has no stored key"),
+        (("list", "--user", "bob"), "", "there is no user"),
+    ],
+)
+def test_a_wrong_word_about_a_providers_key_is_one_line(giving, provider, words, given, why):
+    refused = giving(given, "keys", "provider", *words)
+    assert (refused.code, refused.out) == (2, "")
+    assert why in refused.err.lower().replace("--user name", "--user NAME")
+    assert len(refused.err.splitlines()) == 1
+
+
+def test_sealing_again_moves_to_the_new_key_of_the_ring_and_says_what_is_not_needed(
+    aideon, giving, provider, monkeypatch
+):
+    assert giving(KEY, "keys", "provider", "set", "together").code == 0
+    old = os.environ["AIDEON_KEY_RING"]
+    monkeypatch.setenv("AIDEON_KEY_RING", f"{ring_of('b')},{old}")
+    done = aideon("keys", "reseal")
+    assert (done.code, "1 row sealed again" in done.err, "a any more" in done.err) == (
+        0,
+        True,
+        True,
+    )
+    monkeypatch.setenv("AIDEON_KEY_RING", os.environ["AIDEON_KEY_RING"].partition(",")[0])
+    assert aideon("keys", "provider", "prove", "together").code == 0
+    monkeypatch.setenv("AIDEON_KEY_RING", ring_of("c"))
+    lost = aideon("keys", "reseal")
+    assert (lost.code, "enter" in lost.err) == (1, True)
+    monkeypatch.delenv("AIDEON_KEY_RING")
+    assert "AIDEON_KEY_RING" in aideon("keys", "reseal").err

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import SecretStr
 
 from aideon_agents.access import audit, flags
 from aideon_agents.access.audit import By
 from aideon_agents.access.provider_keys import rotation, sealing
-from aideon_agents.errors import InputError, NotAllowed, NotFound, UserError, shown
+from aideon_agents.access.provider_keys.stored import (
+    ENTER_AGAIN,
+    ROWS,
+    SYSTEM,
+    active,
+    document,
+    opened,
+    place,
+)
+from aideon_agents.errors import Conflict, InputError, NotAllowed, NotFound, UserError, shown
 from aideon_agents.ledger.identity import new_run_id, now, utc_text
 from aideon_agents.ledger.redaction import keep_out
 from aideon_agents.settings.providers import sendable
@@ -30,13 +39,10 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
 
-_SYSTEM = "system"
-"""The owner of the keys that the service itself calls with; those of a user are of `user:NAME`."""
 _CANARY = "canary"
 """The owner of the row that shows whether a ring belongs to a ledger."""
 KeysUsed: TypeAlias = "dict[str, tuple[str | None, KeySource]]"
 """By provider: the id of the stored key that a run uses, and whose it is."""
-ENTER_AGAIN = "needs to be entered again"
 _SHORTEST, _FEWEST = 12, 6
 """Characters of a key, and different ones among them: what has fewer is a placeholder."""
 _WORDS = ("your", "changeme", "change-me", "change_me", "example", "placeholder", "xxxx", "api_key")
@@ -90,11 +96,11 @@ class ProviderKeys:
 
         Without another key, stored or in the environment, it is used for all.
         """
-        row = self._new_row(_SYSTEM, provider, secret, by)
+        row = self._new_row(SYSTEM, provider, secret, by)
         with self.ledger.database.transaction() as tx:
-            known = active(tx, _SYSTEM, provider)
-            if len([one for one in known if one["share"]]) > 1:
-                raise UserError(
+            known = active(tx, SYSTEM, provider)
+            if rotation.is_under_way(known):
+                raise Conflict(
                     f"a rotation of {provider} is under way: finish it first, or take it back"
                 )
             for one in known:
@@ -107,9 +113,22 @@ class ProviderKeys:
             row |= {"share": rotation.STEPS[0] if has_other else 100, "may_fall_back": False}
             tx.write(_ADD, row)
             audit.record(
-                tx, by, "provider_key.rotation", _target(_SYSTEM, provider), after=_audited(row)
+                tx, by, "provider_key.rotation", _target(SYSTEM, provider), after=_audited(row)
             )
         return document({**row, **_UNKNOWN}, self.ring)
+
+    def turn(self, provider: str, to: Literal["next", "back"], by: By) -> None:
+        """Take the next step of the rotation of a system key, or take the rotation back."""
+        rotation.turned(self.ledger, self._system(provider), to, by)
+
+    def rotation(self, provider: str) -> dict[str, Any]:
+        """How far the rotation of a system key is."""
+        return rotation.state(self.ledger, self._system(provider), self.ring)
+
+    def _system(self, provider: str) -> list[Row]:
+        if rows := active(self.ledger, SYSTEM, provider):
+            return rows
+        raise NotFound(f"the system has no stored key of {shown(provider)}")
 
     def remove(self, user: str | None, provider: str, by: By) -> None:
         """Remove the keys that a user, or with None the system, has; what is sealed is erased."""
@@ -123,7 +142,7 @@ class ProviderKeys:
         """The stored keys of some users (None: the system), or of all, without secrets."""
         only = [owner_of(one) for one in owners]
         rows = self.ledger.select(
-            f"{_ROWS} WHERE retired_at IS NULL ORDER BY owner, provider, created_at", {}
+            f"{ROWS} WHERE retired_at IS NULL ORDER BY owner, provider, created_at", {}
         )
         return [
             document(row, self.ring)
@@ -137,19 +156,16 @@ class ProviderKeys:
         if not rows:
             raise NotFound(f"there is no key of {shown(provider)} to prove: store one first")
         if not self.ring:
-            raise UserError(sealing.NO_RING)
-        if (secret := _opened(self.ring, rows[0])) is None:
+            raise Conflict(sealing.NO_RING)
+        if (secret := opened(self.ring, rows[0])) is None:
             raise UserError(f"the key of {provider} {ENTER_AGAIN}: the ring does not open it")
         return rows[0]["row_id"], secret
 
     def proven(self, row_id: str, by: By, *, works: bool) -> None:
         """Record that a call has proven a key, or that the provider has rejected it."""
-        column = "proven_at" if works else "refused_at"
         with self.ledger.database.transaction() as tx:
-            tx.write(
-                f"UPDATE provider_keys SET {column} = :at WHERE row_id = :row_id",  # noqa: S608 - our names
-                {"row_id": row_id, "at": utc_text(now())},
-            )
+            values = {"row_id": row_id, "at": utc_text(now())}
+            tx.write(_PROVEN if works else _REFUSED, values)
             audit.record(
                 tx, by, "provider_key.proven" if works else "provider_key.rejected", row_id
             )
@@ -165,7 +181,7 @@ class ProviderKeys:
         own = {row["provider"]: row for row in rows if row["owner"] == owner}
         if own and not are_own_allowed(self.ledger, caller.user):
             own = {}
-        if own and not any(_opened(self.ring, row) for row in own.values()):
+        if own and not any(opened(self.ring, row) for row in own.values()):
             why = f"the keys that you stored ({', '.join(own)}) {ENTER_AGAIN}"
             raise UserError(why if self.ring else sealing.NO_RING)
         keys: dict[str, SecretStr | None] = {}
@@ -176,14 +192,14 @@ class ProviderKeys:
             used = {
                 name: (None, "system") for name, row in self.settings.rows.items() if row.key_env
             }
-        for provider in {row["provider"] for row in rows if row["owner"] == _SYSTEM} - keys.keys():
-            mine = [row for row in rows if (row["owner"], row["provider"]) == (_SYSTEM, provider)]
+        for provider in {row["provider"] for row in rows if row["owner"] == SYSTEM} - keys.keys():
+            mine = [row for row in rows if (row["owner"], row["provider"]) == (SYSTEM, provider)]
             mine = rotation.judged(self.ledger, mine, By("service", ring=self.ring))
             row = rotation.chosen(mine, place_of(run_id))
-            if row and (secret := _opened(self.ring, row)):
+            if row and (secret := opened(self.ring, row)):
                 keys[provider], used[provider] = _kept(secret), (row["row_id"], "system")
         for provider, row in own.items():
-            secret = _opened(self.ring, row)
+            secret = opened(self.ring, row)
             keys[provider] = None if secret is None else _kept(secret)
             used[provider] = row["row_id"], "user"
         return self.settings.with_keys(keys) if keys else self.settings, used
@@ -192,15 +208,15 @@ class ProviderKeys:
         """Refuse a ring that does not open what this ledger was sealed with; called at the start."""
         if not self.ring:
             return
-        found = self.ledger.select(f"{_ROWS} WHERE owner = :owner", {"owner": _CANARY})
-        if found and _opened(self.ring, found[0]) is None:
+        found = self.ledger.select(f"{ROWS} WHERE owner = :owner", {"owner": _CANARY})
+        if found and opened(self.ring, found[0]) is None:
             raise UserError(
                 f"AIDEON_KEY_RING does not open what this ledger was sealed with (the key"
                 f" {found[0]['ring_id']}): add that key to the end of the ring"
             )
         if not found:
             with self.ledger.database.transaction() as tx:
-                if not tx.select(f"{_ROWS} WHERE owner = :owner", {"owner": _CANARY}):
+                if not tx.select(f"{ROWS} WHERE owner = :owner", {"owner": _CANARY}):
                     row = _sealed_row(self.ring, _CANARY, "none", _CANARY, "service")
                     tx.write(_ADD, {**row, "share": 0, "may_fall_back": False})
 
@@ -211,19 +227,19 @@ class ProviderKeys:
         ring that no row needs any more.
         """
         if not self.ring:
-            raise UserError(sealing.NO_RING)
+            raise Conflict(sealing.NO_RING)
         first, done, lost = next(iter(self.ring)), 0, list[str]()
         for seen in self.ledger.select(
-            f"{_ROWS} WHERE retired_at IS NULL AND ring_id <> :first", {"first": first}
+            f"{ROWS} WHERE retired_at IS NULL AND ring_id <> :first", {"first": first}
         ):
-            sealed = sealing.resealed(self.ring, _place(seen), seen)
+            sealed = sealing.resealed(self.ring, place(seen), seen)
             if sealed is None:
                 lost.append(seen["row_id"])
                 continue
             values = {**sealed._asdict(), "row_id": seen["row_id"], "was": seen["sealed"]}
             done += self.ledger.database.write(_RESEAL, values)
         needed = {
-            row["ring_id"] for row in self.ledger.select(f"{_ROWS} WHERE retired_at IS NULL", {})
+            row["ring_id"] for row in self.ledger.select(f"{ROWS} WHERE retired_at IS NULL", {})
         }
         with self.ledger.database.transaction() as tx:
             audit.record(
@@ -236,6 +252,10 @@ class ProviderKeys:
         }
 
     def _new_row(self, owner: str, provider: str, secret: str, by: By) -> dict[str, Any]:
+        return _sealed_row(self.ring, owner, provider, self.checked(provider, secret), by.actor)
+
+    def checked(self, provider: str, secret: str) -> str:
+        """A key as it can be stored. Errors do not repeat it."""
         rows = self.settings.rows
         row = rows.get(provider)
         if row is None or not row.key_env:
@@ -258,26 +278,7 @@ class ProviderKeys:
                 f"this is no key of {provider}, but a placeholder: give the key itself"
             )
         keep_out(secret)
-        return _sealed_row(self.ring, owner, provider, secret, by.actor)
-
-
-def document(row: Row, ring: Mapping[str, bytes]) -> dict[str, Any]:
-    """A key as commands and the API show it: its last four characters, and whether it works."""
-    shown_ = ("provider", "share", "last4", "created_by", "created_at", "proven_at")
-    if not ring:
-        state = "needs AIDEON_KEY_RING"
-    elif _opened(ring, row) is None:
-        state = ENTER_AGAIN
-    else:
-        state = "rejected" if row["refused_at"] else "active"
-    values = {name: row[name] for name in (*shown_, "refused_at")}
-    return {
-        "key_id": row["row_id"],
-        "user": None if row["owner"] == _SYSTEM else row["owner"].removeprefix("user:"),
-        **values,
-        "may_fall_back": bool(row["may_fall_back"]),
-        "state": state,
-    }
+        return secret
 
 
 def are_own_allowed(ledger: Ledger, user: str) -> bool:
@@ -301,19 +302,12 @@ def check_allowed(ledger: Ledger, user: str) -> None:
 
 def owner_of(user: str | None) -> str:
     """The owner of a user's keys; None: of the system's."""
-    return _SYSTEM if user is None else f"user:{user}"
+    return SYSTEM if user is None else f"user:{user}"
 
 
 def place_of(run_id: str) -> int:
     """Where a run is among 100, the same each time, so that a run stays with one key."""
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()) % 100
-
-
-def active(tx: Ledger | Statements, owner: str, provider: str) -> list[Row]:
-    """The rows that an owner has of a provider, the newest first."""
-    where = "owner = :owner AND provider = :provider AND retired_at IS NULL"
-    values = {"owner": owner, "provider": provider}
-    return list(tx.select(f"{_ROWS} WHERE {where} ORDER BY created_at DESC, row_id DESC", values))
 
 
 def _retire(tx: Statements, owner: str, provider: str) -> int:
@@ -329,17 +323,9 @@ def _sealed_row(
         "owner": owner,
         "provider": provider,
     }
-    row |= sealing.seal(ring, _place(row), secret)._asdict()
+    row |= sealing.seal(ring, place(row), secret)._asdict()
     row |= {"last4": secret[-4:], "created_by": actor, "created_at": at, "share_since": at}
     return row
-
-
-def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return "provider_keys", row["row_id"], row["owner"], row["provider"]
-
-
-def _opened(ring: Mapping[str, bytes], row: Mapping[str, Any]) -> str | None:
-    return sealing.opened(ring, _place(row), row) if ring else None
 
 
 def _kept(secret: str) -> SecretStr:
@@ -357,14 +343,11 @@ def _audited(row: Mapping[str, Any]) -> dict[str, Any]:
 
 _USER = "SELECT user_id FROM users WHERE user_id = :user"
 _REST = "UPDATE provider_keys SET share = :share, share_since = :at WHERE row_id = :row_id"
+_PROVEN = "UPDATE provider_keys SET proven_at = :at, refused_at = NULL WHERE row_id = :row_id"
+_REFUSED = "UPDATE provider_keys SET refused_at = :at WHERE row_id = :row_id"
 _UNKNOWN = {"proven_at": None, "refused_at": None}
-_COLUMNS = (
-    "row_id, owner, provider, share, ring_id, wrapped, sealed, last4, may_fall_back, created_by,"
-    " created_at, share_since, proven_at, refused_at, retired_at"
-)
-_ROWS = f"SELECT {_COLUMNS} FROM provider_keys"  # noqa: S608 - our names
 _OF_RUN = (
-    f"{_ROWS} WHERE retired_at IS NULL AND owner IN ('system', :owner)"
+    f"{ROWS} WHERE retired_at IS NULL AND owner IN ('system', :owner)"
     " ORDER BY created_at DESC, row_id DESC"
 )
 _ADD = (

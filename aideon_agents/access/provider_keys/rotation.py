@@ -12,9 +12,11 @@ import threading
 import time
 from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aideon_agents.access import audit
+from aideon_agents.access.provider_keys.stored import document
+from aideon_agents.errors import Conflict
 from aideon_agents.ledger.identity import now, utc_text
 
 if TYPE_CHECKING:
@@ -46,9 +48,42 @@ def chosen(rows: Sequence[Row], place: int) -> Row | None:
     return None
 
 
+def is_under_way(rows: Sequence[Row]) -> bool:
+    """Whether the newest of the system's keys of a provider replaces another one step by step."""
+    return bool(rows) and rows[0]["share"] > 0 and (len(rows) > 1 or rows[0]["share"] < STEPS[-1])
+
+
+def state(ledger: Ledger, rows: Sequence[Row], ring: Mapping[str, bytes]) -> dict[str, Any]:
+    """How far the rotation of a provider's key is, with the calls of each key since its last step."""
+    new, goes_on = rows[0], is_under_way(rows)
+    since = {"since": new["share_since"], "provider": new["provider"]}
+    return {
+        "provider": new["provider"],
+        "under_way": goes_on,
+        "share": new["share"],
+        "next": _next(new["share"]) if goes_on else None,
+        "keys": [
+            document(row, ring) | _figures(ledger, {**since, "row_id": row["row_id"]})
+            for row in rows
+        ],
+    }
+
+
+def turned(ledger: Ledger, rows: Sequence[Row], to: Literal["next", "back"], by: By) -> None:
+    """Let a person take the next step of a rotation, or take it back."""
+    if not is_under_way(rows):
+        raise Conflict("no rotation of this key is under way: begin one with a new key")
+    moved(ledger, rows, _next(rows[0]["share"]) if to == "next" else 0, by)
+
+
+def _next(share: int) -> int:
+    """The step after one; the last one again ends the rotation."""
+    return next((step for step in STEPS if step > share), STEPS[-1])
+
+
 def judged(ledger: Ledger, rows: Sequence[Row], by: By) -> Sequence[Row]:
     """The system's keys of one provider, the newest first, after the step that is due, if one is."""
-    if not rows or (len(rows) == 1 and rows[0]["share"] in (0, 100)):
+    if not is_under_way(rows):
         return rows
     new = rows[0]
     with _lock:
@@ -61,8 +96,6 @@ def judged(ledger: Ledger, rows: Sequence[Row], by: By) -> Sequence[Row]:
 def step(ledger: Ledger, rows: Sequence[Row], by: By) -> Sequence[Row]:
     """Take the step of a rotation that is due, if one is; returns the keys then."""
     new, old = rows[0], (rows[1] if len(rows) > 1 else None)
-    if not new["share"]:
-        return rows
     since = {"since": new["share_since"]}
     with_new = _figures(ledger, {**since, "row_id": new["row_id"], "provider": new["provider"]})
     with_old = _figures(
@@ -70,12 +103,16 @@ def step(ledger: Ledger, rows: Sequence[Row], by: By) -> Sequence[Row]:
     )
     is_worse = with_new["rejected"] * with_old["calls"] > with_old["rejected"] * with_new["calls"]
     if with_new["rejected"] and (is_worse or not with_old["calls"]):
+        _log.warning(
+            "the new key of %s (ends with %s) was rejected: the old one is used again",
+            new["provider"],
+            new["last4"],
+        )
         return moved(ledger, rows, 0, by, with_new)
     is_old = utc_text(now() - _AFTER) >= new["share_since"]
     if not (with_new["calls"] and is_old) and with_new["calls"] < _CALLS:
         return rows
-    place = next((at for at, share in enumerate(STEPS) if share >= new["share"]), 0)
-    return moved(ledger, rows, STEPS[min(place + 1, len(STEPS) - 1)], by, with_new)
+    return moved(ledger, rows, _next(new["share"]), by, with_new)
 
 
 def moved(
@@ -87,22 +124,24 @@ def moved(
 ) -> Sequence[Row]:
     """Give the newest key a share, the one before it the rest, and retire what is not needed.
 
-    A share of 0 takes the rotation back.
+    A share of 0 takes the rotation back. `figures` are those that decided it; empty: a person did.
     """
     new, at = rows[0], utc_text(now())
+    refused = at if not share and figures else new["refused_at"]
     values = {"row_id": new["row_id"], "share": share, "was": new["share"], "at": at}
     is_over = share == new["share"] == STEPS[-1]
     with ledger.database.transaction() as tx:
         if is_over:
             changed = sum(tx.write(RETIRE, {"row_id": one["row_id"], "at": at}) for one in rows[1:])
         else:
-            changed = tx.write(_REFUSE if not share else _SHARE, values)
+            changed = tx.write(_SHARE, {**values, "refused": refused})
             for one in rows[1:2] if changed else ():
                 rest = {
                     "row_id": one["row_id"],
                     "share": 100 - share,
                     "was": one["share"],
                     "at": at,
+                    "refused": one["refused_at"],
                 }
                 tx.write(_SHARE, rest)
         if changed:
@@ -111,12 +150,6 @@ def moved(
             target = f"system:{new['provider']}"
             before = {"share": new["share"]}
             audit.record(tx, by, f"provider_key.{action}", target, before=before, after=after)
-    if changed and not share:
-        _log.warning(
-            "the new key of %s (ends with %s) was rejected: the old one is used again",
-            new["provider"],
-            new["last4"],
-        )
     others = [{**row, "share": 100 - share} for row in rows[1:2]]
     return [{**new, "share": share}, *(() if is_over else others), *rows[2:]]
 
@@ -136,11 +169,7 @@ _FIGURES = (
     " AND key_source = 'system' AND status <> 'started'"
 )
 _SHARE = (
-    "UPDATE provider_keys SET share = :share, share_since = :at"
-    " WHERE row_id = :row_id AND share = :was AND retired_at IS NULL"
-)
-_REFUSE = (
-    "UPDATE provider_keys SET share = :share, share_since = :at, refused_at = :at"
+    "UPDATE provider_keys SET share = :share, share_since = :at, refused_at = :refused"
     " WHERE row_id = :row_id AND share = :was AND retired_at IS NULL"
 )
 RETIRE = (

@@ -12,7 +12,7 @@ import json
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from aideon_agents.errors import UserError
+from aideon_agents.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Sealed(NamedTuple):
 def seal(ring: Mapping[str, bytes], place: tuple[str, ...], secret: str) -> Sealed:
     """Seal a secret for a place with the first key of the ring."""
     if not ring:
-        raise UserError(NO_RING)
+        raise Conflict(NO_RING)
     ring_id, key = next(iter(ring.items()))
     own = os.urandom(_KEY)
     return Sealed(ring_id, _sealed(key, place, own), _sealed(own, place, secret.encode()))
