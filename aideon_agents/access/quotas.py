@@ -75,16 +75,22 @@ def limits_of(tx: Ledger | Statements, user: str, tier: Tier) -> Limits:
 
 
 def admit(
-    tx: Statements, caller: Caller, feature: Feature, use_id: str, *, minutes: float | None = None
+    tx: Statements,
+    caller: Caller,
+    feature: Feature,
+    use_id: str,
+    *,
+    requests: int = 1,
+    minutes: float | None = None,
 ) -> None:
-    """Count a request of a feature, and its minutes of sound, in the transaction of what it starts.
+    """Count requests of a feature, and minutes of sound, in the transaction of what they start.
 
     `use_id` is the id of its run. A run that resumes is counted once. Raises QuotaExceeded for the
     tightest quota, also where no token is left for its first call.
     """
     at = utc_text(now())
     limits = limits_of(tx, caller.user, caller.tier)
-    amounts: dict[Unit, int] = {"requests": 1}
+    amounts: dict[Unit, int] = {"requests": requests}
     if ("tokens" in _OF_FEATURE[feature]) and limits[feature, "tokens"] is not None:
         amounts["tokens"] = 1
     if minutes is not None:
@@ -109,11 +115,11 @@ def admit(
         raise lacks.exceeded(refused.by.spent, cheaper=cheaper)
 
 
-def admit_run(tx: Statements, caller: Caller, run: Run) -> None:
+def admit_run(tx: Statements, caller: Caller, run: Run, *, requests: int = 1) -> None:
     """Count the request of a run, unless it is rehearsed, or uses the user's own keys alone."""
     origin = run.origin
     if origin and not run.rehearsed and origin.columns()["key_source"] == "system":
-        admit(tx, caller, origin.feature, run.run_id)
+        admit(tx, caller, origin.feature, run.run_id, requests=requests)
 
 
 @contextlib.contextmanager

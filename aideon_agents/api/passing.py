@@ -6,6 +6,7 @@ Starlette's BaseHTTPMiddleware starts a task per request, which costs more than 
 from __future__ import annotations
 
 import contextvars
+import json
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,12 @@ from starlette.exceptions import HTTPException
 from aideon_agents.api.problems import Problem, response
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """The id of the request that is answered, for logs."""
-
-MEGABYTE = 1024 * 1024
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -45,19 +44,14 @@ _HEADS = {
 class Passing:
     """Gives each request an id, refuses foreign hosts and origins, and adds security heads.
 
-    `largest` is how many bytes a body may have. `hosts` are the names that a request may ask for; empty: any. `origins` are those of web pages
-    that may send requests which change something, besides the service's own.
+    `hosts` are the names that a request may ask for; empty: any. `origins` are those of web pages that
+    may change something, besides the service's own.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        hosts: Sequence[str] = (),
-        origins: Sequence[str] = (),
-        largest: int = MEGABYTE,
+        self, app: ASGIApp, hosts: Sequence[str] = (), origins: Sequence[str] = ()
     ) -> None:
         self._app = app
-        self._largest = largest
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
 
@@ -83,23 +77,9 @@ class Passing:
         try:
             refused = self._refused(scope, heads)
             app: Any = response(refused, request_id) if refused else self._app
-            await app(scope, self._limited(receive), sending)
+            await app(scope, _checked(receive, heads, scope["path"]), sending)
         finally:
             REQUEST_ID.reset(token)
-
-    def _limited(self, receive: Receive) -> Receive:
-        """Receive a body, up to the limit; an app sees more as an error of HTTP."""
-        size = 0
-
-        async def receiving() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._largest:
-                raise HTTPException(413, f"the body has more than {self._largest:,} bytes")
-            return message
-
-        return receiving
 
     def _refused(self, scope: Scope, heads: Headers) -> Problem | None:
         host = heads.get("host", "")
@@ -113,6 +93,62 @@ class Passing:
             return None
         detail = "a web page of another origin may not send this: allow it with --allow-origin"
         return Problem(403, "wrong_origin", detail)
+
+
+_LARGEST = 1024 * 1024
+_WITH_PICTURES = 28 * _LARGEST
+"""Bytes of a body with a picture of 20 MB in base64."""
+_PICTURES = ("/v1/", "/api/v1/together/images/")
+"""Where a body may hold pictures."""
+_DEEPEST = 100
+"""How deep lists and objects of a body may be in each other."""
+_SUSPECT = re.compile(
+    rb"(?:^|[\[:,\s])-?(?:NaN|Infinity|[0-9.]+[eE]\+?[0-9]{3}|[0-9]{300})|\\u[dD]|\x00"
+)
+"""What a body has where its values may be none of JSON's; most bodies have nothing of it."""
+
+
+def _checked(receive: Receive, heads: Headers, path: str) -> Receive:
+    """Receive a body; an app sees one that is too large, or no JSON, as an error of HTTP."""
+    largest = _WITH_PICTURES if path.startswith(_PICTURES) else _LARGEST
+    is_json = "json" in heads.get("content-type", "").lower()
+    size, parts = 0, list[bytes]()
+
+    async def receiving() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > largest:
+            raise HTTPException(413)
+        if is_json and message["type"] == "http.request":
+            parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                _check_json(b"".join(parts))
+        return message
+
+    return receiving
+
+
+def _check_json(body: bytes) -> None:
+    """Refuse what Python alone reads as JSON: once kept, it could not be shown again."""
+    is_shallow = body.count(b"[") + body.count(b"{") <= _DEEPEST
+    if is_shallow and not _SUSPECT.search(body):
+        return
+    try:
+        level = [found := json.loads(body)]
+        for _ in range(_DEEPEST):
+            level = [inner for one in level for inner in _inside(one)]
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+    except json.JSONDecodeError:
+        return  # FastAPI says where it is wrong
+    except (ValueError, RecursionError):
+        level = [None]
+    if level:
+        raise HTTPException(400)
+
+
+def _inside(one: Any) -> Iterable[Any]:
+    return one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()  # type: ignore[return-value] - of JSON
 
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]/@]+))(?::[0-9]+)?", re.IGNORECASE)

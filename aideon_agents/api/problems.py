@@ -144,7 +144,13 @@ def of(
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's for a body in no known encoding
-        return Problem(422, "invalid", "the body cannot be read: it must be JSON in UTF-8")
+        limits = (
+            "in UTF-8, without NaN, infinite numbers and half surrogates, at most 100 levels deep"
+        )
+        return Problem(422, "invalid", f"the body cannot be read: it must be JSON {limits}")
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        detail = "the body is too large: 1 MB is the most, and 28 MB where pictures can be in it"
+        return Problem(413, "content_too_large", detail)
     where = f"{request.method} {request.url.path}: " if request else ""
     code = _TITLES.get(error.status_code, "error").lower().replace(" ", "_")
     detail = f"{where}{str(error.detail).lower()}"

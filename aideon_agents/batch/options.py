@@ -1,7 +1,4 @@
-"""The options of a batch, its control and progress while it runs, and its result.
-
-Progress is counted as items end, so that the ledger need not be read.
-"""
+"""The options of a batch, its control, its result, and its progress, which is counted as items end."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from aideon_agents.batch.items import ITEM_KINDS, ItemOptions
 from aideon_agents.errors import InputError, is_kind, refuse_kinds, shown
 from aideon_agents.ledger.batch_items import ItemStatus
 from aideon_agents.ledger.budgets.limits import Amount
+from aideon_agents.ledger.budgets.units import Origin
 from aideon_agents.ledger.costs import Costs, NodeCost
 from aideon_agents.ledger.money import usd, usd_text
 from aideon_agents.ledger.store import Ledger
@@ -145,6 +143,7 @@ class BatchOptions(ItemOptions, total=False):
     target: str | None
     target_hash: str | None
     allow_outside: bool
+    origin: Origin | None
     privacy: Privacy | None
     quality: bool | float | None
     images: Images | None

@@ -51,11 +51,10 @@ from aideon_agents.state import GivenModel
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-
 _OF_A_RUN = (
     *("tier", "user", "model", "timeout", "rehearse", "record_content", "fallback"),
     *("on_rate_limit", "cache", "privacy", "quality", "replace_retired", "callbacks", "config"),
-    *("ledger", "settings", "workflow", "target", "target_hash", "allow_outside"),
+    *("ledger", "settings", "workflow", "target", "target_hash", "allow_outside", "origin"),
 )
 """The options that are passed on to the run of every item."""
 

@@ -10,11 +10,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
+from aideon_agents.access import quotas
+from aideon_agents.access.callers import Caller
 from aideon_agents.batch.options import Control
 from aideon_agents.batch.running import BatchRunning
 from aideon_agents.batch.summary import summary
@@ -29,14 +32,14 @@ from aideon_agents.errors import (
 )
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.identity import new_run_id
+from aideon_agents.ledger.rows import Run
 from aideon_agents.runner import prepare_resume
-from aideon_agents.serving.launching import Dollars, Launcher, Word, tier_of
+from aideon_agents.serving.launching import Dollars, Launcher, Models, check_models, tier_of
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aideon_agents.access.callers import Caller
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.database import Row
     from aideon_agents.serving.workflows import Workflow, Workflows
@@ -70,7 +73,7 @@ class StartBatch(BaseModel):
     items: Annotated[list[BatchItem], Field(min_length=1, max_length=10_000)]
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """Inputs of every item; its own count first."""
-    model: Annotated[dict[Word, str | list[str]], Field(max_length=20)] | None = None
+    model: Models | None = None
     budget: Dollars | None = None
     """US dollars for all items."""
     item_budget: Dollars | None = None
@@ -101,11 +104,25 @@ class Batches:
             workflow.check_inputs(inputs)
             if taken := [key for key in inputs if key in _TAKEN]:
                 raise InputError(f"an input cannot be called {taken[0]}: give it another name")
+        check_models(self._launcher.settings, caller, ask.model)
         given = ask.model_dump(mode="json", exclude={"items", "workflow"})
         given |= {"user": caller.user, "tier": tier_of(caller, ask.tier)}
         folder = self._ledger.database.folder.absolute() / "service" / new_run_id()
         await asyncio.to_thread(_write, folder, given, ask.items)
-        running = self._prepared(workflow, folder)
+        try:
+            running, run = self._prepared(workflow, folder, caller)
+            with self._ledger.database.transaction() as tx:
+                quotas.admit_run(tx, caller, run, requests=len(ask.items))
+            return await self._begun(running, caller, workflow, folder)
+        except AideonError:  # nothing has begun
+            with self._ledger.database.transaction() as tx:
+                quotas.give_back(tx, folder.name)
+            await asyncio.to_thread(shutil.rmtree, folder)
+            raise
+
+    async def _begun(
+        self, running: BatchRunning, caller: Caller, workflow: Workflow, folder: Path
+    ) -> str:
         begun = asyncio.get_running_loop().create_future()
         values = {"user_id": caller.user, "workflow": workflow.name, "folder": str(folder)}
 
@@ -190,34 +207,48 @@ class Batches:
 
         async def work() -> None:
             turns = asyncio.Semaphore(_AT_ONCE)
-            await asyncio.gather(*(self._answer(turns, workflow, one, answer) for one in runs))
-            await self._to_end(self._prepared(workflow, Path(row["folder"])), None)
+            await asyncio.gather(
+                *(self._answer(turns, caller, workflow, one, answer) for one in runs)
+            )
+            await self._to_end(self._prepared(workflow, Path(row["folder"]))[0], None)
 
         self._keep(batch_id, asyncio.create_task(work()))
         return len(runs)
 
     async def _answer(
-        self, turns: asyncio.Semaphore, workflow: Workflow, run_id: str, answer: object
+        self,
+        turns: asyncio.Semaphore,
+        caller: Caller,
+        workflow: Workflow,
+        run_id: str,
+        answer: object,
     ) -> None:
         async with turns:
             try:
-                graph, settings = workflow.target.graph, self._launcher.settings
-                running = prepare_resume(
-                    graph, run_id, answer=answer, ledger=self._ledger, settings=settings
-                )
+                settings, origin = self._launcher.granted(caller, run_id)
+                given: Any = {"ledger": self._ledger, "settings": settings, "origin": origin}
+                running = prepare_resume(workflow.target.graph, run_id, answer=answer, **given)
                 await running.to_end()
             except AideonError as error:
                 _log.warning("run %s still waits: %s", run_id, error)
 
-    def _prepared(self, workflow: Workflow, folder: Path) -> BatchRunning:
+    def _prepared(
+        self, workflow: Workflow, folder: Path, caller: Caller | None = None
+    ) -> tuple[BatchRunning, Run]:
+        """The batch of a folder, and a run whose id its items are counted with."""
         given = json.loads((folder / "ask.json").read_text("utf-8"))
+        caller = caller or Caller(given["user"], "member", given["tier"])
+        settings, origin = self._launcher.granted(caller, folder.name)
 
-        def made(*, rehearse: bool) -> BatchRunning:
+        def made(*, rehearse: bool) -> tuple[BatchRunning, Run]:
             options: dict[str, Any] = {**given, **workflow.target.labels}
             options |= {"workflow": workflow.name, "version": folder.name, "checkpoint": True}
-            options |= {"ledger": self._ledger, "settings": self._launcher.settings}
+            options |= {"ledger": self._ledger, "settings": settings, "origin": origin}
             graph, items = workflow.target.graph, folder / "items.jsonl"
-            return BatchRunning(graph, items, folder / "out.jsonl", rehearse=rehearse, **options)
+            run = Run(run_id=folder.name, workflow=workflow.name, origin=origin)
+            run.rehearsed = rehearse or settings.offline
+            out = folder / "out.jsonl"
+            return BatchRunning(graph, items, out, rehearse=rehearse, **options), run
 
         return self._launcher.made_or_rehearsed(made)
 
@@ -265,7 +296,7 @@ class Batches:
                 self._want(batch_id, "done")
                 continue
             try:
-                running = self._prepared(workflow, Path(row["folder"]))
+                running, _ = self._prepared(workflow, Path(row["folder"]))
             except (UserError, OSError) as error:
                 self._want(batch_id, "done")
                 _log.warning("batch %s does not continue: %s", batch_id, error)

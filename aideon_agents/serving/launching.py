@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool
 from pydantic_core import PydanticCustomError
@@ -15,6 +15,8 @@ from aideon_agents.access.provider_keys import ProviderKeys
 from aideon_agents.errors import InputError, NoModel
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.money import usd_text
+from aideon_agents.models import catalog
+from aideon_agents.models.providers import ModelName
 from aideon_agents.runner import expected_cost, prepare, worst_case
 from aideon_agents.runner.estimate import rehearsed
 from aideon_agents.runner.running import Running
@@ -36,7 +38,8 @@ Dollars = Annotated[
 ]
 """US dollars as a decimal string."""
 Word = Annotated[str, Field(max_length=64)]
-_TIERS = ("free", "premium", "enterprise")
+Models = Annotated[dict[Word, str | list[str]], Field(max_length=20)]
+"""Models by role, in place of the choice."""
 
 
 def _not_empty(task: str) -> str:
@@ -58,8 +61,8 @@ class Asked(BaseModel):
     """What is to be done, in words."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """What the workflow takes besides."""
-    model: Annotated[dict[Word, str | list[str]], Field(max_length=20)] | None = None
-    """Models by role, in place of the choice."""
+    model: Models | None = None
+    """Models of one's tier by role, in place of the choice."""
     budget: Dollars | None = None
     """US dollars that it may cost."""
     timeout: Annotated[float, Field(gt=0, le=86_400)] | None = None
@@ -130,6 +133,7 @@ class Launcher:
     ) -> Running:
         """The run, ready to begin; `run_id` is that of a run that has to begin again."""
         workflow.check_inputs(ask.inputs)
+        check_models(self.settings, caller, ask.model)
         own_id = run_id or new_run_id()
         settings, origin = self.granted(caller, own_id)
         options: dict[str, Any] = {
@@ -186,8 +190,34 @@ def tier_of(caller: Caller, asked: Tier | None) -> Tier:
     """The tier of a run: the caller's, or a lower one that was asked for."""
     if asked is None:
         return caller.tier
-    if _TIERS.index(asked) > _TIERS.index(caller.tier):
+    if get_args(Tier).index(asked) > get_args(Tier).index(caller.tier):
         raise InputError(
             f"tier is {asked}, and yours is {caller.tier}: ask for that, or a lower one"
         )
     return asked
+
+
+def check_models(settings: Settings, caller: Caller, given: Models | None) -> None:
+    """Refuse models that a caller may not name."""
+    for named in (given or {}).values():
+        for one in [named] if isinstance(named, str) else named:
+            if not may_ask(settings, caller, str(ModelName.parse(one))):
+                raise InputError(
+                    f"{one} is not among the models of the tier {caller.tier}: see GET /v1/models"
+                )
+
+
+def may_ask(settings: Settings, caller: Caller, name: str) -> bool:
+    """Whether a caller may name a model: the tier has it, or it runs on a server of one's own.
+
+    The user of this machine, who needs no key, may name any.
+    """
+    if caller.key_id is None and caller.session is None:
+        return True
+    entry = catalog.load(settings.catalog, settings.profile).entries.get(name)
+    row = settings.rows.get(name.partition(":")[0])
+    needed: Tier = "enterprise"
+    if entry or (row and (row.own or row.deployment)):
+        needed = entry.tier if entry else "free"
+    tiers = get_args(Tier)
+    return row is not None and tiers.index(needed) <= tiers.index(caller.tier)

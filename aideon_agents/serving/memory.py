@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from langgraph.store.base import InvalidNamespaceError
 
 from aideon_agents.errors import InputError
+from aideon_agents.ledger.redaction import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -29,14 +30,18 @@ async def open_store(ledger: Ledger) -> AsyncGenerator[BaseStore]:
     try:
         if ledger.path is None:
             from langgraph.store.postgres import AsyncPostgresStore  # noqa: PLC0415 - an extra
+            from psycopg import DataError  # noqa: PLC0415 - an extra
             from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - an extra
 
             from aideon_agents.ledger.postgres.checkpoints import address_of  # noqa: PLC0415 - an extra
 
             address = make_conninfo(**address_of(ledger.database).parameters)
-            async with AsyncPostgresStore.from_conn_string(address) as on_server:
-                await on_server.setup()
-                yield on_server
+            try:
+                async with AsyncPostgresStore.from_conn_string(address) as on_server:
+                    await on_server.setup()
+                    yield on_server
+            except DataError as error:  # such as for a NUL
+                raise ValueError(str(error)) from None
             return
         from langgraph.store.sqlite.aio import AsyncSqliteStore  # noqa: PLC0415 - slow to import
 
@@ -47,3 +52,5 @@ async def open_store(ledger: Ledger) -> AsyncGenerator[BaseStore]:
             yield in_file
     except InvalidNamespaceError as error:
         raise InputError(f"namespace: {error}") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"the store cannot take this: {one_line(str(error))}") from None

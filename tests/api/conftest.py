@@ -16,6 +16,8 @@ import pytest
 import uvicorn
 import warm
 
+from aideon_agents.access import api_keys, sessions, users
+from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.serving.service import Service
@@ -24,6 +26,7 @@ from aideon_agents.settings import Settings
 from aideon_agents.settings import load as settings_of
 
 ROOT = Path(__file__).parents[2]
+BY = By("root", address="cli")
 HEAD = "from aideon_agents import creative, executor, parallel, sequential\n"
 FILES = {
     "one.py": HEAD + '"""Writes."""\ngraph = sequential(creative("draft"))\n',
@@ -105,6 +108,43 @@ async def client(service, client_of):
     """Asks the app of `service`, as the user of this machine."""
     async with client_of(create_app(service)) as asking:
         yield asking
+
+
+@pytest.fixture
+def app(service):
+    return create_app(service)
+
+
+@pytest.fixture
+def key_of(ledger):
+    """A key of a user, who is added when there is none."""
+
+    def make(user, role="member", **given):
+        if not ledger.select("SELECT role FROM users WHERE user_id = :user", {"user": user}):
+            users.add(ledger, user, BY, role=role, tier=given.pop("tier", "premium"))
+        return api_keys.make(ledger, user, BY, **given)[1]
+
+    return make
+
+
+@pytest.fixture
+def as_key(app, client_of):
+    """A client that sends a key."""
+    return lambda key: client_of(app, Authorization=f"Bearer {key}")
+
+
+@pytest.fixture
+def signed_in(app, client_of, ledger):
+    """A client with the session of a user, and what it repeats."""
+
+    def sign_in(user, *, with_csrf=True):
+        secret = sessions.use_link(ledger, sessions.make_link(ledger, user, BY), BY)
+        heads = {"Cookie": f"{sessions.COOKIE}={secret}"}
+        if with_csrf:
+            heads["X-CSRF-Token"] = sessions.session_of(ledger, secret)[1]
+        return client_of(app, **heads)
+
+    return sign_in
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from aideon_agents.access import api_keys, audit, flags, sessions, users
+from aideon_agents.access import api_keys, audit, flags, users
 from aideon_agents.access.audit import By
 from aideon_agents.access.roles import ROLES, SCOPES
 from aideon_agents.api.app import create_app
@@ -27,43 +27,6 @@ def at(path, **rows):
 
 
 FALLBACK = "/api/v1/flags/together_ai_fallback"
-
-
-@pytest.fixture
-def app(service):
-    return create_app(service)
-
-
-@pytest.fixture
-def key_of(ledger):
-    """A key of a user, who is added when there is none."""
-
-    def make(user, role="member", **given):
-        if not ledger.select("SELECT role FROM users WHERE user_id = :user", {"user": user}):
-            users.add(ledger, user, BY, role=role, tier=given.pop("tier", "premium"))
-        return api_keys.make(ledger, user, BY, **given)[1]
-
-    return make
-
-
-@pytest.fixture
-def as_key(app, client_of):
-    """A client that sends a key."""
-    return lambda key: client_of(app, Authorization=f"Bearer {key}")
-
-
-@pytest.fixture
-def signed_in(app, client_of, ledger):
-    """A client with the session of a user, and what it repeats."""
-
-    def sign_in(user, *, with_csrf=True):
-        secret = sessions.use_link(ledger, sessions.make_link(ledger, user, BY), BY)
-        heads = {"Cookie": f"{sessions.COOKIE}={secret}"}
-        if with_csrf:
-            heads["X-CSRF-Token"] = sessions.session_of(ledger, secret)[1]
-        return client_of(app, **heads)
-
-    return sign_in
 
 
 def routes_of(app):

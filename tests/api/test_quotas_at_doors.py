@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from aideon_agents.access import quotas
@@ -71,3 +73,37 @@ async def test_a_rehearsed_run_uses_no_quota(client, ledger, path, body):
     answer = await client.post(path, json=body, headers={"Prefer": "wait=30"})
     assert answer.status_code == 200, answer.text
     assert used(ledger) == 0
+
+
+async def batch_of(client, tasks):
+    """The answer to a batch, and the batch at its end."""
+    items = [{"task": task} for task in tasks]
+    begun = await client.post("/api/v1/batches", json={"workflow": "one", "items": items})
+    if begun.status_code != 202:
+        return begun, None
+    async with asyncio.timeout(60):
+        while (found := (await client.get(begun.headers["location"])).json())[
+            "status"
+        ] == "running":
+            await asyncio.sleep(0.05)
+    return begun, found
+
+
+async def test_each_item_of_a_batch_uses_its_user_s_quota(paying, ledger):
+    quotas.set_quota(ledger, "tier:premium", "text_generation", "requests", BY, most=3)
+    _, found = await batch_of(paying, ["heat pumps", "wind"])
+    assert (found["status"], found["completed"], used(ledger)) == ("completed", 2, 2)
+    assert used(ledger, "tokens") > 0
+    refused, _ = await batch_of(paying, ["heat pumps", "wind"])
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert used(ledger) == 2
+    assert len((await paying.get("/api/v1/batches")).json()["items"]) == 1
+    assert len(list((ledger.database.folder / "service").iterdir())) == 1
+
+
+async def test_a_batch_ends_where_its_user_has_no_tokens_left(paying, ledger):
+    quotas.set_quota(ledger, "tier:premium", "text_generation", "tokens", BY, most=3000)
+    _, found = await batch_of(paying, [f"heat pumps {number}" for number in range(20)])
+    assert (found["status"], found["stop_reason"]) == ("stopped", "quota")
+    assert found["completed"] < 20
+    assert used(ledger, "tokens") <= 3000

@@ -30,8 +30,6 @@ _SILENCE = 10.0
 _LOOK = 1.0
 """Seconds between two looks at whether a client is still there."""
 _GONE = 499
-PICTURE_BODY = 28 * 1024 * 1024
-"""Bytes of a request with a picture of 20 MB in base64."""
 BAD_REQUEST, _INVALID = 400, 422
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import convert_to_messages
 from pydantic import ValidationError
@@ -18,13 +18,12 @@ from aideon_agents.errors import Conflict, InputError, ModelNameError, NotFound,
 from aideon_agents.graphs.output import last_agent
 from aideon_agents.ledger.documents import cost_document
 from aideon_agents.ledger.redaction import one_line
-from aideon_agents.models import catalog
 from aideon_agents.models.pictures.blocks import is_picture, url_of
 from aideon_agents.models.providers import ModelName
 from aideon_agents.serving.completing import Ask, pieces
 from aideon_agents.serving.events import ENDED
-from aideon_agents.serving.launching import StartRun
-from aideon_agents.state import ModelRequest, Tier
+from aideon_agents.serving.launching import StartRun, may_ask
+from aideon_agents.state import ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from aideon_agents.access.callers import Caller
     from aideon_agents.serving.completing import Completed
     from aideon_agents.serving.service import Service
-    from aideon_agents.settings import Settings
 
 WORKFLOW = "workflow:"
 _TOKENS = 1024
@@ -116,22 +114,6 @@ def check_model(service: Service, caller: Caller, model: str) -> None:
     if not may_ask(service.settings, caller, name):
         detail = f"{name} is not among the models of the tier {caller.tier}: see GET /v1/models"
         raise Problem(404, "model_not_found", detail)
-
-
-def may_ask(settings: Settings, caller: Caller, name: str) -> bool:
-    """Whether a caller may name a model: the tier has it, or it runs on a server of one's own.
-
-    The user of this machine, who needs no key, may name any.
-    """
-    if caller.key_id is None and caller.session is None:
-        return True
-    entry = catalog.load(settings.catalog, settings.profile).entries.get(name)
-    row = settings.rows.get(name.partition(":")[0])
-    needed: Tier = "enterprise"
-    if entry or (row and (row.own or row.deployment)):
-        needed = entry.tier if entry else "free"
-    tiers = get_args(Tier)
-    return row is not None and tiers.index(needed) <= tiers.index(caller.tier)
 
 
 async def _ask(asked: Asked, model: tuple[str, ...]) -> Ask:

@@ -18,13 +18,13 @@ from aideon_agents.api.openai.answering import (
     Asked,
     Piece,
     answered,
-    may_ask,
     whole,
 )
 from aideon_agents.api.problems import Problem
 from aideon_agents.ledger.identity import now
 from aideon_agents.models import catalog
 from aideon_agents.models.providers import providers
+from aideon_agents.serving.launching import may_ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -72,7 +72,7 @@ def _models(service: Service, caller: Caller) -> list[dict[str, Any]]:
     return [{"id": name, "object": "model", "created": 0, "owned_by": by} for name, by in names]
 
 
-@router.post("/chat/completions", max_body_size=doors.PICTURE_BODY)
+@router.post("/chat/completions")
 async def chat(
     body: shapes.ChatAsked,
     caller: Known,

@@ -27,7 +27,7 @@ Known = Annotated[Caller, asking(None)]
 _TEXTS = ("input_text", "output_text", "text")
 
 
-@router.post("/responses", max_body_size=doors.PICTURE_BODY)
+@router.post("/responses")
 async def respond(
     body: shapes.ResponseAsked,
     caller: Known,

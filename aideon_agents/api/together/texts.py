@@ -69,9 +69,7 @@ async def code(asked: CodeAsked, caller: Member, service: Serving, request: Requ
     return await _answered(asked, messages, ("code", "code_generation"), caller, service, request)
 
 
-@router.post(
-    "/images/analysis", responses={200: {"model": Analysis}}, max_body_size=doors.PICTURE_BODY
-)
+@router.post("/images/analysis", responses={200: {"model": Analysis}})
 async def analysis(
     asked: AnalysisAsked, caller: Member, service: Serving, request: Request
 ) -> Response:
