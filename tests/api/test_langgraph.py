@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import uuid
@@ -14,11 +15,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.pregel.remote import RemoteGraph
-from langgraph_sdk import get_sync_client
+from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
-from aideon_agents import creative, executor, iterative, resume, run, sequential
+from aideon_agents import aresume, arun, creative, executor, iterative, sequential
 from aideon_agents.api.app import create_app
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.serving.service import Service
@@ -159,7 +160,10 @@ async def test_an_approval_is_an_interrupt_which_a_decision_answers(sdk, thread)
     assert (action["name"], action["args"]) == ("draft", {"content": "heat pumps."})
     allowed = [{"action_name": "draft", "allowed_decisions": ["approve", "reject"]}]
     assert asked["value"]["review_configs"] == allowed
+    # A chat page shows the buttons below a message of the AI.
+    assert texts(waiting)[-1] == ("ai", "heat pumps.")
     shown = await sdk.threads.get(thread)
+    assert shown["values"]["messages"] == waiting["messages"]
     assert (shown["status"], [*shown["interrupts"]]) == ("interrupted", [asked["id"]])
     assert (await sdk.threads.get_state(thread))["tasks"][0]["interrupts"] == [asked]
 
@@ -169,6 +173,7 @@ async def test_an_approval_is_an_interrupt_which_a_decision_answers(sdk, thread)
 
     parts = await read(sdk.runs.stream(thread, "asks", command=APPROVE))
     assert [part.event for part in parts[:2]] == ["metadata", "values"]
+    assert texts(parts[1].data) == [("human", "heat pumps")]
     assert parts[-1].data["status"] == "success"
     assert texts(parts[-2].data) == [("human", "heat pumps"), ("ai", "heat pumps.")]
     assert len({part.id for part in parts}) == len(parts)
@@ -186,6 +191,18 @@ async def test_a_rejection_with_a_message_has_the_work_done_again(sdk, thread):
     bare = {"resume": {"decisions": [{"type": "reject"}]}}
     declined = await sdk.runs.wait(thread, "asks", command=bare, raise_error=False)
     assert declined["__error__"]["error"] == "declined"
+
+
+async def test_a_question_that_is_marked_as_resolved_ends_its_run(sdk, thread):
+    await sdk.runs.wait(thread, "asks", input=said("heat pumps"))
+    resolve: Any = {"goto": "__end__"}  # as Agent Chat UI sends it
+    parts = await read(sdk.runs.stream(thread, "asks", command=resolve))
+    assert [part.event for part in parts] == ["metadata", "values", "end"]
+    assert parts[-1].data["status"] == "interrupted"
+    assert (await sdk.threads.get(thread))["status"] == "idle"
+    assert (await sdk.threads.get_state(thread))["tasks"] == []
+    values = await sdk.runs.wait(thread, "two", input=said("solar"))
+    assert texts(values)[-1][0] == "ai"
 
 
 async def test_a_failure_is_an_error_in_every_way_of_waiting(sdk, thread):
@@ -271,34 +288,43 @@ def test_a_remote_graph_is_a_node_of_a_bigger_graph(far):
     assert [one.id for one in state.interrupts] == [asked.id]
 
 
-def test_a_remote_graph_is_a_node_of_our_patterns(served_by):
+@pytest.fixture
+async def remote(served_by):
+    """Makes remote graphs of a server in a process of its own."""
     _, client = served_by("--rehearse")
     address = str(client.base_url)
-    two, asks = (RemoteGraph(name, url=address, api_key="none") for name in ("two", "asks"))
-    graph = sequential(executor("before"), two, iterative(asks, lambda _: True), creative("after"))
-    for _ in range(2):  # in two event loops
-        begun = run(graph, "heat pumps", rehearse=True, checkpoint=True)
-        assert (begun.status, begun.error) == ("waiting", None)
+    async with get_client(url=address, api_key=None) as asking:
+        with get_sync_client(url=address, api_key=None) as blocking:
+            yield lambda name: RemoteGraph(name, client=asking, sync_client=blocking)
+
+
+async def test_a_remote_graph_is_a_node_of_our_patterns(remote):
+    asks = iterative(remote("asks"), lambda _: True)
+    graph = sequential(executor("before"), remote("two"), asks, creative("after"))
+    begun = await arun(graph, "heat pumps", rehearse=True, checkpoint=True)
+    assert (begun.status, begun.error) == ("waiting", None)
     assert begun.results["two"].content in begun.questions[0]["question"]["result"]
-    again = resume(graph, begun.run_id, answer={"approved": False, "feedback": "shorter"})
+    no = {"approved": False, "feedback": "shorter"}
+    again = await aresume(graph, begun.run_id, answer=no)
     assert "version 2" in again.questions[0]["question"]["question"]
-    done = resume(graph, begun.run_id, answer="yes")
+    done = await aresume(graph, begun.run_id, answer="yes")
     assert (done.status, done.error) == ("completed", None)
     assert {"before", "two", "iterative/asks", "after"} <= done.results.keys()
     assert {type(one) for one in done.results.values()} == {StepResult}
-    plain = sequential(RemoteGraph("two", url=address, api_key="none"), creative("after"))
-    found = run(plain, "heat pumps", rehearse=True)
-    assert found.results["two"].content == "heat pumps."
-    assert found.results["two"].data is None
-    blocking = plain.invoke({"task": "heat pumps"}, context=Context(rehearse=True))
+
+
+async def test_a_remote_graph_gets_the_task_alone_where_there_is_no_material(remote):
+    graph = sequential(remote("two"), creative("after"))
+    found = await arun(graph, "heat pumps", rehearse=True)
+    assert (found.results["two"].content, found.results["two"].data) == ("heat pumps.", None)
+    context = Context(rehearse=True)
+    blocking = await asyncio.to_thread(graph.invoke, {"task": "heat pumps"}, context=context)
     assert blocking["results"]["two"].content == "heat pumps."
 
 
-def test_a_remote_graph_that_fails_or_is_not_there_is_named(served_by):
-    _, client = served_by("--rehearse")
+async def test_a_remote_graph_that_fails_or_is_not_there_is_named(remote):
     for name, says in (("fails", "ValueError: broken"), ("none", "there is no assistant 'none'")):
-        remote = RemoteGraph(name, url=str(client.base_url), api_key="none")
-        failed = run(sequential(remote), "heat pumps", rehearse=True)
+        failed = await arun(sequential(remote(name)), "heat pumps", rehearse=True)
         assert failed.status == "failed"
         assert failed.error.startswith(f"{name}: ")
         assert says in failed.error

@@ -11,5 +11,7 @@ from fastapi import APIRouter
 from aideon_agents.api.langgraph import assistants, runs, store, threads
 
 router = APIRouter()
-for _one in (assistants, threads, runs, store):
-    router.include_router(_one.router)
+for _one in (assistants.router, threads.router, runs.router, store.router):
+    router.include_router(_one)
+for _one in (runs.router, runs.on_thread):
+    router.include_router(_one, prefix="/threads/{thread_id}")

@@ -3,163 +3,148 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from aideon_agents.access.callers import Caller
-from aideon_agents.api.asking import Serving, asking
 from aideon_agents.api.langgraph import assistants, shapes
 from aideon_agents.api.langgraph.frames import position, status_of
-from aideon_agents.api.langgraph.shapes import Document, RunCreate
+from aideon_agents.api.langgraph.shapes import Client, Document, Page, Reader, RunCreate, Writer
 from aideon_agents.api.langgraph.streaming import Begun, streamed, waited
-from aideon_agents.api.langgraph.threads import Found, run_ids, state_of, states
+from aideon_agents.api.langgraph.threads import Found, Thread, made
 from aideon_agents.errors import Conflict, InputError, NotFound
-from aideon_agents.ledger.rows import Run
-from aideon_agents.serving import events, threads
+from aideon_agents.serving import events
 from aideon_agents.serving.launching import StartRun
-from aideon_agents.serving.service import Service
 
 router = APIRouter()
-Reader = Annotated[Caller, asking("runs:own")]
-Writer = Annotated[Caller, asking("runs:write")]
+"""For runs on a thread and for those on none."""
+on_thread = APIRouter()
 _LONGEST = 86_400.0
 
 
-def _place(request: Request) -> str | None:
-    """The thread in the path of a request; None: there is none."""
-    return request.path_params.get("thread_id")
-
-
-async def begun(
-    ask: RunCreate,
-    caller: Writer,
-    service: Serving,
-    thread_id: Annotated[str | None, Depends(_place)],
-) -> Begun:
+async def _begun(ask: RunCreate, client: Writer, request: Request) -> Begun:
     """Begin or resume what a request asks for."""
-    workflow = assistants.find(service, caller, ask.assistant_id)
-    thread = None
-    if thread_id is not None:
-        if ask.if_not_exists == "create":
-            with contextlib.suppress(Conflict):  # it is there
-                threads.make(service.ledger, caller.user, None, thread_id)
-        thread = threads.find(service.ledger, caller.user, thread_id)
-    ask.refuse_undone(thread["run_id"] if thread else None)
+    workflow, thread = assistants.find(client, ask.assistant_id), None
+    if place := request.path_params.get("thread_id"):
+        is_made = ask.if_not_exists == "create"
+        thread = made(client, place, None, "use") if is_made else Thread.find(client, place)
+    newest = thread.row["run_id"] if thread else None
+    ask.refuse_undone(newest)
     if ask.command is not None or ask.input is None:
-        if thread is None or thread["run_id"] is None:
+        if thread is None or newest is None:
             raise InputError("input is missing: the thread has no run that could continue")
-        return await _resumed(service, caller, thread, ask)
-    if thread and thread["status"] != "idle":
-        await _make_free(service, caller, thread, ask)
-    state = await state_of(service, caller, thread) if thread else {"values": {}}
-    before: list[Document] = state["values"].get("messages", [])
+        return await _resumed(thread, newest, ask)
+    if thread and newest and thread.row["status"] != "idle":
+        await _make_free(thread, newest, ask.multitask_strategy)
+    before = (await thread.state())["values"].get("messages", []) if thread else []
     task, inputs, new = shapes.asked(ask.input, before)
-    identity = new[-1]["id"] if new else None
-    options = ask.context.model_dump(exclude_defaults=True) if ask.context else {}
-    given = {
+    given: dict[str, Any] = {
+        **(ask.context.model_dump(exclude_defaults=True) if ask.context else {}),
         "workflow": workflow.name,
         "task": task,
         "inputs": inputs,
-        "thread": thread_id,
-        "metadata": shapes.metadata_of(ask.metadata, identity),
-        **options,
+        "thread": thread.id if thread else None,
+        "metadata": shapes.metadata_of(ask.metadata, new[-1]["id"] if new else None),
     }
     try:
         start = StartRun.model_validate(given)
     except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, wrong["loc"]))
-        raise InputError(f"{where}: {wrong['msg']}") from None
-    run_id = await service.start(caller, start)
-    if thread_id is not None:
-        # Lists of threads ask for these.
-        named = {"graph_id": workflow.name, "assistant_id": assistants.assistant_id(workflow.name)}
-        threads.merge_metadata(service.ledger, caller.user, thread_id, named)
-    spoken = new or [shapes.message("human", task, f"{run_id}.task")]
+        raise RequestValidationError(error.errors(include_url=False)) from None
+    run_id = await client.service.start(client.caller, start)
+    if thread:  # lists of threads ask for these
+        own_id = assistants.assistant_id(workflow.name)
+        thread.add_metadata({"graph_id": workflow.name, "assistant_id": own_id})
+    spoken = new or [shapes.message("human", task, "")]
     spoken[-1] = {**spoken[-1], "id": spoken[-1]["id"] or f"{run_id}.task"}
-    return Begun(service, caller, run_id, thread_id, 0, [*before, *spoken])
+    return Begun(client, run_id, thread.id if thread else None, 0, [*before, *spoken])
 
 
-async def _resumed(service: Service, caller: Caller, thread: Document, ask: RunCreate) -> Begun:
+BegunRun = Annotated[Begun, Depends(_begun)]
+
+
+async def _resumed(thread: Thread, run_id: str, ask: RunCreate) -> Begun:
     """Answer the question of a thread's newest run, or resume the run where it ended early."""
-    run_id = str(thread["run_id"])
-    run = service.show(caller, run_id)
-    after = events.last(service.ledger, run_id)
-    if ask.command is None:
-        await service.resume(caller, run_id)
-    elif run["status"] == "waiting":
-        answer = shapes.answer(ask.command.resume, run["questions"])
-        await service.answer(caller, run_id, answer)
+    client, command = thread.client, ask.command
+    run = client.service.show(client.caller, run_id)
+    after = events.last(client.ledger, run_id)
+    messages = await _conversation(client, thread, run_id)
+    if command is None:
+        await client.service.resume(client.caller, run_id)
+    elif run["status"] != "waiting":
+        raise Conflict(f"run {run_id} is {run['status']}: thread {thread.id} asks nothing")
+    elif command.goto:
+        await client.service.cancel(client.caller, run_id)
     else:
-        raise Conflict(
-            f"run {run_id} is {run['status']}: thread {thread['thread_id']} asks nothing"
-        )
-    messages = await _conversation(service, caller, thread, run_id)
-    return Begun(service, caller, run_id, thread["thread_id"], after, messages)
+        answer = shapes.answer(command.resume, run["questions"])
+        await client.service.answer(client.caller, run_id, answer)
+    return Begun(client, run_id, thread.id, after, messages)
 
 
-async def _make_free(service: Service, caller: Caller, thread: Document, ask: RunCreate) -> None:
+async def _make_free(thread: Thread, run_id: str, strategy: str | None) -> None:
     """Refuse a run on a thread that is taken, or cancel what it does if the request says so."""
-    run_id = str(thread["run_id"])
-    if thread["status"] == "waiting":
+    service, caller = thread.client
+    if thread.row["status"] == "waiting":
         questions = service.show(caller, run_id)["questions"]
         named = "; ".join(f"{one['id']} of {one['node_path']}" for one in questions)
         raise Conflict(
-            f"thread {thread['thread_id']} waits for the answer to question {named}: "
+            f"thread {thread.id} waits for the answer to question {named}: "
             "send it as command.resume, or cancel the run"
         )
-    if ask.multitask_strategy != "interrupt":
+    if strategy not in ("interrupt", "rollback"):
         raise Conflict(
-            f"thread {thread['thread_id']} is busy with run {run_id}: join it, cancel it, or send "
+            f"thread {thread.id} is busy with run {run_id}: join it, cancel it, or send "
             'multitask_strategy "interrupt"'
         )
     with contextlib.suppress(Conflict):
-        await service.cancel(caller, run_id)
-    await service.wait(run_id, _LONGEST)
+        await _cancel(thread.client, run_id, wait=True, delete=strategy == "rollback")
 
 
-async def _conversation(
-    service: Service, caller: Caller, thread: Document | None, run_id: str
-) -> list[Document]:
+async def _cancel(client: Client, run_id: str, *, wait: bool, delete: bool) -> None:
+    await client.service.cancel(client.caller, run_id)
+    if wait or delete:
+        await client.service.wait(run_id, _LONGEST)
+    if delete:
+        await client.service.delete(client.caller, run_id)
+
+
+async def _conversation(client: Client, thread: Thread | None, run_id: str) -> list[Document]:
     """The messages up to what a run was asked."""
     if thread is None:
-        task = (events.asked(service.ledger, run_id) or {}).get("task")
+        task = (events.asked(client.ledger, run_id) or {}).get("task")
         return [] if task is None else [shapes.message("human", task, f"{run_id}.task")]
-    kept = await states(service, caller, thread)
+    kept = await thread.states()
     state = next((one for one in kept if one["checkpoint"]["checkpoint_id"] == run_id), None)
     messages: list[Document] = state["values"]["messages"] if state else []
     asked = [at for at, one in enumerate(messages) if one["type"] == "human"]
     return messages[: asked[-1] + 1] if asked else []
 
 
-def found_run(
-    run_id: str,
-    caller: Reader,
-    service: Serving,
-    thread_id: Annotated[str | None, Depends(_place)],
-) -> Run:
+async def _found(run_id: str, client: Reader, request: Request) -> Begun:
     """The run of a path, which must be the caller's and on the thread of the path."""
-    found = service.find(caller, run_id)
-    if thread_id is not None and found.thread != thread_id:
-        raise NotFound(f"there is no run {run_id} on thread {thread_id}")
-    return found
+    found, place = client.service.find(client.caller, run_id), request.path_params.get("thread_id")
+    if place not in (None, found.thread):
+        raise NotFound(f"there is no run {run_id} on thread {place}")
+    return Begun(client, run_id, found.thread)
 
 
-FoundRun = Annotated[Run, Depends(found_run)]
+FoundRun = Annotated[Begun, Depends(_found)]
 
 
-async def joined(found: FoundRun, caller: Reader, service: Serving) -> Begun:
+async def _joined(run: FoundRun) -> Begun:
     """A run that is watched by another request than the one that began it."""
-    thread = found.thread and threads.find(service.ledger, caller.user, found.thread)
-    messages = await _conversation(service, caller, thread or None, found.run_id)
-    after = events.last_begin(service.ledger, found.run_id)
-    return Begun(service, caller, found.run_id, found.thread, after, messages)
+    thread = Thread.find(run.client, run.thread) if run.thread else None
+    messages = await _conversation(run.client, thread, run.run_id)
+    after = events.last_begin(run.client.ledger, run.run_id)
+    return run._replace(after=after, messages=messages)
+
+
+JoinedRun = Annotated[Begun, Depends(_joined)]
 
 
 def _document(run: Begun) -> Document:
-    shown = run.service.show(run.caller, run.run_id)
+    shown = run.client.service.show(run.client.caller, run.run_id)
     return {
         "run_id": run.run_id,
         "thread_id": run.thread,
@@ -172,72 +157,44 @@ def _document(run: Begun) -> Document:
     }
 
 
-_ON_THREAD = "/threads/{thread_id}/runs"
-_ONE = ("/threads/{thread_id}/runs/{run_id}", "/runs/{run_id}")
-
-
-@router.post(f"{_ON_THREAD}/stream")
 @router.post("/runs/stream")
-async def stream(ask: RunCreate, run: Annotated[Begun, Depends(begun)]) -> Response:
-    """Begin or resume a run, and watch it."""
-    return streamed(
-        run, ask.stream_mode, subgraphs=ask.stream_subgraphs, on_disconnect=ask.on_disconnect
-    )
+async def stream(ask: RunCreate, run: BegunRun) -> Response:
+    return streamed(run, ask.stream_mode, ask.on_disconnect, subgraphs=ask.stream_subgraphs)
 
 
-@router.post(f"{_ON_THREAD}/wait")
 @router.post("/runs/wait")
-async def wait(ask: RunCreate, run: Annotated[Begun, Depends(begun)]) -> Response:
-    """Begin or resume a run, and wait for what it ends with."""
+async def wait_for(ask: RunCreate, run: BegunRun) -> Response:
     return waited(run, ask.on_disconnect)
 
 
-@router.post(_ON_THREAD)
 @router.post("/runs")
-async def create(
-    ask: RunCreate, run: Annotated[Begun, Depends(begun)], response: Response
-) -> Document:
-    """Begin or resume a run."""
-    del ask
+async def create(run: BegunRun, response: Response) -> Document:
     response.headers["Content-Location"] = run.path
     return _document(run)
 
 
-@router.get(_ON_THREAD)
+@on_thread.get("/runs")
 async def list_runs(
-    *,
-    found: Found,
-    caller: Reader,
-    service: Serving,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 10,
-    offset: Annotated[int, Query(ge=0)] = 0,
-    status: str | None = None,
+    found: Found, page: Annotated[Page, Query()], status: str | None = None
 ) -> list[Document]:
-    """List the runs of a thread, the newest first."""
-    ids, name = run_ids(service, caller, found), found["thread_id"]
-    runs = [_document(Begun(service, caller, one, name, 0, [])) for one in ids]
-    return [one for one in runs if status in (None, one["status"])][offset : offset + limit]
+    runs = [_document(Begun(found.client, one, found.id)) for one in found.run_ids()]
+    return page.selected(page.of([one for one in runs if status in (None, one["status"])]))
 
 
-@router.get(_ONE[0])
-@router.get(_ONE[1])
-async def show(found: FoundRun, caller: Reader, service: Serving) -> Document:
-    """Show a run."""
-    return _document(Begun(service, caller, found.run_id, found.thread, 0, []))
+@router.get("/runs/{run_id}")
+async def show(run: FoundRun) -> Document:
+    return _document(run)
 
 
-@router.get(f"{_ONE[0]}/join")
-@router.get(f"{_ONE[1]}/join")
-async def join(run: Annotated[Begun, Depends(joined)]) -> Response:
-    """Wait for what a run ends with."""
+@router.get("/runs/{run_id}/join")
+async def join(run: JoinedRun) -> Response:
     return waited(run, "continue")
 
 
-@router.get(f"{_ONE[0]}/stream")
-@router.get(f"{_ONE[1]}/stream")
+@router.get("/runs/{run_id}/stream")
 async def join_stream(
+    run: JoinedRun,
     *,
-    run: Annotated[Begun, Depends(joined)],
     stream_mode: Annotated[list[str] | None, Query()] = None,
     stream_subgraphs: bool = False,
     cancel_on_disconnect: bool = False,
@@ -245,36 +202,23 @@ async def join_stream(
 ) -> Response:
     """Watch a run, from its begin or behind the last frame that a client has."""
     modes = [one for one in stream_mode or () if one] or ["values", "messages-tuple", "updates"]
-    return streamed(
-        run,
-        modes,
-        subgraphs=stream_subgraphs,
-        on_disconnect="cancel" if cancel_on_disconnect else "continue",
-        after=position(last_event_id),
-    )
+    left = "cancel" if cancel_on_disconnect else "continue"
+    return streamed(run, modes, left, subgraphs=stream_subgraphs, after=position(last_event_id))
 
 
-@router.post(f"{_ONE[0]}/cancel")
-@router.post(f"{_ONE[1]}/cancel")
+@router.post("/runs/{run_id}/cancel")
 async def cancel(
-    found: FoundRun,
-    caller: Writer,
-    service: Serving,
-    wait: Annotated[bool, Query()] = False,  # noqa: FBT002 - a parameter of the query
-    action: Annotated[Literal["interrupt", "rollback"], Query()] = "interrupt",
+    run: FoundRun,
+    client: Writer,
+    *,
+    wait: bool = False,
+    action: Literal["interrupt", "rollback"] = "interrupt",
 ) -> Response:
     """Cancel a run; `rollback` deletes what is kept of it as well."""
-    await service.cancel(caller, found.run_id)
-    if wait or action == "rollback":
-        await service.wait(found.run_id, _LONGEST)
-    if action == "rollback":
-        await service.delete(caller, found.run_id)
+    await _cancel(client, run.run_id, wait=wait, delete=action == "rollback")
     return Response(status_code=204 if wait else 202)
 
 
-@router.delete(_ONE[0])
-@router.delete(_ONE[1])
-async def delete(found: FoundRun, caller: Writer, service: Serving) -> Response:
-    """Delete what is kept of a run."""
-    await service.delete(caller, found.run_id)
-    return Response(status_code=204)
+@router.delete("/runs/{run_id}", status_code=204)
+async def delete(run: FoundRun, client: Writer) -> None:
+    await client.service.delete(client.caller, run.run_id)

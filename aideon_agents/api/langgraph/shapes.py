@@ -4,39 +4,87 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from fastapi import Depends
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from aideon_agents.access.callers import Caller
+from aideon_agents.access.roles import Permission
+from aideon_agents.api.asking import Serving, asking
 from aideon_agents.errors import InputError
+from aideon_agents.ledger.store import Ledger
 from aideon_agents.runner.resume_state import is_approval
 from aideon_agents.serving.launching import Dollars
+from aideon_agents.serving.service import Service
 from aideon_agents.state import Tier
 
 Document: TypeAlias = dict[str, Any]
-StreamMode: TypeAlias = Literal[
-    "values",
-    "messages",
-    "messages-tuple",
-    "updates",
-    "tasks",
-    "custom",
-    "events",
-    "debug",
-    "checkpoints",
-    "tools",
-    "lifecycle",
-]
-"""The last five are never sent: a client may name them."""
 MESSAGE_ID = "message_id"
 """Metadata of a run: the id under which its client knows the message that it answers."""
+_MODES = "values|messages|messages-tuple|updates|tasks|custom"
+_NEVER_SENT = "events|debug|checkpoints|tools|lifecycle"
+"""Modes that a client may name as well."""
+StreamMode: TypeAlias = Annotated[str, Field(pattern=f"^({_MODES}|{_NEVER_SENT})$")]
 _STATE = ("messages", "task", "inputs", "results", "output", "plan", "verdict", "route")
+_UNDONE = ("webhook", "interrupt_before", "interrupt_after", "after_seconds")
+_WITHOUT_EFFECT = (
+    *("config", "stream_resumable", "checkpoint_during", "durability", "on_completion"),
+    *("feedback_keys", "strict_resume", "langsmith_tracer"),
+)
+"""What the SDKs send and a run of ours does not need."""
 
 
-class RunContext(BaseModel):
-    """Options of a run of ours, as LangGraph's `context`."""
+class Client(NamedTuple):
+    """Who asks, and the service that answers."""
+
+    service: Service
+    caller: Caller
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.service.ledger
+
+
+def _client(permission: Permission) -> Any:
+    async def client(
+        service: Serving,
+        caller: Any = asking(permission),  # noqa: B008 - a dependency
+    ) -> Client:
+        return Client(service, caller)
+
+    return Depends(client)
+
+
+Reader = Annotated[Client, _client("runs:own")]
+Writer = Annotated[Client, _client("runs:write")]
+Owner = Annotated[Client, _client("context:own")]
+
+
+class Body(BaseModel):
+    """What a client sends. What it may not send is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Page(Body):
+    """Which part of a list a client wants."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 10
+    offset: Annotated[int, Field(ge=0)] = 0
+    select: list[str] | None = None
+    """The keys of each document; None: all."""
+
+    def of(self, found: list[Any]) -> list[Any]:
+        return found[self.offset : self.offset + self.limit]
+
+    def selected(self, found: Sequence[Document]) -> list[Document]:
+        keys = self.select
+        return [{key: one[key] for key in one if keys is None or key in keys} for one in found]
+
+
+class RunContext(Body):
+    """Options of a run of ours, as LangGraph's `context`."""
 
     budget: Dollars | None = None
     tier: Tier | None = None
@@ -45,10 +93,8 @@ class RunContext(BaseModel):
     record_content: bool = False
 
 
-class Command(BaseModel):
-    """How a thread continues."""
-
-    model_config = ConfigDict(extra="forbid")
+class Command(Body):
+    """How a thread continues. RemoteGraph sends what is not meant as well, empty."""
 
     resume: JsonValue = None
     update: JsonValue = None
@@ -56,48 +102,43 @@ class Command(BaseModel):
     graph: str | None = None
 
 
-class RunCreate(BaseModel):
+class RunCreate(Body):
     """What a run is given. What a client may send and we do not do is refused, and says so."""
-
-    model_config = ConfigDict(extra="forbid")
 
     assistant_id: Annotated[str, Field(max_length=100)]
     input: JsonValue = None
     command: Command | None = None
-    config: Document | None = None
     context: RunContext | None = None
     metadata: Document | None = None
     stream_mode: StreamMode | list[StreamMode] = "values"
     stream_subgraphs: bool = False
-    stream_resumable: bool = False
     on_disconnect: Literal["cancel", "continue"] = "continue"
     multitask_strategy: Literal["reject", "interrupt", "rollback", "enqueue"] | None = None
     if_not_exists: Literal["create", "reject"] = "reject"
     checkpoint: Document | None = None
     checkpoint_id: str | None = None
-    checkpoint_during: bool | None = None
-    durability: Literal["sync", "async", "exit"] | None = None
-    on_completion: Literal["delete", "keep"] | None = None
-    feedback_keys: list[str] | None = None
-    strict_resume: bool | None = None
-    langsmith_tracer: Document | None = None
-    webhook: str | None = None
-    interrupt_before: Literal["*"] | list[str] | None = None
-    interrupt_after: Literal["*"] | list[str] | None = None
-    after_seconds: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        sent = cast("Document", given)
+        if undone := [name for name in _UNDONE if sent.get(name)]:
+            raise ValueError(f"{undone[0]} is not supported: leave it out")
+        return {k: one for k, one in sent.items() if k not in (*_UNDONE, *_WITHOUT_EFFECT)}
 
     def refuse_undone(self, newest: str | None) -> None:
         """Refuse what would otherwise be ignored; `newest` is the checkpoint of the thread."""
-        for name in ("webhook", "interrupt_before", "interrupt_after", "after_seconds"):
-            if getattr(self, name):
-                raise InputError(f"{name} is not supported: leave it out")
-        if self.multitask_strategy in ("enqueue", "rollback"):
+        if self.multitask_strategy == "enqueue":
             raise InputError(
-                f"multitask_strategy {self.multitask_strategy} is not supported: use reject, or interrupt"
+                "multitask_strategy enqueue is not supported: use reject, interrupt or rollback"
             )
         one = self.command
-        if one and (one.update or one.goto or one.graph):  # RemoteGraph sends them empty
-            raise InputError("command takes resume alone: update and goto are not supported")
+        if one and (one.update or one.graph or one.goto not in (None, [], "__end__", ["__end__"])):
+            raise InputError(
+                'command takes resume, or "__end__" as goto: nothing else is supported'
+            )
         wanted = self.checkpoint_id or (self.checkpoint or {}).get("checkpoint_id")
         if wanted is not None and wanted != newest:
             raise InputError(
@@ -114,21 +155,20 @@ def asked(given: JsonValue, known: Sequence[Document]) -> tuple[str, Document, l
         given = {"task": given}
     if not isinstance(given, dict):
         raise InputError('input takes {"messages": [...]}, or {"task": "...", "inputs": {...}}')
-    inputs = {name: one for name, one in given.items() if name not in _STATE}
     own = given.get("inputs") or {}
     if not isinstance(own, dict):
         raise InputError("input.inputs takes an object")
-    inputs |= own
-    task = given.get("task")
-    ids = {one["id"] for one in known}
+    inputs = {name: one for name, one in given.items() if name not in _STATE} | own
     messages = given.get("messages") or []
-    messages = messages if isinstance(messages, list) else [messages]
-    new = [one for one in map(_message, messages) if one["id"] is None or one["id"] not in ids]
+    sent = map(_message, messages if isinstance(messages, list) else [messages])
+    ids = {None: False} | {one["id"]: True for one in known}
+    new = [one for one in sent if not ids.get(one["id"])]
+    task = given.get("task")
     if isinstance(task, str) and not new:
         return task, inputs, []
     if not new or new[-1]["type"] != "human":
         raise InputError("input.messages ends with no new message of a person: nothing is asked")
-    spoken = [(one["type"], text_of(one["content"])) for one in new]
+    spoken = [(one["type"], _text(one["content"])) for one in new]
     if len(spoken) == 1:
         return spoken[0][1], inputs, new
     return "\n\n".join(f"{kind}: {text}" for kind, text in spoken if text), inputs, new
@@ -140,27 +180,22 @@ _KINDS = {"user": "human", "assistant": "ai", "developer": "system", "AIMessageC
 
 def _message(given: JsonValue) -> Document:
     """A message as a client sends it, in LangChain's keys."""
-    if isinstance(given, str):
-        given = {"type": "human", "content": given}
-    if not isinstance(given, dict) or not isinstance(given.get("content"), str | list):
+    sent = {"content": given} if isinstance(given, str) else given
+    if not isinstance(sent, dict) or not isinstance(sent.get("content"), str | list):
         raise InputError('each of input.messages takes {"type": "human", "content": "..."}')
-    kind = str(given.get("type") or given.get("role") or "human")
-    if not isinstance(given.get("id"), str | None):
+    if not isinstance(sent.get("id"), str | None):
         raise InputError("the id of each of input.messages is a text, or is left out")
-    return {**_EMPTY, **given, "type": _KINDS.get(kind, kind), "id": given.get("id")}
+    kind = str(sent.get("type") or sent.get("role") or "human")
+    return {**_EMPTY, "id": None, **sent, "type": _KINDS.get(kind, kind)}
 
 
-def text_of(content: Any) -> str:
+def _text(content: Any) -> str:
     """The text of a message's content; pictures and files are refused."""
-    if isinstance(content, str):
-        return content
-    parts: list[str] = []
-    for one in cast("list[Any]", content):
-        text = one if isinstance(one, str) else one.get("text") if isinstance(one, dict) else None
-        if not isinstance(text, str):
-            raise InputError("a message here is text alone: pictures and files are not supported")
-        parts.append(text)
-    return "\n".join(parts)
+    parts = [content] if isinstance(content, str) else cast("list[Any]", content)
+    texts: list[Any] = [one.get("text") if isinstance(one, dict) else one for one in parts]
+    if not all(isinstance(one, str) for one in texts):
+        raise InputError("a message here is text alone: pictures and files are not supported")
+    return "\n".join(texts)
 
 
 def message(kind: Literal["human", "ai", "AIMessageChunk"], text: str, identity: str) -> Document:
@@ -169,12 +204,16 @@ def message(kind: Literal["human", "ai", "AIMessageChunk"], text: str, identity:
     return {"content": text, **_EMPTY, "type": kind, "id": identity, **more}
 
 
+def answer_message(run_id: object, text: str) -> Document:
+    """What a run answers, under an id that is always the same."""
+    return message("ai", text, f"{run_id}.answer")
+
+
 def metadata_of(given: Document | None, message_id: str | None) -> dict[str, str]:
     """A run's metadata: texts as they are, other values as JSON."""
-    found = {MESSAGE_ID: message_id} if message_id else {}
-    for name, value in (given or {}).items():
-        found[name] = value if isinstance(value, str) else json.dumps(value)
-    return found
+    own = {MESSAGE_ID: message_id} if message_id else {}
+    sent = (given or {}).items()
+    return own | {name: one if isinstance(one, str) else json.dumps(one) for name, one in sent}
 
 
 def interrupt(question: Mapping[str, Any]) -> Document:
@@ -182,17 +221,18 @@ def interrupt(question: Mapping[str, Any]) -> Document:
     value, schema = question["question"], question["schema"]
     if is_approval(schema):
         name, text = value.get("node_path", question["node_path"]), value.get("result")
-        value = {
-            **value,
-            "action_requests": [
-                {"name": name, "args": {"content": text}, "description": value.get("question")}
-            ],
-            "review_configs": [
-                {"action_name": name, "allowed_decisions": ["approve", "reject"]},
-            ],
-        }
+        shown = {"name": name, "args": {"content": text}, "description": value.get("question")}
+        config = {"action_name": name, "allowed_decisions": ["approve", "reject"]}
+        value = {**value, "action_requests": [shown], "review_configs": [config]}
     more = {} if schema is None else {"response_schema": schema}
     return {"id": question["id"], "value": value, **more}
+
+
+def question_message(run: Mapping[str, Any]) -> Document:
+    """What a waiting run asks about, as its message: chat pages show a question below one of these."""
+    value = run["questions"][0]["question"]
+    parts = (value.get("result") or value.get("question")) if isinstance(value, dict) else value
+    return answer_message(run["run_id"], parts if isinstance(parts, str) else "")
 
 
 def answer(given: JsonValue, questions: Sequence[Mapping[str, Any]]) -> Any:
@@ -207,22 +247,16 @@ def _decided(given: JsonValue, schema: Any) -> Any:
     decisions = given.get("decisions") if isinstance(given, dict) else None
     if not is_approval(schema) or not isinstance(decisions, list):
         return given
-    kinds = {"approve": True, "edit": True, "accept": True, "reject": False}
     one = decisions[0] if len(decisions) == 1 else None
-    if not isinstance(one, dict) or one.get("type") not in kinds:
+    kind = one.get("type") if isinstance(one, dict) else None
+    if not isinstance(one, dict) or kind not in ("approve", "accept", "edit", "reject"):
         raise InputError(
             'decisions takes one {"type": "approve"}, or {"type": "reject", "message"}'
         )
-    found: Document = {"approved": kinds[str(one["type"])]}
-    edited = one.get("edited_action")
-    if one["type"] == "edit" and isinstance(edited, dict):
-        arguments = cast("Document", edited).get("args") or {}
-        found["content"] = arguments.get("content")
-    if not found["approved"]:
-        found["feedback"] = one.get("message")
-    return found
-
-
-def selected(found: list[Document], keys: list[str] | None) -> list[Document]:
-    """Documents with some of their keys; None: with all."""
-    return [{key: one[key] for key in one if keys is None or key in keys} for one in found]
+    if kind == "reject":
+        return {"approved": False, "feedback": one.get("message")}
+    edited = one.get("edited_action") if kind == "edit" else None
+    if not isinstance(edited, dict):
+        return {"approved": True}
+    arguments = cast("Document", edited).get("args") or {}
+    return {"approved": True, "content": arguments.get("content")}

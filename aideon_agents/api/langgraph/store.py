@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 from langgraph.store.base import Item
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from aideon_agents.access.callers import Caller
-from aideon_agents.api.asking import Serving, asking
-from aideon_agents.api.langgraph.shapes import Document
+from aideon_agents.api.langgraph.shapes import Body, Client, Document, Owner, Page
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.identity import utc_text
 from aideon_agents.serving.memory import open_store, own
 
 router = APIRouter(prefix="/store")
-Owner = Annotated[Caller, asking("context:own")]
 Labels = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=20)]
 Key = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _Page(_Body):
-    limit: Annotated[int, Field(ge=1, le=1000)] = 10
-    offset: Annotated[int, Field(ge=0)] = 0
-
-
-class Named(_Body):
+class Named(Body):
     """An item, by its name."""
 
     namespace: Labels
@@ -45,7 +33,7 @@ class Put(Named):
     ttl: float | None = None
 
 
-class Search(_Page):
+class Search(Page):
     """Which items a client looks for."""
 
     namespace_prefix: Labels
@@ -54,73 +42,64 @@ class Search(_Page):
     refresh_ttl: bool | None = None
 
 
-class Namespaces(_Page):
+class Namespaces(Page):
     """Which namespaces a client looks for."""
 
-    prefix: Labels | None = None
+    prefix: Labels = Field(default_factory=list)
     suffix: Labels | None = None
     max_depth: Annotated[int, Field(ge=1, le=20)] | None = None
 
 
 def _document(item: Item) -> Document:
-    times = {"created_at": item.created_at, "updated_at": item.updated_at}
-    shown = {name: utc_text(at) for name, at in times.items()}
-    return {"namespace": list(item.namespace[2:]), "key": item.key, "value": item.value, **shown}
+    times = {"created_at": utc_text(item.created_at), "updated_at": utc_text(item.updated_at)}
+    return {"namespace": list(item.namespace[2:]), "key": item.key, "value": item.value, **times}
 
 
-@router.put("/items")
-async def put(given: Put, caller: Owner, service: Serving) -> Response:
-    """Keep an item, in place of the one with the same name."""
+def _own(client: Client, labels: list[str]) -> tuple[str, ...]:
+    return own(client.caller.user, labels)
+
+
+@router.put("/items", status_code=204)
+async def put(given: Put, client: Owner) -> None:
     if given.ttl is not None:
         raise InputError("ttl is not supported: delete the item when it is not wanted any more")
-    async with open_store(service.ledger) as store:
-        await store.aput(own(caller.user, given.namespace), given.key, given.value, index=False)
-    return Response(status_code=204)
+    async with open_store(client.ledger) as store:
+        await store.aput(_own(client, given.namespace), given.key, given.value, index=False)
 
 
 @router.get("/items")
 async def get(
     key: Annotated[Key, Query()],
-    caller: Owner,
-    service: Serving,
+    client: Owner,
     namespace: Annotated[str, Query(max_length=4000)] = "",
 ) -> Document | None:
-    """Read an item; null: there is none."""
     labels = namespace.split(".") if namespace else []
-    async with open_store(service.ledger) as store:
-        found = await store.aget(own(caller.user, labels), key)
+    async with open_store(client.ledger) as store:
+        found = await store.aget(_own(client, labels), key)
     return _document(found) if found else None
 
 
-@router.delete("/items")
-async def delete(given: Named, caller: Owner, service: Serving) -> Response:
-    """Delete an item."""
-    async with open_store(service.ledger) as store:
-        await store.adelete(own(caller.user, given.namespace), given.key)
-    return Response(status_code=204)
+@router.delete("/items", status_code=204)
+async def delete(given: Named, client: Owner) -> None:
+    async with open_store(client.ledger) as store:
+        await store.adelete(_own(client, given.namespace), given.key)
 
 
 @router.post("/items/search")
-async def search(wanted: Search, caller: Owner, service: Serving) -> Document:
-    """List the items below a namespace."""
+async def search(wanted: Search, client: Owner) -> Document:
     if wanted.query:
         raise InputError("query is not supported: the store has no index; use filter")
-    async with open_store(service.ledger) as store:
-        found = await store.asearch(
-            own(caller.user, wanted.namespace_prefix),
-            filter=wanted.filter,
-            limit=wanted.limit,
-            offset=wanted.offset,
-        )
+    place, page = _own(client, wanted.namespace_prefix), (wanted.limit, wanted.offset)
+    async with open_store(client.ledger) as store:
+        found = await store.asearch(place, filter=wanted.filter, limit=page[0], offset=page[1])
     return {"items": [{**_document(one), "score": None} for one in found]}
 
 
 @router.post("/namespaces")
-async def namespaces(wanted: Namespaces, caller: Owner, service: Serving) -> Document:
-    """List the namespaces that hold items."""
-    async with open_store(service.ledger) as store:
+async def namespaces(wanted: Namespaces, client: Owner) -> Document:
+    async with open_store(client.ledger) as store:
         found = await store.alist_namespaces(
-            prefix=own(caller.user, wanted.prefix or ()),
+            prefix=_own(client, wanted.prefix),
             suffix=tuple(wanted.suffix) if wanted.suffix else None,
             max_depth=wanted.max_depth + 2 if wanted.max_depth else None,
             limit=wanted.limit,
