@@ -197,5 +197,5 @@ def served_by(folder, monkeypatch):
     yield start
     for process, client in started:
         client.close()
-        process.kill()
+        process.end()
         process.communicate()

@@ -17,6 +17,7 @@ can wait for it, because the test process is the subreaper while a request is an
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import gc
@@ -42,6 +43,8 @@ _LARGEST = 1 << 20
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 _STDERR = 2
+_WRITTEN_WITHIN = 20
+"""Seconds for a measured process to write down what it has run."""
 _LOCK = threading.Lock()
 CANNOT_FORK = sys.platform != "linux"
 
@@ -69,6 +72,14 @@ class Process(subprocess.Popen):
         self._child_created = True
         self._close_pipe_fds(*pipes)
         return None
+
+    def end(self):
+        """Kill it, after the test; where it is measured, it first writes down what it has run."""
+        if coverage.Coverage.current() and not CANNOT_FORK:
+            self.send_signal(signal.SIGUSR2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.wait(_WRITTEN_WITHIN)
+        self.kill()
 
 
 def run(words, *, input=None, capture_output=False, timeout=60, **options):  # noqa: A002 - as in subprocess
@@ -190,8 +201,16 @@ def _become(request, streams):
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if measured := coverage.Coverage.current():
+        signal.signal(signal.SIGUSR2, lambda *_: _end_measured(measured))
     if action := os.environ.get("PYTHONWARNINGS"):
         warnings.simplefilter(action)
+
+
+def _end_measured(measured):
+    measured.stop()
+    measured.save()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run(kind, *words):
