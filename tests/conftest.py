@@ -24,6 +24,7 @@ import importlib.util
 import inspect
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -225,6 +226,25 @@ def postgres_of_its_own():
 def postgres_url(postgres):
     """The address of an empty place on the server."""
     return postgres.new_schema()
+
+
+@pytest.fixture(scope="session")
+def emptied(postgres):
+    """Empties one ledger on the server and gives its address: making tables takes longer."""
+    from aideon_agents.ledger.schema import table_names
+    from aideon_agents.ledger.store import Ledger
+
+    url = postgres.new_schema()
+    (schema,) = re.findall("ledger_[0-9]+", url)
+    with Ledger.from_url(url):
+        pass
+    clear = "; ".join(f"DELETE FROM {schema}.{name}" for name in table_names())  # noqa: S608 - our names
+
+    def empty():
+        postgres.execute(clear)
+        return url
+
+    return empty
 
 
 @pytest.fixture(scope="session")

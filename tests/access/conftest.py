@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 
 import pytest
 
 from aideon_agents.access import api_keys, users
 from aideon_agents.access.audit import By
-from aideon_agents.ledger.schema import table_names
 from aideon_agents.ledger.store import Ledger
 
 BY = By("root", address="cli")
-
-
-@pytest.fixture(scope="session")
-def emptied(postgres):
-    """Empties one ledger on the server and gives its address: making tables takes longer."""
-    url = postgres.new_schema()
-    (schema,) = re.findall("ledger_[0-9]+", url)
-    with Ledger.from_url(url):
-        pass
-    clear = "; ".join(f"DELETE FROM {schema}.{name}" for name in table_names())  # noqa: S608 - our names
-
-    def empty():
-        postgres.execute(clear)
-        return url
-
-    return empty
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

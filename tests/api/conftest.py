@@ -65,9 +65,27 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+ON_BOTH = ("access", "batches", "hostile", "more_routes", "quotas_at_doors", "runs")
+"""The files of tests that run on both databases: between them they make every statement of the service."""
+
+
+def pytest_generate_tests(metafunc):
+    files = [f"test_{name}" for name in ON_BOTH]
+    if "ledger_url" in metafunc.fixturenames and metafunc.module.__name__.endswith(tuple(files)):
+        metafunc.parametrize("ledger_url", ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
-def ledger(folder):
-    with Ledger(folder / "ledger.db") as opened:
+def ledger_url(request, folder):
+    """The address of an empty ledger."""
+    if getattr(request, "param", "sqlite") == "postgres":
+        return request.getfixturevalue("emptied")()
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+@pytest.fixture
+def ledger(ledger_url):
+    with Ledger.from_url(ledger_url) as opened:
         yield opened
 
 

@@ -148,9 +148,9 @@ async def test_keys_that_do_not_work_all_get_the_same_answer(app, key_of, ledger
 
 
 async def test_a_revoked_key_is_dead_at_the_next_request_of_another_process(
-    key_of, ledger, served_by, monkeypatch, folder
+    key_of, ledger, ledger_url, served_by, monkeypatch
 ):
-    monkeypatch.setenv("AIDEON_LEDGER", f"sqlite:///{folder / 'ledger.db'}")
+    monkeypatch.setenv("AIDEON_LEDGER", ledger_url)
     key = key_of("alice")
     heads = {"Authorization": f"Bearer {key}"}
     _, client = served_by("--rehearse")

@@ -11,7 +11,6 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from aideon_agents.api.asking import Rates
-from aideon_agents.ledger.store import Ledger
 
 WORDS = [
     "a\x00b",
@@ -93,14 +92,6 @@ READ = ["/api/v1/runs", "/api/v1/threads", "/api/v1/me/quota-requests", "/api/v1
 READ += ["/api/v1/me/keys", "/api/v1/me/usage", "/api/v1/users", "/api/v1/audit"]
 HEADS = {"Content-Type": "application/json", "Prefer": "wait=60"}
 NOT_YET = 501
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def ledger(request, folder):
-    on_server = request.param == "postgres"
-    url = request.getfixturevalue("postgres_url") if on_server else f"sqlite:///{folder}/ledger.db"
-    with Ledger.from_url(url) as opened:
-        yield opened
 
 
 @pytest.fixture
