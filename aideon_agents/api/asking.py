@@ -157,7 +157,7 @@ def asking(permission: Permission | None, *others: Permission) -> Any:
     None: a caller who is known is enough. Use it as `caller: Annotated[Caller, asking("runs:own")]`.
     """
 
-    def allowed(request: Request) -> Caller:
+    async def allowed(request: Request) -> Caller:  # as `_served`: the ledger is read here
         caller = caller_of(request)
         if permission is not None and not any(map(caller.may, (permission, *others))):
             detail = f"this needs the permission {permission}, which your role or your key lacks"

@@ -60,9 +60,11 @@ class Door:
 
     async def serve(self) -> None:
         """Keep sessions until this process drains, which ends their streams."""
+        live = self._service.live
+        happened = live.watch("")  # of no run: until the process drains, nothing happens
         async with self.sessions.run():
-            while not self._service.live.is_draining:
-                await self._service.live.change(_LOOK_EVERY)
+            while not live.is_draining:
+                await live.change(happened, _LOOK_EVERY)
 
     async def _handle(
         self, request: Request, caller: Annotated[Caller, asking("runs:write")]

@@ -86,7 +86,7 @@ class _Server(uvicorn.Server):
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal."""
-        with asyncio.Runner() as on_loop:
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as on_loop:
             loop = on_loop.get_loop()
             task = loop.create_task(self.serve(sockets))
             while not task.done():

@@ -45,6 +45,8 @@ class Listener:
         outcome: Outcome,
         watcher: Watcher | None = None,
         send: Callable[[Event], None] | None = None,
+        *,
+        streams: bool = True,
     ) -> None:
         self._outcome = outcome
         self._watcher = watcher
@@ -56,7 +58,7 @@ class Listener:
         """The tasks that failed, in order, each with its place, its node path and its error."""
         self._graph = graph
         # States, what nodes gave before a sudden end, and what they ask.
-        self.modes = ["values", "tasks", *(["messages", "custom"] if watcher else [])]
+        self.modes = ["values", "tasks", *(["messages", "custom"] if watcher and streams else [])]
         """LangGraph's stream modes that it needs."""
         self.needs_subgraphs = watcher is not None or not holds_agents_alone(graph)
         """Whether it needs the streams of graphs inside. LangGraph then wakes up for every node,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
 from aideon_agents.errors import LedgerError, LimitError, RunError, UnreadableState
 from aideon_agents.graphs.topology import in_declared_order
-from aideon_agents.ledger.costs import Cost, NodeCost, run_cost
+from aideon_agents.ledger.costs import Cost, NodeCost, cost
 from aideon_agents.ledger.documents import cost_document, node_document
 from aideon_agents.ledger.rows import Run, RunStatus
 from aideon_agents.ledger.store import Ledger
@@ -119,8 +119,8 @@ Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | Question | RunEnd
 def recall(ledger: Ledger, found: Run) -> RunResult:
     """The result of a run, read from the ledger; its texts only if content was recorded."""
     kept = cast("dict[str, dict[str, Any]]", found.results or {})
-    cost = run_cost(ledger, found.run_id)
-    cost = dataclasses.replace(cost, by_node=in_declared_order(cost.by_node, found.graph))
+    total = cost(ledger.database, run_id=found.run_id)
+    total = dataclasses.replace(total, by_node=in_declared_order(total.by_node, found.graph))
     return RunResult(
         run_id=found.run_id,
         workflow=found.workflow,
@@ -128,8 +128,8 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
         stop_reason=found.stop_reason,
         output=found.output,
         results={path: StepResult(node_path=path, **result) for path, result in kept.items()},
-        cost=cost,
-        nodes=list(cost.by_node.values()),
+        cost=total,
+        nodes=list(total.by_node.values()),
         rehearsed=found.rehearsed,
         error=found.error,
         failed_node=found.failed_node,

@@ -103,7 +103,7 @@ class Running:
         spec, outcome, run_id = self.spec, self.outcome, self.spec.start.run_id
 
         def cost_of(path: str) -> NodeCost | None:
-            return _cost(ledger, run_id).by_node.get(path)
+            return _cost(ledger, run_id, is_known=True).by_node.get(path)
 
         state = await self._begin(ledger)
         outcome.done = state.done
@@ -125,7 +125,8 @@ class Running:
                 thread = await until_finished.enter_async_context(opening)
                 until_finished.push_async_callback(self._remove_state, thread)
                 watcher = Watcher(spec.graph, cost_of, state.finished) if watch else None
-                listener = Listener(spec.graph, outcome, watcher, watch)
+                streams = spec.context.stream
+                listener = Listener(spec.graph, outcome, watcher, watch, streams=streams)
                 await self._stream(thread, state, handler, listener)
             except asyncio.CancelledError:
                 outcome.interrupted()

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from aideon_agents.errors import LedgerError
 from aideon_agents.ledger.documents import node_document
 from aideon_agents.ledger.identity import now, utc_text
-from aideon_agents.runner import NodeEnded, NodeStarted, Question, Restart, RunEnded, Token
+from aideon_agents.runner import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.outcome import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from aideon_agents.ledger.database import Database, Statements
     from aideon_agents.ledger.store import Ledger
@@ -31,8 +31,8 @@ ASKED = "asked"
 
 _log = logging.getLogger("aideon_agents.serving")
 
-_TOKENS_EVERY = 0.1
-"""Seconds for which tokens are collected. Other events are written at once."""
+_EVERY = 0.1
+"""Seconds for which events are collected. While a client watches here, only tokens are."""
 
 
 def event_of(event: Event) -> tuple[str, dict[str, Any]]:
@@ -62,10 +62,12 @@ def event_of(event: Event) -> tuple[str, dict[str, Any]]:
 class EventLog:
     """Writes the events of one run, in order, from the event loop that runs it."""
 
-    def __init__(self, database: Database, run_id: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, run_id: str, watched: Mapping[str, asyncio.Event]
+    ) -> None:
         self._database = database
         self._run_id = run_id
-        self._changed = changed
+        self._watched = watched
         self._number: int | None = None
         """The number of the last event; None: it was not read yet."""
         self._pending: list[tuple[str, str, dict[str, Any]]] = []
@@ -73,8 +75,6 @@ class EventLog:
 
     def receive(self, event: Event) -> None:
         """Take in an event. Tokens of one node that follow each other become one event."""
-        if isinstance(event, RunEnded):
-            return
         kind, document = event_of(event)
         last = self._pending[-1] if self._pending else None
         is_token = kind == "token"
@@ -82,11 +82,10 @@ class EventLog:
             last[2]["text"] += document["text"]
         else:
             self._pending.append((utc_text(now()), kind, document))
-        if not is_token:
+        if not is_token and self._run_id in self._watched:
             self.flush()
         elif self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_TOKENS_EVERY, self.flush)
+            self._timer = asyncio.get_running_loop().call_later(_EVERY, self.flush)
 
     def flush(self) -> None:
         """Write what is pending. What cannot be written now is written with the next event."""
@@ -101,13 +100,13 @@ class EventLog:
             self._number, self._pending = None, pending
             _log.warning("events of run %s are not written yet: %s", self._run_id, error)
             return
-        self._changed()
+        self._wake()
 
     def flush_within(self, tx: Statements) -> None:
         """Write what is pending in a transaction."""
         self._stop_timer()
         self._write(tx)
-        asyncio.get_running_loop().call_soon(self._changed)
+        asyncio.get_running_loop().call_soon(self._wake)
 
     def end(self, tx: Statements, document: dict[str, Any]) -> None:
         """Write what is pending and the end of the run, in the transaction that completes its row."""
@@ -124,6 +123,10 @@ class EventLog:
             tx.later(_INSERT, {**values, "document": text})
         self._number += len(self._pending)
         self._pending.clear()
+
+    def _wake(self) -> None:
+        if happened := self._watched.get(self._run_id):
+            happened.set()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from aideon_agents.access import quotas
 from aideon_agents.errors import AideonError
@@ -31,10 +33,12 @@ class _Journal:
         self._live = live
         self._run_id = run_id
         self._first = first
-        self.log = EventLog(live.ledger.database, run_id, live.changed)
+        self.log = EventLog(live.ledger.database, run_id, live.watched)
         loop = asyncio.get_running_loop()
         self.begun: asyncio.Future[None] = loop.create_future()
         self._is_complete = False
+        self.is_over = False
+        """Whether nothing is left to do, in any process."""
 
     @property
     def is_complete(self) -> bool:
@@ -45,24 +49,28 @@ class _Journal:
         asyncio.get_running_loop().call_soon(_done, self.begun)  # when the rows are there
 
     def ended(self, tx: Statements, outcome: Outcome, output: str | None) -> bool:
-        owner = tx.select(_OWNER, {"run_id": self._run_id})
-        if not owner or dict(owner[0]) != dict(this_process()):
+        owner = [dict(row) for row in tx.select(_OWNER, {"run_id": self._run_id})]
+        intent = owner[0].pop("intent") if owner else None
+        if owner != [dict(this_process())]:
             return False  # another process has taken the run over
         is_interrupted = outcome.stop_reason == "interrupted"
-        row = served.find(tx, self._run_id)
-        if is_interrupted and self._live.is_draining and row and row["intent"] == "run":
+        if is_interrupted and self._live.is_draining and intent == "run":
             self.log.flush_within(tx)
         else:
-            if is_interrupted and row and row["intent"] == "cancel":
+            if is_interrupted and intent == "cancel":
                 outcome.stop_reason = "cancelled"
             served.want(tx, self._run_id, "done")
             quotas.ended(tx, self._run_id)
             self.log.end(tx, {"output": output, "results": recorded(outcome.results)})
+            self.is_over = True
         self._is_complete = True
         return True
 
 
-_OWNER = "SELECT host, pid, process_start FROM runs WHERE run_id = :run_id"
+_OWNER = (
+    "SELECT host, pid, process_start, intent FROM runs"
+    " LEFT JOIN served ON served.run_id = runs.run_id WHERE runs.run_id = :run_id"
+)
 
 
 def _done(future: asyncio.Future[None]) -> None:
@@ -77,24 +85,25 @@ class LiveRuns:
         self.ledger = ledger
         self.is_draining = False
         """Whether runs stop where no node is in progress, for another process to continue."""
-        self._tasks: dict[str, tuple[Running, asyncio.Task[None]]] = {}
-        self._changed = asyncio.Event()
+        self._tasks: dict[str, tuple[Running, asyncio.Task[bool]]] = {}
+        self.watched: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        """What the callers that watch a run wait for, as long as there are any."""
 
     @property
     def ids(self) -> list[str]:
         """The runs in progress."""
         return list(self._tasks)
 
-    def changed(self) -> None:
-        """Wake the callers that wait for events of a run of this process."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def watch(self, run_id: str) -> asyncio.Event:
+        """What `change` waits for. While the caller keeps it, events of the run are written at once."""
+        return self.watched.setdefault(run_id, asyncio.Event())
 
-    async def change(self, seconds: float) -> None:
-        """Wait until something has happened here, at most for some seconds."""
-        waiting = asyncio.ensure_future(self._changed.wait())
-        await asyncio.wait({waiting}, timeout=seconds)
-        waiting.cancel()
+    async def change(self, happened: asyncio.Event, seconds: float) -> None:
+        """Wait for what a watched run does next in this process, at most for some seconds."""
+        happened.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await happened.wait()
 
     async def launch(self, running: Running, first: Callable[[Statements], None]) -> None:
         """Begin a run. `first` writes rows in the transaction that begins the run's row.
@@ -111,22 +120,28 @@ class LiveRuns:
         if not journal.begun.done():
             task.result()
 
-    async def _to_end(self, running: Running, journal: _Journal) -> None:
+    async def _to_end(self, running: Running, journal: _Journal) -> bool:
+        """Whether the run is over at its end."""
+        run_id = running.spec.start.run_id
         try:
-            await running.to_end(journal.log.receive)
+            await running.through(self.ledger, journal.log.receive)
         except AideonError:
             if not journal.begun.done():
                 raise  # its caller's mistake, or the ledger's failure: nothing has begun
         except SystemExit as left:  # of a node; it would end this process
-            _log.warning("a node of run %s exits with %s", running.spec.start.run_id, left.code)
+            _log.warning("a node of run %s exits with %s", run_id, left.code)
+        if running.unwritten:
+            _log.warning("run %s stays running: %s", run_id, running.unwritten)
+        return journal.is_over
 
-    def _over(self, run_id: str, task: asyncio.Task[None]) -> None:
+    def _over(self, run_id: str, task: asyncio.Task[bool]) -> None:
         if self._tasks.get(run_id, (None, None))[1] is task:
             del self._tasks[run_id]
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, AideonError | served.Repeated):
             _log.error("run %s broke off", run_id, exc_info=error)
-        self.changed()
+        if happened := self.watched.get(run_id):
+            happened.set()
 
     def interrupt(self, run_id: str) -> None:
         """End a run of this process as soon as possible."""
@@ -134,12 +149,11 @@ class LiveRuns:
             found[0].interrupt()
 
     async def wait(self, run_id: str, seconds: float) -> bool:
-        """Wait for the end of a run of this process; whether it is one, and has ended."""
-        found = self._tasks.get(run_id)
-        if not found:
+        """Wait for the end of a run of this process; whether it is one, and is over."""
+        if not (found := self._tasks.get(run_id)):
             return False
         done, _ = await asyncio.wait({found[1]}, timeout=seconds)
-        return bool(done)
+        return any(not one.cancelled() and not one.exception() and one.result() for one in done)
 
     def leave(self) -> None:
         """Let every run stop where no node is in progress. A signal handler may call it."""
@@ -148,6 +162,8 @@ class LiveRuns:
             running.drain()
 
     async def drained(self) -> None:
-        """Wait until no run is in progress."""
+        """Wake all who watch, and wait until no run is in progress."""
+        for happened in self.watched.values():
+            happened.set()
         while self._tasks:
             await asyncio.wait({task for _, task in self._tasks.values()})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from aideon_agents.access.callers import Caller
-    from aideon_agents.ledger.database import Statements
+    from aideon_agents.ledger.database import Row, Statements
     from aideon_agents.ledger.rows import Run
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
@@ -73,7 +73,6 @@ class Service:
     async def drain(self) -> None:
         """Let every run stop where no node is in progress, and wait until all have."""
         self.leave()
-        self.live.changed()
         await self.live.drained()
         await self.batches.drained()
         if self._keeping:
@@ -112,6 +111,10 @@ class Service:
 
     def find(self, caller: Caller, run_id: str) -> Run:
         """A run of the caller's, by its whole id."""
+        return self._found(caller, run_id)[0]
+
+    def _found(self, caller: Caller, run_id: str) -> tuple[Run, Row | None]:
+        """A run, and the service's row of it; None: the service did not start it."""
         try:
             found = self.ledger.find_run(run_id) if len(run_id) == _LENGTH else None
         except RunNotFound:
@@ -119,12 +122,11 @@ class Service:
         row = served.find(self.ledger, run_id) if found else None
         if found is None or found.user != caller.user or (row and row["intent"] == "deleted"):
             raise NotFound(f"there is no run {run_id}: GET /api/v1/runs lists them")
-        return found
+        return found, row
 
     def show(self, caller: Caller, run_id: str) -> dict[str, Any]:
         """A run as the document of `aideon run --json`; content only as long as it is kept."""
-        found = self.find(caller, run_id)
-        row = served.find(self.ledger, run_id)
+        found, row = self._found(caller, run_id)
         shown = document(recall(self.ledger, found))
         if row and row["intent"] in ("run", "cancel") and found.status != "running":
             shown |= {"status": "running", "stop_reason": None}  # another process continues it
@@ -147,13 +149,10 @@ class Service:
         """Wait until a run has ended, at most for some seconds; whether it has."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while self.is_open(run_id) and not self.live.is_draining:
-            left = until - loop.time()
-            if left <= 0:
-                break
-            if run_id in self.live.ids:
-                await self.live.wait(run_id, left)
-            else:
+        while not self.live.is_draining and (left := until - loop.time()) > 0:
+            if await self.live.wait(run_id, left) or not self.is_open(run_id):
+                return True
+            if run_id not in self.live.ids:
                 await asyncio.sleep(min(_POLL, left))
         return not self.is_open(run_id)
 
@@ -165,7 +164,7 @@ class Service:
         The last one is `run_ended`, with an empty document: see `show`. It ends without one where
         this process drains: the caller asks again, with the last number.
         """
-        kind = ""
+        kind, happened = "", self.live.watch(run_id)
         while True:
             was_open = self.is_open(run_id)
             found = events.read(self.ledger, run_id, after)
@@ -178,7 +177,7 @@ class Service:
                 break
             if self.live.is_draining:
                 return
-            await self.live.change(_POLL)
+            await self.live.change(happened, _POLL)
         if kind != events.ENDED:
             yield after + 1, events.ENDED, {}  # its events are not kept any more
 
@@ -219,8 +218,7 @@ class Service:
 
     async def cancel(self, caller: Caller, run_id: str) -> None:
         """Cancel a run that runs or waits, whatever process it is in."""
-        found = self.find(caller, run_id)
-        row = served.find(self.ledger, run_id)
+        found, row = self._found(caller, run_id)
         is_over = row is None or (row["intent"] == "done" and found.status != "waiting")
         if is_over:
             raise Conflict(f"run {run_id} is {found.status}: the service has nothing to cancel")

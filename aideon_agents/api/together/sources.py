@@ -16,7 +16,7 @@ from aideon_agents.models import catalog
 from aideon_agents.state import ModelRequest, Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aideon_agents.access.callers import Caller
     from aideon_agents.access.roles import Permission
@@ -47,10 +47,10 @@ Route = doors.route_class(problems.response, doors.as_bad_request)
 
 def gate(permission: Permission) -> Any:
     """The dependency of an endpoint: its caller, whom the permission and the feature flag let in."""
-    known: Callable[[Request], Caller] = asking(permission).dependency
+    known: Callable[[Request], Awaitable[Caller]] = asking(permission).dependency
 
-    def let_in(request: Request) -> Caller:
-        caller, service = known(request), service_of(request)
+    async def let_in(request: Request) -> Caller:
+        caller, service = await known(request), service_of(request)
         if not flags.is_on(service.ledger, "together_ai_integration", caller.user):
             detail = "the feature flag together_ai_integration is off: these endpoints are closed"
             raise Problem(403, "feature_off", detail)
