@@ -15,9 +15,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.pregel.remote import RemoteGraph
+from langgraph.types import Command
 from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import NotFoundError
+from langgraph_sdk.errors import ConflictError, NotFoundError
 
 from aideon_agents import aresume, arun, creative, executor, iterative, sequential
 from aideon_agents.api.app import create_app
@@ -136,6 +137,11 @@ async def test_a_thread_keeps_the_conversation_and_says_what_it_does(sdk, thread
     assert [run["status"] for run in runs] == ["success", "success"]
     assert state["checkpoint"]["checkpoint_id"] == runs[0]["run_id"]
     (found,) = await sdk.threads.search(metadata={"graph_id": "two"}, status="idle")
+    assert await sdk.threads.count(metadata={"graph_id": "two"}) == 1
+    assert await sdk.threads.count(metadata={"graph_id": "one"}) == 0
+    run = runs[1]["run_id"]
+    assert await sdk.threads.get_history(thread, metadata={"run_id": run}) == [older]
+    assert await sdk.threads.get_state(thread, checkpoint_id=run) == older
     assert (found["thread_id"], found["values"]["messages"]) == (thread, second["messages"])
     changed = await sdk.threads.update(thread, metadata={"title": "energy"})
     assert changed["metadata"] == {**found["metadata"], "title": "energy"}
@@ -284,8 +290,16 @@ def test_a_remote_graph_is_a_node_of_a_bigger_graph(far):
     found = asking.invoke({"messages": [HumanMessage("heat pumps")]}, config)
     (asked,) = found["__interrupt__"]
     assert asked.value["action_requests"][0]["name"] == "draft"
+    thread = config["configurable"]["thread_id"]
     state = RemoteGraph("asks", sync_client=far).get_state(config)
     assert [one.id for one in state.interrupts] == [asked.id]
+    with pytest.raises(ConflictError, match=asked.id):
+        asking.invoke(Command(resume=APPROVE["resume"]), config)
+    answered = asking.invoke(Command(resume={asked.id: APPROVE["resume"]}), config)
+    assert [one.type for one in answered["messages"]] == ["human", "ai"]
+    assert answered["messages"][-1].content == "heat pumps."
+    assert far.threads.get(thread)["status"] == "idle"
+    assert len(far.runs.list(thread, status="success")) == 1
 
 
 @pytest.fixture

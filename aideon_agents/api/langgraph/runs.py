@@ -11,7 +11,15 @@ from pydantic import ValidationError
 
 from aideon_agents.api.langgraph import assistants, shapes
 from aideon_agents.api.langgraph.frames import position, status_of
-from aideon_agents.api.langgraph.shapes import Client, Document, Page, Reader, RunCreate, Writer
+from aideon_agents.api.langgraph.shapes import (
+    Client,
+    Command,
+    Document,
+    Page,
+    Reader,
+    RunCreate,
+    Writer,
+)
 from aideon_agents.api.langgraph.streaming import Begun, streamed, waited
 from aideon_agents.api.langgraph.threads import Found, Thread, made
 from aideon_agents.errors import Conflict, InputError, NotFound
@@ -35,8 +43,17 @@ async def _begun(ask: RunCreate, client: Writer, request: Request) -> Begun:
     if ask.command is not None or ask.input is None:
         if thread is None or newest is None:
             raise InputError("input is missing: the thread has no run that could continue")
-        return await _resumed(thread, newest, ask)
-    if thread and newest and thread.row["status"] != "idle":
+        return await _resumed(thread, newest, ask.command)
+    if thread and newest and thread.row["status"] == "waiting":
+        questions = client.service.show(client.caller, newest)["questions"]
+        if command := ask.resumed(questions):
+            return await _resumed(thread, newest, command)
+        named = "; ".join(f"{one['id']} of {one['node_path']}" for one in questions)
+        raise Conflict(
+            f"thread {thread.id} waits for the answer to question {named}: "
+            "send it as command.resume, or cancel the run"
+        )
+    if thread and newest and thread.row["status"] == "busy":
         await _make_free(thread, newest, ask.multitask_strategy)
     before = (await thread.state())["values"].get("messages", []) if thread else []
     task, inputs, new = shapes.asked(ask.input, before)
@@ -64,9 +81,9 @@ async def _begun(ask: RunCreate, client: Writer, request: Request) -> Begun:
 BegunRun = Annotated[Begun, Depends(_begun)]
 
 
-async def _resumed(thread: Thread, run_id: str, ask: RunCreate) -> Begun:
+async def _resumed(thread: Thread, run_id: str, command: Command | None) -> Begun:
     """Answer the question of a thread's newest run, or resume the run where it ended early."""
-    client, command = thread.client, ask.command
+    client = thread.client
     run = client.service.show(client.caller, run_id)
     after = events.last(client.ledger, run_id)
     messages = await _conversation(client, thread, run_id)
@@ -84,14 +101,6 @@ async def _resumed(thread: Thread, run_id: str, ask: RunCreate) -> Begun:
 
 async def _make_free(thread: Thread, run_id: str, strategy: str | None) -> None:
     """Refuse a run on a thread that is taken, or cancel what it does if the request says so."""
-    service, caller = thread.client
-    if thread.row["status"] == "waiting":
-        questions = service.show(caller, run_id)["questions"]
-        named = "; ".join(f"{one['id']} of {one['node_path']}" for one in questions)
-        raise Conflict(
-            f"thread {thread.id} waits for the answer to question {named}: "
-            "send it as command.resume, or cancel the run"
-        )
     if strategy not in ("interrupt", "rollback"):
         raise Conflict(
             f"thread {thread.id} is busy with run {run_id}: join it, cancel it, or send "
@@ -173,12 +182,17 @@ async def create(run: BegunRun, response: Response) -> Document:
     return _document(run)
 
 
+class List(Page):
+    """Which runs of a thread a client wants."""
+
+    status: str | None = None
+
+
 @on_thread.get("/runs")
-async def list_runs(
-    found: Found, page: Annotated[Page, Query()], status: str | None = None
-) -> list[Document]:
+async def list_runs(found: Found, wanted: Annotated[List, Query()]) -> list[Document]:
     runs = [_document(Begun(found.client, one, found.id)) for one in found.run_ids()]
-    return page.selected(page.of([one for one in runs if status in (None, one["status"])]))
+    matching = [one for one in runs if wanted.status in (None, one["status"])]
+    return wanted.selected(wanted.of(matching))
 
 
 @router.get("/runs/{run_id}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, cast
 
 from fastapi import Depends
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from aideon_agents.access.callers import Caller
 from aideon_agents.access.roles import Permission
@@ -28,9 +29,10 @@ _NEVER_SENT = "events|debug|checkpoints|tools|lifecycle"
 StreamMode: TypeAlias = Annotated[str, Field(pattern=f"^({_MODES}|{_NEVER_SENT})$")]
 _STATE = ("messages", "task", "inputs", "results", "output", "plan", "verdict", "route")
 _UNDONE = ("webhook", "interrupt_before", "interrupt_after", "after_seconds")
+_IS_UNDONE = "{name} is not supported: leave it out"
 _WITHOUT_EFFECT = (
-    *("config", "stream_resumable", "checkpoint_during", "durability", "on_completion"),
-    *("feedback_keys", "strict_resume", "langsmith_tracer"),
+    *("stream_resumable", "checkpoint_during", "durability", "on_completion", "feedback_keys"),
+    *("strict_resume", "langsmith_tracer"),
 )
 """What the SDKs send and a run of ours does not need."""
 
@@ -108,6 +110,7 @@ class RunCreate(Body):
     assistant_id: Annotated[str, Field(max_length=100)]
     input: JsonValue = None
     command: Command | None = None
+    config: Document | None = None
     context: RunContext | None = None
     metadata: Document | None = None
     stream_mode: StreamMode | list[StreamMode] = "values"
@@ -125,8 +128,14 @@ class RunCreate(Body):
             return given
         sent = cast("Document", given)
         if undone := [name for name in _UNDONE if sent.get(name)]:
-            raise ValueError(f"{undone[0]} is not supported: leave it out")
+            raise PydanticCustomError("undone", _IS_UNDONE, {"name": undone[0]})
         return {k: one for k, one in sent.items() if k not in (*_UNDONE, *_WITHOUT_EFFECT)}
+
+    def resumed(self, questions: Sequence[Mapping[str, Any]]) -> Command | None:
+        """How a RemoteGraph is resumed whose own graph is: with answers by id, in its config."""
+        answers = ((self.config or {}).get("configurable") or {}).get("__pregel_resume_map") or {}
+        known = {one["id"] for one in questions} & answers.keys()
+        return Command(resume={one: answers[one] for one in known}) if known else None
 
     def refuse_undone(self, newest: str | None) -> None:
         """Refuse what would otherwise be ignored; `newest` is the checkpoint of the thread."""

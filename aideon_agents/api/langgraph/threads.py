@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from langchain_core.messages import convert_to_messages
+from pydantic import Field
 
 from aideon_agents.api.langgraph.shapes import (
     MESSAGE_ID,
@@ -190,11 +191,27 @@ class Make(Change):
 class Search(Page):
     """Which threads a client looks for."""
 
-    metadata: Document | None = None
+    metadata: Document = Field(default_factory=dict)
     ids: list[str] | None = None
     status: ThreadStatus | None = None
     sort_by: Literal["thread_id", "status", "created_at", "updated_at"] = "updated_at"
     sort_order: Literal["asc", "desc"] = "desc"
+
+    def among(self, client: Client) -> list[Thread]:
+        """All that match, in order."""
+        rows = threads.listed(client.ledger, client.caller.user, None, _ALL)
+        found = [
+            one
+            for one in (Thread(client, row) for row in rows)
+            if all(one.row["metadata"].get(key) == value for key, value in self.metadata.items())
+            and (self.ids is None or one.id in self.ids)
+            and self.status in (None, one.status)
+        ]
+
+        def key(one: Thread) -> str:
+            return one.status if self.sort_by == "status" else one.row[self.sort_by]
+
+        return sorted(found, key=key, reverse=self.sort_order == "desc")
 
 
 class History(Page):
@@ -202,6 +219,7 @@ class History(Page):
 
     before: str | Document | None = None
     checkpoint: Document | None = None
+    metadata: Document = Field(default_factory=dict)
 
 
 class At(Body):
@@ -231,17 +249,12 @@ async def create(given: Make, client: Writer) -> Document:
 
 @router.post("/search")
 async def search(wanted: Search, client: Reader) -> list[Document]:
-    metadata = (wanted.metadata or {}).items()
-    rows = threads.listed(client.ledger, client.caller.user, None, _ALL)
-    known = [
-        (thread, {**row, "status": thread.status})
-        for row in rows
-        if all(row["metadata"].get(key) == value for key, value in metadata)
-        and (wanted.ids is None or row["thread_id"] in wanted.ids)
-        and wanted.status in (None, (thread := Thread(client, row)).status)
-    ]
-    known.sort(key=lambda one: one[1][wanted.sort_by], reverse=wanted.sort_order == "desc")
-    return wanted.selected([await thread.document() for thread, _ in wanted.of(known)])
+    return wanted.selected([await one.document() for one in wanted.of(wanted.among(client))])
+
+
+@router.post("/count")
+async def count(wanted: Search, client: Reader) -> int:
+    return len(wanted.among(client))
 
 
 @router.get("/{thread_id}")
@@ -284,7 +297,8 @@ async def state_at(wanted: At, found: Found) -> Document:
 
 @router.post("/{thread_id}/history")
 async def history(wanted: History, found: Found) -> list[Document]:
-    kept, before = await found.states(), wanted.before
+    kept, before, metadata = await found.states(), wanted.before, wanted.metadata
+    kept = [one for one in kept if metadata.items() <= one["metadata"].items()]
     before = before.get("checkpoint_id") if isinstance(before, dict) else before
     if before is not None:
         ids = [one["checkpoint"]["checkpoint_id"] for one in kept]
