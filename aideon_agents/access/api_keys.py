@@ -106,7 +106,8 @@ def make(
 ) -> tuple[ApiKey, str]:
     """Make a key for a user; returns its row and the key itself, which cannot be read again.
 
-    Without scopes it has all of the user's role but `admin`. With a `maker`, who asks with a key, it
+    Without scopes it has all of the user's role but `admin`, and but `models` where it is for some
+    workflows. With a `maker`, who asks with a key, it
     has no more than that key: no further scope or workflow, and no later end.
     """
     ends = None if expires_at is None else utc_text(expires_at)
@@ -151,7 +152,7 @@ def caller_of(ledger: Ledger, secret: str) -> Caller | None:
         scopes=frozenset(key.scopes),
         workflows=None if key.workflows is None else frozenset(key.workflows),
         lineage=key.lineage,
-        expires_at=key.expires_at,
+        expires_at=min(filter(None, ends), default=None),
     )
 
 
@@ -279,7 +280,8 @@ def _rights(
 ) -> _Rights:
     """Scopes, workflows and end of a key: as asked, where the owner's role and the maker have them."""
     allowed = [one for one in scopes_of(owner.role) if maker is None or one in maker.scopes]
-    unless = [one for one in allowed if one != "admin"] or allowed
+    not_these = {"admin"} if workflows is None else {"admin", "models"}
+    unless = [one for one in allowed if one not in not_these] or allowed
     given = checked_scopes(unless if scopes is None else scopes)
     lacks = f"{owner.user} ({owner.role})" + (" or the key in use" if maker else "")
     for beyond in sorted(given - set(allowed)):

@@ -29,7 +29,7 @@ class Caller:
     lineage: str | None = None
     """The first of the keys that replaced one another; counters use it, so a new key resets nothing."""
     expires_at: str | None = None
-    """When the key expires, which a key made with it does as well; None: never."""
+    """When the key ends, which a key made with it does as well; None: never."""
 
     def may(self, permission: Permission) -> bool:
         """Whether both the role and a scope permit it."""

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import hmac
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar, cast
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -39,10 +40,11 @@ CSRF_HEAD = "X-CSRF-Token"
 class Rates:
     """What one address and one key may ask of this process in a minute. It is kept in memory."""
 
-    def __init__(self, *, failures: int = 20, requests: int = 6000) -> None:
+    def __init__(self, *, failures: int = 20, requests: int = 6000, at_once: int = 250) -> None:
         self._counted = FixedWindowRateLimiter(MemoryStorage())
         self._failures = RateLimitItemPerMinute(failures, namespace="failed")
         self._requests = RateLimitItemPerMinute(requests, namespace="asked")
+        self._at_once, self._open = at_once, Counter[str]()
 
     def check_address(self, address: str) -> None:
         """Refuse an address that has failed to sign in too often, whatever it sends now."""
@@ -54,12 +56,23 @@ class Rates:
         """Count a failed sign-in."""
         self._counted.hit(self._failures, address)
 
-    def count(self, caller: Caller) -> None:
-        """Count a request, or refuse one too many."""
+    def count(self, caller: Caller) -> str:
+        """Count a request that is open until `left` is given the result; or refuse one too many."""
         who = caller.lineage or caller.session or caller.user
         if not self._counted.hit(self._requests, who):
             detail = f"this key has sent {self._requests.amount} requests within a minute: wait"
             raise self._refused(self._requests, who, "rate_limited", detail)
+        if self._open[who] >= self._at_once:
+            detail = f"this key has {self._at_once} requests open, streams among them: close some"
+            raise Problem(429, "too_many_open", detail, headers={"Retry-After": "1"})
+        self._open[who] += 1
+        return who
+
+    def left(self, who: str) -> None:
+        """Count that a request has been answered."""
+        self._open[who] -= 1
+        if not self._open[who]:
+            del self._open[who]
 
     def _refused(self, item: RateLimitItemPerMinute, who: str, code: str, detail: str) -> Problem:
         ends = self._counted.get_window_stats(item, who).reset_time
@@ -105,7 +118,8 @@ def caller_of(request: Request) -> Caller:
             "give a valid API key in the head Authorization: Bearer KEY, or x-api-key: KEY",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    rates.count(caller)
+    if not hasattr(request.state, "counted"):  # several dependencies of a route ask
+        request.state.counted = rates.count(caller)
     return caller
 
 

@@ -5,6 +5,7 @@ Starlette's BaseHTTPMiddleware starts a task per request, which costs more than 
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import re
@@ -80,6 +81,8 @@ class Passing:
             await app(scope, _checked(receive, heads, scope["path"]), sending)
         finally:
             REQUEST_ID.reset(token)
+            if who := scope["state"].get("counted"):
+                scope["app"].state.rates.left(who)
 
     def _refused(self, scope: Scope, heads: Headers) -> Problem | None:
         host = heads.get("host", "")
@@ -98,6 +101,8 @@ class Passing:
 _LARGEST = 1024 * 1024
 _WITH_PICTURES = 28 * _LARGEST
 """Bytes of a body with a picture of 20 MB in base64."""
+_ARRIVES_WITHIN = 60.0
+"""Seconds between two parts of a body."""
 _PICTURES = ("/v1/", "/api/v1/together/images/")
 """Where a body may hold pictures."""
 _DEEPEST = 100
@@ -112,17 +117,23 @@ def _checked(receive: Receive, heads: Headers, path: str) -> Receive:
     """Receive a body; an app sees one that is too large, or no JSON, as an error of HTTP."""
     largest = _WITH_PICTURES if path.startswith(_PICTURES) else _LARGEST
     is_json = "json" in heads.get("content-type", "").lower()
-    size, parts = 0, list[bytes]()
+    size, is_whole, parts = 0, False, list[bytes]()
 
     async def receiving() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, is_whole
+        try:
+            async with asyncio.timeout(None if is_whole else _ARRIVES_WITHIN):
+                message = await receive()
+        except TimeoutError:
+            detail = f"the body has not arrived: send a part every {_ARRIVES_WITHIN:g} seconds"
+            raise HTTPException(408, detail) from None
         size += len(message.get("body", b""))
+        is_whole = not message.get("more_body")
         if size > largest:
             raise HTTPException(413)
         if is_json and message["type"] == "http.request":
             parts.append(message.get("body", b""))
-            if not message.get("more_body"):
+            if is_whole:
                 _check_json(b"".join(parts))
         return message
 

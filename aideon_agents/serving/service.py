@@ -88,7 +88,7 @@ class Service:
         model calls stream.
         """
         workflow = self.workflows.find(caller, ask.workflow)
-        who, digest = caller.key_id or caller.user, ask.digest
+        who, digest = caller.lineage or f"user:{caller.user}", ask.digest
         try:
             if word is not None:
                 served.repeat(self.ledger, who, word, digest)

@@ -99,7 +99,17 @@ async def test_a_row_of_another_user_is_not_found_and_stays_as_it_is(app, key_of
     run = (await bob.post("/api/v1/runs", json=body, headers=heads)).json()
     bobs = api_keys.listed(ledger, "bob")[0]
     own = {"run_id": run["run_id"], "key_id": bobs.key_id}
-    bodies = {"answer": {"answer": "yes"}, "feedback": {"score": 1}}
+    own["thread_id"] = (await bob.post("/api/v1/threads", json={})).json()["thread_id"]
+    batch = {"workflow": "asks", "items": [{"task": "heat pumps"}]}
+    own["batch_id"] = (await bob.post("/api/v1/batches", json=batch)).json()["batch_id"]
+    bodies = {
+        "answer": {"answer": "yes"},
+        "feedback": {"score": 1},
+        "checkpoint": {"checkpoint": {}},
+    }
+    begins = {"assistant_id": "one", "input": "x"}
+    bodies |= {"runs": begins, "wait": begins, "stream": begins}
+    bodies |= {"history": {}, "{thread_id}": {"metadata": {"a": 1}}}
     tried = 0
     for method, path, _ in routes_of(app):
         named = re.findall(r"{(\w+)}", path)
@@ -112,11 +122,15 @@ async def test_a_row_of_another_user_is_not_found_and_stays_as_it_is(app, key_of
         same = ("status", "code", "title", "type")
         assert [answer.json()[one] for one in same] == [missing.json()[one] for one in same]
         tried += 1
-    assert tried >= 8
+    assert tried >= 30
     assert (await bob.get(f"/api/v1/runs/{run['run_id']}")).json()["status"] == "waiting"
     assert (await bob.get("/api/v1/me/keys")).json()["items"][0]["state"] == "active"
-    assert run["run_id"] not in (await alice.get("/api/v1/runs")).text
-    assert bobs.key_id not in (await alice.get("/api/v1/me/keys")).text
+    for place in ("runs", "threads", "batches", "me/keys", "me/usage?by=run"):
+        listed = (await alice.get(f"/api/v1/{place}")).text
+        assert not [one for one in own.values() if one in listed], place
+    for search in ({}, {"ids": [own["thread_id"]]}, {"metadata": {}}):
+        assert (await alice.post("/threads/search", json=search)).json() == []
+    assert (await bob.get(f"/threads/{own['thread_id']}")).json()["metadata"] == {}
 
 
 async def test_a_key_is_given_as_bearer_or_x_api_key(app, key_of, as_key, client_of):
