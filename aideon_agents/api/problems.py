@@ -132,17 +132,23 @@ def problem_of(error: AideonError) -> Problem:
     return Problem(status, code, one_line(safe_text(error)), headers=headers, **more)
 
 
-def of(
-    error: AideonError | Problem | RequestValidationError | HTTPException,
-    request: Request | None = None,
-) -> Problem:
-    """The problem that an error is, which answering a request has raised."""
+def of(error: Exception, request: Request | None = None) -> Problem:
+    """The problem that an error is, which answering a request has raised. What is no answer is logged."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, AideonError):
         return problem_of(error)
     if isinstance(error, RequestValidationError):
         return _invalid(error)
+    if isinstance(error, HTTPException):
+        return _of_http(error, request)
+    where = f"{request.method} {request.url.path}" if request else "a stream"
+    _log.error("%s failed", where, exc_info=error)
+    detail = "the service has failed: its log has the error under this request id"
+    return Problem(500, "internal", detail)
+
+
+def _of_http(error: HTTPException, request: Request | None) -> Problem:
     if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's for a body in no known encoding
         limits = (
             "in UTF-8, without NaN, infinite numbers and half surrogates, at most 100 levels deep"
@@ -198,34 +204,15 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of an app, with the shape of problems."""
-    found = app.openapi()
-    shape = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-    inside = shape.pop("$defs", {})
-    found["components"]["schemas"] |= {**inside, "ProblemDocument": shape}
-    return found
-
-
 def install(app: FastAPI) -> None:
     """Let an app answer every error with a problem document."""
 
-    def answer(request: Request, problem: Problem) -> JSONResponse:
-        return response(problem, getattr(request.state, "request_id", None))
-
     async def known(request: Request, error: Any) -> JSONResponse:
         request.state.error = error  # for the metrics
-        return answer(request, of(error, request))
-
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        about = {"request_id": getattr(request.state, "request_id", None)}
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error, extra=about)
-        detail = "the service has failed: its log has the error under this request id"
-        return answer(request, Problem(500, "internal", detail))
+        return response(of(error, request), getattr(request.state, "request_id", None))
 
     for kind in (AideonError, Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, known)
-    app.add_exception_handler(Exception, unexpected)
     plain = app.openapi
 
     def described() -> dict[str, Any]:

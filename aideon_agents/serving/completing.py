@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.messages import AIMessage
 
 from aideon_agents.access import flags, quotas
 from aideon_agents.agents.chat_model.model import ChatModel
+from aideon_agents.agents.outputs import asked_for
+from aideon_agents.errors import UserError
 from aideon_agents.ledger.budgets.runs import RunBudget
 from aideon_agents.ledger.costs import cost_of
 from aideon_agents.ledger.handler import CostHandler
@@ -20,7 +26,7 @@ from aideon_agents.state import Context, ModelRequest
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from langchain_core.messages import AIMessage, BaseMessage
+    from langchain_core.messages import BaseMessage
 
     from aideon_agents.access.callers import Caller
     from aideon_agents.ledger.budgets.units import Feature
@@ -42,6 +48,8 @@ class Ask:
     """None: the caller's."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     """What is sent besides: `tools`, `tool_choice`, `stop`."""
+    response_format: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    """The form of the answer, as OpenAI's API has it."""
     request_id: str | None = None
     run_id: str = dataclasses.field(default_factory=new_run_id)
 
@@ -83,6 +91,15 @@ async def pieces(service: Service, caller: Caller, ask: Ask) -> AsyncGenerator[s
         await asyncio.gather(task, return_exceptions=True)
 
 
+def _shape(form: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A JSON schema that every model can be asked for, each in its own way; None: it is none."""
+    named = form.get("json_schema")
+    schema = {"title": "answer", **named["schema"]} if named and "schema" in named else None
+    with contextlib.suppress(UserError):
+        return asked_for(schema) and schema
+    return None
+
+
 async def _asked(
     service: Service, caller: Caller, ask: Ask, say: Callable[[str], None] | None
 ) -> Completed:
@@ -114,7 +131,14 @@ async def _asked(
         recorder.context = context
         recorder.run_budgets[start.run_id] = RunBudget.of(service.ledger.budgets, start)
         config: Any = {"callbacks": [recorder]}
-        if say is None:
+        shape = None if options.get("tools") else _shape(ask.response_format)
+        if shape is None and ask.response_format.get("type", "text") != "text":
+            options["response_format"] = ask.response_format
+        if shape is not None:
+            parsed = await model.with_structured_output(shape).ainvoke(messages, config)
+            message = AIMessage(json.dumps(parsed, ensure_ascii=False))
+            (say or str)(str(message.text))
+        elif say is None:
             message = await model.ainvoke(messages, config, **options)
         else:
             whole, spoken = None, Spoken()

@@ -11,7 +11,6 @@ from openpyxl import load_workbook
 from aideon_agents.access import api_keys, users
 from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
-from aideon_agents.api.problems import described
 
 WAITS = {"Prefer": "wait=60"}
 
@@ -174,7 +173,7 @@ async def test_every_route_wants_a_key_once_there_is_one_and_a_row_of_another_is
     mine = (await start(client))["run_id"]
     users.add(ledger, "bob", By("test"))
     _, secret = api_keys.make(ledger, "bob", By("test"))
-    document = described(create_app(service))
+    document = create_app(service).openapi()
     for path, methods in document["paths"].items():
         for method in methods if path.startswith("/api/v1/") else ():
             filled = re.sub(r"\{\w+\}", mine, path)

@@ -6,12 +6,16 @@ import json
 import threading
 import uuid
 
+import fastapi
 import httpx2
 import openai
+import pydantic
 import pytest
 
 from aideon_agents.access import api_keys, users
 from aideon_agents.access.audit import By
+from aideon_agents.api.app import create_app
+from aideon_agents.api.openai import shapes
 from aideon_agents.testing import Fault, SimulatedProvider
 
 BY = By("root")
@@ -157,10 +161,10 @@ def test_an_earlier_conversation_is_part_of_the_task(client):
         {"role": "system", "content": "Be brief."},
         *HELLO,
         {"role": "assistant", "content": "They pump."},
-        {"role": "user", "content": [{"type": "text", "text": "Shorter."}]},
+        {"role": "user", "content": [{"type": "text", "text": one} for one in ("Now", "Shorter.")]},
     ]
     answer = client.chat.completions.create(model="workflow:one", messages=messages)
-    for part in ("Be brief.", "user: heat pumps", "assistant: They pump.", "Shorter."):
+    for part in ("Be brief.", "user: heat pumps", "assistant: They pump.", "Now Shorter."):
         assert part in answer.choices[0].message.content
 
 
@@ -215,20 +219,33 @@ def test_an_error_in_the_middle_of_a_stream_reaches_the_client(simulated):
         list(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True))
 
 
+def system(text):
+    return [{"role": "system", "content": text}, *HELLO]
+
+
+def user(text):
+    return [*HELLO, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": text}]
+
+
 @pytest.mark.parametrize(
     "more",
     [
         {"extra_body": {"metadata": {"task": "title_generation"}}},
-        {"messages": [{"role": "user", "content": "### Task:\nGenerate a concise title"}]},
+        {"messages": user("### Task:\nGenerate a concise title")},
+        {"messages": user("### Task:\nSuggest 3-5 relevant follow-up questions or prompts")},
+        {"messages": user("### Task:\nGenerate 1-3 broad tags categorizing the main themes")},
+        {"messages": user("### Task:\nAnalyze the chat history to determine the necessity")},
+        {"messages": user("### Task:\nYou are an autocompletion system. Continue the text")},
+        {"messages": user("Your task is to reflect the speaker's likely facial expression")},
+        {"messages": system("Available Tools: []\n\nYour task is to choose")},
+        {"messages": user("Provide a concise, 5-word-or-less title for the conversation, using")},
+        {"messages": user("Analyze this conversation and provide:\n1. The detected language")},
         {
-            "messages": [
-                {
-                    "role": "user",
-                    "content": "Provide a concise, 5-word-or-less title for the conversation, using "
-                    "title case conventions. Only return the title itself.",
-                }
-            ]
+            "messages": system(
+                "You are a professional conversation summarizer. Generate a concise title that"
+            )
         },
+        {"messages": user([{"type": "text", "text": "### Task:\nGenerate a concise title"}])},
     ],
 )
 def test_what_a_chat_ui_asks_for_itself_is_no_run_of_the_workflow(client, ledger, more):
@@ -239,6 +256,184 @@ def test_what_a_chat_ui_asks_for_itself_is_no_run_of_the_workflow(client, ledger
     assert (run.workflow, run.tier) == ("text_generation", "free")
     (call,) = ledger.calls(run.run_id)
     assert call.purpose == "ui_task"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        user("### Task:\nRespond to the user query using the provided context, incorporating"),
+        system("### Task:\nAnswer as a poet."),
+        [{"role": "user", "content": "### Task:\nGenerate a poem"}, *user("Go on.")],
+        user("What are the available tools: a hammer?"),
+    ],
+)
+def test_what_a_person_asks_in_a_chat_ui_is_a_run_of_the_workflow(client, ledger, messages):
+    client.chat.completions.create(model="workflow:one", messages=messages)
+    (run,) = ledger.runs()
+    assert run.workflow == "one"
+
+
+def test_a_ui_task_may_ask_for_a_tool_or_a_form(simulated):
+    provider, client = simulated()
+    messages = user("Analyze this conversation and provide:")
+    client.chat.completions.create(
+        model="workflow:two", messages=messages, tools=[TOOL], tool_choice="required"
+    )
+    assert provider.requests[-1].body["tools"][0]["function"]["name"] == "weather"
+
+
+class Town(pydantic.BaseModel):
+    """A town."""
+
+    name: str
+    people: int
+
+
+SAYS_TOWN = {"answer": lambda _: '{"name": "Oslo", "people": 700000}'}
+
+
+@pytest.mark.parametrize(
+    ("options", "requests"),
+    [(SAYS_TOWN, 3), ({**SAYS_TOWN, "dialect": "llama-cpp-python"}, 4), ({}, 3)],
+    ids=["taken", "refused once", "made up"],
+)
+def test_an_answer_has_the_form_of_a_schema(simulated, options, requests):
+    provider, client = simulated(**options)
+    chat = client.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Town)
+    assert isinstance(chat.choices[0].message.parsed, Town)
+    whole = client.responses.parse(model=MODEL, input="heat pumps", text_format=Town)
+    assert isinstance(whole.output_parsed, Town)
+    with client.chat.completions.stream(
+        model=MODEL, messages=HELLO, response_format=Town
+    ) as stream:
+        final = stream.get_final_completion()
+    assert isinstance(final.choices[0].message.parsed, Town)
+    assert len(provider.requests) == requests
+
+
+def test_json_of_any_form_is_asked_of_the_provider(simulated):
+    provider, client = simulated()
+    asked = {"model": MODEL, "messages": HELLO, "response_format": {"type": "json_object"}}
+    json.loads(client.chat.completions.create(**asked).choices[0].message.content)
+    assert provider.requests[-1].body["response_format"] == {"type": "json_object"}
+    with pytest.raises(openai.BadRequestError, match="a workflow decides the form"):
+        client.chat.completions.create(**asked | {"model": "workflow:one"})
+
+
+def test_options_reach_the_provider_where_they_change_something(simulated):
+    provider, client = simulated()
+    asked = {"model": MODEL, "messages": HELLO, "temperature": 0.1}
+    client.chat.completions.create(
+        **asked, top_p=0.5, seed=7, presence_penalty=0.25, stop="x", max_completion_tokens=9
+    )
+    sent = provider.requests[-1].body
+    known = {"top_p": 0.5, "seed": 7, "presence_penalty": 0.25, "stop": ["x"], "temperature": 0.1}
+    assert {name: sent.get(name) for name in known} == known
+    assert 9 in {sent.get("max_tokens"), sent.get("max_completion_tokens")}
+    client.chat.completions.create(**asked, top_p=1, frequency_penalty=0, presence_penalty=0)
+    assert not {"top_p", "frequency_penalty", "presence_penalty"} & {*provider.requests[-1].body}
+
+
+def test_fields_that_are_null_are_as_if_they_were_not_sent(client):
+    nulls = dict.fromkeys(("stream", "tools", "stop", "n", "metadata", "response_format", "aideon"))
+    answer = client.chat.completions.create(model=MODEL, messages=HELLO, extra_body=nulls)
+    assert answer.choices[0].message.content == "heat pumps."
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"modalities": ["text", "audio"]}, "modalities.1"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"temperature": 3}, "temperature"),
+        ({"messages": []}, "messages"),
+        ({"messages": "heat"}, "messages"),
+        ({"messages": ["heat"]}, "messages.0"),
+        ({"tools": [1]}, "tools.0"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, None),
+        ({"messages": [{"content": "x"}]}, None),
+        ({"messages": [{"role": "user", "content": ""}], "model": "workflow:one"}, None),
+        ({"messages": [{"role": "user", "content": {"a": 1}}]}, None),
+        ({"messages": [{"role": "user", "content": [1]}]}, None),
+        ({"response_format": {"type": "json_schema"}, "model": "workflow:one"}, None),
+        ({"aideon": {"budget": "-1"}, "model": "workflow:one"}, "aideon.budget"),
+        ({"aideon": {"timeout": 0}, "model": "workflow:one"}, "aideon.timeout"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(client, ledger, more, param):
+    asked = {"model": MODEL, "messages": HELLO, **more}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(
+            model=asked.pop("model"), messages=asked.pop("messages"), extra_body=asked
+        )
+    assert (refused.value.type, refused.value.param) == ("invalid_request_error", param)
+    assert not ledger.runs()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"input": 5},
+        {"input": [5]},
+        {"input": ""},
+        {"input": [{"type": "computer_call"}]},
+        {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+        {"tools": [{"type": "web_search"}]},
+        {"tools": ["x"]},
+        {"text": "x"},
+        {"reasoning": "x"},
+        {"previous_response_id": "resp_1"},
+        {"background": True},
+    ],
+)
+def test_a_response_that_cannot_be_given_is_refused(client, ledger, more):
+    with pytest.raises(openai.BadRequestError):
+        client.responses.create(model=MODEL, input="heat pumps", extra_body=more)
+    assert not ledger.runs()
+
+
+def test_what_the_service_does_not_have_is_a_404_in_the_form_that_clients_know(client):
+    for call in (
+        lambda: client.completions.create(model=MODEL, prompt="heat pumps"),
+        lambda: client.embeddings.create(model=MODEL, input="heat pumps"),
+        lambda: client.responses.retrieve("resp_1"),
+        lambda: client.images.generate(prompt="x"),
+        client.files.list,
+    ):
+        with pytest.raises(openai.NotFoundError, match=r"POST /v1/chat/completions") as missing:
+            call()
+        assert missing.value.code == "not_found"
+
+
+async def test_an_error_that_nobody_expected_is_not_tried_again(service, client_of):
+    app = create_app(service)
+    routes = fastapi.APIRouter(route_class=shapes.Route)
+
+    @routes.get("/broken")
+    def broken():
+        raise ZeroDivisionError("sk-proj-abcdefghijklmnopqrstuvwxyz123456")
+
+    app.include_router(routes)
+    async with client_of(app) as asking:
+        answer = await asking.get("/broken", headers={"X-Request-Id": "mine"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (500, "server_error", "internal")
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.headers["x-request-id"] == "mine"
+    assert "sk-proj" not in answer.text
+
+
+def test_a_response_that_fails_on_the_way_ends_with_its_error(simulated):
+    _, client = simulated(
+        faults=Fault("cut_after_first_token"), answer=lambda _: "These words are not all sent."
+    )
+    *_, last = client.responses.create(model=MODEL, input="heat pumps", stream=True)
+    assert (last.type, last.response.status) == ("response.failed", "failed")
+    assert "together:Qwen" in last.response.error.message
 
 
 def test_tools_are_called_and_answered(simulated):

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from aideon_agents.access import hosts
 from aideon_agents.api import problems
 from aideon_agents.api.problems import Problem
-from aideon_agents.errors import AideonError
+from aideon_agents.errors import Conflict
 from aideon_agents.models import pictures
 from aideon_agents.models.pictures.kinds import LARGEST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+
+    from aideon_agents.access.callers import Caller
+    from aideon_agents.serving.service import Service
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ def route_class(
             async def handled(request: Request) -> Response:
                 try:
                     return await handle(request)
-                except (Problem, AideonError, RequestValidationError, HTTPException) as error:
+                except Exception as error:  # noqa: BLE001 - clients know no other form
                     return answer(to_door(problems.of(error, request)), request_id(request))
 
             return handled
@@ -124,7 +126,7 @@ async def _events(
             yield line
     except StopAsyncIteration:
         return
-    except (Problem, AideonError) as error:
+    except Exception as error:  # noqa: BLE001 - the status is sent already
         yield failed(problems.of(error))
     finally:
         if following is not None:
@@ -133,10 +135,32 @@ async def _events(
         await lines.aclose()
 
 
-def data(document: str) -> str:
+@contextlib.contextmanager
+def watched(service: Service, caller: Caller, run_id: str) -> Generator[None]:
+    """Cancel a run where the block is left early, because the client that watches the run has gone."""
+    try:
+        yield
+    except (GeneratorExit, asyncio.CancelledError):
+        if not service.live.is_draining:
+            # What is awaited here ends at once.
+            task = asyncio.ensure_future(_cancelled(service, caller, run_id))
+            _CANCELLING.add(task)
+            task.add_done_callback(_CANCELLING.discard)
+        raise
+
+
+_CANCELLING = set[asyncio.Future[None]]()
+
+
+async def _cancelled(service: Service, caller: Caller, run_id: str) -> None:
+    with contextlib.suppress(Conflict):
+        await service.cancel(caller, run_id)
+
+
+def data(document: Any) -> str:
     """A document as a server-sent event without a name."""
-    return f"data: {document}\n\n"
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
 
 
-DONE = data("[DONE]")
+DONE = "data: [DONE]\n\n"
 """What follows the last document of a stream."""

@@ -9,6 +9,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Literal
 
+from starlette.requests import Request
+
+from aideon_agents.api import problems
 from aideon_agents.api.health import metrics
 from aideon_agents.api.passing import REQUEST_ID
 from aideon_agents.ledger.identity import utc_text
@@ -33,7 +36,7 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status = time.perf_counter(), 0
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -46,6 +49,12 @@ class Requests:
 
         try:
             await self._app(scope, receive, sending)
+        except Exception as error:
+            if status:
+                raise
+            request_id = scope["state"]["request_id"]
+            answer = problems.response(problems.of(error, Request(scope)), request_id)
+            await answer(scope, receive, sending)
         finally:
             route, ms = _route(scope), round((time.perf_counter() - began) * 1000)
             error = scope.get("state", {}).get("error")
@@ -55,7 +64,7 @@ class Requests:
                 metrics.REFUSED.labels(feature, unit).inc()
             run_id = scope.get("path_params", {}).get("run_id")
             # The path itself may hold what is secret, such as the word of a sign-in link.
-            about = {"method": scope["method"], "route": route, "status": status, "ms": ms}
+            about = {"method": scope["method"], "route": route, "status": status or 499, "ms": ms}
             words = " ".join(map(str, about.values()))
             about |= {"run_id": run_id} if run_id else {}
             _log.info("%s ms", words, extra={"fields": about})

@@ -1,122 +1,115 @@
-"""`/v1/models` and `/v1/chat/completions`."""
+"""`/v1/chat/completions`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
-from aideon_agents.access.callers import Caller
 from aideon_agents.api import doors
-from aideon_agents.api.asking import Serving, asking
 from aideon_agents.api.openai import shapes
-from aideon_agents.api.openai.answering import (
-    WORKFLOW,
-    Answer,
-    Asked,
-    Piece,
-    answered,
-    whole,
-)
-from aideon_agents.api.problems import Problem
+from aideon_agents.api.openai.answering import Answer, Door
+from aideon_agents.errors import RunError
 from aideon_agents.ledger.identity import now
-from aideon_agents.models import catalog
-from aideon_agents.models.providers import providers
-from aideon_agents.serving.launching import may_ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from aideon_agents.serving.service import Service
+    from aideon_agents.api.openai.answering import Pieces
+    from aideon_agents.api.problems import Problem
 
 router = APIRouter(route_class=shapes.Route)
 
-Known = Annotated[Caller, asking(None)]
-Word = Annotated[str | None, Header(max_length=200)]
-
-
-@router.get("/models")
-def models(caller: Known, service: Serving) -> JSONResponse:
-    """List the workflows that one may run, and the models that one may ask."""
-    return JSONResponse({"object": "list", "data": _models(service, caller)})
-
-
-@router.get("/models/{name:path}")
-def model(name: str, caller: Known, service: Serving) -> JSONResponse:
-    """Show one of them."""
-    for one in _models(service, caller):
-        if one["id"] == name:
-            return JSONResponse(one)
-    raise Problem(404, "model_not_found", f"there is no model {name}: GET /v1/models lists them")
-
-
-def _models(service: Service, caller: Caller) -> list[dict[str, Any]]:
-    names: list[tuple[str, str]] = []
-    if caller.may("runs:write"):
-        names += [(f"{WORKFLOW}{one.name}", "aideon") for one in service.workflows.of(caller)]
-    if caller.may("models:call"):
-        launcher = service.launcher
-        settings = launcher.settings_for(caller)
-        known = catalog.load(settings.catalog, settings.profile)
-        reachable = providers(settings, pretend=launcher.rehearse or not settings.can_call)
-        names += [
-            (name, entry.provider)
-            for name, entry in known.entries.items()
-            if entry.modality in ("text", "code", "vision")
-            and not known.is_gone(entry)
-            and reachable[entry.provider].available
-            and may_ask(settings, caller, name)
-        ]
-    return [{"id": name, "object": "model", "created": 0, "owned_by": by} for name, by in names]
+Open = Annotated[Door, Depends()]
 
 
 @router.post("/chat/completions")
-async def chat(
-    body: shapes.ChatAsked,
-    caller: Known,
-    service: Serving,
-    request: Request,
-    idempotency_key: Word = None,
-) -> Response:
+async def complete(body: shapes.Asked, door: Open) -> Response:
     """Answer a conversation, by a workflow or a model."""
-    if body.n not in (None, 1):
-        raise Problem(400, "unsupported", "n: one answer is given at a time")
-    most = body.max_completion_tokens or body.max_tokens
-    asked = Asked(body, body.messages, most, idempotency_key, doors.request_id(request))
-    run_id, source = await answered(service, caller, asked)
-    head = {"id": f"chatcmpl-{run_id}", "created": int(now().timestamp()), "model": body.model}
-    heads = {"X-Aideon-Run": run_id}
+    return await answer(door, body, Completion)
+
+
+async def answer(door: Door, body: shapes.Asked, form: type[Completion]) -> Response:
+    """Answer a request, whole or as a stream, in the form of an API."""
+    run_id, source = await door.answered(body)
+    made, heads = form(body, run_id), {"X-Aideon-Run": run_id}
     if body.stream:
-        usage = bool(body.stream_options and body.stream_options.include_usage)
-        begun = await doors.begun(request, source)
-        return doors.events(_chunks(begun, head, with_usage=usage), heads, _failed)
-    done = await doors.unless_gone(request, whole(source))
-    message = {"role": "assistant", "content": done.text or None, **_tool_calls(done)}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": done.finish_reason}
-    shown = {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(done)}
-    return JSONResponse({**shown, "aideon": done.about}, headers=heads)
+        begun = await doors.begun(door.request, source)
+        return doors.events(made.lines(begun), heads, made.failed)
+    done = await doors.unless_gone(door.request, _whole(source))
+    return JSONResponse(made.document(done) | {"aideon": done.about}, headers=heads)
 
 
-def _failed(problem: Problem) -> str:
-    return doors.data(json.dumps(shapes.error(shapes.to_door(problem)), ensure_ascii=False))
+async def _whole(source: Pieces) -> Answer:
+    async with contextlib.aclosing(source):
+        async for piece in source:
+            if isinstance(piece, Answer):
+                return piece
+    raise RunError("the answer has no end")
 
 
-def _usage(done: Answer) -> dict[str, int] | None:
-    if done.input_tokens is None or done.output_tokens is None:
-        return None
-    return {
-        "prompt_tokens": done.input_tokens,
-        "completion_tokens": done.output_tokens,
-        "total_tokens": done.input_tokens + done.output_tokens,
-    }
+class Completion:
+    """A chat completion."""
+
+    def __init__(self, body: shapes.Asked, run_id: str) -> None:
+        self.body = body
+        self.run_id = run_id
+        self.created = int(now().timestamp())
+
+    def document(self, done: Answer) -> dict[str, Any]:
+        """The whole completion."""
+        message = {"role": "assistant", "content": done.text or None, **_tool_calls(done)}
+        choice = self._choice(done.finish_reason, message=message)
+        return self._shown([choice], usage=_usage(done))
+
+    async def lines(self, source: Pieces) -> AsyncGenerator[str]:
+        """The completion as chunks. Its usage is in one of its own where that was asked for."""
+        yield self._chunk({"role": "assistant", "content": ""})
+        async for piece in source:
+            if isinstance(piece, dict):
+                yield self._chunk(piece)
+                continue
+            if piece.tool_calls:
+                yield self._chunk(_tool_calls(piece))
+            usage, about = {"usage": _usage(piece)}, {"aideon": piece.about}
+            is_apart = self.body.stream_options.include_usage
+            yield self._chunk({}, piece.finish_reason, **about, **({} if is_apart else usage))
+            if is_apart:
+                yield doors.data(self._shown([], ".chunk", **usage, **about))
+        yield doors.DONE
+
+    def failed(self, problem: Problem) -> str:
+        """An error among the chunks."""
+        return doors.data(shapes.error(shapes.to_door(problem)))
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None, **more: Any) -> str:
+        return doors.data(self._shown([self._choice(reason, delta=delta)], ".chunk", **more))
+
+    def _choice(self, reason: str | None, **content: Any) -> dict[str, Any]:
+        return {"index": 0, **content, "logprobs": None, "finish_reason": reason}
+
+    def _shown(self, choices: list[Any], kind: str = "", **more: Any) -> dict[str, Any]:
+        about = {"id": f"chatcmpl-{self.run_id}", "object": f"chat.completion{kind}"}
+        return {
+            **about,
+            "created": self.created,
+            "model": self.body.model,
+            "choices": choices,
+            **more,
+        }
 
 
-def _tool_calls(done: Answer, **more: Any) -> dict[str, Any]:
+def _usage(done: Answer) -> dict[str, Any] | None:
+    return done.usage("prompt_tokens", "completion_tokens")
+
+
+def _tool_calls(done: Answer) -> dict[str, Any]:
     calls = [
         {
-            **({"index": nth} if more else {}),
+            "index": nth,
             "id": one["id"],
             "type": "function",
             "function": {"name": one["name"], "arguments": json.dumps(one["args"])},
@@ -124,28 +117,3 @@ def _tool_calls(done: Answer, **more: Any) -> dict[str, Any]:
         for nth, one in enumerate(done.tool_calls)
     ]
     return {"tool_calls": calls} if calls else {}
-
-
-async def _chunks(
-    source: AsyncGenerator[Piece | Answer], head: dict[str, Any], *, with_usage: bool
-) -> AsyncGenerator[str]:
-    def chunk(delta: dict[str, Any] | None, reason: str | None = None, **more: Any) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        choices = [] if delta is None else [choice]
-        shown = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
-        return doors.data(json.dumps(shown, ensure_ascii=False))
-
-    yield chunk({"role": "assistant", "content": ""})
-    async for piece in source:
-        if isinstance(piece, Piece):
-            key = "reasoning_content" if piece.is_inner else "content"
-            yield chunk({key: piece.text})
-            continue
-        usage = _usage(piece)
-        if piece.tool_calls:
-            yield chunk(_tool_calls(piece, index=True))
-        more = {} if with_usage else {"usage": usage}
-        yield chunk({}, piece.finish_reason, aideon=piece.about, **more)
-        if with_usage:
-            yield chunk(None, usage=usage, aideon=piece.about)
-    yield doors.DONE

@@ -1,87 +1,86 @@
-"""`/v1/responses`."""
+"""`/v1/responses`: a response is a chat completion in other words."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
+from pydantic import model_validator
 
-from aideon_agents.access.callers import Caller
 from aideon_agents.api import doors
-from aideon_agents.api.asking import Serving, asking
 from aideon_agents.api.openai import shapes
-from aideon_agents.api.openai.answering import Answer, Asked, Piece, answered, whole
+from aideon_agents.api.openai.answering import Answer
+from aideon_agents.api.openai.chat import Completion, Open, answer
 from aideon_agents.api.problems import Problem
 from aideon_agents.errors import InputError
-from aideon_agents.ledger.identity import now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from aideon_agents.api.openai.answering import Pieces
+
 router = APIRouter(route_class=shapes.Route)
 
-Known = Annotated[Caller, asking(None)]
 _TEXTS = ("input_text", "output_text", "text")
+_OBJECTS = ("reasoning", "text")
+_NOT_HERE = ("previous_response_id", "conversation", "background", "prompt")
 
 
-@router.post("/responses")
-async def respond(
-    body: shapes.ResponseAsked,
-    caller: Known,
-    service: Serving,
-    request: Request,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
-) -> Response:
-    """Answer an input, by a workflow or a model."""
-    if body.previous_response_id:
-        detail = "previous_response_id: responses are not kept here, so send the whole conversation"
-        raise Problem(400, "unsupported", detail)
-    body.tools = [_tool(one) for one in body.tools]
-    if isinstance(body.tool_choice, dict) and "name" in body.tool_choice:
-        body.tool_choice = {"type": "function", "function": {"name": body.tool_choice["name"]}}
-    messages = [message for one in _items(body) for message in _messages(one)]
-    id_of_request = doors.request_id(request)
-    asked = Asked(body, messages, body.max_output_tokens, idempotency_key, id_of_request)
-    run_id, source = await answered(service, caller, asked)
-    head = _head(body, run_id)
-    heads = {"X-Aideon-Run": run_id}
-    if body.stream:
-        begun = await doors.begun(request, source)
-        return doors.events(_events(begun, head), heads, _failed)
-    done = await doors.unless_gone(request, whole(source))
-    return JSONResponse(_document(head, done), headers=heads)
+class ResponseAsked(shapes.Asked):
+    """A request for a response, read as one for a chat completion."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_chat(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict):
+            return sent
+        if named := [name for name in _NOT_HERE if sent.get(name)]:
+            detail = f"{named[0]}: responses are not kept here, so send the whole conversation"
+            raise Problem(400, "unsupported", detail)
+        if wrong := [name for name in _OBJECTS if not isinstance(sent.get(name) or {}, dict)]:
+            raise InputError(f"{wrong[0]}: it must be an object")
+        items: Any = sent.get("input")
+        items = [{"role": "user", "content": items}] if isinstance(items, str) and items else items
+        if not isinstance(items, list) or not items:
+            raise InputError("input: it must be a text or a list of items, and not empty")
+        if system := sent.get("instructions"):
+            items = [{"role": "system", "content": system}, *items]
+        form = dict((sent.get("text") or {}).get("format") or {"type": "text"})
+        choice = sent.get("tool_choice")
+        return {
+            **sent,
+            "messages": [message for one in items for message in _messages(one)],
+            "max_tokens": sent.get("max_output_tokens"),
+            "tools": [_function(one) for one in sent.get("tools") or ()],
+            "tool_choice": _function(choice) if isinstance(choice, dict) else choice,
+            "reasoning_effort": (sent.get("reasoning") or {}).get("effort"),
+            "response_format": {"type": form.get("type"), "json_schema": form},
+        }
 
 
-def _items(body: shapes.ResponseAsked) -> list[dict[str, Any]]:
-    first = [{"role": "system", "content": body.instructions}] if body.instructions else []
-    given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input
-    if not given:
-        raise InputError("input: it is empty")
-    return [*first, *given]
-
-
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    if tool.get("type") != "function":
+def _function(tool: Any) -> dict[str, Any]:
+    """A tool, or the choice of one."""
+    if not isinstance(tool, dict) or tool.get("type") != "function":
         raise InputError("tools: only functions can be called here")
-    return {"type": "function", "function": {key: tool[key] for key in tool if key != "type"}}
+    about = {key: one for key, one in tool.items() if key != "type"}
+    return {"type": "function", "function": about}
 
 
-def _messages(item: dict[str, Any]) -> list[dict[str, Any]]:
+def _messages(item: Any) -> list[dict[str, Any]]:
     """An item of an input as messages of a chat completion."""
-    kind = item.get("type", "message")
+    item = item if isinstance(item, dict) else {"type": type(item).__name__}
+    kind, content = item.get("type", "message"), item.get("content")
     if kind == "message":
-        content = item.get("content")
         parts = [_part(one) for one in content] if isinstance(content, list) else content
         return [{"role": item.get("role"), "content": parts}]
     if kind == "function_call":
         function = {"name": item.get("name"), "arguments": item.get("arguments")}
         call = {"id": item.get("call_id"), "type": "function", "function": function}
-        return [{"role": "assistant", "content": "", "tool_calls": [call]}]
+        return [{"role": "assistant", "tool_calls": [call]}]
     if kind == "function_call_output":
-        output: Any = item.get("output")
+        output = item.get("output")
         text = output if isinstance(output, str) else json.dumps(output)
         return [{"role": "tool", "tool_call_id": item.get("call_id"), "content": text}]
     if kind == "reasoning":
@@ -98,115 +97,92 @@ def _part(part: Any) -> Any:
     raise InputError(f"input: a part of the type {kind!r} cannot be sent here")
 
 
-def _head(body: shapes.ResponseAsked, run_id: str) -> dict[str, Any]:
-    return {
-        "id": f"resp_{run_id}",
-        "object": "response",
-        "created_at": int(now().timestamp()),
-        "status": "in_progress",
-        "error": None,
-        "incomplete_details": None,
-        "instructions": body.instructions,
-        "max_output_tokens": body.max_output_tokens,
-        "metadata": body.metadata or {},
-        "model": body.model,
-        "output": [],
-        "parallel_tool_calls": True,
-        "previous_response_id": None,
-        "temperature": body.temperature,
-        "tool_choice": "auto",
-        "tools": [],
-        "top_p": None,
-        "usage": None,
-    }
-
-
-def _message(run_id: str, text: str | None, status: str) -> dict[str, Any]:
-    """The output item of a text; None: the text has not begun."""
-    parts = [] if text is None else [_text(text)]
-    return {
-        "id": f"msg_{run_id}",
-        "type": "message",
-        "role": "assistant",
-        "status": status,
-        "content": parts,
-    }
+@router.post("/responses")
+async def respond(body: ResponseAsked, door: Open) -> Response:
+    """Answer an input, by a workflow or a model."""
+    return await answer(door, body, _Response)
 
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _document(head: dict[str, Any], done: Answer, text: str | None = None) -> dict[str, Any]:
-    """The whole response; `text` is what was streamed, None: nothing was."""
-    run_id = head["id"].removeprefix("resp_")
-    output: list[dict[str, Any]] = []
-    if done.text or text or not done.tool_calls:
-        output.append(_message(run_id, done.text if text is None else text, "completed"))
-    for nth, one in enumerate(done.tool_calls):
-        call = {"type": "function_call", "id": f"fc_{run_id}_{nth}", "call_id": one["id"]}
-        arguments = json.dumps(one["args"])
-        output.append({**call, "name": one["name"], "arguments": arguments, "status": "completed"})
-    usage = None
-    if done.input_tokens is not None and done.output_tokens is not None:
-        usage = {
-            "input_tokens": done.input_tokens,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": done.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": done.input_tokens + done.output_tokens,
+class _Response(Completion):
+    """A response."""
+
+    def __init__(self, body: shapes.Asked, run_id: str) -> None:
+        super().__init__(body, run_id)
+        self._numbers = itertools.count()
+        asked = ("model", "metadata", "temperature", "top_p")
+        self._head: dict[str, Any] = {
+            "id": f"resp_{run_id}",
+            "object": "response",
+            "created_at": self.created,
+            **dict.fromkeys(("error", "incomplete_details", "instructions", "usage")),
+            **{name: getattr(body, name) for name in asked},
+            "tools": [],
+            "tool_choice": "auto",
+            "parallel_tool_calls": True,
+            "status": "in_progress",
+            "output": [],
         }
-    cut = done.finish_reason == "length"
-    ends = {
-        "status": "incomplete" if cut else "completed",
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-    }
-    return {**head, **ends, "output": output, "usage": usage, "aideon": done.about}
 
+    def document(self, done: Answer, text: str | None = None) -> dict[str, Any]:
+        """The whole response; `text` is what was streamed, None: nothing was."""
+        output: list[dict[str, Any]] = []
+        if done.text or text or not done.tool_calls:
+            output.append(self._message([_text(done.text if text is None else text)]))
+        for nth, one in enumerate(done.tool_calls):
+            item = {"id": f"fc_{self.run_id}_{nth}", "type": "function_call", "status": "completed"}
+            call = {"name": one["name"], "arguments": json.dumps(one["args"])}
+            output.append({**item, "call_id": one["id"], **call})
+        usage = done.usage("input_tokens", "output_tokens")
+        if usage:
+            usage["input_tokens_details"] = {"cached_tokens": 0, "cache_write_tokens": 0}
+            usage["output_tokens_details"] = {"reasoning_tokens": 0}
+        ended: dict[str, Any] = {"status": "completed"}
+        if done.finish_reason == "length":
+            reason = {"reason": "max_output_tokens"}
+            ended = {"status": "incomplete", "incomplete_details": reason}
+        return {**self._head, **ended, "output": output, "usage": usage}
 
-def _failed(problem: Problem) -> str:
-    found = shapes.error(shapes.to_door(problem))["error"]
-    shown = {"type": "error", "code": found["code"], "message": found["message"], "param": None}
-    return _event({**shown, "sequence_number": 0})
+    async def lines(self, source: Pieces) -> AsyncGenerator[str]:
+        """The response as events. What inner nodes write is in none of them."""
+        place = {"item_id": f"msg_{self.run_id}", "output_index": 0, "content_index": 0}
+        yield self._event("created", response=self._head)
+        yield self._event("in_progress", response=self._head)
+        text: str | None = None
+        async for piece in source:
+            if isinstance(piece, Answer):
+                shown: dict[str, Any] = {**self.document(piece, text), "aideon": piece.about}
+                for index, item in enumerate(shown["output"]):
+                    if item["type"] == "message" and text is not None:
+                        yield self._event("output_text.done", **place, text=text, logprobs=[])
+                        yield self._event("content_part.done", **place, part=_text(text))
+                    else:
+                        begun = {**item, "status": "in_progress"}
+                        yield self._event("output_item.added", output_index=index, item=begun)
+                    yield self._event("output_item.done", output_index=index, item=item)
+                yield self._event(shown["status"], response=shown)
+            elif delta := piece.get("content"):
+                if text is None:
+                    item = self._message([], "in_progress")
+                    yield self._event("output_item.added", output_index=0, item=item)
+                    yield self._event("content_part.added", **place, part=_text(""))
+                text = (text or "") + delta
+                yield self._event("output_text.delta", **place, delta=delta, logprobs=[])
 
+    def failed(self, problem: Problem) -> str:
+        """The event of a response that fails."""
+        found = shapes.error(shapes.to_door(problem))["error"]
+        error = {"code": found["code"], "message": found["message"]}
+        return self._event("failed", response={**self._head, "status": "failed", "error": error})
 
-def _event(shown: dict[str, Any]) -> str:
-    return f"event: {shown['type']}\n" + doors.data(json.dumps(shown, ensure_ascii=False))
+    def _event(self, kind: str, **more: Any) -> str:
+        kind = f"response.{kind}"
+        shown = {"type": kind, "sequence_number": next(self._numbers), **more}
+        return f"event: {kind}\n{doors.data(shown)}"
 
-
-async def _events(
-    source: AsyncGenerator[Piece | Answer], head: dict[str, Any]
-) -> AsyncGenerator[str]:
-    numbers = itertools.count()
-    run_id = head["id"].removeprefix("resp_")
-    place = {"item_id": f"msg_{run_id}", "output_index": 0, "content_index": 0}
-
-    def event(kind: str, **more: Any) -> str:
-        return _event({"type": f"response.{kind}", "sequence_number": next(numbers), **more})
-
-    yield event("created", response=head)
-    yield event("in_progress", response=head)
-    text: str | None = None
-    async for piece in source:
-        if isinstance(piece, Piece):
-            if piece.is_inner:
-                continue
-            if text is None:
-                text = ""
-                item = _message(run_id, None, "in_progress")
-                yield event("output_item.added", output_index=0, item=item)
-                yield event("content_part.added", **place, part=_text(""))
-            text += piece.text
-            yield event("output_text.delta", **place, delta=piece.text, logprobs=[])
-            continue
-        whole_one = _document(head, piece, text)
-        for index, item in enumerate(whole_one["output"]):
-            if item["type"] == "message" and text is not None:
-                yield event("output_text.done", **place, text=text, logprobs=[])
-                yield event("content_part.done", **place, part=_text(text))
-            else:
-                begun = {**item, "status": "in_progress"}
-                yield event("output_item.added", output_index=index, item=begun)
-            yield event("output_item.done", output_index=index, item=item)
-        ended = "incomplete" if piece.finish_reason == "length" else "completed"
-        yield event(ended, response=whole_one)
+    def _message(self, content: list[dict[str, Any]], status: str = "completed") -> dict[str, Any]:
+        item = {"id": f"msg_{self.run_id}", "type": "message", "role": "assistant"}
+        return {**item, "status": status, "content": content}

@@ -1,28 +1,20 @@
-"""What OpenAI's clients send, and the errors that they understand. Unknown fields are ignored."""
+"""What OpenAI's clients send, and the errors that they understand.
+
+Unknown fields are ignored. A value that asks for another form of answer is refused.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from aideon_agents.api import doors
 from aideon_agents.api.problems import Problem
 from aideon_agents.ledger.redaction import without_keys
+from aideon_agents.serving.launching import Dollars
 from aideon_agents.state import ReasoningEffort, Tier
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_UI_TASKS = (
-    "### task:",
-    "analyze this conversation and provide:",
-    "provide a concise, 5-word-or-less title",
-    "please generate a concise, 5-word-or-less title",
-    "please generate a concise title",
-)
-"""How the prompts of Open WebUI and LibreChat for titles, tags and follow-ups begin."""
 
 
 class Extra(BaseModel):
@@ -30,21 +22,10 @@ class Extra(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    inputs: dict[str, Any] = Field(default_factory=dict)
-    budget: str | None = None
-    timeout: float | None = None
+    inputs: dict[str, JsonValue] = {}
+    budget: Dollars | None = None
+    timeout: Annotated[float, Field(gt=0, le=86_400)] | None = None
     tier: Tier | None = None
-
-
-class _Asked(BaseModel):
-    model: Annotated[str, Field(min_length=1, max_length=300)]
-    """`workflow:NAME`, or `provider:model`."""
-    stream: bool = False
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    tools: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
-    tool_choice: str | dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
-    aideon: Extra = Field(default_factory=Extra)
 
 
 class StreamOptions(BaseModel):
@@ -53,42 +34,40 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class ChatAsked(_Asked):
+class Asked(BaseModel):
     """A chat completion."""
 
+    model: Annotated[str, Field(min_length=1, max_length=300)]
+    """`workflow:NAME`, or `provider:model`."""
     messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=2000)]
-    stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | list[str] | None = None
-    n: int | None = None
-    reasoning_effort: ReasoningEffort | None = None
-
-
-class ResponseAsked(_Asked):
-    """A response."""
-
-    input: str | list[dict[str, Any]]
-    instructions: str | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    previous_response_id: str | None = None
-
-
-def text_of(message: dict[str, Any]) -> str:
-    """The text of a message."""
-    content: Any = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts: list[Any] = content if isinstance(content, list) else []
-    return "\n".join(
-        one["text"] for one in parts if isinstance(one, dict) and isinstance(one.get("text"), str)
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    max_tokens: int | None = Field(
+        None, ge=1, validation_alias=AliasChoices("max_completion_tokens", "max_tokens")
     )
+    stop: str | list[str] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    response_format: dict[str, Any] = {}
+    tools: list[dict[str, Any]] = []
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: dict[str, Any] = {}
+    aideon: Extra = Extra()
+    n: Literal[1] = 1
+    logprobs: Literal[False] = False
+    modalities: list[Literal["text"]] = []
+    functions: Annotated[list[Any], Field(max_length=0)] = []
 
-
-def is_ui_task(asked: _Asked, messages: Sequence[dict[str, Any]]) -> bool:
-    """Whether a chat UI asks for a title or the like, which no person has asked a workflow for."""
-    last = text_of(messages[-1]).lstrip().lower()
-    return bool((asked.metadata or {}).get("task")) or last.startswith(_UI_TASKS)
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, sent: Any) -> Any:
+        is_known = isinstance(sent, dict)
+        return {name: one for name, one in sent.items() if one is not None} if is_known else sent
 
 
 def to_door(problem: Problem) -> Problem:
@@ -102,24 +81,18 @@ def to_door(problem: Problem) -> Problem:
 
 
 _SERVER = 500
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def error(problem: Problem) -> dict[str, Any]:
     """A problem in OpenAI's form."""
-    kind = _TYPES.get(problem.status)
-    if problem.code == "insufficient_quota":
-        kind = problem.code
-    if kind is None:
-        kind = "server_error" if problem.status >= _SERVER else "invalid_request_error"
-    message = without_keys(problem.detail)
-    more = {key: one for key, one in problem.more.items() if key != "errors"}
-    shown = {"message": message, "type": kind, "param": None, "code": problem.code}
-    return {"error": {**more, **shown}}
+    kind = "server_error" if problem.status >= _SERVER else "invalid_request_error"
+    if problem.status in _TYPES:
+        kind = problem.code if problem.code == "insufficient_quota" else _TYPES[problem.status]
+    more = dict(problem.more)
+    wrong = more.pop("errors", [{"field": None}])[0]["field"]
+    shown = {"message": without_keys(problem.detail), "type": kind, "code": problem.code}
+    return {"error": {**more, **shown, "param": wrong and wrong.removeprefix("body.")}}
 
 
 def _answer(problem: Problem, request_id: str | None) -> JSONResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -112,7 +111,7 @@ async def _answered(  # noqa: PLR0917 - the parts of a request
 
     def failed(problem: problems.Problem) -> str:
         shown = problems.document(doors.as_bad_request(problem), ask.request_id)
-        return doors.data(json.dumps({"error": shown})) + doors.DONE
+        return doors.data({"error": shown}) + doors.DONE
 
     return doors.events(_lines(begun, document), heads, failed)
 
@@ -122,7 +121,7 @@ async def _lines(
 ) -> AsyncGenerator[str]:
     async for piece in source:
         if isinstance(piece, str):
-            yield doors.data(json.dumps({"text": piece}, ensure_ascii=False))
+            yield doors.data({"text": piece})
         else:
-            yield doors.data(json.dumps(document(piece), ensure_ascii=False))
+            yield doors.data(document(piece))
     yield doors.DONE
