@@ -9,16 +9,13 @@ from fastapi import APIRouter, Body, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from aideon_agents.access.callers import Caller
-from aideon_agents.api.asking import Cursor, Limit, Serving, asking, page
+from aideon_agents.api.asking import Cursor, Limit, Serving, page
 from aideon_agents.api.problems import answers
+from aideon_agents.api.runs import Reader, Writer
 from aideon_agents.api.shapes import ThreadDocument, ThreadPage
 from aideon_agents.serving import threads
 
 router = APIRouter(prefix="/threads", tags=["threads"])
-
-Reader = Annotated[Caller, asking("runs:own")]
-Writer = Annotated[Caller, asking("runs:write")]
 
 
 class NewThread(BaseModel):

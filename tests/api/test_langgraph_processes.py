@@ -8,7 +8,7 @@ import time
 
 import pytest
 from langgraph_sdk import get_sync_client
-from langgraph_sdk.errors import ConflictError
+from langgraph_sdk.errors import ConflictError, NotFoundError
 
 from aideon_agents.access.callers import LOCAL
 from aideon_agents.ledger.store import Ledger
@@ -141,3 +141,33 @@ async def test_a_run_of_another_machine_is_adopted_when_it_shows_no_life(
         assert threads.find(ledger, "ada", thread)["status"] == "idle"
         await service.drain()
     until_logged("first second second ")
+
+
+def test_a_run_ends_when_its_client_leaves_or_another_run_takes_its_thread(begin):
+    _, sdk = begin()
+    thread = sdk.threads.create()["thread_id"]
+    ask = {"assistant_id": "gated", "input": said("done")}
+    run = ""
+    watched = sdk.runs.stream(thread, **ask, on_disconnect="cancel", stream_mode="tasks")
+    for part in watched:
+        run = run or part.data["run_id"]
+        if part.event == "tasks" and part.data["name"] == "second":
+            break
+    watched.close()
+    *_, error, end = sdk.runs.join_stream(thread, run)
+    assert (error.data["error"], end.event, end.data["status"]) == (
+        "cancelled",
+        "end",
+        "interrupted",
+    )
+    assert sdk.threads.get(thread)["status"] == "idle"
+    first = sdk.runs.create(thread, **ask)["run_id"]
+    second = sdk.runs.create(thread, **ask, multitask_strategy="interrupt")["run_id"]
+    assert sdk.runs.get(thread, first)["status"] == "interrupted"
+    third = sdk.runs.create(thread, **ask, multitask_strategy="rollback")["run_id"]
+    with pytest.raises(NotFoundError):
+        sdk.runs.get(thread, second)
+    assert sdk.threads.get(thread)["status"] == "busy"
+    sdk.runs.cancel(thread, third, wait=True)
+    assert sdk.runs.get(thread, third)["status"] == "interrupted"
+    assert sdk.threads.get(thread)["status"] == "idle"

@@ -72,7 +72,7 @@ async def _begun(ask: RunCreate, client: Writer, request: Request) -> Begun:
     run_id = await client.service.start(client.caller, start)
     if thread:  # lists of threads ask for these
         own_id = assistants.assistant_id(workflow.name)
-        thread.add_metadata({"graph_id": workflow.name, "assistant_id": own_id})
+        thread.with_metadata({"graph_id": workflow.name, "assistant_id": own_id})
     spoken = new or [shapes.message("human", task, "")]
     spoken[-1] = {**spoken[-1], "id": spoken[-1]["id"] or f"{run_id}.task"}
     return Begun(client, run_id, thread.id if thread else None, 0, [*before, *spoken])

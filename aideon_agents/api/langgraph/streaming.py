@@ -16,7 +16,6 @@ from aideon_agents.api import doors
 from aideon_agents.api.langgraph.frames import HEAD, Frame, Frames
 from aideon_agents.api.langgraph.shapes import Client, Document
 from aideon_agents.api.problems import Problem
-from aideon_agents.errors import Conflict
 from aideon_agents.serving import events, served
 
 HEARTBEAT = 5.0
@@ -67,26 +66,18 @@ async def _frames(run: Begun) -> AsyncGenerator[Frame]:
         yield one
 
 
-_CANCELLING: set[asyncio.Task[None]] = set()
-
-
 @contextlib.contextmanager
 def _watched(run: Begun, on_disconnect: str) -> Generator[None]:
     """Cancel a run when the client has left that watches it, if the client wants that."""
+    service = run.client.service
     try:
         yield
     except (asyncio.CancelledError, GeneratorExit):
-        if on_disconnect == "cancel" and not run.client.service.live.is_draining:
-            # The request is being cancelled: what it would wait for here ends at once.
-            task = asyncio.create_task(_cancelled(run))
-            _CANCELLING.add(task)
-            task.add_done_callback(_CANCELLING.discard)
+        # The request is being cancelled: nothing can be waited for here.
+        if on_disconnect == "cancel" and not service.live.is_draining:
+            served.want(service.ledger.database, run.run_id, "cancel", if_is="run")
+            service.live.interrupt(run.run_id)
         raise
-
-
-async def _cancelled(run: Begun) -> None:
-    with contextlib.suppress(Conflict):
-        await run.client.service.cancel(run.client.caller, run.run_id)
 
 
 def streamed(

@@ -10,19 +10,8 @@ from fastapi import APIRouter, Depends
 from langchain_core.messages import convert_to_messages
 from pydantic import Field
 
-from aideon_agents.api.langgraph.shapes import (
-    MESSAGE_ID,
-    Body,
-    Client,
-    Document,
-    Page,
-    Reader,
-    Writer,
-    answer_message,
-    interrupt,
-    message,
-    question_message,
-)
+from aideon_agents.api.langgraph import shapes
+from aideon_agents.api.langgraph.shapes import Body, Client, Document, Page, Reader, Writer
 from aideon_agents.errors import Conflict, NotFound
 from aideon_agents.graphs.output import output
 from aideon_agents.ledger.rows import Run
@@ -66,8 +55,10 @@ class Thread(NamedTuple):
             self.client.ledger, self.client.caller.user, None, _ALL, thread=self.id
         )
 
-    def add_metadata(self, more: Document) -> None:
+    def with_metadata(self, more: Document) -> Thread:
+        """The same, with more metadata."""
         threads.merge_metadata(self.client.ledger, self.client.caller.user, self.id, more)
+        return Thread.find(self.client, self.id)
 
     async def state(self) -> Document:
         """Its newest state."""
@@ -89,7 +80,7 @@ class Thread(NamedTuple):
         for run, exchange in reversed([*zip(done, reversed(kept or ()), strict=False)]):
             given = output(graph, exchange.results)
             text = given.content if given else ""
-            both = [self._human(run, exchange.task), answer_message(run.run_id, text)]
+            both = [self._human(run, exchange.task), shapes.answer_message(run.run_id, text)]
             values = {"messages": values["messages"] + both, "output": text}
             values["results"] = recorded(exchange.results)
             found.append(self._state(values, run.run_id, run.ended_at, found))
@@ -115,7 +106,7 @@ class Thread(NamedTuple):
         if is_ours:
             task = (events.asked(self.client.ledger, run.run_id) or {}).get("task")
             spoken = [] if task is None else [self._human(run, task)]
-            spoken += [question_message(shown)] if shown["questions"] else []
+            spoken += [shapes.question_message(shown)] if shown["questions"] else []
             values = {"messages": values["messages"] + spoken, "output": None}
             values["results"] = shown["results"]
         return self._state(values, run.run_id, run.ended_at or run.started_at, before, shown)
@@ -123,7 +114,9 @@ class Thread(NamedTuple):
     def _human(self, run: Run, task: str) -> Document:
         """What a run was asked, under the id by which its client knows it."""
         metadata = served.metadata_of(served.find(self.client.ledger, run.run_id))
-        return message("human", task, metadata.get(MESSAGE_ID) or f"{run.run_id}.task")
+        return shapes.message(
+            "human", task, metadata.get(shapes.MESSAGE_ID) or f"{run.run_id}.task"
+        )
 
     def _state(
         self,
@@ -135,7 +128,7 @@ class Thread(NamedTuple):
     ) -> Document:
         questions = shown["questions"] if shown else []
         tasks: list[Document] = [
-            {"id": one["id"], "name": one["node_path"], "interrupts": [interrupt(one)]}
+            {"id": one["id"], "name": one["node_path"], "interrupts": [shapes.interrupt(one)]}
             for one in questions
         ]
         if shown and shown["error"]:
@@ -151,7 +144,7 @@ class Thread(NamedTuple):
             "metadata": {**self.row["metadata"], "run_id": run_id, "thread_id": self.id},
             "created_at": at,
             "tasks": [{**empty, **one} for one in tasks],
-            "interrupts": [interrupt(one) for one in questions],
+            "interrupts": [shapes.interrupt(one) for one in questions],
         }
 
     async def document(self) -> Document:
@@ -263,9 +256,8 @@ async def show(found: Found) -> Document:
 
 
 @router.patch("/{thread_id}")
-async def change(given: Change, found: Found, client: Writer) -> Document:
-    found.add_metadata(given.metadata or {})
-    return await Thread.find(client, found.id).document()
+async def change(given: Change, found: Found, _: Writer) -> Document:
+    return await found.with_metadata(given.metadata or {}).document()
 
 
 @router.delete("/{thread_id}", status_code=204)
