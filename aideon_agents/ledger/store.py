@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aideon_agents.errors import RunNotFound, UserError
+from aideon_agents.errors import Conflict, RunNotFound
 from aideon_agents.ledger import rows
 from aideon_agents.ledger.budgets.accounts import open_account, open_empty, set_limit
 from aideon_agents.ledger.budgets.holds import Budgets
@@ -148,14 +148,14 @@ class Ledger:
             tx: The transaction to write in; None: its own.
 
         Raises:
-            UserError: It was resumed in the meantime.
+            Conflict: It was resumed in the meantime.
         """
         which = {"run_id": seen.run_id}
         with self._within(tx) as inside:
             (row,) = inside.select(rows.ONE_RUN, which)
             is_now = run_in(row)
             if (is_now.status, is_now.ended_at) != (seen.status, seen.ended_at):
-                raise UserError(
+                raise Conflict(
                     f"run {seen.run_id} was resumed in the meantime and is {is_now.status}: "
                     f"`aideon runs show {seen.run_id}` shows it"
                 )

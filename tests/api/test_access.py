@@ -15,6 +15,7 @@ from aideon_agents.access.roles import ROLES, SCOPES
 from aideon_agents.api.app import create_app
 from aideon_agents.api.asking import Rates
 from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.schema import table_names
 
 BY = By("root", address="cli")
 PUBLIC = {"/healthz", "/readyz", "/ok", "/sign-in/{token}"}
@@ -416,17 +417,7 @@ async def test_no_secret_is_in_a_row_a_log_or_an_answer(as_key, key_of, signed_i
         cookie = browser.headers["cookie"].partition("=")[2]
         answers.append((await browser.get("/api/v1/me/keys")).text)
     secrets = [one.rpartition("_")[2] for one in (key, made)] + [cookie]
-    tables = (
-        "api_keys",
-        "sessions",
-        "sign_in_links",
-        "audit",
-        "users",
-        "runs",
-        "calls",
-        "run_events",
-    )
-    rows = [dict(row) for name in tables for row in ledger.select(f"SELECT * FROM {name}")]  # noqa: S608 - our names
+    rows = [dict(row) for name in table_names() for row in ledger.select(f"SELECT * FROM {name}")]  # noqa: S608 - our names
     logs = [one.getMessage() for one in caplog.records if not one.name.startswith("http")]
     places = {"rows": repr(rows), "logs": "".join(logs), "answers": "".join(answers)}
     places["reprs"] = repr((api_keys.caller_of(ledger, key), api_keys.listed(ledger)))
