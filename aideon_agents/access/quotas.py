@@ -164,15 +164,16 @@ def origin_of(
 ) -> Origin:
     """What the calls of a run of a caller may use; `keys` are those of `provider_keys.settings_for`."""
     limits = limits_of(ledger, caller.user, caller.tier)
+    tokens = limits.get((feature, "tokens"))
     return Origin(
         user=caller.user,
         feature=feature,
         key_id=caller.key_id,
         request_id=request_id,
-        tokens=limits.get((feature, "tokens")),
+        tokens=tokens,
         tokens_per_request=limits.get((feature, "tokens_per_request")),
         keys=keys or {},
-        offers=offers(ledger, caller, feature, "tokens"),
+        offers={} if tokens is None else offers(ledger, caller, feature, "tokens"),
     )
 
 
