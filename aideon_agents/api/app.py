@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
@@ -29,11 +29,12 @@ from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
 from aideon_agents.api.passing import LOOPBACK, Passing
 from aideon_agents.api.shapes import Health
+from aideon_agents.errors import UserError
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.runner.tracing import configured_provider
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 
     from fastapi.telemetry import TelemetryConfig
 
@@ -54,8 +55,12 @@ def healthz() -> JSONResponse:
 
 @_health.get("/readyz", responses={200: {"model": Health}, **problems.answers(503)})
 def readyz(service: Serving) -> JSONResponse:
-    """Whether this process can start runs: the ledger can be written, and it does not drain."""
+    """Whether this process can start runs: it writes the ledger, opens stored keys, and does not drain."""
     service.check()
+    try:
+        service.launcher.keys.check_ring()
+    except UserError as error:
+        raise problems.Problem(503, "ring_unusable", str(error)) from None
     if service.live.is_draining:
         raise problems.Problem(503, "draining", "this process is stopping: ask another one")
     return JSONResponse({"status": "ok"})
@@ -151,7 +156,13 @@ def _telemetry(settings: Settings) -> TelemetryConfig:
         "tracer_provider": configured_provider() if settings.otel else None,
         "logs": False,  # of what was sent, and of the words of errors
         "operation_spans": False,
+        "exclude": _is_secret,
     }
+
+
+def _is_secret(scope: MutableMapping[str, Any]) -> bool:
+    """Whether the path of a request, which its span would have, signs a person in."""
+    return scope["path"].startswith("/sign-in")
 
 
 def _mcp(service: Service, *, is_alone: bool) -> Door | None:

@@ -6,9 +6,8 @@ processes, which share no sessions, gets the question as the tool's result: the 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
+import re
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -21,16 +20,19 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from aideon_agents.access.callers import Caller
+from aideon_agents.api import doors, problems
 from aideon_agents.api.asking import asking, caller_of
-from aideon_agents.api.problems import problem_of
-from aideon_agents.errors import AideonError, Conflict, InputError
+from aideon_agents.errors import InputError
 from aideon_agents.runner.resume_state import is_approval
 from aideon_agents.serving.launching import Dollars, StartRun
 from aideon_agents.serving.service import Service
+from aideon_agents.serving.workflows import Workflow
 
 _ELICITATION = types.ClientCapabilities(elicitation=types.ElicitationCapability())
 _LOOK_EVERY = 0.25
 _PLAIN = ("string", "number", "integer", "boolean")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+"""A name that a tool can have: models that call tools take no other."""
 
 
 class Arguments(BaseModel):
@@ -45,6 +47,19 @@ class Arguments(BaseModel):
     """US dollars that the run may cost."""
 
 
+class Result(BaseModel):
+    """What a tool gives: the run as `GET /api/v1/runs/{run_id}` shows it, without its parts."""
+
+    run_id: str
+    status: str
+    stop_reason: str | None
+    output: str | None
+    cost: dict[str, JsonValue]
+    questions: list[JsonValue]
+    """What a run with the status `waiting` asks."""
+    error: str | None
+
+
 class Door:
     """The MCP server of a service."""
 
@@ -56,7 +71,6 @@ class Door:
         self.sessions = StreamableHTTPSessionManager(self._server, stateless=not keeps_sessions)
         self.router = APIRouter()
         self.router.add_api_route("/mcp", self._handle, methods=["GET", "POST", "DELETE"])
-        self._cancelling: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Keep sessions until this process drains, which ends their streams."""
@@ -74,50 +88,45 @@ class Door:
         request.scope["user"] = AuthenticatedUser(owner)
         return _Passed(self.sessions)
 
-    async def _tools(self) -> list[types.Tool]:
-        caller = caller_of(self._request)
-        return [
-            types.Tool(
-                name=one.name,
-                description=one.description or f"Runs the workflow {one.name}.",
-                inputSchema=_schema(one.schema),
-            )
-            for one in self._service.workflows.of(caller)
-        ]
-
-    @property
-    def _request(self) -> Request:
+    def _known(self) -> tuple[Caller, dict[str, Workflow]]:
+        """The caller, and the workflows that it may run by the names of their tools."""
         request = self._server.request_context.request
         if request is None:
             raise InputError("the request has no key")
-        return request
+        caller, made = caller_of(request), dict[str, Workflow]()
+        workflows = self._service.workflows.of(caller)
+        for one in sorted(workflows, key=lambda one: not _NAME.fullmatch(one.name)):
+            name = re.sub(r"[^A-Za-z0-9_-]", "_", one.name)[:60]
+            while name in made:
+                name += "_"
+            made[name] = one
+        return caller, made
+
+    async def _tools(self) -> list[types.Tool]:
+        return [
+            types.Tool(
+                name=name,
+                description=one.description or f"Runs the workflow {one.name}.",
+                inputSchema=_schema(one.schema),
+                outputSchema=Result.model_json_schema(),
+            )
+            for name, one in sorted(self._known()[1].items())
+        ]
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
-        caller = caller_of(self._request)
         try:
+            caller, known = self._known()
+            workflow = known[name].name if name in known else name
             given = Arguments.model_validate(arguments)
-            ask = StartRun(workflow=name, **given.model_dump())
+            ask = StartRun(workflow=workflow, **given.model_dump())
             run_id = await self._service.start(caller, ask)
-            try:
+            with doors.watched(self._service, caller, run_id):
                 return _result(await self._ended(caller, run_id))
-            except asyncio.CancelledError:
-                if self._service.live.is_draining:
-                    raise
-                # By the client. What is awaited here ends at once.
-                task = asyncio.create_task(self._cancel(caller, run_id))
-                self._cancelling.add(task)
-                task.add_done_callback(self._cancelling.discard)
-                raise
         except ValidationError as error:
             wrong = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(map(str, wrong["loc"]))
-            return _error(f"{where}: {wrong['msg']}")
-        except AideonError as error:
-            return _error(problem_of(error).detail)
-
-    async def _cancel(self, caller: Caller, run_id: str) -> None:
-        with contextlib.suppress(Conflict):
-            await self._service.cancel(caller, run_id)
+            return _error(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}")
+        except Exception as error:  # noqa: BLE001 - the SDK would answer with its words
+            return _error(problems.of(error).detail)
 
     async def _ended(self, caller: Caller, run_id: str) -> dict[str, Any]:
         """The document of a run when it has ended, or waits for what this client cannot answer."""
@@ -181,15 +190,16 @@ def _schema(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def _form(schema: Any) -> dict[str, Any]:
     """The form for an answer; forms have plain fields alone."""
-    if is_approval(schema):
-        fields = {"approved": {"type": "boolean"}, "feedback": {"type": "string"}}
-        return {"type": "object", "properties": fields, "required": ["approved"]}
     known = schema if isinstance(schema, dict) else {}
-    fields = known.get("properties") or {}
-    if fields and all(one.get("type") in _PLAIN for one in fields.values()):
-        return {"type": "object", "properties": fields, "required": known.get("required", [])}
-    answer = {"answer": {"type": "string"}}
-    return {"type": "object", "properties": answer, "required": ["answer"]}
+    fields, required = known.get("properties") or {}, known.get("required", [])
+    if is_approval(schema):
+        fields, required = (
+            {"approved": {"type": "boolean"}, "feedback": {"type": "string"}},
+            ["approved"],
+        )
+    elif not fields or any(one.get("type") not in _PLAIN for one in fields.values()):
+        fields, required = {"answer": {"type": "string"}}, ["answer"]
+    return {"type": "object", "properties": fields, "required": required}
 
 
 def _message(question: Any) -> str:
@@ -199,7 +209,6 @@ def _message(question: Any) -> str:
 
 
 def _result(shown: dict[str, Any]) -> types.CallToolResult:
-    kept = ("run_id", "status", "stop_reason", "output", "cost", "questions", "error")
     text = shown["output"] or ""
     if shown["status"] == "waiting":
         asked = "; ".join(_message(one["question"]) for one in shown["questions"])
@@ -208,7 +217,7 @@ def _result(shown: dict[str, Any]) -> types.CallToolResult:
         text = shown["error"] or f"the run has {shown['status']}: {shown['stop_reason']}"
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
-        structuredContent={name: shown[name] for name in kept},
+        structuredContent={name: shown[name] for name in Result.model_fields},
         isError=shown["status"] not in ("completed", "waiting"),
     )
 

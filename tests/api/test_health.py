@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import logging
 import urllib.request
@@ -218,13 +220,50 @@ async def test_an_error_in_the_log_has_the_requests_id_and_no_key(service, clien
             assert "ZeroDivisionError" in text
 
 
-async def test_a_run_belongs_to_the_trace_of_the_request_that_started_it(
-    client, service, monkeypatch
-):
-    kept = InMemorySpanExporter()
+@pytest.fixture
+def kept(monkeypatch):
+    """The spans of this process."""
+    exporter = InMemorySpanExporter()
     tracing = TracerProvider()
-    tracing.add_span_processor(SimpleSpanProcessor(kept))
+    tracing.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", tracing)
+    return exporter
+
+
+async def test_no_span_has_the_word_of_a_sign_in_link(client, kept):
+    made = await client.post("/api/v1/sign-in-links", json={"user": "ada"})
+    assert (await client.get("/sign-in/no-such-word")).status_code == 404
+    assert made.status_code in {201, 404}
+    (span,) = kept.get_finished_spans()
+    assert span.name == "POST /api/v1/sign-in-links"
+
+
+async def test_readyz_says_what_is_wrong(client, ledger, monkeypatch):
+    assert (await client.get("/readyz")).json() == {"status": "ok"}
+    ledger.path.rename(ledger.path.with_suffix(".moved"))
+    gone = await client.get("/readyz")
+    assert (gone.status_code, gone.json()["code"]) == (503, "ledger_unavailable")
+    assert (await client.get("/healthz")).status_code == 200
+
+
+def ring_of(name):
+    return f"{name}:{base64.b64encode(hashlib.sha256(name.encode()).digest()).decode()}"
+
+
+async def test_readyz_says_that_the_ring_does_not_open_what_is_stored(
+    make_service, client_of, monkeypatch
+):
+    for name, status in (("first", 200), ("other", 503)):
+        monkeypatch.setenv("AIDEON_KEY_RING", ring_of(name))
+        service = make_service()
+        async with client_of(create_app(service)) as client:
+            answer = await client.get("/readyz")
+        assert answer.status_code == status
+    assert answer.json()["code"] == "ring_unusable"
+    assert "AIDEON_KEY_RING" in answer.json()["detail"]
+
+
+async def test_a_run_belongs_to_the_trace_of_the_request_that_started_it(client, service, kept):
     caller = "0af7651916cd43dd8448eb211c80319c"
     done = await start(client, traceparent=f"00-{caller}-b7ad6b7169203331-01")
     assert await service.wait(done.json()["run_id"], 60)

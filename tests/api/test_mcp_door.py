@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
+import anyio
 import pytest
 from mcp import ClientSession, types
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import McpError
+
+from aideon_agents.ledger.store import Ledger
+from aideon_agents.settings import load as settings_of
 
 
 @pytest.fixture
@@ -107,3 +113,49 @@ async def test_what_fails_is_an_error_of_the_tool(connect):
             done = await session.call_tool(name, given)
             assert done.isError
             assert says in done.content[0].text
+
+
+SLOW = """
+import asyncio
+from aideon_agents import creative, sequential
+async def pause(state):
+    await asyncio.sleep(600)
+    return {}
+graph = sequential(creative("draft"), pause)
+"""
+
+
+async def test_a_cancelled_call_cancels_its_run(connect, folder):
+    (folder / "slow.py").write_text(SLOW, encoding="utf-8")
+    begun = anyio.Event()
+
+    async def progress(number, total, message):
+        begun.set()
+
+    async with connect("--workflow=slow=slow.py") as session, anyio.create_task_group() as group:
+
+        async def call():
+            with pytest.raises(McpError):
+                await session.call_tool("slow", {"task": "x"}, progress_callback=progress)
+
+        group.start_soon(call)
+        await begun.wait()
+        gone = types.CancelledNotificationParams(requestId=session._request_id - 1)
+        await session.send_notification(
+            types.ClientNotification(types.CancelledNotification(params=gone))
+        )
+    with Ledger.from_url(settings_of().ledger) as ledger:
+        (run,) = ledger.runs()
+    assert (run.status, run.stop_reason) == ("cancelled", "cancelled")
+
+
+@pytest.mark.parametrize("words", [(), ("--workers", "2")])
+async def test_any_workflow_has_a_tool_whose_name_models_take(connect, words):
+    names = ("write a brief", "write_a_brief", "Übersicht", "x" * 90, "team/brief")
+    async with connect(*(f"--workflow={one}=one.py" for one in names), *words) as session:
+        tools = [one.name for one in (await session.list_tools()).tools]
+        assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", one) for one in tools)
+        assert {"write_a_brief", "write_a_brief_", "_bersicht", "x" * 60, "team_brief"} < {*tools}
+        for name in ("write_a_brief_", "_bersicht", "x" * 60):
+            done = await session.call_tool(name, {"task": "heat pumps"})
+            assert (done.isError, done.content[0].text) == (False, "heat pumps.")
