@@ -10,12 +10,14 @@ import contextvars
 import json
 import re
 import secrets
+import sys
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from aideon_agents.api.problems import Problem, response
+from aideon_agents.ledger.redaction import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +65,9 @@ class Passing:
             return
         heads = Headers(scope=scope)
         given = heads.get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        is_usable = _ID.fullmatch(given) and without_keys(given) == given
+        request_id = given if is_usable else secrets.token_hex(8)
+        _hide_keys(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         token = REQUEST_ID.set(request_id)
 
@@ -111,6 +115,15 @@ _SUSPECT = re.compile(
     rb"(?:^|[\[:,\s])-?(?:NaN|Infinity|[0-9.]+[eE]\+?[0-9]{3}|[0-9]{300})|\\u[dD]|\x00"
 )
 """What a body has where its values may be none of JSON's; most bodies have nothing of it."""
+
+
+def _hide_keys(scope: Scope) -> None:
+    """Hide a key that a client has put into a URL from the span of the request."""
+    if tracing := sys.modules.get("opentelemetry.trace"):
+        query = scope["query_string"].decode("latin-1")
+        for name, text in {"url.path": scope["path"], "url.query": query}.items():
+            if (hidden := without_keys(text)) != text:
+                tracing.get_current_span().set_attribute(name, hidden)
 
 
 def _checked(receive: Receive, heads: Headers, path: str) -> Receive:

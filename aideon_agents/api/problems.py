@@ -228,7 +228,8 @@ def install(app: FastAPI) -> None:
 def _invalid(error: RequestValidationError) -> Problem:
     """The fields of a request that are wrong, without what was sent."""
     wrong = [
-        {"field": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()
+        {"field": without_keys(".".join(map(str, one["loc"]))), "message": one["msg"]}
+        for one in error.errors()
     ]
     first = wrong[0]
     detail = f"{first['field']}: {first['message']}"

@@ -276,6 +276,31 @@ async def test_a_run_belongs_to_the_trace_of_the_request_that_started_it(client,
     assert "heat pumps" not in "".join(one.to_json() for one in spans.values())
 
 
+@pytest.mark.parametrize("key", [SECRET, api_keys._new_secret()], ids=["provider", "ours"])
+async def test_a_key_in_any_part_of_a_request_is_in_no_log_and_no_span(
+    client, logged, monkeypatch, key
+):
+    kept, tracing = InMemorySpanExporter(), TracerProvider()
+    tracing.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", tracing)
+    names = ("X-Request-Id", "Authorization", "x-api-key", "Idempotency-Key", "User-Agent")
+    heads = dict.fromkeys(names, key) | {"Cookie": f"a={key}"}
+    body = {"workflow": key, "task": key, "metadata": {key: key}, key: key}
+    texts = []
+    for kind in ("json", "text"):
+        lines = logged(kind)
+        places = (f"/api/v1/runs/{key}?token={key}", f"/{key}", f"/v1/models/{key}")
+        texts += [(await client.get(path, headers=heads)).text for path in places]
+        texts += [(await client.post("/api/v1/runs", json=body, headers=heads)).text]
+        log = lines().err
+        assert len(log.splitlines()) >= 4
+        texts.append(log)
+    spans = kept.get_finished_spans()
+    assert "/api/v1/runs/" in str(spans[0].attributes["url.path"])
+    texts += [one.to_json() for one in spans]
+    assert [one for one in texts if key in one] == []
+
+
 def test_a_port_of_its_own_shows_the_requests_of_all_workers(served_by):
     process, client = served_by("--rehearse", "--workers", "2", "--metrics-port", "0")
     try:

@@ -182,3 +182,35 @@ async def test_a_body_that_looks_odd_and_is_not_is_taken(clients):
     answer = await clients[0].post("/api/v1/threads", content=body, headers=HEADS)
     assert answer.status_code == 201
     assert answer.json()["metadata"] == json.loads(body)["metadata"]
+
+
+def function(**more):
+    return [{"type": "function", "function": more}]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *({"tools": one} for one in (function(), function(name=["a"]), function(name={"a": 1}))),
+        *({"tools": one} for one in ([{}], [{"type": "function"}], [{"function": "x"}], ["x"])),
+        {"tools": function(name="x", parameters="y")},
+        {"response_format": {"type": "json_schema", "json_schema": 1}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": 5}}},
+        {"response_format": {"type": ["json_schema"]}},
+        {"text": {"format": {"type": "json_schema", "name": "x", "schema": 5}}},
+        *({"content": one} for one in ([[1]], [1], [None], [{"type": ["text"]}], [{}])),
+        {"content": [{"type": "image_url", "image_url": {"url": ["x"]}}]},
+    ],
+    ids=str,
+)
+async def test_what_openai_s_clients_never_send_is_a_bad_request(clients, more):
+    member, _ = clients
+    content = more.get("content", "x")
+    chat = {"messages": [{"role": "user", "content": content}]}
+    response = {"input": [{"role": "user", "content": content}]}
+    statuses = []
+    for path, body in (("/v1/chat/completions", chat), ("/v1/responses", response)):
+        asked = {"model": "together:Qwen/Qwen3.5-9B", **body, **more}
+        statuses.append((await member.post(path, json=asked)).status_code)
+    assert 400 in statuses
+    assert set(statuses) <= {200, 400}

@@ -106,7 +106,7 @@ class _Line(logging.Formatter):
             **getattr(record, "fields", {}),
             **({"error": without_keys(error)} if error else {}),
         }
-        return json.dumps(shown, ensure_ascii=False, default=str)
+        return without_keys(json.dumps(shown, ensure_ascii=False, default=str))
 
 
 def log_as(kind: LogKind) -> None:

@@ -231,7 +231,7 @@ def _joined(parts: list[Any]) -> str | None:
 
 
 async def _sendable(part: Any) -> Any:
-    if not isinstance(part, dict):
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise InputError("messages: a part of a message must be an object with a type")
     return await doors.picture(url_of(part) or "") if is_picture(part) else part
 

@@ -5,10 +5,19 @@ Unknown fields are ignored. A value that asks for another form of answer is refu
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from fastapi.responses import JSONResponse
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+    with_config,
+)
+from typing_extensions import TypedDict
 
 from aideon_agents.api import doors
 from aideon_agents.api.problems import Problem
@@ -34,6 +43,32 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+_open = with_config(ConfigDict(extra="allow"))
+
+
+@_open
+class _Function(TypedDict):
+    name: Annotated[str, Field(min_length=1)]
+    parameters: NotRequired[dict[str, Any]]
+
+
+@_open
+class _Tool(TypedDict):
+    type: Literal["function"]
+    function: _Function
+
+
+@_open
+class _Schema(TypedDict):
+    schema: NotRequired[dict[str, Any]]
+
+
+@_open
+class _Form(TypedDict, total=False):
+    type: str
+    json_schema: _Schema
+
+
 class Asked(BaseModel):
     """A chat completion."""
 
@@ -52,8 +87,8 @@ class Asked(BaseModel):
     presence_penalty: float | None = None
     seed: int | None = None
     reasoning_effort: ReasoningEffort | None = None
-    response_format: dict[str, Any] = {}
-    tools: list[dict[str, Any]] = []
+    response_format: _Form = {}
+    tools: list[_Tool] = []
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     metadata: dict[str, Any] = {}
