@@ -45,7 +45,7 @@ class Search(Page):
 class Namespaces(Page):
     """Which namespaces a client looks for."""
 
-    prefix: Labels = Field(default_factory=list)
+    prefix: Labels | None = None
     suffix: Labels | None = None
     max_depth: Annotated[int, Field(ge=1, le=20)] | None = None
 
@@ -99,7 +99,7 @@ async def search(wanted: Search, client: Owner) -> Document:
 async def namespaces(wanted: Namespaces, client: Owner) -> Document:
     async with open_store(client.ledger) as store:
         found = await store.alist_namespaces(
-            prefix=_own(client, wanted.prefix),
+            prefix=_own(client, wanted.prefix or []),
             suffix=tuple(wanted.suffix) if wanted.suffix else None,
             max_depth=wanted.max_depth + 2 if wanted.max_depth else None,
             limit=wanted.limit,

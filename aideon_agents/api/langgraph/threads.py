@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from langchain_core.messages import convert_to_messages
-from pydantic import Field
 
 from aideon_agents.api.langgraph import shapes
 from aideon_agents.api.langgraph.shapes import Body, Client, Document, Page, Reader, Writer
@@ -184,7 +183,7 @@ class Make(Change):
 class Search(Page):
     """Which threads a client looks for."""
 
-    metadata: Document = Field(default_factory=dict)
+    metadata: Document | None = None
     ids: list[str] | None = None
     status: ThreadStatus | None = None
     sort_by: Literal["thread_id", "status", "created_at", "updated_at"] = "updated_at"
@@ -196,7 +195,10 @@ class Search(Page):
         found = [
             one
             for one in (Thread(client, row) for row in rows)
-            if all(one.row["metadata"].get(key) == value for key, value in self.metadata.items())
+            if all(
+                one.row["metadata"].get(key) == value
+                for key, value in (self.metadata or {}).items()
+            )
             and (self.ids is None or one.id in self.ids)
             and self.status in (None, one.status)
         ]
@@ -212,7 +214,7 @@ class History(Page):
 
     before: str | Document | None = None
     checkpoint: Document | None = None
-    metadata: Document = Field(default_factory=dict)
+    metadata: Document | None = None
 
 
 class At(Body):
@@ -289,8 +291,8 @@ async def state_at(wanted: At, found: Found) -> Document:
 
 @router.post("/{thread_id}/history")
 async def history(wanted: History, found: Found) -> list[Document]:
-    kept, before, metadata = await found.states(), wanted.before, wanted.metadata
-    kept = [one for one in kept if metadata.items() <= one["metadata"].items()]
+    before, metadata = wanted.before, wanted.metadata or {}
+    kept = [one for one in await found.states() if metadata.items() <= one["metadata"].items()]
     before = before.get("checkpoint_id") if isinstance(before, dict) else before
     if before is not None:
         ids = [one["checkpoint"]["checkpoint_id"] for one in kept]
