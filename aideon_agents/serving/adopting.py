@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 from aideon_agents.access.callers import Caller
 from aideon_agents.errors import AideonError, Conflict, LedgerError, UserError
 from aideon_agents.ledger.identity import is_gone, now, this_process, utc_text
-from aideon_agents.runner import prepare_resume
 from aideon_agents.serving import events, served
 from aideon_agents.serving.batches import Batches
 from aideon_agents.serving.launching import Launcher, StartRun
 from aideon_agents.serving.live import LiveRuns
-from aideon_agents.serving.workflows import Workflows
+from aideon_agents.serving.workflows import Workflow, Workflows
 
 if TYPE_CHECKING:
     from aideon_agents.ledger.database import Row, Statements
+    from aideon_agents.ledger.rows import Run
 
 _log = logging.getLogger("aideon_agents.serving")
 
@@ -120,46 +120,26 @@ class Keeper:
         if row["stop_reason"] != "interrupted":
             served.want(self._ledger.database, run_id, "done", if_is="run")
             return
+        caller = Caller(row["user"] or "", "member", row["tier"] or "free")
         try:
-            await self._continue(row)
+            running = self._launcher.resumed(workflow, caller, run_id)
+            await self._live.launch(running, lambda _: None)
             _log.info("run %s continues in this process", run_id)
         except UserError as error:
-            if await self._begins_again(row):
-                return
             seen = self._ledger.find_run(run_id)
-            if seen.status != "running":
+            if seen.status != "running" and not await self._begins_again(workflow, caller, seen):
                 served.want(self._ledger.database, run_id, "done", if_is="run")
                 _log.warning("run %s does not continue: %s", run_id, error)
 
-    async def _continue(self, row: Row) -> None:
-        workflow = self._workflows.get(row["workflow"])
-        if workflow is None:
-            return
-        seen = self._ledger.find_run(row["run_id"])
-        caller = Caller(row["user"] or "", "member", seen.tier or "free")  # type: ignore[arg-type]
-        settings, origin = self._launcher.granted(caller, row["run_id"])
-        running = prepare_resume(
-            workflow.target.graph,
-            row["run_id"],
-            ledger=self._ledger,
-            settings=settings,
-            origin=origin,
-        )
-        await self._live.launch(running, lambda _: None)
-
-    async def _begins_again(self, row: Row) -> bool:
+    async def _begins_again(self, workflow: Workflow, caller: Caller, seen: Run) -> bool:
         """Begin a run again whose process ended before its first checkpoint and its first call."""
-        run_id, workflow = row["run_id"], self._workflows.get(row["workflow"])
-        asked = events.asked(self._ledger, run_id)
-        seen = self._ledger.find_run(run_id)
-        if not workflow or not asked or seen.status == "running" or self._ledger.calls(run_id):
+        run_id, asked = seen.run_id, events.asked(self._ledger, seen.run_id)
+        if not asked or self._ledger.calls(run_id):
             return False
-        ask = StartRun.model_validate(asked)
-        caller = Caller(row["user"] or "", "member", seen.tier or "free")  # type: ignore[arg-type]
         running = self._launcher.prepared(
             workflow,
             caller,
-            ask,
+            StartRun.model_validate(asked),
             stream=bool((seen.options or {}).get("stream")),
             rehearse=seen.rehearsed,
             run_id=run_id,

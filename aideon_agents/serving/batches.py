@@ -33,7 +33,6 @@ from aideon_agents.errors import (
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
-from aideon_agents.runner import prepare_resume
 from aideon_agents.serving.launching import Dollars, Launcher, Models, check_models, tier_of
 from aideon_agents.state import Tier
 
@@ -225,10 +224,7 @@ class Batches:
     ) -> None:
         async with turns:
             try:
-                settings, origin = self._launcher.granted(caller, run_id)
-                given: Any = {"ledger": self._ledger, "settings": settings, "origin": origin}
-                running = prepare_resume(workflow.target.graph, run_id, answer=answer, **given)
-                await running.to_end()
+                await self._launcher.resumed(workflow, caller, run_id, answer=answer).to_end()
             except AideonError as error:
                 _log.warning("run %s still waits: %s", run_id, error)
 

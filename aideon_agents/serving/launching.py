@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool
 from pydantic_core import PydanticCustomError
@@ -17,7 +17,7 @@ from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.money import usd_text
 from aideon_agents.models import catalog
 from aideon_agents.models.providers import ModelName
-from aideon_agents.runner import expected_cost, prepare, worst_case
+from aideon_agents.runner import ResumeOptions, expected_cost, prepare, prepare_resume, worst_case
 from aideon_agents.runner.estimate import rehearsed
 from aideon_agents.runner.running import Running
 from aideon_agents.state import Tier
@@ -155,6 +155,14 @@ class Launcher:
         running = self.made_or_rehearsed(made, rehearse=rehearse)
         start = dataclasses.replace(running.spec.start, run_id=own_id)
         return Running(dataclasses.replace(running.spec, start=start))
+
+    def resumed(
+        self, workflow: Workflow, caller: Caller, run_id: str, **options: Unpack[ResumeOptions]
+    ) -> Running:
+        """A run that continues, with the keys that its caller may use now."""
+        options["ledger"] = self.ledger
+        options["settings"], options["origin"] = self.granted(caller, run_id)
+        return prepare_resume(workflow.target.graph, run_id, **options)
 
     def made_or_rehearsed(self, made: Callable[..., T], *, rehearse: bool = False) -> T:
         """What `made` makes; a rehearsal where no model has a key. It takes `rehearse`."""

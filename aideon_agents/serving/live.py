@@ -34,19 +34,16 @@ class _Journal:
         self._run_id = run_id
         self._first = first
         self.log = EventLog(live.ledger.database, run_id, live.watched)
-        loop = asyncio.get_running_loop()
-        self.begun: asyncio.Future[None] = loop.create_future()
-        self._is_complete = False
-        self.is_over = False
-        """Whether nothing is left to do, in any process."""
-
-    @property
-    def is_complete(self) -> bool:
-        return self._is_complete
+        self.begun: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.is_complete = self.is_over = False
+        """`is_over`: nothing is left to do, in any process."""
 
     def began(self, tx: Statements) -> None:
         self._first(tx)
-        asyncio.get_running_loop().call_soon(_done, self.begun)  # when the rows are there
+        # When the rows are there.
+        asyncio.get_running_loop().call_soon(
+            lambda: self.begun.done() or self.begun.set_result(True)
+        )
 
     def ended(self, tx: Statements, outcome: Outcome, output: str | None) -> bool:
         owner = [dict(row) for row in tx.select(_OWNER, {"run_id": self._run_id})]
@@ -63,7 +60,7 @@ class _Journal:
             quotas.ended(tx, self._run_id)
             self.log.end(tx, {"output": output, "results": recorded(outcome.results)})
             self.is_over = True
-        self._is_complete = True
+        self.is_complete = True
         return True
 
 
@@ -71,11 +68,6 @@ _OWNER = (
     "SELECT host, pid, process_start, intent FROM runs"
     " LEFT JOIN served ON served.run_id = runs.run_id WHERE runs.run_id = :run_id"
 )
-
-
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 class LiveRuns:

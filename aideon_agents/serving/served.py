@@ -147,7 +147,7 @@ _WANT = "UPDATE served SET intent = :intent, renewed_at = :at WHERE run_id = :ru
 _RENEW = "UPDATE served SET renewed_at = :at WHERE run_id = :run_id"
 _OPEN = (
     "SELECT served.run_id, served.workflow, intent, adopted, renewed_at, status, stop_reason,"
-    ' ended_at, host, pid, process_start, "user" FROM served'
+    ' ended_at, host, pid, process_start, "user", tier FROM served'
     " JOIN runs ON runs.run_id = served.run_id WHERE intent IN ('run', 'cancel')"
 )
 _FREE = (

@@ -14,7 +14,7 @@ from aideon_agents.access import quotas
 from aideon_agents.errors import Conflict, NotFound, RunNotFound
 from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.models import outcomes
-from aideon_agents.runner import ResumeOptions, document, prepare_resume, recall
+from aideon_agents.runner import ResumeOptions, document, recall
 from aideon_agents.serving import events, served, threads
 from aideon_agents.serving.adopting import Keeper
 from aideon_agents.serving.batches import Batches
@@ -132,7 +132,7 @@ class Service:
             shown |= {"status": "running", "stop_reason": None}  # another process continues it
         if shown["status"] != "running" and shown["output"] is None:
             shown |= events.end_of(self.ledger, run_id)
-        metadata = json.loads(row["metadata"]) if row and row["metadata"] else {}
+        metadata = served.metadata_of(row)
         feedback = json.loads(row["feedback"]) if row and row["feedback"] else None
         times = {"started_at": found.started_at, "ended_at": found.ended_at}
         own = {"thread": found.thread, "metadata": metadata, "feedback": feedback}
@@ -201,10 +201,8 @@ class Service:
         run_id = found.run_id
         if found.batch_id is not None:
             raise Conflict(f"run {run_id} is of the batch {found.batch_id}, which resumes it")
-        options["ledger"] = self.ledger
-        options["settings"], options["origin"] = self.launcher.granted(caller, run_id)
         workflow = self._workflow_of(caller, found)
-        running = prepare_resume(workflow.target.graph, run_id, **options)
+        running = self.launcher.resumed(workflow, caller, run_id, **options)
 
         def first(tx: Statements) -> None:
             served.add(tx, run_id, found.workflow)
@@ -246,7 +244,7 @@ class Service:
             raise Conflict(f"run {run_id} is {found.status}: cancel it before you delete it")
         with self.ledger.database.transaction() as tx:
             served.add(tx, run_id, found.workflow, intent="deleted")
-            for sql in _DELETE:
+            for sql in (checkpoints.NO_EVENTS, checkpoints.NO_RESULTS, checkpoints.NO_CONTENTS):
                 tx.write(sql, {"run_id": run_id})
         names = [run_id, checkpoints.questions_name(run_id)]
         await checkpoints.remove(self.ledger, names)
@@ -258,8 +256,3 @@ class Service:
 
 
 _LENGTH = 26
-_DELETE = (
-    checkpoints.NO_EVENTS,
-    checkpoints.NO_RESULTS,
-    checkpoints.NO_CONTENTS,
-)
