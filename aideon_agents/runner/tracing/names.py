@@ -108,7 +108,7 @@ _TOKENS = {
 
 
 def of_end(end: CallEnd) -> Attributes:
-    """What is known of a call of a model when it has ended."""
+    """What is known of a call of a model when it has ended, besides its cost."""
     first = end.time_to_first_token_ms
     known = {
         "gen_ai.response.model": end.response_model,
@@ -117,7 +117,6 @@ def of_end(end: CallEnd) -> Attributes:
         **{name: getattr(end.usage, field, None) for name, field in _TOKENS.items()},
         STATUS: end.status,
         "aideon.simulated": end.simulated or None,
-        **cost(end.cost_nanousd or 0, is_complete=end.cost_nanousd is not None),
     }
     return _given(known)
 

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
@@ -41,7 +40,12 @@ _PLACE = "aideon-place"  # the key of the innermost place in OpenTelemetry's con
 
 
 class Place:
-    """A run, a node or a call of a tool, whose span has others below it."""
+    """A run, a node, or a call of a tool or a model: what has a span."""
+
+    begun_by: UUID | None = None
+    """LangChain's run id of what began it; None: it is a run."""
+    call: OpenCall | None = None
+    """Of a model."""
 
     def __init__(self, span: Span, around: Place | None, path: str, *, run_id: str = "") -> None:
         # A run may be inside a span that the program made in a node.
@@ -58,7 +62,7 @@ class Place:
         self.is_complete = True
 
     def add(self, end: CallEnd) -> None:
-        """Add what a call below it cost."""
+        """Add what a call in it cost."""
         self.nanousd += end.cost_nanousd or 0
         self.is_complete = self.is_complete and end.cost_nanousd is not None
         if self.around:
@@ -72,26 +76,18 @@ class Place:
             self.span.set_attributes(names.of_agent(name, role))
 
     def end(self, error: str) -> None:
-        """End its span; `error` is the class of what it failed with."""
+        """End its span. The words of an error may hold a prompt, so only its class is recorded."""
         self.span.set_attributes(names.cost(self.nanousd, is_complete=self.is_complete))
-        _end(self.span, error)
+        if error:
+            self.span.set_attribute(names.ERROR, error)
+            self.span.set_status(StatusCode.ERROR)
+        self.span.end()
 
 
 def innermost() -> Place | None:
     """Where the code that runs now is; None: in no run that is traced."""
     found = contexts.get_value(_PLACE)
     return found if isinstance(found, Place) else None
-
-
-def _end(span: Span, error: str) -> None:
-    """End a span. The words of an error may hold a prompt, so only its class is recorded."""
-    if error:
-        span.set_attribute(names.ERROR, error)
-        span.set_status(StatusCode.ERROR)
-    span.end()
-
-
-_Open: TypeAlias = "tuple[OpenCall, Span, Place]"
 
 
 class SpanHandler(BaseCallbackHandler):
@@ -103,11 +99,8 @@ class SpanHandler(BaseCallbackHandler):
         self._tracer = makes
         self._root = root
         self._records = spec.record_content
-        self._lock = threading.Lock()
         self._inside: dict[UUID, Place] = {}
-        """Where each chain and tool that is under way is, by LangChain's run id."""
-        self._own: dict[UUID, Place] = {}  # those of them that have a span
-        self._calls: dict[UUID, _Open] = {}
+        """Where each chain, tool and call that is under way is, by LangChain's run id."""
         self._has_begun = False
         self._is_over = False
 
@@ -122,8 +115,7 @@ class SpanHandler(BaseCallbackHandler):
         self._has_begun = True
         if not path or path == around.path:
             around.belongs_to(role if path else "")
-            with self._lock:
-                self._inside[run_id] = around
+            self._inside[run_id] = around
             return
         round_ = inputs.get("round", 1) if isinstance(inputs, dict) else 1
         about = names.of_node(path, round_, around.run_id)
@@ -151,7 +143,7 @@ class SpanHandler(BaseCallbackHandler):
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """End the span of a tool."""
-        place = self._own.get(run_id)
+        place = self._inside.get(run_id)
         if place and self._records:
             text = output.text if isinstance(output, BaseMessage) else str(output)
             place.span.set_attribute(names.RESULT, without_keys(text))
@@ -167,21 +159,15 @@ class SpanHandler(BaseCallbackHandler):
         run_id, around, known = self._placed(event)
         params: dict[str, Any] = event.get("invocation_params") or {}
         if params.get("_type") == tags.CHAIN:
-            with self._lock:
-                self._inside[run_id] = around
+            self._inside[run_id] = around
             return
         start = call_start(str(run_id), around.run_id, known, params)
         about = names.of_call(start, params, streams=bool(params.get("stream")))
         if self._records:
             about[names.PROMPT] = names.messages(prompt_text(messages))
-        span = self._tracer.start_span(
-            f"chat {start.requested_model}",
-            context=around.context,
-            kind=SpanKind.CLIENT,
-            attributes=about,
-        )
-        with self._lock:
-            self._calls[run_id] = OpenCall(start, known.get(tags.SENDING)), span, around
+        name, kind = f"chat {start.requested_model}", SpanKind.CLIENT
+        place = self._begin(run_id, name, about, around, around.path, kind)
+        place.call = OpenCall(start, known.get(tags.SENDING))
 
     def on_llm_start(self, serialized: Any, prompts: Any, **event: Any) -> None:
         """Begin the span of a model that completes text, as that of a chat model."""
@@ -189,33 +175,27 @@ class SpanHandler(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **event: Any) -> None:
         """Record when a streamed answer begins, and the usage in its chunks."""
-        if call := self._calls.get(run_id):
-            call[0].add_chunk(event.get("chunk"))
+        if (place := self._inside.get(run_id)) and place.call:
+            place.call.add_chunk(event.get("chunk"))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """End the span of a call that was answered."""
-        if call := self._take(run_id):
+        if (place := self._taken(run_id)) and place.call:
             if self._records and (answer := answer_text(response)):
-                call[1].set_attribute(names.ANSWER, names.messages(answer))
-            self._settle(call, answered(call[0], response))
+                place.span.set_attribute(names.ANSWER, names.messages(answer))
+            _settle(place, answered(place.call, response))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """End the span of a call that raised."""
-        if call := self._take(run_id):
-            self._settle(call, failed(call[0], error))
-
-    def _take(self, run_id: UUID) -> _Open | None:
-        with self._lock:
-            self._inside.pop(run_id, None)
-            return self._calls.pop(run_id, None)
+        if (place := self._taken(run_id)) and place.call:
+            _settle(place, failed(place.call, error))
 
     def close(self) -> None:
         """End what is left, cancelled: LangChain sends no event for it. What begins later has no span."""
         self._is_over = True
-        for run_id in list(self._calls):
-            self.on_llm_error(asyncio.CancelledError(), run_id=run_id)
-        for run_id in reversed(list(self._own)):
-            self._leave(run_id, asyncio.CancelledError())
+        for run_id, place in reversed(list(self._inside.items())):
+            ends = self.on_llm_error if place.call else self.on_chain_error
+            ends(asyncio.CancelledError(), run_id=run_id)
 
     def _is_elsewhere(self) -> bool:
         """Whether an event is of a run inside this one, which has a handler of its own."""
@@ -227,32 +207,40 @@ class SpanHandler(BaseCallbackHandler):
         around = self._inside.get(event.get("parent_run_id") or event["run_id"], self._root)
         return event["run_id"], around, event.get("metadata") or {}
 
-    def _begin(
-        self, run_id: UUID, name: str, about: names.Attributes, around: Place, path: str
+    def _begin(  # noqa: PLR0917 - the parts of a span
+        self,
+        run_id: UUID,
+        name: str,
+        about: names.Attributes,
+        around: Place,
+        path: str,
+        kind: SpanKind = SpanKind.INTERNAL,
     ) -> Place:
-        """Begin a span. It becomes the current one, for what the node or the tool does itself."""
-        span = self._tracer.start_span(name, context=around.context, attributes=about)
-        place = Place(span, around, path)
-        with self._lock:
-            self._inside[run_id] = self._own[run_id] = place
-        contexts.attach(place.context)
+        """Begin a span. That of a node or a tool is the current one for what these do themselves."""
+        span = self._tracer.start_span(name, around.context, kind, attributes=about)
+        place = self._inside[run_id] = Place(span, around, path)
+        place.begun_by = run_id
+        if kind is SpanKind.INTERNAL:
+            contexts.attach(place.context)
         return place
 
-    def _leave(self, run_id: UUID, error: BaseException | None = None, kind: str = "") -> None:
-        with self._lock:
-            self._inside.pop(run_id, None)
-            place = self._own.pop(run_id, None)
-        if place is None:
-            return
-        if error and not isinstance(error, GraphBubbleUp):  # which asks a person, or stops the run
-            kind = type(error).__name__
-        place.end(kind)
-        # The event may come in another context than the start did: nothing can be detached there.
-        contexts.attach((place.around or self._root).context)
+    def _taken(self, run_id: UUID) -> Place | None:
+        """What an event ends; None: it has no span."""
+        place = self._inside.pop(run_id, None)
+        return place if place and place.begun_by == run_id else None
 
-    @staticmethod
-    def _settle(call: _Open, end: CallEnd) -> None:
-        _, span, around = call
-        span.set_attributes(names.of_end(end))
-        around.add(end)
-        _end(span, "" if end.status in {"ok", "cached"} else end.error_type or end.status)
+    def _leave(self, run_id: UUID, error: BaseException | None = None, kind: str = "") -> None:
+        if place := self._taken(run_id):
+            if error and not isinstance(
+                error, GraphBubbleUp
+            ):  # which asks a person, or stops the run
+                kind = type(error).__name__
+            place.end(kind)
+            # The event may come in another context than the start did: nothing can be detached there.
+            contexts.attach((place.around or self._root).context)
+
+
+def _settle(place: Place, end: CallEnd) -> None:
+    place.span.set_attributes(names.of_end(end))
+    place.add(end)
+    place.end("" if end.status in {"ok", "cached"} else end.error_type or end.status)
