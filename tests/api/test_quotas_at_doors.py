@@ -107,3 +107,25 @@ async def test_a_batch_ends_where_its_user_has_no_tokens_left(paying, ledger):
     assert (found["status"], found["stop_reason"]) == ("stopped", "quota")
     assert found["completed"] < 20
     assert used(ledger, "tokens") <= 3000
+
+
+async def test_no_number_of_requests_at_once_gets_more_than_the_quota(paying, ledger):
+    quotas.set_quota(ledger, "tier:premium", "text_generation", "requests", BY, most=3)
+    chat = {"messages": [{"role": "user", "content": "heat pumps"}]}
+    batch = {"workflow": "one", "items": [{"task": "heat pumps"}, {"task": "wind"}]}
+    asked = [
+        ("/api/v1/runs", RUN),
+        ("/api/v1/together/text/completions", TEXT),
+        ("/v1/chat/completions", {**chat, "model": "workflow:one"}),
+        ("/v1/chat/completions", {**chat, "model": "together:Qwen/Qwen3.5-9B"}),
+        ("/runs/wait", {"assistant_id": "one", "input": "heat pumps"}),
+        ("/api/v1/batches", batch),
+    ]
+    answers = await asyncio.gather(
+        *(paying.post(path, json=body) for path, body in asked for _ in range(3))
+    )
+    granted = 0
+    for (path, _), answer in zip([one for one in asked for _ in range(3)], answers, strict=True):
+        assert answer.status_code in {200, 202, 429}, answer.text
+        granted += (answer.status_code != 429) * (2 if path.endswith("batches") else 1)
+    assert (granted, used(ledger)) == (3, 3)
