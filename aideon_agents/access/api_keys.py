@@ -51,10 +51,12 @@ _COLUMNS = (
     "key_id, lineage, user_id, api_keys.name, scopes, workflows, api_keys.created_at, expires_at,"
     " grace_until, revoked_at, used_on"
 )
-_BY_DIGEST = f"""
+_WITH_USER = f"""
 SELECT {_COLUMNS}, digest, users.role, users.tier, users.blocked_at
-FROM api_keys JOIN users USING (user_id) WHERE api_keys.digest = :digest
+FROM api_keys JOIN users USING (user_id) WHERE api_keys.
 """  # noqa: S608 - our names
+_BY_DIGEST = f"{_WITH_USER.rstrip()}digest = :digest"
+_WITH_ID = f"{_WITH_USER.rstrip()}key_id = :key_id"
 _BY_ID = f"SELECT {_COLUMNS} FROM api_keys WHERE key_id = :key_id"  # noqa: S608 - our names
 _BEGINNING = (
     f"SELECT {_COLUMNS} FROM api_keys WHERE key_id BETWEEN :start AND :last ORDER BY key_id LIMIT 2"  # noqa: S608 - our names
@@ -137,7 +139,17 @@ def caller_of(ledger: Ledger, secret: str) -> Caller | None:
     found = ledger.select(_BY_DIGEST, {"digest": digest})
     if not found or not hmac.compare_digest(found[0]["digest"], digest):
         return None
-    row, at = found[0], utc_text(now())
+    return _caller_in(ledger, found[0])
+
+
+def caller_with(ledger: Ledger, key_id: str) -> Caller | None:
+    """Who asks with a session that a key began; None: as `caller_of`."""
+    found = ledger.select(_WITH_ID, {"key_id": key_id})
+    return _caller_in(ledger, found[0]) if found else None
+
+
+def _caller_in(ledger: Ledger, row: Row) -> Caller | None:
+    at = utc_text(now())
     ends = (row["expires_at"], row["grace_until"])
     if row["revoked_at"] or row["blocked_at"] or any(end and end <= at for end in ends):
         return None

@@ -82,6 +82,10 @@ def create_app(
     process serves the same address.
     """
     door = _mcp(service, is_alone=is_alone)
+    if service.settings.oidc_issuer:
+        signing_in.provider(
+            service.settings
+        )  # its settings are wrong at once, not at the first sign-in
 
     app = FastAPI(
         title="Aideon Agents",

@@ -104,6 +104,27 @@ def link(user: _User, as_json: options.AsJson = False) -> None:
         output.note("the link works once, and for 15 minutes")
 
 
+@app.command()
+def identity(
+    user: _User,
+    subject: Annotated[str, typer.Argument(help="The `sub` by which the provider knows the user.")],
+    issuer: Annotated[str | None, typer.Option(help="Unless given, AIDEON_OIDC_ISSUER.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Let a user sign in with OpenID Connect. An e-mail address identifies no user."""
+    from aideon_agents.access import sessions
+
+    known = issuer or options.settings().oidc_issuer
+    if not known:
+        raise InputError("no provider is set: give --issuer URL, or set AIDEON_OIDC_ISSUER")
+    with options.managed() as (ledger, by):
+        sessions.add_identity(ledger, user, known, subject, by)
+    if as_json:
+        output.document({"user": user, "issuer": known, "subject": subject})
+    else:
+        output.note(f"{user} signs in as {subject} of {known}")
+
+
 def _given(**values: str | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 

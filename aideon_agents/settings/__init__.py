@@ -98,6 +98,13 @@ class Settings(_OfProviders):
     """The keys that seal what the service keeps: `id2:base64,id1:base64`, or a file with that."""
     public_url: str = _from("AIDEON_PUBLIC_URL", default="http://127.0.0.1:8400")
     """Where users reach the service, for links."""
+    oidc_issuer: str | None = _from("AIDEON_OIDC_ISSUER")
+    """The OpenID Connect provider that signs people in to the service; None: none does."""
+    oidc_client_id: str | None = _from("AIDEON_OIDC_CLIENT_ID")
+    oidc_client_secret: SecretStr | None = _from("AIDEON_OIDC_CLIENT_SECRET")
+    oidc_role: Literal["viewer", "member"] | None = _from("AIDEON_OIDC_ROLE")
+    """The role of people who sign in for the first time; None: only known identities may."""
+    oidc_tier: Tier = _from("AIDEON_OIDC_TIER", default="free")
     otel: bool | None = Field(
         default_factory=_names_a_collector, validation_alias=AliasChoices("AIDEON_OTEL")
     )
@@ -239,6 +246,7 @@ def _paired_keys(env_file: Path) -> dict[str, str | None]:
     outside = _lowered(os.environ)
     paired: dict[str, str | None] = {}
     with_keys = {row.base_url_env: row.key_env for row in PROVIDERS if row.key_env}
+    with_keys["AIDEON_OIDC_ISSUER"] = ("AIDEON_OIDC_CLIENT_SECRET",)
     for address, keys in with_keys.items():
         if address.lower() in outside or address.lower() not in inside:
             continue

@@ -6,8 +6,8 @@ import concurrent.futures
 
 import pytest
 
-from aideon_agents.access import audit, sessions, users
-from aideon_agents.errors import NotAllowed, NotFound
+from aideon_agents.access import api_keys, audit, sessions, users
+from aideon_agents.errors import Conflict, NotAllowed, NotFound
 
 PAST = "2026-01-01T00:00:00.000Z"
 
@@ -78,17 +78,44 @@ def test_a_link_of_a_user_who_is_blocked_since_begins_no_session(ledger, by, ada
         sessions.make_link(ledger, "nemo", by)
 
 
-def test_a_new_identity_is_a_viewer_of_its_own_whatever_its_address_is(ledger, by):
+def test_a_new_identity_is_a_user_of_its_own_whatever_its_address_is(ledger, by):
+    def begun(issuer="https://id.example"):
+        new = ("viewer", "free")
+        return sessions.sign_in(ledger, issuer, "7", "boss@example.org", by, new=new)
+
     users.add(ledger, "boss", by, role="admin", email="boss@example.org")
-    secret = sessions.sign_in(ledger, "https://id.example", "7", by, name="boss@example.org")
-    caller = sessions.session_of(ledger, secret)[0]
+    caller = sessions.session_of(ledger, begun())[0]
     assert caller.user not in {"boss", "boss@example.org"}
     assert (caller.role, caller.tier) == ("viewer", "free")
-    again = sessions.session_of(ledger, sessions.sign_in(ledger, "https://id.example", "7", by))
-    other = sessions.session_of(ledger, sessions.sign_in(ledger, "https://id.other", "7", by))
-    assert again[0].user == caller.user != other[0].user
+    other = sessions.session_of(ledger, begun("https://id.other"))[0]
+    assert sessions.session_of(ledger, begun())[0].user == caller.user != other.user
     users.change(ledger, caller.user, by, blocked=True)
-    assert sessions.sign_in(ledger, "https://id.example", "7", by) is None
+    assert begun() is None
+
+
+def test_an_identity_signs_in_the_user_that_it_was_added_to_and_no_other(ledger, by, ada):
+    users.add(ledger, "bob", by)
+    which = ("https://id.example", "7")
+    with pytest.raises(NotAllowed, match="aideon users identity NAME 7"):
+        sessions.sign_in(ledger, *which, None, by)
+    sessions.add_identity(ledger, "ada", *which, by)
+    secret = sessions.sign_in(ledger, *which, None, by, new=("member", "free"))
+    assert sessions.session_of(ledger, secret)[0].user == "ada"
+    with pytest.raises(Conflict):
+        sessions.add_identity(ledger, "bob", *which, by)
+    with pytest.raises(NotFound):
+        sessions.add_identity(ledger, "nemo", "https://id.example", "8", by)
+
+
+def test_a_session_of_a_key_ends_with_the_key(ledger, by, ada):
+    key, secret = api_keys.make(ledger, "ada", by, scopes=["usage"])
+    begun = sessions.begin_with_key(ledger, api_keys.caller_of(ledger, secret), by)
+    caller = sessions.session_of(ledger, begun)[0]
+    assert (caller.scopes, caller.key_id) == ({"usage"}, key.key_id)
+    api_keys.rotate(ledger, key.key_id, by, grace_s=600)
+    assert sessions.session_of(ledger, begun) is not None
+    api_keys.revoke(ledger, key.key_id, by)
+    assert sessions.session_of(ledger, begun) is None
 
 
 def test_signing_in_and_out_is_in_the_audit_log(ledger, by, ada):

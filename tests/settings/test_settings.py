@@ -66,6 +66,11 @@ def test_each_variable_is_read(monkeypatch):
         "AIDEON_CATALOG": "my.toml",
         "AIDEON_KEY_RING": "r",
         "AIDEON_PUBLIC_URL": "https://agents.example.org",
+        "AIDEON_OIDC_ISSUER": "https://id.example.org",
+        "AIDEON_OIDC_CLIENT_ID": "aideon",
+        "AIDEON_OIDC_CLIENT_SECRET": "s",
+        "AIDEON_OIDC_ROLE": "viewer",
+        "AIDEON_OIDC_TIER": "premium",
         "AIDEON_PROFILE": "seed",
         "AIDEON_OTEL": "0",
     }
@@ -75,8 +80,9 @@ def test_each_variable_is_read(monkeypatch):
     settings = load()
     keys = ("together_api_key", "together_ai_api_key", "openai_api_key", "hf_token")
     keys += ("replicate_api_token", "replicate_api_key", "anyscale_api_key", "key_ring")
+    keys += ("oidc_client_secret",)
     held = [getattr(settings, key).get_secret_value() for key in keys]
-    assert held == ["a", "d", "b", "c", "e", "f", "g", "r"]
+    assert held == ["a", "d", "b", "c", "e", "f", "g", "r", "s"]
     assert settings.model_dump(exclude=set(keys)) == {
         "together_base_url": "http://t",
         "openai_base_url": "http://o",
@@ -91,6 +97,10 @@ def test_each_variable_is_read(monkeypatch):
         "offline": True,
         "catalog": Path("my.toml"),
         "public_url": "https://agents.example.org",
+        "oidc_issuer": "https://id.example.org",
+        "oidc_client_id": "aideon",
+        "oidc_role": "viewer",
+        "oidc_tier": "premium",
         "profile": "seed",
         "otel": False,
     }

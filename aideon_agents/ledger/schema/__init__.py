@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from aideon_agents.ledger.schema.first_steps import FIRST_STEPS, Executor
-from aideon_agents.ledger.schema.service_steps import SERVICE_STEPS
+from aideon_agents.ledger.schema.service_steps import SERVICE_STEPS, m023_sessions_of_keys
 from aideon_agents.ledger.schema.serving_steps import m022_service
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ STEPS = (
     m019_answers,
     *SERVICE_STEPS,
     m022_service,
+    m023_sessions_of_keys,
 )
 
 BREAKING = frozenset({"m008_truncated_answers"})

@@ -183,4 +183,9 @@ def m021_quotas(db: Executor) -> None:
         db.execute(sql)
 
 
+def m023_sessions_of_keys(db: Executor) -> None:
+    """The API key that began a session, which may do what the key may; NULL: a link or an identity."""
+    db.execute("ALTER TABLE sessions ADD COLUMN key_id TEXT")
+
+
 SERVICE_STEPS = (m020_access, m021_quotas)

@@ -179,7 +179,7 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     (
         "sessions",
-        {"digest": "cd" * 32, "user_id": "ada", "csrf": "ef" * 16}
+        {"digest": "cd" * 32, "user_id": "ada", "csrf": "ef" * 16, "key_id": "0123456789"}
         | {"created_at": DAY, "expires_at": DAY},
     ),
     ("sign_in_links", {"digest": "ef" * 32, "user_id": "ada", "expires_at": DAY, "used_at": DAY}),
