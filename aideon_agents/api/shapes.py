@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from aideon_agents.serving.sources import Indicator
+
 RunState = Literal["running", "completed", "failed", "stopped", "waiting", "cancelled", "crashed"]
 
 
@@ -41,6 +43,8 @@ class RunDocument(_Open):
     error: str | None
     failed_node: str | None
     questions: list[dict[str, Any]]
+    model_source_indicator: Indicator | None
+    """Of the newest answer. None: there is none, or the flag `together_ai_ui_indicators` is off."""
     started_at: str
     ended_at: str | None
     thread: str | None

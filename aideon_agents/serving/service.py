@@ -15,7 +15,7 @@ from aideon_agents.errors import Conflict, NotFound, RunNotFound
 from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.models import outcomes
 from aideon_agents.runner import ResumeOptions, document, recall
-from aideon_agents.serving import events, served, threads
+from aideon_agents.serving import events, served, sources, threads
 from aideon_agents.serving.adopting import Keeper
 from aideon_agents.serving.batches import Batches
 from aideon_agents.serving.launching import Launcher, StartRun
@@ -136,7 +136,8 @@ class Service:
         feedback = json.loads(row["feedback"]) if row and row["feedback"] else None
         times = {"started_at": found.started_at, "ended_at": found.ended_at}
         own = {"thread": found.thread, "metadata": metadata, "feedback": feedback}
-        return {**shown, **times, **own}
+        source = sources.of_run(self.ledger, self.settings, found)
+        return {**shown, "model_source_indicator": source, **times, **own}
 
     def is_open(self, run_id: str) -> bool:
         """Whether a run is in progress, or is to be continued."""

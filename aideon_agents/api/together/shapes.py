@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
+from aideon_agents.serving.sources import Indicator
+
 Modality: TypeAlias = Literal["text", "code", "vision", "image", "audio_tts", "audio_stt"]
 
 
@@ -15,17 +17,16 @@ def _number(value: object) -> object:
     return value
 
 
-def _words(most: int) -> object:
-    return Field(min_length=1, max_length=most)
-
-
 Number = BeforeValidator(_number)
 """Refuses texts and booleans, and takes 256.0 for a whole number, as JSON Schema does."""
-Text = Annotated[str, _words(1_000_000)]
+Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
 MaxTokens = Annotated[int, Field(strict=False, ge=1, le=1_000_000), Number] | None
 Temperature = Annotated[float, Field(ge=0, le=2), Number] | None
 Purpose = Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]{1,64}$")] | None
 Pixels = Annotated[int, Field(strict=False, ge=1, le=8192), Number] | None
+Word = Annotated[str, Field(min_length=1, max_length=100)] | None
+Address = Annotated[str, Field(min_length=1, max_length=28_000_000)]
+"""An https URL, or a file as a `data:` URI in base64."""
 
 
 class _Asked(BaseModel):
@@ -54,7 +55,7 @@ class CodeAsked(_AskedToWrite):
     """Code to be continued."""
 
     prompt: Text
-    language: Annotated[str, _words(50)] | None = None
+    language: Word = None
 
 
 class Message(BaseModel):
@@ -76,8 +77,7 @@ class AnalysisAsked(_Asked):
     """A question about a picture."""
 
     max_tokens: MaxTokens = None
-    image_url: Annotated[str, _words(28_000_000)]
-    """An https URL, or a picture as a `data:` URI in base64."""
+    image_url: Address
     prompt: Text
 
 
@@ -94,24 +94,15 @@ class ImageAsked(_Asked):
 class TranscriptionAsked(_Asked):
     """A recording to be written down."""
 
-    audio_url: Annotated[str, _words(28_000_000)]
-    language: Annotated[str, _words(50)] | None = None
+    audio_url: Address
+    language: Word = None
 
 
 class SpeechAsked(_Asked):
     """A text to be spoken."""
 
     text: Text
-    voice: Annotated[str, _words(100)] | None = None
-
-
-class Indicator(BaseModel):
-    """Where an answer comes from."""
-
-    provider_id: str
-    display_name: str
-    is_free_tier: bool
-    is_fallback: bool
+    voice: Word = None
 
 
 class Usage(BaseModel):

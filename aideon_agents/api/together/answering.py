@@ -1,0 +1,127 @@
+"""Who may use the nine endpoints, and their answers: which model gives them, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Annotated, Any, Literal, cast, get_args
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import JSONResponse
+from langchain_core.messages import BaseMessage
+
+from aideon_agents.access import flags
+from aideon_agents.access.callers import Caller
+from aideon_agents.access.roles import Permission
+from aideon_agents.api import doors, problems
+from aideon_agents.api.asking import asking, service_of
+from aideon_agents.api.problems import Problem
+from aideon_agents.api.together.shapes import ChatAsked
+from aideon_agents.ledger.budgets.units import Feature
+from aideon_agents.ledger.costs import is_fallback
+from aideon_agents.ledger.money import usd_text
+from aideon_agents.serving import sources
+from aideon_agents.serving.completing import Ask, Completed, complete, pieces
+from aideon_agents.serving.service import Service
+from aideon_agents.state import ModelRequest, Use
+
+_TOKENS = 1024
+"""The most tokens of an answer where a request does not say."""
+MATERIALS: dict[Literal["text", "code", "vision"], Feature] = {
+    "text": "text_generation",
+    "code": "code_generation",
+    "vision": "vision_analysis",
+}
+"""What a chat model works with, and what its requests count as."""
+
+
+def _gate(permission: Permission) -> Any:
+    """The dependency of an endpoint: its caller, whom the permission and the feature flag let in."""
+    known: Callable[[Request], Awaitable[Caller]] = asking(permission).dependency
+
+    async def let_in(request: Request) -> Caller:
+        caller = await known(request)
+        if not flags.is_on(service_of(request).ledger, "together_ai_integration", caller.user):
+            detail = "the feature flag together_ai_integration is off: these endpoints are closed"
+            raise Problem(403, "feature_off", detail)
+        return caller
+
+    cast("Any", let_in).permission = permission
+    return Depends(let_in)
+
+
+MEMBER = _gate("models:call")
+Member = Annotated[Caller, MEMBER]
+Reader = Annotated[Caller, _gate("usage:own")]
+
+
+async def answered(  # noqa: PLR0917 - the parts of a request
+    request: Request,
+    service: Service,
+    caller: Caller,
+    asked: Any,
+    messages: Sequence[BaseMessage],
+    material: Literal["text", "code", "vision"] = "text",
+) -> Response:
+    """Ask a model, and answer with its words, whole or streamed."""
+    purpose = asked.purpose
+    wanted = ModelRequest(
+        role="creative",  # asks the largest model that the tier includes
+        modality="code" if material == "text" and purpose in {"coding", "code"} else material,
+        use=cast("Use", purpose) if purpose in get_args(Use) else None,
+        purpose=purpose,
+        max_tokens=asked.max_tokens or _TOKENS,
+        may_think=asked.max_tokens is None,
+        temperature=getattr(asked, "temperature", None),
+        vision=True if material == "vision" else None,
+    )
+    request_id = doors.request_id(request)
+    ask = Ask(feature=MATERIALS[material], request=wanted, messages=messages, request_id=request_id)
+
+    def document(done: Completed) -> dict[str, Any]:
+        is_chat = isinstance(asked, ChatAsked)
+        answer: Any = {"role": "assistant", "content": done.text} if is_chat else done.text
+        used = {} if material == "vision" else {"usage": _usage(done)}
+        return {"message" if is_chat else "text": answer, **used, **_source(service, caller, done)}
+
+    if not getattr(asked, "stream", False):
+        done = await doors.unless_gone(request, complete(service, caller, ask))
+        heads = {
+            "X-Aideon-Run": done.run_id,
+            "X-Aideon-Cost-Usd": usd_text(done.cost.usd),
+            "X-Aideon-Cost-Complete": str(done.cost.complete).lower(),
+        }
+        return JSONResponse(document(done), headers=heads)
+    begun = await doors.begun(request, pieces(service, caller, ask))
+
+    def failed(problem: Problem) -> str:
+        shown = problems.document(doors.as_bad_request(problem), request_id)
+        return doors.data({"error": shown}) + doors.DONE
+
+    return doors.events(_lines(begun, document), {"X-Aideon-Run": ask.run_id}, failed)
+
+
+async def _lines(
+    source: AsyncGenerator[str | Completed], document: Callable[[Completed], dict[str, Any]]
+) -> AsyncGenerator[str]:
+    async for piece in source:
+        yield doors.data({"text": piece} if isinstance(piece, str) else document(piece))
+    yield doors.DONE
+
+
+def _source(service: Service, caller: Caller, done: Completed) -> dict[str, Any]:
+    """The keys of an answer that say which model gave it."""
+    call, source = done.call, None
+    if sources.are_shown(service.ledger, caller.user):
+        name = f"{call.provider}:{call.requested_model}"
+        source = sources.indicator(
+            service.settings, caller.tier, name, is_fallback=is_fallback(call)
+        )
+    provider = sources.provider_id(call.provider)
+    about = {"model_id": call.requested_model, "provider": provider}
+    return {**about, "model_source_indicator": source}
+
+
+def _usage(done: Completed) -> dict[str, int | None]:
+    sent, got = done.call.input_tokens, done.call.output_tokens
+    total = None if sent is None or got is None else sent + got
+    return {"prompt_tokens": sent, "completion_tokens": got, "total_tokens": total}
