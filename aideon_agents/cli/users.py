@@ -112,17 +112,14 @@ def identity(
     as_json: options.AsJson = False,
 ) -> None:
     """Let a user sign in with OpenID Connect. An e-mail address identifies no user."""
-    from aideon_agents.access import sessions
+    from aideon_agents.access import sessions, users
 
     known = issuer or options.settings().oidc_issuer
     if not known:
         raise InputError("no provider is set: give --issuer URL, or set AIDEON_OIDC_ISSUER")
     with options.managed() as (ledger, by):
         sessions.add_identity(ledger, user, known, subject, by)
-    if as_json:
-        output.document({"user": user, "issuer": known, "subject": subject})
-    else:
-        output.note(f"{user} signs in as {subject} of {known}")
+        _confirm(users.find(ledger, user), f"signs in as {subject}", as_json=as_json)
 
 
 def _given(**values: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from aideon_agents.models import catalog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aideon_agents.access.callers import Caller
     from aideon_agents.ledger.rows import Run
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
@@ -43,32 +44,27 @@ def provider_id(provider: str) -> str:
     return _NAMES.get(provider, (provider, ""))[0]
 
 
-def are_shown(ledger: Ledger, user: str) -> bool:
-    """Whether answers to a user name their source."""
-    return flags.is_on(ledger, "together_ai_ui_indicators", user)
-
-
 def indicator(
-    settings: Settings, tier: str | None, name: str, *, is_fallback: bool = False
-) -> Indicator:
-    """The source of a model, `provider:model`, for a user of a tier."""
+    ledger: Ledger, settings: Settings, user: Caller | Run, name: str, *, is_fallback: bool = False
+) -> Indicator | None:
+    """The source of a model, `provider:model`; None: the user's flag says that it is not shown."""
+    if not flags.is_on(ledger, "together_ai_ui_indicators", user.user or ""):
+        return None
     entry = catalog.load(settings.catalog, settings.profile).entries.get(name)
     provider = name.partition(":")[0]
     known, shown = _NAMES.get(provider, (provider, provider))
     return {
         "provider_id": known,
         "display_name": shown,
-        "is_free_tier": (entry.tier if entry else tier) == "free",
+        "is_free_tier": (entry.tier if entry else user.tier) == "free",
         "is_fallback": is_fallback,
     }
 
 
 def of_run(ledger: Ledger, settings: Settings, run: Run) -> Indicator | None:
     """The source of a run's newest answer; None: there is none, or it is not shown."""
-    if not are_shown(ledger, run.user or ""):
-        return None
     for row in ledger.select(_LAST, {"run_id": run.run_id}):
         is_fallback = row["candidate"] > 0 and not row["economized"]
         name = f"{row['provider']}:{row['requested_model']}"
-        return indicator(settings, run.tier, name, is_fallback=is_fallback)
+        return indicator(ledger, settings, run, name, is_fallback=is_fallback)
     return None

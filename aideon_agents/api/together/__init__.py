@@ -122,7 +122,6 @@ def models(
     settings = launcher.settings_for(caller)
     known = catalog.load(settings.catalog, settings.profile)
     reachable = providers(settings, pretend=launcher.rehearse or not settings.can_call)
-    are_shown = sources.are_shown(service.ledger, caller.user)
     listed: list[dict[str, Any]] = []
     for kind in MATERIALS:
         if modality not in {None, kind}:
@@ -133,7 +132,7 @@ def models(
         for entry in entries:
             is_allowed = tiers.index(entry.tier) <= tiers.index(caller.tier)
             if is_allowed and not known.is_gone(entry) and reachable[entry.provider].available:
-                source = sources.indicator(settings, caller.tier, entry.name) if are_shown else None
+                source = sources.indicator(service.ledger, settings, caller, entry.name)
                 names = {"id": entry.id, "name": _name(entry.id or ""), "modality": kind}
                 listed.append({**names, "indicator": source})
     is_free_on = flags.is_on(service.ledger, "together_ai_free_tier", caller.user)

@@ -110,15 +110,13 @@ async def _lines(
 
 def _source(service: Service, caller: Caller, done: Completed) -> dict[str, Any]:
     """The keys of an answer that say which model gave it."""
-    call, source = done.call, None
-    if sources.are_shown(service.ledger, caller.user):
-        name = f"{call.provider}:{call.requested_model}"
-        source = sources.indicator(
-            service.settings, caller.tier, name, is_fallback=is_fallback(call)
-        )
-    provider = sources.provider_id(call.provider)
-    about = {"model_id": call.requested_model, "provider": provider}
-    return {**about, "model_source_indicator": source}
+    given, call = (service.ledger, service.settings, caller), done.call
+    name = f"{call.provider}:{call.requested_model}"
+    return {
+        "model_id": call.requested_model,
+        "provider": sources.provider_id(call.provider),
+        "model_source_indicator": sources.indicator(*given, name, is_fallback=is_fallback(call)),
+    }
 
 
 def _usage(done: Completed) -> dict[str, int | None]:
