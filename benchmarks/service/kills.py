@@ -74,7 +74,7 @@ def _one(name: str, address: str, given: argparse.Namespace) -> bool:
     paid = sum(row["nanousd"] or 0 for row in rows.values())
     unknown = sum(row["unknown"] for row in rows.values())
     overspent = max(0, billed - int(budget * 10**9))
-    over = max(0, len(runs) - granted)
+    over = max(0, len(rows) - granted)  # a run that the budget stops before its call is given back
     unaccounted = max(0, requests - sum(row["calls"] for row in rows.values()))
     statuses = dict(collections.Counter(runs.values()))
     print(
