@@ -213,11 +213,16 @@ async def test_an_error_in_the_log_has_the_requests_id_and_no_key(service, clien
             lines = logged(kind)
             answer = await client.get("/broken", headers={"X-Request-Id": "mine-2"})
             assert (answer.status_code, answer.json()["request_id"]) == (500, "mine-2")
+            assert answer.headers["X-Request-Id"] == "mine-2"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
             text = lines().err
             assert SECRET not in text
             (begins,) = [one for one in text.splitlines() if "GET /broken failed" in one]
             assert "mine-2" in begins
             assert "ZeroDivisionError" in text
+        found = samples((await client.get("/metrics")).text)
+    route = ("method", "GET"), ("route", "/broken"), ("status", "500")
+    assert found["aideon_request_seconds_count", *route] >= 2
 
 
 @pytest.fixture

@@ -311,6 +311,19 @@ def test_an_answer_has_the_form_of_a_schema(simulated, options, requests):
     assert len(provider.requests) == requests
 
 
+def test_a_server_that_counts_no_tokens_of_streams_counts_those_of_whole_answers(simulated):
+    _, client = simulated(dialect="llama-cpp-python")
+    asked = {"model": MODEL, "messages": HELLO}
+    whole = client.chat.completions.create(**asked)
+    assert whole.usage.total_tokens > 0
+    assert whole.model_extra["aideon"]["complete"]
+    with client.chat.completions.create(
+        **asked, stream=True, stream_options={"include_usage": True}
+    ) as stream:
+        *_, last = stream
+    assert (last.choices, last.usage) == ([], None)  # unknown, and not 0
+
+
 def test_json_of_any_form_is_asked_of_the_provider(simulated):
     provider, client = simulated()
     asked = {"model": MODEL, "messages": HELLO, "response_format": {"type": "json_object"}}

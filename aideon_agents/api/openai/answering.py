@@ -19,7 +19,7 @@ from aideon_agents.ledger.documents import cost_document
 from aideon_agents.ledger.redaction import one_line
 from aideon_agents.models.pictures.blocks import is_picture, url_of
 from aideon_agents.models.providers import ModelName
-from aideon_agents.serving.completing import Ask, pieces
+from aideon_agents.serving.completing import Ask, complete, pieces
 from aideon_agents.serving.events import ENDED
 from aideon_agents.serving.launching import StartRun, may_ask
 from aideon_agents.state import ModelRequest
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from aideon_agents.api.openai.shapes import Asked
     from aideon_agents.serving.completing import Completed
+    from aideon_agents.serving.service import Service
     from aideon_agents.settings import Settings
 
 WORKFLOW = "workflow:"
@@ -143,7 +144,9 @@ class Door:
             response_format=body.response_format,
             request_id=doors.request_id(self.request),
         )
-        return ask.run_id, _deltas(pieces(self.service, self.caller, ask))
+        # Some servers do not say how many tokens a streamed answer has.
+        asked = pieces if body.stream else _at_once
+        return ask.run_id, _deltas(asked(self.service, self.caller, ask))
 
     async def _of_run(self, run_id: str, last: str | None) -> Pieces:
         """The pieces of a run. Closing it early cancels the run, because its client has gone."""
@@ -171,6 +174,10 @@ class Door:
             yield {"content": rest}
         used = cost["input_tokens"], cost["output_tokens"]
         yield Answer(text, "stop", used, _about(run_id, cost, status, shown["questions"]))
+
+
+async def _at_once(service: Service, caller: Caller, ask: Ask) -> AsyncGenerator[Completed]:
+    yield await complete(service, caller, ask)
 
 
 async def _deltas(source: AsyncGenerator[str | Completed]) -> Pieces:
