@@ -12,7 +12,6 @@ from aideon_agents.access import api_keys, quotas, users
 from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
 from aideon_agents.api.asking import Rates
-from aideon_agents.api.problems import described
 from aideon_agents.ledger.identity import now
 from aideon_agents.serving import served
 from aideon_agents.testing import SimulatedProvider
@@ -196,7 +195,7 @@ async def test_a_new_message_beside_an_open_question_is_refused_and_names_it(cli
 
 
 async def test_what_a_body_says_more_than_its_route_takes_is_refused(app):
-    document = described(app)
+    document = app.openapi()
     shapes = document["components"]["schemas"]
 
     def names(schema):
