@@ -220,6 +220,19 @@ def used(ledger: Ledger, user: str, tier: Tier) -> dict[Feature, dict[str, Any]]
     return document
 
 
+def after_run(ledger: Ledger, caller: Caller, *tokens: int | None) -> dict[str, int]:
+    """What would be left of today's quotas after a run with so many tokens; an absent unit is unlimited."""
+    given = used(ledger, caller.user, caller.tier)["text_generation"]
+    takes = {"requests": 1, "tokens": sum(one or 0 for one in tokens)}
+    return {
+        unit: max(
+            0, given[f"{unit}_limit"] - given[f"{unit}_used"] - given.get(f"{unit}_held", 0) - n
+        )
+        for unit, n in takes.items()
+        if f"{unit}_limit" in given
+    }
+
+
 def reset_at() -> str:
     """When the quotas of today reset: the next midnight, UTC."""
     return Use("", "text_generation", "requests", utc_text(now())[:10], 0, 0).reset_at

@@ -131,6 +131,8 @@ class EstimateDocument(BaseModel):
     """With every round and the longest answers; without retries."""
     nodes: int
     nodes_with_earlier_answers: int
+    quota_after: dict[str, int]
+    """Requests and tokens that today's quotas would leave, with short answers; absent: unlimited."""
 
 
 class Rated(BaseModel):

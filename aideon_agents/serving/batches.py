@@ -106,6 +106,7 @@ class Batches:
         check_models(self._launcher.settings, caller, ask.model)
         given = ask.model_dump(mode="json", exclude={"items", "workflow"})
         given |= {"user": caller.user, "tier": tier_of(caller, ask.tier)}
+        given["fallback"] = self._launcher.may_fall_back(caller)
         folder = self._ledger.database.folder.absolute() / "service" / new_run_id()
         await asyncio.to_thread(_write, folder, given, ask.items)
         try:

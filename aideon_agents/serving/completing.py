@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage
 
-from aideon_agents.access import flags, quotas
+from aideon_agents.access import quotas
 from aideon_agents.agents.chat_model.model import ChatModel
 from aideon_agents.agents.outputs import asked_for
 from aideon_agents.errors import UserError
@@ -109,7 +109,7 @@ async def _asked(
         user=caller.user,
         stream=say is not None,
         rehearse=launcher.rehearse or not launcher.settings.can_call,
-        fallback=flags.is_on(service.ledger, "together_ai_fallback", caller.user),
+        fallback=launcher.may_fall_back(caller),
     )
     start = Run(
         run_id=ask.run_id,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool
 from pydantic_core import PydanticCustomError
 
-from aideon_agents.access import quotas, ring
+from aideon_agents.access import flags, quotas, ring
 from aideon_agents.access.provider_keys import ProviderKeys
 from aideon_agents.errors import InputError, NoModel
 from aideon_agents.ledger.identity import new_run_id
@@ -140,6 +140,7 @@ class Launcher:
             **{name: getattr(ask, name) for name in _SAME},
             "tier": tier_of(caller, ask.tier),
             "user": caller.user,
+            "fallback": self.may_fall_back(caller),
             "checkpoint": True,
             "ledger": self.ledger,
             "settings": settings,
@@ -155,6 +156,10 @@ class Launcher:
         running = self.made_or_rehearsed(made, rehearse=rehearse)
         start = dataclasses.replace(running.spec.start, run_id=own_id)
         return Running(dataclasses.replace(running.spec, start=start))
+
+    def may_fall_back(self, caller: Caller) -> bool:
+        """Whether another candidate may answer a caller where a model has failed."""
+        return flags.is_on(self.ledger, "together_ai_fallback", caller.user)
 
     def resumed(
         self, workflow: Workflow, caller: Caller, run_id: str, **options: Unpack[ResumeOptions]
@@ -187,6 +192,9 @@ class Launcher:
             "at_most": usd_text(most.usd) if most.complete else None,
             "nodes": nodes,
             "nodes_with_earlier_answers": known,
+            "quota_after": quotas.after_run(
+                self.ledger, caller, least.input_tokens, least.output_tokens
+            ),
         }
 
 

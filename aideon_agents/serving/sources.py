@@ -31,8 +31,6 @@ _LAST = (
 
 
 class Indicator(TypedDict):
-    """Where an answer comes from."""
-
     provider_id: str
     display_name: str
     is_free_tier: bool

@@ -282,3 +282,56 @@ async def test_nothing_is_answered_without_a_key_or_a_permission(
     assert (await reader.post(path, json=body)).status_code == 403
     assert (await reader.get(f"{BASE}/quota")).status_code == 200
     assert (await client.get(f"{BASE}/nothing")).status_code in (401, 404)
+
+
+async def test_without_fallbacks_no_door_asks_a_second_model(simulated, client_of, ledger):
+    service, provider = simulated(faults={"openai/gpt-oss-120b": Fault(500)})
+    task, wait = {"workflow": "one", "task": "heat pumps"}, {"Prefer": "wait=60"}
+    async with client_of(create_app(service)) as asking:
+        found = (await asking.post("/api/v1/runs", json=task, headers=wait)).json()
+        assert found["status"] == "completed"
+        assert found["model_source_indicator"]["is_fallback"] is True
+        asked = {one.model for one in provider.requests}
+        assert len(asked) > 1
+        flags.change(ledger, "together_ai_fallback", BY, is_on=False)
+        before = len(provider.requests)
+        failed = (await asking.post("/api/v1/runs", json=task, headers=wait)).json()
+        assert (failed["status"], failed["model_source_indicator"]) == ("failed", None)
+        body = {"model": "workflow:one", "messages": [{"role": "user", "content": "heat pumps"}]}
+        assert (await asking.post("/v1/chat/completions", json=body)).status_code >= 500
+        assert {one.model for one in provider.requests[before:]} == {"openai/gpt-oss-120b"}
+
+
+async def test_a_run_names_its_source_unless_the_flag_is_off(client, ledger):
+    task = {"workflow": "two", "task": "heat pumps"}
+    wait = {"Prefer": "wait=60"}
+    found = (await client.post("/api/v1/runs", json=task, headers=wait)).json()
+    assert found["model_source_indicator"].keys() == INDICATOR
+    flags.change(ledger, "together_ai_ui_indicators", BY, is_on=False)
+    again = (await client.get(f"/api/v1/runs/{found['run_id']}")).json()
+    assert again["model_source_indicator"] is None
+
+
+async def test_an_estimate_says_what_a_run_would_leave_of_the_quota(caller):
+    scopes = ("runs", "usage")
+    free, premium = caller("bob", scopes=scopes), caller("eve", "premium", scopes=scopes)
+    path, body = "/api/v1/workflows/one/estimate", {"task": "heat pumps"}
+    left = (await free.post(path, json=body)).json()["quota_after"]
+    assert left["requests"] == 49
+    assert 0 < left["tokens"] < 10_000
+    assert (await premium.post(path, json=body)).json()["quota_after"] == {}
+
+
+async def test_what_is_remembered_of_a_user_does_not_exist_yet(client):
+    asked = (("GET", "context"), ("PUT", "context"), ("GET", "interactions"))
+    for method, name in asked:
+        answer = await client.request(method, f"/api/v1/me/{name}", json={})
+        assert (answer.status_code, answer.json()["code"]) == (501, "not_implemented")
+
+
+async def test_the_models_have_the_names_of_the_documents(monkeypatch, make_service, caller):
+    monkeypatch.setenv("AIDEON_PROFILE", "seed")
+    asking = caller("bob", served=make_service())
+    listed = (await asking.get(f"{BASE}/models", params={"modality": "text"})).json()["models"]
+    names = {one["id"]: one["name"] for one in listed}
+    assert names["meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo"] == "Llama 3.1 8B Instruct"

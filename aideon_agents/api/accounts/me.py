@@ -137,3 +137,12 @@ def _check_known(caller: Caller) -> None:
     if caller.key_id is None and caller.session is None:
         detail = "the service is open and has no users: add one with `aideon users add NAME`"
         raise Problem(409, "no_users", f"{detail}, then a key with `aideon keys make NAME`")
+
+
+@router.get("/context", responses=answers(501), status_code=501)
+@router.put("/context", responses=answers(501), status_code=501)
+@router.get("/interactions", responses=answers(501), status_code=501)
+def memory(caller: Annotated[Caller, asking("context:own")]) -> None:
+    """Show or change what is remembered for oneself. This is not there yet."""
+    del caller
+    raise Problem(501, "not_implemented", "the service does not remember for its users yet")

@@ -46,21 +46,15 @@ class _AskedToWrite(_Asked):
 
 
 class TextAsked(_AskedToWrite):
-    """A text to be written."""
-
     prompt: Text
 
 
 class CodeAsked(_AskedToWrite):
-    """Code to be continued."""
-
     prompt: Text
     language: Word = None
 
 
 class Message(BaseModel):
-    """A message of a conversation."""
-
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["system", "user", "assistant"]
@@ -68,8 +62,6 @@ class Message(BaseModel):
 
 
 class ChatAsked(_AskedToWrite):
-    """The next message of a conversation."""
-
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
 
 
@@ -82,8 +74,6 @@ class AnalysisAsked(_Asked):
 
 
 class ImageAsked(_Asked):
-    """A picture to be made."""
-
     prompt: Text
     negative_prompt: Annotated[str, Field(max_length=10_000)] | None = None
     width: Pixels = None
@@ -92,15 +82,11 @@ class ImageAsked(_Asked):
 
 
 class TranscriptionAsked(_Asked):
-    """A recording to be written down."""
-
     audio_url: Address
     language: Word = None
 
 
 class SpeechAsked(_Asked):
-    """A text to be spoken."""
-
     text: Text
     voice: Word = None
 
@@ -121,34 +107,24 @@ class _Answer(BaseModel):
 
 
 class Analysis(_Answer):
-    """An answer to a question about a picture."""
-
     text: str
 
 
 class Written(Analysis):
-    """A text or code."""
-
     usage: Usage
 
 
 class Reply(BaseModel):
-    """A message of the model."""
-
     role: Literal["assistant"]
     content: str
 
 
 class Chatted(_Answer):
-    """The next message."""
-
     message: Reply
     usage: Usage
 
 
 class ListedModel(BaseModel):
-    """A model that one may use."""
-
     id: str
     name: str
     modality: Modality
@@ -156,8 +132,6 @@ class ListedModel(BaseModel):
 
 
 class Models(BaseModel):
-    """The models that one may use."""
-
     models: list[ListedModel]
     user_tier: Literal["free", "premium", "enterprise"]
     free_tier_enabled: bool
