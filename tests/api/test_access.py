@@ -289,8 +289,17 @@ async def test_a_session_needs_its_csrf_word_for_changes_and_a_key_does_not(
     assert len(api_keys.listed(ledger, "alice")) == 3
 
 
-async def test_a_link_of_an_admin_signs_a_user_in_once(key_of, as_key, client_of, app, ledger):
-    admin = as_key(key_of("root", "admin", scopes=["admin"]))
+async def test_a_key_that_manages_the_service_signs_nobody_in(key_of, as_key, ledger):
+    async with as_key(key_of("root", "admin", scopes=["admin"])) as manager:
+        for user in ("root", "alice"):
+            refused = await manager.post("/api/v1/sign-in-links", json={"user": user})
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert ledger.select("SELECT * FROM sign_in_links") == []
+
+
+async def test_a_link_of_an_admin_signs_a_user_in_once(key_of, signed_in, client_of, app):
+    key_of("root", "admin")
+    admin = signed_in("root")
     key_of("alice")
     made = await admin.post("/api/v1/sign-in-links", json={"user": "alice"})
     assert made.status_code == 201

@@ -63,6 +63,10 @@ def make_link(
     service: Serving,
 ) -> Link:
     """Make a link that signs a user in, which works once and for 15 minutes."""
+    if caller.key_id:  # which would get more than it has: a session can spend
+        raise NotAllowed(
+            "a key cannot sign people in: sign in yourself, or use `aideon users link`"
+        )
     token = sessions.make_link(service.ledger, user, by_of(request, caller))
     link = sessions.address(service.settings.public_url, token)
     return Link(user=user, link=link, expires_in_s=sessions.LINK_S)
