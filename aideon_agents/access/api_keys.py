@@ -169,12 +169,7 @@ def _caller_in(ledger: Ledger, row: Row) -> Caller | None:
 
 
 def rotate(
-    ledger: Ledger,
-    key_id: str,
-    by: By,
-    *,
-    grace_s: float = GRACE_S,
-    maker: Caller | None = None,
+    ledger: Ledger, key_id: str, by: By, *, grace_s: float = GRACE_S, maker: Caller | None = None
 ) -> tuple[ApiKey, str]:
     """Replace a key by a new one with the same rights and lineage; returns its row and the key.
 

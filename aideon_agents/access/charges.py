@@ -21,6 +21,13 @@ DISCOUNT = Decimal("0.1")
 _MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
 
 
+def charge_of(ledger: Ledger, user: str, month: str | None = None) -> dict[str, Any]:
+    """What one user is charged for a UTC month; None: this one."""
+    found = charges(ledger, month, user)
+    given = found["users"][0] if found["users"] else _NONE
+    return {"month": found["month"], **{name: given[name] for name in _NONE}}
+
+
 def charges(ledger: Ledger, month: str | None = None, user: str | None = None) -> dict[str, Any]:
     """By user: what was spent in a UTC month, what of it uses credit, the discount, and the charge.
 
@@ -51,6 +58,14 @@ def charges(ledger: Ledger, month: str | None = None, user: str | None = None) -
     return {"month": month, "users": found}
 
 
+_NONE: dict[str, Any] = {
+    **dict.fromkeys(
+        ("spent_usd", "credit_usd", "discount_usd", "charge_usd"), usd_text(Decimal(0))
+    ),
+    "own_key_calls": 0,
+    "complete": True,
+}
+"""The charge of a user without a call."""
 _CHARGES = """
     SELECT COALESCE(runs."user", '') AS "user",
         COALESCE(SUM(calls.cost_nanousd), 0) AS spent,

@@ -98,9 +98,8 @@ def change(
     """Set a flag. With `seen`, nothing is changed unless it still is as it was read."""
     known = checked_flag(name)
     if share is not None and not (is_on and 0 <= share <= _EVERYONE):
-        raise UserError(
-            "the share of a flag is a whole percentage from 0 to 100, and the flag is on"
-        )
+        what = "is a whole percentage from 0 to 100, and the flag is on"
+        raise UserError(f"the share of a flag {what}")
     with ledger.database.transaction() as tx:
         before = find(tx, known)
         if seen is not None and seen != before:

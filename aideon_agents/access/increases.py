@@ -39,16 +39,9 @@ def ask(
             raise InputError(
                 f"{caller.user} has {had} of {unit} of {feature} already: ask for more"
             )
-        row: dict[str, Any] = {
-            "id": new_run_id(),
-            "user_id": caller.user,
-            "feature": named[0],
-            "unit": named[1],
-            "asked": counted,
-            "reason": reason,
-            "status": "open",
-            "asked_at": utc_text(now()),
-        }
+        row: dict[str, Any] = {"id": new_run_id(), "user_id": caller.user}
+        row |= {"feature": named[0], "unit": named[1], "asked": counted, "reason": reason}
+        row |= {"status": "open", "asked_at": utc_text(now())}
         tx.write(_ASK, row)
         audit.record(tx, by, "quota.asked", row["id"], after=audited(named, counted))
     return request_in({**row, "decided_by": None, "decided_at": None})

@@ -49,6 +49,7 @@ _MOST = 10**12
 NEAR = 0.8
 """The share of a quota from which its user is shown a way to more."""
 
+
 Limits = dict[tuple[Feature, Unit], int | None]
 """Quotas as they are counted; None: unlimited."""
 
@@ -95,16 +96,9 @@ def admit(
         amounts["tokens"] = 1
     if minutes is not None:
         amounts["minutes"] = stored("minutes", minutes)
+    of = caller.user, feature
     uses = [
-        Use(
-            caller.user,
-            feature,
-            unit,
-            at[:10],
-            amount,
-            limits[feature, unit],
-            counts=unit != "tokens",
-        )
+        Use(*of, unit, at[:10], amount, limits[feature, unit], counts=unit != "tokens")
         for unit, amount in amounts.items()
     ]
     if refused := units.use(tx, use_id, uses, at):
@@ -251,17 +245,20 @@ def set_quota(
 def remove_quota(ledger: Ledger, subject: str, feature: str, unit: str, by: By) -> None:
     """Remove a quota, so that the one of the tier counts again."""
     named = checked(feature, unit)
-    which = {"subject": subject, "feature": named[0], "unit": named[1]}
     with ledger.database.transaction() as tx:
-        before = tx.select(_ONE, which)
-        if not before:
-            raise NotFound(f"{subject} has no quota of its own of {feature} in {unit}")
-        tx.write(_REMOVE, which)
-        was = audited(named, before[0]["most"])
-        audit.record(tx, by, "quota.removed", subject, before=was)
+        remove(tx, subject, named, by)
 
 
-def listed(ledger: Ledger, subject: str | None = None) -> list[dict[str, Any]]:
+def remove(tx: Statements, subject: str, named: tuple[Feature, Unit], by: By) -> None:
+    which = {"subject": subject, "feature": named[0], "unit": named[1]}
+    before = tx.select(_ONE, which)
+    if not before:
+        raise NotFound(f"{subject} has no quota of its own of {named[0]} in {named[1]}")
+    tx.write(_REMOVE, which)
+    audit.record(tx, by, "quota.removed", subject, before=audited(named, before[0]["most"]))
+
+
+def listed(ledger: Ledger | Statements, subject: str | None = None) -> list[dict[str, Any]]:
     """The quotas of all tiers and of users with their own, or of one subject, in their units."""
     set_ = {(row["subject"], row["feature"], row["unit"]): row for row in ledger.select(_ALL, {})}
     known: dict[tuple[str, Feature, Unit], int | None] = {
@@ -290,9 +287,8 @@ def checked(feature: str, unit: str) -> tuple[Feature, Unit]:
             if (one, named) == (feature, unit):
                 return one, named
     if feature not in FEATURES:
-        raise InputError(
-            f"there is no feature {shown(feature)}: write one of {', '.join(FEATURES)}"
-        )
+        what = f"there is no feature {shown(feature)}"
+        raise InputError(f"{what}: write one of {', '.join(FEATURES)}")
     allowed = ", ".join(next(named for one, named in _OF_FEATURE.items() if one == feature))
     raise InputError(f"{feature} is not counted in {shown(unit)}: write one of {allowed}")
 

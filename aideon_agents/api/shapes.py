@@ -151,6 +151,8 @@ class UsageDocument(_Open):
     until: str | None
     rows: list[dict[str, Any]]
     total: dict[str, Any]
+    charge: dict[str, Any] | None = None
+    """Of the caller, for a month, as it is reported; nothing collects it. Left out for other users."""
 
 
 class ThreadDocument(BaseModel):

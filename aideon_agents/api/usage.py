@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from aideon_agents.access.callers import Caller
+from aideon_agents.access.charges import charge_of
 from aideon_agents.api.asking import Serving, asking
 from aideon_agents.api.problems import Problem, answers
 from aideon_agents.api.shapes import UsageDocument
@@ -62,7 +63,7 @@ def own_usage(
     simulated: Included = False,
     form: Form = "json",
 ) -> Response:
-    """Show what one has spent; also when a budget is used up."""
+    """Show what one has spent, and as JSON what the month of `since`, or this one, is charged."""
     chosen = Selection(
         user=caller.user,
         since=_moment(since),
@@ -70,7 +71,8 @@ def own_usage(
         rehearsed=rehearsed,
         simulated=simulated,
     )
-    return _answered(service, chosen, by, form)
+    charge = charge_of(service.ledger, caller.user, since[:7] if since else None)
+    return _answered(service, chosen, by, form, charge=charge)
 
 
 @router.get("/usage", responses=_REPORT)
@@ -107,7 +109,9 @@ def _moment(text: str | None) -> dt.date | dt.datetime | None:
         raise Problem(422, "invalid", f"{text} is no day or time: {wrong}") from None
 
 
-def _answered(service: Service, chosen: Selection, by: ReportBy, form: str) -> Response:
+def _answered(
+    service: Service, chosen: Selection, by: ReportBy, form: str, **more: object
+) -> Response:
     since, until = chosen.since, chosen.until
     if since is not None and until is not None and first_moment(since) >= moment_after(until):
         raise Problem(422, "invalid", "the period ends before it begins: swap since and until")
@@ -117,4 +121,4 @@ def _answered(service: Service, chosen: Selection, by: ReportBy, form: str) -> R
         return Response(text, media_type="text/csv")
     if form == "xlsx":
         return Response(workbook(made), media_type=_XLSX)
-    return JSONResponse(report_document(made[0]))
+    return JSONResponse({**report_document(made[0]), **more})

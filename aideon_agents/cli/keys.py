@@ -64,8 +64,7 @@ def make(
         typer.Option(metavar="NAME", help="Run only this workflow. May be repeated."),
     ] = None,
     expires: Annotated[
-        str | None,
-        typer.Option(metavar="D", help=f"When it ends: {_ENDS}."),
+        str | None, typer.Option(metavar="D", help=f"When it ends: {_ENDS}.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:

@@ -44,16 +44,7 @@ def list_keys(user: _User = None, as_json: options.AsJson = False) -> None:
     if as_json:
         output.document({"provider_keys": found})
     elif found:
-        rows = [
-            (
-                one["provider"],
-                one["user"] or "(system)",
-                f"...{one['last4']}",
-                f"{one['share']} %",
-                "proven" if one["proven_at"] and one["state"] == "active" else one["state"],
-            )
-            for one in found
-        ]
+        rows = [(one["provider"], one["user"] or "(system)", *_shown(one)) for one in found]
         output.table(("provider", "of", "key", "share", "state"), rows, whole=True)
     else:
         output.note("no key is stored: runs use those of the environment")
@@ -125,10 +116,7 @@ def rotate(
     if as_json:
         output.document(found)
         return
-    rows = [
-        (f"...{one['last4']}", f"{one['share']} %", str(one["calls"]), str(one["rejected"]))
-        for one in found["keys"]
-    ]
+    rows = [(*_shown(one)[:2], str(one["calls"]), str(one["rejected"])) for one in found["keys"]]
     output.table(("key", "share", "calls", "rejected"), rows, numbers=2)
     goes_on = f"next: {found['next']} %" if found["under_way"] else "no rotation is under way"
     output.note(f"{provider}: {goes_on}")
@@ -168,6 +156,11 @@ def _secret(provider: str) -> str:
     if not given.strip():
         raise InputError(f"no key of {provider} was given: type it, or pipe it into stdin")
     return given.strip()
+
+
+def _shown(one: dict[str, Any]) -> tuple[str, str, str]:
+    is_proven = one["proven_at"] and one["state"] == "active"
+    return f"...{one['last4']}", f"{one['share']} %", "proven" if is_proven else one["state"]
 
 
 def _confirm(made: dict[str, Any], done: str, *, as_json: bool) -> None:

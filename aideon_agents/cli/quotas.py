@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -89,7 +89,13 @@ def list_requests(
         output.note("no request waits for a decision")
         return
     rows = [
-        (one["id"], one["user_id"], f"{one['feature']} {one['unit']}", one["status"], _asked(one))
+        (
+            one["id"],
+            one["user_id"],
+            f"{one['feature']} {one['unit']}",
+            one["status"],
+            _amount(one["asked"]),
+        )
         for one in found
     ]
     output.table(("request", "user", "of", "status", "asked"), rows, numbers=1, whole=True)
@@ -121,7 +127,3 @@ def _number(word: str) -> float:
 
 def _amount(limit: float | None) -> str:
     return "unlimited" if limit is None else f"{limit:,g}"
-
-
-def _asked(one: dict[str, Any]) -> str:
-    return _amount(one["asked"])

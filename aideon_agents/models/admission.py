@@ -288,6 +288,8 @@ class Admission:
         row = call_start(self.call_id, run_id, {**self.metadata, **of_hold}) if run_id else None
         worst = self.bound.worst(candidate, at, most)
         if origin := self.budget.origin:
+            if candidate.key_variable is None:  # a model that was given has a key of its own
+                origin = dataclasses.replace(origin, keys={})
             sent, room = self.bound.with_pictures(candidate), most or self.bound.max_tokens
             tokens = None if sent is None or room is None else sent + room * self.bound.answers
             dimensions = origin.counted(dimensions, tokens)

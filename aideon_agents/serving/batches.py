@@ -33,7 +33,7 @@ from aideon_agents.errors import (
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
-from aideon_agents.serving.launching import Dollars, Launcher, Models, check_models, tier_of
+from aideon_agents.serving.launching import Dollars, Launcher, Models, tier_of
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Batches:
             workflow.check_inputs(inputs)
             if taken := [key for key in inputs if key in _TAKEN]:
                 raise InputError(f"an input cannot be called {taken[0]}: give it another name")
-        check_models(self._launcher.settings, caller, ask.model)
+        self._launcher.check_models(caller, ask.model)
         given = ask.model_dump(mode="json", exclude={"items", "workflow"})
         given |= {"user": caller.user, "tier": tier_of(caller, ask.tier)}
         given["fallback"] = self._launcher.may_fall_back(caller)

@@ -11,12 +11,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from pydantic_core import PydanticCustomError
 
 from aideon_agents.access import flags, quotas, ring
-from aideon_agents.access.provider_keys import ProviderKeys
+from aideon_agents.access.provider_keys import ProviderKeys, has_own_key
 from aideon_agents.errors import InputError, NoModel
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.money import usd_text
 from aideon_agents.models import catalog
-from aideon_agents.models.providers import ModelName
+from aideon_agents.models.providers import ModelName, providers
 from aideon_agents.runner import ResumeOptions, expected_cost, prepare, prepare_resume, worst_case
 from aideon_agents.runner.estimate import rehearsed
 from aideon_agents.runner.running import Running
@@ -109,6 +109,35 @@ class Launcher:
         """The settings of a caller's run, with the keys that it may use."""
         return self.keys.settings_for(caller, run_id)[0]
 
+    def models_of(self, caller: Caller) -> list[str]:
+        """The names of the models for text, code and vision that a caller may ask now."""
+        settings = self.settings_for(caller)
+        known = catalog.load(settings.catalog, settings.profile)
+        reachable = providers(settings, pretend=self.rehearse or not settings.can_call)
+        return [
+            name
+            for name, entry in known.entries.items()
+            if entry.modality in ("text", "code", "vision")
+            and not known.is_gone(entry)
+            and reachable[entry.provider].available
+            and (reachable[entry.provider].own_key or may_ask(settings, caller, name))
+        ]
+
+    def may_name(self, caller: Caller, model: str) -> bool:
+        """Whether a caller may name a model: see `may_ask`, or the caller has a key of its provider."""
+        return may_ask(self.settings, caller, model) or has_own_key(
+            self.ledger, caller.user, model.partition(":")[0]
+        )
+
+    def check_models(self, caller: Caller, given: Models | None) -> None:
+        """Refuse models by role that a caller may not name."""
+        for named in (given or {}).values():
+            for one in [named] if isinstance(named, str) else named:
+                if not self.may_name(caller, str(ModelName.parse(one))):
+                    raise InputError(
+                        f"{one} is not among the models of the tier {caller.tier}: see GET /v1/models"
+                    )
+
     def granted(
         self,
         caller: Caller,
@@ -133,7 +162,7 @@ class Launcher:
     ) -> Running:
         """The run, ready to begin; `run_id` is that of a run that has to begin again."""
         workflow.check_inputs(ask.inputs)
-        check_models(self.settings, caller, ask.model)
+        self.check_models(caller, ask.model)
         own_id = run_id or new_run_id()
         settings, origin = self.granted(caller, own_id)
         options: dict[str, Any] = {
@@ -211,16 +240,6 @@ def tier_of(caller: Caller, asked: Tier | None) -> Tier:
             f"tier is {asked}, and yours is {caller.tier}: ask for that, or a lower one"
         )
     return asked
-
-
-def check_models(settings: Settings, caller: Caller, given: Models | None) -> None:
-    """Refuse models that a caller may not name."""
-    for named in (given or {}).values():
-        for one in [named] if isinstance(named, str) else named:
-            if not may_ask(settings, caller, str(ModelName.parse(one))):
-                raise InputError(
-                    f"{one} is not among the models of the tier {caller.tier}: see GET /v1/models"
-                )
 
 
 def may_ask(settings: Settings, caller: Caller, name: str) -> bool:

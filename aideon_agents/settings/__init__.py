@@ -40,7 +40,7 @@ from aideon_agents.settings.providers import (
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
 
@@ -125,6 +125,7 @@ class Settings(_OfProviders):
     _deployments: tuple[ProviderRow, ...] = PrivateAttr(default_factory=deployed)
     _keys: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
     """The keys of deployments, by their variables."""
+    _own: frozenset[str] = PrivateAttr(default=frozenset())
 
     def model_post_init(self, context: Any, /) -> None:
         """Read the keys of the deployments, once, as the others are."""
@@ -159,8 +160,13 @@ class Settings(_OfProviders):
         found = self._value(row.base_url_env) if row.base_url_env else None
         return _checked(row.base_url_env, cast("str | None", found), web_address) or row.base_url
 
-    def with_keys(self, keys: Mapping[str, SecretStr | None]) -> Self:
-        """The same with other keys of some providers; a provider with None has none."""
+    @property
+    def own_keys(self) -> frozenset[str]:
+        """The providers whose keys are a user's own, and not the system's."""
+        return self._own
+
+    def with_keys(self, keys: Mapping[str, SecretStr | None], own_of: Iterable[str] = ()) -> Self:
+        """The same with other keys of some providers, those of `own_of` a user's own; None: it has none."""
         fields: dict[str, SecretStr | None] = {}
         own = dict(self._keys)
         for name, key in keys.items():
@@ -174,6 +180,7 @@ class Settings(_OfProviders):
                     own[variable] = given
         other = self.model_copy(update=fields)
         other._keys = own  # noqa: SLF001 - of the same class
+        other._own = frozenset(own_of)  # noqa: SLF001 - as above
         left = (one for one in self._deployments if keys.get(one.name, True) is not None)
         other._deployments = tuple(left)  # noqa: SLF001 - as above
         return other

@@ -472,3 +472,14 @@ async def test_a_user_sees_its_quotas_and_asks_for_more_and_an_admin_decides(key
     assert now_["requests_limit"] == 80
     (own,) = (await alice.get("/api/v1/me/quota-requests?limit=1")).json()["items"]
     assert own["status"] == "approved"
+
+
+async def test_a_key_makes_no_link_for_an_admin_and_a_session_does(key_of, as_key, signed_in):
+    manager = as_key(key_of("root", "admin", scopes=["admin"]))
+    key_of("other", "admin")
+    for user in ("root", "other"):
+        answer = await manager.post("/api/v1/sign-in-links", json={"user": user})
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    async with signed_in("root") as person:
+        made = await person.post("/api/v1/sign-in-links", json={"user": "other"})
+        assert made.status_code == 201, made.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -12,6 +13,7 @@ from aideon_agents.access import api_keys, flags, users
 from aideon_agents.access.audit import By
 from aideon_agents.access.provider_keys import rotation
 from aideon_agents.api.app import create_app
+from aideon_agents.models import catalog
 from aideon_agents.testing import Fault, SimulatedProvider
 
 BY = By("root", address="cli")
@@ -205,3 +207,118 @@ async def test_a_new_system_key_that_fails_is_taken_back_by_itself_over_real_cal
     assert [row["error_type"] for row in ledger.select(sql)] == [kind]
     answers = [await alice.post(path, json=TEXT) for _ in range(20)]
     assert {one.status_code for one in answers} == {200}
+
+
+def large():
+    """The large model that is asked first, which the tier free does not have."""
+    return str(catalog.load(None, "current").rungs["large"][0])
+
+
+async def listed_by(client):
+    together = (await client.get("/api/v1/together/models")).json()["models"]
+    openai = (await client.get("/v1/models")).json()["data"]
+    return {one["id"] for one in together}, {one["id"] for one in openai}
+
+
+async def test_a_key_of_ones_own_opens_every_model_of_its_provider_whatever_the_tier(
+    as_user, ledger, provider
+):
+    alice, name = as_user("alice"), large()
+    body = {"messages": [{"role": "user", "content": "Describe heat pumps"}]}
+    run = {"workflow": "one", "task": "Describe heat pumps", "model": {"creative": name}}
+    wait = {"Prefer": "wait=60"}
+
+    async def asked():
+        answers = (
+            await alice.post("/v1/chat/completions", json={**body, "model": name}),
+            await alice.post("/v1/chat/completions", json={**body, "model": "together:a/b"}),
+            await alice.post("/api/v1/runs", json=run, headers=wait),
+            await alice.post("/api/v1/together/text/completions", json=TEXT),
+        )
+        return [one.status_code for one in answers], answers[-1].json()["model_id"]
+
+    models, names = await listed_by(alice)
+    assert name not in names
+    statuses, small = await asked()
+    assert statuses == [404, 404, 422, 200]
+    assert (await alice.put(f"{ME}/together", json={"key": OWN})).status_code == 200
+    more, more_names = await listed_by(alice)
+    assert models < more
+    assert name in more_names
+    assert {one.partition(":")[0] for one in more_names if ":" in one} == {"workflow", "together"}
+    statuses, chosen = await asked()
+    assert statuses == [200] * 4
+    assert (small in models, f"together:{chosen}") == (True, name)
+    calls = [one for run in ledger.runs()[:4] for one in ledger.calls(run.run_id)]
+    assert {(one.key_source, one.status) for one in calls} == {("user", "ok")}
+    assert {one.key_tail for one in provider.bill.calls[-4:]} == {OWN[-4:]}
+    flags.change(ledger, "user_provider_keys", BY, is_on=False)
+    assert (await listed_by(alice)) == (models, names)
+    assert (await asked())[0] == [404, 404, 422, 200]
+
+
+async def test_an_own_key_that_fails_never_uses_the_systems_unless_the_user_said_so(
+    as_user, accepted, provider
+):
+    alice = as_user("alice")
+    await alice.put(f"{ME}/together", json={"key": OWN})
+    accepted[0].discard(OWN)
+    before = len(provider.bill.calls)
+    assert (await alice.post("/api/v1/together/text/completions", json=TEXT)).status_code == 502
+    assert len(provider.bill.calls) == before
+
+
+async def test_an_own_key_uses_no_quota_and_takes_a_tenth_off_the_months_charge(
+    as_user, ledger, monkeypatch
+):
+    alice = as_user("alice")
+    path = "/api/v1/together/text/completions"
+    assert (await alice.post(path, json=TEXT)).status_code == 200
+    used = (await alice.get("/api/v1/me/quota")).json()["features"]["text_generation"]
+    assert used["requests_used"] == 1
+    await alice.put(f"{ME}/together", json={"key": OWN})
+    await alice.post(f"{ME}/together/proof")
+    assert (await alice.post(path, json=TEXT)).status_code == 200
+    assert (await alice.get("/api/v1/me/quota")).json()["features"]["text_generation"] == used
+    ledger.database.write("UPDATE calls SET simulated = 0, cost_nanousd = 2000000000", {})
+    report = (await alice.get("/api/v1/me/usage")).json()
+    month = ledger.runs()[0].started_at[:7]
+    assert report["charge"] == {
+        "month": month,
+        "spent_usd": "4.000000",
+        "credit_usd": "2.000000",
+        "discount_usd": "0.200000",
+        "charge_usd": "1.800000",
+        "own_key_calls": 1,
+        "complete": True,
+    }
+    bob = (await as_user("bob").get("/api/v1/me/usage", params={"since": "2026-01-05"})).json()
+    assert (bob["charge"]["month"], bob["charge"]["charge_usd"]) == ("2026-01", "0.000000")
+
+
+async def test_a_batch_and_its_approval_use_the_callers_own_key(as_user, ledger, provider):
+    alice = as_user("alice")
+    await alice.put(f"{ME}/together", json={"key": OWN})
+    given = {"workflow": "asks", "items": [{"task": "Describe heat pumps"}]}
+    refused = await alice.post("/api/v1/batches", json={**given, "model": {"creative": "openai:x"}})
+    assert refused.status_code == 422
+    made = await alice.post("/api/v1/batches", json=given)
+    assert made.status_code == 202, made.text
+    place = f"/api/v1/batches/{made.json()['batch_id']}"
+
+    async def until(word):
+        async with asyncio.timeout(60):
+            while (shown := (await alice.get(place)).json())["status"] == "running" or not (
+                word == "completed" or shown["waiting_items"]
+            ):
+                await asyncio.sleep(0.05)
+        return shown
+
+    await until("waiting")
+    answered = await alice.post(f"{place}/approve", json={"answer": {"approved": True}})
+    assert answered.status_code in (200, 202), answered.text
+    assert (await until("completed"))["completed"] == 1
+    assert len(provider.bill.calls) == 2
+    assert {one.key_tail for one in provider.bill.calls} == {OWN[-4:]}
+    sql = "SELECT key_source, COUNT(*) AS calls FROM calls GROUP BY key_source"
+    assert [tuple(row.values()) for row in map(dict, ledger.select(sql))] == [("user", 2)]

@@ -59,13 +59,7 @@ class ProviderKeys:
     """The keys of the ring by id, the one in use first; empty: there is no ring."""
 
     def store(
-        self,
-        user: str | None,
-        provider: str,
-        secret: str,
-        by: By,
-        *,
-        may_fall_back: bool = False,
+        self, user: str | None, provider: str, secret: str, by: By, *, may_fall_back: bool = False
     ) -> dict[str, Any]:
         """Store a key of a user, or with None of the system, in place of the one that there is.
 
@@ -81,14 +75,8 @@ class ProviderKeys:
             _retire(tx, owner, provider)
             tx.write(_ADD, row)
             was = {"key_id": ", ".join(before)} if before else None
-            audit.record(
-                tx,
-                by,
-                "provider_key.set",
-                _target(owner, provider),
-                before=was,
-                after=_audited(row),
-            )
+            about = f"{owner}:{provider}"
+            audit.record(tx, by, "provider_key.set", about, before=was, after=_audited(row))
         return document({**row, **_UNKNOWN}, self.ring)
 
     def rotate(self, provider: str, secret: str, by: By) -> dict[str, Any]:
@@ -100,21 +88,17 @@ class ProviderKeys:
         with self.ledger.database.transaction() as tx:
             known = active(tx, SYSTEM, provider)
             if rotation.is_under_way(known):
-                raise Conflict(
-                    f"a rotation of {provider} is under way: finish it first, or take it back"
-                )
+                why = "is under way: finish it first, or take it back"
+                raise Conflict(f"a rotation of {provider} {why}")
             for one in known:
                 values = {"row_id": one["row_id"], "at": row["created_at"], "share": 90}
                 tx.write(_REST if one["share"] else rotation.RETIRE, values)
-            has_other = (
-                any(one["share"] for one in known)
-                or self.settings.key_of(self.settings.rows[provider])[1]
-            )
+            of_environment = self.settings.key_of(self.settings.rows[provider])[1]
+            has_other = any(one["share"] for one in known) or of_environment
             row |= {"share": rotation.STEPS[0] if has_other else 100, "may_fall_back": False}
             tx.write(_ADD, row)
-            audit.record(
-                tx, by, "provider_key.rotation", _target(SYSTEM, provider), after=_audited(row)
-            )
+            about = f"{SYSTEM}:{provider}"
+            audit.record(tx, by, "provider_key.rotation", about, after=_audited(row))
         return document({**row, **_UNKNOWN}, self.ring)
 
     def turn(self, provider: str, to: Literal["next", "back"], by: By) -> None:
@@ -136,7 +120,7 @@ class ProviderKeys:
         with self.ledger.database.transaction() as tx:
             if not _retire(tx, owner, provider):
                 raise NotFound(f"there is no key of {shown(provider)} to remove")
-            audit.record(tx, by, "provider_key.removed", _target(owner, provider))
+            audit.record(tx, by, "provider_key.removed", f"{owner}:{provider}")
 
     def listed(self, *owners: str | None) -> list[dict[str, Any]]:
         """The stored keys of some users (None: the system), or of all, without secrets."""
@@ -166,9 +150,7 @@ class ProviderKeys:
         with self.ledger.database.transaction() as tx:
             values = {"row_id": row_id, "at": utc_text(now())}
             tx.write(_PROVEN if works else _REFUSED, values)
-            audit.record(
-                tx, by, "provider_key.proven" if works else "provider_key.rejected", row_id
-            )
+            audit.record(tx, by, f"provider_key.{'proven' if works else 'rejected'}", row_id)
 
     def settings_for(self, caller: Caller, run_id: str) -> tuple[Settings, KeysUsed]:
         """The settings of a caller's run with its keys; and which keys these are, and whose.
@@ -187,11 +169,9 @@ class ProviderKeys:
         keys: dict[str, SecretStr | None] = {}
         used: KeysUsed = {}
         if own and not all(row["may_fall_back"] for row in own.values()):
-            keys = {name: None for name, row in self.settings.rows.items() if row.key_env}
+            keys = dict.fromkeys(_with_keys(self.settings), None)
         elif own:
-            used = {
-                name: (None, "system") for name, row in self.settings.rows.items() if row.key_env
-            }
+            used = dict.fromkeys(_with_keys(self.settings), (None, "system"))
         for provider in {row["provider"] for row in rows if row["owner"] == SYSTEM} - keys.keys():
             mine = [row for row in rows if (row["owner"], row["provider"]) == (SYSTEM, provider)]
             mine = rotation.judged(self.ledger, mine, By("service", ring=self.ring))
@@ -202,7 +182,7 @@ class ProviderKeys:
             secret = opened(self.ring, row)
             keys[provider] = None if secret is None else _kept(secret)
             used[provider] = row["row_id"], "user"
-        return self.settings.with_keys(keys) if keys else self.settings, used
+        return self.settings.with_keys(keys, own) if keys else self.settings, used
 
     def check_ring(self) -> None:
         """Refuse a ring that does not open what this ledger was sealed with; called at the start."""
@@ -229,22 +209,19 @@ class ProviderKeys:
         if not self.ring:
             raise Conflict(sealing.NO_RING)
         first, done, lost = next(iter(self.ring)), 0, list[str]()
-        for seen in self.ledger.select(
-            f"{ROWS} WHERE retired_at IS NULL AND ring_id <> :first", {"first": first}
-        ):
+        others = f"{ROWS} WHERE retired_at IS NULL AND ring_id <> :first"
+        for seen in self.ledger.select(others, {"first": first}):
             sealed = sealing.resealed(self.ring, place(seen), seen)
             if sealed is None:
                 lost.append(seen["row_id"])
                 continue
             values = {**sealed._asdict(), "row_id": seen["row_id"], "was": seen["sealed"]}
             done += self.ledger.database.write(_RESEAL, values)
-        needed = {
-            row["ring_id"] for row in self.ledger.select(f"{ROWS} WHERE retired_at IS NULL", {})
-        }
+        left = self.ledger.select(f"{ROWS} WHERE retired_at IS NULL", {})
+        needed = {row["ring_id"] for row in left}
+        after = {"rows": done, "lost": len(lost)}
         with self.ledger.database.transaction() as tx:
-            audit.record(
-                tx, by, "provider_key.resealed", first, after={"rows": done, "lost": len(lost)}
-            )
+            audit.record(tx, by, "provider_key.resealed", first, after=after)
         return {
             "resealed": done,
             "unreadable": lost,
@@ -259,24 +236,18 @@ class ProviderKeys:
         rows = self.settings.rows
         row = rows.get(provider)
         if row is None or not row.key_env:
-            names = ", ".join(name for name, one in rows.items() if one.key_env)
-            raise InputError(
-                f"there is no provider {shown(provider)} that takes a key: write one of {names}"
-            )
+            what = f"there is no provider {shown(provider)} that takes a key"
+            raise InputError(f"{what}: write one of {', '.join(_with_keys(self.settings))}")
         secret = secret.strip()
         try:
             sendable(SecretStr(secret))
         except ValueError as wrong:
             raise InputError(f"the key of {provider} {wrong}") from None
         is_short = len(secret) < _SHORTEST or len(set(secret)) < _FEWEST
-        if (
-            is_short
-            or any(word in secret.lower() for word in _WORDS)
-            or any(map(str.isspace, secret))
-        ):
-            raise InputError(
-                f"this is no key of {provider}, but a placeholder: give the key itself"
-            )
+        is_word = any(word in secret.lower() for word in _WORDS)
+        if is_short or is_word or any(map(str.isspace, secret)):
+            what = f"this is no key of {provider}, but a placeholder"
+            raise InputError(f"{what}: give the key itself")
         keep_out(secret)
         return secret
 
@@ -294,10 +265,12 @@ def has_own_key(ledger: Ledger, user: str, provider: str) -> bool:
 def check_allowed(ledger: Ledger, user: str) -> None:
     """Raise NotAllowed where users may not store keys of their own."""
     if not are_own_allowed(ledger, user):
-        raise NotAllowed(
-            "users may not store keys of their own here: an administrator allows it with"
-            " `aideon flags set user_provider_keys on`"
-        )
+        how = "an administrator allows it with `aideon flags set user_provider_keys on`"
+        raise NotAllowed(f"users may not store keys of their own here: {how}")
+
+
+def _with_keys(settings: Settings) -> list[str]:
+    return [name for name, row in settings.rows.items() if row.key_env]
 
 
 def owner_of(user: str | None) -> str:
@@ -318,11 +291,8 @@ def _sealed_row(
     ring: Mapping[str, bytes], owner: str, provider: str, secret: str, actor: str
 ) -> dict[str, Any]:
     at = utc_text(now())
-    row: dict[str, Any] = {
-        "row_id": f"pk_{new_run_id().lower()}",  # in the order of their making
-        "owner": owner,
-        "provider": provider,
-    }
+    row_id = f"pk_{new_run_id().lower()}"  # in the order of their making
+    row: dict[str, Any] = {"row_id": row_id, "owner": owner, "provider": provider}
     row |= sealing.seal(ring, place(row), secret)._asdict()
     row |= {"last4": secret[-4:], "created_by": actor, "created_at": at, "share_since": at}
     return row
@@ -331,10 +301,6 @@ def _sealed_row(
 def _kept(secret: str) -> SecretStr:
     keep_out(secret)
     return SecretStr(secret)
-
-
-def _target(owner: str, provider: str) -> str:
-    return f"{owner}:{provider}"
 
 
 def _audited(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,18 +96,13 @@ def judged(ledger: Ledger, rows: Sequence[Row], by: By) -> Sequence[Row]:
 def step(ledger: Ledger, rows: Sequence[Row], by: By) -> Sequence[Row]:
     """Take the step of a rotation that is due, if one is; returns the keys then."""
     new, old = rows[0], (rows[1] if len(rows) > 1 else None)
-    since = {"since": new["share_since"]}
-    with_new = _figures(ledger, {**since, "row_id": new["row_id"], "provider": new["provider"]})
-    with_old = _figures(
-        ledger, {**since, "row_id": old["row_id"] if old else None, "provider": new["provider"]}
-    )
+    since = {"since": new["share_since"], "provider": new["provider"]}
+    with_new = _figures(ledger, {**since, "row_id": new["row_id"]})
+    with_old = _figures(ledger, {**since, "row_id": old["row_id"] if old else None})
     is_worse = with_new["rejected"] * with_old["calls"] > with_old["rejected"] * with_new["calls"]
     if with_new["rejected"] and (is_worse or not with_old["calls"]):
-        _log.warning(
-            "the new key of %s (ends with %s) was rejected: the old one is used again",
-            new["provider"],
-            new["last4"],
-        )
+        words = "the new key of %s (ends with %s) was rejected: the old one is used again"
+        _log.warning(words, new["provider"], new["last4"])
         return moved(ledger, rows, 0, by, with_new)
     is_old = utc_text(now() - _AFTER) >= new["share_since"]
     if not (with_new["calls"] and is_old) and with_new["calls"] < _CALLS:
@@ -136,14 +131,8 @@ def moved(
         else:
             changed = tx.write(_SHARE, {**values, "refused": refused})
             for one in rows[1:2] if changed else ():
-                rest = {
-                    "row_id": one["row_id"],
-                    "share": 100 - share,
-                    "was": one["share"],
-                    "at": at,
-                    "refused": one["refused_at"],
-                }
-                tx.write(_SHARE, rest)
+                rest = {"row_id": one["row_id"], "share": 100 - share, "was": one["share"]}
+                tx.write(_SHARE, {**rest, "at": at, "refused": one["refused_at"]})
         if changed:
             action = "taken_back" if not share else "ended" if is_over else "moved"
             after: dict[str, Any] = {"share": share, "key_id": new["row_id"], **figures}

@@ -165,22 +165,15 @@ def set_flag(
     """Set a feature flag. It applies from the next request on."""
     seen = flags.find(service.ledger, name)
     check_match(if_match, seen)
-    changed = flags.change(
-        service.ledger,
-        name,
-        by_of(request, caller),
-        is_on=given.on,
-        share=given.share,
-        seen=seen,
+    by, wanted = by_of(request, caller), {"share": given.share}
+    return tagged(
+        response, flags.change(service.ledger, name, by, is_on=given.on, seen=seen, **wanted)
     )
-    return tagged(response, changed)
 
 
 @router.get("/audit", dependencies=[asking("audit")])
 def list_entries(
-    service: Serving,
-    limit: Limit = 20,
-    cursor: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+    service: Serving, limit: Limit = 20, cursor: Annotated[int | None, Query(ge=1, le=2**53)] = None
 ) -> Page[dict[str, Any]]:
     """List the audit log, the newest entries first."""
     found = audit.entries(service.ledger, before=cursor, most=limit + 1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from aideon_agents.access import provider_keys
 from aideon_agents.access.audit import By
 from aideon_agents.access.callers import Caller
 from aideon_agents.api.asking import Page, Serving, asking, by_of
 from aideon_agents.api.problems import Problem, answers
-from aideon_agents.errors import RunError
+from aideon_agents.errors import InputError, RunError
 from aideon_agents.serving import proving
 from aideon_agents.serving.service import Service
 
@@ -49,12 +49,6 @@ class Turn(BaseModel):
     key: Secret | None = None
     step: Literal["next", "back"] | None = None
 
-    @model_validator(mode="after")
-    def _one(self) -> Turn:
-        if (self.key is None) == (self.step is None):
-            raise ValueError("give either key, to begin, or step")
-        return self
-
 
 class StoredKey(BaseModel):
     """A stored key, without the key."""
@@ -72,13 +66,9 @@ class StoredKey(BaseModel):
     created_at: str
     proven_at: str | None
     refused_at: str | None
-
-
-class RotatedKey(StoredKey):
-    """A key of a rotation, with its calls since the last step."""
-
-    calls: int
-    rejected: int
+    calls: int | None = None
+    """Since the last step of a rotation, as below; None: it was not asked for."""
+    rejected: int | None = None
 
 
 class Rotation(BaseModel):
@@ -90,7 +80,7 @@ class Rotation(BaseModel):
     """The percentage of runs that use the newest key."""
     next: int | None
     """The step that follows; None: no rotation is under way."""
-    keys: list[RotatedKey]
+    keys: list[StoredKey]
 
 
 class Proof(BaseModel):
@@ -177,6 +167,8 @@ async def rotate(
     It takes its steps by itself as well, and goes back when the provider rejects the new key.
     """
     keys, by = service.launcher.keys, by_of(request, caller)
+    if (given.key is None) == (given.step is None):
+        raise InputError("give either key, to begin, or step")
     if given.step:
         keys.turn(provider, given.step, by)
     elif given.key:

@@ -12,9 +12,6 @@ from aideon_agents.api.asking import SECURITY, Serving, asking
 from aideon_agents.api.openai import chat, responses, shapes
 from aideon_agents.api.openai.answering import WORKFLOW
 from aideon_agents.api.problems import Problem
-from aideon_agents.models import catalog
-from aideon_agents.models.providers import providers
-from aideon_agents.serving.launching import may_ask
 
 if TYPE_CHECKING:
     from aideon_agents.serving.service import Service
@@ -54,18 +51,8 @@ def _models(service: Service, caller: Caller) -> list[dict[str, Any]]:
     if caller.may("runs:write"):
         names += [(f"{WORKFLOW}{one.name}", "aideon") for one in service.workflows.of(caller)]
     if caller.may("models:call"):
-        launcher = service.launcher
-        settings = launcher.settings_for(caller)
-        known = catalog.load(settings.catalog, settings.profile)
-        reachable = providers(settings, pretend=launcher.rehearse or not settings.can_call)
-        names += [
-            (name, entry.provider)
-            for name, entry in known.entries.items()
-            if entry.modality in ("text", "code", "vision")
-            and not known.is_gone(entry)
-            and reachable[entry.provider].available
-            and may_ask(settings, caller, name)
-        ]
+        listed = service.launcher.models_of(caller)
+        names += [(name, name.partition(":")[0]) for name in listed]
     return [{"id": name, "object": "model", "created": 0, "owned_by": by} for name, by in names]
 
 

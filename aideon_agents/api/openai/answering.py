@@ -21,7 +21,7 @@ from aideon_agents.models.pictures.blocks import is_picture, url_of
 from aideon_agents.models.providers import ModelName
 from aideon_agents.serving.completing import Ask, complete, pieces
 from aideon_agents.serving.events import ENDED
-from aideon_agents.serving.launching import StartRun, may_ask
+from aideon_agents.serving.launching import StartRun
 from aideon_agents.state import ModelRequest
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from aideon_agents.api.openai.shapes import Asked
     from aideon_agents.serving.completing import Completed
+    from aideon_agents.serving.launching import Launcher
     from aideon_agents.serving.service import Service
-    from aideon_agents.settings import Settings
 
 WORKFLOW = "workflow:"
 _TOKENS = 1024
@@ -100,7 +100,7 @@ class Door:
         """The run that answers, and the pieces of the answer."""
         service, caller = self.service, self.caller
         if not body.model.startswith(WORKFLOW):
-            _check_model(service.settings, caller, body.model)
+            _check_model(service.launcher, caller, body.model)
             return self._of_model(body, await _messages(body), model=(body.model,))
         if not caller.may("runs:write"):
             raise Problem(403, "forbidden", "a workflow needs the permission runs:write")
@@ -199,7 +199,7 @@ def _about(
     return {"run_id": run_id, "status": status, **sums, "questions": list(questions)}
 
 
-def _check_model(settings: Settings, caller: Caller, model: str) -> None:
+def _check_model(launcher: Launcher, caller: Caller, model: str) -> None:
     if not caller.may("models:call"):
         raise Problem(403, "forbidden", "a model needs the permission models:call")
     try:
@@ -207,7 +207,7 @@ def _check_model(settings: Settings, caller: Caller, model: str) -> None:
     except ModelNameError as error:
         detail = f"{error}; or a workflow, as workflow:NAME: GET /v1/models lists both"
         raise Problem(404, "model_not_found", detail) from None
-    if not may_ask(settings, caller, name):
+    if not launcher.may_name(caller, name):
         detail = f"{name} is not among the models of the tier {caller.tier}: see GET /v1/models"
         raise Problem(404, "model_not_found", detail)
 

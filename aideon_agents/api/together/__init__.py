@@ -130,8 +130,9 @@ def models(
         if kind == "vision" and known.profile != "seed":  # models for text may see as well
             entries += [one for one in entries_for(known, "text") if one.capabilities.vision]
         for entry in entries:
-            is_allowed = tiers.index(entry.tier) <= tiers.index(caller.tier)
-            if is_allowed and not known.is_gone(entry) and reachable[entry.provider].available:
+            at = reachable[entry.provider]
+            is_open = at.own_key or tiers.index(entry.tier) <= tiers.index(caller.tier)
+            if is_open and at.available and not known.is_gone(entry):
                 source = sources.indicator(service.ledger, settings, caller, entry.name)
                 names = {"id": entry.id, "name": _name(entry.id or ""), "modality": kind}
                 listed.append({**names, "indicator": source})

@@ -253,8 +253,7 @@ END $$
 """  # noqa: S608 - our names
 
 _TAKE_WITH_KEY = _TAKE_CHOSEN.replace(
-    "economized, choice, feature,",
-    "economized, choice, feature, provider_key_id, key_source,",
+    "economized, choice, feature,", "economized, choice, feature, provider_key_id, key_source,"
 )
 
 

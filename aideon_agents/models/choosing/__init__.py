@@ -5,6 +5,7 @@ Commands choose without asking a model, so this package does not import LangChai
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from aideon_agents.models.choosing.filters import (
     ABILITY,
     LADDER,
     SOFT,
+    TIERS,
     AnyModel,
     Asked,
     Filters,
@@ -129,8 +131,40 @@ def choose(
     """Choose the candidates for a request: those that pass the hard filters, the best first.
 
     `modality` is what the model is for; None: text, or code where the purpose says so. `asked` is what
-    is known of the call besides; None: nothing.
+    is known of the call besides; None: nothing. Of providers that the user has a key of, every model
+    can be chosen, whatever the tier; those that the tier includes follow.
     """
+    opened = {name for name, one in providers.items() if one.own_key}
+    if not opened or request.model or tier == TIERS[-1]:
+        return _choice(request, tier, catalog, providers, modality=modality, asked=asked)
+    own = {
+        name: one if name in opened else dataclasses.replace(one, key=None, pretend=False)
+        for name, one in providers.items()
+    }
+    given: Any = {"modality": modality, "asked": asked}
+    try:
+        first = _choice(request, TIERS[-1], catalog, own, **given)
+    except NoModel:
+        return _choice(request, tier, catalog, providers, **given)
+    with contextlib.suppress(NoModel):
+        then = _choice(request, tier, catalog, providers, **given)
+        chain = tuple(dict.fromkeys([*first.chain, *then.chain]))
+        ending = tuple(dict.fromkeys([*first.ending, *then.ending]))
+        others = {str(name) for name in chain}
+        rejected = tuple(one for one in first.rejected if one[0] not in others)
+        first = dataclasses.replace(first, chain=chain, ending=ending, rejected=rejected)
+    return first
+
+
+def _choice(
+    request: ModelRequest,
+    tier: Tier,
+    catalog: Catalog,
+    providers: Mapping[str, Provider],
+    *,
+    modality: Modality | None,
+    asked: Asked | None,
+) -> Choice:
     asked = asked or Asked()
     kind = modality or _BY_PURPOSE.get(request.purpose or "", "text")
     if request.content == "code" and kind == "text" and catalog.profile != "seed":

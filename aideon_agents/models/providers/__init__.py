@@ -125,6 +125,8 @@ class Provider:
     """What it is, whatever the configuration."""
     pretend: bool = False
     """True in a rehearsal, which assumes that every provider is available."""
+    own_key: bool = False
+    """The key is the user's own, which opens every model of the provider whatever the tier."""
 
     @property
     def available(self) -> bool:
@@ -152,7 +154,8 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
             bare_address(address)  # which keeps its secrets out of texts
         if key and variable:
             keep_out(key.get_secret_value())
-        known[name] = Provider(name, address, key, variable, row.base_url_env, row, pretend)
+        own_key, variables = name in settings.own_keys, (variable, row.base_url_env)
+        known[name] = Provider(name, address, key, *variables, row, pretend, own_key)
     return known
 
 
