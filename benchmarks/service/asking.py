@@ -36,15 +36,24 @@ class Asked:
         return 1000 * ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
-async def ask(url: str, clients: int, requests: int, *, keys: str = "") -> Asked:
-    """Send so many requests. `keys`: each has an idempotency key, and is sent until it is answered."""
+async def ask(url: str, clients: int, requests: int, *, keys: str = "", within: float = 0) -> Asked:
+    """Send so many requests. `keys`: each has an idempotency key, and is sent until it is answered.
+
+    `within` are the seconds in which the clients begin, one after another: clients that all begin at
+    once stay in step where every call takes the same time, and then wait for one another.
+    """
     asked, left = Asked(), iter(range(requests))
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         await _until_ready(session, url)
         began = time.perf_counter()
-        await asyncio.gather(*(_client(session, url, left, asked, keys) for _ in range(clients)))
+
+        async def begin(number: int) -> None:
+            await asyncio.sleep(within * number / clients)
+            await _client(session, url, left, asked, keys)
+
+        await asyncio.gather(*map(begin, range(clients)))
         asked.wall = time.perf_counter() - began
     return asked
 

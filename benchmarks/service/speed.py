@@ -46,7 +46,8 @@ def _one(
     serving: Service, where: str, clients: int, latency: int, given: argparse.Namespace
 ) -> bool:
     before = serving.cpu_seconds()
-    asked = asyncio.run(ask(serving.url, clients, max(20, min(given.requests, clients * 20))))
+    requests = max(20, min(given.requests, clients * 20))
+    asked = asyncio.run(ask(serving.url, clients, requests, within=latency / 1000))
     cpu = 1000 * (serving.cpu_seconds() - before) / len(asked.seconds)
     p50, p99 = asked.percentile(0.5) - latency, asked.percentile(0.99) - latency
     rate = len(asked.seconds) / asked.wall
