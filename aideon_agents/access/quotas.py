@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any, get_args
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from aideon_agents.access import audit, tiers
-from aideon_agents.errors import InputError, NotFound, shown
+from aideon_agents.errors import Changed, InputError, NotFound, shown
 from aideon_agents.ledger.budgets import units
 from aideon_agents.ledger.budgets.units import Feature, Origin, Unit, Use, in_unit, stored
 from aideon_agents.ledger.identity import now, utc_text
@@ -49,6 +51,18 @@ _MOST = 10**12
 NEAR = 0.8
 """The share of a quota from which its user is shown a way to more."""
 
+
+class Left(NamedTuple):
+    """What is left of a limit on requests."""
+
+    limit: int
+    remaining: int
+    resets: int
+    """When it resets, in seconds since 1970."""
+
+
+LEFT: ContextVar[list[Left] | None] = ContextVar("left", default=None)
+"""Where `admit` adds what is left of a quota, for the heads of an answer; None: there are none."""
 
 Limits = dict[tuple[Feature, Unit], int | None]
 """Quotas as they are counted; None: unlimited."""
@@ -101,6 +115,11 @@ def admit(
         Use(*of, unit, at[:10], amount, limits[feature, unit], counts=unit != "tokens")
         for unit, amount in amounts.items()
     ]
+    if (most := uses[0].most) is not None and (left := LEFT.get()) is not None:
+        counter = uses[0].counter
+        taken = sum(units.counted(tx, [counter])[counter]) + 1
+        resets = datetime.fromisoformat(uses[0].reset_at).timestamp()
+        left.append(Left(most, max(0, most - taken), int(resets)))
     if refused := units.use(tx, use_id, uses, at):
         lacks, left = refused.use or uses[0], refused.by.limit - refused.by.spent
         fits = lacks.unit == "minutes" and left > 0
@@ -232,6 +251,26 @@ def reset_at() -> str:
     return Use("", "text_generation", "requests", utc_text(now())[:10], 0, 0).reset_at
 
 
+def replace(
+    ledger: Ledger,
+    subject: str,
+    quotas: Mapping[tuple[str, str], float | None],
+    by: By,
+    *,
+    seen: list[dict[str, Any]],
+) -> None:
+    """Give a subject these quotas and no others, unless they were changed since they were `seen`."""
+    with ledger.database.transaction() as tx:
+        if listed(tx, subject) != seen:
+            raise Changed(f"the quotas of {subject} were changed in the meantime: read them again")
+        own = {(one["feature"], one["unit"]) for one in seen if one["set_by"]}
+        for feature, unit in own - quotas.keys():
+            remove(tx, subject, checked(feature, unit), by)
+        for (feature, unit), most in quotas.items():
+            named = checked(feature, unit)
+            write(tx, subject, named, None if most is None else checked_most(named[1], most), by)
+
+
 def set_quota(
     ledger: Ledger, subject: str, feature: str, unit: str, by: By, *, most: float | None
 ) -> None:
@@ -250,6 +289,7 @@ def remove_quota(ledger: Ledger, subject: str, feature: str, unit: str, by: By) 
 
 
 def remove(tx: Statements, subject: str, named: tuple[Feature, Unit], by: By) -> None:
+    """Remove a quota inside a transaction."""
     which = {"subject": subject, "feature": named[0], "unit": named[1]}
     before = tx.select(_ONE, which)
     if not before:

@@ -23,11 +23,11 @@ from aideon_agents.api import (
     usage,
     workflows,
 )
-from aideon_agents.api.accounts import admin, me, provider_keys, quotas, signing_in
+from aideon_agents.api.accounts import admin, limits, me, provider_keys, quotas, signing_in
 from aideon_agents.api.asking import SECURITY, Rates, Serving, asking
 from aideon_agents.api.health import metrics, status
 from aideon_agents.api.health.requests import Requests
-from aideon_agents.api.passing import LOOPBACK, Passing
+from aideon_agents.api.passing import LOOPBACK, RATE_HEADS, Passing
 from aideon_agents.api.shapes import Health
 from aideon_agents.errors import UserError
 from aideon_agents.ledger.identity import now, utc_text
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from aideon_agents.serving.service import Service
     from aideon_agents.settings import Settings
 
-_EXPOSED = ("Location", "Content-Location", "X-Request-Id", "Retry-After", "Preference-Applied")
+_EXPOSED = (
+    *("Location", "Content-Location", "X-Request-Id", "Retry-After", "Preference-Applied"),
+    *RATE_HEADS,
+)
 
 _health = APIRouter(tags=["health"])
 
@@ -121,7 +124,7 @@ def _include(app: FastAPI, door: Door | None) -> None:
     own = APIRouter(
         prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
     )
-    accounts = (me, admin, quotas, provider_keys, signing_in)
+    accounts = (me, admin, quotas, limits, provider_keys, signing_in)
     for one in (workflows, runs, batches, threads, usage, status, *accounts):
         own.include_router(one.router)
     app.include_router(own)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import hmac
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar, cast
@@ -19,6 +21,7 @@ from pydantic import BaseModel
 from aideon_agents.access import api_keys, flags, ring, sessions
 from aideon_agents.access.audit import By
 from aideon_agents.access.callers import LOCAL, Caller, is_open
+from aideon_agents.access.quotas import Left
 from aideon_agents.access.roles import Permission
 from aideon_agents.api.problems import Problem
 from aideon_agents.errors import Changed
@@ -58,7 +61,7 @@ class Rates:
 
     def count(self, caller: Caller) -> str:
         """Count a request that is open until `left` is given the result; or refuse one too many."""
-        who = caller.lineage or caller.session or caller.user
+        who = _who(caller)
         if not self._counted.hit(self._requests, who):
             detail = f"this key has sent {self._requests.amount} requests within a minute: wait"
             raise self._refused(self._requests, who, "rate_limited", detail)
@@ -73,6 +76,11 @@ class Rates:
         self._open[who] -= 1
         if not self._open[who]:
             del self._open[who]
+
+    def remaining(self, caller: Caller) -> Left:
+        """What is left of the rate of a caller's key."""
+        found = self._counted.get_window_stats(self._requests, _who(caller))
+        return Left(self._requests.amount, found.remaining, math.ceil(found.reset_time))
 
     def _refused(self, item: RateLimitItemPerMinute, who: str, code: str, detail: str) -> Problem:
         ends = self._counted.get_window_stats(item, who).reset_time
@@ -119,8 +127,14 @@ def caller_of(request: Request) -> Caller:
             headers={"WWW-Authenticate": "Bearer"},
         )
     if not hasattr(request.state, "counted"):  # several dependencies of a route ask
+        request.state.rate = functools.partial(rates.remaining, caller)
         request.state.counted = rates.count(caller)
     return caller
+
+
+def _who(caller: Caller) -> str:
+    """Whose requests are counted together: a key that replaced another one begins nothing anew."""
+    return caller.lineage or caller.session or caller.user
 
 
 def _key_in(request: Request) -> str:

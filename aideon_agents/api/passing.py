@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
+from aideon_agents.access.quotas import LEFT, Left
 from aideon_agents.api.problems import Problem, response
 from aideon_agents.ledger.redaction import without_keys
 
@@ -32,6 +33,9 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """The hosts that a request may name where only this machine reaches the service."""
+
+RATE_HEADS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+"""Of the tighter one of the quota of requests and the rate of the key."""
 
 _HEADS = {
     "X-Content-Type-Options": "nosniff",
@@ -69,12 +73,19 @@ class Passing:
         request_id = given if is_usable else secrets.token_hex(8)
         _hide_keys(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        token = REQUEST_ID.set(request_id)
+        token, left = REQUEST_ID.set(request_id), list[Left]()
+        asked = LEFT.set(left)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 out = MutableHeaders(scope=message)
                 out["X-Request-Id"] = request_id
+                if of_key := scope["state"].get("rate"):
+                    left.append(of_key())
+                if left:
+                    tightest = min(left, key=lambda one: one.remaining)
+                    for name, value in zip(RATE_HEADS, tightest, strict=True):
+                        out[name] = str(value)
                 for name, value in _HEADS.items():
                     out.setdefault(name, value)
             await send(message)
@@ -84,6 +95,7 @@ class Passing:
             app: Any = response(refused, request_id) if refused else self._app
             await app(scope, _checked(receive, heads, scope["path"]), sending)
         finally:
+            LEFT.reset(asked)
             REQUEST_ID.reset(token)
             if who := scope["state"].get("counted"):
                 scope["app"].state.rates.left(who)

@@ -65,7 +65,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-ON_BOTH = ("access", "batches", "hostile", "more_routes", "quotas_at_doors", "runs")
+ON_BOTH = (
+    *("access", "batches", "hostile", "limits_at_doors", "more_routes", "quotas_at_doors", "runs"),
+)
 """The files of tests that run on both databases: between them they make every statement of the service."""
 
 

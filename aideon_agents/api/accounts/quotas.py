@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from aideon_agents.access import increases, quotas
+from aideon_agents.access import increases, quotas, users
 from aideon_agents.access.callers import Caller
-from aideon_agents.api.asking import Cursor, Limit, Page, Serving, asking, by_of, page
+from aideon_agents.api.asking import (
+    Cursor,
+    IfMatch,
+    Limit,
+    Page,
+    Serving,
+    asking,
+    by_of,
+    check_match,
+    page,
+    tagged,
+)
 from aideon_agents.api.problems import answers
 from aideon_agents.ledger.budgets.units import Feature, Unit
+from aideon_agents.state import Tier
 
 router = APIRouter(tags=["quotas"])
 
 Reader = Annotated[Caller, asking("usage:own")]
 Asking = Annotated[Caller, asking("quota:ask")]
 OfQuotas = Annotated[Caller, asking("quotas")]
+_CHANGES = answers(404, 412, 428)
 
 
 class Quota(BaseModel):
@@ -80,6 +93,40 @@ class Increase(BaseModel):
     decided_at: str | None
 
 
+class SetQuota(BaseModel):
+    """A quota; null: unlimited."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    feature: Feature
+    unit: Unit
+    limit: Annotated[float, Field(ge=0, le=10**12)] | None
+
+
+class SetQuotas(BaseModel):
+    """All quotas of a tier, or of a user alone. What is left out is as before any was set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    quotas: Annotated[list[SetQuota], Field(max_length=50)]
+
+
+class ShownQuota(SetQuota):
+    """A quota, and who has set it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    set_by: str | None
+    """None: it is the first value of the tier."""
+
+
+class Quotas(BaseModel):
+    """The quotas of a tier, or those of a user alone, which count before the tier's."""
+
+    subject: str
+    quotas: list[ShownQuota]
+
+
 @router.get("/me/quota")
 def my_quota(caller: Reader, service: Serving) -> Today:
     """Show what one has used today, and what one may use."""
@@ -108,6 +155,56 @@ def ask_for_more(given: AskForMore, request: Request, caller: Asking, service: S
 def list_requests(service: Serving, limit: Limit = 20, cursor: Cursor = None) -> Page[Increase]:
     """List the requests of all users, the newest first."""
     return _listed(increases.requests(service.ledger), limit, cursor)
+
+
+class _Subject:
+    """Shows and sets the quotas of a tier or a user, for a request."""
+
+    def __init__(self, request: Request, response: Response, service: Serving) -> None:
+        self.ledger, self.request, self.response = service.ledger, request, response
+
+    def shown(self, subject: str) -> Quotas:
+        found = quotas.listed(self.ledger, subject)
+        made = Quotas.model_validate({"subject": subject, "quotas": found})
+        return tagged(self.response, made)
+
+    def set(self, subject: str, given: SetQuotas, caller: Caller, if_match: str | None) -> Quotas:
+        seen = quotas.listed(self.ledger, subject)
+        check_match(if_match, self.shown(subject))
+        wanted = {(one.feature, one.unit): one.limit for one in given.quotas}
+        quotas.replace(self.ledger, subject, wanted, by_of(self.request, caller), seen=seen)
+        return self.shown(subject)
+
+
+Subject = Annotated[_Subject, Depends()]
+
+
+@router.get("/quotas/{tier}", dependencies=[asking("quotas")])
+def show_tier(tier: Tier, of: Subject) -> Quotas:
+    """Show the quotas of a tier."""
+    return of.shown(f"tier:{tier}")
+
+
+@router.put("/quotas/{tier}", responses=_CHANGES)
+def set_tier(
+    tier: Tier, given: SetQuotas, caller: OfQuotas, of: Subject, if_match: IfMatch = None
+) -> Quotas:
+    """Set the quotas of a tier. They apply from the next request on."""
+    return of.set(f"tier:{tier}", given, caller, if_match)
+
+
+@router.get("/users/{user}/quotas", responses=answers(404), dependencies=[asking("quotas")])
+def show_user(user: str, of: Subject) -> Quotas:
+    """Show the quotas that a user has alone."""
+    return of.shown(f"user:{users.find(of.ledger, user).user}")
+
+
+@router.put("/users/{user}/quotas", responses=_CHANGES)
+def set_user(
+    user: str, given: SetQuotas, caller: OfQuotas, of: Subject, if_match: IfMatch = None
+) -> Quotas:
+    """Set the quotas that a user has alone. They apply from the next request on."""
+    return of.set(f"user:{users.find(of.ledger, user).user}", given, caller, if_match)
 
 
 @router.patch("/quota-requests/{request_id}", responses=answers(404, 409))

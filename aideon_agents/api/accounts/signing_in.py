@@ -92,10 +92,7 @@ def begin_session(
 
 @router.post("/sign-out", status_code=204)
 def sign_out(
-    request: Request,
-    response: Response,
-    caller: Annotated[Caller, asking(None)],
-    service: Serving,
+    request: Request, response: Response, caller: Annotated[Caller, asking(None)], service: Serving
 ) -> None:
     """End one's session. With a key there is none, and nothing happens."""
     if caller.session:

@@ -11,9 +11,9 @@ import dataclasses
 import functools
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from aideon_agents.errors import UserError
+from aideon_agents.errors import NotFound
 from aideon_agents.ledger.budgets.alerts import Alert
 from aideon_agents.ledger.budgets.limits import (
     OF_RUNS,
@@ -27,9 +27,10 @@ from aideon_agents.ledger.database import Database, Row, Statements
 from aideon_agents.ledger.identity import now, utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
+_Also: TypeAlias = "Callable[[Statements], object] | None"
 THRESHOLDS = (50, 80, 95, 100)
 """Percentages of a limit that cause an alert, once per window."""
 
@@ -326,23 +327,29 @@ class Limit:
     """The worst cases of calls in progress; None as above."""
 
 
-def set_limit(database: Database, scope: str, limit: int, *, warns: bool = False) -> None:
-    """Set a standing limit in nano-dollars, in place of one on the same scope."""
+def set_limit(
+    database: Database, scope: str, limit: int, *, warns: bool = False, also: _Also = None
+) -> None:
+    """Set a standing limit in nano-dollars; `also`, as below, is done in the same transaction."""
     parsed = Scope.parse(scope)
     parsed.check_name()
     with database.transaction() as tx:
         tx.write(_SET, {"scope": str(parsed), "limit": limit, "warns": int(warns)})
+        if also:
+            also(tx)
 
 
-def remove_limit(database: Database, scope: str) -> None:
+def remove_limit(database: Database, scope: str, also: _Also = None) -> None:
     """Remove a standing limit."""
     named = str(Scope.parse(scope))
     with database.transaction() as tx:
         gone = tx.write("DELETE FROM budgets WHERE scope = :scope", {"scope": named})
         # No limit keeps these up to date any more; they are opened anew when one does.
         tx.later("DELETE FROM accounts WHERE limit_nanousd IS NULL", {})
+        if gone and also:
+            also(tx)
     if not gone:
-        raise UserError(f"there is no budget on {named}: `aideon budget list` shows what there is")
+        raise NotFound(f"there is no budget on {named}: `aideon budget list` shows what there is")
 
 
 def limits(database: Database) -> list[Limit]:
