@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from judges import beside
 from langgraph.graph import END, START, StateGraph
 
 from aideon_agents.ledger.tags import ROLE
@@ -374,3 +375,16 @@ class Graphs:
 @pytest.fixture
 def graphs() -> Graphs:
     return Graphs()
+
+
+@pytest.fixture(scope="session")
+def mermaid_judge():
+    """Mermaid's own parser."""
+    return beside("mermaid_judge", "tests", "drawing", "mermaid")
+
+
+@pytest.fixture(scope="session")
+def axe(mermaid_judge) -> str:
+    """The source of axe-core, which judges whether everybody can use a page."""
+    folder = Path(__file__).parent / "drawing" / "page"
+    return (mermaid_judge.install(folder) / "axe-core" / "axe.min.js").read_text("utf-8")

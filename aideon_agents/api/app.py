@@ -76,13 +76,14 @@ def create_app(
     origins: Sequence[str] = (),
     since: str | None = None,
     is_alone: bool = True,
+    pages: Callable[[FastAPI], None] | None = None,
 ) -> FastAPI:
     """The app of a service.
 
     `hosts` are further names under which it answers; where only this machine reaches it, it answers
     under those of this machine. `origins` are web pages of other origins that may use it. `since` is
     when the service began, from which on metrics count calls; None: now. `is_alone`: no other
-    process serves the same address.
+    process serves the same address. `pages` adds the pages for people.
     """
     door = _mcp(service, is_alone=is_alone)
     if service.settings.oidc_issuer:
@@ -105,6 +106,8 @@ def create_app(
     app.state.rates = Rates()
     problems.install(app)
     _include(app, door)
+    if pages:
+        pages(app)
     if origins:
         app.add_middleware(
             CORSMiddleware,

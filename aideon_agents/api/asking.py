@@ -100,8 +100,10 @@ async def _served(request: Request) -> Service:
 Serving = Annotated[Service, Depends(_served)]
 
 
-def caller_of(request: Request) -> Caller:
+def caller_of(request: Request, csrf: str = "") -> Caller:
     """The caller, by an API key or a session; where the service is open, the user of this machine.
+
+    `csrf` is the word of a session where a form has sent it, instead of a head.
 
     A key that is unknown, mistyped, expired or revoked gets the same answer.
     """
@@ -112,7 +114,7 @@ def caller_of(request: Request) -> Caller:
     if secret:
         caller = api_keys.caller_of(service.ledger, secret)
     elif cookie := request.cookies.get(sessions.COOKIE):
-        caller = _of_session(request, cookie)
+        caller = _of_session(request, cookie, csrf)
     # Clients that cannot do without a key send any word, but a key of ours is one.
     may_be_open = service.is_local and not secret.startswith("aid_")
     if caller is None and may_be_open and is_open(service.ledger):
@@ -144,13 +146,13 @@ def _key_in(request: Request) -> str:
     return request.headers.get("x-api-key", "").strip()
 
 
-def _of_session(request: Request, cookie: str) -> Caller | None:
+def _of_session(request: Request, cookie: str, csrf: str) -> Caller | None:
     """The caller of a session. What changes something must repeat a word of it, which no other site knows."""
     found = sessions.session_of(service_of(request).ledger, cookie)
     if found is None:
         return None
     caller, request.state.csrf = found
-    given = request.headers.get(CSRF_HEAD, "")
+    given = csrf or request.headers.get(CSRF_HEAD, "")
     is_same = hmac.compare_digest(given.encode(), request.state.csrf.encode())
     if request.method not in _SAFE and not is_same:
         detail = f"send the head {CSRF_HEAD} with the value `csrf` of GET /api/v1/me"

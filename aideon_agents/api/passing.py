@@ -47,6 +47,9 @@ _HEADS = {
 }
 """Added to every answer that does not say it differently."""
 
+OWN_FORMS = {"Referrer-Policy": "same-origin"}
+"""For pages with forms: with `no-referrer` a browser sends the origin `null` with them."""
+
 
 class Passing:
     """Gives each request an id, refuses foreign hosts and origins, and adds security heads.
@@ -116,11 +119,11 @@ class Passing:
 
 _LARGEST = 1024 * 1024
 _WITH_PICTURES = 28 * _LARGEST
-"""Bytes of a body with a picture of 20 MB in base64."""
+"""Bytes of a body with a picture of 20 MB in base64, or with the items of a batch."""
 _ARRIVES_WITHIN = 60.0
 """Seconds between two parts of a body."""
-_PICTURES = ("/v1/", "/api/v1/together/images/")
-"""Where a body may hold pictures."""
+_PICTURES = ("/v1/", "/api/v1/together/images/", "/ui/batches")
+"""Where a body may hold pictures, or a file of items."""
 _DEEPEST = 100
 """How deep lists and objects of a body may be in each other."""
 _SUSPECT = re.compile(

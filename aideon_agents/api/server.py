@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from multiprocessing.process import BaseProcess
 
+    from fastapi import FastAPI
+
     from aideon_agents.settings import Settings
 
 _INTERRUPTED = 130
@@ -66,6 +68,8 @@ class Serving:
     """When the service began: metrics count calls from then on."""
     is_alone: bool = True
     """Whether it is one process."""
+    pages: Callable[[FastAPI], None] | None = None
+    """Adds the pages for people; a function that another process can import."""
 
 
 class _Server(uvicorn.Server):
@@ -120,6 +124,7 @@ def work(
             origins=serving.origins,
             since=serving.since,
             is_alone=serving.is_alone,
+            pages=serving.pages,
         )
         config = uvicorn.Config(
             app,

@@ -48,6 +48,7 @@ def serve(
     """Serve workflows over HTTP. Ctrl-C stops runs at a node's edge; the next start continues them."""
     try:
         from aideon_agents.api import server
+        from aideon_agents.dashboard import app as dashboard
     except ModuleNotFoundError as missing:
         raise UserError(
             f"aideon serve needs {missing.name}: pip install 'aideon-agents[serve]'"
@@ -64,6 +65,7 @@ def serve(
         rehearse=rehearse,
         log=log,
         metrics=None if metrics_port is None else (host, metrics_port),
+        pages=dashboard.mount,
     )
     listening = server.listen(host, port)
     where = listening.getsockname()

@@ -31,6 +31,7 @@ ReportBy = Literal[
     "item",
     "batch",
     "user",
+    "key",
     "day",
     "month",
 ]
@@ -55,6 +56,7 @@ CALL_KEYS: Mapping[ReportBy, str] = {
     "item": "COALESCE(runs.batch_id || '/' || runs.item_id, '')",
     "batch": "COALESCE(runs.batch_id, '')",
     "user": "COALESCE(runs.\"user\", '')",
+    "key": "COALESCE(runs.key_id, '')",
     "day": "substr(calls.started_at, 1, 10)",
     "month": "substr(calls.started_at, 1, 7)",
 }
@@ -64,6 +66,7 @@ RUN_KEYS: Mapping[ReportBy, str] = {
     "workflow": "runs.workflow",
     "batch": "COALESCE(runs.batch_id, '')",
     "user": "COALESCE(runs.\"user\", '')",
+    "key": "COALESCE(runs.key_id, '')",
     "day": "substr(runs.started_at, 1, 10)",
     "month": "substr(runs.started_at, 1, 7)",
 }

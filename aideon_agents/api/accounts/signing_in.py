@@ -19,6 +19,7 @@ from aideon_agents.access import api_keys, sessions
 from aideon_agents.access.callers import Caller
 from aideon_agents.api import problems
 from aideon_agents.api.asking import Serving, asking, by_of, rates_of
+from aideon_agents.api.passing import OWN_FORMS
 from aideon_agents.api.problems import Problem, answers
 from aideon_agents.errors import NotAllowed, UserError
 from aideon_agents.settings import Settings
@@ -112,7 +113,7 @@ def sign_in_page(service: Serving, to: Annotated[Next, Query(alias="next")] = "/
         to=html.escape(place),
         other=other if service.settings.oidc_issuer else "",
     )
-    return HTMLResponse(shown, headers={"Content-Security-Policy": _POLICY})
+    return HTMLResponse(shown, headers={"Content-Security-Policy": _POLICY, **OWN_FORMS})
 
 
 @doors.post("", responses={**_SIGNED_IN, **answers(404, 422, 429)}, status_code=303)
@@ -205,8 +206,9 @@ history.replaceState(null, "", location.pathname + location.search)
 if (field.value) field.form.submit()
 """
 _POLICY = (
-    "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; script-src "
-    f"'sha256-{base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()}'"
+    "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none';"
+    " style-src 'self'; img-src 'self';"
+    f" script-src 'sha256-{base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()}'"
 )
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -214,13 +216,16 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
 <title>Sign in</title>
+<link rel="stylesheet" href="/ui/static/dash.css">
+<link rel="icon" href="/ui/static/icon.svg">
+<body class="alone">
 <main>
 <h1>Sign in</h1>
-<form method="post" action="/sign-in">
+<form method="post" action="/sign-in" class="card">
 <input type="hidden" name="next" value="{to}">
-<p><label>API key, or the part of your link behind #
+<label>API key, or the part of your link behind #
 <input type="password" name="secret" required autocomplete="off"></label>
-<button>Sign in</button>
+<p class="actions"><button class="main">Sign in</button></p>
 </form>
 {other}
 </main>

@@ -1,0 +1,298 @@
+"""The pages as a person without JavaScript uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import re
+
+import pytest
+
+from aideon_agents.access import flags, increases, quotas
+from aideon_agents.access.audit import By
+from aideon_agents.access.callers import LOCAL
+from aideon_agents.access.roles import ROLES
+from aideon_agents.dashboard.pages import NAVIGATION
+from aideon_agents.ledger import checkpoints
+
+BY = By("tests")
+EVIL = '<script>alert("x")</script>'
+PAGES = [at for _, at, _ in NAVIGATION]
+
+
+async def ended(service, run_id):
+    assert await service.wait(run_id, 60)
+
+
+async def run_of(person, service, workflow, task, **more):
+    """Ask for a run by the form, and wait for its end."""
+    answer = await person.client.post("/ui/ask", data={"workflow": workflow, "task": task, **more})
+    assert answer.status_code == 303, answer.text
+    run_id = answer.headers["location"].rpartition("/")[2]
+    await ended(service, run_id)
+    return run_id
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_every_page_shows_itself_as_the_current_one(person, page):
+    shown = await person.get(page)
+    assert f'href="/ui/{page}" aria-current="page"' in shown
+    assert "<h1>" in shown
+
+
+async def test_the_root_goes_to_the_pages(person):
+    answer = await person.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
+
+
+async def test_a_run_is_asked_for_and_shows_its_output_and_money(person, service):
+    run_id = await run_of(person, service, "one", "Heat pumps.")
+    shown = await person.get(f"runs/{run_id}")
+    assert "Heat pumps." in shown
+    assert re.search(r"<th scope=\"row\">draft</th><td class=\"n\">\$0\.0", shown)
+    assert f'src="/api/v1/runs/{run_id}/graph?format=html"' in shown
+    listed = await person.get("runs?status=completed&workflow=one")
+    assert run_id in listed
+    assert run_id not in await person.get("runs?status=failed")
+
+
+async def test_an_estimate_is_shown_and_starts_no_run(person, service):
+    shown = await person.post("ask", 200, workflow="one", task="Heat pumps.", do="estimate")
+    assert "At most" in shown
+    assert "Heat pumps." in shown
+    assert service.ledger.select("SELECT run_id FROM runs") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"task": "  "}, "the task is empty"),
+        ({"task": "x", "budget": "much"}, "budget"),
+        ({"task": "x", "timeout": "-1"}, "timeout"),
+        ({"task": "x", "model": "nothing-like-it"}, "nothing-like-it"),
+    ],
+)
+async def test_a_wrong_field_is_said_beside_what_was_written(person, fields, words):
+    shown = await person.post("ask", 200, workflow="one", do="run", **fields)
+    assert words in re.search(r'role="alert">([^<]+)<', shown)[1]
+
+
+async def test_the_form_has_the_inputs_of_the_workflow(person, service):
+    assert 'name="input-place"' in await person.get("ask?workflow=named")
+    run_id = await run_of(person, service, "named", "Where?", **{"input-place": "Bern"})
+    assert service.ledger.find_run(run_id).status == "completed"
+
+
+async def test_a_waiting_run_is_approved_as_edited(person, service):
+    run_id = await run_of(person, service, "asks", "A note. It is short.")
+    shown = await person.get(f"runs/{run_id}")
+    name = re.search(r'name="(content-[^"]+)"', shown)[1]
+    await person.post(
+        f"runs/{run_id}/answer",
+        page=f"runs/{run_id}",
+        decision="approve",
+        **{name: "Quite another text."},
+    )
+    await ended(service, run_id)
+    found = service.show(_local(service), run_id)
+    assert found["status"] == "completed"
+    assert found["results"]["draft"]["content"] == "Quite another text."
+
+
+async def test_several_waiting_runs_are_answered_at_once(person, service):
+    ids = [await run_of(person, service, "asks", f"Note {one}.") for one in range(3)]
+    shown = await person.get("approvals")
+    assert all(one in shown for one in ids)
+    shown = await person.post("approvals", decision="approve", run=ids[:2])
+    assert "The answers were given" in shown
+    for one in ids[:2]:
+        await ended(service, one)
+    assert [service.ledger.find_run(one).status for one in ids] == [
+        "completed",
+        "completed",
+        "waiting",
+    ]
+
+
+async def test_a_declined_run_ends(person, service):
+    run_id = await run_of(person, service, "asks", "A note.")
+    await person.post(f"runs/{run_id}/answer", page=f"runs/{run_id}", decision="decline")
+    await ended(service, run_id)
+    assert service.ledger.find_run(run_id).stop_reason == "declined"
+
+
+async def test_a_run_is_rated_and_deleted(person, service):
+    run_id = await run_of(person, service, "one", "Heat pumps.")
+    shown = await person.post(f"runs/{run_id}/rate", page=f"runs/{run_id}", score="good")
+    assert "The rating is recorded" in shown
+    answer = await person.client.post(f"/ui/runs/{run_id}/delete")
+    assert answer.status_code == 303
+    await person.get(f"runs/{run_id}", 404)
+
+
+async def test_a_batch_of_a_file_is_run_and_its_results_are_fetched(person, service):
+    rows = b"id,task\na,First.\nb,Second.\n"
+    shown = await person.post(
+        "batches", workflow="one", files={"items": ("items.csv", rows, "text/csv")}
+    )
+    batch_id = re.search(r"/ui/batches/([^/\"]+)/results", shown)[1]
+    async with asyncio.timeout(60):
+        while "completed</span>" not in (shown := await person.get(f"batches/{batch_id}")):
+            await asyncio.sleep(0.05)
+    lines = (await person.get(f"batches/{batch_id}/results")).splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["a", "b"]
+    assert batch_id in await person.get("batches")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("items.csv", b"id,task\na,\n", "line 2 of items.csv"),
+        ("items.csv", b"", "no item"),
+        ("items.csv", bytes(64), "a column task"),
+    ],
+)
+async def test_a_file_that_holds_no_items_is_refused_with_the_place(person, name, content, words):
+    shown = await person.post("batches", 422, workflow="one", files={"items": (name, content)})
+    assert words in shown
+
+
+async def test_a_key_is_shown_once_and_revoked(signed_in):
+    ada = await signed_in("ada")
+    shown = await ada.post("keys", 200, name="laptop", scope=["runs"])
+    key = re.search(r"<code>(aid_\S+)</code>", shown)[1]
+    assert (await ada.client.get("/api/v1/me", headers={"x-api-key": key})).status_code == 200
+    listed = await ada.get("keys")
+    assert key not in listed
+    key_id = key.split("_")[1]
+    await ada.post(f"keys/{key_id}/revoke", page="keys")
+    answer = await ada.client.get("/api/v1/me", headers={"x-api-key": key, "cookie": ""})
+    assert answer.status_code == 401
+
+
+async def test_more_is_asked_for_and_granted(signed_in, service):
+    ada, admin = await signed_in("ada", tier="free"), await signed_in("root", "admin")
+    await ada.post(
+        "quotas/requests", page="quotas", feature="text_generation", unit="requests", limit="500"
+    )
+    (asked,) = increases.requests(service.ledger)
+    assert "Approve" not in await ada.get("quotas")
+    await admin.post(f"quotas/requests/{asked['id']}", page="quotas", decision="approve")
+    used = quotas.used(service.ledger, "ada", "free")
+    assert used["text_generation"]["requests_limit"] == 500
+
+
+async def test_admins_add_users_and_change_what_they_may(signed_in):
+    admin = await signed_in("root", "admin")
+    shown = await admin.post("users", user="bob", role="member", tier="free")
+    assert "bob" in shown
+    await admin.post("users/bob", page="users", role="viewer", tier="premium")
+    (shown,) = re.findall(r'action="/ui/users/bob".*?</form>', await admin.get("users"))
+    assert "<option selected>viewer</option>" in shown
+    assert "<option selected>premium</option>" in shown
+    shown = await admin.post("users/bob", page="users", do="block")
+    assert "blocked</span>" in shown
+
+
+async def test_a_flag_is_set_for_a_share(signed_in, service):
+    admin = await signed_in("root", "admin")
+    shown = await admin.post("flags/together_ai_fallback", page="flags", on="on", share="25")
+    assert "for 25 % of the users" in shown
+    assert flags.find(service.ledger, "together_ai_fallback").share == 25
+
+
+async def test_a_budget_is_set_and_audited(signed_in):
+    admin = await signed_in("root", "admin")
+    shown = await admin.post("alerts", scope="month:user:ada", usd="12.50")
+    assert "month:user:ada" in shown
+    assert "$12.50" in shown
+    assert "budget.changed" in await admin.get("audit")
+
+
+@pytest.mark.parametrize("role", ["viewer", "member"])
+async def test_a_person_sees_the_pages_of_their_role_alone(signed_in, role):
+    ada = await signed_in("ada", role)
+    shown = await ada.get("runs")
+    for _, at, permission in NAVIGATION:
+        is_shown = f'href="/ui/{at}"' in shown
+        assert is_shown == _may(role, permission), at
+        await ada.get(at, 200 if is_shown else 403)
+
+
+async def test_another_users_run_is_not_found(signed_in, service):
+    ada, bob = await signed_in("ada"), await signed_in("bob")
+    shown = await ada.post("ask", workflow="one", task="Heat pumps.")
+    run_id = re.search(r"<small>(\w{26})</small>", shown)[1]
+    await ended(service, run_id)
+    await bob.get(f"runs/{run_id}", 404)
+    assert run_id not in await bob.get("runs")
+    word = re.search(r'name="csrf" value="([^"]+)"', await bob.get("runs"))[1]
+    for action in ("cancel", "delete", "rate", "answer"):
+        answer = await bob.client.post(
+            f"/ui/runs/{run_id}/{action}", data={"csrf": word, "score": "good"}
+        )
+        assert answer.status_code == 404
+
+
+async def test_a_form_of_another_site_does_nothing(signed_in, service):
+    ada = await signed_in("ada")
+    for word in ("", "a-guess"):
+        form = {"workflow": "one", "task": "x", "csrf": word}
+        assert (await ada.client.post("/ui/ask", data=form)).status_code == 403
+    assert service.ledger.select("SELECT run_id FROM runs") == []
+
+
+async def test_who_is_not_signed_in_is_asked_to(signed_in, client_of, service):
+    await signed_in("ada")
+    ada = await signed_in("bob")
+    word = re.search(r'name="csrf" value="([^"]+)"', await ada.get("runs"))[1]
+    answers = [
+        await ada.client.post("/ui/sign-out", data={"csrf": word}),
+        await ada.client.get("/ui/runs"),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=/ui/")
+    assert "API key" in (await ada.client.get("/sign-in?next=/ui/")).text
+
+
+async def test_what_people_write_is_text_on_every_page(person, service):
+    run_id = await run_of(person, service, "asks", EVIL + ". More.")
+    quotas.set_quota(service.ledger, "tier:premium", "text_generation", "requests", BY, most=3)
+    await person.post(
+        "quotas/requests",
+        page="quotas",
+        feature="text_generation",
+        unit="requests",
+        limit="5",
+        reason=EVIL,
+    )
+    for page in (*PAGES, f"runs/{run_id}"):
+        assert EVIL not in await person.get(page), page
+    shown = await person.post("ask", 200, workflow="one", task=EVIL, do="estimate")
+    assert EVIL not in shown
+
+
+async def test_a_page_runs_no_script_but_its_own(person):
+    answer = await person.client.get("/ui/runs")
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in answer.text
+    assert " style=" not in answer.text
+
+
+async def test_an_output_that_is_not_kept_is_said(person, service):
+    run_id = await run_of(person, service, "one", "Heat pumps.")
+    with service.ledger.database.transaction() as tx:
+        tx.write(checkpoints.NO_EVENTS, {"run_id": run_id})
+        tx.write(checkpoints.NO_RESULTS, {"run_id": run_id})
+    assert "not kept any more" in await person.get(f"runs/{run_id}")
+
+
+def _local(service):
+    return dataclasses.replace(LOCAL, user=service.settings.user)
+
+
+def _may(role, permission):
+    return permission in ROLES[role]
