@@ -28,7 +28,8 @@ class Approval(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     answer: JsonValue = _APPROVED
-    """As the schema of their question wants it; unless given, they are approved."""
+    """As the schema of their questions wants it, or an answer to each by its id; unless given, they
+    are approved."""
     items: list[str] | None = None
     """The ids of the items; None: all that wait."""
 
@@ -95,7 +96,14 @@ async def approve(
     service: Serving,
     given: Annotated[Approval | None, Body()] = None,
 ) -> JSONResponse:
-    """Answer what items wait with; the batch then continues."""
+    """Answer what items wait with; the batch then continues. An item that it does not fit still waits."""
     asked = given or Approval()
     answered = await service.batches.approve(caller, batch_id, asked.answer, asked.items)
     return JSONResponse({"batch_id": batch_id, "answered": answered}, 202)
+
+
+@router.delete("/{batch_id}", responses=answers(404, 409), status_code=204)
+async def delete(batch_id: str, caller: Writer, service: Serving) -> Response:
+    """Delete what is kept of a batch that has ended. What it cost stays in reports."""
+    await service.batches.delete(caller, batch_id)
+    return Response(status_code=204)

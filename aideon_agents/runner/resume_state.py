@@ -214,6 +214,15 @@ def answer_to(given: Any, question: Any, schema: Any) -> Any:
     return given
 
 
+def reading(asked: Question, answer: Any) -> Any:
+    """One of several answers to many questions, as this one takes it: an approval is a yes for it."""
+    given = cast("Mapping[str, Any]", answer) if isinstance(answer, Mapping) else {}
+    is_plain = given in ({"approved": True}, {"approved": False})
+    if is_plain and not is_approval(asked.schema) and is_yes_or_no(asked.question, asked.schema):
+        answer = "yes" if given["approved"] else "no"
+    return answer_to(answer, asked.question, asked.schema)
+
+
 def is_yes_or_no(question: Any, schema: Any) -> bool:
     """Whether a yes answers the question."""
     if not isinstance(schema, Mapping):

@@ -11,8 +11,9 @@ import contextlib
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
@@ -29,18 +30,24 @@ from aideon_agents.errors import (
     LedgerError,
     NotFound,
     UserError,
+    shown,
 )
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.ledger.rows import Run
+from aideon_agents.runner import NOTHING
+from aideon_agents.runner.resume_state import misfit, reading
+from aideon_agents.runner.state import open_questions
+from aideon_agents.serving import served
 from aideon_agents.serving.launching import Dollars, Launcher, Models, tier_of
 from aideon_agents.state import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aideon_agents.ledger.batches import Batch
     from aideon_agents.ledger.database import Row
+    from aideon_agents.runner import Question
     from aideon_agents.serving.workflows import Workflow, Workflows
 
 _log = logging.getLogger("aideon_agents.serving")
@@ -195,25 +202,46 @@ class Batches:
         self, caller: Caller, batch_id: str, answer: object, items: list[str] | None
     ) -> int:
         """Answer what items wait with, and continue the batch; returns how many items that are."""
-        batch, row = self.find(caller, batch_id)
-        if row["intent"] == "run" or batch_id in self._tasks:
-            raise Conflict(f"batch {batch_id} is still running: wait for its end, then answer")
+        batch, row = self._ended(caller, batch_id)
         waiting = batch_items.with_status(self._ledger, batch_id, "waiting", batch.items)
         runs = [str(one.run_id) for one in waiting if items is None or one.item_id in items]
         if not runs:
             raise Conflict(f"no such item of batch {batch_id} waits for an answer")
         workflow = self._workflows.find(caller, row["workflow"])
+        given = _answers({one: await open_questions(self._ledger, one) for one in runs}, answer)
+        self._ended(caller, batch_id)  # another request may have answered
         self._want(batch_id, "run")
 
         async def work() -> None:
             turns = asyncio.Semaphore(_AT_ONCE)
             await asyncio.gather(
-                *(self._answer(turns, caller, workflow, one, answer) for one in runs)
+                *(self._answer(turns, caller, workflow, *one) for one in given.items())
             )
             await self._to_end(self._prepared(workflow, Path(row["folder"]))[0], None)
 
         self._keep(batch_id, asyncio.create_task(work()))
-        return len(runs)
+        return len(given)
+
+    async def delete(self, caller: Caller, batch_id: str) -> None:
+        """Delete what is kept of a batch that has ended, as of a run. What it cost is kept."""
+        _, row = self._ended(caller, batch_id)
+        runs = self._ledger.select(_RUNS, {"batch_id": batch_id})
+        with self._ledger.database.transaction() as tx:
+            values = {"batch_id": batch_id, "intent": "deleted"}
+            if tx.write(f"{_WANT} AND intent = 'done'", values) != 1:
+                raise Conflict(f"batch {batch_id} continues: wait for its end, then delete it")
+            for one in runs:
+                served.delete(tx, one["run_id"], row["workflow"])
+        batches.forget(self._ledger, batch_id)
+        await served.delete_states(self._ledger, (one["run_id"] for one in runs))
+        await asyncio.to_thread(shutil.rmtree, row["folder"], ignore_errors=True)
+
+    def _ended(self, caller: Caller, batch_id: str) -> tuple[Batch, Row]:
+        """A batch of the caller's that no process runs or will continue."""
+        batch, row = self.find(caller, batch_id)
+        if row["intent"] == "run" or batch_id in self._tasks or batch.status == "running":
+            raise Conflict(f"batch {batch_id} is still running: wait for its end, or cancel it")
+        return batch, row
 
     async def _answer(
         self,
@@ -312,6 +340,33 @@ class Batches:
             await asyncio.wait(set(self._tasks.values()))
 
 
+def _answers(asked: Mapping[str, Sequence[Question]], answer: object) -> dict[str, Any]:
+    """What each run is resumed with. An answer that names questions by their ids is for these alone.
+
+    A run that the answer does not fit is left out; if it fits none, the error says why.
+    """
+    given = cast("Mapping[str, Any]", answer) if isinstance(answer, Mapping) else {}
+    known = {one.id for some in asked.values() for one in some}
+    by_id = given if given.keys() & known else None
+    if by_id and (other := by_id.keys() - known):
+        raise InputError(f"no item that waits asks the question {shown(min(other))}")
+    found: dict[str, Any] = {}
+    wrong = "a breakpoint can only be approved"
+    for run_id, questions in asked.items():
+        wanted = [one for one in questions if by_id is None or one.id in by_id]
+        answers = {one.id: reading(one, by_id[one.id] if by_id else answer) for one in wanted}
+        bad = (misfit(answers[one.id], one.schema) for one in wanted)
+        if problem := next(filter(None, bad), None):
+            wrong = problem
+        elif answers:
+            found[run_id] = answers
+        elif not questions and given == {"approved": True}:
+            found[run_id] = NOTHING  # it is at a breakpoint
+    if not found:
+        raise InputError(f"the answer fits no item that waits: {wrong}")
+    return found
+
+
 def _write(folder: Path, given: dict[str, Any], items: list[BatchItem]) -> None:
     folder.mkdir(mode=0o700, parents=True)
     (folder / "ask.json").write_text(json.dumps(given), "utf-8")
@@ -327,10 +382,14 @@ _ADD = (
     "INSERT INTO served_batches (batch_id, user_id, workflow, intent, folder)"
     " VALUES (:batch_id, :user_id, :workflow, 'run', :folder)"
 )
-_ONE = f"SELECT {_COLUMNS} FROM served_batches WHERE batch_id = :batch_id AND user_id = :user_id"  # noqa: S608 - our names
+_ONE = (
+    f"SELECT {_COLUMNS} FROM served_batches WHERE batch_id = :batch_id AND user_id = :user_id"  # noqa: S608 - our names
+    " AND intent <> 'deleted'"
+)
 _LIST = (
     f"SELECT {_COLUMNS} FROM served_batches WHERE user_id = :user_id AND batch_id < :before"  # noqa: S608 - our names
-    " ORDER BY batch_id DESC LIMIT :most"
+    " AND intent <> 'deleted' ORDER BY batch_id DESC LIMIT :most"
 )
 _OPEN = f"SELECT {_COLUMNS} FROM served_batches WHERE intent = 'run'"  # noqa: S608 - our names
+_RUNS = "SELECT run_id FROM runs WHERE batch_id = :batch_id"
 _WANT = "UPDATE served_batches SET intent = :intent WHERE batch_id = :batch_id"

@@ -12,10 +12,11 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from aideon_agents.errors import InputError
+from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.identity import now, utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aideon_agents.ledger.database import Row, Statements
     from aideon_agents.ledger.store import Ledger
@@ -43,6 +44,19 @@ def add(
     text = json.dumps(metadata) if metadata else None
     values = {"run_id": run_id, "workflow": workflow, "intent": intent, "metadata": text}
     tx.write(_ADD, {**values, "at": time.time()})
+
+
+def delete(tx: Statements, run_id: str, workflow: str) -> None:
+    """Delete the events, the results and the contents of a run, which is not found any more."""
+    add(tx, run_id, workflow, intent="deleted")
+    for sql in (checkpoints.NO_EVENTS, checkpoints.NO_RESULTS, checkpoints.NO_CONTENTS):
+        tx.write(sql, {"run_id": run_id})
+
+
+async def delete_states(ledger: Ledger, run_ids: Iterable[str]) -> None:
+    """Delete what runs are resumed from, and what they ask."""
+    names = [name for one in run_ids for name in (one, checkpoints.questions_name(one))]
+    await checkpoints.remove(ledger, names)
 
 
 def rate(tx: Statements, run_id: str, feedback: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from aideon_agents.access import quotas
 from aideon_agents.errors import Conflict, NotFound, RunNotFound
-from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.models import outcomes
 from aideon_agents.runner import ResumeOptions, document, recall
 from aideon_agents.serving import events, served, sources, threads
@@ -244,11 +243,8 @@ class Service:
         if self.is_open(run_id):
             raise Conflict(f"run {run_id} is {found.status}: cancel it before you delete it")
         with self.ledger.database.transaction() as tx:
-            served.add(tx, run_id, found.workflow, intent="deleted")
-            for sql in (checkpoints.NO_EVENTS, checkpoints.NO_RESULTS, checkpoints.NO_CONTENTS):
-                tx.write(sql, {"run_id": run_id})
-        names = [run_id, checkpoints.questions_name(run_id)]
-        await checkpoints.remove(self.ledger, names)
+            served.delete(tx, run_id, found.workflow)
+        await served.delete_states(self.ledger, [run_id])
 
     def check(self) -> None:
         """Raise a LedgerError if the ledger cannot be written."""

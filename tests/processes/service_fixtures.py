@@ -33,6 +33,8 @@ FILES = {
     "two.py": HEAD + 'graph = sequential(executor("facts"), creative("text"))\n',
     "both.py": HEAD + 'graph = parallel(executor("a"), creative("b"))\n',
     "asks.py": HEAD + 'graph = sequential(creative("draft", approve=True), creative("text"))\n',
+    "asks_both.py": HEAD
+    + 'graph = parallel(creative("a", approve=True), creative("b", approve=True))\n',
     "fails.py": HEAD
     + "def fail(state):\n    raise ValueError('broken')\n"
     + 'graph = sequential(creative("draft"), fail)\n',
