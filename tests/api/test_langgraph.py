@@ -346,7 +346,7 @@ async def test_a_remote_graph_that_fails_or_is_not_there_is_named(remote):
 
 async def test_assistants_are_the_registered_workflows(sdk, client):
     names = [one["name"] for one in await sdk.assistants.search(limit=100)]
-    assert names == ["asks", "both", "fails", "named", "one", "two"]
+    assert names == ["asks", "asks_both", "both", "fails", "named", "one", "two"]
     assert await sdk.assistants.count() == len(names)
     (two,) = await sdk.assistants.search(graph_id="two")
     assert await sdk.assistants.get(two["assistant_id"]) == two

@@ -55,7 +55,7 @@ async def test_each_workflow_is_a_tool_and_tells_what_it_costs(connect):
 
     async with connect() as session:
         tools = {one.name: one for one in (await session.list_tools()).tools}
-        assert [*tools] == ["asks", "both", "fails", "named", "one", "two"]
+        assert [*tools] == ["asks", "asks_both", "both", "fails", "named", "one", "two"]
         assert tools["named"].description == "Writes about a place."
         assert tools["named"].inputSchema["required"] == ["task", "inputs"]
         given = {"task": "heat pumps", "budget": "0.05"}

@@ -43,6 +43,23 @@ def test_a_user_is_added_changed_blocked_and_listed(aideon):
     assert aideon("users", "unblock", "alice", "--json").document["blocked_at"] is None
 
 
+def test_an_identity_signs_in_the_user_that_it_is_given_to_and_no_other(aideon, alice, monkeypatch):
+    refused = aideon("users", "identity", "alice", "7")
+    assert (refused.code, "AIDEON_OIDC_ISSUER" in refused.err) == (2, True)
+    monkeypatch.setenv("AIDEON_OIDC_ISSUER", "https://id.example")
+    made = aideon("users", "identity", "alice", "7")
+    assert (made.code, made.out, "signs in as 7" in made.err) == (0, "", True)
+    other = aideon("users", "identity", "alice", "7", "--issuer", "https://other.example", "--json")
+    assert other.document["user"] == "alice"
+    with Ledger(LEDGER) as ledger:
+        for issuer in ("https://id.example", "https://other.example"):
+            secret = sessions.sign_in(ledger, issuer, "7", None, By("7"))
+            assert sessions.session_of(ledger, secret)[0].user == "alice"
+    assert aideon("users", "identity", "alice", "7").code == 2
+    assert aideon("users", "identity", "nobody", "8").code == 2
+    assert "identity.added" in aideon("audit", "list").out
+
+
 def test_a_key_is_printed_once_alone_on_stdout_and_works(aideon, alice):
     made = aideon("keys", "make", "alice", "--scopes", "runs,usage", "--workflow", "brief")
     secret = made.out.strip()

@@ -275,6 +275,21 @@ def test_an_address_in_a_file_gets_no_key_of_the_environment(tmp_path, monkeypat
     assert load(tmp_path / ".env")
 
 
+def test_the_secret_of_a_sign_in_goes_only_to_an_issuer_from_the_same_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIDEON_OIDC_CLIENT_SECRET", FROM_ELSEWHERE)
+    (tmp_path / ".env").write_text("AIDEON_OIDC_ISSUER=https://evil.example\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"AIDEON_OIDC_ISSUER is set in .*\.env and AIDEON_OIDC_C"):
+        load(tmp_path / ".env")
+    with (tmp_path / ".env").open("a", encoding="utf-8") as file:
+        file.write("AIDEON_OIDC_CLIENT_SECRET=of-the-file\n")
+    settings = load(tmp_path / ".env")
+    assert settings.oidc_client_secret.get_secret_value() == "of-the-file"
+    monkeypatch.setenv("AIDEON_OIDC_ISSUER", "https://id.example")
+    settings = load(tmp_path / ".env")
+    assert settings.oidc_issuer == "https://id.example"
+    assert settings.oidc_client_secret.get_secret_value() == FROM_ELSEWHERE
+
+
 @pytest.mark.parametrize(
     "line", ["TOGETHER_API_KEY=${TOGETHER_API_KEY}", 'TOGETHER_API_KEY="a${X}"']
 )
