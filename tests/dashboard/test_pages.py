@@ -8,12 +8,15 @@ import json
 import re
 
 import pytest
+from fastapi.routing import iter_route_contexts
 
 from aideon_agents.access import flags, increases, quotas
 from aideon_agents.access.audit import By
 from aideon_agents.access.callers import LOCAL
 from aideon_agents.access.roles import ROLES
-from aideon_agents.dashboard.pages import NAVIGATION
+from aideon_agents.api.app import create_app
+from aideon_agents.dashboard.app import mount
+from aideon_agents.dashboard.pages import NAVIGATION, ROOT
 from aideon_agents.ledger import checkpoints
 
 BY = By("tests")
@@ -39,6 +42,17 @@ async def test_every_page_shows_itself_as_the_current_one(person, page):
     shown = await person.get(page)
     assert f'href="/ui/{page}" aria-current="page"' in shown
     assert "<h1>" in shown
+
+
+def test_every_page_needs_a_permission_but_those_without_a_person(service):
+    routes = create_app(service, pages=mount).routes
+    (pages,) = [one.app for one in routes if getattr(one, "path", None) == ROOT]
+    without = {
+        route.path
+        for route in iter_route_contexts(pages.routes)
+        if not any(hasattr(one.call, "permission") for one in route.dependant.dependencies)
+    }
+    assert without == {"/", "/static/{name}"}
 
 
 async def test_the_root_goes_to_the_pages(person):
