@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -9,7 +10,10 @@ import struct
 import uuid
 import zlib
 
+import httpx2
 import pytest
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 
 from aideon_agents.access import api_keys, flags, quotas, users
 from aideon_agents.access.audit import By
@@ -57,7 +61,8 @@ def caller(ledger, service, client_of):
     """Makes a user with a key of the service, and gives a client with it."""
 
     def make(name, tier="free", scopes=("models", "usage"), role="member", served=None):
-        users.add(ledger, name, BY, role=role, tier=tier)
+        if not ledger.select("SELECT 1 FROM users WHERE user_id = :name", {"name": name}):
+            users.add(ledger, name, BY, role=role, tier=tier)
         _, secret = api_keys.make(ledger, name, BY, scopes=scopes)
         return client_of(create_app(served or service), authorization=f"Bearer {secret}")
 
@@ -112,6 +117,8 @@ async def test_an_answer_has_the_keys_of_the_documents_and_no_others(client, led
         ("premium", "/code/completions", "deepseek-ai/deepseek-coder-33b-instruct"),
         ("free", "/images/analysis", "Qwen/Qwen-VL-Chat"),
         ("premium", "/images/analysis", "deepseek-ai/deepseek-vl-7b-chat"),
+        ("enterprise", "/code/completions", "deepseek-ai/deepseek-coder-33b-instruct"),
+        ("enterprise", "/images/analysis", "deepseek-ai/deepseek-vl-7b-chat"),
     ],
 )
 async def test_the_profile_seed_asks_the_models_of_the_documents(
@@ -127,6 +134,95 @@ async def test_the_profile_seed_asks_the_models_of_the_documents(
         "is_free_tier": tier == "free",
         "is_fallback": False,
     }
+
+
+async def test_a_critical_purpose_asks_the_largest_model_of_the_documents(
+    monkeypatch, make_service, caller
+):
+    monkeypatch.setenv("AIDEON_PROFILE", "seed")
+    asking = caller("bob", "premium", served=make_service())
+    body = {"prompt": "heat pumps", "purpose": "critical"}
+    found = (await asking.post(f"{BASE}/text/completions", json=body)).json()
+    assert found["model_id"] == "meta-llama/Meta-Llama-3.1-405B-Instruct-Turbo"
+
+
+@pytest.mark.parametrize(
+    ("path", "failing", "model"),
+    [
+        (
+            "/text/completions",
+            "meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo",
+            "mistralai/Mixtral-8x7B-Instruct-v0.1",
+        ),
+        (
+            "/code/completions",
+            "Nexusflow/NexusRaven-V2-13B",
+            "codellama/CodeLlama-13b-Instruct-hf",
+        ),
+    ],
+)
+async def test_the_fallback_of_the_tier_free_is_that_of_the_documents(
+    *, monkeypatch, simulated, caller, path, failing, model
+):
+    monkeypatch.setenv("AIDEON_PROFILE", "seed")
+    service, _ = simulated(faults={failing: Fault(500)})
+    found = (await caller("bob", served=service).post(BASE + path, json=ANSWERS[path][0])).json()
+    assert found["model_id"] == model
+    assert found["model_source_indicator"]["is_fallback"] is True
+    assert found["model_source_indicator"]["is_free_tier"] is True
+
+
+async def test_a_chat_is_streamed_as_texts_and_ends_with_the_whole_message(client):
+    body = {**ANSWERS["/chat/completions"][0], "stream": True}
+    streamed = await client.post(f"{BASE}/chat/completions", json=body)
+    *pieces, document, done = frames(streamed.text)
+    assert done == "[DONE]"
+    whole = json.loads(document)
+    assert whole.keys() == ANSWERS["/chat/completions"][1]
+    assert whole["message"].keys() == {"role", "content"}
+    texts = [json.loads(one) for one in pieces]
+    assert {key for one in texts for key in one} == {"text"}
+    assert "".join(one["text"] for one in texts) == whole["message"]["content"]
+
+
+async def test_the_quota_has_the_units_of_the_documents_and_no_limit_where_there_is_none(caller):
+    free = (await caller("bob").get(f"{BASE}/quota")).json()
+    none = {"requests_used": 0}
+    tokens = none | {"tokens_used": 0}
+    minutes = none | {"minutes_used": 0}
+    assert free == {
+        "text_generation": tokens | {"requests_limit": 50, "tokens_limit": 10_000},
+        "code_generation": tokens | {"requests_limit": 30, "tokens_limit": 15_000},
+        "image_generation": none | {"requests_limit": 10},
+        "vision_analysis": none | {"requests_limit": 20},
+        "audio_tts": minutes | {"requests_limit": 10, "minutes_limit": 5},
+        "audio_stt": minutes | {"requests_limit": 10, "minutes_limit": 10},
+    }
+    for tier in ("premium", "enterprise"):
+        found = (await caller(tier, tier).get(f"{BASE}/quota")).json()
+        assert found == {
+            "text_generation": tokens,
+            "code_generation": tokens,
+            "image_generation": none,
+            "vision_analysis": none,
+            "audio_tts": minutes,
+            "audio_stt": minutes,
+        }
+
+
+async def test_a_path_that_is_none_and_a_failure_inside_have_the_codes_of_the_documents(
+    caller, ledger
+):
+    asking = caller("bob", "premium")
+    for method, path in (("GET", "nothing"), ("POST", "text/nothing"), ("GET", "models/nothing")):
+        missing = await asking.request(method, f"{BASE}/{path}")
+        assert (missing.status_code, missing.json()["code"]) == (404, "not_found"), path
+    flags.change(ledger, "together_ai_integration", BY, is_on=True, share=10)
+    ledger.database.write("UPDATE flags SET share = 'sk-damaged'", {})
+    broken = await asking.post(f"{BASE}/text/completions", json={"prompt": "heat pumps"})
+    assert (broken.status_code, broken.json()["code"]) == (500, "internal")
+    assert broken.headers["content-type"] == "application/problem+json"
+    assert "sk-damaged" not in broken.text
 
 
 async def test_a_stream_ends_with_the_whole_document(client):
@@ -300,6 +396,72 @@ async def test_without_fallbacks_no_door_asks_a_second_model(simulated, client_o
         body = {"model": "workflow:one", "messages": [{"role": "user", "content": "heat pumps"}]}
         assert (await asking.post("/v1/chat/completions", json=body)).status_code >= 500
         assert {one.model for one in provider.requests[before:]} == {"openai/gpt-oss-120b"}
+
+
+async def at_langgraph(asking):
+    found = await asking.post("/runs/wait", json={"assistant_id": "one", "input": "heat pumps"})
+    return "__error__" in found.json()
+
+
+async def at_batches(asking):
+    body = {"workflow": "one", "items": [{"task": "heat pumps"}]}
+    place = (await asking.post("/api/v1/batches", json=body)).headers["location"]
+    while (found := (await asking.get(place)).json())["status"] == "running":
+        await asyncio.sleep(0.05)
+    return found["failed"] == 1
+
+
+async def at_mcp(asking):
+    place = f"{str(asking.base_url).rstrip('/')}/mcp"
+    async with (
+        streamable_http_client(place) as (reading, writing, _),
+        ClientSession(reading, writing) as session,
+    ):
+        await session.initialize()
+        return (await session.call_tool("one", {"task": "heat pumps"})).isError
+
+
+@pytest.mark.parametrize("fails", [at_langgraph, at_batches, at_mcp])
+async def test_without_fallbacks_a_client_of_another_protocol_has_none_either(
+    simulated, serve, ledger, fails
+):
+    service, provider = simulated(faults={"openai/gpt-oss-120b": Fault(500)})
+    async with httpx2.AsyncClient(base_url=serve(service), timeout=60) as asking:
+        assert not await fails(asking)
+        asked = {one.model for one in provider.requests}
+        assert len(asked) > 1
+        flags.change(ledger, "together_ai_fallback", BY, is_on=False)
+        before = len(provider.requests)
+        assert await fails(asking)
+    assert {one.model for one in provider.requests[before:]} == {"openai/gpt-oss-120b"}
+
+
+async def test_the_first_values_of_the_flags_and_shares_hold_at_every_process(
+    folder, caller, make_service, ledger
+):
+    first = "[tool.aideon.flags]\ntogether_ai_integration = 50\ntogether_ai_ui_indicators = false\n"
+    (folder / "pyproject.toml").write_text(first)
+    names = [f"user-{number}" for number in range(12)]
+    both = {
+        name: [caller(name, "premium"), caller(name, "premium", served=make_service())]
+        for name in names
+    }
+
+    async def let_in():
+        answers = {name: [await one.get(f"{BASE}/quota") for one in both[name]] for name in names}
+        codes = {name: {one.status_code for one in given} for name, given in answers.items()}
+        assert all(one in ({200}, {403}) for one in codes.values())
+        return {name for name in names if codes[name] == {200}}
+
+    half = await let_in()
+    assert 0 < len(half) < len(names)
+    assert await let_in() == half
+    shown = (await both[min(half)][0].get(f"{BASE}/models")).json()["models"]
+    assert {one["indicator"] for one in shown} == {None}
+    flags.change(ledger, "together_ai_integration", BY, is_on=True, share=75)
+    assert half <= await let_in()
+    flags.change(ledger, "together_ai_integration", BY, is_on=True)
+    assert await let_in() == set(names)
 
 
 async def test_a_run_names_its_source_unless_the_flag_is_off(client, ledger):
