@@ -73,7 +73,7 @@ def serve(
     def ready(port: int | None) -> None:
         shown = f"[{where[0]}]" if ":" in where[0] else where[0]
         output.note(
-            f"serving {', '.join(sorted(named))} on http://{shown}:{where[1]} (Ctrl-C stops it)"
+            f"serving {', '.join(sorted(named))} on http://{shown}:{where[1]} (pages at /ui; Ctrl-C stops it)"
         )
         if port is not None:
             output.note(f"metrics on http://{shown}:{port}/metrics")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WIDTH, HEIGHT, _LABELS = 720, 180, 18
+WIDTH, HEIGHT = 720, 162
 SERIES = 6
 """How many series have a colour of their own; the others are shown together."""
 
@@ -56,7 +56,7 @@ class Chart:
         if not self.most:
             return []
         found: list[Bar] = []
-        step, room = WIDTH / len(self.labels), HEIGHT - _LABELS
+        step, room = WIDTH / len(self.labels), HEIGHT
         for column, label in enumerate(self.labels):
             top = Decimal(room)
             for number, series in enumerate(self.series):
