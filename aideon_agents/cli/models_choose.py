@@ -70,7 +70,7 @@ def choose(
 
     settings = options.settings()
     named = _tier(tier, settings)
-    known = providers(settings, pretend=settings.offline)
+    known = providers(settings, pretend=settings.rehearses)
     content, private = _about(task or "", settings)
     is_pretended = not private and not any(one.available for one in known.values())
     if is_pretended:
@@ -117,7 +117,7 @@ def _about(task: str, settings: Settings) -> tuple[ContentClass | None, str | No
 
     rules, own = routing.load(settings.catalog), private_models(providers(settings))
     private = kind_in(rules, (("human", task),), words=bool(own))
-    if private and not (own or settings.offline):
+    if private and not (own or settings.rehearses):
         from aideon_agents.models.routing.policy import refuse  # imports LangChain
 
         refuse(private)

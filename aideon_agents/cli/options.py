@@ -194,7 +194,7 @@ def rehearsed_if_needed(
 
     `make` takes `rehearse`. Without any key, that is needed where a model is to be asked.
     """
-    why = "as asked" if asked else "AIDEON_OFFLINE is set" if settings.offline else None
+    why = "as asked" if asked else "AIDEON_OFFLINE is set" if settings.rehearses else None
     if why is None:
         try:
             return make(rehearse=False), None

@@ -224,7 +224,7 @@ class Models:
         self, request: ModelRequest, context: Context, left: int | None = None
     ) -> tuple[Choice, Mapping[str, Provider]]:
         """The models to ask and the providers; in a rehearsal only the primary."""
-        rehearse = context.rehearse or self.settings.offline
+        rehearse = context.rehearse or self.settings.rehearses
         known = providers(self.settings, pretend=rehearse)
         request, replaced = self._catalog.up_to_date(request, replaces=context.replace_retired)
         asked = Asked(streams=context.stream)
@@ -264,8 +264,12 @@ class Models:
         self, name: AnyModel, known: Mapping[str, Provider], request: ModelRequest, context: Context
     ) -> Any:
         """The guarded chat model of a candidate."""
-        is_rehearsed = context.rehearse or self.settings.offline
+        is_rehearsed = context.rehearse or self.settings.rehearses
         if isinstance(name, GivenModel):
+            if self.settings.offline and not is_rehearsed:
+                raise ModelNameError(
+                    f"{name} is not a local server, and AIDEON_OFFLINE is set: unset it"
+                )
             provider, candidate = None, given_candidate(name, self._slots.limit, is_rehearsed)
             if name.inner is not None and not is_rehearsed:
                 fields = delegated(name.inner, candidate, request, context)

@@ -79,13 +79,14 @@ def run_spec(
     _refuse_wrong(options, RunOptions)
     settings, graph = options.get("settings") or environment.load(), compiled(graph)
     policy = {name: options.get(name) for name in _POLICY}
+    is_cut_off = settings.offline and settings.rehearses
     context = context_for(
         settings,
         tier=options.get("tier"),
         user=options.get("user") or settings.user,
         model=options.get("model"),
         stream=stream,
-        rehearse=options.get("rehearse", False) or settings.offline or _is_in_a_rehearsal(),
+        rehearse=options.get("rehearse", False) or is_cut_off or _is_in_a_rehearsal(),
         fallback=options.get("fallback", True),
         **policy,
         is_item=is_item,
@@ -329,7 +330,7 @@ def prepare_resume(
             f"run {seen.run_id} cannot resume: its workflow has other nodes or edges than when it "
             f"began ({changed}): put them back, or start a new run"
         )
-    if settings.offline and not seen.rehearsed:
+    if settings.rehearses and not seen.rehearsed:
         raise UserError(f"AIDEON_OFFLINE is set, and run {seen.run_id} asks models: unset it")
     if not seen.rehearsed and _is_in_a_rehearsal():
         raise UserError(

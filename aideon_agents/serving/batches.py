@@ -271,7 +271,7 @@ class Batches:
             options |= {"ledger": self._ledger, "settings": settings, "origin": origin}
             graph, items = workflow.target.graph, folder / "items.jsonl"
             run = Run(run_id=folder.name, workflow=workflow.name, origin=origin)
-            run.rehearsed = rehearse or settings.offline
+            run.rehearsed = rehearse or settings.rehearses
             out = folder / "out.jsonl"
             return BatchRunning(graph, items, out, rehearse=rehearse, **options), run
 

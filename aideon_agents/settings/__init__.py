@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import getpass
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -91,7 +93,7 @@ class Settings(_OfProviders):
     model_concurrency: PositiveInt = _from("AIDEON_MODEL_CONCURRENCY", default=64)
     """Model calls in flight in this process, over all graphs and nested runs."""
     offline: bool = _from("AIDEON_OFFLINE", default=False)
-    """Never touch the network: rehearse."""
+    """Ask only a local server on a loopback address; without one, rehearse."""
     catalog: Path | None = _from("AIDEON_CATALOG")
     """A catalog of one's own; None: the one in the wheel."""
     key_ring: SecretStr | None = _from("AIDEON_KEY_RING")
@@ -194,8 +196,23 @@ class Settings(_OfProviders):
     @property
     def can_call(self) -> bool:
         """Whether any provider or deployment has its key, or needs none, and the network is allowed."""
-        return not self.offline and any(
-            self.address_of(row) and self.key_of(row)[1] is not None for row in self.rows.values()
+        return any(
+            self.may_reach(row) and self.address_of(row) and self.key_of(row)[1] is not None
+            for row in self.rows.values()
+        )
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether every call is rehearsed: the network is not allowed, and no local server is set."""
+        return self.offline and not self.can_call
+
+    def may_reach(self, row: ProviderRow) -> bool:
+        """Whether a provider may be asked; offline only the local server, on a loopback address."""
+        if not self.offline:
+            return True
+        host = urlsplit(self.address_of(row) or "").hostname or ""
+        return (
+            row.name == "local" and re.fullmatch(r"localhost|::1|127(\.\d+){3}", host) is not None
         )
 
 

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from aideon_agents.testing import SimulatedProvider
+
 REHEARSING = "rehearsing: {}; a dry run with made-up answers, nothing is paid\n"
 PUMPS = "Heat pumps move heat."
 
@@ -222,3 +224,17 @@ def test_a_rehearsal_says_so_and_why_in_one_line(aideon, monkeypatch, words, var
     assert estimate.startswith("estimate: ") is ("--rehearse" in words)
     assert estimate.count("\n") == ("--rehearse" in words)
     assert done.document["rehearsed"] is True
+
+
+def test_offline_a_local_server_is_asked_and_nobody_else(aideon, monkeypatch):
+    with SimulatedProvider() as local, SimulatedProvider() as other:
+        monkeypatch.setenv("AIDEON_OFFLINE", "1")
+        monkeypatch.setenv("AIDEON_LOCAL_BASE_URL", local.base_url)
+        monkeypatch.setenv("TOGETHER_API_KEY", "k")
+        monkeypatch.setenv("TOGETHER_BASE_URL", other.base_url)
+        words = ("run", "one.py", "--task", "x", "--json")
+        done = aideon(*words)
+        refused = aideon(*words, "--model", "creative=together:openai/gpt-oss-120b")
+    assert (done.code, done.document["rehearsed"]) == (0, False)
+    assert local.requests
+    assert (refused.code, other.requests) == (2, [])

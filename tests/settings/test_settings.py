@@ -158,6 +158,26 @@ def test_one_key_or_a_local_server_is_enough_to_call_unless_offline(monkeypatch,
 
 
 @pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("http://127.0.0.1:11434/v1", True),
+        ("http://localhost:11434/v1", True),
+        ("http://[::1]:11434/v1", True),
+        ("http://192.168.0.7:11434/v1", False),
+        ("http://127.evil.example/v1", False),
+    ],
+)
+def test_offline_only_a_local_server_on_this_machine_is_reached(monkeypatch, address, reached):
+    monkeypatch.setenv("AIDEON_OFFLINE", "1")
+    monkeypatch.setenv("TOGETHER_API_KEY", KEY)
+    assert load().rehearses
+    monkeypatch.setenv("AIDEON_LOCAL_BASE_URL", address)
+    settings = load()
+    assert (settings.can_call, settings.rehearses) == (reached, not reached)
+    assert not settings.may_reach(settings.rows["together"])
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("AIDEON_TIER", "gold"),

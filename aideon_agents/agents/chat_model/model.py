@@ -167,7 +167,7 @@ class ChatModel(BaseChatModel):
         name = given["run_name"] = given.get("run_name") or self.name or NAME
         with contextlib.ExitStack() as until_answered:
             if not recorders:
-                rehearsed = context.rehearse or settings.offline
+                rehearsed = context.rehearse or settings.rehearses
                 start = Run(
                     workflow=name, user=context.user, tier=context.tier, rehearsed=rehearsed
                 )

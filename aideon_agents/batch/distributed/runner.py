@@ -54,7 +54,7 @@ class DistributedRunner:
         self.is_over = False
         """No more items of the batch may start."""
         work: Mapping[str, Any] = batch.work or {}
-        if settings.offline and not work["rehearse"]:
+        if settings.rehearses and not work["rehearse"]:
             raise UserError("this worker only rehearses (AIDEON_OFFLINE=1), and the batch is paid")
         replaces = work.get("replace_retired", False)  # older batches do not have it
         found = load(

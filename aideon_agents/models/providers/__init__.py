@@ -150,6 +150,8 @@ def providers(settings: Settings, *, pretend: bool = False) -> dict[str, Provide
     known = _Known()
     for name, row in settings.rows.items():
         address, (variable, key) = settings.address_of(row), settings.key_of(row)
+        if not (pretend or settings.may_reach(row)):
+            address = None
         if address and ("@" in address or "?" in address):
             bare_address(address)  # which keeps its secrets out of texts
         if key and variable:
