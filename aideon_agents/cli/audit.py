@@ -59,7 +59,9 @@ def check(
     if as_json:
         output.document({"whole": found.broken_at is None, **dataclasses.asdict(found)})
     elif found.broken_at is None:
-        output.line(f"{found.entries:,} {'entry' if found.entries == 1 else 'entries'}: whole")
+        entries = f"{found.entries:,} {'entry' if found.entries == 1 else 'entries'}"
+        checked = f"{found.entries - found.not_checked:,} of {entries} checked"
+        output.line(f"{checked if found.not_checked else entries}: whole")
         if found.without_ring:
             output.note(
                 f"{found.without_ring:,} were written without AIDEON_KEY_RING: keep `aideon audit head`"

@@ -132,7 +132,8 @@ def reseal(as_json: options.AsJson = False) -> int:
         output.note(f"{output.counted(done['resealed'], 'row')} sealed again")
         if done["unneeded"]:
             output.note(
-                f"no row needs {', '.join(done['unneeded'])} any more: take it out of the ring"
+                f"no row is sealed with {', '.join(done['unneeded'])} any more: take it out of the"
+                " ring when `aideon audit check` need not check the entries made with it"
             )
         if done["unreadable"]:
             output.complain(f"{', '.join(done['unreadable'])} cannot be opened: enter them again")

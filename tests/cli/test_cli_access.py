@@ -358,6 +358,10 @@ def test_sealing_again_moves_to_the_new_key_of_the_ring_and_says_what_is_not_nee
     )
     monkeypatch.setenv("AIDEON_KEY_RING", os.environ["AIDEON_KEY_RING"].partition(",")[0])
     assert aideon("keys", "provider", "prove", "together").code == 0
+    assert "`aideon audit check`" in done.err
+    checked = aideon("audit", "check")
+    assert (checked.code, " of " in checked.out, "checked: whole" in checked.out) == (0, True, True)
+    assert "AIDEON_KEY_RING lacks: not checked" in checked.err
     monkeypatch.setenv("AIDEON_KEY_RING", ring_of("c"))
     lost = aideon("keys", "reseal")
     assert (lost.code, "enter" in lost.err) == (1, True)
