@@ -48,4 +48,5 @@ def mount(app: FastAPI) -> None:
         own.include_router(one)
     pages.install(own)
     app.mount(ROOT, own)
-    app.add_api_route("/", lambda: RedirectResponse(f"{ROOT}/", 303), include_in_schema=False)
+    for path in ("/", ROOT):
+        app.add_api_route(path, lambda: RedirectResponse(f"{ROOT}/", 303), include_in_schema=False)

@@ -9,6 +9,7 @@ import re
 
 import pytest
 from fastapi.routing import iter_route_contexts
+from starlette.routing import Mount
 
 from aideon_agents.access import flags, increases, quotas
 from aideon_agents.access.audit import By
@@ -46,7 +47,7 @@ async def test_every_page_shows_itself_as_the_current_one(person, page):
 
 def test_every_page_needs_a_permission_but_those_without_a_person(service):
     routes = create_app(service, pages=mount).routes
-    (pages,) = [one.app for one in routes if getattr(one, "path", None) == ROOT]
+    (pages,) = [one.app for one in routes if isinstance(one, Mount) and one.path == ROOT]
     without = {
         route.path
         for route in iter_route_contexts(pages.routes)
@@ -55,8 +56,9 @@ def test_every_page_needs_a_permission_but_those_without_a_person(service):
     assert without == {"/", "/static/{name}"}
 
 
-async def test_the_root_goes_to_the_pages(person):
-    answer = await person.client.get("/")
+@pytest.mark.parametrize("path", ["/", "/ui"])
+async def test_the_root_goes_to_the_pages(person, path):
+    answer = await person.client.get(path)
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
 
 
