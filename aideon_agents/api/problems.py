@@ -227,10 +227,18 @@ def install(app: FastAPI) -> None:
 
 def _invalid(error: RequestValidationError) -> Problem:
     """The fields of a request that are wrong, without what was sent."""
-    wrong = [
-        {"field": without_keys(".".join(map(str, one["loc"]))), "message": one["msg"]}
-        for one in error.errors()
-    ]
+    messages: dict[str, str] = {}
+    for one in error.errors():
+        messages.setdefault(_field(one), one["msg"])  # a field of several types has several
+    wrong = [{"field": field, "message": text} for field, text in messages.items()]
     first = wrong[0]
     detail = f"{first['field']}: {first['message']}"
     return Problem(422, "invalid", one_line(detail), errors=wrong)
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """Where a request is wrong, without the position in a text and the types that were tried."""
+    if error["type"] == "json_invalid":
+        return "body"
+    parts = [str(part) for part in error["loc"]]
+    return without_keys(".".join(part for part in parts if part != "none" and "[" not in part))

@@ -187,3 +187,14 @@ async def test_every_route_wants_a_key_once_there_is_one_and_a_row_of_another_is
         assert (await bob.delete(f"/api/v1/runs/{mine}")).status_code == 404
         assert (await bob.get("/api/v1/runs")).json()["items"] == []
         assert (await bob.get("/api/v1/usage")).status_code == 403
+
+
+async def test_an_error_names_the_field_and_not_how_it_was_read(client):
+    answer = await client.get("/api/v1/together/models", params={"modality": "foo"})
+    assert [one["field"] for one in answer.json()["errors"]] == ["query.modality"]
+    answer = await client.post("/api/v1/runs", content='{"workflow":')
+    assert [one["field"] for one in answer.json()["errors"]] == ["body"]
+    answer = await client.post(
+        "/api/v1/runs", json={"workflow": "one", "task": "x", "model": {"a": 5}}
+    )
+    assert {one["field"] for one in answer.json()["errors"]} <= {"body.model.a", "body.model.a.str"}
