@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from judges import beside
 from langgraph.graph import END, START, StateGraph
 
 from aideon_agents.ledger.tags import ROLE
@@ -380,6 +379,8 @@ def graphs() -> Graphs:
 @pytest.fixture(scope="session")
 def mermaid_judge():
     """Mermaid's own parser."""
+    from judges import beside  # benchmarks import this file without the folder of judges
+
     return beside("mermaid_judge", "tests", "drawing", "mermaid")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 _DAYS = 30
-_AGAINST = "openai:gpt-4o"
+_AGAINST = "openai:gpt-6.1-terra"
 """The model whose price the spending is compared with, unless another one is named."""
 _SAVED, _SECONDS, _AVAILABLE = 0.8, 2.0, 0.99
 """The targets: the share of the cost that is saved, the mean time of an answer, and completed runs."""

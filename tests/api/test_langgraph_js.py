@@ -26,6 +26,7 @@ def test_a_chat_page_works_with_the_javascript_sdk(served_by):
     seen = json.loads(done.stdout)
     assert [one["name"] for one in seen["assistants"]] == [
         "asks",
+        "asks_both",
         "both",
         "fails",
         "named",
