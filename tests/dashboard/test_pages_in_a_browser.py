@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 
 import httpx2
 import pytest
@@ -28,6 +29,18 @@ async def address(serve, make_service):
             answer = await client.post("/api/v1/runs", json=body)
             assert answer.status_code == 200, answer.text
     return found
+
+
+@pytest.fixture
+def new_page(new_page):
+    """Opens pages that have a minute for whatever they do: the machine may be busy."""
+
+    async def opened(address, **more):
+        page = await new_page(address, **more)
+        page.set_default_timeout(60_000)
+        return page
+
+    return opened
 
 
 async def run_pages(page, address):
@@ -79,18 +92,19 @@ async def test_a_run_is_asked_for_with_the_keyboard_alone(new_page, address):
     while await page.evaluate("document.activeElement.value") != "run":
         await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
-    await page.wait_for_url(re.compile(r"/ui/runs/\w{26}"))
+    await page.wait_for_url(re.compile(r"/ui/runs/\w{26}"), timeout=60_000)
     await page.locator("pre.output").wait_for(timeout=60_000)
     assert await page.locator("pre.output").inner_text() == "Heat pumps in old houses."
 
 
 async def test_a_page_follows_its_run_without_being_loaded_again(new_page, serve, make_service):
     service = make_service()
-    held = asyncio.Event()
+    held, entered = asyncio.Event(), threading.Event()
     loops = []
 
     async def hold(state):
         loops.append(asyncio.get_running_loop())
+        entered.set()
         await held.wait()
         return {}
 
@@ -103,6 +117,7 @@ async def test_a_page_follows_its_run_without_being_loaded_again(new_page, serve
     page = await new_page(f"{address}{started.headers['location'].replace('/api/v1', '/ui')}")
     await page.evaluate("window.isTheSame = true")
     assert await page.locator(".badge.busy").first.inner_text() == "running"
+    assert await asyncio.to_thread(entered.wait, 60)
     loops[0].call_soon_threadsafe(held.set)
     await page.locator("pre.output").wait_for(timeout=60_000)
     assert await page.locator(".badge.good").first.inner_text() == "completed"
@@ -117,7 +132,7 @@ async def test_a_person_signs_in_by_a_link_and_out_again(new_page, serve, make_s
     assert page.url.startswith(f"{address}/sign-in?next=/ui/")
     await page.goto("about:blank")
     await page.goto(f"{address}/sign-in?next=/ui/#{token}")
-    await page.wait_for_url(f"{address}/ui/runs")
+    await page.wait_for_url(f"{address}/ui/runs", timeout=60_000)
     assert "ada" in await page.locator(".who").inner_text()
     await page.get_by_role("button", name="Sign out").click()
-    await page.wait_for_url(re.compile(r"/sign-in"))
+    await page.wait_for_url(re.compile(r"/sign-in"), timeout=60_000)

@@ -1,25 +1,27 @@
 "use strict";
 
 // Renews the part of a page that is in progress: at each event of a run, or every few seconds.
-async function renew(part) {
+let source = null;
+let waiting = 0;
+
+async function renew(id) {
+  waiting = 0;
   const answer = await fetch(location.href);
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const now = page.getElementById(part.id);
+  const now = page.getElementById(id);
   if (!now) return;
-  part.replaceWith(now);
+  document.getElementById(id).replaceWith(now);
   watch(now);
 }
 
 function watch(part) {
-  if (part.dataset.every) setTimeout(() => renew(part), 1000 * Number(part.dataset.every));
-  if (!part.dataset.events) return;
-  const events = new EventSource(part.dataset.events);
-  let waiting = 0;
-  const changed = () => {
-    waiting ||= setTimeout(() => { events.close(); renew(part); }, 500);
-  };
-  for (const kind of ["node_started", "node_ended", "question", "run_ended"]) events.addEventListener(kind, changed);
+  if (part.dataset.every) setTimeout(() => renew(part.id), 1000 * Number(part.dataset.every));
+  if (!part.dataset.events) return source?.close();
+  if (source) return;
+  source = new EventSource(part.dataset.events);
+  const changed = () => { waiting ||= setTimeout(() => renew(part.id), 500); };
+  for (const kind of ["node_started", "node_ended", "question", "run_ended"]) source.addEventListener(kind, changed);
 }
 
 for (const part of document.querySelectorAll("[data-events], [data-every]")) watch(part);
