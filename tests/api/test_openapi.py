@@ -19,6 +19,8 @@ from aideon_agents.api.asking import Rates
 
 UNSENT = re.compile("in header value|latin-1")
 """What schemathesis says where its own client does not send a head that it made."""
+NO_HTTP = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no head may hold: the server answers 400 before the app sees the request."""
 
 
 @pytest.fixture
@@ -100,8 +102,9 @@ def test_schemathesis_finds_nothing(address, key, fuzzing):
             for case_id, checks in event.recorder.checks.items():
                 for check in checks:
                     is_as_said = check.name == "not_a_server_error" and missing(event)
-                    if check.status == Status.FAILURE and not is_as_said:
-                        case = event.recorder.cases[case_id].value
+                    case = event.recorder.cases[case_id].value
+                    is_http = not any(NO_HTTP.search(str(one)) for one in case.headers.values())
+                    if check.status == Status.FAILURE and not is_as_said and is_http:
                         found.append(
                             f"{event.recorder.label}: {check.failure_info.failure} {case.as_curl_command()}"
                         )
