@@ -11,6 +11,7 @@ from aideon_agents.access import audit
 from aideon_agents.dashboard import pages
 from aideon_agents.dashboard.pages import Visit, visiting
 from aideon_agents.ledger.budgets import accounts, alerts
+from aideon_agents.ledger.budgets.limits import Scope, nanousd
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.models.status import statuses
 
@@ -63,14 +64,19 @@ def alerts_page(visit: Annotated[Visit, visiting("budgets")]) -> Response:
 @router.post("/alerts")
 def set_budget(visit: Annotated[Visit, visiting("budgets")]) -> Response:
     """Set or remove a budget."""
-    ledger, scope = visit.service.ledger, visit.text("scope")
+    database, by = visit.service.ledger.database, visit.by
+    scope = str(Scope.parse(visit.text("scope")))
     if visit.text("do") == "remove":
-        accounts.remove_limit(ledger.database, scope)
-        after = None
-    else:
-        amount, warns = visit.text("usd"), visit.text("warns") == "on"
-        ledger.set_budget(scope, amount, warns=warns)
-        after = {"usd": amount, "warns": warns}
-    with ledger.database.transaction() as tx:
-        audit.record(tx, visit.by, "budget.changed", scope, after=after)
+        accounts.remove_limit(
+            database, scope, also=lambda tx: audit.record(tx, by, "budget.removed", scope)
+        )
+        return pages.to("alerts", "budget")
+    after = {"usd": visit.text("usd"), "enforced": visit.text("warns") != "on"}
+    accounts.set_limit(
+        database,
+        scope,
+        nanousd(visit.text("usd")),
+        warns=visit.text("warns") == "on",
+        also=lambda tx: audit.record(tx, by, "budget.set", scope, after=after),
+    )
     return pages.to("alerts", "budget")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -30,7 +31,6 @@ router = APIRouter()
 Reader = Annotated[Visit, visiting("runs:own")]
 Writer = Annotated[Visit, visiting("runs:write")]
 _MOST = 25
-_SIZES = ("small", "medium", "large")
 _OPTIONS = ("budget", "timeout", "tier")
 
 
@@ -191,7 +191,7 @@ def _form(visit: Visit, workflow: Workflow, names: Sequence[str], **more: Any) -
         workflow=workflow,
         names=names,
         tiers=tiers[: tiers.index(visit.caller.tier) + 1],
-        sizes=_SIZES,
+        word=secrets.token_urlsafe(16),  # a form that is sent twice starts one run
         given=defaultdict(str, {name: visit.text(name) for name in visit.form}),
         **{"estimate": None, "wrong": None, **more},
     )

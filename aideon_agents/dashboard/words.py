@@ -36,11 +36,9 @@ DONE: Mapping[str, str] = {
     "revoked": "The key is revoked. It has ended at once.",
     "asked": "Your request was sent. An admin decides on it.",
     "decided": "The decision is recorded.",
-    "quota": "The quota applies from the next request on.",
     "user": "The user is changed from the next request on.",
     "flag": "The flag applies from the next request on.",
     "budget": "The budget applies from the next call on.",
-    "signed-out": "You are signed out.",
 }
 """What a page says after something was done."""
 

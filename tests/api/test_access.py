@@ -483,3 +483,7 @@ async def test_a_key_makes_no_link_for_an_admin_and_a_session_does(key_of, as_ke
     async with signed_in("root") as person:
         made = await person.post("/api/v1/sign-in-links", json={"user": "other"})
         assert made.status_code == 201, made.text
+    for scopes in (["keys"], ["runs", "models", "usage"]):
+        client = as_key(key_of("root", scopes=scopes))
+        refused = await client.post("/api/v1/sign-in-links", json={"user": "nobody"})
+        assert refused.status_code == 403

@@ -162,19 +162,3 @@ async def test_answers_say_what_is_left_of_the_quota_or_of_the_rate_of_the_key(
             assert [[one[name] for name in HEADS[:2]] for one in heads] == [["1", "0"]] * 2
             assert int(heads[1]["Retry-After"]) > 0
         await service.drain()
-
-
-async def test_a_key_makes_no_link_for_an_admin_and_a_session_does(key_of, as_key, signed_in, app):
-    manager = as_key(key_of("root", "admin", scopes=["admin"]))
-    key_of("other", "admin")
-    for user in ("root", "other"):
-        answer = await manager.post("/api/v1/sign-in-links", json={"user": user})
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    async with signed_in("root") as person:
-        made = await person.post("/api/v1/sign-in-links", json={"user": "other"})
-        assert made.status_code == 201, made.text
-    for scopes in (["keys"], ["runs", "models", "usage"]):
-        client = as_key(key_of("root", scopes=scopes))
-        assert (
-            await client.post("/api/v1/sign-in-links", json={"user": "nobody"})
-        ).status_code == 403

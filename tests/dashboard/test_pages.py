@@ -73,6 +73,15 @@ async def test_a_run_is_asked_for_and_shows_its_output_and_money(person, service
     assert run_id not in await person.get("runs?status=failed")
 
 
+async def test_a_form_that_is_sent_twice_starts_one_run(person, service):
+    shown = await person.get("ask?workflow=one")
+    word = re.search(r'name="word" value="([^"]+)"', shown)[1]
+    assert word not in await person.get("ask?workflow=one")
+    first = await run_of(person, service, "one", "Heat pumps.", word=word)
+    assert await run_of(person, service, "one", "Heat pumps.", word=word) == first
+    assert len(service.ledger.select("SELECT run_id FROM runs")) == 1
+
+
 async def test_an_estimate_is_shown_and_starts_no_run(person, service):
     shown = await person.post("ask", 200, workflow="one", task="Heat pumps.", do="estimate")
     assert "At most" in shown
@@ -223,7 +232,10 @@ async def test_a_budget_is_set_and_audited(signed_in):
     shown = await admin.post("alerts", scope="month:user:ada", usd="12.50")
     assert "month:user:ada" in shown
     assert "$12.50" in shown
-    assert "budget.changed" in await admin.get("audit")
+    await admin.post("alerts", scope="month:user:ada", do="remove")
+    shown = await admin.get("audit")
+    assert "budget.set" in shown
+    assert "budget.removed" in shown
 
 
 @pytest.mark.parametrize("role", ["viewer", "member"])
