@@ -70,6 +70,22 @@ def pytest_runtest_call(item):
         sys.settrace(measuring)
 
 
+@pytest.fixture(autouse=True)
+def nothing_known_of_servers():
+    """Forget after a test what this process has learnt about servers.
+
+    The system gives a port away again, and the next server there is another one.
+    """
+    yield
+    for module, known in (
+        ("candidates", "_breakers"),
+        ("limits.pace", "_paces"),
+        ("features", "_known"),
+    ):
+        if loaded := sys.modules.get(f"aideon_agents.models.{module}"):
+            getattr(loaded, known).clear()
+
+
 _monotonic = time.monotonic
 _passed = 0.0
 
