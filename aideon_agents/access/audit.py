@@ -31,6 +31,7 @@ _PAGE = "SELECT number, body, digest FROM audit WHERE number > :after ORDER BY n
 _PAGE_BACK = (
     "SELECT number, body, digest FROM audit WHERE number < :before ORDER BY number DESC LIMIT :most"
 )
+_OF_ACTION = "SELECT body FROM audit WHERE body LIKE :like ORDER BY number"
 _BEYOND = 2**62
 """More than any number of an entry."""
 _AT_ONCE = 1000
@@ -121,6 +122,13 @@ def entries(ledger: Ledger, *, before: int | None = None, most: int = 100) -> li
         {"number": row["number"], **json.loads(row["body"]), "digest": row["digest"]}
         for row in ledger.select(_PAGE_BACK, values)
     ]
+
+
+def of_action(ledger: Ledger, action: str) -> list[dict[str, Any]]:
+    """The entries of one action as documents, the oldest first."""
+    found = ledger.select(_OF_ACTION, {"like": f'%"action": "{action}"%'})
+    bodies = [json.loads(row["body"]) for row in found]
+    return [one for one in bodies if one["action"] == action]
 
 
 def check(ledger: Ledger, ring: Mapping[str, bytes], known: str | None = None) -> Checked:

@@ -31,6 +31,10 @@ _SET = """
 UPDATE users SET name = :name, email = :email, role = :role, tier = :tier, blocked_at = :blocked_at
 WHERE user_id = :user
 """
+_BY_TIER = """
+SELECT tier, COUNT(*) AS users, COUNT(*) FILTER (WHERE created_at >= :since) AS added
+FROM users WHERE blocked_at IS NULL GROUP BY tier ORDER BY 1
+"""
 _BY_EMAIL = "SELECT user_id FROM users WHERE email = :email"
 _LONGEST = 200
 """Characters of a name."""
@@ -91,6 +95,17 @@ def find(ledger: Ledger | Statements, user_id: str) -> User:
 def listed(ledger: Ledger, *, after: str = "", most: int = 2**31) -> list[User]:
     """Users by name, from the one after a name."""
     return [user_in(row) for row in ledger.select(_PAGE, {"after": after, "most": most})]
+
+
+def by_tier(ledger: Ledger, since: str) -> list[Row]:
+    """How many users each tier has who are not blocked, and how many of them were added since a time."""
+    return ledger.select(_BY_TIER, {"since": since})
+
+
+def upgraded(ledger: Ledger) -> set[str]:
+    """The users whose tier was changed from free to a higher one."""
+    changes = audit.of_action(ledger, "user.changed")
+    return {one["target"] for one in changes if (one["before"] or {}).get("tier") == "free"}
 
 
 def change(

@@ -9,7 +9,16 @@ from fastapi.responses import RedirectResponse
 
 from aideon_agents.access import sessions
 from aideon_agents.api.asking import by_of
-from aideon_agents.dashboard import accounts, batches, operations, pages, runs, success, usage
+from aideon_agents.dashboard import (
+    accounts,
+    batches,
+    operations,
+    pages,
+    provider_keys,
+    runs,
+    success,
+    usage,
+)
 from aideon_agents.dashboard.pages import ROOT, Visit, visiting
 
 router = APIRouter()
@@ -44,7 +53,7 @@ def mount(app: FastAPI) -> None:
     own.state = app.state
     for one in (router, runs.router, batches.router, usage.router, accounts.router):
         own.include_router(one)
-    for one in (operations.router, success.router):
+    for one in (provider_keys.router, operations.router, success.router):
         own.include_router(one)
     pages.install(own)
     app.mount(ROOT, own)

@@ -19,7 +19,6 @@ router = APIRouter()
 
 _HOURS = 6
 _MOST = 50
-_SENT = "SELECT account, limit_nanousd, percent FROM told ORDER BY account DESC LIMIT :most"
 
 
 @router.get("/providers")
@@ -55,7 +54,7 @@ def alerts_page(visit: Annotated[Visit, visiting("budgets")]) -> Response:
         "alerts.html",
         "Alerts",
         limits=accounts.limits(database),
-        sent=visit.service.ledger.select(_SENT, {"most": _MOST}),
+        sent=accounts.sent(database, _MOST),
         channels=channels,
         wrong=wrong,
     )

@@ -47,6 +47,7 @@ NAVIGATION: tuple[tuple[str, str, Permission], ...] = (
     ("Usage", "usage", "usage:own"),
     ("Quotas", "quotas", "usage:own"),
     ("Keys", "keys", "keys:own"),
+    ("Provider keys", "provider-keys", "provider-keys:own"),
     ("Providers", "providers", "usage:own"),
     ("Users", "users", "users"),
     ("Flags", "flags", "flags"),

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from aideon_agents.access import users
 from aideon_agents.dashboard.pages import Visit, visiting
 from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.models import outcomes
 from aideon_agents.ledger.pricing import PricedModel
-from aideon_agents.ledger.reports import ReportRow, reports
-from aideon_agents.ledger.selection import CALLS, Selection, first_moment
+from aideon_agents.ledger.reports import figures, reports
+from aideon_agents.ledger.selection import Selection, first_moment
 from aideon_agents.models import catalog
 
 if TYPE_CHECKING:
-    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.ledger.reports import Figures
 
 router = APIRouter()
 
@@ -23,25 +25,7 @@ _DAYS = 30
 _AGAINST = "openai:gpt-6.1-terra"
 """The model whose price the spending is compared with, unless another one is named."""
 _SAVED, _SECONDS, _AVAILABLE = 0.8, 2.0, 0.99
-"""The targets: the share of the cost that is saved, the mean time of an answer, and completed runs."""
-
-_ANSWERED = """
-SELECT COUNT(*) AS answered, SUM(calls.duration_ms) AS milliseconds,
-       COUNT(*) FILTER (WHERE calls.candidate > 0 AND calls.economized = 0) AS fallbacks
-"""
-_RATINGS = """
-SELECT COALESCE(runs.tier, 'none') AS tier, AVG(outcomes.score) AS score, COUNT(*) AS ratings
-FROM outcomes JOIN runs ON runs.run_id = outcomes.run_id
-WHERE outcomes.source IN ('person', 'user') AND outcomes.recorded_at >= :since
-GROUP BY COALESCE(runs.tier, 'none') ORDER BY 1
-"""
-_USERS = (
-    "SELECT tier, COUNT(*) AS users FROM users WHERE blocked_at IS NULL GROUP BY tier ORDER BY 1"
-)
-_UPGRADES = """
-SELECT COUNT(*) AS upgrades FROM audit
-WHERE body LIKE '%"action": "user.changed"%' AND body LIKE '%"before": {%"tier": "free"%'
-"""
+"""The targets: the share of the cost that is saved, the mean time of an answer, and the availability."""
 
 
 @router.get("/success")
@@ -56,47 +40,45 @@ def success(
     since = now().date() - dt.timedelta(days=_DAYS - 1)
     selection = Selection(since=since)
     (report,) = reports(ledger, ("workflow",), selection, against=model, top=0)
+    spent, elsewhere = report.total.usd, report.total.against
+    saved = float(1 - spent / elsewhere.usd) if elsewhere and elsewhere.usd else None
+    people = users.by_tier(ledger, first_moment(since))
+    free = sum(row["users"] for row in people if row["tier"] == "free")
+    upgraded = len(users.upgraded(ledger))
     return visit.page(
         "success.html",
         "Success",
-        tiles=_tiles(ledger, selection, report.total),
+        tiles=_tiles(figures(ledger, selection), saved),
         against=against,
-        ratings=ledger.select(_RATINGS, {"since": first_moment(since)}),
-        users=ledger.select(_USERS),
-        upgrades=ledger.select(_UPGRADES)[0]["upgrades"],
+        spent=spent,
+        elsewhere=elsewhere,
+        ratings=outcomes.ratings_by_tier(ledger.database, first_moment(since)),
+        users=people,
+        upgraded=upgraded,
+        conversion=upgraded / (free + upgraded) if free + upgraded else None,
         days=_DAYS,
     )
 
 
-def _tiles(ledger: Ledger, selection: Selection, total: ReportRow) -> list[dict[str, Any]]:
+def _tiles(found: Figures, saved: float | None) -> list[dict[str, Any]]:
     """Each figure with its target, and whether it is met; None: there is nothing to measure yet."""
-    where = f"FROM {CALLS} WHERE calls.status = 'ok' AND {selection.where('calls')}"
-    (found,) = ledger.select(_ANSWERED + where, selection.values)
-    answered = found["answered"]
-    elsewhere = total.against.usd if total.against else None
-    saved = float(1 - total.usd / elsewhere) if elsewhere else None
-    mean = float(found["milliseconds"] or 0) / answered / 1000 if answered else None
-    runs = total.run_success_rate
+    mean = None if found.mean_ms is None else found.mean_ms / 1000
+    is_quick = None if mean is None else mean <= _SECONDS
     return [
         {"name": "Saved", "share": saved, "target": f"{_SAVED:.0%}", "met": _met(saved, _SAVED)},
         {
-            "name": "Mean time of an answer",
+            "name": "Mean response time",
             "seconds": mean,
             "target": f"{_SECONDS:g} s at most",
-            "met": None if mean is None else mean <= _SECONDS,
+            "met": is_quick,
         },
         {
-            "name": "Completed runs",
-            "share": runs,
+            "name": "Availability",
+            "share": found.availability,
             "target": f"{_AVAILABLE:.0%}",
-            "met": _met(runs, _AVAILABLE),
+            "met": _met(found.availability, _AVAILABLE),
         },
-        {
-            "name": "Answers by a fallback",
-            "share": found["fallbacks"] / answered if answered else None,
-            "target": None,
-            "met": None,
-        },
+        {"name": "Fallback rate", "share": found.fallback_share, "target": None, "met": None},
     ]
 
 

@@ -16,7 +16,7 @@ import collections
 import dataclasses
 from collections import Counter, defaultdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aideon_agents.ledger.costs import Totals, totals
 from aideon_agents.ledger.database import Row
@@ -289,6 +289,30 @@ def _row(
     )
 
 
+class Figures(NamedTuple):
+    """What the founding documents measure besides money. None: there is nothing to measure."""
+
+    mean_ms: float | None
+    """The mean time in which a model answered."""
+    fallback_share: float | None
+    """Answers that came from another model than the first choice, per answer, 0 to 1."""
+    availability: float | None
+    """Runs that did not fail or crash per run that has ended, 0 to 1: a run that its user or a budget
+    has stopped was available."""
+
+
+def figures(ledger: Ledger, selection: Selection) -> Figures:
+    """How quickly and how reliably the selected calls and runs were answered."""
+    sql = f"SELECT {_ANSWERED} FROM {CALLS} WHERE calls.status = 'ok' AND "  # noqa: S608 - ours
+    (row,) = ledger.select(sql + selection.where("calls"), selection.values)
+    ends = sum(_run_ends(ledger, "day", selection).values(), Counter[str]())
+    failed = ends["failed"] + ends["crashed"]
+    available = _share(ends.total() - failed, ends.total())
+    spent, answers = row["milliseconds"], row["answers"]
+    mean = None if spent is None else float(spent) / row["timed"]
+    return Figures(mean, _share(row["fallbacks"], answers), available)
+
+
 def percentile(counts: Mapping[int, int], percent: int) -> int | None:
     """The smallest value that at least so many percent of all values do not exceed: nearest rank.
 
@@ -306,6 +330,10 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
+_ANSWERED = (
+    "COUNT(*) AS answers, SUM(calls.duration_ms) AS milliseconds, COUNT(calls.duration_ms) AS timed,"
+    " COUNT(*) FILTER (WHERE calls.candidate > 0 AND calls.economized = 0) AS fallbacks"
+)
 _MEASURED = {
     "answered": "COUNT(*) FILTER (WHERE calls.status IN ('ok', 'cached'))",
     # Of the calls whose time and tokens are both known.

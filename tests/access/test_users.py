@@ -137,3 +137,21 @@ def test_a_ring_that_is_short_known_or_misspelt_is_refused_without_repeating_it(
         ring.read(SecretStr(given))
     assert given.rpartition(":")[2] not in str(refused.value)
     assert GOOD not in str(refused.value)
+
+
+def test_users_are_counted_by_tier_and_those_who_left_the_free_one_are_known(ledger, by):
+    for user in ("ada", "bob", "eve", "zoe"):
+        users.add(ledger, user, by)
+    users.change(ledger, "ada", by, tier="premium", role="viewer", name='"tier": "free"')
+    users.change(ledger, "bob", by, name="Bob")
+    users.change(ledger, "zoe", by, tier="premium")
+    users.change(ledger, "zoe", by, tier="enterprise")
+    users.change(ledger, "eve", by, blocked=True)
+    found = users.by_tier(ledger, "2026-01-01")
+    assert [(row["tier"], row["users"], row["added"]) for row in found] == [
+        ("enterprise", 1, 1),
+        ("free", 1, 1),
+        ("premium", 1, 1),
+    ]
+    assert [row["added"] for row in users.by_tier(ledger, "9999")] == [0, 0, 0]
+    assert users.upgraded(ledger) == {"ada", "zoe"}

@@ -87,3 +87,20 @@ def test_without_a_ledger_that_of_the_environment_is_written(tmp_path, monkeypat
     record_performance(*KEY, 0.5)
     with Ledger(tmp_path / "own.db") as own:
         assert records(own.database) == {KEY: Record(1, 0.5)}
+
+
+def test_ratings_are_of_people_by_tier_and_count_runs(ledger):
+    from aideon_agents.ledger.models import outcomes
+
+    for tier, score in (("free", 1.0), ("free", 0.0), ("premium", 1.0)):
+        run_id = ledger.start_run(Run(workflow="a", tier=tier))
+        rated = [Outcome("executor", one, score, "person", run_id) for one in (MODEL, MODEL + "-2")]
+        with ledger.database.transaction() as tx:
+            outcomes.record(tx, [*rated, Outcome("executor", MODEL, 0, "verdict", run_id)])
+            outcomes.record(tx, [Outcome("x", MODEL, 0, "person", run_id, rehearsed=True)])
+    found = outcomes.ratings_by_tier(ledger.database, "2026-01-01")
+    assert [(row["tier"], float(row["score"]), row["ratings"]) for row in found] == [
+        ("free", 0.5, 2),
+        ("premium", 1.0, 1),
+    ]
+    assert outcomes.ratings_by_tier(ledger.database, "9999") == []

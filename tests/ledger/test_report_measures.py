@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aideon_agents.ledger.pricing import Usage
-from aideon_agents.ledger.reports import percentile, report
+from aideon_agents.ledger.reports import Figures, figures, percentile, report
 from aideon_agents.ledger.rows import Run
+from aideon_agents.ledger.selection import Selection
 
 USAGE = Usage(input_tokens=10, output_tokens=40)
 
@@ -161,3 +162,18 @@ def test_what_budgets_did_to_calls_is_counted_in_the_total(ledger, run_id, recor
     record(ledger, run_id)
     total = report(ledger, "node").total
     assert (total.economized_calls, total.shortened_calls) == (2, 1)
+
+
+def test_the_figures_of_success_are_of_answers_and_of_runs_that_did_not_fail(
+    ledger, ended, run_id, record
+):
+    for status in ("completed", "completed", "stopped", "cancelled", "failed"):
+        ended("a", status)
+    ended("a", "waiting")
+    record(ledger, run_id, end={"duration_ms": 4980}, candidate=1)
+    record(ledger, run_id, end={"duration_ms": 10}, candidate=1, economized=True)
+    record(ledger, run_id, end={"duration_ms": 90_000}, status="error")
+    found = figures(ledger, Selection())
+    assert (found.mean_ms, found.fallback_share) == ((6 * 5 + 4980 + 10) / 8, 1 / 8)
+    assert found.availability == 4 / 5
+    assert figures(ledger, Selection(user="nobody")) == Figures(None, None, None)

@@ -169,9 +169,9 @@ class ProviderKeys:
         keys: dict[str, SecretStr | None] = {}
         used: KeysUsed = {}
         if own and not all(row["may_fall_back"] for row in own.values()):
-            keys = dict.fromkeys(_with_keys(self.settings), None)
+            keys = dict.fromkeys(with_keys(self.settings), None)
         elif own:
-            used = dict.fromkeys(_with_keys(self.settings), (None, "system"))
+            used = dict.fromkeys(with_keys(self.settings), (None, "system"))
         for provider in {row["provider"] for row in rows if row["owner"] == SYSTEM} - keys.keys():
             mine = [row for row in rows if (row["owner"], row["provider"]) == (SYSTEM, provider)]
             mine = rotation.judged(self.ledger, mine, By("service", ring=self.ring))
@@ -237,7 +237,7 @@ class ProviderKeys:
         row = rows.get(provider)
         if row is None or not row.key_env:
             what = f"there is no provider {shown(provider)} that takes a key"
-            raise InputError(f"{what}: write one of {', '.join(_with_keys(self.settings))}")
+            raise InputError(f"{what}: write one of {', '.join(with_keys(self.settings))}")
         secret = secret.strip()
         try:
             sendable(SecretStr(secret))
@@ -269,7 +269,8 @@ def check_allowed(ledger: Ledger, user: str) -> None:
         raise NotAllowed(f"users may not store keys of their own here: {how}")
 
 
-def _with_keys(settings: Settings) -> list[str]:
+def with_keys(settings: Settings) -> list[str]:
+    """The providers and deployments that take a key."""
     return [name for name, row in settings.rows.items() if row.key_env]
 
 

@@ -175,6 +175,11 @@ def crossed(tx: Statements, limits: Iterable[LimitState], run_id: str | None) ->
     return found
 
 
+def sent(tx: Statements, most: int) -> list[Row]:
+    """The alerts that were sent, by account: the highest threshold that each has passed."""
+    return list(tx.select(_SENT, {"most": most}))
+
+
 class Remaining(NamedTuple):
     """What the enforced limits on the run, the day and the month leave."""
 
@@ -308,6 +313,7 @@ _ALERTED = (
     " ON CONFLICT (account, limit_nanousd) DO UPDATE SET percent = :percent"
     " WHERE told.percent < :percent"
 )
+_SENT = "SELECT account, limit_nanousd, percent FROM told ORDER BY account DESC LIMIT :most"
 _JOIN = "UPDATE holds SET accounts = :accounts WHERE call_id = :call_id"
 
 

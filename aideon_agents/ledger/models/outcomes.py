@@ -15,7 +15,7 @@ from aideon_agents.ledger.identity import now, utc_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from aideon_agents.ledger.database import Statements
+    from aideon_agents.ledger.database import Row, Statements
     from aideon_agents.ledger.rows import Call
 
 OutcomeSource = Literal["person", "code", "verdict", "failure", "user"]
@@ -131,6 +131,11 @@ def records(db: Statements, *, rehearsed: bool = False) -> dict[tuple[str, str],
     return known
 
 
+def ratings_by_tier(db: Statements, since: str) -> list[Row]:
+    """How good people found runs since a time, by tier: `tier`, the mean `score`, and how many `ratings`."""
+    return list(db.select(_BY_TIER, {"since": since}))
+
+
 SOURCES = get_args(OutcomeSource)
 
 _SAME = (
@@ -164,4 +169,10 @@ _FAILURES = (
     " ORDER BY started_at DESC LIMIT :most) AS recent"
     " WHERE rehearsed <= :rehearsed AND simulated <= :rehearsed"
     " GROUP BY role, purpose, choice, provider, requested_model"
+)
+_BY_TIER = (
+    "SELECT COALESCE(runs.tier, 'none') AS tier, AVG(outcomes.score) AS score,"
+    " COUNT(DISTINCT runs.run_id) AS ratings FROM outcomes JOIN runs ON runs.run_id = outcomes.run_id"
+    " WHERE outcomes.source IN ('person', 'user') AND outcomes.rehearsed = 0"
+    " AND outcomes.recorded_at >= :since GROUP BY COALESCE(runs.tier, 'none') ORDER BY 1"
 )
