@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from aiohttp.resolver import ThreadedResolver
@@ -20,7 +20,7 @@ from aideon_agents.errors import InputError, shown
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aiohttp.abc import ResolveResult
 
@@ -28,6 +28,7 @@ _SECONDS = 10.0
 _INSTEAD = "send the file itself as a data: URI"
 _PIECE = 64 * 1024
 _OK = 200
+_MOVED = frozenset({301, 302, 303, 307, 308})
 _INSIDE = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 """IPv6 addresses that a gateway of the network translates to IPv4 ones."""
 
@@ -76,6 +77,26 @@ async def download(
 
     Raises InputError, which says what is wrong with it. Redirects are not followed.
     """
+    data = bytearray()
+    await download_to(data.extend, url, most, allows=allows, tls=tls)
+    return bytes(data)
+
+
+async def download_to(
+    take: Callable[[bytes], object],
+    url: str,
+    most: int,
+    *,
+    seconds: float = _SECONDS,
+    allows: Callable[[str], bool] = is_public,
+    tls: ssl.SSLContext | bool = True,
+    proxy: Mapping[str, Any] | None = None,
+    redirects: int = 0,
+) -> None:
+    """As `download`, piece by piece; `redirects`: how many are followed, each checked like the URL.
+
+    `proxy` has aiohttp's arguments for a proxy, which then is the one to look names up and to decide.
+    """
     host = _host_of(url)
     try:
         is_allowed = allows(host)
@@ -83,27 +104,42 @@ async def download(
         is_allowed = True
     if not is_allowed:
         raise _PrivateAddressError(host)
-    connector = aiohttp.TCPConnector(resolver=_Checked(allows), ssl=tls, use_dns_cache=False)
+    resolver = None if proxy else _Checked(allows)
+    options: Any = proxy or {}
+    connector = aiohttp.TCPConnector(resolver=resolver, ssl=tls, use_dns_cache=False)
     try:
         async with (
-            asyncio.timeout(_SECONDS),
+            asyncio.timeout(seconds),
             aiohttp.ClientSession(connector=connector) as session,
-            session.get(url, allow_redirects=False) as answer,
+            session.get(url, allow_redirects=False, **options) as answer,
         ):
-            if answer.status != _OK:
+            if redirects and answer.status in _MOVED:
+                url = urljoin(url, answer.headers.get("Location", ""))
+            elif answer.status != _OK:
                 why = f"it answers with the status {answer.status}, and must answer with 200"
                 raise InputError(f"nothing can be read from {shown(host)}: {why}")
-            data = bytearray()
-            async for piece in answer.content.iter_chunked(_PIECE):
-                data += piece
-                if len(data) > most:
-                    raise InputError(f"what is at {shown(host)} has more than {most:,} bytes")
-            return bytes(data)
+            else:
+                await _taken(answer.content, take, most, host)
+                return
     except TimeoutError:
-        why = f"it was not read within {_SECONDS:g} s: {_INSTEAD}"
+        why = f"it was not read within {seconds:g} s: {_INSTEAD}"
+        raise InputError(f"nothing can be read from {shown(host)}: {why}") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         why = f"{type(error).__name__}: check the URL, or {_INSTEAD}"
-    raise InputError(f"nothing can be read from {shown(host)}: {why}")
+        raise InputError(f"nothing can be read from {shown(host)}: {why}") from None
+    known: Any = {"allows": allows, "tls": tls, "proxy": proxy, "redirects": redirects - 1}
+    await download_to(take, url, most, seconds=seconds, **known)
+
+
+async def _taken(
+    content: aiohttp.StreamReader, take: Callable[[bytes], object], most: int, host: str
+) -> None:
+    size = 0
+    async for piece in content.iter_chunked(_PIECE):
+        size += len(piece)
+        if size > most:
+            raise InputError(f"what is at {shown(host)} has more than {most:,} bytes")
+        take(piece)
 
 
 def _host_of(url: str) -> str:

@@ -65,6 +65,8 @@ def answered(call: OpenCall, response: LLMResult) -> CallEnd:
         truncated=is_truncated(reported),
         simulated=call.is_simulated,
     )
+    if (of_media := reported.get(tags.MEASURED)) is not None:
+        return end(status="ok", **of_media)
     if answered_from_cache(message):
         return end(status="cached", cost_nanousd=_CACHED.nanousd, price_source=_CACHED.source)
     usage = call.usage_in(message)
@@ -119,8 +121,9 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
     reason: str | None = getattr(error, "finish_reason", None) or call.finish_reason
     is_unsent = call.is_unsent()
     cost = _NOT_BILLED if is_unsent or _unbilled(error) else _cost(call, model, usage)
-    return CallEnd(
-        status=_status(error),
+    kind: CallStatus = "broken" if isinstance(error, Partial) else "error"
+    end = CallEnd(
+        status="cancelled" if isinstance(error, CANCELLED) else kind,
         duration_ms=call.elapsed_ms,
         time_to_first_token_ms=call.first_token_ms,
         response_model=model,
@@ -134,17 +137,13 @@ def failed(call: OpenCall, error: BaseException) -> CallEnd:
         price_source=cost.source,
         simulated=call.is_simulated,
     )
+    of_media: Mapping[str, Any] = getattr(error, "measured", None) or {}
+    return dataclasses.replace(end, **of_media) if of_media else end
 
 
 def _cost(call: OpenCall, response_model: str | None, usage: Usage | None) -> Price:
     provider, requested = call.start.provider, call.start.requested_model
     return price(provider, billed_model(provider, requested, response_model), usage, call.started)
-
-
-def _status(error: BaseException) -> CallStatus:
-    if isinstance(error, CANCELLED):
-        return "cancelled"
-    return "broken" if isinstance(error, Partial) else "error"
 
 
 def _words(error: BaseException) -> str:
@@ -199,6 +198,7 @@ def call_start(
         economized=bool(metadata.get(tags.ECONOMIZED)),
         choice=metadata.get(tags.CHOICE),
         feature=metadata.get(tags.FEATURE),
+        modality=metadata.get(tags.MODALITY),
     )
 
 

@@ -1,9 +1,9 @@
 """Writes one row per model call, from LangChain's callbacks.
 
-The handler records and does nothing else. A call's row must be written before money is spent, so a
-ledger that cannot write it stops the call (`raise_error`). When a call ends it is paid for already,
-so a row that cannot be completed is logged and stays `started`, which means that money may have
-been spent. The handler runs inline: a thread per event costs more than the row.
+The handler only records. A call's row must be written before money is spent, so a ledger that cannot
+write it stops the call (`raise_error`). When a call ends it is paid for already, so a row that cannot
+be completed is logged and stays `started`: money may have been spent. It runs inline, because a thread
+per event costs more than the row.
 """
 
 # ruff: noqa: ARG002 - LangChain's events carry more than a row needs
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from aideon_agents.state import Context
-
 
 _log = logging.getLogger(__name__)
 
@@ -381,6 +380,8 @@ class CostHandler(BaseCallbackHandler):
             _log.warning("the answer of call %s is not kept: %s", call.start.call_id, refused)
 
     def _settle(self, call: OpenCall, end: CallEnd) -> None:
+        if end.status != "ok" and (call.sending or {}).get("job"):
+            return  # its job continues, and is settled when its end is known
         try:
             self.ledger.finish_call(call.start.call_id, end)
         except LedgerError as refused:

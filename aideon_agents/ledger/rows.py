@@ -144,6 +144,12 @@ class CallEnd:
     """A simulated provider was asked."""
     saved_nanousd: int | None = None
     """What an answer from the cache would have cost; None: unknown, or it came from a model."""
+    unit: str | None = None
+    """What a call of media is billed by (`pricing.shapes.Measure`); None: it is none, or unknown."""
+    quantity: int | None = None
+    """How much of it, in the scale of the unit; None: unknown."""
+    cost_reported: int | None = None
+    """Nano-dollars that the provider said it costs; None: it said nothing."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -181,6 +187,12 @@ class Call:
     """The stored key that its provider was asked with; None: the environment's, or it needs none."""
     key_source: KeySource | None = None
     """Whose key that was; None: the service did not make the call."""
+    modality: Literal["image", "tts", "stt", "video"] | None = None
+    """What was made; None: a chat model was asked."""
+    processing: Literal["live", "batch"] | None = None
+    """Whether a batch of its provider answered it; None, in old rows: `live`."""
+    provider_job: str | None = None
+    """The provider's id of the job that it began; None: it began none, or none that is known."""
     status: CallStatus = "started"
     duration_ms: int | None = None
     response_model: str | None = None
@@ -199,6 +211,9 @@ class Call:
     price_source: str | None = None
     time_to_first_token_ms: int | None = None
     saved_nanousd: int | None = None
+    unit: str | None = None
+    quantity: int | None = None
+    cost_reported: int | None = None
 
     @property
     def usd(self) -> Decimal | None:
@@ -278,7 +293,10 @@ RESUME_RUN = (
 FINISH_RUN = _update("runs", _RUN_END, "run_id = :run_id AND status = 'running'")
 # A call that two handlers report is one call: the first row is kept.
 START_CALL = (
-    _insert("calls", (*_names(Call, without=_CALL_END), "status", "simulated"))
+    _insert(
+        "calls",
+        (*_names(Call, without=(*_CALL_END, "provider_job")), "status", "simulated"),
+    )
     + " ON CONFLICT DO NOTHING"
 )
 UNMAKE_CALL = "DELETE FROM calls WHERE call_id = :call_id AND status = 'started'"

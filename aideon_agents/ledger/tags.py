@@ -59,6 +59,12 @@ FEATURE = "aideon_feature"
 USAGE_SOURCE = "aideon_usage_source"
 """In an answer's response_metadata: `estimated` when its token counts are not a provider's."""
 
+MEASURED = "aideon_measured"
+"""In an answer's llm_output: how a call of media was billed, as columns of `CallEnd`; absent: it was none."""
+
+MODALITY = "aideon_modality"
+"""What a call makes, as the catalog names it; absent: text."""
+
 CHAIN = "aideon-chain"
 """The `_llm_type` of `chat_model`, which asks models that have rows of their own."""
 

@@ -51,14 +51,12 @@ LONGEST_ERROR = 2**16
 
 _CONNECT_SECONDS = 10.0
 _KEPT_OPEN = 4.0
-"""Seconds that an unused connection is kept. Common servers close theirs after 5; a request that is
-sent just then is lost, and whether it was charged is unknown."""
+"""Seconds that an unused connection is kept. Servers close theirs after 5, and lose what is sent then."""
 _BUFFER = 2**16
 """Bytes that are read ahead; a cancellation waits until they are processed."""
 _PART = 2**20
 """Bytes that are decompressed at once."""
 _MOST_SHOWN = 200
-
 
 SIMULATED = "X-Aideon-Simulated"
 """The header in which a simulated provider says that it is one."""
@@ -235,16 +233,18 @@ async def post(
     headers: Mapping[str, str],
     asked: str,
     sending: dict[str, bool] | None = None,
+    *,
+    method: str | None = None,
 ) -> Answer:
     """Send a request, a GET if it has no content; `sending` is that of `tags.SENDING`.
 
-    Returns at the head of the answer. Raises Transient if there is none, with `billed` False if the request was not sent. A cancellation
-    or a time limit before it was sent gets the attribute `billed` with the value False.
+    Returns at the head of the answer. Raises Transient if there is none. What was raised before the
+    request was sent, a cancellation or a time limit too, gets the attribute `billed` with the value False.
     """
     for watch in watchers:
         watch(url.host or "")
     body = _Body(content or b"", sending)
-    method = "GET" if content is None else "POST"
+    method = method or ("GET" if content is None else "POST")
     try:
         connections = await _connections()
         way = connections.ways.get((url.scheme, url.authority))
@@ -321,7 +321,7 @@ def broken_off(error: Exception, asked: str, *, is_sent: bool = True) -> errors.
 
 
 class _Resolver(aiohttp.abc.AbstractResolver):
-    """Looks a host up in a thread of its own: asyncio's threads are waited for when a loop ends."""
+    """Looks a host up in a thread of its own: asyncio waits for its threads when a loop ends."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

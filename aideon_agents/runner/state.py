@@ -43,7 +43,16 @@ from aideon_agents.ledger.store import Ledger
 from aideon_agents.patterns.iterative import Round, Rounds
 from aideon_agents.runner.events import Question
 from aideon_agents.runner.spec import RunSpec, takes_task
-from aideon_agents.state import Approval, Decision, Exchange, Plan, PlanStep, StepResult, Verdict
+from aideon_agents.state import (
+    Approval,
+    Artifact,
+    Decision,
+    Exchange,
+    Plan,
+    PlanStep,
+    StepResult,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -51,7 +60,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 
-_OURS = (StepResult, Plan, PlanStep, Verdict, Decision, Approval, Round, Rounds, Exchange)
+_OURS = (StepResult, Artifact, Plan, PlanStep, Verdict, Decision, Approval, Round, Rounds, Exchange)
 
 
 def shapes(graph: Graph) -> set[type]:

@@ -96,6 +96,8 @@ class Settings(_OfProviders):
     """Ask only a local server on a loopback address; without one, rehearse."""
     catalog: Path | None = _from("AIDEON_CATALOG")
     """A catalog of one's own; None: the one in the wheel."""
+    artifacts: Path | None = _from("AIDEON_ARTIFACTS")
+    """Where the files lie that runs make; None: in `artifacts` beside the ledger."""
     key_ring: SecretStr | None = _from("AIDEON_KEY_RING")
     """The keys that seal what the service keeps: `id2:base64,id1:base64`, or a file with that."""
     public_url: str = _from("AIDEON_PUBLIC_URL", default="http://127.0.0.1:8400")

@@ -256,6 +256,15 @@ _TAKE_WITH_KEY = _TAKE_CHOSEN.replace(
     "economized, choice, feature,", "economized, choice, feature, provider_key_id, key_source,"
 )
 
+_TAKE_MEDIA = _TAKE_WITH_KEY.replace(
+    "provider_key_id, key_source,", "provider_key_id, key_source, modality, processing,"
+)
+_SETTLE_MEDIA = _SETTLE_SIMULATED.replace(
+    "reasoning_tokens = e.reasoning_tokens",
+    "reasoning_tokens = e.reasoning_tokens, unit = e.unit, quantity = e.quantity,\n"
+    "        cost_reported = e.cost_reported",
+)
+
 
 def _numbered(table: str, key: str) -> tuple[str, ...]:
     """Number the rows of a table in the order in which they were written, older ones by the clock."""
@@ -278,6 +287,7 @@ OF_STEP = {
     ),
     "m015_choice": (_TAKE_CHOSEN,),
     "m021_quotas": (_TAKE_WITH_KEY, _TAKE_UNITS, _SETTLE_UNITS),
+    "m024_media": (_TAKE_MEDIA, _SETTLE_MEDIA),
 }
 """What only a server has of a step of the schema, by its name. What has been released is never
 changed: a later step replaces it."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import decimal
 from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aideon_agents.ledger.money import NANO
 from aideon_agents.ledger.rows import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LIST_PRICE = frozenset({None, "default", "standard", "on_demand"})
 """Service tiers whose price is the list price. `auto` does not say which tier answered, and the price
@@ -55,3 +59,33 @@ class StatedPrice:
         exact = sum((tokens * (rate or Decimal(0)) for tokens, rate in parts), Decimal(0))
         nanousd = exact.scaleb(NANO - 6).to_integral_value(decimal.ROUND_HALF_EVEN)
         return Price(int(nanousd), self.source)
+
+
+Measure = Literal[
+    "token", "image", "megapixel_step", "character", "second", "credit", "hardware_second"
+]
+"""What providers bill by. A megapixel counts as often as its steps are of the model's usual ones."""
+
+SCALES: Mapping[Measure, int] = {
+    "token": 1,
+    "image": 10**6,
+    "megapixel_step": 10**6,
+    "character": 1,
+    "second": 1000,
+    "credit": 10**6,
+    "hardware_second": 1000,
+}
+"""How many of a stored quantity are one of its unit."""
+
+
+class Measured(NamedTuple):
+    """How much a call of media was, as it is billed."""
+
+    unit: Measure | None = None
+    """None: nothing is known of it."""
+    quantity: int | None = None
+    """In the scale of its unit; None: unknown."""
+    usage: Usage | None = None
+    """Its tokens; None: it is not billed by them, or they were not reported."""
+    reported_nanousd: int | None = None
+    """What the provider says that it costs; None: it says nothing."""

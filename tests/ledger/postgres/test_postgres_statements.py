@@ -82,8 +82,7 @@ def test_a_translated_statement_can_be_read_back(sql):
 
 
 def test_the_functions_write_every_column_of_a_call_that_its_statements_write():
-    _, settle = OF_STEP["m012_simulated_calls"]
-    take, *_ = OF_STEP["m021_quotas"]
+    take, settle = OF_STEP["m024_media"]
     begun = re.findall(r":(\w+)", rows.START_CALL)
     (written,) = re.findall(r"INSERT INTO calls \(([\w, \n]+)\)", take)
     assert sorted(re.findall(r"\w+", written)) == sorted(begun)

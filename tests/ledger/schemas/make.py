@@ -210,6 +210,12 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         | {"ring_id": "a", "wrapped": "AA==", "sealed": "AA==", "last4": "x1y2"}
         | {"created_by": "root", "created_at": DAY, "share_since": DAY, "may_fall_back": 0},
     ),
+    (
+        "artifacts",
+        {"sha256": "ab" * 32, "call_id": "00000000-0000-7000-8000-000000000000"}
+        | {"run_id": RUNS[0]["run_id"], "mime": "image/png", "bytes": 67, "width": 1, "height": 1}
+        | {"created_at": DAY},
+    ),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])

@@ -27,6 +27,8 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
+from aideon_agents.state.files import Artifact, Picture
+
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
     from langchain_core.messages import AIMessage
@@ -149,6 +151,8 @@ class StepResult(Generic[DataT]):
     """All models failed, and an answer was used that is so many seconds old; None: it was not so."""
     sources: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
     """What the tools of a grounded agent returned, by the labels to cite it by."""
+    artifacts: tuple[Artifact, ...] = ()
+    """The files that the node made, in order."""
 
 
 def latest(results: dict[str, StepResult]) -> StepResult | None:
@@ -272,21 +276,6 @@ Model: TypeAlias = "str | BaseChatModel"
 
 ModelChoice: TypeAlias = str | GivenModel
 """`provider:model`, or a chat model."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A reference to a picture: its bytes are in a file, were given, or are at a URL."""
-
-    name: str
-    """What models and people read: the name of its file, or the last part of its URL."""
-    path: str | None = None
-    url: str | None = None
-    data: bytes | None = dataclasses.field(default=None, repr=False, compare=False)
-    sha256: str | None = None
-    mime: str | None = None
-    width: int | None = None
-    height: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,141 @@
+"""The files that calls make: named by their content, so equal files are kept once.
+
+A file is written under another name and then renamed, so a process that is killed leaves either all of
+it or nothing. The ledger has a row for each call that made it. Nothing deletes a file but
+`aideon artifacts prune`: a run that resumes must find it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from aideon_agents.errors import InputError
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.media.sniffing import ENDINGS, UNKNOWN, sniffed
+from aideon_agents.state import Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.settings import Settings
+
+_START = 2**20
+"""Bytes of a file that say what it is."""
+_PIECE = 2**20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Artifacts:
+    """A folder with artifacts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of(cls, settings: Settings | None, ledger: Ledger | None) -> Artifacts:
+        """The folder that settings name, else the one beside a ledger."""
+        if settings is not None and settings.artifacts is not None:
+            return cls(settings.artifacts)
+        return cls((ledger.database.folder if ledger else Path(".aideon")) / "artifacts")
+
+    def path(self, artifact: Artifact) -> Path:
+        """Where a file is, whether it is there or not."""
+        ending = ENDINGS.get(artifact.mime, ENDINGS[UNKNOWN])
+        return self.folder / artifact.sha256[:2] / f"{artifact.sha256[2:]}.{ending}"
+
+    def find(self, sha256: str) -> Path | None:
+        """The file with a digest; None: it is not there."""
+        if not _DIGEST.fullmatch(sha256):
+            return None
+        return next((self.folder / sha256[:2]).glob(f"{sha256[2:]}.*"), None)
+
+    def read(self, artifact: Artifact) -> bytes:
+        """The bytes of a file; InputError: it is gone, or is another one now."""
+        where = self.path(artifact)
+        try:
+            data = where.read_bytes()
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(
+                f"the artifact {where} cannot be read: {why}: put it back, or start anew"
+            ) from None
+        if hashlib.sha256(data).hexdigest() != artifact.sha256:
+            raise InputError(f"the artifact {where} was changed: put it back, or start anew")
+        return data
+
+    def keep(self, data: bytes) -> Artifact:
+        """Keep some bytes as a file."""
+        with self.writing() as file:
+            file.write(data)
+            return self.kept(file)
+
+    @contextlib.contextmanager
+    def writing(self) -> Generator[BinaryIO]:
+        """A file to write to and hand to `kept`; else it is gone when the block ends."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=self.folder)
+            os.close(descriptor)
+        except OSError as error:
+            raise InputError(f"nothing can be kept in {self.folder}: {error.strerror}") from None
+        try:
+            with Path(name).open("w+b") as file:
+                yield file
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def kept(self, file: BinaryIO) -> Artifact:
+        """Keep what was written to a file of `writing`, under its name for good."""
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        start = file.read(_START)
+        digest, size, piece = hashlib.sha256(), 0, start
+        while piece:
+            digest.update(piece)
+            size += len(piece)
+            piece = file.read(_PIECE)
+        found = Artifact(sha256=digest.hexdigest(), bytes=size, **sniffed(start, size)._asdict())
+        where = self.path(found)
+        where.parent.mkdir(exist_ok=True)
+        Path(file.name).replace(where)
+        folder = os.open(where.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name is safe from a power cut only then
+        finally:
+            os.close(folder)
+        return found
+
+
+def note(ledger: Ledger, artifact: Artifact, call_id: str, run_id: str) -> None:
+    """Write down which call made a file."""
+    row = {**vars(artifact), "call_id": call_id, "run_id": run_id, "created_at": utc_text(now())}
+    ledger.database.write(_NOTE, row)
+
+
+def made_by(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
+    """The files that the calls of a run made, in their order, each with the call that made it."""
+    return [dict(row) for row in ledger.select(_OF_RUN, {"run_id": run_id})]
+
+
+def artifact_in(row: dict[str, Any]) -> Artifact:
+    """The reference in a row."""
+    return Artifact(**{name: row[name] for name in Artifact.__dataclass_fields__})
+
+
+_NOTE = (
+    "INSERT INTO artifacts (sha256, call_id, run_id, mime, bytes, width, height, duration_ms,"
+    " created_at) VALUES (:sha256, :call_id, :run_id, :mime, :bytes, :width, :height,"
+    " :duration_ms, :created_at) ON CONFLICT DO NOTHING"
+)
+_OF_RUN = (
+    "SELECT sha256, call_id, run_id, mime, bytes, width, height, duration_ms, created_at"
+    " FROM artifacts WHERE run_id = :run_id ORDER BY created_at, call_id, sha256"
+)

@@ -1,0 +1,1 @@
+"""How each provider is asked for media: the body of a request, and what its answer says."""
