@@ -57,6 +57,7 @@ def alerts_page(visit: Annotated[Visit, visiting("budgets")]) -> Response:
         sent=accounts.sent(database, _MOST),
         channels=channels,
         wrong=wrong,
+        reports=visit.service.settings.daily_report,
     )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Unpack
 
 from aideon_agents.access import quotas
-from aideon_agents.errors import Conflict, NotFound, RunNotFound
+from aideon_agents.errors import Conflict, LedgerError, NotFound, RunNotFound
+from aideon_agents.ledger.budgets import daily
 from aideon_agents.ledger.models import outcomes
 from aideon_agents.runner import ResumeOptions, document, recall
 from aideon_agents.serving import events, served, sources, threads
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
 
+_log = logging.getLogger("aideon_agents.serving")
+_REPORT_EVERY = 300.0
+"""Seconds between two looks whether the daily report is due."""
 _POLL = 0.25
 """Seconds between two looks at a run of another process."""
 
@@ -58,11 +63,22 @@ class Service:
         self.live = LiveRuns(ledger)
         self.batches = Batches(self.launcher, workflows)
         self.keeper = Keeper(self.live, self.launcher, workflows, self.batches)
-        self._keeping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Begin to look after open runs, in this event loop."""
-        self._keeping = asyncio.create_task(self.keeper.keep())
+        """Begin to look after open runs, in this event loop, and to report each day if that is on."""
+        self._tasks = [asyncio.create_task(self.keeper.keep())]
+        if self.settings.daily_report:
+            self._tasks.append(asyncio.create_task(self._report()))
+
+    async def _report(self) -> None:
+        """Send the daily reports until it is cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(daily.send_due, self.ledger)
+            except LedgerError as error:
+                _log.warning("the daily report cannot be made now: %s", error)
+            await asyncio.sleep(_REPORT_EVERY)
 
     def leave(self) -> None:
         """Start nothing any more, and let what is in progress stop. A signal handler may call it."""
@@ -74,9 +90,9 @@ class Service:
         self.leave()
         await self.live.drained()
         await self.batches.drained()
-        if self._keeping:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def start(
         self, caller: Caller, ask: StartRun, *, word: str | None = None, stream: bool = True

@@ -102,6 +102,8 @@ class Settings(_OfProviders):
     """The keys that seal what the service keeps: `id2:base64,id1:base64`, or a file with that."""
     public_url: str = _from("AIDEON_PUBLIC_URL", default="http://127.0.0.1:8400")
     """Where users reach the service, for links."""
+    daily_report: bool = _from("AIDEON_DAILY_REPORT", default=False)
+    """Whether the service sends a report of each day through the channels of alerts."""
     oidc_issuer: str | None = _from("AIDEON_OIDC_ISSUER")
     """The OpenID Connect provider that signs people in to the service; None: none does."""
     oidc_client_id: str | None = _from("AIDEON_OIDC_CLIENT_ID")

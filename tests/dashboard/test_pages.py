@@ -238,6 +238,21 @@ async def test_a_budget_is_set_and_audited(signed_in):
     assert "budget.removed" in shown
 
 
+async def test_a_service_that_is_to_report_each_day_does_and_shows_it(
+    make_service, client_of, monkeypatch
+):
+    monkeypatch.setenv("AIDEON_DAILY_REPORT", "1")
+    service = make_service()
+    await service.open()
+    async with client_of(create_app(service, pages=mount)) as client, asyncio.timeout(60):
+        assert "goes there as well" in (await client.get("/ui/alerts")).text
+        while "daily report</th>" not in (await client.get("/ui/alerts")).text:
+            await asyncio.sleep(0.05)
+    await service.drain()
+    days = service.ledger.select("SELECT account FROM told")
+    assert len(days) == 1
+
+
 @pytest.mark.parametrize("role", ["viewer", "member"])
 async def test_a_person_sees_the_pages_of_their_role_alone(signed_in, role):
     ada = await signed_in("ada", role)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+REPORT = "report:"
+"""Begins the account under which `told` holds that the report of a day was sent."""
 _Also: TypeAlias = "Callable[[Statements], object] | None"
 THRESHOLDS = (50, 80, 95, 100)
 """Percentages of a limit that cause an alert, once per window."""
@@ -176,7 +178,7 @@ def crossed(tx: Statements, limits: Iterable[LimitState], run_id: str | None) ->
 
 
 def sent(tx: Statements, most: int) -> list[Row]:
-    """The alerts that were sent, by account: the highest threshold that each has passed."""
+    """The alerts and daily reports that were sent, by account: the highest threshold of each."""
     return list(tx.select(_SENT, {"most": most}))
 
 

@@ -120,8 +120,8 @@ class Channel:
     service: NotifyBase = dataclasses.field(repr=False)
     """Holds the address."""
 
-    def send(self, alert: Alert) -> str | None:
-        """Deliver an alert and wait for the answer; returns why it failed, without the address."""
+    def send(self, title: str, text: str, urgency: Urgency = "info") -> str | None:
+        """Deliver a text and wait for the answer; returns why it failed, without the address."""
         from apprise import Apprise  # noqa: PLC0415 - optional, and slow to import
 
         with _FILTER.capturing() as captured:
@@ -129,9 +129,9 @@ class Channel:
                 # One by one, so that this thread waits for each: apprise's own pool of threads
                 # would delay the exit of the process for as long as a server does not answer.
                 is_sent = Apprise(self.service, asset=self.service.asset).notify(
-                    title=alert.title,
-                    body=str(alert),
-                    notify_type=alert.urgency,
+                    title=title,
+                    body=text,
+                    notify_type=urgency,
                     body_format="text",
                 )
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a service may raise anything
@@ -365,7 +365,7 @@ class AlertSender:
             self._log_once(problem)
         for channel in usable:
             for number, alert in enumerate(alerts):
-                if why := channel.send(alert):
+                if why := channel.send(alert.title, str(alert), alert.urgency):
                     # The rest is not tried: each would take as long, and the other channels wait.
                     left = _count(len(alerts) - number)
                     _log.warning("%s did not get %s: %s", channel.place, left, why)

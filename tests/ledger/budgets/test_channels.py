@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import http.server
-import json
 import logging
 import os
-import queue
 import socket
 import subprocess
 import sys
@@ -43,57 +39,6 @@ HALF = Alert(
 )
 MOST = dataclasses.replace(HALF, percent=80, spent_nanousd=4_020_000_000)
 ALL = dataclasses.replace(HALF, percent=100, spent_nanousd=5_000_000_000)
-
-
-class Endpoint:
-    """A server that takes what is posted to it, says no under /no, and hangs under /hang."""
-
-    def __init__(self) -> None:
-        self.posted: queue.Queue[tuple[str, dict]] = queue.Queue()
-        self.go_on = threading.Event()
-        endpoint = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.posted.put((self.path, body))
-                if "/hang" in self.path:
-                    endpoint.go_on.wait(LONGEST)
-                with contextlib.suppress(OSError):
-                    if "/moved" in self.path:
-                        self.send_response(302)
-                        self.send_header("Location", "/")
-                    else:
-                        self.send_response(500 if "/no" in self.path else 200)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.address = f"json://127.0.0.1:{self.server.server_port}"
-
-    def all(self):
-        """What was posted until now."""
-        found = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                found.append(self.posted.get_nowait())
-        return found
-
-
-@pytest.fixture
-def endpoint():
-    made = Endpoint()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield made
-    made.go_on.set()
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
 
 
 @pytest.fixture
