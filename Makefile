@@ -16,7 +16,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check lint lowest browser js test bench
+.PHONY: help setup demo check lint lowest browser js crewai test bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,13 @@ js: ## install LangGraph's JavaScript SDK for its test, where Node is
 	  timeout 60 npm ci --prefix tests/api/js --silent --no-audit --no-fund || \
 	    echo "the JavaScript SDK cannot be installed here, so it is not tried" >&2; \
 	else echo "Node is not here: the JavaScript SDK is not tried" >&2; fi
+
+crewai: $(READY) ## install CrewAI into an environment of its own, and run its test there
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-crewai
+	@$(BIN)/uv pip install --quiet --python .venv-crewai/bin/python \
+	  --override tests/connect/crewai.txt 'crewai>=1.15,<2' --editable . \
+	  pytest pytest-asyncio pytest-timeout
+	.venv-crewai/bin/python -m pytest -q -c tests/connect/crewai.ini tests/connect/test_crewai.py
 
 # A test that hangs is ended after so many seconds, and named.
 test: lint lowest browser js ## everything: the checks, the lowest versions, every test, branch coverage

@@ -11,6 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Annotated, Any
 
 from langchain_core.messages import HumanMessage
+from langchain_core.retrievers import BaseRetriever
 from langgraph._internal._constants import (  # LangGraph has no public names for them
     CONFIG_KEY_CHECKPOINT_NS,
     CONFIG_KEY_STREAM,
@@ -23,7 +24,7 @@ from aideon_agents.errors import InputError
 from aideon_agents.graphs import Graph, material
 from aideon_agents.graphs.enclosing import Door, Enclosing
 from aideon_agents.node_paths import part
-from aideon_agents.patterns.functions import current_path, step_result
+from aideon_agents.patterns.functions import current_path, function_node, step_result
 from aideon_agents.patterns.returned import content_and_data
 from aideon_agents.state import Context, Entry, Results, State, current_results, last
 
@@ -39,6 +40,21 @@ def adapted(graph: Graph) -> Runnable[Any, Any]:
     if isinstance(gives, str) or "results" in gives:
         return graph
     return Enclosing(functools.partial(_run_foreign, graph), [graph], graph.get_name())
+
+
+def chain_node(chain: Runnable[Any, Any], pattern: str) -> Runnable[Any, Any]:
+    """A chain of LangChain as a node: it is given the state, and a retriever the task."""
+    is_retriever = isinstance(chain, BaseRetriever)
+
+    async def call(state: State, config: RunnableConfig) -> Any:
+        answer = await chain.ainvoke(state["task"] if is_retriever else state, config)
+        return "\n\n".join(one.page_content for one in answer) if is_retriever else answer
+
+    node: Any = function_node(call, pattern, getattr(chain, "name", None) or "node")
+    inner: Any = chain
+    node.afunc.function = getattr(inner, "afunc", None) or getattr(inner, "func", call)
+    node.deps = [chain]  # LangGraph finds a graph there
+    return node
 
 
 async def _run_foreign(

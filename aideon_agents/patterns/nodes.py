@@ -23,6 +23,7 @@ from typing import (
 )
 
 from langchain_core.language_models import BaseLanguageModel
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.graph import END, START, StateGraph
@@ -36,7 +37,7 @@ from aideon_agents.graphs.walk import inside as nodes_inside
 from aideon_agents.ledger import tags
 from aideon_agents.node_paths import part
 from aideon_agents.patterns.approval import Approvable, approved_graph
-from aideon_agents.patterns.foreign import adapted, remote_graph
+from aideon_agents.patterns.foreign import adapted, chain_node, remote_graph
 from aideon_agents.patterns.functions import function_node
 from aideon_agents.state import (
     Context,
@@ -242,6 +243,9 @@ def _runnable(node: Node, pattern: str) -> Runnable[Any, Any]:
                 f"{pattern}: {type(inner).__name__} is a model and cannot be a node: give an agent "
                 "that asks it, such as executor(model=...)"
             )
+        of_langchain = type(cast("object", inner)).__module__.startswith("langchain_core.")
+        if of_langchain or isinstance(inner, BaseRetriever):
+            return chain_node(node, pattern)
         return cast("Runnable[Any, Any]", node)
     if callable(node):
         return function_node(node, pattern)

@@ -112,10 +112,17 @@ class Outcome:
     def raised(self, error: BaseException) -> None:
         """Note what a node or the graph raised."""
         self.status, self.exception = "failed", error
-        if isinstance(error, LimitError):
-            self.status, self.stop_reason = "stopped", error.kind
+        if limit := _limit_in(error):
+            self.status, self.stop_reason = "stopped", limit.kind
         elif isinstance(error, GraphDrained):  # LangGraph itself was asked to stop
             self.status, self.stop_reason = "stopped", "interrupted"
+
+
+def _limit_in(error: BaseException | None) -> LimitError | None:
+    """The limit that stopped a run; a framework may have raised its error as one of its own."""
+    while error is not None and not isinstance(error, LimitError):
+        error = error.__cause__
+    return error
 
 
 _LIBRARIES = tuple(

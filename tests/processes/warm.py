@@ -142,7 +142,10 @@ def _import_everything():
     import aideon_agents
 
     for found in pkgutil.walk_packages(aideon_agents.__path__, "aideon_agents."):
-        if "template" not in found.name and not found.name.endswith((".plugin", ".__main__")):
+        is_optional = found.name.startswith(
+            ("aideon_agents.connect.", "aideon_agents.cli.template")
+        )
+        if not is_optional and not found.name.endswith((".plugin", ".__main__")):
             import_module(found.name)
     for name in ("langchain_openai", "langchain_together", "genai_prices.data_snapshot"):
         import_module(name)
