@@ -95,8 +95,8 @@ def list_runs(
     thread: Annotated[str | None, Query(max_length=64)] = None,
 ) -> JSONResponse:
     """List one's own runs, the newest first."""
-    only = {"status": status, "workflow": workflow, "thread": thread}
-    ids = served.own_runs(service.ledger, caller.user, cursor, limit + 1, **only)
+    only: dict[str, Any] = {"status": status, "workflow": workflow, "thread": thread}
+    ids = served.runs(service.ledger, cursor, limit + 1, user=caller.user, **only)
     shown, after = page(ids, limit, str)
     items = [_listed(service, service.ledger.find_run(one)) for one in shown]
     return JSONResponse({"items": items, "next": after})

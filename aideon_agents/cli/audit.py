@@ -24,17 +24,10 @@ def list_entries(limit: options.Limit = 20, as_json: options.AsJson = False) -> 
         output.document({"entries": found})
     elif found:
         rows = [
-            (
-                str(one["number"]),
-                one["at"][:16].replace("T", " "),
-                one["actor"],
-                one["action"],
-                one["target"] or "",
-                _change(one),
-            )
+            (str(one["number"]), one["at"][:16].replace("T", " "), one["actor"], _done(one))
             for one in found
         ]
-        output.table(("", "at (UTC)", "who", "action", "what", "change"), rows, whole=True)
+        output.table(("", "at (UTC)", "who", "what"), rows, whole=True)
     else:
         output.note("the audit log is empty: users, keys and flags were never changed")
 
@@ -89,16 +82,18 @@ def head(as_json: options.AsJson = False) -> None:
         output.note("the audit log is empty")
 
 
-def _change(entry: dict[str, Any]) -> str:
-    """What was changed, in a cell: a value that is new, and the one before."""
+def _done(entry: dict[str, Any]) -> str:
+    """What was done, in a cell, with each value that is new and the one before."""
     before, after = entry["before"] or {}, entry["after"] or {}
-    return "; ".join(
+    change = "; ".join(
         f"{name}: {_shown(before[name])} -> {_shown(after.get(name))}"
         if name in before and name in after
         else f"{name}: {_shown(after.get(name, before.get(name)))}"
         for name in {**before, **after}
         if (after.get(name), before.get(name)) != (None, None)
     )
+    what = " ".join(filter(None, (entry["action"], entry["target"])))
+    return f"{what} ({change})" if change else what
 
 
 def _shown(value: object) -> str:

@@ -191,7 +191,7 @@ def run_many(control: Control, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             interruption.ends(control.cancel, on_loop.get_loop())
             control.drain()
             output.note(
-                f"interrupted: waiting for {control.count} items in progress, "
+                f"interrupted: waiting for {output.counted(control.count, 'item')} in progress, "
                 "no other item starts; interrupt again to cancel them"
             )
 
@@ -243,10 +243,10 @@ def worker(
     host, pid = socket.gethostname(), os.getpid()
     made = Worker(options.settings(), max_concurrency, output.note)
     output.note(
-        f"worker {pid} on {host}: up to {max_concurrency} items at once; interrupt it to stop it"
+        f"worker {pid} on {host}: up to {output.counted(max_concurrency, 'item')} at once; interrupt it to stop it"
     )
     code = _work(made)
-    output.note(f"worker {pid} has stopped after {made.ran:,} items")
+    output.note(f"worker {pid} has stopped after {output.counted(made.ran, 'item')}")
     if as_json:
         output.document({"host": host, "pid": pid, "items": made.ran})
     return code
@@ -268,7 +268,7 @@ def _work(made: Worker) -> int:
             interruption.ends(cut_off, on_loop.get_loop())
             made.leave()
             output.note(
-                f"stopping: waiting for {made.in_flight} items in progress; interrupt again to "
+                f"stopping: waiting for {output.counted(made.in_flight, 'item')} in progress; interrupt again to "
                 "give them back"
             )
 

@@ -107,7 +107,7 @@ def show(
         output.document(document)
         return
     output.line(
-        f"{found.workflow} {found.batch_id}: {_status(document)}, {document['items']:,} items, "
+        f"{found.workflow} {found.batch_id}: {_status(document)}, {output.counted(document['items'], 'item')}, "
         f"{document['completed']:,} completed, {document['failed']:,} failed, "
         f"{document['invalid']:,} invalid, {document['pending']:,} pending; "
         + spent(Decimal(document["usd"]), Decimal(document["held_usd"]), document["complete"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import functools
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -110,6 +111,14 @@ def rendered(template: str, status: int = 200, **values: Any) -> Response:
     text = _environment().get_template(template).render(root=ROOT, **values)
     content = text.encode("utf-8", "replace")
     return HTMLResponse(content, status, {"Content-Security-Policy": _POLICY, **OWN_FORMS})
+
+
+def day(text: str) -> dt.date | None:
+    """A day that a form has given; None: it gave none."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def to(address: str, done: str | None = None) -> Response:

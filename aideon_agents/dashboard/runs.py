@@ -7,10 +7,12 @@ import json
 import secrets
 from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from aideon_agents.api import drawings
 from aideon_agents.dashboard import pages
 from aideon_agents.dashboard.pages import Visit, visiting
 from aideon_agents.errors import AideonError, InputError
@@ -31,39 +33,69 @@ router = APIRouter()
 Reader = Annotated[Visit, visiting("runs:own")]
 Writer = Annotated[Visit, visiting("runs:write")]
 _MOST = 25
-_OPTIONS = ("budget", "timeout", "tier")
+_OPTIONS = ("budget", "timeout", "tier", "thread")
+
+
+class Asking(BaseModel):
+    """Which runs are listed; what is empty is not asked for."""
+
+    status: Annotated[str, Field(max_length=20)] = ""
+    workflow: Annotated[str, Field(max_length=100)] = ""
+    user: Annotated[str, Field(max_length=200)] = ""
+    since: Annotated[str, Field(max_length=10)] = ""
+    until: Annotated[str, Field(max_length=10)] = ""
+    before: Annotated[str, Field(max_length=30)] = ""
 
 
 @router.get("/runs")
-def runs(
-    visit: Reader,
-    status: Annotated[str, Query(max_length=20)] = "",
-    workflow: Annotated[str, Query(max_length=100)] = "",
-    before: Annotated[str, Query(max_length=30)] = "",
-) -> Response:
-    """List one's own runs, the newest first."""
+def runs(visit: Reader, asked: Annotated[Asking, Query()]) -> Response:
+    """List runs, the newest first: one's own, or for those who may see all usage everybody's."""
     ledger, caller = visit.service.ledger, visit.caller
-    only = {"status": status or None, "workflow": workflow or None}
-    ids = served.own_runs(ledger, caller.user, before or None, _MOST + 1, **only)
-    found = [(ledger.find_run(one), run_cost(ledger, one)) for one in ids[:_MOST]]
+    sees_all = caller.may("usage:any")
+    found = served.runs(
+        ledger,
+        asked.before or None,
+        _MOST + 1,
+        user=asked.user or None if sees_all else caller.user,
+        status=asked.status or None,
+        workflow=asked.workflow or None,
+        since=pages.day(asked.since),
+        until=pages.day(asked.until),
+    )
+    given = asked.model_dump(exclude={"before"}, exclude_defaults=True)
     return visit.page(
         "runs.html",
         "Runs",
-        runs=found,
-        after=ids[_MOST - 1] if len(ids) > _MOST else None,
+        runs=[(ledger.find_run(one), run_cost(ledger, one)) for one in found[:_MOST]],
+        after=found[_MOST - 1] if len(found) > _MOST else None,
         statuses=get_args(RunStatus),
         workflows=[one.name for one in visit.service.workflows.of(caller)],
-        asked={"status": status, "workflow": workflow},
+        asked=asked,
+        older=f"{pages.ROOT}/runs?{urlencode(given)}",
+        sees_all=sees_all,
     )
 
 
 @router.get("/runs/{run_id}")
 def run(run_id: str, visit: Reader) -> Response:
     """Show a run: its output, its money by node, its graph, and what it waits with."""
-    shown = visit.service.show(visit.caller, run_id)
-    asked = [question_in(one) for one in shown["questions"]]
-    is_open = visit.service.is_open(run_id)
-    return visit.page("run.html", shown["workflow"], run=shown, questions=asked, is_open=is_open)
+    service, caller = visit.service, visit.caller
+    shown = service.show(caller, run_id, anybody=True)
+    return visit.page(
+        "run.html",
+        shown["workflow"],
+        run=shown,
+        questions=[question_in(one) for one in shown["questions"]],
+        is_open=service.is_open(run_id),
+        user=service.find(caller, run_id, anybody=True).user,
+    )
+
+
+@router.get("/runs/{run_id}/graph")
+def graph(run_id: str, visit: Reader) -> Response:
+    """Draw a run with its money: no text of it is in the picture."""
+    found = visit.service.find(visit.caller, run_id, anybody=True)
+    return drawings.of_run(visit.service.ledger, found, "svg")
 
 
 def question_in(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,21 +155,23 @@ async def answer(run_id: str, visit: Writer) -> Response:
 
 
 @router.get("/approvals")
-def approvals(visit: Writer) -> Response:
+def approvals(visit: Writer, before: Annotated[str, Query(max_length=30)] = "") -> Response:
     """List the runs that wait for an answer."""
     ledger, caller = visit.service.ledger, visit.caller
-    ids = served.own_runs(ledger, caller.user, None, _MOST, status="waiting")
-    found = [(one, visit.service.show(caller, one)) for one in ids]
+    only: dict[str, Any] = {"user": caller.user, "status": "waiting"}
+    ids = served.runs(ledger, before or None, _MOST + 1, **only)
+    found = [(one, visit.service.show(caller, one)) for one in ids[:_MOST]]
     waiting = [
         (run_id, shown, [question_in(one) for one in shown["questions"]]) for run_id, shown in found
     ]
-    return visit.page("approvals.html", "Approvals", waiting=waiting)
+    after = ids[_MOST - 1] if len(ids) > _MOST else None
+    return visit.page("approvals.html", "Approvals", waiting=waiting, after=after)
 
 
 @router.post("/approvals")
 async def approve(visit: Writer) -> Response:
     """Approve or decline several runs at once."""
-    chosen = [str(one) for one in visit.form.getlist("run")]
+    chosen = [str(one) for one in visit.form.getlist("shown" if visit.text("all") else "run")]
     if not chosen:
         raise InputError("no run is chosen: tick the runs to answer")
     failed: list[str] = []
@@ -191,6 +225,9 @@ def _form(visit: Visit, workflow: Workflow, names: Sequence[str], **more: Any) -
         workflow=workflow,
         names=names,
         tiers=tiers[: tiers.index(visit.caller.tier) + 1],
+        models=visit.service.launcher.models_of(visit.caller),
+        roles=get_args(Role),
+        by_role=any(visit.text(f"model-{role}") for role in get_args(Role)),
         word=secrets.token_urlsafe(16),  # a form that is sent twice starts one run
         given=defaultdict(str, {name: visit.text(name) for name in visit.form}),
         **{"estimate": None, "wrong": None, **more},
@@ -222,8 +259,9 @@ async def start(visit: Writer) -> Response:
 def _asked(visit: Visit, workflow: Workflow) -> dict[str, Any]:
     """What a form asks of a workflow; fields that were left empty are not given."""
     given: dict[str, Any] = {name: visit.text(name) for name in _OPTIONS if visit.text(name)}
-    if model := visit.text("model"):
-        given["model"] = dict.fromkeys(get_args(Role), model)
+    model = {role: visit.text(f"model-{role}") or visit.text("model") for role in get_args(Role)}
+    if known := {role: one for role, one in model.items() if one}:
+        given["model"] = known
     inputs = {one["key"]: visit.text(f"input-{one['key']}") for one in workflow.inputs}
     given["inputs"] = {name: one for name, one in inputs.items() if one}
     given["record_content"] = visit.text("record_content") == "on"

@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Response
 
 from aideon_agents.dashboard import charts
-from aideon_agents.dashboard.pages import Visit, visiting
+from aideon_agents.dashboard.pages import Visit, day, visiting
 from aideon_agents.ledger.advice import advice
 from aideon_agents.ledger.advice.cells import Advice
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.money import usd
-from aideon_agents.ledger.reports import reports
+from aideon_agents.ledger.reports import figures, reports
 from aideon_agents.ledger.selection import CALL_KEYS, ReportBy, Selection, sums
 from aideon_agents.models import catalog
 
@@ -25,6 +25,7 @@ router = APIRouter()
 
 _DAYS = 30
 _SHOWN = 50
+_FORMS = ("csv", "json", "xlsx")
 BY: tuple[ReportBy, ...] = ("workflow", "node", "model", "user", "key", "day")
 
 
@@ -41,7 +42,7 @@ def usage(
     """Show what was spent: one's own, or for those who may see it everybody's."""
     sees_all = visit.caller.may("usage:any")
     chosen = cast("ReportBy", by if by in get_args(ReportBy) else "workflow")
-    first, last = _day(since) or now().date() - dt.timedelta(days=_DAYS - 1), _day(until)
+    first, last = day(since) or now().date() - dt.timedelta(days=_DAYS - 1), day(until)
     whose = (user or None) if sees_all else visit.caller.user
     more = bool(rehearsed)
     selection = Selection(user=whose, since=first, until=last, rehearsed=more, simulated=more)
@@ -54,10 +55,11 @@ def usage(
         report=report,
         chart=_chart(visit, selection, first, last),
         tiles=report.total,
+        mean_ms=figures(visit.service.ledger, selection).mean_ms,
         dimensions=[one for one in BY if sees_all or one != "user"],
         asked={**asked, "user": user, "rehearsed": rehearsed},
         sees_all=sees_all,
-        files={form: own + _query(asked, user, form) for form in ("csv", "json", "xlsx")},
+        files={form: own + _query(asked, user, form, also=more) for form in _FORMS},
         advice=_advice(visit, selection) if sees_all else (),
     )
 
@@ -69,16 +71,10 @@ def _advice(visit: Visit, selection: Selection) -> tuple[Advice, ...]:
     return advice(visit.service.ledger, selection, rungs)
 
 
-def _query(asked: dict[str, str], user: str, form: str) -> str:
-    given = {**asked, "user": user, "format": form}
+def _query(asked: dict[str, str], user: str, form: str, *, also: bool) -> str:
+    more = dict.fromkeys(("rehearsed", "simulated"), "true") if also else {}
+    given = {**asked, "user": user, "format": form, **more}
     return "?" + urlencode({name: one for name, one in given.items() if one})
-
-
-def _day(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 def _chart(

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from aideon_agents.errors import InputError
 from aideon_agents.ledger import checkpoints
 from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.selection import first_moment, moment_after
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable, Mapping
 
     from aideon_agents.ledger.database import Row, Statements
@@ -137,14 +139,31 @@ def forget_before(tx: Statements, events: str, words: str) -> None:
     tx.write("DELETE FROM idempotency WHERE at < :before", {"before": words})
 
 
-def own_runs(ledger: Ledger, user: str, before: str | None, most: int, **only: Any) -> list[str]:
-    """The ids of a user's runs, the newest first; `only` are columns that must have these values."""
-    known = {name: value for name, value in only.items() if value is not None}
-    conditions = "".join(f" AND runs.{name} = :{name}" for name in known)
-    if before is not None:
-        conditions += " AND runs.run_id < :before"
-        known["before"] = before
-    rows = ledger.select(_OWN.format(conditions), {**known, "user": user, "most": most})
+def runs(
+    ledger: Ledger,
+    before: str | None,
+    most: int,
+    *,
+    since: dt.date | None = None,
+    until: dt.date | None = None,
+    **only: str | None,
+) -> list[str]:
+    """The ids of runs, the newest first; `only` are columns that must have these values, None: any.
+
+    `since` and `until` are the first and the last UTC day on which they began; None: no bound.
+    """
+    known: dict[str, Any] = {name: value for name, value in only.items() if value is not None}
+    conditions = "".join(f' AND runs."{name}" = :{name}' for name in known)
+    bounds = {
+        "runs.run_id < :before": before,
+        "runs.started_at >= :since": since and first_moment(since),
+        "runs.started_at < :until": until and moment_after(until),
+    }
+    for condition, value in bounds.items():
+        if value is not None:
+            conditions += f" AND {condition}"
+            known[condition.rpartition(":")[2]] = value
+    rows = ledger.select(_RUNS.format(conditions), {**known, "most": most})
     return [row["run_id"] for row in rows]
 
 
@@ -182,8 +201,8 @@ _FORGET_EVENTS = (
     " JOIN runs ON runs.run_id = run_events.run_id WHERE ended_at < :before"
     " AND (status = 'completed' OR stop_reason = 'declined'))"
 )
-_OWN = (
+_RUNS = (
     "SELECT runs.run_id FROM runs LEFT JOIN served ON served.run_id = runs.run_id"
-    " WHERE runs.\"user\" = :user AND COALESCE(intent, '') <> 'deleted'{}"
+    " WHERE COALESCE(intent, '') <> 'deleted'{}"
     " ORDER BY runs.run_id DESC LIMIT :most"
 )

@@ -124,28 +124,41 @@ class Service:
             return known.run_id
         return run_id
 
-    def find(self, caller: Caller, run_id: str) -> Run:
-        """A run of the caller's, by its whole id."""
-        return self._found(caller, run_id)[0]
+    def find(self, caller: Caller, run_id: str, *, anybody: bool = False) -> Run:
+        """A run of the caller's, by its whole id; see `show`."""
+        return self._found(caller, run_id, anybody=anybody)[0]
 
-    def _found(self, caller: Caller, run_id: str) -> tuple[Run, Row | None]:
+    def _found(
+        self, caller: Caller, run_id: str, *, anybody: bool = False
+    ) -> tuple[Run, Row | None]:
         """A run, and the service's row of it; None: the service did not start it."""
+        anybody = anybody and caller.may("usage:any")
         try:
             found = self.ledger.find_run(run_id) if len(run_id) == _LENGTH else None
         except RunNotFound:
             found = None
         row = served.find(self.ledger, run_id) if found else None
-        if found is None or found.user != caller.user or (row and row["intent"] == "deleted"):
+        if (
+            found is None
+            or not (anybody or found.user == caller.user)
+            or (row and row["intent"] == "deleted")
+        ):
             raise NotFound(f"there is no run {run_id}: GET /api/v1/runs lists them")
         return found, row
 
-    def show(self, caller: Caller, run_id: str) -> dict[str, Any]:
-        """A run as the document of `aideon run --json`; content only as long as it is kept."""
-        found, row = self._found(caller, run_id)
+    def show(self, caller: Caller, run_id: str, *, anybody: bool = False) -> dict[str, Any]:
+        """A run as the document of `aideon run --json`; content only as long as it is kept.
+
+        `anybody`: also a run of another user, without its content, if the caller may see all usage.
+        """
+        found, row = self._found(caller, run_id, anybody=anybody)
         shown = document(recall(self.ledger, found))
         if row and row["intent"] in ("run", "cancel") and found.status != "running":
             shown |= {"status": "running", "stop_reason": None}  # another process continues it
-        if shown["status"] != "running" and shown["output"] is None:
+        if found.user != caller.user:
+            shown |= {"output": None, "results": {}, "questions": []}
+            row = None
+        elif shown["status"] != "running" and shown["output"] is None:
             shown |= events.end_of(self.ledger, run_id)
         metadata = served.metadata_of(row)
         feedback = json.loads(row["feedback"]) if row and row["feedback"] else None

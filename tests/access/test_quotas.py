@@ -169,7 +169,10 @@ def test_a_refusal_names_the_quota_when_it_resets_and_the_ways_to_more(ledger, b
     assert refused.cheaper is None
     assert (refused.kind, refused.value) == ("quota", 1)
     assert "\n" not in str(refused)
-    assert "1 requests of text_generation a day 1 are used: wait until" in str(refused)
+    assert (
+        "needs 1 request, and of 1 request of text_generation a day 1 is used: wait until"
+        in str(refused)
+    )
     assert requests_used(ledger) == 1
 
 

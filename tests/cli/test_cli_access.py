@@ -173,7 +173,7 @@ def test_the_audit_log_names_the_person_and_finds_what_was_changed(aideon, alice
     (newest, oldest) = aideon("audit", "list", "--json").document["entries"]
     assert (newest["action"], newest["actor"], newest["from"]) == ("flag.changed", "ada", "cli")
     assert oldest["action"] == "user.added"
-    assert "on: true -> false" in aideon("audit", "list").out
+    assert "flag.changed together_ai_fallback (on: true -> false)" in aideon("audit", "list").out
     whole = aideon("audit", "check")
     assert (whole.code, whole.out) == (0, "2 entries: whole\n")
     assert "without AIDEON_KEY_RING" in whole.err

@@ -19,6 +19,7 @@ from aideon_agents.api.app import create_app
 from aideon_agents.dashboard.app import mount
 from aideon_agents.dashboard.pages import NAVIGATION, ROOT
 from aideon_agents.ledger import checkpoints
+from aideon_agents.ledger.rows import Run
 
 BY = By("tests")
 EVIL = '<script>alert("x")</script>'
@@ -276,6 +277,106 @@ async def test_another_users_run_is_not_found(signed_in, service):
             f"/ui/runs/{run_id}/{action}", data={"csrf": word, "score": "good"}
         )
         assert answer.status_code == 404
+
+
+async def test_an_admin_sees_the_money_and_graph_of_another_users_run_but_no_text(
+    signed_in, service
+):
+    ada, admin = await signed_in("ada"), await signed_in("root", "admin")
+    shown = await ada.post("ask", workflow="asks", task="Heat pumps are secret.")
+    run_id = re.search(r"<small>(\w{26})</small>", shown)[1]
+    await ended(service, run_id)
+    assert "Heat pumps are secret" in await ada.get(f"runs/{run_id}")
+    listed = await admin.get("runs")
+    assert re.search(rf"{run_id}\".*?<td>ada</td>", listed)
+    shown = await admin.get(f"runs/{run_id}")
+    assert "the run of another user" in shown
+    assert re.search(r"<th scope=\"row\">draft</th><td class=\"n\">\$0\.0", shown)
+    assert "secret" not in shown
+    assert "<textarea" not in shown
+    picture = await admin.get(f"runs/{run_id}/graph")
+    assert picture.startswith("<svg")
+    assert "secret" not in picture
+    assert "Heat pumps" not in await admin.get("approvals")
+    await admin.post(f"runs/{run_id}/answer", 404, page="runs", decision="approve")
+    assert (await admin.client.get(f"/api/v1/runs/{run_id}")).status_code == 404
+    bob = await signed_in("bob")
+    await bob.get(f"runs/{run_id}/graph", 404)
+
+
+async def test_runs_are_found_by_status_workflow_time_and_user(signed_in, service):
+    ada, admin = await signed_in("ada"), await signed_in("root", "admin")
+    ids = []
+    for person, workflow in ((ada, "one"), (ada, "asks"), (admin, "one")):
+        shown = await person.post("ask", workflow=workflow, task="Heat pumps.")
+        ids.append(re.search(r"<small>(\w{26})</small>", shown)[1])
+        await ended(service, ids[-1])
+    service.ledger.database.write(
+        "UPDATE runs SET started_at = '2026-01-31T23:59:59.999Z' WHERE run_id = :run",
+        {"run": ids[1]},
+    )
+
+    async def listed(person, query):
+        shown = await person.get(f"runs?{query}")
+        return [ids.index(one) for one in re.findall(r"/ui/runs/(\w{26})", shown)]
+
+    assert await listed(admin, "") == [2, 1, 0]
+    assert await listed(admin, "user=ada") == [1, 0]
+    assert await listed(ada, "user=root") == [1, 0], "a member sees their own whatever they ask"
+    assert await listed(admin, "workflow=one") == [2, 0]
+    assert await listed(admin, "status=waiting&user=ada&workflow=asks") == [1]
+    assert await listed(admin, "until=2026-01-31") == [1]
+    assert await listed(admin, "since=2026-01-31&until=2026-01-31&user=ada") == [1]
+    assert await listed(admin, "since=2026-02-01") == [2, 0]
+    assert await listed(admin, "until=2026-01-30") == []
+    await admin.get("runs?since=nonsense")
+
+
+async def test_more_runs_are_listed_by_pages_with_the_same_filters(person, service):
+    for _ in range(27):
+        service.ledger.start_run(Run(workflow="one", user="ada"))
+    service.ledger.start_run(Run(workflow="two", user="ada"))
+    shown = await person.get("runs?workflow=one&since=2026-01-01")
+    assert shown.count('<th scope="row">') == 25
+    older = re.search(r'href="/ui/(runs\?[^"]+before=[^"]+)"', shown)[1].replace("&amp;", "&")
+    assert "workflow=one" in older
+    assert (await person.get(older)).count('<th scope="row">') == 2
+
+
+async def test_models_are_chosen_among_those_of_the_tier_for_all_agents_or_for_each(
+    signed_in, service
+):
+    ada = await signed_in("ada", tier="free")
+    shown = await ada.get("ask?workflow=two")
+    known = re.findall(r'<option value="([^"]+)">', shown)
+    assert known == service.launcher.models_of(
+        dataclasses.replace(LOCAL, user="ada", tier="free", session="s")
+    )
+    assert 0 < len(known) < len(service.launcher.models_of(LOCAL))
+    first, second = known[:2]
+    fields = {"model": first, "model-creative": second, "thread": "", "timeout": "60"}
+    shown = await ada.post("ask", workflow="two", task="Heat pumps.", **fields)
+    run_id = re.search(r"<small>(\w{26})</small>", shown)[1]
+    await ended(service, run_id)
+    asked = {
+        one.role: f"{one.provider}:{one.requested_model}" for one in service.ledger.calls(run_id)
+    }
+    assert asked == {"executor": first, "creative": second}
+    others = set(service.launcher.models_of(LOCAL)) - set(known)
+    shown = await ada.post("ask", 200, workflow="two", task="x", model=min(others), do="run")
+    assert "not among the models of the tier free" in shown
+
+
+async def test_all_waiting_runs_of_a_page_are_answered_at_once(person, service):
+    ids = [await run_of(person, service, "asks", f"Note {one}.") for one in range(3)]
+    shown = await person.get("approvals")
+    listed = re.findall(r'name="shown" value="(\w+)"', shown)
+    assert listed == ids[::-1]
+    assert "all 3 of this page" in shown
+    await person.post("approvals", decision="decline", all="on", shown=listed)
+    for one in ids:
+        await ended(service, one)
+    assert {service.ledger.find_run(one).stop_reason for one in ids} == {"declined"}
 
 
 async def test_a_form_of_another_site_does_nothing(signed_in, service):

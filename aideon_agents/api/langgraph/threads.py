@@ -50,9 +50,8 @@ class Thread(NamedTuple):
 
     def run_ids(self) -> list[str]:
         """Its runs, the newest first."""
-        return served.own_runs(
-            self.client.ledger, self.client.caller.user, None, _ALL, thread=self.id
-        )
+        only: dict[str, Any] = {"user": self.client.caller.user, "thread": self.id}
+        return served.runs(self.client.ledger, None, _ALL, **only)
 
     def with_metadata(self, more: Document) -> Thread:
         """The same, with more metadata."""

@@ -53,6 +53,15 @@ def in_unit(unit: Unit, amount: int) -> float:
     return amount / _SCALE[unit] if unit in _SCALE else amount
 
 
+def _amount(amount: float | None, unit: Unit) -> str:
+    """An amount with its unit: `1 request`, `1,200 tokens per request`."""
+    words = unit.replace("_", " ")
+    if amount is None:
+        return f"an unknown number of {words}"
+    noun, space, rest = words.partition(" ")
+    return f"{amount:,g} {noun[:-1] if amount == 1 else noun}{space}{rest}"
+
+
 class Use(NamedTuple):
     """An amount that a call or a request needs of one quota."""
 
@@ -108,7 +117,7 @@ class Use(NamedTuple):
         cheaper: Mapping[str, object] | None = None,
     ) -> Exceeded:
         """The error for it, with figures in its unit; `cheaper` is what would fit."""
-        words, most = self.unit.replace("_", " "), in_unit(self.unit, self.most or 0)
+        most = in_unit(self.unit, self.most or 0)
         taken = in_unit(self.unit, used)
         ways = [f"wait until {self.reset_at}"]
         if cheaper:
@@ -121,10 +130,11 @@ class Use(NamedTuple):
         if self.offers.get("own_key"):
             ways.append("store a provider's key of your own")
         amount = None if self.amount is None else in_unit(self.unit, self.amount)
-        needs = f"an unknown number of {words}" if amount is None else f"{amount:,g} {words}"
+        of = _amount(most, self.unit)
+        needs = _amount(amount, self.unit)
         return kind(
-            f"{f'{asked} was not asked: it' if asked else 'this'} needs {needs}, and of {most:,g} {words}"
-            f" of {self.feature} a day {taken:,g} are used: {', or '.join(ways)}",
+            f"{f'{asked} was not asked: it' if asked else 'this'} needs {needs}, and of {of}"
+            f" of {self.feature} a day {taken:,g} {'is' if taken == 1 else 'are'} used: {', or '.join(ways)}",
             used=taken,
             limit=most,
             feature=self.feature,
