@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aideon_agents.agents import chat_model, creative, executor, mcp_server, planner, validator
+    from aideon_agents.agents.media import image, speech, transcript
     from aideon_agents.batch import abatch
     from aideon_agents.errors import UserError
     from aideon_agents.ledger.budgets.limits import Budget
@@ -59,6 +60,7 @@ __all__ = [
     "conditional",
     "creative",
     "executor",
+    "image",
     "iterative",
     "mcp_server",
     "orchestrated",
@@ -68,12 +70,15 @@ __all__ = [
     "resume",
     "run",
     "sequential",
+    "speech",
+    "transcript",
     "validator",
     "workflow",
 ]
 
 _ROOMS = {
     "agents": ("chat_model", "creative", "executor", "mcp_server", "planner", "validator"),
+    "agents.media": ("image", "speech", "transcript"),
     "batch": ("abatch",),
     "errors": ("UserError",),
     "ledger.budgets.limits": ("Budget",),

@@ -181,7 +181,7 @@ def functions(graph: Graph) -> Iterator[Callable[..., Any]]:
                 yield given
 
 
-_NAMED = re.compile(r"\{([^\W\d]\w*)\}")
+NAMED = re.compile(r"\{([^\W\d]\w*)\}")
 """A name in braces; other braces, such as those of a JSON example, are text."""
 
 
@@ -190,10 +190,10 @@ def required_keys(graph: Graph) -> tuple[str, ...]:
     """The keys of inputs that a graph's agents name in their texts, or that choose a route."""
     keys: list[str] = []
     for node in walk(graph):
-        if isinstance(node.runs, Enclosing):
-            keys += node.runs.needs
+        if needs := getattr(node.runs, "needs", ()):
+            keys += needs
         elif (spec := getattr(node.runs, "spec", None)) is not None:
-            keys += _NAMED.findall(spec.description or "") + keys_in(spec.images)
+            keys += NAMED.findall(spec.description or "") + keys_in(spec.images)
     return tuple(key for key in dict.fromkeys(keys) if key != "task")
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 from aideon_agents.ledger.costs import Cost, NodeCost, Totals
 from aideon_agents.ledger.identity import is_gone, utc_text
 from aideon_agents.ledger.money import usd, usd_text
+from aideon_agents.ledger.pricing.shapes import SCALES, Measure
 from aideon_agents.ledger.reports import Report, ReportRow
 from aideon_agents.ledger.rows import Call
 from aideon_agents.ledger.store import Ledger
@@ -80,8 +81,23 @@ def call_document(call: Call) -> dict[str, Any]:
         **{name: getattr(call, name) for name in _AFTER_MONEY},
         "choice": None if call.choice is None else json.loads(call.choice),
         "feature": call.feature,
+        "modality": call.modality,
+        "unit": call.unit,
+        "quantity": _in_unit(call),
+        "provider_job": call.provider_job,
+        "cost_told": None if call.cost_reported is None else usd_text(usd(call.cost_reported)),
+        "processing": call.processing or "live",
+        "key_source": call.key_source,
         **({"saved_usd": saved} if call.status == "cached" else {}),
     }
+
+
+def _in_unit(call: Call) -> float | None:
+    """How much of its unit a call of media was: 2.5 seconds, or 1 image."""
+    if call.unit is None or call.quantity is None:
+        return None
+    whole, part = divmod(call.quantity, scale := SCALES.get(cast("Measure", call.unit), 1))
+    return call.quantity / scale if part else whole
 
 
 def report_document(report: Report) -> dict[str, Any]:

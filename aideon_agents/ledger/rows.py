@@ -373,5 +373,7 @@ def redacted(value: Any) -> Any:
     if isinstance(value, list):
         return [redacted(one) for one in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {name: redacted(one) for name, one in cast("dict[Any, Any]", value).items()}
+        of_file = {"sha256"} if "mime" in value else set[str]()  # a digest looks like a key
+        named = cast("dict[Any, Any]", value).items()
+        return {name: one if name in of_file else redacted(one) for name, one in named}
     return value

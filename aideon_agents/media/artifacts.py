@@ -114,9 +114,9 @@ class Artifacts:
         return found
 
 
-def note(ledger: Ledger, artifact: Artifact, call_id: str, run_id: str) -> None:
+def note(ledger: Ledger, artifact: Artifact, call_id: str) -> None:
     """Write down which call made a file."""
-    row = {**vars(artifact), "call_id": call_id, "run_id": run_id, "created_at": utc_text(now())}
+    row = {**vars(artifact), "call_id": call_id, "created_at": utc_text(now())}
     ledger.database.write(_NOTE, row)
 
 
@@ -132,8 +132,8 @@ def artifact_in(row: dict[str, Any]) -> Artifact:
 
 _NOTE = (
     "INSERT INTO artifacts (sha256, call_id, run_id, mime, bytes, width, height, duration_ms,"
-    " created_at) VALUES (:sha256, :call_id, :run_id, :mime, :bytes, :width, :height,"
-    " :duration_ms, :created_at) ON CONFLICT DO NOTHING"
+    " created_at) SELECT :sha256, call_id, run_id, :mime, :bytes, :width, :height, :duration_ms,"
+    " :created_at FROM calls WHERE call_id = :call_id ON CONFLICT DO NOTHING"
 )
 _OF_RUN = (
     "SELECT sha256, call_id, run_id, mime, bytes, width, height, duration_ms, created_at"

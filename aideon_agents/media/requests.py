@@ -133,6 +133,7 @@ class Asking:
         """
         url = self.url(url) if isinstance(url, str) else url
         known = {"Accept": "application/json", "User-Agent": "aideon-agents"}
+        known["Accept-Encoding"] = "identity"
         known |= self._authorized(auth)
         if json is not None:
             content, known["Content-Type"] = orjson.dumps(json), "application/json"

@@ -283,7 +283,7 @@ class Models:
                 sight(self._catalog, name, provider),
             )
             size = entry.context if entry else None
-            candidate = _candidate(name, provider, self._slots.limit, seeing, size)
+            candidate = candidate_of(name, provider, self._slots.limit, seeing, size)
         is_reasoning = str(name) in self._catalog.reasoning
         thinks = is_reasoning or candidate.features.thinks
         roomy = (
@@ -313,7 +313,7 @@ class Models:
 
 
 @functools.lru_cache(maxsize=256)
-def _candidate(
+def candidate_of(
     name: ModelName, provider: Provider, limit: int, seeing: Sight, size: int | None
 ) -> Candidate:
     """The candidate of a model, which is the process's: what one run learns holds for the next."""

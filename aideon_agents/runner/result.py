@@ -17,7 +17,7 @@ from aideon_agents.models.bridge import blocking
 from aideon_agents.runner.events import NodeEnded, NodeStarted, Question, Restart, Token
 from aideon_agents.runner.outcome import recorded
 from aideon_agents.runner.state import open_questions
-from aideon_agents.state import DataT, StepResult
+from aideon_agents.state import Artifact, DataT, StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -116,6 +116,12 @@ class RunEnded:
 Event: TypeAlias = NodeStarted | Token | Restart | NodeEnded | Question | RunEnded
 
 
+def _result(path: str, kept: Mapping[str, Any]) -> StepResult:
+    made = tuple(Artifact(**one) for one in kept.get("artifacts") or ())
+    values: dict[str, Any] = {"node_path": path, **kept, "artifacts": made}
+    return StepResult(**values)
+
+
 def recall(ledger: Ledger, found: Run) -> RunResult:
     """The result of a run, read from the ledger; its texts only if content was recorded."""
     kept = cast("dict[str, dict[str, Any]]", found.results or {})
@@ -127,7 +133,7 @@ def recall(ledger: Ledger, found: Run) -> RunResult:
         status=found.status,
         stop_reason=found.stop_reason,
         output=found.output,
-        results={path: StepResult(node_path=path, **result) for path, result in kept.items()},
+        results={path: _result(path, result) for path, result in kept.items()},
         cost=total,
         nodes=list(total.by_node.values()),
         rehearsed=found.rehearsed,

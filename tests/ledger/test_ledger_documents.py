@@ -144,7 +144,8 @@ def test_a_calls_row_has_the_keys_that_scripts_rely_on_in_their_order(ledger, ru
         " response_model, status, error_type, finish_reason, shortened, input_tokens,"
         " output_tokens, cache_read_tokens, cache_creation_tokens, reasoning_tokens, usage_source,"
         " usd, price_source, started_at, duration_ms, time_to_first_token_ms, rehearsed,"
-        " simulated, truncated, choice, feature"
+        " simulated, truncated, choice, feature, modality, unit, quantity, provider_job, cost_told,"
+        " processing, key_source"
     )
     assert (done["usd"], done["shortened"], done["attempt"]) == ("0.001234", False, 1)
     assert (started["usd"], started["status"], started["usage_source"]) == (None, "started", "none")

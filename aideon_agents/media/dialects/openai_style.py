@@ -6,7 +6,6 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any, cast
 
-from aideon_agents import errors
 from aideon_agents.ledger.rows import Usage
 from aideon_agents.media.requests import MOST, reported
 from aideon_agents.media.shapes import Measured, MediaResult
@@ -118,9 +117,7 @@ class OpenAIStyle:
         if reply.headers.get("Content-Type", "").startswith("application/json"):
             error = reported(document := reply.object())
             raise asking.refused(document if error is None else error)
-        if not reply.body:
-            raise errors.Transient(f"{asking.candidate} sent no sound")
-        kept = asking.artifacts.keep(reply.body)
+        kept = checked(asking.artifacts.keep(reply.body), "audio", asking)
         return MediaResult((kept,), measured=Measured("character", len(request.text)))
 
     def _voice(self, model: str) -> str:
@@ -155,14 +152,25 @@ async def _file(given: Any, reply: Reply, asking: Asking) -> Artifact:
     data, url = entry.get("b64_json") or entry.get("base64"), entry.get("url")
     if isinstance(data, str) and data:
         try:
-            return asking.artifacts.keep(base64.b64decode(data.partition(",")[2] or data))
+            return _picture_in(base64.b64decode(data.partition(",")[2] or data), asking)
         except binascii.Error as error:
             raise faults.unreadable(asking.candidate.name, error) from None
     if isinstance(url, str) and url.startswith("data:"):
         return await _file({"b64_json": url}, reply, asking)
     if isinstance(url, str) and url:
-        return await asking.fetch(url, "image")
+        return checked(await asking.fetch(url, "image"), "image", asking)
     raise faults.unreadable(asking.candidate.name, "a picture is missing", reply.body[:200])
+
+
+def _picture_in(data: bytes, asking: Asking) -> Artifact:
+    return checked(asking.artifacts.keep(data), "image", asking)
+
+
+def checked(artifact: Artifact, kind: str, asking: Asking) -> Artifact:
+    """A file, if it is one of its kind: a page of a proxy is none."""
+    if not artifact.mime.startswith(f"{kind}/"):
+        raise faults.unreadable(asking.candidate.name, f"it is {artifact.mime}, and no {kind}")
+    return artifact
 
 
 def _tokens(given: object, kind: str) -> Usage | None:

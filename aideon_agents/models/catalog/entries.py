@@ -67,11 +67,17 @@ class Prices(_Part):
     """Per million tokens of the prompt that come from the provider's cache; None: as `input`."""
     image: _Amount | None = None
     megapixel: _Amount | None = None
-    """Per million pixels of a picture."""
+    """Per million pixels of a picture that is made in the usual number of steps."""
+    steps: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """That number; more steps cost more, and fewer do not cost less. None: 4."""
     characters: _Amount | None = None
     """Per million characters."""
     audio_minute: _Amount | None = None
     video_second: _Amount | None = None
+    credit: _Amount | None = None
+    """For one of the provider's own credits."""
+    least: _Amount | None = None
+    """What a call costs at least; None: there is no such limit."""
     date: dt.date | None = None
     """When the price was read."""
     source: str | None = None
