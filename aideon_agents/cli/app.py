@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from aideon_agents.cli import (
     audit,
+    backup,
     batch,
     batches,
     budget,
@@ -79,6 +80,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(quotas.app, name="quotas")
 app.add_typer(flags.app, name="flags")
 app.add_typer(audit.app, name="audit")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 
 
