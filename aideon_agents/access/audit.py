@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.ledger.identity import now, utc_text
 
@@ -129,6 +129,24 @@ def of_action(ledger: Ledger, action: str) -> list[dict[str, Any]]:
     found = ledger.select(_OF_ACTION, {"like": f'%"action": "{action}"%'})
     bodies = [json.loads(row["body"]) for row in found]
     return [one for one in bodies if one["action"] == action]
+
+
+def change(entry: Mapping[str, Any]) -> str:
+    """What an entry changed, for people: each value that is new, and the one before."""
+    before, after = entry["before"] or {}, entry["after"] or {}
+    return "; ".join(
+        f"{name}: {_shown(before[name])} -> {_shown(after.get(name))}"
+        if name in before and name in after
+        else f"{name}: {_shown(after.get(name, before.get(name)))}"
+        for name in {**before, **after}
+        if (after.get(name), before.get(name)) != (None, None)
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, cast("list[object]", value)))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def check(ledger: Ledger, ring: Mapping[str, bytes], known: str | None = None) -> Checked:

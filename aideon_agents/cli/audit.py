@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -83,20 +82,7 @@ def head(as_json: options.AsJson = False) -> None:
 
 
 def _done(entry: dict[str, Any]) -> str:
-    """What was done, in a cell, with each value that is new and the one before."""
-    before, after = entry["before"] or {}, entry["after"] or {}
-    change = "; ".join(
-        f"{name}: {_shown(before[name])} -> {_shown(after.get(name))}"
-        if name in before and name in after
-        else f"{name}: {_shown(after.get(name, before.get(name)))}"
-        for name in {**before, **after}
-        if (after.get(name), before.get(name)) != (None, None)
-    )
-    what = " ".join(filter(None, (entry["action"], entry["target"])))
+    from aideon_agents.access import audit
+
+    change, what = audit.change(entry), " ".join(filter(None, (entry["action"], entry["target"])))
     return f"{what} ({change})" if change else what
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_shown, cast("list[object]", value)))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

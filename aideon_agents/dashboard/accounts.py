@@ -7,7 +7,8 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Query, Response
 
 from aideon_agents.access import api_keys, flags, increases, quotas, users
-from aideon_agents.access.roles import Role, scopes_of
+from aideon_agents.access.roles import Role, Scope, scopes_of
+from aideon_agents.api.accounts import signing_in
 from aideon_agents.dashboard import pages
 from aideon_agents.dashboard.pages import Visit, visiting
 from aideon_agents.errors import InputError
@@ -23,18 +24,33 @@ OfUsers = Annotated[Visit, visiting("users")]
 OfQuotas = Annotated[Visit, visiting("quotas")]
 OfFlags = Annotated[Visit, visiting("flags")]
 _MOST = 100
+_SCOPES: dict[Scope, str] = {
+    "runs": "start runs, watch them and answer what they ask",
+    "models": "call models without a workflow",
+    "usage": "see what was spent",
+    "keys": "manage your keys, and ask for higher quotas",
+    "admin": "manage the service; a key with it has no other scope",
+}
+"""What each scope of a key permits, for people."""
 
 
 @router.get("/keys")
 def keys(visit: Holder) -> Response:
-    """List one's own keys."""
+    """List one's own keys, or for those who may see them everybody's."""
     return _keys(visit)
 
 
 def _keys(visit: Visit, made: str | None = None) -> Response:
-    found = api_keys.listed(visit.service.ledger, visit.caller.user, most=_MOST)
-    scopes = scopes_of(visit.caller.role)
-    return visit.page("keys.html", "Keys", keys=found, scopes=scopes, made=made)
+    sees_all = visit.caller.may("keys:any")
+    whose = None if sees_all else visit.caller.user
+    return visit.page(
+        "keys.html",
+        "Keys",
+        keys=api_keys.listed(visit.service.ledger, whose, most=_MOST),
+        scopes={one: _SCOPES[one] for one in scopes_of(visit.caller.role)},
+        made=made,
+        sees_all=sees_all,
+    )
 
 
 @router.post("/keys")
@@ -62,7 +78,8 @@ def rotate_key(key_id: str, visit: Holder) -> Response:
 @router.post("/keys/{key_id}/revoke")
 def revoke_key(key_id: str, visit: Holder) -> Response:
     """End a key at once."""
-    api_keys.revoke(visit.service.ledger, key_id, visit.by, owner=visit.caller.user)
+    owner = None if visit.caller.may("keys:any") else visit.caller.user
+    api_keys.revoke(visit.service.ledger, key_id, visit.by, owner=owner)
     return pages.to("keys", "revoked")
 
 
@@ -80,20 +97,36 @@ def quotas_page(visit: Reader) -> Response:
         units=get_args(Unit),
         requests=increases.requests(ledger, user=None if decides else caller.user),
         decides=decides,
+        all=quotas.listed(ledger) if decides else (),
     )
+
+
+@router.post("/quotas")
+def set_quota(visit: OfQuotas) -> Response:
+    """Set a quota of a tier or of a user alone; without a limit it is removed."""
+    ledger, text = visit.service.ledger, visit.text("limit")
+    named = visit.text("subject"), visit.text("feature"), visit.text("unit")
+    if not text:
+        quotas.remove_quota(ledger, *named, visit.by)
+    else:
+        most = None if text == "unlimited" else _number(text)
+        quotas.set_quota(ledger, *named, visit.by, most=most)
+    return pages.to("quotas", "quota")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise InputError("the limit must be a whole number, or the word unlimited")
+    return int(text)
 
 
 @router.post("/quotas/requests")
 def ask_for_more(visit: Asking) -> Response:
     """Ask for a higher quota."""
-    text = visit.text("limit")
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError("the limit that is asked for must be a whole number of at least 1")
+    most = _number(visit.text("limit"))
     named = quotas.checked(visit.text("feature"), visit.text("unit"))
     reason = visit.text("reason") or None
-    increases.ask(
-        visit.service.ledger, visit.caller, *named, visit.by, most=int(text), reason=reason
-    )
+    increases.ask(visit.service.ledger, visit.caller, *named, visit.by, most=most, reason=reason)
     return pages.to("quotas", "asked")
 
 
@@ -136,7 +169,10 @@ def add_user(visit: OfUsers) -> Response:
 
 @router.post("/users/{user}")
 def change_user(user: str, visit: OfUsers) -> Response:
-    """Change a user's role and tier, or block the user."""
+    """Change a user's role and tier, block the user, or make a link that signs the user in."""
+    if visit.text("do") == "link":
+        made = signing_in.make_link(user, visit.request, visit.caller, visit.service)
+        return _users(visit, link=made.link)
     values: dict[str, Any] = {
         name: visit.text(name) for name in ("role", "tier") if visit.text(name)
     }
@@ -150,7 +186,9 @@ def change_user(user: str, visit: OfUsers) -> Response:
 @router.get("/flags")
 def flags_page(visit: OfFlags) -> Response:
     """List the feature flags."""
-    return visit.page("flags.html", "Flags", flags=flags.listed(visit.service.ledger))
+    return visit.page(
+        "flags.html", "Flags", flags=flags.listed(visit.service.ledger), meanings=flags.MEANINGS
+    )
 
 
 @router.post("/flags/{name}")

@@ -65,7 +65,12 @@ def _tiles(found: Figures, saved: float | None) -> list[dict[str, Any]]:
     mean = None if found.mean_ms is None else found.mean_ms / 1000
     is_quick = None if mean is None else mean <= _SECONDS
     return [
-        {"name": "Saved", "share": saved, "target": f"{_SAVED:.0%}", "met": _met(saved, _SAVED)},
+        {
+            "name": "Saved",
+            "share": saved,
+            "target": f"{100 * _SAVED:g} %",
+            "met": _met(saved, _SAVED),
+        },
         {
             "name": "Mean response time",
             "seconds": mean,
@@ -75,7 +80,7 @@ def _tiles(found: Figures, saved: float | None) -> list[dict[str, Any]]:
         {
             "name": "Availability",
             "share": found.availability,
-            "target": f"{_AVAILABLE:.0%}",
+            "target": f"{100 * _AVAILABLE:g} %",
             "met": _met(found.availability, _AVAILABLE),
         },
         {"name": "Fallback rate", "share": found.fallback_share, "target": None, "met": None},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.access.audit import change
 from aideon_agents.ledger.money import usd
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ DONE: Mapping[str, str] = {
     "provider-key-back": "The rotation is taken back: all runs use the old key.",
     "asked": "Your request was sent. An admin decides on it.",
     "decided": "The decision is recorded.",
+    "quota": "The quota applies from the next request on.",
     "user": "The user is changed from the next request on.",
     "flag": "The flag applies from the next request on.",
     "budget": "The budget applies from the next call on.",
@@ -92,10 +94,11 @@ def moment(text: str | None) -> str:
 
 
 def nanousd(amount: int) -> str:
-    """Nano-dollars as US dollars."""
-    return money(usd(amount))
+    """Nano-dollars as US dollars, exactly: `$5.00`, `$0.0123`."""
+    value = usd(amount)
+    return f"${value.quantize(_CENT) if value == value.quantize(_CENT) else value.normalize():,f}"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (tone, money, nanousd, number, percent, seconds, moment)
+    one.__name__: one for one in (change, tone, money, nanousd, number, percent, seconds, moment)
 }

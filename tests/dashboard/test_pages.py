@@ -11,7 +11,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount
 
-from aideon_agents.access import flags, increases, quotas
+from aideon_agents.access import api_keys, flags, increases, quotas
 from aideon_agents.access.audit import By
 from aideon_agents.access.callers import LOCAL
 from aideon_agents.access.roles import ROLES
@@ -221,6 +221,52 @@ async def test_admins_add_users_and_change_what_they_may(signed_in):
     assert "blocked</span>" in shown
 
 
+async def test_an_admin_makes_a_link_that_signs_a_user_in_and_a_key_cannot(
+    signed_in, client_of, service
+):
+    admin = await signed_in("root", "admin")
+    await admin.post("users", user="bob", role="member", tier="free")
+    shown = await admin.post("users/bob", 200, page="users", do="link")
+    token = re.search(r"/sign-in#(\S+)</code>", shown)[1]
+    answer = await admin.client.post("/sign-in", data={"secret": token, "next": "/ui/"})
+    assert answer.status_code == 303
+    _, key = api_keys.make(service.ledger, "root", BY, scopes=["admin"])
+    app = create_app(service, pages=mount)
+    async with client_of(app, Authorization=f"Bearer {key}") as client:
+        refused = await client.post("/ui/users/bob", data={"do": "link"})
+    assert refused.status_code == 403
+    assert "a key cannot sign people in" in refused.text
+
+
+async def test_an_admin_sees_and_revokes_the_keys_of_all(signed_in):
+    ada, admin = await signed_in("ada"), await signed_in("root", "admin")
+    made = await ada.post("keys", 200, name="laptop", scope=["runs"])
+    key_id = re.search(r"<code>aid_(\w+)_", made)[1]
+    shown = await admin.get("keys")
+    assert re.search(rf"aid_{key_id}</code></th><td>ada</td>", shown)
+    assert f"keys/{key_id}/rotate" not in shown
+    await admin.post(f"keys/{key_id}/revoke", page="keys")
+    assert "revoked</span>" in await ada.get("keys")
+    bob = await signed_in("bob")
+    assert key_id not in await bob.get("keys")
+    await bob.post(f"keys/{key_id}/revoke", 404, page="keys")
+
+
+async def test_an_admin_sets_the_quota_of_a_user_and_removes_it(signed_in, service):
+    admin = await signed_in("root", "admin")
+    await signed_in("ada", tier="free")
+    named = {"subject": "user:ada", "feature": "text_generation", "unit": "requests"}
+    first = quotas.used(service.ledger, "ada", "free")["text_generation"]["requests_limit"]
+    for limit, expected in (("7", 7), ("unlimited", None), ("", first)):
+        shown = await admin.post("quotas", limit=limit, **named)
+        assert "The quota applies" in shown
+        found = quotas.used(service.ledger, "ada", "free")["text_generation"]
+        assert found.get("requests_limit") == expected
+    assert "a whole number" in await admin.post("quotas", 422, limit="many", **named)
+    ada = await signed_in("eve")
+    await ada.post("quotas", 403, page="runs", limit="9", **named)
+
+
 async def test_a_flag_is_set_for_a_share(signed_in, service):
     admin = await signed_in("root", "admin")
     shown = await admin.post("flags/together_ai_fallback", page="flags", on="on", share="25")
@@ -235,6 +281,7 @@ async def test_a_budget_is_set_and_audited(signed_in):
     assert "$12.50" in shown
     await admin.post("alerts", scope="month:user:ada", do="remove")
     shown = await admin.get("audit")
+    assert "enforced: true; usd: 12.50" in shown
     assert "budget.set" in shown
     assert "budget.removed" in shown
 
