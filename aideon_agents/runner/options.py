@@ -163,7 +163,7 @@ def check_paths(keys: Sequence[str], inputs: Mapping[str, Any]) -> None:
     for key in keys:
         given: Any = inputs.get(key) or []
         for one in given if isinstance(given, list | tuple) else [given]:
-            if not is_there(one):
+            if not (isinstance(one, Mapping) or is_there(one)):  # rows are no path
                 raise InputError(
                     f"the input {key} names no file or folder: {one}: give the path of one"
                 )

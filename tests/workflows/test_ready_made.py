@@ -74,7 +74,7 @@ def test_workflows_are_listed_with_their_inputs(tmp_path, monkeypatch, capsys):
     )
     assert main(["workflows", "--json"]) == 0
     listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)["workflows"]}
-    assert listed.keys() >= {"research", "triage", "article", "brief", "refine", "note"}
+    assert listed.keys() >= {"research", "triage", "article", "brief", "refine", "insights", "note"}
     assert listed["note"]["inputs"] == [{"key": "reader", "description": None, "required": True}]
     (source,) = listed["research"]["inputs"]
     assert (source["key"], source["required"]) == ("source", False)
