@@ -278,6 +278,8 @@ class Models:
                 return caching.kept(_Given, fields)(**fields)
         else:
             provider = known[name.provider]
+            if provider.row.media_only:
+                raise ModelNameError(f"{name} makes no texts: name another model")
             entry, seeing = (
                 self._catalog.entries.get(str(name)),
                 sight(self._catalog, name, provider),

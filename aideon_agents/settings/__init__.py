@@ -199,11 +199,13 @@ class Settings(_OfProviders):
 
     @property
     def can_call(self) -> bool:
-        """Whether any provider or deployment has its key, or needs none, and the network is allowed."""
-        return any(
-            self.may_reach(row) and self.address_of(row) and self.key_of(row)[1] is not None
-            for row in self.rows.values()
-        )
+        """Whether any provider of texts has its key, or needs none, and the network is allowed."""
+        return any(self.reaches(row) for row in self.rows.values() if not row.media_only)
+
+    def reaches(self, row: ProviderRow) -> bool:
+        """Whether a provider or deployment can be asked: it has its address and its key, or needs none."""
+        known = self.may_reach(row) and self.address_of(row) and self.key_of(row)[1] is not None
+        return bool(known)
 
     @property
     def rehearses(self) -> bool:

@@ -79,8 +79,12 @@ class ProviderRow(BaseModel):
     key_env: Annotated[tuple[_Variable, ...], BeforeValidator(_listed)] = ()
     """The variables that may hold its key, of which the first one that is set counts; empty: it needs
     no key."""
-    dialect: Literal["together", "openai", "compatible", "replicate"] = "compatible"
-    """The chat model that asks it; `compatible` is any server with OpenAI's protocol."""
+    dialect: Literal["together", "openai", "compatible", "replicate", "runway", "stability"] = (
+        "compatible"
+    )
+    """How it is asked; `compatible` is any server with OpenAI's protocol."""
+    media_only: bool = False
+    """Whether it makes pictures and videos alone, and no chat model asks it."""
     seller: str | None = None
     """What the price list calls it; None: as here."""
     model: Annotated[str, Field(min_length=1)] | None = None
@@ -174,6 +178,22 @@ PROVIDERS = (
         base_url_env="ANYSCALE_BASE_URL",
         key_env=("ANYSCALE_API_KEY",),
         sample="any",
+    ),
+    ProviderRow(
+        name="runway",
+        base_url="https://api.dev.runwayml.com",
+        base_url_env="RUNWAYML_BASE_URL",
+        key_env=("RUNWAYML_API_SECRET", "RUNWAY_API_KEY"),
+        dialect="runway",
+        media_only=True,
+    ),
+    ProviderRow(
+        name="stability",
+        base_url="https://api.stability.ai",
+        base_url_env="STABILITY_BASE_URL",
+        key_env=("STABILITY_API_KEY",),
+        dialect="stability",
+        media_only=True,
     ),
 )
 """The providers that need nothing but their variables, in the order in which they are listed."""

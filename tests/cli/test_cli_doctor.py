@@ -63,6 +63,8 @@ def test_the_document_lists_findings(aideon):
         "local": "missing",
         "replicate": "missing",
         "anyscale": "missing",
+        "runway": "missing",
+        "stability": "missing",
     }
 
 

@@ -52,6 +52,11 @@ def test_each_variable_is_read(monkeypatch):
         "REPLICATE_API_TOKEN": "e",
         "REPLICATE_API_KEY": "f",
         "ANYSCALE_API_KEY": "g",
+        "RUNWAYML_API_SECRET": "h",
+        "RUNWAY_API_KEY": "i",
+        "STABILITY_API_KEY": "j",
+        "RUNWAYML_BASE_URL": "http://w",
+        "STABILITY_BASE_URL": "http://s",
         "REPLICATE_BASE_URL": "http://r",
         "ANYSCALE_BASE_URL": "http://a",
         "TOGETHER_BASE_URL": "http://t",
@@ -64,6 +69,7 @@ def test_each_variable_is_read(monkeypatch):
         "AIDEON_MODEL_CONCURRENCY": "3",
         "AIDEON_OFFLINE": "1",
         "AIDEON_CATALOG": "my.toml",
+        "AIDEON_ARTIFACTS": "files",
         "AIDEON_KEY_RING": "r",
         "AIDEON_PUBLIC_URL": "https://agents.example.org",
         "AIDEON_DAILY_REPORT": "1",
@@ -81,9 +87,9 @@ def test_each_variable_is_read(monkeypatch):
     settings = load()
     keys = ("together_api_key", "together_ai_api_key", "openai_api_key", "hf_token")
     keys += ("replicate_api_token", "replicate_api_key", "anyscale_api_key", "key_ring")
-    keys += ("oidc_client_secret",)
+    keys += ("oidc_client_secret", "runwayml_api_secret", "runway_api_key", "stability_api_key")
     held = [getattr(settings, key).get_secret_value() for key in keys]
-    assert held == ["a", "d", "b", "c", "e", "f", "g", "r", "s"]
+    assert held == ["a", "d", "b", "c", "e", "f", "g", "r", "s", "h", "i", "j"]
     assert settings.model_dump(exclude=set(keys)) == {
         "together_base_url": "http://t",
         "openai_base_url": "http://o",
@@ -91,6 +97,9 @@ def test_each_variable_is_read(monkeypatch):
         "local_base_url": "http://l",
         "replicate_base_url": "http://r",
         "anyscale_base_url": "http://a",
+        "runwayml_base_url": "http://w",
+        "stability_base_url": "http://s",
+        "artifacts": Path("files"),
         "ledger": "x.db",
         "tier": "free",
         "user": "ada",

@@ -384,7 +384,9 @@ _TAKE = (
 )
 _HELD_BY = f"SELECT {accounts.HOLD_COLUMNS}, {_OF_RUN}, {_KEY_SOURCE} FROM holds LEFT JOIN runs ON runs.run_id = holds.run_id"  # noqa: S608 - as above
 _HOLD = f"{_HELD_BY} WHERE call_id = :call_id"
-_ALL_HELD = f"{_HELD_BY} WHERE holds.status <> 'settled' AND holds.status = 'held'"
+# The money of a job is held until its end is known: it has no lease, and outlives its process.
+_OF_JOB = "SELECT 1 FROM calls WHERE calls.call_id = holds.call_id AND provider_job IS NOT NULL"
+_ALL_HELD = f"{_HELD_BY} WHERE holds.status <> 'settled' AND holds.status = 'held' AND NOT EXISTS ({_OF_JOB})"
 _CALL = (
     f"SELECT calls.run_id, calls.node_path, calls.provider, calls.started_at, calls.key_source, {_OF_RUN} FROM calls LEFT JOIN runs ON runs.run_id = calls.run_id"  # noqa: S608 - as above
     " WHERE call_id = :call_id AND calls.rehearsed = 0"
