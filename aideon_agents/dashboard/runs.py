@@ -80,6 +80,7 @@ def runs(visit: Reader, asked: Annotated[Asking, Query()]) -> Response:
 def run(run_id: str, visit: Reader) -> Response:
     """Show a run: its output, its money by node, its graph, and what it waits with."""
     service, caller = visit.service, visit.caller
+    found = service.find(caller, run_id, anybody=True)
     shown = service.show(caller, run_id, anybody=True)
     return visit.page(
         "run.html",
@@ -87,7 +88,8 @@ def run(run_id: str, visit: Reader) -> Response:
         run=shown,
         questions=[question_in(one) for one in shown["questions"]],
         is_open=service.is_open(run_id),
-        user=service.find(caller, run_id, anybody=True).user,
+        user=found.user,
+        has_graph=found.graph is not None,
     )
 
 

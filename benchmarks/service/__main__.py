@@ -1,9 +1,10 @@
-"""How fast the service is, whether a quota holds, and what a kill costs.
+"""How fast the service is, whether a quota holds, and what a kill and open pages cost.
 
     python benchmarks/service speed [--databases sqlite,postgres] [--workers 1,2] [--clients 1,50,200]
                                     [--latencies 0,200] [--requests N]
     python benchmarks/service quota [--databases ...] [--processes N] [--tries N] [--grants N]
     python benchmarks/service kills [--databases ...] [--requests N] [--clients N] [--kills N]
+    python benchmarks/service pages [--databases ...] [--pages N]
     python benchmarks/service              all of them, one after another
 
 `speed`: `POST /api/v1/runs` with `Prefer: wait`, of a workflow of one call to a simulated provider
@@ -16,7 +17,8 @@ again as soon as they are answered can be answered within 15 ms only at 3,300 re
 no Python service of this kind reaches on two cores.
 
 `quota`: processes ask at once until a quota is used up. `kills`: workers are killed under load, and
-then the ledger is compared with what the clients were told and with the provider's own bill. Ends with
+then the ledger is compared with what the clients were told and with the provider's own bill. `pages`:
+what 100 open pages of a run in progress add to the memory of the service; the bar is 20 MB. Ends with
 1 where a bar is not kept. In a minute:
 
     python benchmarks/service speed --databases sqlite --workers 1 --clients 50 --latencies 200
@@ -28,10 +30,11 @@ import argparse
 import sys
 
 import kills
+import pages
 import quota
 import speed
 
-PARTS = {"speed": speed, "quota": quota, "kills": kills}
+PARTS = {"speed": speed, "quota": quota, "kills": kills, "pages": pages}
 
 
 def main() -> int:

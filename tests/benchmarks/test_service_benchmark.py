@@ -17,3 +17,10 @@ def test_the_speed_of_a_service_is_shown_beside_its_bars(benchmark):
     assert all(float(figure) > 0 for one in shown for figure in one[1:])
     assert re.search(r"bars 15 and 100 ms: (not )?kept$", done.stdout, re.MULTILINE)
     assert "answers" not in done.stdout, "every run completed"
+
+
+def test_the_memory_of_open_pages_is_shown_beside_its_bar(benchmark):
+    done = benchmark("service", "pages", "--pages", "10")
+    shown = re.findall(r"^sqlite +10 +([\d.]+) +([-\d.]+) +[-\d.]+ +20$", done.stdout, re.MULTILINE)
+    ((before, more),) = shown
+    assert float(before) > 20 > float(more)
