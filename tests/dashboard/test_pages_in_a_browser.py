@@ -136,3 +136,35 @@ async def test_a_person_signs_in_by_a_link_and_out_again(new_page, serve, make_s
     assert "ada" in await page.locator(".who").inner_text()
     await page.get_by_role("button", name="Sign out").click()
     await page.wait_for_url(re.compile(r"/sign-in"), timeout=60_000)
+
+
+async def test_a_run_is_asked_for_and_approved_without_javascript(new_page, address):
+    page = await new_page(f"{address}/ui/ask?workflow=asks", java_script_enabled=False)
+    await page.get_by_label("Task").fill("Heat pumps in old houses.")
+    await page.get_by_role("button", name="Run").click()
+    approve = page.get_by_role("button", name="Approve")
+    await approve.wait_for(timeout=60_000)  # the page loads itself again every three seconds
+    await approve.click()
+    await page.locator("pre.output").wait_for(timeout=60_000)
+    await page.locator(".badge.good").first.wait_for(timeout=60_000)
+    await page.locator("img.graph").wait_for(timeout=60_000)
+    assert not await page.locator("iframe").is_visible()
+
+
+async def test_a_waiting_run_is_approved_with_the_keyboard_alone(new_page, address):
+    page = await new_page(f"{address}/ui/approvals")
+
+    async def tab_to(expression):
+        for _ in range(60):
+            await page.keyboard.press("Tab")
+            if await page.evaluate(f"document.activeElement.{expression}"):
+                return
+        pytest.fail(f"nothing with {expression} has the focus at any time")
+
+    await tab_to("name === 'run'")
+    await page.keyboard.press("Space")
+    await tab_to("value === 'approve'")
+    await page.keyboard.press("Enter")
+    done = page.locator(".done")
+    await done.wait_for(timeout=60_000)
+    assert "The answers were given" in await done.inner_text()
