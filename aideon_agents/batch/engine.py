@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aideon_agents.batch.carrying import content_of
 from aideon_agents.batch.items import Item, Source
-from aideon_agents.batch.options import Control, Progress, StopReason, Tally
+from aideon_agents.batch.options import Control, StopReason
 from aideon_agents.batch.output import Out, write_ready
+from aideon_agents.batch.progress import Progress, Tally
 from aideon_agents.errors import InputError, LedgerError, RunError, UnreadableState, UserError
 from aideon_agents.ledger import batch_items, batches
 from aideon_agents.ledger.batch_items import DuplicateId, ItemRow, ItemStart
@@ -50,7 +51,7 @@ _PAUSE_EVERY = 500
 _WRITE_EVERY = 0.5
 """Seconds between two writes to OUT."""
 _CHECK_EVERY = 1.0
-"""Seconds between two heartbeats and reports of progress."""
+"""Seconds between heartbeats, and reports of progress."""
 
 
 @contextlib.contextmanager
@@ -107,7 +108,6 @@ class Engine:
     spec: RunSpec
     """What all runs share; `checkpoint` says whether the state of new runs is kept."""
     rooms: Sequence[Room]
-    """How long a task may be, by role."""
     inputs: Mapping[str, Any]
     """The inputs of every item; an item's own take precedence."""
     item_limit_nanousd: int | None

@@ -10,22 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from pydantic_core import to_json
-
 from aideon_agents.batch import carrying, options, output
 from aideon_agents.batch.engine import Engine, Local, OpenBatch
+from aideon_agents.batch.identity import content_of, digest
 from aideon_agents.batch.items import Items, Source
 from aideon_agents.batch.items import opened as item_source
-from aideon_agents.batch.options import BatchOptions, BatchResult, Control, Tally
+from aideon_agents.batch.options import BatchOptions, BatchResult, Control
 from aideon_agents.batch.output import Out, paths, tables
 from aideon_agents.batch.output.columns import InputColumns
+from aideon_agents.batch.progress import Tally
+from aideon_agents.batch.provider import PROVIDER
+from aideon_agents.batch.provider.asking import Desk
+from aideon_agents.batch.provider.checks import for_batches
+from aideon_agents.batch.provider.engine import ProviderBatches
+from aideon_agents.batch.provider.lines import Lines
 from aideon_agents.batch.restoring import OUT_OF_BUDGET, find_written, restore
 from aideon_agents.errors import LedgerError, NoModel, UserError
 from aideon_agents.graphs import Graph, Node
@@ -38,6 +41,7 @@ from aideon_agents.ledger.budgets.limits import nanousd
 from aideon_agents.ledger.checkpoints import open_checkpointer
 from aideon_agents.ledger.costs import answers_cut_off
 from aideon_agents.ledger.identity import new_run_id
+from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.models.pictures import identities, pictures, reference
 from aideon_agents.runner.options import check_paths
@@ -46,7 +50,6 @@ from aideon_agents.runner.running import open_ledger
 from aideon_agents.runner.spec import Room, asks, check_models, keeping
 from aideon_agents.runner.start import run_spec
 from aideon_agents.runner.state import shapes
-from aideon_agents.state import GivenModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -87,6 +90,9 @@ class BatchRunning:
         shared = {word: given[word] for word in _OF_A_RUN if word in given}  # pyright: ignore[reportTypedDictNotRequiredAccess]
         self._spec = run_spec(graph, is_item=True, **cast("Any", shared))
         self._spec = with_pictures(self._spec, pictures(given.get("images")))
+        self._desk: Desk | None = None
+        if self._engine == PROVIDER:
+            self._spec, self._desk = for_batches(self._spec, given)
         check_paths(path_keys(self._spec.graph), given.get("inputs") or {})
         self._rooms: list[Room] = []
         try:
@@ -179,7 +185,12 @@ class BatchRunning:
                 most_failures=most,
                 in_flight=self.control.in_flight,
             )
-            await claims.run(engine, self._at_once)
+            if self._desk is None:
+                await claims.run(engine, self._at_once)
+            else:
+                self._desk.lines = Lines(ledger.database, batch_id)
+                waits = bool(self._given.get("wait"))
+                await ProviderBatches(batch, self._desk, waits=waits).run(engine, self._at_once)
 
     def _work(
         self, ledger: Ledger, before: Batch | None, most: int | None
@@ -261,20 +272,20 @@ class BatchRunning:
 
     def _identity(self, items: Source) -> str:
         made = {"target": self._target(), "version": self._given.get("version")}
-        return _digest({**made, "items": items.digest, **self._shared()})
+        return digest({**made, "items": items.digest, **self._shared()})
 
     def _version(self) -> str:
         """Names the content of the workflow: of a file, the beginning of its hash."""
         target, given = self._target(), self._given.get("version")
         known = self._spec.start.target_hash if given is None else None
-        return (known or _digest([target, given]))[:12]
+        return (known or digest([target, given]))[:12]
 
     def _target(self) -> list[Any]:
         run, graph = self._spec.start, self._spec.graph
         if run.target_hash is None:
             return [
                 run.workflow,
-                _digest([model(graph), [_content_of(spec) for spec in specs(graph)]]),
+                digest([model(graph), [content_of(spec) for spec in specs(graph)]]),
             ]
         # A file may define several workflows.
         return [run.target_hash, (run.target or "").partition(".py:")[2] or "graph"]
@@ -295,7 +306,7 @@ class BatchRunning:
             out_path=os.path.realpath(self._lines),
             work=work,
             version=self._version(),
-            options=_digest(self._shared()),
+            options=digest(self._shared()),
             carried_from=before.carried_from if before else None,
         )
 
@@ -316,7 +327,7 @@ class BatchRunning:
         keeps = self._given.get("checkpoint")
         if keeps is not None:
             return keeps
-        if asks(self._spec.graph):
+        if self._desk is not None or asks(self._spec.graph):
             return True
         stops = any(not limit.warns for limit in limits(ledger.database))
         return stops or any(limit is not None for limit in (self._limit, self._item_limit))
@@ -330,6 +341,7 @@ class BatchRunning:
         money = batches.money(ledger, start.batch_id)
         # Pending without a reason: an end could not be written, or another process runs an item.
         reason = self.control.reason or ("waiting" if waiting else "interrupted")
+        lines = Lines(ledger.database, start.batch_id)
         costs = {one.node_path: one for one in batches.node_money(ledger, start.batch_id)}
         return BatchResult(
             batch_id=start.batch_id,
@@ -349,31 +361,10 @@ class BatchRunning:
             stopped_by=self.control.why if pending else None,
             waiting=[str(row.run_id) for row in waiting],
             truncated=answers_cut_off(ledger.database, start.batch_id),
+            saved=usd(lines.saved()),
+            jobs=[str(job.provider_job) for job in lines.jobs("running")],
             nodes=[*in_declared_order(costs, model(self._spec.graph)).values()],
         )
-
-
-def _content_of(spec: Any) -> dict[str, Any]:
-    """What an agent was made with, wherever its file is."""
-    return {
-        **vars(spec),
-        "folder": None,
-        "images": [one if isinstance(one, str) else identities([one]) for one in spec.images],
-    }
-
-
-def _digest(value: object) -> str:
-    plain = json.loads(to_json(value, fallback=_named, inf_nan_mode="strings"))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _named(value: object) -> str:
-    """The name of an object that JSON cannot hold; it is the same in the next process."""
-    if isinstance(value, GivenModel):
-        return str(value)
-    return (
-        f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
-    )
 
 
 async def abatch(

@@ -90,7 +90,7 @@ _From = Annotated[
     typer.Option("--from", metavar="BATCH", help="Take over the results of an earlier batch."),
 ]
 _Checkpoint = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--checkpoint", help="Keep the result of each node, so that an item resumes there."
     ),
@@ -99,8 +99,13 @@ _Timeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="Stop an item after this many seconds.")
 ]
 _Engine = Annotated[
-    Literal["local", "distributed"],
-    typer.Option(help="Where items run; distributed uses `aideon worker`."),
+    Literal["local", "distributed", "provider"],
+    typer.Option(
+        help="Where items run: distributed uses `aideon worker`, provider batches of OpenAI or Together."
+    ),
+]
+_Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for the provider's batches, which take up to a day.")
 ]
 _Progress = Annotated[
     Literal["auto", "json", "none"],
@@ -130,7 +135,7 @@ def batch(
     keep_columns: _KeepColumns = False,
     retry_failed: _RetryFailed = False,
     from_batch: _From = None,
-    checkpoint: _Checkpoint = False,
+    checkpoint: _Checkpoint = None,
     timeout: _Timeout = None,
     parameter: options.Parameters = None,
     sources: options.Sources = None,
@@ -138,6 +143,7 @@ def batch(
     user: options.User = None,
     model: options.Models = None,
     engine: _Engine = "local",
+    wait: _Wait = False,
     rehearse: _Rehearse = False,
     record_content: options.RecordContent = False,
     no_fallback: options.NoFallback = False,
@@ -162,11 +168,10 @@ def batch(
             **{name: flags[name] for name in BatchOptions.__annotations__ if name in flags},
             "inputs": options.inputs(parameter, sources),
             "model": chains(model),
-            "checkpoint": checkpoint or None,
             "fallback": options.fallbacks(fallback, none=no_fallback),
             "settings": settings,
-            **found.labels,
             "watch": watch,
+            **found.labels,
         }
         make = functools.partial(BatchRunning, found.graph, items, out, **given)
         result = _to_end(*rehearsed_if_needed(make, settings, asked=rehearse))
@@ -222,7 +227,7 @@ def _report(result: BatchResult, out: Path, *, as_json: bool) -> int:
         return INTERRUPTED
     if result.stop_reason in ("budget", "rate_limit", "quota"):
         return STOPPED
-    if result.stop_reason == "waiting":
+    if result.stop_reason in ("waiting", "provider"):
         return WAITING
     return FAILED if result.failed or result.invalid else DONE
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from aideon_agents.batch import BatchResult
-    from aideon_agents.batch.options import Progress
+    from aideon_agents.batch.progress import Progress
     from aideon_agents.ledger.costs import NodeCost
 
 
@@ -109,6 +109,10 @@ _STOPPED = {
     "interrupted": ("interrupted: repeat the command to continue",),
     "cancelled": ("cancelled: repeat the command to continue",),
     "max_failures": ("stopped, as too many items failed: repeat the command to continue",),
+    "provider": (
+        "repeat the command to see whether it has ended and to continue, or with",
+        "--wait; `aideon batches cancel` ends it at the provider",
+    ),
     "waiting": ("answer, then repeat the command to write the results",),
 }
 """Why a batch stopped, and what to do, in lines."""
@@ -124,6 +128,7 @@ def show(result: BatchResult, out: Path) -> None:
         f"{_counts(completed=result.completed, **others)}"
     )
     output.note(spent(result.usd, result.held, result.complete))
+    _show_provider(result)
     output.note(f"results in {out} (batch {batch})")
     if result.carried:
         output.note(
@@ -151,6 +156,15 @@ def show(result: BatchResult, out: Path) -> None:
         output.note(result.stopped_by)
     for line in _STOPPED.get(result.stop_reason or "", ()):
         output.note(line)
+
+
+def _show_provider(result: BatchResult) -> None:
+    """Print what the batches of a provider saved, and which are in progress."""
+    if result.saved:
+        listed = output.money(result.usd + result.saved)
+        output.note(f"list price {listed}, saved {output.money(result.saved)} by batches")
+    for job in result.jobs:
+        output.note(f"in progress at the provider: {job}")
 
 
 def _took(seconds: float) -> str:

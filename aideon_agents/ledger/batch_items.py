@@ -71,6 +71,13 @@ _MAY_START = (
     "SELECT 1 AS one FROM batches"
     " WHERE batch_id = :batch_id AND status = 'running' AND is_cancelled = 0"
 )
+PARKED = "Parked"
+"""The error type of a run that stops until a batch at a provider has ended: it is no attempt."""
+
+_UNCOUNT = (
+    "UPDATE items SET attempts = attempts - 1"
+    " WHERE batch_id = :batch_id AND item_id = :item_id AND run_id = :run_id"
+)
 _CLAIM = "SELECT run_id, attempts FROM items WHERE batch_id = :batch_id AND position = :position"
 
 
@@ -177,6 +184,8 @@ def end(
     rows = tx.select(_OPEN, {**names, "run_id": run_id})
     for row in rows:
         tx.write(_END, {**names, **ends, "run_id": run_id})
+        if error_type == PARKED:
+            tx.write(_UNCOUNT, {**names, "run_id": run_id})
         if status in DONE:
             document = _document(
                 *(item_id, status, item),

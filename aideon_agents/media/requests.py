@@ -138,7 +138,7 @@ class Asking:
         if json is not None:
             content, known["Content-Type"] = orjson.dumps(json), "application/json"
         if form is not None:
-            content, known["Content-Type"] = _multipart(form)
+            content, known["Content-Type"] = multipart(form)
         if pays:
             known[CALL_HEADER] = self.call_id
         sending = self._sending if pays else {}
@@ -256,7 +256,7 @@ def reported(document: Mapping[str, Any]) -> object | None:
     return document if isinstance(error, str) or error is True else error
 
 
-def _multipart(form: list[Part]) -> tuple[bytes, str]:
+def multipart(form: list[Part]) -> tuple[bytes, str]:
     """A form with its fields in their order, and its Content-Type."""
     boundary = f"{_MARK}-{secrets.token_hex(16)}"
     pieces = list[bytes]()

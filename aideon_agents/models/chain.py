@@ -48,6 +48,7 @@ from aideon_agents.state import Context, GivenModel, ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from decimal import Decimal
 
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessage
@@ -213,6 +214,11 @@ class Models:
             ],
             default=None,
         )
+
+    def discount(self, name: str) -> Decimal | None:
+        """What the catalog says that a batch of its provider saves, as a share; None: nothing."""
+        entry = self._catalog.entries.get(name)
+        return entry.batch_discount if entry else None
 
     def roomiest(self, request: ModelRequest, context: Context) -> int | None:
         """Tokens of prompt and answer that the largest model can take; None: a size is unknown."""

@@ -242,7 +242,7 @@ def _item_status(outcome: Outcome) -> ItemStatus:
     is_of_ledger = isinstance(outcome.exception, LedgerError)  # which is no failure of the item
     if outcome.status == "cancelled" or is_of_ledger or batch_stop(outcome) is not None:
         return "pending"
-    is_drained = outcome.status == "stopped" and outcome.stop_reason == "interrupted"
+    is_drained = outcome.status == "stopped" and outcome.stop_reason in ("interrupted", "provider")
     return "pending" if is_drained else "failed"
 
 

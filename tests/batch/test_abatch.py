@@ -46,7 +46,8 @@ async def test_the_last_document_has_these_fields(rehearse, written):
     made = document(await rehearse(written(TEN)))
     assert list(made) == [
         *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
-        *("carried", "usd", "complete", "stop_reason", "wall_s", "held_usd"),
+        *("carried", "usd", "list_usd", "saved_usd", "complete"),
+        *("stop_reason", "wall_s", "held_usd"),
     ]
     assert made["stop_reason"] is None
     assert json.loads(json.dumps(made)) == made

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from aideon_agents import abatch, executor, sequential
-from aideon_agents.batch import options as counting
-from aideon_agents.batch.options import Tally
+from aideon_agents.batch import progress as counting
+from aideon_agents.batch.progress import Tally
 from aideon_agents.ledger.costs import NOTHING, NodeCost
 from aideon_agents.ledger.money import usd
 from aideon_agents.testing import SimulatedProvider

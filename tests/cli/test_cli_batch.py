@@ -12,14 +12,15 @@ import pytest
 import warm
 from rich.console import Console
 
-from aideon_agents.batch.options import Progress
+from aideon_agents.batch.progress import Progress
 from aideon_agents.cli import batch_summary
 from aideon_agents.ledger.money import usd
 from aideon_agents.testing import SimulatedProvider
 
 FIELDS = [
     *("batch_id", "items", "completed", "failed", "invalid", "pending", "waiting"),
-    *("carried", "usd", "complete", "stop_reason", "wall_s", "held_usd"),
+    *("carried", "usd", "list_usd", "saved_usd", "complete"),
+    *("stop_reason", "wall_s", "held_usd"),
 ]
 
 

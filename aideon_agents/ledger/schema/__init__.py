@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from aideon_agents.ledger.schema.first_steps import FIRST_STEPS, Executor
-from aideon_agents.ledger.schema.media_steps import m024_media
+from aideon_agents.ledger.schema.media_steps import m024_media, m025_provider_batches
 from aideon_agents.ledger.schema.service_steps import SERVICE_STEPS, m023_sessions_of_keys
 from aideon_agents.ledger.schema.serving_steps import m022_service
 
@@ -196,6 +196,7 @@ STEPS = (
     m022_service,
     m023_sessions_of_keys,
     m024_media,
+    m025_provider_batches,
 )
 
 BREAKING = frozenset({"m008_truncated_answers"})

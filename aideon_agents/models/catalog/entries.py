@@ -126,6 +126,9 @@ class Entry(_Part):
     """Tokens of the longest answer."""
     capabilities: Capabilities = Capabilities()
     prices: Prices | None = None
+    batch_discount: Annotated[Decimal, BeforeValidator(str), Field(ge=0, lt=1)] | None = None
+    """What a batch of its provider saves, as a share of the list price: 0.5 is half; None: nothing, as
+    far as is known. The price list's own prices of batches count before it."""
     image_tokens: _Tokens | None = None
     """The most tokens that one picture in a prompt is billed as."""
     family: str | None = None

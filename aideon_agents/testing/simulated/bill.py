@@ -33,9 +33,8 @@ class Rate:
         cached = self.input if self.cache_read is None else self.cache_read
         fresh = call.input_tokens - call.cache_read_tokens
         exact = fresh * self.input + call.cache_read_tokens * cached
-        return int(
-            Decimal(exact + call.output_tokens * self.output).quantize(Decimal(1), ROUND_HALF_EVEN)
-        )
+        paid = (exact + call.output_tokens * self.output) * (1 - Decimal(str(call.discount)))
+        return int(Decimal(paid).quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +58,8 @@ class BilledCall:
     fault: Kind | None = None
     """The fault of the request; None: there was none."""
     streamed: bool = False
+    discount: float = 0.0
+    """The share that a batch is cheaper."""
     delivered: bool = False
     """Whether the whole answer was sent."""
     nanousd: int | None = None

@@ -21,7 +21,9 @@ import h11
 from pydantic import BaseModel
 
 from aideon_agents.models.answers import Answer, Ask, limited, reply
+from aideon_agents.testing.simulated.batches import BatchPlan, BatchRoutes
 from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, RequestLog, SeenRequest
+from aideon_agents.testing.simulated.clock import Clock
 from aideon_agents.testing.simulated.dialects import DialectName, dialect_of
 from aideon_agents.testing.simulated.dialects.dialect import TOO_LONG, Dialect, Refused
 from aideon_agents.testing.simulated.faults import Delivery, Fault, Plan, draw, refusal_of
@@ -74,6 +76,8 @@ class SimulatedProvider:
             its calls then count in their own runs and batches, but in no report, and in no budget
             of a day, a month or a user. False: answer as a real provider, to test these.
         port: 0 takes a free one.
+        batches: How long batches take, what they save, and what goes wrong with them.
+        clock: The time, for what takes hours at a provider; None: real time.
     """
 
     def __init__(
@@ -90,6 +94,8 @@ class SimulatedProvider:
         dialect: Dialect | DialectName | None = None,
         announce: bool = True,
         port: int = 0,
+        batches: BatchPlan | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.bill = Bill(rates)
         """What this provider would charge."""
@@ -108,6 +114,9 @@ class SimulatedProvider:
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
+        self.clock = clock or Clock()
+        plan = batches or BatchPlan()
+        self.batches = BatchRoutes(plan, self.clock, self._line, self.bill.charge)
         self._thread: threading.Thread | None = None
 
     @property
@@ -222,7 +231,8 @@ class SimulatedProvider:
             self._log.close(request_id, "gone")
 
     async def _route(self, wire: Wire, seen: SeenRequest) -> None:
-        key, request_id = self._key(wire), seen.request_id
+        is_upload = wire.path.startswith("/uploads/")
+        key, request_id = "" if is_upload else self._key(wire), seen.request_id
         match wire.method, wire.path:
             case "GET", "/v1/models":
                 self._log.close(request_id, "ok")
@@ -237,7 +247,12 @@ class SimulatedProvider:
                     with self._log.working():
                         await self._complete(wire, request)
             case method, path:
-                raise Refused(404, "not_found", f"There is no {method} {path}.")
+                known = await self.batches.route(wire, key)
+                if known is None:
+                    raise Refused(404, "not_found", f"There is no {method} {path}.")
+                self._log.close(request_id, "ok")
+                headers = {**self._json_headers(request_id), **known.headers}
+                await wire.send(known.status, headers, known.body)
 
     def _key(self, wire: Wire) -> str:
         scheme, _, key = wire.headers.get("authorization", "").partition(" ")
@@ -300,13 +315,7 @@ class SimulatedProvider:
     async def _work(
         self, wire: Wire, request: ChatRequest, call: BilledCall, fault: Fault | None
     ) -> None:
-        made = Reply(
-            request=request,
-            model=call.model,
-            answer=await self._answer(request, fault),
-            details=self._details,
-            dialect=self._dialect,
-        )
+        made = await self._reply(request, fault)
         charged = dataclasses.replace(
             call,
             input_tokens=made.input_tokens,
@@ -318,6 +327,20 @@ class SimulatedProvider:
         headers = {"x-request-id": request.request_id, **self._dialect.headers}
         delivery = Delivery(wire, made, fault, amend, headers, lambda: bool(self._waiting))
         await delivery.run()
+
+    async def _line(self, body: object, request_id: str, key: str) -> Reply:
+        """The answer to a line of a batch."""
+        known: Any = {"request_id": request_id, "key": key, "blind": self._blind}
+        return await self._reply(read_chat(body, self._dialect, **known), None)
+
+    async def _reply(self, request: ChatRequest, fault: Fault | None) -> Reply:
+        return Reply(
+            request=request,
+            model=self._aliases.get(request.model, request.model),
+            answer=await self._answer(request, fault),
+            details=self._details,
+            dialect=self._dialect,
+        )
 
     async def _answer(self, request: ChatRequest, fault: Fault | None) -> Answer:
         ask = request.ask

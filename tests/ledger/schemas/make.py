@@ -216,6 +216,16 @@ REST: tuple[tuple[str, dict[str, Any]], ...] = (
         | {"run_id": RUNS[0]["run_id"], "mime": "image/png", "bytes": 67, "width": 1, "height": 1}
         | {"created_at": DAY},
     ),
+    (
+        "provider_jobs",
+        {"job_id": "j-1", "batch_id": "b-1", "model": "together:m", "status": "running"}
+        | {"lines": 1, "file_id": "file-1", "provider_job": "batch_1", "made_at": DAY},
+    ),
+    (
+        "provider_lines",
+        {"run_id": RUNS[2]["run_id"], "node_path": "draft", "number": 1, "batch_id": "b-1"}
+        | {"call_id": "c-1", "model": "together:m", "job_id": "j-1", "tries": 1, "state": "sent"},
+    ),
     ("tickets", {"account": "user:ada", "place": 1, "call_id": "c", "expires_at": 0.5, **OWNED}),
 )
 PROMPT = json.dumps([{"role": "user", "content": "Wärme 熱"}])
