@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 ASK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+LONG = 120
+"""Characters of a word of a command that is not shown: it is a program."""
 PROBES = ("/readyz", "/sign-in")
 STEPS_OF = (
     "import json; from aideon_agents.ledger.schema import BREAKING, STEPS; "
@@ -24,7 +26,9 @@ STEPS_OF = (
 
 def run(*command: str | Path, text: str | None = None) -> str:
     """Run a command and give what it prints. One that fails ends the rollout."""
-    print("  $", *(word for word in map(str, command) if "\n" not in word), flush=True)
+    shown = [*map(str, command)]
+    shown = shown[5:] if shown[0] == "/bin/sh" else shown  # the shell reads settings
+    print("  $", *(word for word in shown if len(word) < LONG), flush=True)
     try:
         done = subprocess.run(
             list(map(str, command)),
@@ -65,6 +69,8 @@ class Engine:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if self.asked.up:
+                raise SystemExit(0) from None
             raise SystemExit(
                 f"deploy: another scripts/deploy works in {self.folder}: wait for its end"
             ) from None

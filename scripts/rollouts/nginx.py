@@ -42,17 +42,23 @@ http {{
   server {{
     listen {listen};
     location = /rollout-mark {{ return 200 "{mark}"; }}
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme_outside;
+    proxy_buffering off;
+    proxy_connect_timeout 5s;
+    proxy_read_timeout 3600s;
     location / {{
+      error_page 418 = @repeatable;
+      if ($http_idempotency_key) {{ return 418; }}
       proxy_pass http://$version;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Proto $scheme_outside;
-      proxy_buffering off;
-      proxy_connect_timeout 5s;
-      proxy_read_timeout 3600s;
       proxy_next_upstream error timeout http_500 http_502 http_503 http_504;
+    }}
+    location @repeatable {{
+      proxy_pass http://$version;
+      proxy_next_upstream error timeout http_500 http_502 http_503 http_504 non_idempotent;
     }}
   }}
 {upstreams}}}
@@ -72,7 +78,7 @@ def nginx_conf(
 ) -> str:
     """Write the configuration: `share` per cent of the keys reach the new version.
 
-    What the new version fails to answer, the old one does, unless the request may have begun something.
+    What the new version fails to answer, the old one does, unless that could begin something twice.
     """
     rules = {0: "* old;", 100: "* new;"}.get(share, f"{share}% new; * old;")
     # Whatever fails, the new version gets its share: else nobody would see that it fails.

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # Keys and other settings are in the file `env` of the folder; the ledger is there unless they name one.
 SETTINGS = (
     'set -a; test ! -f "$0/env" || . "$0/env"; '
-    ': "${AIDEON_LEDGER:=sqlite:///$0/ledger.db}"; exec "$@"'
+    ': "${AIDEON_LEDGER:=sqlite:///$0/ledger.db}" "${AIDEON_PUBLIC_URL:=http://$1}"; '
+    'shift; exec "$@"'
 )
 DEFAULTS = {"serve": "--workflow brief=brief", "host": "127.0.0.1", "port": 8080}
 """Of flags that later calls remember."""
@@ -59,6 +60,7 @@ class Daemon:
         """Start it. The shell writes the id, so that it is known even if this script is killed."""
         with self.file.open("a") as held, self.file.with_suffix(".log").open("ab") as log:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.truncate(0)  # of an earlier process
             subprocess.Popen(
                 ["/bin/sh", "-c", 'echo $$ > "$0"; exec "$@"', self.file, *words],
                 cwd=ROOT,
@@ -115,12 +117,13 @@ class Processes(Engine):
         self._is_local = self.state["host"] in {"127.0.0.1", "::1", "localhost"}
         anywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- asks this machine
         self._inside = f"{anywhere.get(host, host)}:{self.state['port']}"
+        self.within = ("/bin/sh", "-c", SETTINGS, self.folder, self._inside)
         self.release = Path(asked.release or self.folder / "releases" / asked.version).resolve()
         self.nginx = Daemon(self.folder / "nginx")
 
     def aideon(self, release: str | Path, *words: str) -> list[str | Path]:
         """A command of a release, with the settings of the environment."""
-        return ["/bin/sh", "-c", SETTINGS, self.folder, Path(release, "bin/aideon"), *words]
+        return [*self.within, Path(release, "bin/aideon"), *words]
 
     def daemon(self, version: dict[str, Any]) -> Daemon:
         """The process of a version."""
@@ -143,7 +146,7 @@ class Processes(Engine):
             self.release / "bin/aideon",
             *shlex.split(self.state["serve"]),
         )
-        print(run("/bin/sh", "-c", SETTINGS, self.folder, *words), end="")
+        print(run(*self.within, *words), end="")
 
     def steps(self, which: str) -> dict[str, bool] | None:
         release = self.release if which == "next" else Path(self.state["now"]["release"])
@@ -201,13 +204,13 @@ class Processes(Engine):
             )
         )
         run(self.program, "-t", "-q", "-c", new)
+        self.keep(share=share)  # before nginx has it: whoever is killed here knows what may be
         new.replace(conf)
         if self.nginx.is_alive:
             self.nginx.signal(signal.SIGHUP)
         else:
             self.nginx.start(self.program, "-c", conf, "-g", "daemon off;")
         self._until_nginx_has(mark)
-        self.keep(share=share)
 
     def _until_nginx_has(self, mark: str) -> None:
         until = time.monotonic() + WITHIN
@@ -226,6 +229,10 @@ class Processes(Engine):
         self._write_command(self.state["now"]["release"])
         self.shift(0)
         self._leave()
+        used = {Path(one["release"]).name for one in (self.state["now"], *ended)}
+        for release in (self.folder / "releases").glob("*"):
+            if release.name not in used:
+                shutil.rmtree(release)
 
     def stop(self) -> None:
         self.keep(next=None, leaving=[*self.state["leaving"], self.state["next"]])
@@ -250,17 +257,23 @@ class Processes(Engine):
         now, later = self.state["now"], self.state["next"]
         is_up = self.nginx.is_alive
         if later and not self.daemon(later).is_alive:
-            print(f"{later['version']} has ended: it gets no requests any more")
+            print(f"{later['version']} has ended: it gets no requests any more", flush=True)
             self.keep(next=None, share=0)
             is_up = False
         if now and not self.daemon(now).is_alive:
-            print(f"start {now['version']}, which has answered and does not run", flush=True)
+            print(f"start {now['version']}, which should answer and does not run", flush=True)
             self._launch("now", now)
+            wait_while(lambda: not self._is_ready(now), time.monotonic() + 60)
             is_up = False
         if now and not is_up:
             self.shift(self.state["share"])
         self._leave()
         return bool(now)
+
+    def _is_ready(self, version: dict[str, Any]) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(get(f"http://127.0.0.1:{version['port']}/readyz"))
+        return False
 
     def probe(self) -> None:
         super().probe()

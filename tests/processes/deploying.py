@@ -7,6 +7,7 @@ import collections
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ if mode == "ends" and ports["--port"] != "0":
 counted = {"200": 0, "500": 0}
 class Answering(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         route, status = self.path.partition("?")[0], 200
         if route == "/metrics":
             body = "".join(self._lines())
@@ -133,7 +135,7 @@ class Environment:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
             env=self.variables,
         )
         return done.returncode, done.stdout
@@ -159,10 +161,11 @@ class Environment:
         while self.processes() and time.monotonic() < until:
             time.sleep(0.05)
 
-    def who(self, key: str) -> str:
+    def who(self, key: str, *, is_post: bool = False) -> str:
         """The version that answers a key."""
-        heads = {"x-api-key": key}
-        with ASK.open(urllib.request.Request(f"{self.url}/who", None, heads), timeout=60) as answer:
+        heads = {"x-api-key": key} | ({"Idempotency-Key": secrets.token_hex(8)} if is_post else {})
+        data = b"{}" if is_post else None
+        with ASK.open(urllib.request.Request(f"{self.url}/who", data, heads), timeout=60) as answer:
             return answer.read().decode()
 
 
@@ -203,6 +206,7 @@ class Users:
                         self.lost.append(f"{kind.__name__} {task}: {run}")
                     self.completed.append(run["run_id"])
                     self.kinds[kind.__name__] += 1
+                    await asyncio.sleep(0.2)  # leaves the machine to the versions
                 except Exception as error:  # noqa: BLE001 - whatever it is, the request is lost
                     self.lost.append(f"{kind.__name__} {task}: {error!r}")
 
