@@ -137,6 +137,12 @@ class MediaNode(LimitedNode, Typed[Any]):
         )
         return {"results": {path: result}}
 
+    def check_models(self, context: Context) -> None:
+        """Raise NoModel if no model can be asked, before anything runs."""
+        settings: Settings = getattr(context.models, "settings", None) or environment.load()
+        given = context.model.get(cast("Any", self.role)) or self.models
+        chosen(self.kind, None, settings, context, model=given)
+
     def _text(self, state: State) -> str:
         """What is sent: the description with its values, else the result before it, else the task."""
         before = latest(state.get("results") or {})

@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aideon_agents.cli import (
+    artifacts,
     audit,
     backup,
     batch,
@@ -26,6 +27,7 @@ from aideon_agents.cli import (
     flags,
     graph,
     keys,
+    media,
     models,
     models_choose,
     models_learn,
@@ -60,6 +62,10 @@ app.add_typer(runs.app, name="runs")
 app.command("batch")(batch.batch)
 app.add_typer(batches.app, name="batches")
 app.command("worker")(batch.worker)
+app.command("image")(media.image)
+app.command("speak")(media.speak)
+app.command("transcribe")(media.transcribe)
+app.add_typer(artifacts.app, name="artifacts")
 app.command("serve")(serve.serve)
 app.command("graph")(graph.graph)
 app.command("costs")(costs.costs)

@@ -189,7 +189,7 @@ def _leave() -> None:
     os._exit(INTERRUPTED)
 
 
-_EXIT = {
+EXIT = {
     "completed": DONE,
     "failed": FAILED,
     "stopped": STOPPED,
@@ -247,7 +247,7 @@ def execute(
     may_ask = not as_json
     # The result is shown before the loop closes, which waits for threads that nodes block.
     with interruptible() as interruption, asyncio.Runner() as on_loop:
-        result = _to_end(running, interruption, on_loop, stream=stream, page=page)
+        result = to_end(running, interruption, on_loop, stream=stream, page=page)
         while result.status == "waiting" and may_ask and asking.is_interactive():
             interruption.raises()
             if not (answers := asking.ask(result.questions)):
@@ -262,7 +262,7 @@ def execute(
             if page:
                 page.resumes()
             try:
-                result = _to_end(again, interruption, on_loop, stream=stream, page=page)
+                result = to_end(again, interruption, on_loop, stream=stream, page=page)
             except InputError as wrong:  # an edited result that does not fit; the run still waits
                 output.complain(str(wrong))
         if why and not stream:
@@ -273,10 +273,10 @@ def execute(
             _show_next_step(result, of_batch=running.spec.start.batch_id is not None)
     if page:
         page.end()
-    return _EXIT[result.status]
+    return EXIT[result.status]
 
 
-def _to_end(
+def to_end(
     running: Running,
     interruption: Interruption,
     on_loop: asyncio.Runner,
@@ -284,6 +284,7 @@ def _to_end(
     stream: bool,
     page: Watched | None,
 ) -> RunResult:
+    """Run until the end, and show how it proceeds."""
     interruption.ends(running.interrupt, on_loop.get_loop())
     try:
         with contextlib.redirect_stdout(sys.stderr), _progress(running, streams=stream) as shown:

@@ -23,10 +23,11 @@ from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.selection import first_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from aideon_agents.ledger.rows import Call, Content, Run
+    from aideon_agents.ledger.store import Ledger
 
 
 _TITLES = ("node", "model", "status", "try", "in", "out", "cost", "time")
@@ -117,7 +118,10 @@ def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator
             call.time_to_first_token_ms is not None
         ),
         "tokens estimated": call.usage_source == "estimated",
-        "no usage reported": call.usage_source == "none" and call.status in {"ok", "broken"},
+        "no usage reported": call.usage_source == "none"
+        and call.modality is None
+        and call.status in {"ok", "broken"},
+        f"billed by the {call.unit}".replace("_", " "): call.unit is not None,
         f"asked by {call.feature}": call.feature,
         f"saved {output.money(usd(call.saved_nanousd or 0))}": call.saved_nanousd is not None,
         "shortened to fit a budget": call.shortened,
@@ -128,6 +132,24 @@ def _details(call: Call, worst: Decimal | None, *, with_model: bool) -> Iterator
         yield ", ".join(known)
     if call.error and call.error != call.error_type:
         yield call.error
+
+
+def _show_lines(lines: Iterable[str]) -> None:
+    for one in lines:
+        output.line(one)
+
+
+def _files(ledger: Ledger, calls: Sequence[Call]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The files that calls have made: in words, and as JSON values."""
+    if not any(call.modality for call in calls):
+        return
+    from aideon_agents.cli.media import artifact_document, described
+    from aideon_agents.media.artifacts import Artifacts, artifact_in, made_by
+
+    folder = Artifacts.of(options.settings(), ledger)
+    for row in made_by(ledger, calls[0].run_id):
+        one = artifact_in(row)
+        yield described(one), artifact_document(one, folder.path(one))
 
 
 def _show_content(content: Content) -> None:
@@ -260,6 +282,7 @@ def show(
         found = ledger.find_run(run)
         result = recall(ledger, found)
         calls = ledger.calls(found.run_id)
+        files = list(_files(ledger, calls))
         contents = ledger.contents(found.run_id) if content else []
         lost = losses(ledger, found.run_id)
     if as_json:
@@ -269,7 +292,8 @@ def show(
         rows = [call_document(call) for call in calls]
         kept = [call.saved_nanousd or 0 for call in calls if call.status == "cached"]
         saved = {"saved_usd": usd_text(usd(sum(kept)))} if kept else {}
-        output.document({**document(result), **saved, "calls": rows, **recorded})
+        made = {"artifacts": [one for _, one in files]} if files else {}
+        output.document({**document(result), **saved, **made, "calls": rows, **recorded})
         return
     cost = output.money(result.cost.usd, complete=result.cost.complete)
     reason = f" ({result.stop_reason})" if result.stop_reason else ""
@@ -277,8 +301,11 @@ def show(
     output.line(f"{result.workflow} {result.run_id}: {result.status}{reason}, {cost}{mark}")
     if found.thread:
         output.line(f"thread: {found.thread}")
-    for one in referred((found.options or {}).get("images"), checks=False):
-        output.line(f"picture: {described(one)}, {one.path or one.url or 'given as bytes'}")
+    _show_lines(
+        f"picture: {described(one)}, {one.path or one.url or 'given as bytes'}"
+        for one in referred((found.options or {}).get("images"), checks=False)
+    )
+    _show_lines(f"file: {what}, {one['path']}" for what, one in files)
     if result.error:
         output.line(f"error: {result.error}")
     if lost:

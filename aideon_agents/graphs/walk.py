@@ -21,6 +21,7 @@ from aideon_agents.state import ModelRequest, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import MethodType
 
     from langgraph.graph._node import StateNodeSpec
 
@@ -166,9 +167,11 @@ def specs(graph: Graph) -> Iterator[Any]:
 
 
 @once_per_graph
-def requests(graph: Graph) -> tuple[ModelRequest, ...]:
-    """What the agents in a graph request of models."""
-    return tuple(spec.request for spec in specs(graph) if spec.asks)
+def requests(graph: Graph) -> tuple[ModelRequest | MethodType, ...]:
+    """What the agents in a graph request of models, and what checks the models of other nodes."""
+    asked = [spec.request for spec in specs(graph) if spec.asks]
+    checks = (getattr(node.runs, "check_models", None) for node in walk(graph))
+    return *asked, *filter(None, checks)
 
 
 def functions(graph: Graph) -> Iterator[Callable[..., Any]]:

@@ -70,6 +70,16 @@ class Artifacts:
             raise InputError(f"the artifact {where} was changed: put it back, or start anew")
         return data
 
+    def delete(self, artifact: Artifact) -> int | None:
+        """Delete a file; returns how many bytes it had, None if it was not there."""
+        where = self.path(artifact)
+        try:
+            size = where.stat().st_size
+            where.unlink()
+        except FileNotFoundError:
+            return None
+        return size
+
     def keep(self, data: bytes) -> Artifact:
         """Keep some bytes as a file."""
         with self.writing() as file:
@@ -125,6 +135,25 @@ def made_by(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
     return [dict(row) for row in ledger.select(_OF_RUN, {"run_id": run_id})]
 
 
+def listed(ledger: Ledger, run_id: str | None, most: int) -> list[dict[str, Any]]:
+    """The rows of files, the newest first, of one run or of all."""
+    return [dict(row) for row in ledger.select(_NEWEST, {"run_id": run_id, "most": most})]
+
+
+def beginning_with(ledger: Ledger, ref: str) -> list[dict[str, Any]]:
+    """The rows of the files whose digest begins with some digits."""
+    start = ref.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{1,64}", start):
+        return []
+    near = {"first": start, "last": start + "g"}
+    return [dict(row) for row in ledger.select(_NEAR, near)]
+
+
+def prunable(ledger: Ledger, before: str) -> list[Artifact]:
+    """The files that no run made but those that ended before a time."""
+    return [artifact_in(dict(row)) for row in ledger.select(_PRUNABLE, {"before": before})]
+
+
 def artifact_in(row: dict[str, Any]) -> Artifact:
     """The reference in a row."""
     return Artifact(**{name: row[name] for name in Artifact.__dataclass_fields__})
@@ -134,6 +163,18 @@ _NOTE = (
     "INSERT INTO artifacts (sha256, call_id, run_id, mime, bytes, width, height, duration_ms,"
     " created_at) SELECT :sha256, call_id, run_id, :mime, :bytes, :width, :height, :duration_ms,"
     " :created_at FROM calls WHERE call_id = :call_id ON CONFLICT DO NOTHING"
+)
+_COLUMNS = "sha256, call_id, run_id, mime, bytes, width, height, duration_ms, created_at"
+_NEWEST = (
+    f"SELECT {_COLUMNS} FROM artifacts"  # noqa: S608 - our words, as below
+    " WHERE run_id = COALESCE(:run_id, run_id) ORDER BY created_at DESC, sha256 LIMIT :most"
+)
+_NEAR = f"SELECT {_COLUMNS} FROM artifacts WHERE sha256 >= :first AND sha256 < :last"  # noqa: S608
+# A run in progress, or one that waits, reads the files that it has made.
+_PRUNABLE = (
+    f"SELECT {_COLUMNS} FROM artifacts AS one WHERE NOT EXISTS (SELECT 1 FROM artifacts AS same"  # noqa: S608
+    " LEFT JOIN runs ON runs.run_id = same.run_id WHERE same.sha256 = one.sha256"
+    " AND (runs.ended_at IS NULL OR runs.ended_at >= :before OR runs.status IN ('running', 'waiting')))"
 )
 _OF_RUN = (
     "SELECT sha256, call_id, run_id, mime, bytes, width, height, duration_ms, created_at"

@@ -73,14 +73,14 @@ class Chosen(NamedTuple):
 
 def chosen(
     kind: Kind,
-    request: MediaRequest,
+    request: MediaRequest | None,
     settings: Settings,
     context: Context,
     *,
     model: Sequence[ModelChoice] = (),
     purpose: str | None = None,
 ) -> Chosen:
-    """The models for a request; `model` replaces the choice.
+    """The models for a request, or without one for any of the kind; `model` replaces the choice.
 
     Raises NoModel if none can be asked, and CallerError if none of them can do it.
     """
@@ -95,7 +95,11 @@ def chosen(
         raise _renamed(none, kind) from None
     makers = [(name, _maker(kind, name, known)) for name in choice.chain]
     able = [(name, maker) for name, maker in makers if maker is not None]
-    lacking = {name: why for name, maker in able if (why := maker.lacks(request, name.model))}
+    lacking: dict[AnyModel, str] = {
+        name: why
+        for name, maker in able
+        if request is not None and (why := maker.lacks(request, name.model))
+    }
     names = [cast("ModelName", name) for name, _ in able if name not in lacking]
     if not names:
         raise _unable(kind, choice.chain, lacking)

@@ -153,15 +153,16 @@ def check_length(task: str, rooms: Sequence[Room]) -> None:
 
 def check_models(graph: Graph, context: Context) -> list[Room]:
     """Refuse an agent that no model can answer; returns what models take, where that is known."""
-    rooms: list[Room] = []
-    models = cast("Models", context.models)
+    rooms, models = list[Room](), cast("Models", context.models)
     for request in requests(graph):
-        chosen = context.model.get(request.role) or request.model
-        vision = bool(context.images) if request.vision is None else request.vision
-        wanted = dataclasses.replace(request, model=chosen, vision=vision or None)
+        if isinstance(request, MethodType):  # of a node that makes files
+            request(context)
+            continue
+        given = context.model.get(request.role) or request.model
+        vision = request.vision or (request.vision is None and bool(context.images)) or None
+        wanted = dataclasses.replace(request, model=given, vision=vision)
         models.chat(wanted, context)
-        room = models.roomiest(wanted, context)
-        if room is not None:
+        if (room := models.roomiest(wanted, context)) is not None:
             rooms.append((request.role, room))
     return rooms
 
@@ -256,9 +257,8 @@ def output_text(
 ) -> str | None:
     """The output of a graph as text; None: there is none.
 
-    It is the last message if a person did not write it, else the last result, and those of all
-    branches of a graph that ends in several. A graph without results gives its output values as
-    JSON.
+    It is the last message if a person did not write it, else the last result, and those of all branches
+    of a graph that ends in several. A graph without results gives its output values as JSON.
     """
     if text := _last_message(values.get("messages")):
         return text

@@ -254,3 +254,19 @@ def test_a_job_that_was_noted_keeps_its_row_open_and_its_money_held(studio, ledg
     (call,) = ledger.calls(result.run_id)
     assert call.provider_job is None
     assert not ledger.finish_call(call.call_id, CallEnd(status="ok", duration_ms=1))
+
+
+def test_what_a_run_has_made_is_a_picture_for_another_run(studio, ledger, folder, monkeypatch):
+    made = run(sequential(image()), "A red house", tier="free", ledger=ledger)
+    monkeypatch.setenv("AIDEON_LEDGER", str(folder / "ledger.db"))
+    again = run(
+        sequential(executor()),
+        "What is it?",
+        images=made.results["image"].artifacts,
+        ledger=ledger,
+        rehearse=True,
+    )
+    assert again.status == "completed"
+    monkeypatch.setenv("AIDEON_ARTIFACTS", str(folder / "elsewhere"))
+    with pytest.raises(UserError, match="AIDEON_ARTIFACTS"):
+        run(sequential(executor()), "x", images=made.results["image"].artifacts, rehearse=True)

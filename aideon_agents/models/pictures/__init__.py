@@ -21,12 +21,15 @@ from typing import Any, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from aideon_agents import settings as environment
 from aideon_agents.errors import InputError, shown
+from aideon_agents.ledger.postgres.address import names_a_server
+from aideon_agents.ledger.sqlite.database import ledger_path
 from aideon_agents.models.pictures.kinds import in_words, kind_of, refuse_ending, refuse_size
-from aideon_agents.state import Picture
+from aideon_agents.state import Artifact, Picture
 
-Image: TypeAlias = str | Path | bytes | Mapping[str, Any] | Picture
-"""A path, a URL, a data URI, bytes, or an image block of LangChain."""
+Image: TypeAlias = str | Path | bytes | Mapping[str, Any] | Picture | Artifact
+"""A path, a URL, a data URI, bytes, an image block of LangChain, or what a run has made."""
 Images: TypeAlias = Image | Sequence[Image]
 
 _OF_REFERENCE = ("name", "path", "url", "sha256", "mime", "width", "height")
@@ -80,6 +83,8 @@ def filled(
 def _picture(given: Any, folder: Path | None) -> Picture:
     if isinstance(given, Picture):
         return given
+    if isinstance(given, Artifact):
+        return _of_artifact(given)
     if isinstance(given, bytes | bytearray | memoryview):
         return of_bytes(bytes(given))
     if isinstance(given, Mapping):
@@ -89,6 +94,20 @@ def _picture(given: Any, folder: Path | None) -> Picture:
     if not isinstance(given, str):
         raise InputError(f"images: {shown(given)} is no picture: {_HELP}")
     return _of_text(given, folder)
+
+
+def _of_artifact(artifact: Artifact) -> Picture:
+    """A picture that a run has made: its file lies where the settings say."""
+    settings = environment.load()
+    where = None if names_a_server(settings.ledger) else ledger_path(settings.ledger).parent
+    folder = settings.artifacts or (where or Path(".aideon")) / "artifacts"
+    found = next((folder / artifact.sha256[:2]).glob(f"{artifact.sha256[2:]}.*"), None)
+    if found is None:
+        raise InputError(
+            f"images: the artifact {artifact.sha256[:16]} is not in {folder}: give its path, or set "
+            "AIDEON_ARTIFACTS to the folder that it is in"
+        )
+    return _of_file(str(found), None)
 
 
 def _of_text(text: str, folder: Path | None) -> Picture:
