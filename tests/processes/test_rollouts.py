@@ -17,7 +17,7 @@ import threading
 
 import deploying
 import pytest
-from deploying import Environment, Users, release
+from deploying import Containers, Environment, Users, release
 from rollouts.figures import figures, reason_to_go_back
 from rollouts.nginx import nginx_conf
 
@@ -280,6 +280,38 @@ def test_other_machines_are_not_let_in_before_there_is_a_key(environment):
     assert code == 1
     assert "make one with" in said
     assert environment.processes() == {}
+
+
+def _in_order(said, *marks):
+    return re.search(".*".join(map(re.escape, marks)), said, re.DOTALL) is not None
+
+
+def test_containers_are_rolled_out_by_the_same_steps(tmp_path):
+    made = Containers(tmp_path)
+    code, said = made.deploy("new", "--share", "50")
+    assert code == 0, said
+    begins = ("build", "run --rm", "aideon doctor", "up -d service-next", "/readyz", "-s reload")
+    assert _in_order(made.commands(), *begins)
+    assert "50% new; * old;" in (made.folder / "nginx/nginx.conf").read_text(encoding="utf-8")
+    code, said = made.deploy("new")
+    assert code == 0, said
+    commands = made.commands()
+    assert "build" not in commands
+    ends = ("-s reload", "up -d --wait service worker", "-s reload", "stop service-next")
+    assert _in_order(commands, *ends)
+    assert "AIDEON_IMAGE=aideon-agents:new\n" in (made.folder / "env").read_text(encoding="utf-8")
+    assert "{ * old; }" in (made.folder / "nginx/nginx.conf").read_text(encoding="utf-8")
+
+
+def test_containers_that_fail_go_back(tmp_path):
+    made = Containers(tmp_path)
+    (made.folder / "failing").touch()
+    code, said = made.deploy("new", "--watch", "20")
+    assert code == 1
+    assert "back to 0 %" in said
+    assert _in_order(made.commands(), "/metrics", "-s reload", "stop service-next")
+    assert "AIDEON_IMAGE=aideon-agents:old\n" in (made.folder / "env").read_text(encoding="utf-8")
+    assert "{ * old; }" in (made.folder / "nginx/nginx.conf").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("file", "service"), [("nginx", "service"), ("kustomize/base", "aideon")])
