@@ -11,7 +11,7 @@ from aideon_agents.access.roles import Role, Scope, scopes_of
 from aideon_agents.api.accounts import signing_in
 from aideon_agents.dashboard import pages
 from aideon_agents.dashboard.pages import Visit, visiting
-from aideon_agents.errors import InputError
+from aideon_agents.errors import InputError, shown
 from aideon_agents.ledger.budgets.units import Feature, Unit
 from aideon_agents.state import Tier
 
@@ -114,10 +114,11 @@ def set_quota(visit: OfQuotas) -> Response:
     return pages.to("quotas", "quota")
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise InputError("the limit must be a whole number, or the word unlimited")
-    return int(text)
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"the limit must be a number, not {shown(text)}") from None
 
 
 @router.post("/quotas/requests")

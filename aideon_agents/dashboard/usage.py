@@ -60,7 +60,7 @@ def usage(
         asked={**asked, "user": user, "rehearsed": rehearsed},
         sees_all=sees_all,
         files={form: own + _query(asked, user, form, also=more) for form in _FORMS},
-        advice=_advice(visit, selection) if sees_all else (),
+        advice=_advice(visit, selection),
     )
 
 

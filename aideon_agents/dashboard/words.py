@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ DONE: Mapping[str, str] = {
 """What a page says after something was done."""
 
 
+_HINT = re.compile(r": (GET /api/|`aideon |[^:]*`aideon |give each with -p ).*$")
 _TEN, _CENT = Decimal(10), Decimal("0.01")
 NONE = "\N{EN DASH}"
 
@@ -88,6 +90,11 @@ def seconds(milliseconds: int | None) -> str:
     return NONE if milliseconds is None else f"{milliseconds / 1000:.2f} s"
 
 
+def plain(text: str) -> str:
+    """An error without its hint for people who use the API or the command line."""
+    return _HINT.sub("", text)
+
+
 def moment(text: str | None) -> str:
     """A time in UTC, to the minute."""
     return NONE if not text else f"{text[:10]} {text[11:16]}"
@@ -100,5 +107,6 @@ def nanousd(amount: int) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (change, tone, money, nanousd, number, percent, seconds, moment)
+    one.__name__: one
+    for one in (change, tone, money, nanousd, number, percent, plain, seconds, moment)
 }

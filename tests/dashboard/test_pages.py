@@ -19,7 +19,8 @@ from aideon_agents.api.app import create_app
 from aideon_agents.dashboard.app import mount
 from aideon_agents.dashboard.pages import NAVIGATION, ROOT
 from aideon_agents.ledger import checkpoints
-from aideon_agents.ledger.rows import Run
+from aideon_agents.ledger.identity import now, utc_text
+from aideon_agents.ledger.rows import Call, CallEnd, Run
 
 BY = By("tests")
 EVIL = '<script>alert("x")</script>'
@@ -262,7 +263,7 @@ async def test_an_admin_sets_the_quota_of_a_user_and_removes_it(signed_in, servi
         assert "The quota applies" in shown
         found = quotas.used(service.ledger, "ada", "free")["text_generation"]
         assert found.get("requests_limit") == expected
-    assert "a whole number" in await admin.post("quotas", 422, limit="many", **named)
+    assert "must be a number" in await admin.post("quotas", 422, limit="many", **named)
     ada = await signed_in("eve")
     await ada.post("quotas", 403, page="runs", limit="9", **named)
 
@@ -412,6 +413,34 @@ async def test_models_are_chosen_among_those_of_the_tier_for_all_agents_or_for_e
     others = set(service.launcher.models_of(LOCAL)) - set(known)
     shown = await ada.post("ask", 200, workflow="two", task="x", model=min(others), do="run")
     assert "not among the models of the tier free" in shown
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("usage?user=ada&by=node&rehearsed=true", 200, "Recommendations"),
+        ("usage?since=2026-12-31&until=2026-01-01", 200, "No call in this time"),
+        ("usage?by=nonsense&since=never", 200, "Workflow"),
+        ("runs?before=%00&workflow=%00", 200, "There is no such run"),
+        ("runs/none", 404, ">there is no run none<"),
+        ("ask?workflow=none", 404, ">there is no workflow &#39;none&#39;<"),
+        ("success?against=nobody:none", 422, "unknown provider"),
+        ("nothing", 404, "not found"),
+    ],
+)
+async def test_whatever_is_asked_for_is_a_page_that_says_what_is_wrong(
+    person, service, path, status, words
+):
+    for one in range(12):  # a model that fails often is worth a recommendation
+        run_id = service.ledger.start_run(Run(workflow="one", user="ada"))
+        named = {"role": "creative", "provider": "together", "requested_model": "m"}
+        at = {"started_at": utc_text(now()), "rehearsed": True}
+        call = Call(call_id=f"call-{one}", run_id=run_id, node_path="draft", **named, **at)
+        service.ledger.start_call(call)
+        service.ledger.finish_call(call.call_id, CallEnd(status="error", duration_ms=5))
+    shown = await person.get(path, status)
+    assert words in shown
+    assert "GET /api" not in shown
 
 
 async def test_all_waiting_runs_of_a_page_are_answered_at_once(person, service):

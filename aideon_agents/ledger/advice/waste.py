@@ -20,7 +20,7 @@ from aideon_agents.ledger.database import Row
 from aideon_agents.ledger.money import usd
 from aideon_agents.ledger.pricing import Usage, price
 from aideon_agents.ledger.reports import Against
-from aideon_agents.ledger.selection import Selection, sums
+from aideon_agents.ledger.selection import CALLS, Selection, sums
 from aideon_agents.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def repeated_input(ledger: Ledger, selection: Selection, whole: int) -> Iterator
                             calls.requested_model
                         ORDER BY calls.started_at, calls.call_id
                     ) AS before
-                FROM calls WHERE {selection.where("calls")}
+                FROM {CALLS} WHERE {selection.where("calls")}
                     AND calls.status = 'ok' AND calls.input_tokens IS NOT NULL
             ) AS in_order
             GROUP BY node, provider, model, run_id
