@@ -196,6 +196,8 @@ class BatchRunning:
         self, ledger: Ledger, before: Batch | None, most: int | None
     ) -> dict[str, Any] | None:
         """The options that workers need; None: this process runs the items."""
+        if before is not None and self._desk is None:
+            Lines(ledger.database, before.batch_id).refuse_live("add --engine provider")
         if self._engine != DISTRIBUTED:
             if before is not None:
                 batches.refuse_if_with_workers(before)

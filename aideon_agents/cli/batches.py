@@ -210,6 +210,8 @@ def cancel(batch: Ref, as_json: options.AsJson = False) -> None:
         if found.status == "running":
             batches.cancel(ledger, found.batch_id)
             _take_from_workers(ledger, found)
+        else:
+            _cancel_at_provider(ledger, found)
         if as_json:
             output.document(summary(ledger, batches.find_batch(ledger, found.batch_id)))
     if found.status == "running":
@@ -221,6 +223,7 @@ def cancel(batch: Ref, as_json: options.AsJson = False) -> None:
 @app.command()
 def forget(batch: Ref, as_json: options.AsJson = False) -> None:
     """Forget a batch, so that its command starts a new one. Its costs stay."""
+    from aideon_agents.batch.provider.lines import Lines
     from aideon_agents.batch.summary import summary
     from aideon_agents.ledger import batches
 
@@ -228,10 +231,26 @@ def forget(batch: Ref, as_json: options.AsJson = False) -> None:
         found = batches.find_batch(ledger, batch)
         batches.refuse_if_running(found)
         batches.refuse_if_with_workers(found)
+        Lines(ledger.database, found.batch_id).refuse_live("repeat its command to the end")
         batches.forget(ledger, found.batch_id)
         if as_json:
             output.document(summary(ledger, batches.find_batch(ledger, found.batch_id)))
     output.note(f"batch {found.batch_id} is forgotten: its command starts a new batch")
+
+
+def _cancel_at_provider(ledger: Ledger, batch: Batch) -> None:
+    """End what providers do for a batch that no process runs, and settle it."""
+    import asyncio
+
+    from aideon_agents.batch.provider.lines import Lines
+
+    lines = Lines(ledger.database, batch.batch_id)
+    if not lines.blocked():
+        return
+    from aideon_agents.batch.provider.engine import Jobs, cancelled
+
+    output.note("waiting for the provider to end its batch; what it has finished is charged")
+    asyncio.run(cancelled(Jobs(ledger, lines, options.settings(), records=False)))
 
 
 def _take_from_workers(ledger: Ledger, batch: Batch) -> None:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+AT_PROVIDER = "provider"
+"""The stop reason of a run until a batch at a provider has ended: its batch continues it."""
+
 DECLINED = "declined"
 """The stop reason when a person declined a result: such a run cannot resume."""
 
@@ -242,7 +245,7 @@ def _item_status(outcome: Outcome) -> ItemStatus:
     is_of_ledger = isinstance(outcome.exception, LedgerError)  # which is no failure of the item
     if outcome.status == "cancelled" or is_of_ledger or batch_stop(outcome) is not None:
         return "pending"
-    is_drained = outcome.status == "stopped" and outcome.stop_reason in ("interrupted", "provider")
+    is_drained = outcome.status == "stopped" and outcome.stop_reason in ("interrupted", AT_PROVIDER)
     return "pending" if is_drained else "failed"
 
 

@@ -26,7 +26,7 @@ from aideon_agents.models.bridge import blocking
 from aideon_agents.models.pictures import pictures, referred
 from aideon_agents.patterns import sequential
 from aideon_agents.runner.options import KINDS, ResumeOptions, RunOptions, config_of
-from aideon_agents.runner.outcome import DECLINED, ItemJournal
+from aideon_agents.runner.outcome import AT_PROVIDER, DECLINED, ItemJournal
 from aideon_agents.runner.pictures import with_pictures
 from aideon_agents.runner.result import Event, RunResult
 from aideon_agents.runner.resume_state import models_again
@@ -368,10 +368,15 @@ def prepare_resume(
 
 
 def refuse_unless_resumable(seen: Run) -> None:
-    """Refuse to resume a run that is completed, was declined, or still runs."""
+    """Refuse to resume a run that is completed, was declined, still runs, or waits for a provider."""
     if seen.status == "running":
         raise UserError(f"run {seen.run_id} is still running: interrupt it, or wait for its end")
     if seen.status == "completed":
         raise UserError(f"run {seen.run_id} is completed: there is nothing left to do")
     if seen.stop_reason == DECLINED:
         raise UserError(f"run {seen.run_id} was declined: start it again")
+    if seen.stop_reason == AT_PROVIDER:
+        raise UserError(
+            f"run {seen.run_id} waits for a batch at a provider: repeat the command of batch "
+            f"{seen.batch_id}"
+        )

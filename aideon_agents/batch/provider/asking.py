@@ -36,6 +36,7 @@ from aideon_agents.models.guard import with_parent
 from aideon_agents.models.shape import cut_off, shaped
 from aideon_agents.models.wire import encoded
 from aideon_agents.node_paths import node_path
+from aideon_agents.runner.outcome import AT_PROVIDER
 
 if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
@@ -55,7 +56,7 @@ class Parked(LimitError, GraphBubbleUp):  # noqa: N818 - it says what happened
     def __init__(self, asked: str) -> None:
         super().__init__(
             f"{asked} answers in a batch: repeat the command of the batch to continue",
-            kind="provider",
+            kind=AT_PROVIDER,
             value=None,
             limit=None,
         )

@@ -25,7 +25,7 @@ from aideon_agents.models.protocol.ways import below, is_loopback
 from aideon_agents.models.transport import LONGEST_ERROR, SIMULATED, Answer, broken_off, post
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
 State: TypeAlias = Literal["running", "done", "failed", "expired", "cancelled"]
 
@@ -93,15 +93,14 @@ class Batches:
                 ) from error
             raise
 
-    async def upload(self, content: bytes, name: str, note: Callable[[str], None]) -> None:
-        """Upload the lines of a batch. `note` is called with the id of the file once it is known."""
+    async def upload(self, content: bytes, name: str) -> str:
+        """Upload the lines of a batch; returns the id of the file."""
         if not self.is_together:
             file: list[Part] = [
                 ("purpose", "batch"),
                 ("file", (name, "application/jsonl", content)),
             ]
-            note(_id(await self._json("POST", "files", form=file), self._asked))
-            return
+            return _id(await self._json("POST", "files", form=file), self._asked)
         digest = hashlib.sha256(content).hexdigest()
         form: list[Part] = [("purpose", "batch-api"), ("file_name", name)]
         form += [("file_type", "jsonl"), ("checksum", digest)]
@@ -118,7 +117,7 @@ class Batches:
         status, headers, body = await self._sent("PUT", target, content=content, with_key=False)
         if status // 100 != 2:  # noqa: PLR2004 - any status of success
             raise self._refusal(status, headers, body, "files")
-        note(_id(await self._json("POST", f"files/{file_id}/preprocess"), self._asked))
+        return _id(await self._json("POST", f"files/{file_id}/preprocess"), self._asked)
 
     async def begin(self, file_id: str, model: str, ours: str) -> Seen:
         """Begin a batch with a file that was uploaded. It is sent once."""

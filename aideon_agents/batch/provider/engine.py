@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.batch.engine import Local
 from aideon_agents.batch.provider.asking import Desk, offered
-from aideon_agents.batch.provider.dialects import Batches, Seen
+from aideon_agents.batch.provider.dialects import Batches, Seen, State
 from aideon_agents.batch.provider.lines import Job, Lines
 from aideon_agents.batch.provider.settling import Settling
-from aideon_agents.errors import ProviderError, RunError
+from aideon_agents.errors import RunError
+from aideon_agents.ledger import batches as ledger_batches
 from aideon_agents.ledger.identity import new_run_id
 from aideon_agents.models import models_for
-from aideon_agents.models.providers import choices
 from aideon_agents.state import Context, ModelRequest
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aideon_agents.batch.engine import Engine, OpenBatch
     from aideon_agents.batch.items import Item
     from aideon_agents.ledger.batch_items import ItemRow
-    from aideon_agents.models import Models
+    from aideon_agents.ledger.store import Ledger
     from aideon_agents.settings import Settings
 
 _POLL = 30.0
@@ -32,6 +32,8 @@ _POLL = 30.0
 _POLL_SIMULATED = 0.1
 _NOTICE = 0.2
 """Seconds after which an interrupt is noticed."""
+_HEARTBEAT = 5.0
+"""Seconds after which other processes hear that this one waits."""
 
 
 class Rounds(Local):
@@ -57,106 +59,68 @@ class Rounds(Local):
                 yield claimed
 
 
-class ProviderBatches:
-    """Runs a batch by batches of its providers."""
+class Jobs:
+    """The batches at providers that the lines of one batch are in."""
 
-    def __init__(self, batch: OpenBatch, desk: Desk, *, waits: bool) -> None:
-        self._batch = batch
-        self._desk = desk
-        self._lines = desk.lines
-        self._models = models_for(cast("Any", desk.settings))
-        self._waits = waits
+    def __init__(self, ledger: Ledger, lines: Lines, settings: Settings, *, records: bool) -> None:
+        self._ledger = ledger
+        self._lines = lines
+        self._models = models_for(cast("Any", settings))
+        self._records = records
         self._known: dict[str, tuple[Any, Batches]] = {}
 
-    async def run(self, engine: Engine, at_once: int) -> None:
-        """Go on until all items are finished, or until a batch is in progress and the caller does not wait."""
-        rounds, control = Rounds(self._batch, self._desk), self._batch.control
-        for model in self._desk.models.values():
-            await Batches(model).check()
+    @property
+    def are_left(self) -> bool:
+        """Whether a batch is in progress."""
+        return bool(self._lines.jobs("running"))
+
+    @property
+    def poll_seconds(self) -> float:
+        """Seconds between two looks."""
+        simulated = all(batches.is_simulated for _, batches in self._known.values())
+        return _POLL_SIMULATED if simulated else _POLL
+
+    async def send(self) -> None:
+        """Upload and begin what is not begun; what was done by an earlier process is not repeated."""
         for job in self._lines.jobs("made"):
-            await self._send(job)
-        await self._settle_ended(engine)
-        while not control.is_over:
-            await rounds.once(engine, at_once)
-            if control.is_over:
-                break
-            ids = (new_run_id() for _ in itertools.count())
-            self._lines.make_jobs(ids)
-            for job in self._lines.jobs("made"):
-                await self._send(job)
-            if not self._lines.jobs("running"):
-                self._refuse_full()
-                if self._desk.full is None:
-                    break
-                continue
-            has_ended = await self._settle_ended(engine)
-            while not has_ended and self._waits and not control.is_over:
-                await self._pause()
-                has_ended = await self._settle_ended(engine)
-            if not has_ended:
-                control.drain("provider")
-        await self._batch.write_out()
+            _, batches = self._of(job.model)
+            file_id, seen = job.file_id, None
+            if file_id is None:
+                content, name = self._lines.content(job.job_id), f"aideon-{job.job_id}.jsonl"
+                file_id = await batches.upload(content, name)
+                self._lines.note_file(job.job_id, file_id)
+            else:
+                seen = await batches.find(file_id)
+            if seen is None:
+                seen = await batches.begin(file_id, job.model.partition(":")[2], job.job_id)
+            self._lines.note_job(job.job_id, seen.id)
 
-    def _refuse_full(self) -> None:
-        """Stop at a budget in which others hold what is missing: waiting here would not end."""
-        if self._desk.full is not None and not self._desk.parked:
-            by = self._desk.full.by
-            self._batch.control.drain(
-                "budget", f"the {by.name} budget has no room for another line"
-            )
-
-    def provider_of(self, name: str) -> tuple[Any, Batches]:
-        """A model by its name, and its provider."""
-        if name not in self._known:
-            model = model_named(self._models, name)
-            self._known[name] = model, Batches(model)
-        return self._known[name]
-
-    async def _send(self, job: Job) -> None:
-        """Upload a batch and begin it; what was done by an earlier process is not done again."""
-        _, batches = self.provider_of(job.model)
-        file_id, seen = job.file_id, None
-        if file_id is None:
-            content, noted = self._lines.content(job.job_id), list[str]()
-
-            def note(known: str) -> None:
-                noted.append(known)
-                self._lines.note_file(job.job_id, known)
-
-            await batches.upload(content, f"aideon-{job.job_id}.jsonl", note)
-            file_id = noted[-1]
-        else:
-            seen = await batches.find(file_id)
-        if seen is None:
-            seen = await batches.begin(file_id, job.model.partition(":")[2], job.job_id)
-        self._lines.note_job(job.job_id, seen.id)
-
-    async def _pause(self) -> None:
-        """Wait until the batches are looked at again, or the caller interrupts."""
-        simulated = all(one.is_simulated for _, one in self._known.values())
-        left = _POLL_SIMULATED if simulated else _POLL
-        while left > 0 and not self._batch.control.is_over:
-            await asyncio.sleep(min(_NOTICE, left))
-            left -= _NOTICE
-
-    async def _settle_ended(self, engine: Engine) -> bool:
-        """Settle the batches that have ended at their providers; returns whether there was one."""
-        has_ended = False
+    async def cancel(self) -> None:
+        """Ask the providers to end the batches in progress, and settle what was never sent."""
+        await self.send()  # one that was begun and not noted must be cancelled too
         for job in self._lines.jobs("running"):
-            _, batches = self.provider_of(job.model)
+            _, batches = self._of(job.model)
+            await batches.cancel(str(job.provider_job))
+        for row in self._lines.parked():
+            if call := self._lines.call(row["call_id"]):
+                settling = self._settling(str(row["model"]))
+                settling.undone(call, "it was cancelled", simulated=call.simulated)
+
+    async def settle(self) -> set[State]:
+        """Settle the batches that have ended at their providers; returns how they ended."""
+        found = set[State]()
+        for job in self._lines.jobs("running"):
+            _, batches = self._of(job.model)
             seen = await batches.look(str(job.provider_job))
             if seen.state != "running":
-                await self._settle(job, seen, engine)
-                has_ended = True
-        return has_ended
+                found.add(seen.state)
+                await self._settle(job, seen)
+        return found
 
-    async def _settle(self, job: Job, seen: Seen, engine: Engine) -> None:
+    async def _settle(self, job: Job, seen: Seen) -> None:
         """Settle every line of a batch that has ended."""
-        model, batches = self.provider_of(job.model)
-        discount = self._models.discount(job.model)
-        records = engine.spec.record_content
-        settling = Settling(engine.ledger, self._lines, model, discount, records=records)
-        states = self._lines.of_job(job.job_id)
+        model, batches = self._of(job.model)
+        settling, states = self._settling(job.model), self._lines.of_job(job.job_id)
         for file_id in seen.files:
             async for sent in batches.lines(file_id):
                 call_id = str(sent.get("custom_id"))
@@ -178,22 +142,84 @@ class ProviderBatches:
                 f"{model.candidate} refused batch {seen.id}: {seen.error or 'it says no reason'}; "
                 "nothing was charged, and its items are pending"
             )
-        if seen.state == "cancelled":
+
+    def _settling(self, name: str) -> Settling:
+        model, _ = self._of(name)
+        discount = self._models.discount(name)
+        return Settling(self._ledger, self._lines, model, discount, records=self._records)
+
+    def _of(self, name: str) -> tuple[Any, Batches]:
+        """A model by its name, and its provider."""
+        if name not in self._known:
+            asked = ModelRequest(role="executor", model=(name,))
+            model = offered(self._models.chat(asked, Context()))
+            self._known[name] = model, Batches(model)
+        return self._known[name]
+
+
+class ProviderBatches:
+    """Runs a batch by batches of its providers."""
+
+    def __init__(self, batch: OpenBatch, desk: Desk, *, waits: bool) -> None:
+        self._batch = batch
+        self._desk = desk
+        self._waits = waits
+
+    async def run(self, engine: Engine, at_once: int) -> None:
+        """Go on until all items are finished, or until a batch is in progress and the caller does not wait."""
+        control, records = self._batch.control, engine.spec.record_content
+        for model in self._desk.models.values():
+            await Batches(model).check()
+        jobs = Jobs(engine.ledger, self._desk.lines, self._desk.settings, records=records)
+        await jobs.send()
+        await self._settled(jobs)
+        rounds = Rounds(self._batch, self._desk)
+        while not control.is_over:
+            await rounds.once(engine, at_once)
+            if control.is_over:
+                break
+            self._desk.lines.make_jobs(new_run_id() for _ in itertools.count())
+            await jobs.send()
+            if self._desk.lines.jobs("running"):
+                await self._wait(jobs)
+            elif self._desk.full is None:
+                break
+            elif not self._desk.parked:  # others hold what is missing
+                why = f"the {self._desk.full.by.name} budget has no room for another line"
+                control.drain("budget", why)
+        if control.reason == "cancelled":
+            await cancelled(jobs)
+        await self._batch.write_out()
+
+    async def _wait(self, jobs: Jobs) -> None:
+        """Wait until a batch has ended; without `waits`, only look."""
+        while not await self._settled(jobs) and not self._batch.control.is_over:
+            if not self._waits:
+                self._batch.control.drain("provider")
+            await self._pause(jobs.poll_seconds)
+
+    async def _settled(self, jobs: Jobs) -> bool:
+        ended = await jobs.settle()
+        if "cancelled" in ended:
             self._batch.control.drain("cancelled")
+        return bool(ended)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait until the batches are looked at again, or the caller or another process stops this."""
+        ends, beats = time.monotonic() + seconds, 0.0
+        while (left := ends - time.monotonic()) > 0 and not self._batch.control.is_over:
+            if time.monotonic() >= beats:
+                beats = time.monotonic() + _HEARTBEAT
+                if ledger_batches.heartbeat(self._batch.ledger, self._batch.start.batch_id):
+                    self._batch.control.drain("cancelled")
+                self._batch.report(0)
+            await asyncio.sleep(min(_NOTICE, left))
 
 
-def model_named(models: Models, name: str) -> Any:
-    """The model that answers as `provider:model`, to read its answers."""
-    return offered(
-        models.chat(ModelRequest(role="executor", model=choices(name, "the batch")), Context())
-    )
-
-
-async def cancel(lines: Lines, settings: Settings) -> int:
-    """Ask the providers to end the batches in progress; returns how many there were."""
-    models, asked = models_for(cast("Any", settings)), 0
-    for job in lines.jobs("running"):
-        with contextlib.suppress(ProviderError):
-            await Batches(model_named(models, job.model)).cancel(str(job.provider_job))
-            asked += 1
-    return asked
+async def cancelled(jobs: Jobs) -> None:
+    """End the batches in progress at their providers, and settle what they have finished."""
+    await jobs.cancel()
+    await jobs.settle()
+    while jobs.are_left:
+        await asyncio.sleep(jobs.poll_seconds)
+        await jobs.settle()

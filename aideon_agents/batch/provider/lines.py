@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.errors import UserError
 from aideon_agents.ledger.identity import now, utc_text
 from aideon_agents.ledger.rows import CALL_COLUMNS, Call, call_in
 
@@ -87,6 +88,14 @@ class Lines:
             tx.later(_KEEP_HOLD, {"call_id": call_id})
             tx.later(_IS_BATCH, {"call_id": call_id})
 
+    def refuse_live(self, what: str) -> None:
+        """Refuse what would ask models again whose answers are on their way."""
+        if self.blocked():
+            raise UserError(
+                f"a provider's batch answers calls of batch {self.batch_id}: {what}, or cancel it "
+                f"with `aideon batches cancel {self.batch_id}`"
+            )
+
     def blocked(self) -> set[str]:
         """The runs that wait for an answer."""
         rows = self.database.select(_BLOCKED, {"batch_id": self.batch_id})
@@ -96,7 +105,7 @@ class Lines:
         """Put all lines that are in no batch into new ones, each of one model and within the limits."""
         group: list[str] = []
         model, size = "", 0
-        for row in [*self.database.select(_PARKED, {"batch_id": self.batch_id}), None]:
+        for row in [*self.parked(), None]:
             is_next = row is not None and row["model"] == model
             fits = len(group) < MOST_LINES and size + (row["size"] if row else 0) <= MOST_BYTES
             if group and not (is_next and fits):
@@ -112,6 +121,10 @@ class Lines:
             tx.write(_MAKE_JOB, {**made, "lines": len(call_ids), "at": utc_text(now())})
             for call_id in call_ids:
                 tx.later(_SEND, {"job_id": job_id, "call_id": call_id})
+
+    def parked(self) -> list[Row]:
+        """The call ids and models of the lines that are in no batch, with their sizes."""
+        return self.database.select(_PARKED, {"batch_id": self.batch_id})
 
     def jobs(self, *statuses: str) -> list[Job]:
         """The provider's batches in some states, the oldest first."""

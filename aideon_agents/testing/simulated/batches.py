@@ -111,6 +111,8 @@ class BatchRoutes:
         self._faults = iter(plan.faults)
         self._numbers = itertools.count(1)
         self._working = asyncio.Lock()
+        self._is_together = False
+        """Whether the last upload was in Together's form."""
 
     @property
     def submitted(self) -> int:
@@ -166,7 +168,7 @@ class BatchRoutes:
                 batch = self._batch(batch_id)
             case ("GET",):
                 listed = [self._document(one) for one in reversed(self._batches.values())]
-                if listed and all(one.file.is_together for one in self._batches.values()):
+                if self._is_together:
                     return _json(listed)
                 return _json({"object": "list", "data": listed, "has_more": False})
             case _:
@@ -185,6 +187,7 @@ class BatchRoutes:
             checksum=fields.get("checksum", ("", b""))[1].decode(),
             created=now,
         )
+        self._is_together = file.is_together
         if not file.is_together:
             if "file" not in fields:
                 raise Refused(400, "invalid_request_error", "'file' is a required property")
