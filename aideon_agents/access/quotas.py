@@ -128,18 +128,22 @@ def admit(
         raise lacks.exceeded(refused.by.spent, cheaper=cheaper)
 
 
-def admit_run(tx: Statements, caller: Caller, run: Run, *, requests: int = 1) -> None:
+def admit_run(
+    tx: Statements, caller: Caller, run: Run, *, requests: int = 1, minutes: float | None = None
+) -> None:
     """Count the request of a run, unless it is rehearsed, or uses the user's own keys alone."""
     origin = run.origin
     if origin and not run.rehearsed and origin.columns()["key_source"] == "system":
-        admit(tx, caller, origin.feature, run.run_id, requests=requests)
+        admit(tx, caller, origin.feature, run.run_id, requests=requests, minutes=minutes)
 
 
 @contextlib.contextmanager
-def admitted(ledger: Ledger, caller: Caller, run: Run) -> Generator[None]:
+def admitted(
+    ledger: Ledger, caller: Caller, run: Run, *, requests: int = 1, minutes: float | None = None
+) -> Generator[None]:
     """Count the request of a run for a block, and give it back if the block calls nothing."""
     with ledger.database.transaction() as tx:
-        admit_run(tx, caller, run)
+        admit_run(tx, caller, run, requests=requests, minutes=minutes)
     try:
         yield
     finally:

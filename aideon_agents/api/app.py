@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from aideon_agents.access.callers import Caller
 from aideon_agents.api import (
+    artifacts,
     batches,
     langgraph,
     openai,
@@ -128,7 +129,7 @@ def _include(app: FastAPI, door: Door | None) -> None:
         prefix="/api/v1", dependencies=SECURITY, responses=problems.answers(401, 403, 413, 422)
     )
     accounts = (me, admin, quotas, limits, provider_keys, signing_in)
-    for one in (workflows, runs, batches, threads, usage, status, *accounts):
+    for one in (workflows, runs, artifacts, batches, threads, usage, status, *accounts):
         own.include_router(one.router)
     app.include_router(own)
     app.include_router(together.router())

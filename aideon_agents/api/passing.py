@@ -122,8 +122,11 @@ _WITH_PICTURES = 28 * _LARGEST
 """Bytes of a body with a picture of 20 MB in base64, or with the items of a batch."""
 _ARRIVES_WITHIN = 60.0
 """Seconds between two parts of a body."""
-_PICTURES = ("/v1/", "/api/v1/together/images/", "/ui/batches")
-"""Where a body may hold pictures, or a file of items."""
+_PICTURES = (
+    *("/v1/", "/ui/batches"),
+    *("/api/v1/together/images/", "/api/v1/together/audio/"),
+)
+"""Where a body may hold pictures, recordings, or a file of items."""
 _DEEPEST = 100
 """How deep lists and objects of a body may be in each other."""
 _SUSPECT = re.compile(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aideon_agents.models.choosing import AnyModel
     from aideon_agents.models.providers import Provider
     from aideon_agents.settings import Settings
-    from aideon_agents.state import Context, ModelChoice
+    from aideon_agents.state import Context, ModelChoice, Use
 
 WORDS: Mapping[Kind, str] = {
     "image": "pictures",
@@ -79,6 +79,7 @@ def chosen(
     *,
     model: Sequence[ModelChoice] = (),
     purpose: str | None = None,
+    use: Use | None = None,
 ) -> Chosen:
     """The models for a request, or without one for any of the kind; `model` replaces the choice.
 
@@ -87,7 +88,7 @@ def chosen(
     known_models = catalog.load(settings.catalog, settings.profile)
     rehearse = context.rehearse or settings.rehearses
     known = providers(settings, pretend=rehearse)
-    asked = ModelRequest(role="creative", model=tuple(model), purpose=purpose)
+    asked = ModelRequest(role="creative", model=tuple(model), purpose=purpose, use=use)
     asked, _ = known_models.up_to_date(asked, replaces=context.replace_retired)
     try:
         choice = choose(asked, context.tier, known_models, known, modality=kind)

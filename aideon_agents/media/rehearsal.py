@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CHARACTERS_A_SECOND = 15
 """Characters that are spoken in a second, about."""
-_RATE = 1000
+_RATE = 100
 """Samples of silence in a second."""
 _TRANSCRIPT = "(rehearsed) What was said in the recording."
 
@@ -34,9 +34,9 @@ class Rehearsed:
         del request, model
 
     async def image(self, request: ImageRequest, asking: Asking) -> MediaResult:
-        """Gray pictures of the size that was asked for."""
-        gray = [200 - 10 * nth for nth in range(request.n)]
-        data = [png(request.width, request.height, shade) for shade in gray]
+        """Striped pictures of the size that was asked for."""
+        shades = [200 - 10 * nth for nth in range(request.n)]
+        data = [png(request.width, request.height, shade) for shade in shades]
         return MediaResult(tuple(asking.artifacts.keep(one) for one in data))
 
     async def tts(self, request: SpeechRequest, asking: Asking) -> MediaResult:
@@ -55,9 +55,9 @@ class Rehearsed:
 
 
 def png(width: int, height: int, shade: int = 200) -> bytes:
-    """A PNG picture of one shade of gray."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    rows = zlib.compress((b"\0" + bytes([shade]) * width) * height, 1)
+    """A PNG picture of black and white stripes; each shade has others."""
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes([shade]) * -(-width // 8)) * height, 1)
     parts = [(b"IHDR", head), (b"tEXt", b"Comment\0rehearsed"), (b"IDAT", rows), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -7,17 +7,21 @@ import base64
 import json
 import os
 import struct
+import time
 import uuid
 import zlib
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from aideon_agents.access import api_keys, flags, quotas, users
+from aideon_agents.access import api_keys, flags, quotas, signing, users
 from aideon_agents.access.audit import By
 from aideon_agents.api.app import create_app
+from aideon_agents.media.rehearsal import wav
+from aideon_agents.media.sniffing import sniffed
 from aideon_agents.testing import Fault, SimulatedProvider
 
 BASE = "/api/v1/together"
@@ -33,11 +37,14 @@ ANSWERS = {
     "/code/completions": ({"prompt": "def f():"}, {"text", "usage", *SOURCE}),
     "/images/analysis": ({"prompt": "What is it?", "image_url": ""}, {"text", *SOURCE}),
 }
-MISSING = {
-    "/images/generations": {"prompt": "a sunset"},
-    "/audio/transcriptions": {"audio_url": "https://example.com/a.mp3"},
-    "/audio/speech": {"text": "Welcome"},
+MADE = {
+    "/images/generations": ({"prompt": "a sunset", "width": 64, "height": 32}, {"url", *SOURCE}),
+    "/audio/transcriptions": ({"audio_url": ""}, {"text", *SOURCE}),
+    "/audio/speech": ({"text": "Welcome", "voice": "default"}, {"audio_url", *SOURCE}),
 }
+MADE["/audio/transcriptions"][0]["audio_url"] = (
+    f"data:audio/wav;base64,{base64.b64encode(wav(90)).decode()}"
+)
 
 
 def picture():
@@ -286,10 +293,71 @@ async def test_what_is_invalid_is_a_bad_request(client, ledger, path, body):
     assert not ledger.runs()
 
 
-@pytest.mark.parametrize("path", MISSING)
-async def test_what_does_not_exist_yet_says_so(client, path):
-    refused = await client.post(BASE + path, json=MISSING[path])
-    assert (refused.status_code, refused.json()["code"]) == (501, "not_implemented")
+@pytest.mark.parametrize("path", MADE)
+async def test_what_is_made_has_exactly_the_keys_of_the_documents(client, ledger, path):
+    body, keys = MADE[path]
+    answered = await client.post(BASE + path, json=body)
+    assert (answered.status_code, set(answered.json())) == (200, keys), answered.text
+    assert set(answered.json()["model_source_indicator"]) == INDICATOR
+    (run,) = ledger.runs()
+    assert answered.headers["X-Aideon-Run"] == run.run_id
+    (call,) = ledger.calls(run.run_id)
+    assert call.modality in {"image", "tts", "stt"}
+
+
+def parts_of(url):
+    """The path of an address, and the values of its query."""
+    parts = urlsplit(url)
+    assert parts.scheme == "http"
+    return parts.path, dict(parse_qsl(parts.query))
+
+
+@pytest.mark.parametrize("path", ["/images/generations", "/audio/speech"])
+async def test_a_signed_address_gives_the_file_without_a_key_for_an_hour(
+    caller, service, client_of, path, monkeypatch
+):
+    body, keys = MADE[path]
+    answered = await caller("ann").post(BASE + path, json=body)
+    (key,) = keys - set(SOURCE)
+    place, query = parts_of(answered.json()[key])
+    unknown = client_of(create_app(service))
+    given = await unknown.get(place, params=query)
+    assert given.status_code == 200
+    assert given.headers["content-type"] == sniffed(given.content).mime
+    assert "sandbox" in given.headers["content-security-policy"]
+    later = {**query, "expires": str(int(query["expires"]) + 1)}
+    for wrong in (later, {**query, "signature": "0" * 64}, {}):
+        assert (await unknown.get(place, params=wrong)).status_code == 401
+    now = time.time()
+    monkeypatch.setattr(signing.time, "time", lambda: now + 3601)
+    assert (await unknown.get(place, params=query)).status_code == 401
+
+
+async def test_a_file_is_given_to_the_user_of_its_run_alone(caller):
+    ann, bob = (caller(name, scopes=("models", "runs")) for name in ("ann", "bob"))
+    made = await ann.post(f"{BASE}/audio/speech", json={"text": "hi"})
+    place, _ = parts_of(made.json()["audio_url"])
+    assert (await ann.get(place)).status_code == 200
+    assert (await bob.get(place)).status_code == 404
+    assert (await ann.get("/api/v1/artifacts/" + "0" * 64)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/a.mp3",
+        "https://127.0.0.1/a.mp3",
+        "https://169.254.169.254/latest",
+        "data:audio/wav;base64,!!",
+        "data:audio/wav,abc",
+        picture(),
+        "nothing",
+    ],
+)
+async def test_a_recording_that_cannot_be_read_is_a_bad_request(client, ledger, url):
+    refused = await client.post(f"{BASE}/audio/transcriptions", json={"audio_url": url})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    assert not ledger.runs()
 
 
 async def test_a_whole_number_may_be_written_with_a_point(client):
@@ -361,7 +429,7 @@ async def test_each_flag_has_its_effect(caller, ledger):
     assert (await premium.get(f"{BASE}/models")).json()["free_tier_enabled"] is False
 
     flags.change(ledger, "together_ai_integration", BY, is_on=False)
-    posts = {path: body for path, (body, _) in ANSWERS.items()} | MISSING
+    posts = {path: body for path, (body, _) in (ANSWERS | MADE).items()}
     answers = [await premium.post(BASE + one, json=given) for one, given in posts.items()]
     answers += [await premium.get(f"{BASE}/{one}") for one in ("models", "quota")]
     assert [one.status_code for one in answers] == [403] * 9

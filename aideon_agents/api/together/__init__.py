@@ -13,9 +13,8 @@ from aideon_agents.access import flags, quotas
 from aideon_agents.access.tiers import limits
 from aideon_agents.api import doors, problems
 from aideon_agents.api.asking import SECURITY, Serving
-from aideon_agents.api.problems import Problem
-from aideon_agents.api.together import shapes
-from aideon_agents.api.together.answering import MATERIALS, MEMBER, Member, Reader, answered
+from aideon_agents.api.together import making, shapes
+from aideon_agents.api.together.answering import MODALITIES, Member, Reader, answered
 from aideon_agents.ledger.budgets.units import Feature
 from aideon_agents.models import catalog
 from aideon_agents.models.choosing.pool import entries_for
@@ -88,25 +87,28 @@ async def analysis(
     return await answered(request, service, caller, asked, messages, "vision")
 
 
-_MISSING: Any = {"responses": problems.answers(501), "status_code": 501, "dependencies": [MEMBER]}
+@_endpoints.post("/images/generations", responses={200: {"model": shapes.MadePicture}})
+async def image(
+    asked: shapes.ImageAsked, caller: Member, service: Serving, request: Request
+) -> Response:
+    """Make a picture."""
+    return await making.picture(request, service, caller, asked)
 
 
-@_endpoints.post("/images/generations", **_MISSING)
-def image(_: shapes.ImageAsked) -> None:
-    """Make a picture. This is not there yet."""
-    raise Problem(501, "not_implemented", "the service does not make pictures yet")
+@_endpoints.post("/audio/transcriptions", responses={200: {"model": shapes.Analysis}})
+async def transcription(
+    asked: shapes.TranscriptionAsked, caller: Member, service: Serving, request: Request
+) -> Response:
+    """Write a recording down."""
+    return await making.transcription(request, service, caller, asked)
 
 
-@_endpoints.post("/audio/transcriptions", **_MISSING)
-def transcription(_: shapes.TranscriptionAsked) -> None:
-    """Write down a recording. This is not there yet."""
-    raise Problem(501, "not_implemented", "the service does not write down recordings yet")
-
-
-@_endpoints.post("/audio/speech", **_MISSING)
-def speech(_: shapes.SpeechAsked) -> None:
-    """Speak a text. This is not there yet."""
-    raise Problem(501, "not_implemented", "the service does not speak texts yet")
+@_endpoints.post("/audio/speech", responses={200: {"model": shapes.MadeSound}})
+async def speech(
+    asked: shapes.SpeechAsked, caller: Member, service: Serving, request: Request
+) -> Response:
+    """Speak a text."""
+    return await making.speech(request, service, caller, asked)
 
 
 @_endpoints.get("/models", responses={200: {"model": shapes.Models}})
@@ -123,10 +125,10 @@ def models(
     known = catalog.load(settings.catalog, settings.profile)
     reachable = providers(settings, pretend=launcher.rehearse or not settings.can_call)
     listed: list[dict[str, Any]] = []
-    for kind in MATERIALS:
+    for kind, named in MODALITIES.items():
         if modality not in {None, kind}:
             continue
-        entries = entries_for(known, kind)
+        entries = entries_for(known, named)
         if kind == "vision" and known.profile != "seed":  # models for text may see as well
             entries += [one for one in entries_for(known, "text") if one.capabilities.vision]
         for entry in entries:

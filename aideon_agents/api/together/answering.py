@@ -17,8 +17,10 @@ from aideon_agents.api.asking import asking, service_of
 from aideon_agents.api.problems import Problem
 from aideon_agents.api.together.shapes import ChatAsked
 from aideon_agents.ledger.budgets.units import Feature
-from aideon_agents.ledger.costs import is_fallback
+from aideon_agents.ledger.costs import Cost, is_fallback
 from aideon_agents.ledger.money import usd_text
+from aideon_agents.ledger.rows import Call
+from aideon_agents.models.catalog.entries import Modality
 from aideon_agents.serving import sources
 from aideon_agents.serving.completing import Ask, Completed, complete, pieces
 from aideon_agents.serving.service import Service
@@ -32,6 +34,13 @@ MATERIALS: dict[Literal["text", "code", "vision"], Feature] = {
     "vision": "vision_analysis",
 }
 """What a chat model works with, and what its requests count as."""
+MODALITIES: dict[str, Modality] = {
+    **{one: one for one in MATERIALS},
+    "image": "image",
+    "audio_tts": "tts",
+    "audio_stt": "stt",
+}
+"""The catalog's word for each modality of the documents."""
 
 
 def _gate(permission: Permission) -> Any:
@@ -81,16 +90,15 @@ async def answered(  # noqa: PLR0917 - the parts of a request
         is_chat = isinstance(asked, ChatAsked)
         answer: Any = {"role": "assistant", "content": done.text} if is_chat else done.text
         used = {} if material == "vision" else {"usage": _usage(done)}
-        return {"message" if is_chat else "text": answer, **used, **_source(service, caller, done)}
+        return {
+            "message" if is_chat else "text": answer,
+            **used,
+            **source(service, caller, done.call),
+        }
 
     if not getattr(asked, "stream", False):
         done = await doors.unless_gone(request, complete(service, caller, ask))
-        heads = {
-            "X-Aideon-Run": done.run_id,
-            "X-Aideon-Cost-Usd": usd_text(done.cost.usd),
-            "X-Aideon-Cost-Complete": str(done.cost.complete).lower(),
-        }
-        return JSONResponse(document(done), headers=heads)
+        return JSONResponse(document(done), headers=heads_of(done.run_id, done.cost))
     begun = await doors.begun(request, pieces(service, caller, ask))
 
     def failed(problem: Problem) -> str:
@@ -108,9 +116,18 @@ async def _lines(
     yield doors.DONE
 
 
-def _source(service: Service, caller: Caller, done: Completed) -> dict[str, Any]:
+def heads_of(run_id: str, cost: Cost) -> dict[str, str]:
+    """The heads of an answer that say what it cost."""
+    return {
+        "X-Aideon-Run": run_id,
+        "X-Aideon-Cost-Usd": usd_text(cost.usd),
+        "X-Aideon-Cost-Complete": str(cost.complete).lower(),
+    }
+
+
+def source(service: Service, caller: Caller, call: Call) -> dict[str, Any]:
     """The keys of an answer that say which model gave it."""
-    given, call = (service.ledger, service.settings, caller), done.call
+    given = service.ledger, service.settings, caller
     name = f"{call.provider}:{call.requested_model}"
     return {
         "model_id": call.requested_model,

@@ -110,6 +110,16 @@ class Analysis(_Answer):
     text: str
 
 
+class MadePicture(_Answer):
+    url: str
+    """Where the picture can be fetched without a key, for an hour."""
+
+
+class MadeSound(_Answer):
+    audio_url: str
+    """Where the recording can be fetched without a key, for an hour."""
+
+
 class Written(Analysis):
     usage: Usage
 
