@@ -363,8 +363,18 @@ def resume(
 @app.command()
 def prune(
     before: Annotated[
-        str, typer.Option(metavar="D", help=f"A UTC day or time: {options.PERIODS}.")
+        str,
+        typer.Option(
+            "--before", "--older-than", metavar="D", help=f"A UTC day or time: {options.PERIODS}."
+        ),
     ],
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Delete only prompts, answers and results.")
+    ] = False,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Delete only states, questions and conversations.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Delete states, questions and recorded content of runs that ended before a day."""
@@ -373,13 +383,16 @@ def prune(
     from aideon_agents.ledger.checkpoints import prune as remove
 
     moment = first_moment(moments("--before", before, now())[0])
+    both = contents == checkpoints
+    which = {"contents": contents or both, "checkpoints": checkpoints or both, "dry_run": dry_run}
     with options.ledger() as ledger:
-        done = asyncio.run(remove(ledger, moment))
+        done = asyncio.run(remove(ledger, moment, **which))
     if as_json:
-        output.document({"before": moment, **done})
+        output.document({"before": moment, **done, "dry_run": dry_run})
         return
     output.line(
-        f"deleted from {output.counted(done['runs'], 'run')} that ended before {before}: "
+        f"{'would delete' if dry_run else 'deleted'}"
+        f" from {output.counted(done['runs'], 'run')} that ended before {before}: "
         f"{output.counted(done['checkpoints'], 'state')} to resume from, "
         f"{output.counted(done['conversations'], 'conversation')}, "
         f"{output.counted(done['contents'], 'recorded prompt')} with answers, "

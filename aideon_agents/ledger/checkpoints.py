@@ -134,48 +134,60 @@ async def _opened(ledger: Ledger, busy_seconds: float) -> Checkpointer:
     return await on_server.opened(on_server.address_of(ledger.database))
 
 
-async def remove(ledger: Ledger, names: Iterable[str]) -> int:
-    """Remove what is kept under some names."""
+async def remove(ledger: Ledger, names: Iterable[str], *, dry_run: bool = False) -> int:
+    """Remove what is kept under some names; returns under how many there is something."""
     wanted = set(names)
     if not wanted or not are_there(ledger):
         return 0
     async with open_checkpointer(ledger, []) as checkpointer:
         found = wanted & await checkpointer.names()
         try:
-            for name in sorted(found):
+            for name in () if dry_run else sorted(found):
                 await checkpointer.adelete_thread(name)
         except Exception as error:
             raise checkpointer.explained(error) or error from error
     return len(found)
 
 
-async def prune(ledger: Ledger, before: str) -> dict[str, int]:
+async def prune(
+    ledger: Ledger,
+    before: str,
+    *,
+    contents: bool = True,
+    checkpoints: bool = True,
+    dry_run: bool = False,
+) -> dict[str, int]:
     """Remove the state and content of runs that ended before a time; returns how much was removed.
 
     `runs` had ended by then, whether anything was left of them or not. `checkpoints` are those of
     them whose state was kept, `conversations` threads without a later run, `contents` recorded
     prompts with their answers, and `results` runs whose recorded results are gone. Rows and costs
-    stay: they hold no content, and reports need them.
+    stay: they hold no content, and reports need them. A dry run removes nothing.
     """
     rows = ledger.select(_RUNS)
     ended = [row for row in rows if (row["ended_at"] or row["started_at"]) < before]
     ended = [row for row in ended if _is_over(ledger, row)]
     ids = [row["run_id"] for row in ended]
-    with ledger.database.transaction() as tx:
-        contents = sum(tx.write(NO_CONTENTS, {"run_id": one}) for one in ids)
-        results = sum(tx.write(NO_RESULTS, {"run_id": one}) for one in ids)
-        for one in ids:
-            tx.write(NO_EVENTS, {"run_id": one})
-    gone = set(ids)
-    later = _threads(row for row in rows if row["run_id"] not in gone)
-    await remove(ledger, [questions_name(one) for one in ids])
-    return {
-        "runs": len(ids),
-        "checkpoints": await remove(ledger, ids),
-        "conversations": await remove(ledger, _threads(ended) - later),
-        "contents": contents,
-        "results": results,
-    }
+    done = dict.fromkeys(("checkpoints", "conversations", "contents", "results"), 0)
+    if contents:
+        with contextlib.suppress(_OnlyCounted), ledger.database.transaction() as tx:
+            done["contents"] = sum(tx.write(NO_CONTENTS, {"run_id": one}) for one in ids)
+            done["results"] = sum(tx.write(NO_RESULTS, {"run_id": one}) for one in ids)
+            for one in ids:
+                tx.write(NO_EVENTS, {"run_id": one})
+            if dry_run:
+                raise _OnlyCounted
+    if checkpoints:
+        gone = set(ids)
+        unused = _threads(ended) - _threads(row for row in rows if row["run_id"] not in gone)
+        await remove(ledger, [questions_name(one) for one in ids], dry_run=dry_run)
+        done["checkpoints"] = await remove(ledger, ids, dry_run=dry_run)
+        done["conversations"] = await remove(ledger, unused, dry_run=dry_run)
+    return {"runs": len(ids), **done}
+
+
+class _OnlyCounted(Exception):  # noqa: N818 - no error
+    """Undoes what a dry run has deleted to count it."""
 
 
 def _is_over(ledger: Ledger, row: Row) -> bool:

@@ -53,6 +53,7 @@ def test_what_ended_later_is_left(ran, aideon):
         "conversations": 0,
         "contents": 0,
         "results": 0,
+        "dry_run": False,
     }
     assert aideon("runs", "resume", "last").code == 2  # it is completed
     waiting = aideon("runs", "list", "--json").document[1]
@@ -64,3 +65,33 @@ def test_a_day_that_is_none_is_one_line(aideon, day):
     done = aideon("runs", "prune", "--before", day)
     assert done.code == 2
     assert done.complaint.startswith(f"--before {day}: write 2026-11-20")
+
+
+def test_a_dry_run_says_what_would_go_and_deletes_nothing(ran, aideon):
+    would = aideon("runs", "prune", "--older-than", "2999-01-01", "--dry-run")
+    assert would.out == (
+        "would delete from 2 runs that ended before 2999-01-01: 1 state to resume from, "
+        "1 conversation, 1 recorded prompt with answers, 1 recorded result; rows and costs stay\n"
+    )
+    done = aideon("runs", "prune", "--older-than", "2999-01-01")
+    assert done.out == would.out.replace("would delete", "deleted")
+
+
+@pytest.mark.parametrize("what", ["contents", "checkpoints"])
+def test_only_content_or_only_states_can_go(ran, aideon, what):
+    def counts(*words):
+        found = aideon("runs", "prune", "--before", "2999-01-01", "--json", *words).document
+        return {name: found[name] for name in KINDS}
+
+    every = counts("--dry-run")
+    theirs = {name: count if KINDS[name] == what else 0 for name, count in every.items()}
+    assert counts(f"--{what}") == theirs
+    assert counts("--dry-run") == {name: every[name] - theirs[name] for name in every}
+
+
+KINDS = {
+    "checkpoints": "checkpoints",
+    "conversations": "checkpoints",
+    "contents": "contents",
+    "results": "contents",
+}
