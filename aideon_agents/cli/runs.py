@@ -16,11 +16,9 @@ import typer
 from aideon_agents.cli import options, output
 from aideon_agents.cli.approvals import Ref, approve, decline, questions_of, resume_run
 from aideon_agents.cli.asking import ask, is_interactive, show_questions
-from aideon_agents.cli.costs import moments
+from aideon_agents.cli.backup import prune
 from aideon_agents.cli.execution import resume_hint
 from aideon_agents.errors import InputError, UserError
-from aideon_agents.ledger.identity import now
-from aideon_agents.ledger.selection import first_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -175,6 +173,7 @@ def _read(message: Any) -> tuple[str, str]:
 
 app = typer.Typer(help="List, show, answer, resume, rate and prune runs.", no_args_is_help=True)
 app.command()(approve)
+app.command()(prune)
 app.command()(decline)
 
 
@@ -358,46 +357,6 @@ def resume(
             show_questions(questions, found.run_id, output.note)
             return options.WAITING
     return resume_run(found, parsed, context, budget=budget, stream=stream, as_json=as_json)
-
-
-@app.command()
-def prune(
-    before: Annotated[
-        str,
-        typer.Option(
-            "--before", "--older-than", metavar="D", help=f"A UTC day or time: {options.PERIODS}."
-        ),
-    ],
-    contents: Annotated[
-        bool, typer.Option("--contents", help="Delete only prompts, answers and results.")
-    ] = False,
-    checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Delete only states, questions and conversations.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing.")] = False,
-    as_json: options.AsJson = False,
-) -> None:
-    """Delete states, questions and recorded content of runs that ended before a day."""
-    import asyncio
-
-    from aideon_agents.ledger.checkpoints import prune as remove
-
-    moment = first_moment(moments("--before", before, now())[0])
-    both = contents == checkpoints
-    which = {"contents": contents or both, "checkpoints": checkpoints or both, "dry_run": dry_run}
-    with options.ledger() as ledger:
-        done = asyncio.run(remove(ledger, moment, **which))
-    if as_json:
-        output.document({"before": moment, **done, "dry_run": dry_run})
-        return
-    output.line(
-        f"{'would delete' if dry_run else 'deleted'}"
-        f" from {output.counted(done['runs'], 'run')} that ended before {before}: "
-        f"{output.counted(done['checkpoints'], 'state')} to resume from, "
-        f"{output.counted(done['conversations'], 'conversation')}, "
-        f"{output.counted(done['contents'], 'recorded prompt')} with answers, "
-        f"{output.counted(done['results'], 'recorded result')}; rows and costs stay"
-    )
 
 
 def _parsed(answer: str) -> Any:

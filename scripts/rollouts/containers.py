@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SANDBOX = (
     *("--rm", "-i", "--read-only", "--cap-drop", "ALL", "--network", "none"),
-    *("--tmpfs", "/data:mode=1777", "--tmpfs", "/tmp"),  # noqa: S108 -- in a container
+    *("--tmpfs", "/tmp"),  # noqa: S108 -- in a container; /data is a volume of its own
 )
 INSIDE = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=9).read().decode())"
 
@@ -151,7 +151,7 @@ class Kubernetes(Images):
     def start(self) -> None:
         self.keep(next={"version": self.asked.version})
         replicas = self.kubectl("get", "deployment", "aideon", "-o", "jsonpath={.spec.replicas}")
-        self.kubectl("set", "image", "deployment/aideon-next", f"aideon={self.image}")
+        self.kubectl("set", "image", "deployment/aideon-next", f"*={self.image}")
         self.kubectl("scale", "deployment/aideon-next", f"--replicas={replicas}")
 
     def ready(self) -> None:
@@ -178,7 +178,7 @@ class Kubernetes(Images):
 
     def finish(self) -> None:
         for name in ("aideon", "aideon-worker"):
-            self.kubectl("set", "image", f"deployment/{name}", f"aideon={self.image}")
+            self.kubectl("set", "image", f"deployment/{name}", f"*={self.image}")
             self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=300s")
         self.shift(0)  # `aideon` is now the new version
         self.stop()
