@@ -38,6 +38,10 @@ http {{
     default $http_x_forwarded_proto;
     "" $scheme;
   }}
+  map $http_idempotency_key $once {{
+    default $http_idempotency_key;
+    "" $request_id;
+  }}
   split_clients $who $version {{ {rules} }}
   server {{
     listen {listen};
@@ -47,16 +51,16 @@ http {{
     proxy_set_header Host $http_host;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_set_header X-Forwarded-Proto $scheme_outside;
+    proxy_set_header Idempotency-Key $once;
     proxy_buffering off;
     proxy_connect_timeout 5s;
     proxy_read_timeout 3600s;
     location / {{
-      error_page 418 = @repeatable;
-      if ($http_idempotency_key) {{ return 418; }}
       proxy_pass http://$version;
       proxy_next_upstream error timeout http_500 http_502 http_503 http_504;
     }}
-    location @repeatable {{
+    # With a word of its own a request starts one run, however often it is sent.
+    location = /api/v1/runs {{
       proxy_pass http://$version;
       proxy_next_upstream error timeout http_500 http_502 http_503 http_504 non_idempotent;
     }}

@@ -82,13 +82,6 @@ class Daemon:
         return int(self.file.read_text())
 
 
-def wait_while(is_so: Callable[[], object], until: float) -> bool:
-    """Wait until a moment at most; whether it is still so."""
-    while (still := bool(is_so())) and time.monotonic() < until:
-        time.sleep(0.2)
-    return still
-
-
 def in_flight(port: int) -> int:
     """How many requests a version answers: nginx opens a connection for each. Linux tells."""
     found = 0
@@ -239,19 +232,29 @@ class Processes(Engine):
         self._leave()
 
     def _leave(self) -> None:
-        """End the versions that get no requests any more, when they have answered theirs."""
-        until = time.monotonic() + self.asked.drain
+        """End the versions that get no requests any more, when they have answered theirs.
+
+        What one that does not end has in progress, the other version continues.
+        """
         for version in self.state["leaving"]:
             daemon, port = self.daemon(version), version["port"]
             if not version.get("told"):  # a second signal would end it at once
                 time.sleep(1)  # a process of nginx from before the reload may have taken a request
-                wait_while(lambda port=port: in_flight(port), until)
+                self._wait_while(lambda port=port: in_flight(port))
                 daemon.signal(signal.SIGTERM)
                 version["told"] = True
                 self.keep()
-            if wait_while(lambda daemon=daemon: daemon.is_alive, until):
-                print(f"{version['version']} still ends its runs (process {daemon.pid})")
-        self.keep(leaving=[one for one in self.state["leaving"] if self.daemon(one).is_alive])
+            if self._wait_while(lambda daemon=daemon: daemon.is_alive):
+                print(f"  {version['version']} has not ended in {self.asked.drain} s: it is killed")
+                daemon.signal(signal.SIGKILL)
+        self.keep(leaving=[])
+
+    def _wait_while(self, is_so: Callable[[], object]) -> bool:
+        """Wait for `--drain` seconds at most; whether it is still so."""
+        until = time.monotonic() + self.asked.drain
+        while (still := bool(is_so())) and time.monotonic() < until:
+            time.sleep(0.2)
+        return still
 
     def resume(self) -> bool:
         now, later = self.state["now"], self.state["next"]
@@ -263,7 +266,7 @@ class Processes(Engine):
         if now and not self.daemon(now).is_alive:
             print(f"start {now['version']}, which should answer and does not run", flush=True)
             self._launch("now", now)
-            wait_while(lambda: not self._is_ready(now), time.monotonic() + 60)
+            self._wait_while(lambda: self.daemon(now).is_alive and not self._is_ready(now))
             is_up = False
         if now and not is_up:
             self.shift(self.state["share"])

@@ -56,7 +56,7 @@ def deployed(environment):
 class Asking:
     """Asks with every key again and again, until the end of the block; the answers by version.
 
-    Some keys send POSTs, each with an idempotency key of its own. Nothing is sent twice.
+    Some keys start runs. Nothing is sent twice.
     """
 
     def __init__(self, environment):
