@@ -20,8 +20,11 @@ if TYPE_CHECKING:
         ScriptedChatModel,
     )
     from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, SeenRequest, Total
+    from aideon_agents.testing.simulated.clock import Clock
     from aideon_agents.testing.simulated.dialects.dialect import Dialect
     from aideon_agents.testing.simulated.faults import Fault, RandomFaults
+    from aideon_agents.testing.simulated.media.exchange import MediaRequest
+    from aideon_agents.testing.simulated.media.plan import MediaPlan
     from aideon_agents.testing.simulated.protocol import ChatRequest, UsageDetails
     from aideon_agents.testing.simulated.server import SimulatedProvider
 
@@ -29,9 +32,12 @@ __all__ = [
     "Bill",
     "BilledCall",
     "ChatRequest",
+    "Clock",
     "Dialect",
     "Fault",
     "GivenModels",
+    "MediaPlan",
+    "MediaRequest",
     "OutOfAnswers",
     "RandomFaults",
     "Rate",
@@ -48,9 +54,12 @@ _HOMES = {
     "Bill": "simulated.bill",
     "BilledCall": "simulated.bill",
     "ChatRequest": "simulated.protocol",
+    "Clock": "simulated.clock",
     "Dialect": "simulated.dialects.dialect",
     "Fault": "simulated.faults",
     "GivenModels": "scripted",
+    "MediaPlan": "simulated.media.plan",
+    "MediaRequest": "simulated.media.exchange",
     "OutOfAnswers": "scripted",
     "RandomFaults": "simulated.faults",
     "Rate": "simulated.bill",

@@ -9,14 +9,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import json
 import threading
+import time
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from aideon_agents.ledger.pricing.shapes import SCALES
 from aideon_agents.testing.simulated.faults import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+
+    from aideon_agents.ledger.pricing.shapes import Measure
+    from aideon_agents.testing.simulated.wire import Wire
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,9 +33,14 @@ class Rate:
     output: int | Decimal
     cache_read: int | Decimal | None = None
     """For input that was read from the cache; None: the same as other input."""
+    each: int | Decimal = 0
+    """Of media that are not billed by tokens: for each picture, megapixel, second, character or credit."""
 
     def of(self, call: BilledCall) -> int:
         """The price of a call in nano-dollars, rounded half to even."""
+        if call.quantity is not None:
+            exact = Decimal(call.quantity) / SCALES[call.unit or "token"] * self.each
+            return int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
         cached = self.input if self.cache_read is None else self.cache_read
         fresh = call.input_tokens - call.cache_read_tokens
         exact = fresh * self.input + call.cache_read_tokens * cached
@@ -55,6 +66,12 @@ class BilledCall:
     reasoning_tokens: int = 0
     status: int | None = None
     """The HTTP status; None: none was sent."""
+    unit: Measure | None = None
+    """What media are billed by; None: it is no media, or costs nothing."""
+    quantity: int | None = None
+    """In the scale of its unit, as in the ledger; None: it is billed by tokens."""
+    reported_nanousd: int | None = None
+    """What the answer says that it costs; None: it says nothing."""
     fault: Kind | None = None
     """The fault of the request; None: there was none."""
     streamed: bool = False
@@ -92,7 +109,9 @@ class Bill:
     def charge(self, call: BilledCall) -> None:
         """Write a call, or replace the one with the same request id."""
         rate = self._rates.get(call.model)
-        priced = dataclasses.replace(call, nanousd=rate.of(call) if rate else None)
+        cost = rate.of(call) if rate else None
+        cost = cost if call.reported_nanousd is None else call.reported_nanousd
+        priced = dataclasses.replace(call, nanousd=cost)
         with self._lock:
             self._calls[call.request_id] = priced
 
@@ -101,6 +120,11 @@ class Bill:
         with self._lock:
             call = self._calls[request_id]
         self.charge(dataclasses.replace(call, **changes))
+
+    def has(self, request_id: str) -> bool:
+        """Whether a call was charged."""
+        with self._lock:
+            return request_id in self._calls
 
     @property
     def calls(self) -> list[BilledCall]:
@@ -164,12 +188,30 @@ class SeenRequest:
     headers: Mapping[str, str]
     """With lower-case names, without the key."""
     body: Any = None
-    """The JSON that was sent; None: there was none."""
+    """The JSON that was sent; of a form its fields, and the names and sizes of its files; None: neither."""
     model: str | None = None
     """The requested model; None: the request has none."""
     outcome: str = "open"
     """`open` while it is in progress, then `ok`, the kind of the fault, the status of a refusal, or
     `gone` when the caller left first."""
+
+
+def seen_of(wire: Wire, request_id: str) -> SeenRequest:
+    """The request that has just arrived."""
+    try:
+        body = json.loads(wire.body)
+    except (ValueError, RecursionError):
+        body = None
+    model = cast("dict[str, Any]", body).get("model") if isinstance(body, dict) else None
+    return SeenRequest(
+        request_id=request_id,
+        at=time.time(),
+        method=wire.method,
+        path=wire.path,
+        headers={name: value for name, value in wire.headers.items() if name != "authorization"},
+        body=body,
+        model=model if isinstance(model, str) else None,
+    )
 
 
 class RequestLog:
@@ -195,9 +237,13 @@ class RequestLog:
 
     def close(self, request_id: str, outcome: str) -> None:
         """Record how a request ended."""
+        self.note(request_id, outcome=outcome)
+
+    def note(self, request_id: str, **changes: Any) -> None:
+        """Record what is known of a request by now."""
         with self._lock:
             seen = self._seen[request_id]
-            self._seen[request_id] = dataclasses.replace(seen, outcome=outcome)
+            self._seen[request_id] = dataclasses.replace(seen, **changes)
 
     @property
     def requests(self) -> list[SeenRequest]:

@@ -42,6 +42,20 @@ Named = Literal[
     "no_usage",  # usage is not reported
     "slow",  # `seconds` before each word
     "delay",  # `seconds` before the answer
+    "moderated",  # media: the provider refuses the content, in its own way
+    "fewer",  # pictures: one fewer than was asked for
+    "other_format",  # pictures: JPEG where PNG was asked for, and the reverse
+    "audio_too_long",  # transcription: 400 with this code
+    "stuck",  # jobs: it never ends
+    "job_failed",  # jobs: it ends without a result
+    "job_aborted",  # jobs: it ends before it begins, where the provider has a word for that
+    "unknown_state",  # jobs: it is in a state that is not documented, then done
+    "no_cost",  # jobs: the cost that the answer otherwise reports is missing
+    "link_forbidden",  # results: 403 at their address
+    "link_missing",  # results: 404
+    "link_redirects",  # results: 302 to another address
+    "link_slow",  # results: `seconds` before the file
+    "link_too_long",  # results: a Content-Length beyond all bounds, and no end
 ]
 Kind: TypeAlias = Status | Named
 
@@ -54,7 +68,7 @@ STREAM_CUTS = frozenset(
     }
 )
 """Faults that break a stream; an answer in one piece gets a truncated body instead."""
-_TIMED = frozenset({"slow", "delay"})
+_TIMED = frozenset({"slow", "delay", "link_slow"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,11 +209,12 @@ def refusal_of(fault: Fault, dialect: Dialect, model: str) -> Refused | None:
 
 
 _OK = 200
-_SPOILED: dict[Kind, tuple[str, bytes]] = {
+SPOILED: dict[Kind, tuple[str, bytes]] = {
     "garbage": ("text/html", b"<html><body><h1>Something is not right here</h1></body></html>"),
     "no_choices": ("application/json", b'{"object": "chat.completion"}'),
     "empty": ("application/json", b""),
 }
+"""What is sent in place of an answer: its kind, and its bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -244,8 +259,8 @@ class Delivery:
             await self.wire.pause(self.fault.seconds)
         if self._kind == "reset_after":
             self.wire.reset()
-        elif self._kind in _SPOILED:
-            content_type, body = _SPOILED[self._kind]
+        elif self._kind in SPOILED:
+            content_type, body = SPOILED[self._kind]
             self.amend(status=_OK)
             await self.wire.send(_OK, {**self.headers, "content-type": content_type}, body)
         elif self.reply.request.stream:

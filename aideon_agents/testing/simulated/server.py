@@ -11,10 +11,7 @@ import dataclasses
 import functools
 import inspect
 import json
-import threading
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import h11
@@ -22,17 +19,28 @@ from pydantic import BaseModel
 
 from aideon_agents.models.answers import Answer, Ask, limited, reply
 from aideon_agents.testing.simulated.batches import BatchPlan, BatchRoutes
-from aideon_agents.testing.simulated.bill import Bill, BilledCall, Rate, RequestLog, SeenRequest
+from aideon_agents.testing.simulated.bill import (
+    Bill,
+    BilledCall,
+    Rate,
+    RequestLog,
+    SeenRequest,
+    seen_of,
+)
 from aideon_agents.testing.simulated.clock import Clock
 from aideon_agents.testing.simulated.dialects import DialectName, dialect_of
 from aideon_agents.testing.simulated.dialects.dialect import TOO_LONG, Dialect, Refused
 from aideon_agents.testing.simulated.faults import Delivery, Fault, Plan, draw, refusal_of
+from aideon_agents.testing.simulated.listening import Listener
 from aideon_agents.testing.simulated.protocol import ChatRequest, Reply, UsageDetails, read_chat
 from aideon_agents.testing.simulated.wire import CallerGone, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Self
+
+    from aideon_agents.testing.simulated.media.plan import MediaPlan
+    from aideon_agents.testing.simulated.media.routes import MediaRoutes
 
 
 SentAnswer: TypeAlias = Answer | str | BaseModel | Mapping[str, Any]
@@ -45,12 +53,12 @@ SIMULATED = "x-aideon-simulated"
 _OK = 200
 _WITHIN_STREAMS = frozenset({TOO_LONG, 500})
 """Refusals that come when the answer has begun, where a server begins it early."""
-_BACKLOG = 1024
+_CHAT = frozenset({"/v1/models", "/v1/chat/completions"})
 _TAIL = 4
 
 
 class SimulatedProvider:
-    """Serves `/v1/chat/completions` and `/v1/models` over real HTTP.
+    """Serves `/v1/chat/completions`, `/v1/models` and the addresses of media over real HTTP.
 
     Answers are made by rule from the last user message, valid for the schema or the tools of the
     request. Tokens are counted by `aideon_agents.models.answers.estimate_tokens`: UTF-8 bytes
@@ -77,6 +85,7 @@ class SimulatedProvider:
             of a day, a month or a user. False: answer as a real provider, to test these.
         port: 0 takes a free one.
         batches: How long batches take, what they save, and what goes wrong with them.
+        media: How long jobs and links last, and what is listed, for the addresses of media.
         clock: The time, for what takes hours at a provider; None: real time.
     """
 
@@ -95,10 +104,14 @@ class SimulatedProvider:
         announce: bool = True,
         port: int = 0,
         batches: BatchPlan | None = None,
+        media: MediaPlan | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.bill = Bill(rates)
         """What this provider would charge."""
+        self.clock = clock or Clock()
+        """Its time, which a test moves on."""
+        self._plan = media
         self._log = RequestLog()
         self._draw = draw(faults)
         self._answering = answer
@@ -111,23 +124,18 @@ class SimulatedProvider:
         self._announced = {SIMULATED: "1"} if announce else {}
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._port = port
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing = asyncio.Event()
-        self.clock = clock or Clock()
-        plan = batches or BatchPlan()
-        self.batches = BatchRoutes(plan, self.clock, self._line, self.bill.charge)
-        self._thread: threading.Thread | None = None
+        self.batches = BatchRoutes(batches or BatchPlan(), self.clock, self._line, self.bill.charge)
+        self._listener = Listener(self._connected, port)
 
     @property
     def base_url(self) -> str:
         """The address for clients, `/v1` included."""
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"http://127.0.0.1:{self._listener.port}/v1"
 
     @property
     def port(self) -> int:
         """The port on which it listens; 0 before the start if any port may be used."""
-        return self._port
+        return self._listener.port
 
     @property
     def requests(self) -> list[SeenRequest]:
@@ -154,25 +162,12 @@ class SimulatedProvider:
             OSError: The port is taken.
             RuntimeError: It was started before.
         """
-        if self._thread is not None:
-            raise RuntimeError("this provider was started before; make another one")
-        listening: Future[int] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(listening)),
-            name="simulated-provider",
-            daemon=True,
-        )
-        self._thread.start()
-        self._port = listening.result()
+        self._listener.start()
         return self
 
     def close(self) -> None:
         """Stop serving; requests that hang are dropped. Closing twice is harmless."""
-        if self._loop is not None and self._thread is not None and self._thread.is_alive():
-            # The loop may end between the check and the call.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._closing.set)
-            self._thread.join()
+        self._listener.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -185,20 +180,6 @@ class SimulatedProvider:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
-
-    async def _serve(self, listening: Future[int]) -> None:
-        self._loop = asyncio.get_running_loop()
-        try:
-            server = await asyncio.start_server(
-                self._connected, "127.0.0.1", self._port, backlog=_BACKLOG
-            )
-        except OSError as error:
-            listening.set_exception(error)
-            return
-        listening.set_result(server.sockets[0].getsockname()[1])
-        await self._closing.wait()
-        # Returning ends the loop, which cancels every connection that is still open.
-        server.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer, self._announced)
@@ -220,7 +201,7 @@ class SimulatedProvider:
     async def _handle(self, wire: Wire) -> None:
         """Answer one request."""
         request_id = self._log.next_id()
-        seen = _seen(wire, request_id)
+        seen = seen_of(wire, request_id)
         self._log.add(seen)
         try:
             await self._route(wire, seen)
@@ -230,7 +211,24 @@ class SimulatedProvider:
         except CallerGone:
             self._log.close(request_id, "gone")
 
+    @functools.cached_property
+    def _media(self) -> MediaRoutes:
+        # Imported when it is first asked for: who asks for chats alone need not wait for it.
+        from aideon_agents.testing.simulated.media import plan, routes  # noqa: PLC0415
+
+        return routes.MediaRoutes(
+            self._plan or plan.MediaPlan(),
+            self.clock,
+            draw=self._draw,
+            bill=self.bill,
+            log=self._log,
+            dialect=self._dialect,
+            keys=self._keys,
+        )
+
     async def _route(self, wire: Wire, seen: SeenRequest) -> None:
+        if wire.path not in _CHAT and await self._media.serve(wire, seen.request_id):
+            return
         is_upload = wire.path.startswith("/uploads/")
         key, request_id = "" if is_upload else self._key(wire), seen.request_id
         match wire.method, wire.path:
@@ -381,20 +379,3 @@ def _answer_of(sent: SentAnswer, ask: Ask) -> Answer:
     if isinstance(sent, BaseModel):
         return limited(sent.model_dump_json(), ask)
     return limited(sent if isinstance(sent, str) else json.dumps(sent, ensure_ascii=False), ask)
-
-
-def _seen(wire: Wire, request_id: str) -> SeenRequest:
-    try:
-        body = json.loads(wire.body)
-    except (ValueError, RecursionError):
-        body = None
-    model = cast("dict[str, Any]", body).get("model") if isinstance(body, dict) else None
-    return SeenRequest(
-        request_id=request_id,
-        at=time.time(),
-        method=wire.method,
-        path=wire.path,
-        headers={name: value for name, value in wire.headers.items() if name != "authorization"},
-        body=body,
-        model=model if isinstance(model, str) else None,
-    )

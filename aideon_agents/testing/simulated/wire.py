@@ -31,7 +31,7 @@ class Wire:
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, headers: Mapping[str, str]
     ) -> None:
-        self.method = self.path = ""
+        self.method = self.path = self.query = ""
         self.headers: Mapping[str, str] = {}
         """With lower-case names."""
         self.body = b""
@@ -62,7 +62,7 @@ class Wire:
 
     def _begin(self, head: h11.Request) -> None:
         self.method = head.method.decode("latin-1")
-        self.path = head.target.decode("latin-1").partition("?")[0]
+        self.path, _, self.query = head.target.decode("latin-1").partition("?")
         self.headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers
         }
