@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 
+import httpx
 import openai
 import pytest
+import replicate
+import runwayml
 import together
 
 from aideon_agents.media.sniffing import sniffed
 from aideon_agents.testing import SimulatedProvider
+from aideon_agents.testing.simulated.media.files import video
 
 FLUX, KOKORO = "black-forest-labs/FLUX.1-schnell", "hexgrad/Kokoro-82M"
 TEXT = "Heat pumps move heat."
@@ -84,3 +89,126 @@ def test_openai_speaks_and_writes_down(of_openai):
     answer = of_openai.audio.transcriptions.create(model="gpt-transcribe", file=("a.mp3", sound))
     assert answer.text == TEXT
     assert answer.usage.seconds > 0
+
+
+# --- Videos and other jobs ---------------------------------------------------------------------------
+
+
+def test_together_makes_videos(of_together):
+    job = of_together.videos.create(model="Wan-AI/Wan2.2-T2V", prompt="A river", seconds="4")
+    done = of_together.videos.retrieve(job.id)
+    assert (done.status, done.seconds) == ("completed", "4")
+    assert float(done.outputs.cost) == pytest.approx(0.2)
+    assert sniffed(httpx.get(done.outputs.video_url).content).duration_ms == 4000
+
+
+@pytest.fixture(scope="module")
+def of_runway(origin):
+    with runwayml.RunwayML(base_url=origin, api_key="key", max_retries=0) as client:
+        yield client
+
+
+def test_runway_makes_videos_from_texts_pictures_and_videos(of_runway):
+    tasks = [
+        of_runway.text_to_video.create(
+            model="gen4.5", prompt_text="A river", ratio="1280:720", duration=5
+        ),
+        of_runway.image_to_video.create(
+            model="gen4_turbo",
+            prompt_text="It flows",
+            prompt_image="https://example.org/a.png",
+            ratio="1280:720",
+            duration=5,
+        ),
+        of_runway.video_to_video.create(
+            model="aleph2", prompt_text="In snow", video_uri="https://example.org/a.mp4"
+        ),
+    ]
+    ended = [of_runway.tasks.retrieve(task.id) for task in tasks]
+    assert [one.status for one in ended] == ["SUCCEEDED"] * 3
+    assert [one.cost.credits for one in ended] == [60, 25, 140]
+    assert [task.estimated_cost.credits for task in tasks] == [60, 25, 140]
+    assert sniffed(httpx.get(ended[0].output[0]).content).duration_ms == 5000
+
+
+def test_runway_makes_pictures_and_speech(of_runway):
+    task = of_runway.text_to_image.create(
+        model="gen4_image", prompt_text="A house", ratio="1360:768"
+    )
+    made = of_runway.tasks.retrieve(task.id)
+    assert sniffed(httpx.get(made.output[0]).content).width == 1360
+    voice = {"type": "runway-preset", "preset_id": "Leslie"}
+    task = of_runway.text_to_speech.create(
+        model="eleven_multilingual_v2", prompt_text=TEXT, voice=voice
+    )
+    assert of_runway.tasks.retrieve(task.id).cost.credits == 1
+
+
+def test_runway_takes_uploads_counts_credits_and_deletes_tasks(of_runway):
+    uploaded = of_runway.uploads.create_ephemeral(file=("a.mp4", video("x", 3)[1]))
+    assert uploaded.uri.startswith("runway://")
+    before = of_runway.organization.retrieve().credit_balance
+    task = of_runway.video_to_video.create(
+        model="aleph2", prompt_text="In snow", video_uri=uploaded.uri
+    )
+    assert of_runway.tasks.retrieve(task.id).cost.credits == 3 * 28
+    assert of_runway.organization.retrieve().credit_balance == before - 84
+    of_runway.tasks.delete(task.id)
+    with pytest.raises(runwayml.NotFoundError):
+        of_runway.tasks.retrieve(task.id)
+
+
+def test_runway_names_the_field_that_is_wrong(of_runway):
+    with pytest.raises(runwayml.BadRequestError) as caught:
+        of_runway.text_to_video.create(
+            model="gen4.5", prompt_text="A river", ratio="wide", duration=5
+        )
+    assert caught.value.body["issues"][0]["path"] == ["ratio"]
+
+
+@pytest.fixture(scope="module")
+def of_replicate(origin):
+    client = replicate.Client(base_url=origin, api_token="key")
+    yield client
+    client._client.close()
+
+
+def test_replicate_predicts_and_reports_how_long_the_model_ran(of_replicate):
+    begun = of_replicate.models.predictions.create(
+        "minimax/video-01", {"prompt": "A river", "duration": 6}
+    )
+    ended = of_replicate.predictions.get(begun.id)
+    assert (ended.status, ended.metrics["predict_time"]) == ("succeeded", 2.5)
+    assert sniffed(httpx.get(ended.output).content).duration_ms == 6000
+    listed = of_replicate.predictions.list().results
+    assert begun.id in [one.id for one in listed]
+    assert of_replicate.predictions.cancel(begun.id).status == "succeeded"
+
+
+def test_replicate_runs_versions_and_deployments(of_replicate):
+    begun = of_replicate.predictions.create(version="a" * 64, input={"prompt": "A river"})
+    assert begun.version == "a" * 64
+    begun = of_replicate.deployments.predictions.create("me/flux", {"prompt": "A house"})
+    ended = of_replicate.predictions.get(begun.id)
+    assert sniffed(httpx.get(ended.output[0]).content).mime == "image/webp"
+
+
+def test_replicate_runs_a_model_to_its_output(of_replicate):
+    (made,) = of_replicate.run("black-forest-labs/flux-schnell", {"prompt": "A house"})
+    assert sniffed(httpx.get(made).content).mime == "image/webp"
+
+
+def test_replicate_streams_a_text(of_replicate):
+    begun = of_replicate.models.predictions.create("meta/llama-3", {"prompt": "Heat moves."})
+    events = list(begun.stream())
+    assert "".join(map(str, events)).strip() == "Heat moves."
+    assert events[-1].event.value == "done"
+
+
+def test_replicate_describes_models_and_keeps_files(of_replicate):
+    model = of_replicate.models.get("minimax/video-01")
+    schema = model.latest_version.openapi_schema["components"]["schemas"]["Input"]
+    assert "prompt" in schema["properties"]
+    file = of_replicate.files.create(io.BytesIO(b"1234"), filename="a.txt")
+    assert of_replicate.files.get(file.id).size == 4
+    assert of_replicate.files.delete(file.id)

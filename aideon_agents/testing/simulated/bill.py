@@ -117,14 +117,23 @@ class Bill:
 
     def amend(self, request_id: str, **changes: Any) -> None:
         """Change a call that was charged before."""
-        with self._lock:
-            call = self._calls[request_id]
-        self.charge(dataclasses.replace(call, **changes))
+        self.charge(dataclasses.replace(self.call(request_id), **changes))
 
     def has(self, request_id: str) -> bool:
         """Whether a call was charged."""
         with self._lock:
             return request_id in self._calls
+
+    def call(self, request_id: str) -> BilledCall:
+        """A call that was charged before."""
+        with self._lock:
+            return self._calls[request_id]
+
+    def price(self, model: str, unit: Measure, quantity: int) -> int | None:
+        """What media would cost, in nano-dollars; None: the model has no rate."""
+        rate = self._rates.get(model)
+        known: Any = {"request_id": "", "key_tail": "", "model": model}
+        return rate.of(BilledCall(**known, unit=unit, quantity=quantity)) if rate else None
 
     @property
     def calls(self) -> list[BilledCall]:

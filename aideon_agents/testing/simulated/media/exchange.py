@@ -13,7 +13,7 @@ from aideon_agents.testing.simulated.dialects.dialect import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from aideon_agents.testing.simulated.bill import Bill
+    from aideon_agents.testing.simulated.bill import Bill, BilledCall
     from aideon_agents.testing.simulated.faults import Fault, Kind
     from aideon_agents.testing.simulated.wire import Wire
 
@@ -114,6 +114,11 @@ class MediaRequest:
             raise Refused(400, "invalid_value", f"'{name}' must be from {least} to {most}.")
         return value
 
+    @property
+    def billed(self) -> BilledCall:
+        """Its line of the bill."""
+        return self.bill.call(self.request_id)
+
     def charge(self, model: str, **changes: Any) -> None:
         """Write what it costs: a unit, a quantity, reported costs."""
         self.bill.amend(self.request_id, model=model, **changes)
@@ -130,7 +135,9 @@ class Service:
     error: Callable[[Refused], Any]
     """The document of an error."""
     schemes: tuple[str, ...] = ("bearer",)
-    """The words that may stand before a key; empty: no key is needed."""
+    """The words that may be before a key; empty: no key is needed."""
+    headers: Callable[[int], Mapping[str, str]] = lambda _: {}
+    """The headers of each answer, by its status."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,6 +151,8 @@ class Route:
     handler: Handler
     pays: bool = False
     """Whether it is a line of the bill, and faults happen to it."""
+    having: bytes = b""
+    """What the body must have; a path that several providers use is recognized by it."""
 
 
 def read_request(wire: Wire, parts: Sequence[str], request_id: str, bill: Bill) -> MediaRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from aideon_agents.media.rehearsal import CHARACTERS_A_SECOND, png
+from aideon_agents.media.rehearsal import CHARACTERS_A_SECOND, mp4, png
 from aideon_agents.testing.simulated.dialects.dialect import Refused
 
 _RATE = 8000
@@ -89,3 +89,11 @@ def _webp(width: int, height: int, shade: int) -> bytes:
     data = number.to_bytes(-(-at // 8), "little")
     chunk = b"VP8L" + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+def video(prompt: str, seconds: float) -> tuple[str, bytes]:
+    """A video without frames, of this length: the kind of the file, and the file."""
+    mark = hashlib.sha256(prompt.encode()).digest()
+    empty = struct.pack(">I4s", 8, b"mdat")
+    filled = struct.pack(">I4s", 8 + len(mark), b"mdat") + mark
+    return "video/mp4", mp4(seconds).removesuffix(empty) + filled

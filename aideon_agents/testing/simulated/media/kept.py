@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import itertools
@@ -23,11 +24,14 @@ _LEAST_BYTES_A_SECOND = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _File:
+class File:
+    """A file, until its time is over."""
+
     mime: str
     data: bytes
     expires: float
     fault: Fault | None
+    signed: bool
 
 
 class Kept:
@@ -37,29 +41,65 @@ class Kept:
         self.plan = plan
         self.clock = clock
         self.numbers = itertools.count(1)
-        self._files: dict[str, _File] = {}
-        self._said: dict[str, str] = {}
+        self._files: dict[str, File] = {}
+        self._texts: dict[str, str] = {}
 
-    def link(self, request: MediaRequest, mime: str, data: bytes) -> str:
-        """Keep a file; returns its address, which is valid for a while."""
+    def link(
+        self,
+        request: MediaRequest,
+        mime: str,
+        data: bytes,
+        *,
+        since: float | None = None,
+        signed: bool = True,
+    ) -> str:
+        """Keep a file; returns its address, which is valid for a while after `since`.
+
+        `signed`: the address itself allows to read it, and a key is refused.
+        """
         name = f"{next(self.numbers):04d}.{mime.partition('/')[2]}"
-        expires = self.clock.now() + self.plan.link_seconds
-        self._files[name] = _File(mime, data, expires, request.fault)
+        expires = (self.clock.now() if since is None else since) + self.plan.link_seconds
+        self._files[name] = File(mime, data, expires, request.fault, signed)
         return f"{request.origin}/files/{name}"
 
-    def drop(self, link: str) -> None:
-        """Forget the file at an address."""
-        self._files.pop(link.rpartition("/")[2], None)
+    def keep(self, name: str, mime: str, data: bytes, seconds: float | None = None) -> None:
+        """Keep a file that was uploaded."""
+        expires = self.clock.now() + (self.plan.link_seconds if seconds is None else seconds)
+        self._files[name] = File(mime, data, expires, None, signed=False)
+
+    def find(self, name: str) -> File:
+        """A file that was uploaded; Refused: there is none, or its time is over."""
+        file = self._files.get(name)
+        if file is None or self.clock.now() >= file.expires:
+            raise Refused(404, "not_found", "The requested resource could not be found.")
+        return file
+
+    def drop(self, name: str) -> None:
+        """Forget a file."""
+        self._files.pop(name, None)
+
+    def given(self, uri: str) -> bytes | None:
+        """The bytes of a file that a request names; None: they are at another server."""
+        if uri.startswith("data:"):
+            return base64.b64decode(uri.partition(",")[2])
+        file = self._files.get(uri.rpartition("/")[2])
+        return file.data if file else None
+
+    def length(self, uri: object, usual: float) -> float:
+        """The seconds of a recording or a video that a request names; `usual`: they are not known."""
+        data = self.given(uri) if isinstance(uri, str) else None
+        known = sniffed(data).duration_ms if data else None
+        return usual if known is None else known / 1000
 
     def spoken(self, text: str, form: str) -> tuple[str, bytes]:
         """A text as a recording, which is written down as this text later."""
         mime, data = sound(text, form)
-        self._said[hashlib.sha256(data).hexdigest()] = text
+        self._texts[hashlib.sha256(data).hexdigest()] = text
         return mime, data
 
     def transcript(self, data: bytes) -> tuple[str, float]:
         """What is said in a recording, and how many seconds it has."""
-        text = self._said.get(hashlib.sha256(data).hexdigest(), "A simulated transcript.")
+        text = self._texts.get(hashlib.sha256(data).hexdigest(), "A simulated transcript.")
         known = sniffed(data).duration_ms
         return text, len(data) / _LEAST_BYTES_A_SECOND if known is None else known / 1000
 
@@ -71,7 +111,7 @@ class Kept:
         name, moved = request.parts
         file = self._files.get(name)
         # A signed address and a key are two ways to be allowed: storage takes one.
-        if request.key:
+        if request.key and file is not None and file.signed:
             raise Refused(400, "InvalidArgument", "Only one auth mechanism allowed")
         kind = file.fault.kind if file and file.fault else None
         if file is None or kind == "link_missing":

@@ -7,24 +7,27 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.testing.simulated.bill import BilledCall
-from aideon_agents.testing.simulated.dialects.dialect import Refused
+from aideon_agents.testing.simulated.dialects.dialect import Dialect, Refused
 from aideon_agents.testing.simulated.faults import SPOILED, Draw, refusal_of
 from aideon_agents.testing.simulated.media.exchange import Sent, key_of, read_request
 from aideon_agents.testing.simulated.media.kept import Kept
 from aideon_agents.testing.simulated.media.openai_style import OpenAIStyle
+from aideon_agents.testing.simulated.media.replicate import Replicate
+from aideon_agents.testing.simulated.media.runway import Runway
+from aideon_agents.testing.simulated.media.together_video import TogetherVideo
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from aideon_agents.testing.simulated.bill import Bill, RequestLog
     from aideon_agents.testing.simulated.clock import Clock
-    from aideon_agents.testing.simulated.dialects.dialect import Dialect
     from aideon_agents.testing.simulated.media.exchange import MediaRequest, Route, Service
     from aideon_agents.testing.simulated.media.plan import MediaPlan
     from aideon_agents.testing.simulated.wire import Wire
 
 _OK = 200
 _TAIL = 4
+_OF_DIALECTS = frozenset({"openai", "together"})
 _ENDLESS = 2**40
 _OF_LINKS = frozenset(
     {"link_forbidden", "link_missing", "link_redirects", "link_slow", "link_too_long"}
@@ -46,7 +49,8 @@ class MediaRoutes:
         keys: Collection[str] | None,
     ) -> None:
         kept = Kept(plan, clock)
-        routes = [*OpenAIStyle(kept, dialect).routes(), *kept.routes()]
+        providers = OpenAIStyle(kept, dialect), TogetherVideo(kept), Runway(kept), Replicate(kept)
+        routes = [route for one in (*providers, kept) for route in one.routes()]
         self._routes = [(re.compile(route.path), route) for route in routes]
         self._draw = draw
         self._bill = bill
@@ -58,7 +62,7 @@ class MediaRoutes:
         """Answer a request; returns whether it is one for media."""
         for pattern, route in self._routes:
             found = pattern.fullmatch(wire.path)
-            if found and route.method == wire.method:
+            if found and route.method == wire.method and route.having in wire.body:
                 await self._serve(wire, route, found.groups(default=""), request_id)
                 return True
         return False
@@ -82,7 +86,12 @@ class MediaRoutes:
                 return
         if route.pays:
             self._settle(request_id, sent.status)
-        await wire.send(sent.status, {**sent.headers, "x-request-id": request_id}, sent.body)
+        await self._send(wire, route, request_id, sent)
+
+    @staticmethod
+    async def _send(wire: Wire, route: Route, request_id: str, sent: Sent) -> None:
+        known = {"x-request-id": request_id, **route.service.headers(sent.status)}
+        await wire.send(sent.status, {**sent.headers, **known}, sent.body)
 
     def _check_key(self, wire: Wire, service: Service) -> None:
         if not service.schemes:
@@ -107,7 +116,9 @@ class MediaRoutes:
             fault=request.kind,
         )
         self._bill.charge(call)
-        if request.fault and (refused := refusal_of(request.fault, self._dialect, request.model)):
+        # Only its own provider words a refusal as the server's dialect has it.
+        dialect = self._dialect if route.service.name in _OF_DIALECTS else Dialect()
+        if request.fault and (refused := refusal_of(request.fault, dialect, request.model)):
             raise refused
         if request.kind == "reset_before":
             return Sent(0, {}, b"")
