@@ -10,7 +10,10 @@ from decimal import Decimal
 import pytest
 
 from aideon_agents import executor, image, run, sequential, speech, transcript
+from aideon_agents.drawing.page.document import page
+from aideon_agents.drawing.page.record import recorded
 from aideon_agents.errors import UserError
+from aideon_agents.graphs.topology import topology_in
 from aideon_agents.ledger.documents import call_document
 from aideon_agents.ledger.rows import CallEnd
 from aideon_agents.media.rehearsal import png, wav
@@ -270,3 +273,14 @@ def test_what_a_run_has_made_is_a_picture_for_another_run(studio, ledger, folder
     monkeypatch.setenv("AIDEON_ARTIFACTS", str(folder / "elsewhere"))
     with pytest.raises(UserError, match="AIDEON_ARTIFACTS"):
         run(sequential(executor()), "x", images=made.results["image"].artifacts, rehearse=True)
+
+
+def test_the_page_of_a_run_shows_its_pictures_only_where_content_is_recorded(studio, ledger):
+    graph = sequential(image("a", width=64, height=64), image("b", width=64, height=64, n=2))
+    bare = run(graph, "A red house", tier="free", ledger=ledger)
+    assert not recorded(ledger, ledger.find_run(bare.run_id)).pictures
+    kept = run(graph, "A red house", tier="free", ledger=ledger, record_content=True)
+    found = recorded(ledger, ledger.find_run(kept.run_id))
+    assert [len(found.pictures[call.call_id]) for call in found.calls] == [1, 2]
+    shown = page(topology_in(found.run.graph), found, lambda _: None)
+    assert shown.count("data:image/png;base64,") >= 3

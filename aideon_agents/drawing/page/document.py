@@ -104,7 +104,11 @@ def page(
         **(summary(record) if record else without_run(topology.name if topology else "")),
         "calls": rows(record) if record else [],
     }
-    contents = map(content_line, record.contents) if record else ()
+    contents = (
+        (content_line(one, record.pictures.get(one.call_id, ())) for one in record.contents)
+        if record
+        else ()
+    )
     return with_graph(values, topology, annotate, contents, theme=theme, depth=depth)
 
 

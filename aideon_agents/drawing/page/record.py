@@ -9,12 +9,14 @@ own. Where its groups can be folded in too many ways, each level is folded as a 
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from aideon_agents import settings as environment
 from aideon_agents.drawing.annotations import Annotations
 from aideon_agents.drawing.folding import outermost, with_closed
 from aideon_agents.drawing.svg import unstyled
@@ -25,6 +27,7 @@ from aideon_agents.ledger.money import usd_text
 from aideon_agents.ledger.rows import Call, Content, Run
 from aideon_agents.ledger.store import Ledger
 from aideon_agents.ledger.tool_calls import ToolCall, counts, tool_calls
+from aideon_agents.media.artifacts import Artifacts, artifact_in, made_by
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -113,6 +116,8 @@ class Record:
     """All of them, those included that are no part of its cost."""
     contents: Sequence[Content] = ()
     """Of the calls that were recorded."""
+    pictures: Mapping[str, Sequence[str]] = field(default_factory=dict[str, "list[str]"])
+    """As data URIs, by the ids of the recorded calls that made them."""
     tools: Sequence[ToolCall] = ()
     spans: Sequence[Span] = field(default=())
     """Empty where the run was not watched."""
@@ -132,7 +137,25 @@ def recorded(ledger: Ledger, run: Run) -> Record:
     """Everything that the ledger knows of a run."""
     calls, contents = ledger.calls(run.run_id), ledger.contents(run.run_id)
     tools = tool_calls(ledger, run.run_id)
-    return Record(run=run, calls=calls, contents=contents, tools=tools)
+    pictures = _pictures(ledger, run.run_id) if contents else {}
+    return Record(run=run, calls=calls, contents=contents, tools=tools, pictures=pictures)
+
+
+_LARGEST_PICTURE = 2**19
+"""Bytes of a picture that a page shows: the page holds it."""
+
+
+def _pictures(ledger: Ledger, run_id: str) -> dict[str, list[str]]:
+    """The pictures that the calls of a run have made, as far as they are there and not too large."""
+    rows = [row for row in made_by(ledger, run_id) if row["mime"].startswith("image/")]
+    files = Artifacts.of(environment.load(), ledger) if rows else None
+    found: dict[str, list[str]] = {}
+    for row in rows if files else ():
+        path = cast("Artifacts", files).path(artifact_in(row))
+        if row["bytes"] <= _LARGEST_PICTURE and path.is_file():
+            data = base64.b64encode(path.read_bytes()).decode()
+            found.setdefault(row["call_id"], []).append(f"data:{row['mime']};base64,{data}")
+    return found
 
 
 def summary(record: Record) -> dict[str, Any]:
@@ -181,9 +204,10 @@ def rows(record: Record) -> list[list[Any]]:
     ]
 
 
-def content_line(content: Content) -> str:
+def content_line(content: Content, pictures: Sequence[str] = ()) -> str:
     """The prompt and the answer of one call, as a line of JSON."""
-    return json.dumps([content.call_id, content.prompt, content.answer], ensure_ascii=False)
+    shown = [pictures] if pictures else []
+    return json.dumps([content.call_id, content.prompt, content.answer, *shown], ensure_ascii=False)
 
 
 def since(began: str, moment: str) -> int:

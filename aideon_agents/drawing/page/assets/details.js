@@ -157,6 +157,7 @@ function detailsView(place, choose) {
     }
     for (const message of [texts.prompt].flat()) yield shownMessage(message);
     if (texts.answer !== null) yield shownMessage(texts.answer);
+    for (const src of texts.pictures) yield make("img", { class: "made", src, alt: "A picture that this call made" });
   }
 
   const tokens = (count, parts) => [number(count), ...parts.filter(([some]) => some).map(([some, what]) => `${number(some)} ${what}`)].join(" · ");

@@ -30,8 +30,8 @@ function take(values) {
 }
 
 function keepTexts(line) {
-  const [call, prompt, answer] = JSON.parse(line);
-  story.texts.set(call, { prompt, answer });
+  const [call, prompt, answer, pictures = []] = JSON.parse(line);
+  story.texts.set(call, { prompt, answer, pictures });
 }
 
 // Read at first use: the texts of a long run are many megabytes.
