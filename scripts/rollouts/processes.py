@@ -270,6 +270,8 @@ class Processes(Engine):
             is_up = False
         if now and not is_up:
             self.shift(self.state["share"])
+        if now:
+            self._write_command(now["release"])
         self._leave()
         return bool(now)
 
