@@ -103,18 +103,22 @@ def prune(
     ],
     as_json: options.AsJson = False,
 ) -> None:
-    """Delete files of runs that ended before a day; those in progress keep theirs."""
+    """Delete files of runs that ended before a day, and recordings that were given before it."""
     from aideon_agents.cli.costs import moments
     from aideon_agents.ledger.identity import now
     from aideon_agents.ledger.selection import first_moment
-    from aideon_agents.media.artifacts import prunable
+    from aideon_agents.media.artifacts import prunable, uploaded
 
     moment = first_moment(moments("--before", before, now())[0])
     ledger, files = _opened()
     with ledger:
+        given = uploaded(files, ledger, moment)
         deleted = [
             size for one in prunable(ledger, moment) if (size := files.delete(one)) is not None
         ]
+    for path in given:
+        deleted.append(path.stat().st_size)
+        path.unlink()
     if as_json:
         output.document({"before": moment, "files": len(deleted), "bytes": sum(deleted)})
         return

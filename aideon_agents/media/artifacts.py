@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _START = 2**20
 """Bytes of a file that say what it is."""
 _PIECE = 2**20
+_OF_SOUND = {end for mime, end in ENDINGS.items() if mime.startswith(("audio/", "video/"))}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -152,6 +154,25 @@ def beginning_with(ledger: Ledger, ref: str) -> list[dict[str, Any]]:
 def prunable(ledger: Ledger, before: str) -> list[Artifact]:
     """The files that no run made but those that ended before a time."""
     return [artifact_in(dict(row)) for row in ledger.select(_PRUNABLE, {"before": before})]
+
+
+def uploaded(files: Artifacts, ledger: Ledger, before: str) -> list[Path]:
+    """Recordings and videos older than a time that no run made: they were given to be read.
+
+    Pictures that were given are left: runs that resume refer to them.
+    """
+    known = {row["sha256"] for row in ledger.select("SELECT DISTINCT sha256 FROM artifacts")}
+
+    def is_old(path: Path) -> bool:
+        return utc_text(datetime.fromtimestamp(path.stat().st_mtime, UTC)) < before
+
+    return [
+        path
+        for path in files.folder.glob("??/*")
+        if path.suffix[1:] in _OF_SOUND
+        and path.parent.name + path.stem not in known
+        and is_old(path)
+    ]
 
 
 def artifact_in(row: dict[str, Any]) -> Artifact:

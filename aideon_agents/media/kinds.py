@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ImageMaker(Protocol):
-    """Makes pictures; the double is `testing.GivenMedia`."""
+    """Makes pictures."""
 
     def lacks(self, request: ImageRequest, model: str) -> str | None:
         """What a model lacks that a request needs, in words; None: nothing."""

@@ -87,6 +87,15 @@ def test_files_are_listed_exported_and_pruned(aideon, folder):
     assert "was deleted" in aideon("artifacts", "export", row["sha256"], "-o", "y").complaint
 
 
+def test_recordings_that_were_given_are_pruned_as_well(aideon, folder):
+    (folder / "x.wav").write_bytes(wav(3))
+    assert aideon("transcribe", "x.wav").code == 0
+    (kept,) = (folder / ".aideon" / "artifacts").rglob("*.wav")
+    assert aideon("artifacts", "prune", "--before", "yesterday", "--json").document["files"] == 0
+    done = aideon("artifacts", "prune", "--before", "2999-01-01", "--json").document
+    assert (done["files"], kept.exists()) == (1, False)
+
+
 def test_a_run_shows_the_files_that_it_has_made(aideon):
     made = aideon("image", "x", "--json").document
     shown = aideon("runs", "show", "last", "--json").document

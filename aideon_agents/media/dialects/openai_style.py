@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     )
 
 _MOST_PICTURES = {"openai": 10, "together": 4}
+_MOST_SPOKEN = 4096
+"""Characters that OpenAI speaks at once."""
 _MOST_SOUND = {"openai": 25 * 2**20, "together": 80 * 2**20}
 """Bytes of a recording."""
 _VOICES = {
@@ -51,6 +53,9 @@ class OpenAIStyle:
         count = getattr(request, "n", 1)
         if count > (most := _MOST_PICTURES.get(self._provider, 10)):
             return f"it makes at most {most} pictures at once"
+        text: str = getattr(request, "text", "")
+        if self._provider == "openai" and len(text) > _MOST_SPOKEN:
+            return f"it speaks at most {_MOST_SPOKEN:,} characters at once"
         audio: Artifact | None = getattr(request, "audio", None)
         if audio and audio.bytes > (most := _MOST_SOUND.get(self._provider, 2**40)):
             return f"it takes recordings of at most {most // 2**20} MB"
