@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aideon_agents.testing.simulated.dialects.dialect import Dialect
     from aideon_agents.testing.simulated.faults import Fault, RandomFaults
     from aideon_agents.testing.simulated.media.exchange import MediaRequest
-    from aideon_agents.testing.simulated.media.plan import MediaPlan
+    from aideon_agents.testing.simulated.media.kept import MediaPlan
     from aideon_agents.testing.simulated.protocol import ChatRequest, UsageDetails
     from aideon_agents.testing.simulated.server import SimulatedProvider
 
@@ -58,7 +58,7 @@ _HOMES = {
     "Dialect": "simulated.dialects.dialect",
     "Fault": "simulated.faults",
     "GivenModels": "scripted",
-    "MediaPlan": "simulated.media.plan",
+    "MediaPlan": "simulated.media.kept",
     "MediaRequest": "simulated.media.exchange",
     "OutOfAnswers": "scripted",
     "RandomFaults": "simulated.faults",

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import email.parser
-import email.policy
 import itertools
 import json
 import random
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from aideon_agents.testing.simulated.bill import BilledCall
 from aideon_agents.testing.simulated.dialects.dialect import Refused
+from aideon_agents.testing.simulated.media.exchange import Sent, as_json, read_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -84,14 +83,6 @@ class _Batch:
     total: int = 0
 
 
-class Sent(NamedTuple):
-    """A response."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class BatchRoutes:
     """The files and batches of one simulated provider."""
 
@@ -150,10 +141,10 @@ class BatchRoutes:
                 file = self._file(file_id)
             case "DELETE", file_id:
                 del self._files[self._file(file_id).id]
-                return _json({"id": file_id, "object": "file", "deleted": True})
+                return as_json({"id": file_id, "object": "file", "deleted": True})
             case _:
                 return None
-        return _json(self._file_document(file))
+        return as_json(self._file_document(file))
 
     async def _of_batches(self, wire: Wire, rest: list[str], key: str) -> Sent | None:
         match wire.method, *rest:
@@ -169,34 +160,35 @@ class BatchRoutes:
             case ("GET",):
                 listed = [self._document(one) for one in reversed(self._batches.values())]
                 if self._is_together:
-                    return _json(listed)
-                return _json({"object": "list", "data": listed, "has_more": False})
+                    return as_json(listed)
+                return as_json({"object": "list", "data": listed, "has_more": False})
             case _:
                 return None
         await self._work(batch)
-        return _json(self._document(batch))
+        return as_json(self._document(batch))
 
     def _upload(self, wire: Wire) -> Sent:
-        fields = _form(wire)
+        texts, files = read_form(wire.headers.get("content-type", ""), wire.body)
+        sent = next((one for one in files if one.field == "file"), None)
         number, now = next(self._numbers), self._clock.now()
         file = _File(
             id=f"file-{number:04d}",
-            name=fields.get("file_name", ("", b""))[1].decode() or fields.get("file", ("", b""))[0],
-            purpose=fields.get("purpose", ("", b""))[1].decode(),
+            name=texts.get("file_name") or (sent.name if sent else ""),
+            purpose=texts.get("purpose", ""),
             content=None,
-            checksum=fields.get("checksum", ("", b""))[1].decode(),
+            checksum=texts.get("checksum", ""),
             created=now,
         )
         self._is_together = file.is_together
         if not file.is_together:
-            if "file" not in fields:
+            if sent is None:
                 raise Refused(400, "invalid_request_error", "'file' is a required property")
-            file.content = fields["file"][1]
+            file.content = sent.data
             self._files[file.id] = file
-            return _json(self._file_document(file))
+            return as_json(self._file_document(file))
         for known in self._files.values():
             if known.checksum == file.checksum:
-                return _json({"error": "file exists", "file_id": known.id}, 409)
+                return as_json({"error": "file exists", "file_id": known.id}, 409)
         self._files[file.id] = file
         place = f"http://{wire.headers.get('host')}/uploads/{file.id}"
         return Sent(302, {"location": place, "x-together-file-id": file.id}, b"")
@@ -218,7 +210,7 @@ class BatchRoutes:
         )
         self._batches[batch.id] = batch
         shown = self._document(batch)
-        return _json({"job": shown, "warning": None} if file.is_together else shown)
+        return as_json({"job": shown, "warning": None} if file.is_together else shown)
 
     async def _work(self, batch: _Batch) -> None:
         """Bring a batch to where it is by now."""
@@ -351,21 +343,3 @@ class BatchRoutes:
             "metadata": batch.asked.get("metadata"),
             "request_counts": counts,
         }
-
-
-def _json(document: Any, status: int = 200) -> Sent:
-    return Sent(status, {"content-type": "application/json"}, json.dumps(document).encode())
-
-
-def _form(wire: Wire) -> dict[str, tuple[str, bytes]]:
-    """The fields of a form: the name of the file, and the bytes of each; JSON is read as well."""
-    kind = wire.headers.get("content-type", "")
-    if not kind.startswith("multipart/form-data"):
-        raise Refused(400, "invalid_request_error", "The body is no multipart form.")
-    head = f"Content-Type: {kind}\r\n\r\n".encode()
-    parser = email.parser.BytesParser(policy=email.policy.HTTP)
-    found: dict[str, tuple[str, bytes]] = {}
-    for part in cast("Any", parser.parsebytes(head + wire.body)).iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        found[str(name)] = (part.get_filename() or "", part.get_payload(decode=True) or b"")
-    return found

@@ -7,18 +7,31 @@ import time
 
 
 class Clock:
-    """Real time, moved on by hand. Jobs, batches and links that expire go by it."""
+    """The time for jobs, batches and links that expire, moved on by hand.
 
-    def __init__(self) -> None:
+    Args:
+        at: Seconds since 1970 at which it is, and remains until it is moved on; None: real time.
+    """
+
+    def __init__(self, at: float | None = None) -> None:
+        self._at = at
         self._ahead = 0.0
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """Seconds since 1970."""
+        """The time.
+
+        Returns:
+            Seconds since 1970.
+        """
         with self._lock:
-            return time.time() + self._ahead
+            return (time.time() if self._at is None else self._at) + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let time pass.
+
+        Args:
+            seconds: How much.
+        """
         with self._lock:
             self._ahead += seconds

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Self
 
-    from aideon_agents.testing.simulated.media.plan import MediaPlan
+    from aideon_agents.testing.simulated.media.kept import MediaPlan
     from aideon_agents.testing.simulated.media.routes import MediaRoutes
 
 
@@ -214,10 +214,10 @@ class SimulatedProvider:
     @functools.cached_property
     def _media(self) -> MediaRoutes:
         # Imported when it is first asked for: who asks for chats alone need not wait for it.
-        from aideon_agents.testing.simulated.media import plan, routes  # noqa: PLC0415
+        from aideon_agents.testing.simulated.media.routes import MediaRoutes  # noqa: PLC0415
 
-        return routes.MediaRoutes(
-            self._plan or plan.MediaPlan(),
+        return MediaRoutes(
+            self._plan,
             self.clock,
             draw=self._draw,
             bill=self.bill,

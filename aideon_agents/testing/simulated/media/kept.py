@@ -14,13 +14,35 @@ from aideon_agents.testing.simulated.media.exchange import Route, Sent, Service
 from aideon_agents.testing.simulated.media.files import sound
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aideon_agents.testing.simulated.clock import Clock
     from aideon_agents.testing.simulated.faults import Fault
     from aideon_agents.testing.simulated.media.exchange import MediaRequest
-    from aideon_agents.testing.simulated.media.plan import MediaPlan
 
 _STORAGE = Service("storage", lambda refused: f"<Error><Code>{refused.code}</Code></Error>", ())
 _LEAST_BYTES_A_SECOND = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MediaPlan:
+    """How long jobs and links last, and what is listed. Faults are those of the provider.
+
+    Args:
+        job_seconds: How long a job takes, by the provider's clock.
+        link_seconds: How long the address of a result is valid, by the clock.
+        voices: The voices that are listed for each model.
+    """
+
+    job_seconds: float = 0.0
+    link_seconds: float = 3600.0
+    voices: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=lambda: {
+            "hexgrad/Kokoro-82M": ("af_alloy", "af_bella", "af_heart", "am_adam"),
+            "canopylabs/orpheus-3b-0.1-ft": ("tara", "leah"),
+            "cartesia/sonic-2": ("friendly sidekick", "reading lady"),
+        }
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from aideon_agents.testing.simulated.bill import BilledCall
 from aideon_agents.testing.simulated.dialects.dialect import Dialect, Refused
 from aideon_agents.testing.simulated.faults import SPOILED, Draw, refusal_of
 from aideon_agents.testing.simulated.media.exchange import Sent, key_of, read_request
-from aideon_agents.testing.simulated.media.kept import Kept
+from aideon_agents.testing.simulated.media.kept import Kept, MediaPlan
 from aideon_agents.testing.simulated.media.openai_style import OpenAIStyle
 from aideon_agents.testing.simulated.media.replicate import Replicate
 from aideon_agents.testing.simulated.media.runway import Runway
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aideon_agents.testing.simulated.bill import Bill, RequestLog
     from aideon_agents.testing.simulated.clock import Clock
     from aideon_agents.testing.simulated.media.exchange import MediaRequest, Route, Service
-    from aideon_agents.testing.simulated.media.plan import MediaPlan
     from aideon_agents.testing.simulated.wire import Wire
 
 _OK = 200
@@ -39,7 +38,7 @@ class MediaRoutes:
 
     def __init__(
         self,
-        plan: MediaPlan,
+        plan: MediaPlan | None,
         clock: Clock,
         *,
         draw: Draw,
@@ -48,7 +47,7 @@ class MediaRoutes:
         dialect: Dialect,
         keys: Collection[str] | None,
     ) -> None:
-        kept = Kept(plan, clock)
+        kept = Kept(plan or MediaPlan(), clock)
         providers = OpenAIStyle(kept, dialect), TogetherVideo(kept), Runway(kept), Replicate(kept)
         routes = [route for one in (*providers, kept) for route in one.routes()]
         self._routes = [(re.compile(route.path), route) for route in routes]
