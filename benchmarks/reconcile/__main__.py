@@ -1,10 +1,11 @@
 """Does the ledger know what the provider charges? 1,000 random runs, everything going wrong.
 
-    python benchmarks/reconcile [--runs N] [--seed S]
+    python benchmarks/reconcile [--runs N] [--batches N] [--seed S]
 
 Random workflows are run in every way there is against a simulated provider over real HTTP: with
 random faults of every kind, cancelled at random times, in processes that are killed. Then each row
-is compared with the provider's own bill. Ends with 1 when the ledger is not exact.
+is compared with the provider's own bill. So are batches that providers answer, by processes that are
+killed at each of their requests. Ends with 1 when the ledger is not exact.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from batching import Batched, batch_all
 from playing import Play, play, play_until_killed, plays
 from reckoning import Reckoning, reckon
 
@@ -70,6 +72,7 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--batches", type=int, default=4, help="batches that providers answer")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     logging.disable(logging.WARNING)  # keys that are rejected are part of the plan
@@ -91,8 +94,11 @@ def main() -> int:
             time.sleep(0.05)
         found = reckon(ledger, provider)
     found.complaints += bugs
+    batched = batch_all(given.batches, given.seed, RATES, DETAILS)
+    found.complaints += batched.complaints
     show(found, given.runs, time.perf_counter() - began)
-    return 0 if found.holds else 1
+    show_batched(batched)
+    return 0 if found.holds and batched.holds else 1
 
 
 async def play_all(some: Sequence[Play], base_url: str, ledger: Ledger) -> list[str]:
@@ -153,6 +159,19 @@ def show(found: Reckoning, runs: int, seconds: float) -> None:
         print(f"wrong: {complaint}", file=sys.stderr)
     if more := found.complaints[SHOWN:]:
         print(f"wrong: and {len(more):,} more", file=sys.stderr)
+
+
+def show_batched(found: Batched) -> None:
+    """Print the figures of the batches that providers answered."""
+    print(
+        f"batches     {found.batches:,} at providers, through {found.kills:,} killed processes;",
+        end=" ",
+    )
+    print(f"{found.lines:,} lines, {found.nanousd:,} nano-dollars")
+    print(
+        f"their difference  {found.nanousd_off:,} nano-dollars; {found.silent:,} silent,", end=" "
+    )
+    print(f"{found.bought_twice:,} bought twice, {found.held:,} nano-dollars held")
 
 
 if __name__ == "__main__":

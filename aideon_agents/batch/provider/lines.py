@@ -162,7 +162,7 @@ class Lines:
         return {str(row["call_id"]): str(row["state"]) for row in rows}
 
     def call(self, call_id: str) -> Call | None:
-        """The row of a call that is open; None: its end is written."""
+        """The row of a call. Its end may be written already, by a process that was killed then."""
         rows = self.database.select(_CALL, {"call_id": call_id})
         return call_in(rows[0]) if rows else None
 
@@ -228,7 +228,7 @@ _ANSWER = (
     " WHERE call_id = :call_id"
 )
 _OF_JOB = "SELECT call_id, state FROM provider_lines WHERE job_id = :job_id"
-_CALL = f"SELECT {CALL_COLUMNS} FROM calls WHERE call_id = :call_id AND status = 'started'"  # noqa: S608 - our words
+_CALL = f"SELECT {CALL_COLUMNS} FROM calls WHERE call_id = :call_id"  # noqa: S608 - our words
 _FORGET = (
     "DELETE FROM provider_lines WHERE batch_id = :batch_id AND state NOT IN ('parked', 'sent')"
     " AND run_id IN (SELECT run_id FROM runs WHERE batch_id = :batch_id"

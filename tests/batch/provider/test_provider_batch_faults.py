@@ -214,3 +214,21 @@ async def test_a_batch_that_another_process_cancels_ends_at_the_provider(
     provider.clock.advance(3600)
     assert (await ask(provider)).completed == 6
     assert provider.bill.requests == 6
+
+
+async def test_a_process_that_dies_between_a_cost_and_its_line_leaves_no_item_behind(
+    ask, serving, rows, monkeypatch
+):
+    from aideon_agents.batch.provider.lines import Lines
+
+    def dies(*_):
+        raise Transient("killed")
+
+    provider = serving()
+    with monkeypatch.context() as patch:
+        patch.setattr(Lines, "answered", dies)
+        with pytest.raises(Transient):
+            await ask(provider)
+    done = await ask(provider, wait=True)
+    assert (done.completed, provider.batches.submitted) == (6, 1)
+    settled(provider, rows, done)
