@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from aideon_agents.access import signing
 from aideon_agents.access.roles import Permission
 from aideon_agents.api import problems
 from aideon_agents.api.asking import asking, service_of
-from aideon_agents.errors import NotFound
+from aideon_agents.errors import NotFound, shown
 from aideon_agents.media.artifacts import Artifacts, artifact_in, beginning_with
 from aideon_agents.media.sniffing import ENDINGS, UNKNOWN
 
@@ -28,7 +28,7 @@ _INLINE = ("image/", "audio/", "video/")
 
 async def _may(
     request: Request,
-    sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    sha256: str,
     expires: Annotated[int | None, Query(ge=0, le=2**53)] = None,
     signature: Annotated[str | None, Query(max_length=64)] = None,
 ) -> str | None:
@@ -50,12 +50,14 @@ cast("Any", _may).permission = _PERMISSION
 )
 def artifact(
     request: Request,
-    sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    sha256: str,
     user: Annotated[str | None, Depends(_may)],
 ) -> Response:
     """Fetch a file that a run has made. Only the user of a run can, or who has its signed address."""
     service = service_of(request)
     for row in beginning_with(service.ledger, sha256):
+        if row["sha256"] != sha256:  # the beginning of a digest names no file here
+            break
         if user is not None and service.ledger.find_run(row["run_id"]).user != user:
             continue
         made = artifact_in(row)
@@ -66,4 +68,4 @@ def artifact(
         kind = "inline" if made.mime.startswith(_INLINE) else "attachment"
         heads = {**_HEADS, "Content-Disposition": f'{kind}; filename="{name}"'}
         return FileResponse(path, media_type=made.mime, headers=heads)
-    raise NotFound(f"there is no file {sha256}, or it is another user's")
+    raise NotFound(f"there is no file {shown(sha256)}, or it is another user's")

@@ -127,7 +127,8 @@ def test_each_command_that_takes_o_also_takes_out():
         for parameter in command.params
         if "-o" in parameter.opts
     }
-    assert taking == {name: ["-o", "--out"] for name in ("batch", "graph", "costs")}
+    names = ("batch", "graph", "costs", "image", "speak", "transcribe")
+    assert taking == {name: ["-o", "--out"] for name in names}
 
 
 def test_debug_adds_a_traceback_and_keeps_the_code_and_the_line(aideon):
