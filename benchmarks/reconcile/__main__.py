@@ -27,7 +27,7 @@ from reckoning import Reckoning, reckon
 
 from aideon_agents import Ledger
 from aideon_agents.testing import Fault, RandomFaults, Rate, SimulatedProvider, UsageDetails
-from aideon_agents.testing.simulated.faults import Named, Status
+from aideon_agents.testing.simulated.faults import OfChat, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def main() -> int:
     logging.disable(logging.WARNING)  # keys that are rejected are part of the plan
     drawn = plays(given.runs, given.seed, STOPPED)
     doomed = drawn[: round(given.runs * KILLED)]
-    kinds = [PARTICULAR.get(kind, kind) for kind in (*get_args(Status), *get_args(Named))]
+    kinds = [PARTICULAR.get(kind, kind) for kind in (*get_args(Status), *get_args(OfChat))]
     faults = RandomFaults(given.seed, FAULT_RATE, kinds=kinds)
     began = time.perf_counter()
     with (

@@ -22,7 +22,7 @@ from aideon_agents.testing.simulated.wire import Wire
 Status = Literal[
     400, 401, 402, 403, 404, 408, 409, 410, 413, 415, 422, 429, 500, 502, 503, 504, 529
 ]
-Named = Literal[
+OfChat = Literal[
     "context_length_exceeded",  # 400 with this code
     "insufficient_quota",  # 429 with this code
     "content_filter",  # 400 with this code
@@ -42,6 +42,8 @@ Named = Literal[
     "no_usage",  # usage is not reported
     "slow",  # `seconds` before each word
     "delay",  # `seconds` before the answer
+]
+OfMedia = Literal[
     "moderated",  # media: the provider refuses the content, in its own way
     "fewer",  # pictures: one fewer than was asked for
     "other_format",  # pictures: JPEG where PNG was asked for, and the reverse
@@ -57,6 +59,7 @@ Named = Literal[
     "link_slow",  # results: `seconds` before the file
     "link_too_long",  # results: a Content-Length beyond all bounds, and no end
 ]
+Named = Literal[OfChat, OfMedia]
 Kind: TypeAlias = Status | Named
 
 STREAM_CUTS = frozenset(
