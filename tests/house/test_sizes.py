@@ -30,8 +30,8 @@ def test_the_package_does_not_grow_back():
     # 159 modules and 30,800 lines when it was made lighter, 177 and 35,700 with its own HTTP;
     # then agents (any chat model, named workers, approvals), the files that a batch reads and writes,
     # and the choice of models (catalog, privacy, learning, cache). Lower these when it shrinks.
-    assert len(MODULES) <= 430
-    assert sum(lines(path) for path in MODULES) <= 79_000
+    assert len(MODULES) <= 440
+    assert sum(lines(path) for path in MODULES) <= 81_500
 
 
 def test_a_call_passes_few_files_and_functions_on_its_way_to_the_provider():
