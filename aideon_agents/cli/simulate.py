@@ -83,10 +83,16 @@ def simulate(
 
 def _announce(base_url: str, write: Callable[[str], None]) -> None:
     """Print its address and keys, and a ledger of its own, as lines for a `.env` file."""
+    from aideon_agents.settings.providers import PROVIDERS
+
     write(f"# a simulated provider at {base_url}, until Ctrl-C")
     for prefix in _PREFIXES:
         write(f"{prefix}_BASE_URL={base_url}")
         write(f"{_KEYS.get(prefix, prefix + '_API_KEY')}=simulated")
+    for row in PROVIDERS:
+        if row.media_only:
+            write(f"{row.base_url_env}={base_url.removesuffix('/v1')}")
+            write(f"{row.key_env[0]}=simulated")
     write(f"AIDEON_LEDGER=sqlite:///{Path(_LEDGER).absolute()}")
 
 

@@ -86,6 +86,10 @@ def simulated_provider(
         for name in ("TOGETHER", "OPENAI"):
             monkeypatch.setenv(f"{name}_BASE_URL", provider.base_url)
             monkeypatch.setenv(f"{name}_API_KEY", key)
+        for row in PROVIDERS:
+            if row.media_only:
+                monkeypatch.setenv(row.base_url_env, provider.base_url.removesuffix("/v1"))
+                monkeypatch.setenv(row.key_env[0], key)
         monkeypatch.setenv("AIDEON_OFFLINE", "0")
         monkeypatch.setenv("AIDEON_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
         default_models.cache_clear()

@@ -28,7 +28,7 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.head = [self._announcing.readline().rstrip("\n") for _ in range(8)]
+        self.head = [self._announcing.readline().rstrip("\n") for _ in range(12)]
         self.base_url = self.head[0].split()[5].rstrip(",")
 
     @property
@@ -82,6 +82,10 @@ def test_it_serves_until_it_is_ended_and_then_shows_the_bill(simulate, folder, h
         "OPENAI_API_KEY=simulated",
         f"HF_BASE_URL={running.base_url}",
         "HF_TOKEN=simulated",
+        f"RUNWAYML_BASE_URL={running.base_url.removesuffix('/v1')}",
+        "RUNWAYML_API_SECRET=simulated",
+        f"STABILITY_BASE_URL={running.base_url.removesuffix('/v1')}",
+        "STABILITY_API_KEY=simulated",
         f"AIDEON_LEDGER=sqlite:///{folder / '.aideon/simulated/ledger.db'}",
     ]
     assert running.ask().json()["choices"][0]["message"]["content"] == "Heat pumps move heat."

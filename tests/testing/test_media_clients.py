@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+from decimal import Decimal
 
 import httpx
+import huggingface_hub
 import openai
 import pytest
 import replicate
 import runwayml
 import together
+from huggingface_hub import constants
+from huggingface_hub.inference import _providers as providers
 
 from aideon_agents.media.sniffing import sniffed
-from aideon_agents.testing import SimulatedProvider
+from aideon_agents.testing import MediaPlan, Rate, SimulatedProvider
 from aideon_agents.testing.simulated.media.files import video
 
 FLUX, KOKORO = "black-forest-labs/FLUX.1-schnell", "hexgrad/Kokoro-82M"
@@ -212,3 +216,104 @@ def test_replicate_describes_models_and_keeps_files(of_replicate):
     file = of_replicate.files.create(io.BytesIO(b"1234"), filename="a.txt")
     assert of_replicate.files.get(file.id).size == 4
     assert of_replicate.files.delete(file.id)
+
+
+def test_together_lists_what_it_has_and_what_was_used():
+    added = {"name": "google/veo-3.0", "capabilities": ["CAPABILITY_VIDEO_GENERATION"]}
+    plan = MediaPlan(supported=({"name": FLUX}, {"name": KOKORO}, added))
+    with (
+        SimulatedProvider(media=plan, rates={FLUX: Rate(0, 0, each=2_700_000)}) as started,
+        together.Together(
+            base_url=started.base_url.removesuffix("/v1"), api_key="key", max_retries=0
+        ) as client,
+    ):
+        names = [one.name for one in client.models.list_supported(limit=2)]
+        assert names == [FLUX, KOKORO, "google/veo-3.0"]
+        (found,) = client.models.list_supported(search="veo").data
+        assert found.capabilities == ["CAPABILITY_VIDEO_GENERATION"]
+        client.images.generate(model=FLUX, prompt="A house", width=1000, height=1000)
+        (window,) = client.organization.usage.costs.list().data
+        (item,) = window.line_items
+        assert (item.cost, item.quantity) == ("0.002700000", "1")
+        assert Decimal(item.cost).scaleb(9) == started.bill.nanousd
+
+
+# --- Hugging Face ------------------------------------------------------------------------------------
+
+WAN, SCHNELL, LTX = "Wan-AI/Wan2.2-T2V", "black-forest-labs/FLUX.1-schnell", "Lightricks/LTX"
+
+
+def served(task, **providers):
+    return {
+        name.replace("_", "-"): {"status": "live", "providerId": provider_id, "task": task}
+        for name, provider_id in providers.items()
+    }
+
+
+MAPPING = {
+    WAN: served("text-to-video", together=WAN),
+    SCHNELL: served(
+        "text-to-image",
+        together=SCHNELL,
+        replicate="black-forest-labs/flux-schnell",
+        fal_ai="fal-ai/flux/schnell",
+        hf_inference=SCHNELL,
+    ),
+    KOKORO: served("text-to-speech", together=KOKORO, fal_ai="fal-ai/kokoro"),
+    LTX: served("text-to-video", fal_ai="fal-ai/ltx-video"),
+    "openai/whisper": served(
+        "automatic-speech-recognition", fal_ai="fal-ai/whisper", hf_inference="openai/whisper"
+    ),
+}
+
+
+@pytest.fixture
+def hugging_face(monkeypatch, tmp_path):
+    with SimulatedProvider(media=MediaPlan(mapping=MAPPING)) as started:
+        origin = started.base_url.removesuffix("/v1")
+        monkeypatch.setattr(constants, "ENDPOINT", origin)
+        monkeypatch.setattr(constants, "INFERENCE_PROXY_TEMPLATE", f"{origin}/{{provider}}")
+        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
+        monkeypatch.setattr(providers.together, "_VIDEO_POLLING_INTERVAL", 0.01)
+        monkeypatch.setattr(providers.fal_ai, "_POLLING_INTERVAL", 0.01)
+        for helpers in providers.PROVIDERS["hf-inference"].values():
+            monkeypatch.setattr(helpers, "base_url", f"{origin}/hf-inference", raising=False)
+        providers._common._fetch_inference_provider_mapping.cache_clear()
+
+        def of(provider):
+            return huggingface_hub.InferenceClient(provider=provider, api_key="hf_key")
+
+        of.provider = started
+        yield of
+        huggingface_hub.close_session()
+
+
+@pytest.mark.parametrize("name", ["together", "replicate", "fal-ai", "hf-inference"])
+def test_hugging_face_makes_pictures_by_its_providers(hugging_face, name):
+    made = hugging_face(name).text_to_image("A house", model=SCHNELL, width=512, height=512)
+    assert made.size[0] in {512, 1024}
+    seen = hugging_face.provider.requests[-1 if name in {"together", "hf-inference"} else -2]
+    assert seen.path.startswith(f"/{name}/")
+    assert hugging_face.provider.bill.calls[0].delivered
+
+
+@pytest.mark.parametrize(("name", "model"), [("together", WAN), ("fal-ai", LTX)])
+def test_hugging_face_makes_videos_by_its_providers(hugging_face, name, model):
+    made = hugging_face(name).text_to_video("A river", model=model)
+    assert sniffed(made).duration_ms == 5000
+
+
+@pytest.mark.parametrize("name", ["together", "fal-ai"])
+def test_hugging_face_speaks_by_its_providers(hugging_face, name):
+    options = {"extra_body": {"voice": "af_heart"}} if name == "together" else {}
+    made = hugging_face(name).text_to_speech(TEXT, model=KOKORO, **options)
+    assert sniffed(made).mime == "audio/wav"
+
+
+@pytest.mark.parametrize("name", ["fal-ai", "hf-inference"])
+def test_hugging_face_writes_down_by_its_providers(hugging_face, name):
+    spoken = hugging_face("together").text_to_speech(
+        TEXT, model=KOKORO, extra_body={"voice": "af_heart"}
+    )
+    client = hugging_face(name)
+    assert client.automatic_speech_recognition(spoken, model="openai/whisper").text == TEXT

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from aideon_agents.media.sniffing import sniffed
-from aideon_agents.testing import Fault, MediaPlan, Rate, SimulatedProvider
+from aideon_agents.testing import Clock, Fault, MediaPlan, Rate, SimulatedProvider
 
 FLUX, KOKORO = "black-forest-labs/FLUX.1-schnell", "hexgrad/Kokoro-82M"
 WHISPER = "openai/whisper-large-v3"
@@ -205,3 +205,98 @@ def test_a_wrong_key_is_refused_before_anything_is_charged(headers):
         answer = ask(provider, "/v1/images/generations", body, headers=headers)
         assert answer.status_code == 401
         assert provider.bill.calls == []
+
+
+# --- Stability, and the router of Hugging Face -------------------------------------------------------
+
+GENERATE = "/v2beta/stable-image/generate"
+
+
+def stability(provider, path=f"{GENERATE}/core", accept="image/*", **fields):
+    files = {"none": ("", b"")}  # which makes it a form
+    fields = {"prompt": "A house", **fields}
+    headers = {"accept": accept}
+    return ask(provider, path, data=fields, files=files, headers=headers)
+
+
+def test_stability_sends_a_picture_or_a_document_as_it_is_asked(shared):
+    answer = stability(shared, aspect_ratio="16:9", output_format="webp")
+    about = sniffed(answer.content)
+    assert (about.mime, about.width > about.height) == ("image/webp", True)
+    assert answer.headers["finish-reason"] == "SUCCESS"
+    document = stability(shared, accept="application/json", seed=7).json()
+    assert (document["finish_reason"], document["seed"]) == ("SUCCESS", 7)
+    assert sniffed(base64.b64decode(document["image"])).mime == "image/png"
+    call = shared.bill.calls[-1]
+    assert (call.model, call.unit, call.quantity) == ("core", "image", 10**6)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"aspect_ratio": "7:5"}, {"prompt": ""}, {"output_format": "x"}]
+)
+def test_stability_names_what_is_wrong(shared, fields):
+    answer = stability(shared, **fields)
+    assert (answer.status_code, answer.json()["name"]) == (400, "bad_request")
+    assert answer.json()["errors"][0].startswith(next(iter(fields)))
+
+
+def test_stability_takes_forms_alone_and_needs_a_picture_to_edit(shared):
+    answer = ask(shared, f"{GENERATE}/core", {"prompt": "A house"})
+    assert "multipart/form-data" in answer.json()["errors"][0]
+    path = "/v2beta/stable-image/edit/inpaint"
+    assert stability(shared, path).status_code == 400
+    edited = ask(shared, path, data={"prompt": "In snow"}, files={"image": ("a.png", b"1")})
+    assert sniffed(edited.content).mime == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "charged"),
+    [("moderated", 403, False), ("content_filtered", 200, True), (429, 429, False)],
+)
+def test_stability_can_refuse_before_and_after_the_work(kind, status, charged):
+    with SimulatedProvider(faults=[Fault(kind)]) as provider:
+        answer = stability(provider, accept="application/json")
+        assert answer.status_code == status
+        assert bool(provider.bill.calls[0].quantity) == charged
+    if status == 200:
+        assert answer.json()["finish_reason"] == "CONTENT_FILTERED"
+    else:
+        assert answer.json()["name"] in {"content_moderation", "rate_limit_exceeded"}
+
+
+def test_stability_makes_videos_only_where_the_plan_says_so(shared):
+    path, files = "/v2beta/image-to-video", {"image": ("a.png", b"1")}
+    assert ask(shared, path, files=files).status_code == 404
+    clock, plan = Clock(at=1_800_000_000), MediaPlan(stability_video=True, job_seconds=60)
+    with SimulatedProvider(media=plan, clock=clock) as provider:
+        job = ask(provider, path, files=files).json()["id"]
+        assert ask(provider, f"{path}/result/{job}").status_code == 202
+        clock.advance(60)
+        made = ask(provider, f"{path}/result/{job}", headers={"accept": "video/*"})
+        assert sniffed(made.content).duration_ms == 4000
+        assert provider.bill.calls[0].quantity == 20 * 10**6
+
+
+def test_the_router_takes_the_addresses_of_its_providers_alone(shared):
+    body = {"model": FLUX, "prompt": "A house"}
+    assert ask(shared, "/together/v1/images/generations", body).status_code == 200
+    assert ask(shared, "/replicate/v1/images/generations", body).status_code == 404
+    assert ask(shared, "/together/v1/predictions", {"version": "x"}).status_code == 404
+
+
+def test_the_router_says_that_the_credit_is_used_up():
+    with SimulatedProvider(faults=[Fault(402)]) as provider:
+        body = {"model": FLUX, "prompt": "A house"}
+        answer = ask(provider, "/together/v1/images/generations", body)
+    assert answer.status_code == 402
+    assert "monthly included credits" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("status", ["staging", "error"])
+def test_the_hub_says_which_provider_serves_a_model_and_how_well(status):
+    mapping = {FLUX: {"together": {"status": status, "providerId": FLUX, "task": "text-to-image"}}}
+    with SimulatedProvider(media=MediaPlan(mapping=mapping)) as provider:
+        path = f"/api/models/{FLUX}?expand=inferenceProviderMapping"
+        found = ask(provider, path).json()["inferenceProviderMapping"]
+        assert found["together"]["status"] == status
+        assert ask(provider, "/api/models/other/model").status_code == 404

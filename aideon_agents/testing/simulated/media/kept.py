@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aideon_agents.media.sniffing import sniffed
 from aideon_agents.testing.simulated.dialects.dialect import Refused
@@ -32,6 +32,10 @@ class MediaPlan:
         job_seconds: How long a job takes, by the provider's clock.
         link_seconds: How long the address of a result is valid, by the clock.
         voices: The voices that are listed for each model.
+        supported: What `/v2/supported-models` lists, each with its fields.
+        mapping: For each model of Hugging Face, the providers that serve it, each with its
+            `status`, `providerId` and `task`.
+        stability_video: Whether Stability still makes videos.
     """
 
     job_seconds: float = 0.0
@@ -43,6 +47,11 @@ class MediaPlan:
             "cartesia/sonic-2": ("friendly sidekick", "reading lady"),
         }
     )
+    supported: tuple[Mapping[str, Any], ...] = ()
+    mapping: Mapping[str, Mapping[str, Mapping[str, str]]] = dataclasses.field(
+        default_factory=dict[str, Any]
+    )
+    stability_video: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import TYPE_CHECKING, Any, cast
 
 from aideon_agents.testing.simulated.bill import BilledCall
+from aideon_agents.testing.simulated.dialects import hosted
 from aideon_agents.testing.simulated.dialects.dialect import Dialect, Refused
 from aideon_agents.testing.simulated.faults import SPOILED, Draw, refusal_of
 from aideon_agents.testing.simulated.media.exchange import Sent, key_of, read_request
+from aideon_agents.testing.simulated.media.huggingface import ROUTER, HuggingFace
 from aideon_agents.testing.simulated.media.kept import Kept, MediaPlan
 from aideon_agents.testing.simulated.media.openai_style import OpenAIStyle
 from aideon_agents.testing.simulated.media.replicate import Replicate
 from aideon_agents.testing.simulated.media.runway import Runway
-from aideon_agents.testing.simulated.media.together_video import TogetherVideo
+from aideon_agents.testing.simulated.media.stability import Stability
+from aideon_agents.testing.simulated.media.together import Account, TogetherVideo
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -26,7 +30,9 @@ if TYPE_CHECKING:
 
 _OK = 200
 _TAIL = 4
-_OF_DIALECTS = frozenset({"openai", "together"})
+_ROUTED = re.compile(r"/(together|replicate)(/.+)")
+"""The addresses of the router of Hugging Face: a provider, and an address of its own."""
+_BEHIND = {"together": {"together", "openai"}, "replicate": {"replicate"}}
 _ENDLESS = 2**40
 _OF_LINKS = frozenset(
     {"link_forbidden", "link_missing", "link_redirects", "link_slow", "link_too_long"}
@@ -48,23 +54,36 @@ class MediaRoutes:
         keys: Collection[str] | None,
     ) -> None:
         kept = Kept(plan or MediaPlan(), clock)
-        providers = OpenAIStyle(kept, dialect), TogetherVideo(kept), Runway(kept), Replicate(kept)
-        routes = [route for one in (*providers, kept) for route in one.routes()]
+        kinds = Account, TogetherVideo, Runway, Replicate, Stability, HuggingFace
+        providers = OpenAIStyle(kept, dialect), kept, *(kind(kept) for kind in kinds)
+        routes = [route for one in providers for route in one.routes()]
         self._routes = [(re.compile(route.path), route) for route in routes]
         self._draw = draw
         self._bill = bill
         self._log = log
         self._dialect = dialect
         self._keys = keys
+        of_router = {ROUTER.name: hosted.HUGGING_FACE}
+        self._worded = {"openai": dialect, "together": dialect, **of_router}
 
     async def serve(self, wire: Wire, request_id: str) -> bool:
         """Answer a request; returns whether it is one for media."""
+        if (found := self._find(wire, wire.path)) is None:
+            return False
+        await self._serve(wire, *found, request_id)
+        return True
+
+    def _find(self, wire: Wire, path: str) -> tuple[Route, tuple[str, ...]] | None:
+        """The route of a path, and what its pattern has found; None: there is none."""
         for pattern, route in self._routes:
-            found = pattern.fullmatch(wire.path)
+            found = pattern.fullmatch(path)
             if found and route.method == wire.method and route.having in wire.body:
-                await self._serve(wire, route, found.groups(default=""), request_id)
-                return True
-        return False
+                return route, found.groups(default="")
+        through = _ROUTED.fullmatch(path)
+        found = self._find(wire, through[2]) if through else None
+        if through is None or found is None or found[0].service.name not in _BEHIND[through[1]]:
+            return None
+        return dataclasses.replace(found[0], service=ROUTER), found[1]
 
     async def _serve(
         self, wire: Wire, route: Route, parts: tuple[str, ...], request_id: str
@@ -116,7 +135,7 @@ class MediaRoutes:
         )
         self._bill.charge(call)
         # Only its own provider words a refusal as the server's dialect has it.
-        dialect = self._dialect if route.service.name in _OF_DIALECTS else Dialect()
+        dialect = self._worded.get(route.service.name, Dialect())
         if request.fault and (refused := refusal_of(request.fault, dialect, request.model)):
             raise refused
         if request.kind == "reset_before":

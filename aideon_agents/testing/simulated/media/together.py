@@ -1,11 +1,14 @@
-"""Videos as Together makes them: `/v2/videos`."""
+"""What Together has at addresses of its own: videos, the list of its models, and what was used."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from aideon_agents.ledger.pricing.shapes import SCALES
 from aideon_agents.testing.simulated.dialects.dialect import Refused
 from aideon_agents.testing.simulated.media.exchange import Route, Sent, as_json
 from aideon_agents.testing.simulated.media.files import video
@@ -13,6 +16,7 @@ from aideon_agents.testing.simulated.media.jobs import Jobs
 from aideon_agents.testing.simulated.media.openai_style import TOGETHER
 
 if TYPE_CHECKING:
+    from aideon_agents.testing.simulated.bill import BilledCall
     from aideon_agents.testing.simulated.media.exchange import MediaRequest
     from aideon_agents.testing.simulated.media.jobs import Job
     from aideon_agents.testing.simulated.media.kept import Kept
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 _SECOND = 50_000_000
 """Nano-dollars, where a model has no rate."""
 _LONGEST_URI = 60_000
+_PAGE = 100
 _NANO = 10**9
 _STATES = {
     "queued": "queued",
@@ -105,3 +110,76 @@ def _uris(value: Any) -> list[str]:
         return [value]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [uri for one in inner for uri in _uris(one)]
+
+
+class Account:
+    """The lists of one provider."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+
+    def routes(self) -> list[Route]:
+        """Its routes."""
+        return [
+            Route("GET", "/v2/supported-models", TOGETHER, self._models),
+            Route("GET", "/v1/billing/usage", TOGETHER, self._usage),
+        ]
+
+    def _models(self, request: MediaRequest) -> Sent:
+        asked = request.query
+        every = [_described(dict(one)) for one in self._kept.plan.supported]
+        found = [
+            one
+            for one in every
+            if asked.get("product", one["products"][0]) in one["products"]
+            and asked.get("modality", one["inputModalities"][0]) in one["inputModalities"]
+            and asked.get("search", "").lower() in f"{one['id']} {one['name']}".lower()
+        ]
+        start, limit = int(asked.get("after", 0)), int(asked.get("limit", _PAGE))
+        more = str(start + limit) if start + limit < len(found) else None
+        return as_json({"data": found[start : start + limit], "next_cursor": more})
+
+    def _usage(self, request: MediaRequest) -> Sent:
+        by_product: dict[tuple[str, str], list[BilledCall]] = defaultdict(list)
+        for call in request.bill.calls:
+            if call.nanousd:
+                by_product[call.model, call.unit or "token"].append(call)
+        today = datetime.fromtimestamp(self._kept.clock.now(), UTC)
+        start = today.replace(hour=0, minute=0, second=0, microsecond=0)
+        window = {
+            "date": start.date().isoformat(),
+            "start_time": start.isoformat(),
+            "end_time": (start + timedelta(days=1)).isoformat(),
+            "line_items": [_item(*product, calls) for product, calls in by_product.items()],
+        }
+        known = {"object": "list", "currency": "USD", "organization_id": "org-simulated"}
+        month = request.query.get("month", f"{start:%Y-%m}")
+        data = [window] if by_product and month == f"{start:%Y-%m}" else []
+        return as_json({**known, "billing_period": month, "data": data, "next_cursor": None})
+
+
+def _item(model: str, unit: Any, calls: list[BilledCall]) -> dict[str, Any]:
+    """What was used of one model."""
+    counted = sum(
+        call.input_tokens + call.output_tokens if call.quantity is None else call.quantity
+        for call in calls
+    )
+    quantity = Decimal(counted) / SCALES[unit]
+    cost = Decimal(sum(call.nanousd or 0 for call in calls)).scaleb(-9)
+    return {
+        "product_name": f"Serverless Inference - {unit}",
+        "quantity": str(quantity),
+        "unit_price": str(cost / quantity if quantity else 0),
+        "cost": str(cost),
+        "attributes": {"model": model},
+        "pricing_dimensions": {"model": model},
+    }
+
+
+def _described(given: dict[str, Any]) -> dict[str, Any]:
+    """A model of the list; what is not given is as most models have it."""
+    name = given.get("name", "model")
+    usual = {"capabilities": ["CAPABILITY_CHAT"], "products": ["PRODUCT_SERVERLESS"]}
+    usual |= {f"{way}Modalities": ["MODALITY_TEXT"] for way in ("input", "output")}
+    status = "SUPPORTED_MODEL_STATUS_SUPPORTED"
+    return {"id": name, "displayName": name, **usual, "status": status, **given}
