@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aideon_agents.agents import chat_model, creative, executor, mcp_server, planner, validator
-    from aideon_agents.agents.media import image, speech, transcript
+    from aideon_agents.agents.media import image, speech, transcript, video
     from aideon_agents.batch import abatch
     from aideon_agents.errors import UserError
     from aideon_agents.ledger.budgets.limits import Budget
@@ -73,12 +73,13 @@ __all__ = [
     "speech",
     "transcript",
     "validator",
+    "video",
     "workflow",
 ]
 
 _ROOMS = {
     "agents": ("chat_model", "creative", "executor", "mcp_server", "planner", "validator"),
-    "agents.media": ("image", "speech", "transcript"),
+    "agents.media": ("image", "speech", "transcript", "video"),
     "batch": ("abatch",),
     "errors": ("UserError",),
     "ledger.budgets.limits": ("Budget",),

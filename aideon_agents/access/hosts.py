@@ -28,7 +28,7 @@ _SECONDS = 10.0
 _INSTEAD = "send the file itself as a data: URI"
 _PIECE = 64 * 1024
 _OK = 200
-_MOVED = frozenset({301, 302, 303, 307, 308})
+MOVED = frozenset({301, 302, 303, 307, 308})
 _INSIDE = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 """IPv6 addresses that a gateway of the network translates to IPv4 ones."""
 
@@ -36,6 +36,12 @@ _INSIDE = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1
 class _PrivateAddressError(InputError):
     def __init__(self, host: str) -> None:
         super().__init__(f"{shown(host)} is not on the public internet: {_INSTEAD}")
+
+
+class _StatusError(InputError):
+    def __init__(self, why: str, status: int) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 def is_public(address: str) -> bool:
@@ -113,11 +119,11 @@ async def download_to(
             aiohttp.ClientSession(connector=connector) as session,
             session.get(url, allow_redirects=False, **options) as answer,
         ):
-            if redirects and answer.status in _MOVED:
+            if redirects and answer.status in MOVED:
                 url = urljoin(url, answer.headers.get("Location", ""))
             elif answer.status != _OK:
                 why = f"it answers with the status {answer.status}, and must answer with 200"
-                raise InputError(f"nothing can be read from {shown(host)}: {why}")
+                raise _StatusError(f"nothing can be read from {shown(host)}: {why}", answer.status)
             else:
                 await _taken(answer.content, take, most, host)
                 return

@@ -6,8 +6,9 @@ them, as it is. They are in a module of their own, because most workflows need n
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, cast
 
 from langgraph.runtime import get_runtime
 
@@ -28,8 +29,10 @@ from aideon_agents.media.shapes import (
     ImageRequest,
     Kind,
     MediaRequest,
+    Operation,
     SpeechRequest,
     TranscriptRequest,
+    VideoRequest,
 )
 from aideon_agents.models.bridge import blocking
 from aideon_agents.models.pictures import content, filled, own_pictures
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
     from aideon_agents.models.pictures import Images
     from aideon_agents.settings import Settings
     from aideon_agents.state import Model, Picture, Privacy
+
+
+File: TypeAlias = str | Path | bytes | Artifact | Literal[True]
+"""A path, the bytes of a file, what a run has made, or True for what the node before it made."""
 
 
 class MediaOptions(TypedDict, total=False):
@@ -90,7 +97,7 @@ class MediaNode(LimitedNode, Typed[Any]):
         self.models = choices(options.get("model"), named)
         names = NAMED.findall(options.get("description") or "")
         self.needs = tuple(one for one in names if one not in {"task", "result"})
-        self._request = request
+        self.request = request
         super().__init__(self._work_blocking, self._work, name=named)
 
     def _work_blocking(self, state: State, config: RunnableConfig) -> Results:
@@ -102,7 +109,7 @@ class MediaNode(LimitedNode, Typed[Any]):
         settings: Settings = getattr(context.models, "settings", None) or environment.load()
         recorders, options = recorders_in(config), self.options
         files = Artifacts.of(settings, recorders[0].ledger if recorders else None)
-        request = self._request(self._text(state), state, context, files)
+        request = self.request(self._text(state), state, context, files)
         purpose = options.get("purpose") or context.purpose
         models = chosen(
             self.kind,
@@ -144,12 +151,14 @@ class MediaNode(LimitedNode, Typed[Any]):
         chosen(self.kind, None, settings, context, model=given)
 
     def _text(self, state: State) -> str:
-        """What is sent: the description with its values, else the result before it, else the task."""
-        before = latest(state.get("results") or {})
+        """What is sent: the description with its values, else the text before it, else the task."""
+        results = state.get("results") or {}
+        before = latest(results)
         task = state.get("task", "")
         description = self.options.get("description")
         if description is None:
-            return before.content if before else task
+            text = latest({path: one for path, one in results.items() if not one.artifacts})
+            return text.content if text else task
         known: Mapping[str, Any] = {
             **(state.get("inputs") or {}),
             "task": task,
@@ -275,13 +284,75 @@ def transcript(
 
     def request(text: str, state: State, context: Context, files: Artifacts) -> TranscriptRequest:
         del text, context
-        return TranscriptRequest(_recording(audio, state, files, folder, named), language, prompt)
+        given = True if audio is None else audio
+        kept = _file(given, ("audio/", "video/"), (state, files, folder), f"{named}: audio")
+        return TranscriptRequest(kept, language, prompt)
 
     return MediaNode("stt", "transcript", name, options, request)
 
 
+def video(
+    name: str | None = None,
+    *,
+    duration: int = 5,
+    fps: int | None = None,
+    resolution: str = "720p",
+    ratio: str = "16:9",
+    seed: int | None = None,
+    image: File | None = None,
+    edit: File | None = None,
+    extend: File | None = None,
+    **options: Unpack[MediaOptions],
+) -> MediaNode:
+    """A node that makes a video from a text, or edits or extends one.
+
+    It takes minutes. A run that is interrupted on the way and resumes waits for the same video again,
+    which is paid once.
+
+    Args:
+        name: Its name in the graph and in reports; None: `video`.
+        duration: How long it is, in seconds; of the new part, where a video is extended.
+        fps: Frames per second, where the model takes them; None: the model's own.
+        resolution: Such as `720p` or `1080p`.
+        ratio: Width to height, such as `16:9`, `9:16` or `1:1`.
+        seed: What chance begins with, where the model takes one; None: the provider draws it.
+        image: The picture that it begins with: a path, relative to the calling file, its bytes, an
+            artifact, or True for the one that the node before it made; None: it begins with any.
+        edit: A video to change as the text says, given like `image`; None: a new one is made.
+        extend: A video to continue, given like `image`; None: a new one is made.
+        **options: See `MediaOptions`.
+
+    Returns:
+        A node for any pattern or LangGraph graph. Its result has the video as an artifact.
+
+    Raises:
+        UserError: An argument is not valid.
+    """
+    named, folder = name or "video", folder_of_workflow()
+    numbers = {"duration": duration, "fps": 1 if fps is None else fps}
+    refuse_kinds(numbers, dict.fromkeys(numbers, (int, "a whole number")), f"{named}: ")
+    if any(not 1 <= one <= _MOST_SECONDS for one in numbers.values()):
+        raise UserError(f"{named}: duration and fps must be from 1 to {_MOST_SECONDS}")
+    if not re.fullmatch(r"\d{3,4}p|\dk", resolution) or not re.fullmatch(r"\d+:\d+", ratio):
+        raise UserError(f"{named}: resolution must be such as 720p, and ratio such as 16:9")
+    if sum(one is not None for one in (image, edit, extend)) > 1:
+        raise UserError(f"{named}: give one of image, edit and extend")
+    operation: Operation = "edit" if edit else "extend" if extend else "generate"
+    source = edit or extend
+
+    def request(text: str, state: State, context: Context, files: Artifacts) -> VideoRequest:
+        del context
+        place, what = (state, files, folder), f"{named}: {operation}"
+        video = _file(source, ("video/",), place, what) if source else None
+        first = _file(image, ("image/",), place, f"{named}: image") if image else None
+        asked = _required(text, named), operation, duration, fps, resolution, ratio
+        return VideoRequest(*asked, video, first, seed)
+
+    return MediaNode("video", "video", name, options, request)
+
+
 _MOST_PIXELS = 8192
-_MOST_SOUND = 100 * 2**20
+_MOST_SECONDS = 600
 
 
 def _required(text: str, named: str) -> str:
@@ -296,36 +367,18 @@ def _kept(picture: Picture, files: Artifacts) -> Artifact:
     return files.keep(content(picture))
 
 
-def _recording(
-    audio: str | Path | bytes | Artifact | None,
-    state: State,
-    files: Artifacts,
-    folder: Path | None,
-    named: str,
+def _file(
+    given: File, kinds: tuple[str, ...], place: tuple[State, Artifacts, Path | None], what: str
 ) -> Artifact:
-    """The recording that is given, else the last one of the results."""
-    if isinstance(audio, Artifact):
-        return audio
-    if audio is None:
-        results = sorted((state.get("results") or {}).values(), key=lambda one: -one.order)
-        made = [
-            one
-            for result in results
-            for one in result.artifacts
-            if one.mime.startswith(("audio/", "video/"))
-        ]
-        if not made:
-            raise InputError(
-                f"{named}: there is no recording: give audio=, or put speech() before it"
-            )
-        return made[0]
-    if isinstance(audio, bytes):
-        return files.keep(audio)
-    path = (folder or Path()) / Path(audio).expanduser()
-    try:
-        if path.stat().st_size > _MOST_SOUND:
-            raise InputError(f"{path} has more than {_MOST_SOUND // 2**20} MB: cut it into parts")
-        return files.keep(path.read_bytes())
-    except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"the recording {path} cannot be read: {why}") from None
+    """The file that is given; True: the last one of its kinds in the results."""
+    state, files, folder = place
+    if isinstance(given, str | Path):
+        given = (folder or Path()) / Path(given).expanduser()
+    if given is not True:
+        return files.given(given, kinds, what)
+    results = sorted((state.get("results") or {}).values(), key=lambda one: -one.order)
+    made = [one for result in results for one in result.artifacts if one.mime.startswith(kinds)]
+    if not made:
+        option = what.rpartition(" ")[2]
+        raise InputError(f"{what}: no node before it made such a file: give {option}=PATH")
+    return made[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import sys
@@ -285,7 +286,8 @@ def to_end(
     page: Watched | None,
 ) -> RunResult:
     """Run until the end, and show how it proceeds."""
-    interruption.ends(running.interrupt, on_loop.get_loop())
+    give_up = functools.partial(running.interrupt, gives_up=True)
+    interruption.ends(give_up, on_loop.get_loop())
     try:
         with contextlib.redirect_stdout(sys.stderr), _progress(running, streams=stream) as shown:
             watching = [one for one in (shown, page) if one]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aideon_agents.runner import RunResult
+    from aideon_agents.settings import Settings
     from aideon_agents.state import Artifact
 
 _Model = Annotated[
@@ -132,6 +133,58 @@ def transcribe(
     return _run(transcript(audio=path, language=language, model=_names(model)), str(file), flags)
 
 
+def video(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What to show or change; - reads it from stdin.")],
+    duration: Annotated[
+        int,
+        typer.Option("--duration", "--seconds", min=1, max=600, metavar="S", help="Its length."),
+    ] = 5,
+    fps: Annotated[
+        int | None, typer.Option(min=1, max=600, metavar="N", help="Frames per second.")
+    ] = None,
+    resolution: Annotated[str, typer.Option(help="Such as 720p or 1080p.")] = "720p",
+    ratio: Annotated[str, typer.Option(help="Width to height, such as 9:16.")] = "16:9",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="What chance begins with.")] = None,
+    edit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Change this video as the text says.")
+    ] = None,
+    extend: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Continue this video.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="FILE", help="Begin with this picture.")
+    ] = None,
+    tier: options.Tier = None,
+    user: options.User = None,
+    model: _Model = None,
+    budget: _Budget = None,
+    rehearse: _Rehearse = False,
+    privacy: options.Privacy = None,
+    out: _Out = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Make, edit or extend a video. The path of the file goes to stdout.
+
+    It takes minutes. After a kill or a lost connection, the same command waits for the same video.
+    """
+    flags = locals()
+    from aideon_agents.agents.media import video as make
+
+    files = {"edit": edit, "extend": extend, "image": image}
+    given: Any = {name: one.expanduser().absolute() for name, one in files.items() if one}
+    node = make(
+        duration=duration,
+        fps=fps,
+        resolution=resolution,
+        ratio=ratio,
+        seed=seed,
+        model=_names(model),
+        **given,
+    )
+    return _run(node, _text(prompt), flags)
+
+
 def _names(model: str | None) -> list[str] | None:
     return model.split(",") if model else None
 
@@ -161,15 +214,22 @@ def _run(node: Any, task: str, flags: dict[str, Any]) -> int:
 
     settings, out = options.settings(), flags["out"]
     _check(out, several=flags.get("number", 1) > 1)
+    graph = sequential(node, name=str(node.role))
+    before = _begun(node, task, settings, flags) if node.kind == "video" else None
     prepare = functools.partial(
         runner.prepare,
-        sequential(node, name=str(node.role)),
+        graph,
         task,
         settings=settings,
-        checkpoint=False,
+        checkpoint=node.kind == "video",
         **{name: flags[name] for name in ("tier", "user", "budget", "privacy")},
     )
-    running, why = rehearsed_if_needed(prepare, settings, asked=flags["rehearse"])
+    if before is None:
+        running, why = rehearsed_if_needed(prepare, settings, asked=flags["rehearse"])
+    else:
+        output.note(f"run {before} has begun this video, and waits for it again")
+        again: Any = {"settings": settings, "budget": flags["budget"]}
+        running, why = runner.prepare_resume(graph, before, **again), None
     with interruptible() as interruption, asyncio.Runner() as on_loop:
         result = to_end(running, interruption, on_loop, stream=False, page=None)
     if why:
@@ -183,6 +243,21 @@ def _run(node: Any, task: str, flags: dict[str, Any]) -> int:
     if flags["context"].obj and result.exception:
         output.trace(result.exception)
     return EXIT[result.status]
+
+
+def _begun(node: Any, task: str, settings: Settings, flags: dict[str, Any]) -> str | None:
+    """The run that has begun the same video, and ended before it; None: there is none."""
+    from aideon_agents.ledger.store import Ledger
+    from aideon_agents.media.artifacts import Artifacts
+    from aideon_agents.media.jobs import run_of_open_job
+    from aideon_agents.state import Context
+
+    if flags["rehearse"] or settings.rehearses:
+        return None
+    with Ledger.from_url(settings.ledger) as ledger:
+        files = Artifacts.of(settings, ledger)
+        request = node.request(task, {"task": task}, Context(), files)
+        return run_of_open_job(ledger, flags["user"] or settings.user, request)
 
 
 def _check(out: Path | None, *, several: bool) -> None:
@@ -257,9 +332,14 @@ def _show(result: RunResult, paths: Sequence[Path], *, as_json: bool) -> None:
     if model and not as_json:
         cost = output.money(result.cost.usd, complete=result.cost.complete)
         sizes = "".join(f", {described(one)}" for one in made)
-        mark = "rehearsed" if result.rehearsed else cost
+        mark = f"rehearsed, and would cost {cost}" if result.rehearsed else cost
         output.note(f"{model}, {mark}{sizes}; run {result.run_id}")
-    if result.error or result.status == "stopped":
+    if result.status == "cancelled":
+        output.complain(
+            f"interrupted: run {result.run_id} is cancelled; if its provider continues a job, "
+            "the same command waits for it"
+        )
+    elif result.error or result.status == "stopped":
         output.complain(result.error or str(result.exception))
 
 

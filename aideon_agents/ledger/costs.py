@@ -261,6 +261,7 @@ def _row(call: Call) -> dict[str, Any]:
     """One call as a row of `selection.sums`."""
     # Without usage it used no tokens if it was free, but at the user's own server it may have.
     used_nothing = call.cost_nanousd == 0 and call.price_source != OWN_PRICE
+    used_nothing = used_nothing or call.unit not in {None, "token"}
     is_kept = call.status == "cached"  # its tokens were used by an earlier call
     return {
         "node_path": call.node_path,

@@ -102,6 +102,7 @@ class CostHandler(BaseCallbackHandler):
         """What the given run was given; None: it is not known."""
         self.has_asked = False
         """Whether any call was begun: from then on money may have been spent."""
+        self.gives_up = False  # a person has interrupted the run: jobs of providers are cancelled
 
     @property
     def run_id(self) -> str | None:
@@ -367,8 +368,7 @@ class CostHandler(BaseCallbackHandler):
             _log.warning("run %s stays running: %s", ledger_run, refused)
 
     def _take(self, run_id: UUID) -> OpenCall | None:
-        with self._lock:
-            return self._open.pop(run_id, None)
+        return self._open.pop(run_id, None)  # in one step
 
     def _record(self, call: OpenCall, response: LLMResult) -> None:
         answer = answer_text(response) if self._records else None

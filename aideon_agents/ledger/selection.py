@@ -85,14 +85,15 @@ SUMS: Mapping[str, str] = {
     "nanousd": "SUM(calls.cost_nanousd)",
     "known_calls": "COUNT(calls.cost_nanousd)",
     "counted_calls": (
-        "COUNT(*) FILTER (WHERE calls.input_tokens IS NOT NULL OR"
+        "COUNT(*) FILTER (WHERE calls.input_tokens IS NOT NULL OR calls.unit <> 'token' OR"
         f" (calls.cost_nanousd = 0 AND COALESCE(calls.price_source, '') <> '{OWN_PRICE}'))"
     ),
     "duration_ms": "SUM(calls.duration_ms)",
 }
 """SQL: what is added up for every group of calls. Only whole numbers are, so that the rows of every
 dimension add up to the same total. A call that costs nothing used no tokens, but at the user's own
-server, where every call costs nothing; the tokens in a row of the cache were used by an earlier call."""
+server, where every call costs nothing. Nor did one that is billed by another unit. The tokens in a row
+of the cache were used by an earlier call."""
 
 
 def sums(

@@ -14,7 +14,7 @@ import re
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from aideon_agents.errors import InputError
 from aideon_agents.ledger.identity import now, utc_text
@@ -31,6 +31,7 @@ _START = 2**20
 """Bytes of a file that say what it is."""
 _PIECE = 2**20
 _OF_SOUND = {end for mime, end in ENDINGS.items() if mime.startswith(("audio/", "video/"))}
+_MOST_GIVEN = 100 * 2**20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -87,6 +88,27 @@ class Artifacts:
         with self.writing() as file:
             file.write(data)
             return self.kept(file)
+
+    def given(
+        self, given: str | Path | bytes | Artifact, kinds: tuple[str, ...], what: str
+    ) -> Artifact:
+        """Keep the file that a caller gives for something, if its kind begins with one of `kinds`."""
+        if isinstance(given, Artifact):
+            return given
+        data, named = given, "the file"
+        if not isinstance(data, bytes):
+            named, path = str(given), Path(cast("str", given))
+            try:
+                if path.stat().st_size > _MOST_GIVEN:
+                    most = _MOST_GIVEN // 2**20
+                    raise InputError(f"{what}: {path} has more than {most} MB: cut it into parts")
+                data = path.read_bytes()
+            except OSError as error:
+                why = error.strerror or error
+                raise InputError(f"{what}: {path} cannot be read: {why}") from None
+        if not (mime := sniffed(data).mime).startswith((*kinds, UNKNOWN)):
+            raise InputError(f"{what}: {named} is {mime}, and no {kinds[0].strip('/')}")
+        return self.keep(data)
 
     @contextlib.contextmanager
     def writing(self) -> Generator[BinaryIO]:

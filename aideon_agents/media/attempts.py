@@ -8,8 +8,10 @@ models. LangChain's callbacks get the start and the end of an attempt as those o
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager
 from langchain_core.messages import HumanMessage
@@ -22,7 +24,7 @@ from aideon_agents.ledger.handler import recorders_in
 from aideon_agents.ledger.identity import now
 from aideon_agents.ledger.pricing.shapes import Measured
 from aideon_agents.media import artifacts as files
-from aideon_agents.media import pricing
+from aideon_agents.media import jobs, pricing
 from aideon_agents.media.artifacts import Artifacts
 from aideon_agents.media.requests import Asking
 from aideon_agents.media.shapes import ImageRequest, SpeechRequest, VideoRequest
@@ -41,10 +43,10 @@ from aideon_agents.state import ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-    from uuid import UUID
 
     from langchain_core.runnables import RunnableConfig
 
+    from aideon_agents.ledger.rows import Call
     from aideon_agents.media.choosing import Chosen, Link
     from aideon_agents.media.shapes import Kind, MediaRequest, MediaResult
     from aideon_agents.models.health import Permit
@@ -89,7 +91,7 @@ async def ask(
     seconds = seconds or SECONDS[chosen.kind] * _PASS
     attempts = Attempts(
         [link.candidate for link in chosen.links],
-        choices=[chosen.choice.row(_name(link)) for link in chosen.links],
+        choices=[_reason(chosen, link, request) for link in chosen.links],
         seconds=seconds,
         patience=patience_of(ModelRequest(role="creative"), context, seconds),
         slots=process_slots(settings.model_concurrency),
@@ -98,6 +100,9 @@ async def ask(
     configured = with_parent(config)
     _check(attempts, chosen, request, settings, looks=(privacy, context.privacy))
     one = _Pass(chosen, request, attempts, configured, settings)
+    if isinstance(request, VideoRequest) and (call := one.open_job(request)):
+        with contextlib.suppress(*HANDLED):
+            return await one.continued(call)
     links = {id(link.candidate): link for link in chosen.links}
     for link in chosen.links:
         with contextlib.suppress(*HANDLED):
@@ -111,8 +116,12 @@ async def ask(
 _LOGGED = set[str]()
 
 
-def _name(link: Link) -> Any:
-    return link.candidate.name
+def _reason(chosen: Chosen, link: Link, request: MediaRequest) -> str:
+    """Why a model is asked; of a job also for what, so that it is recognized."""
+    why = chosen.choice.row(cast("Any", link.candidate.name))
+    if not isinstance(request, VideoRequest):
+        return why
+    return json.dumps({**json.loads(why), "request": jobs.digest(request)})
 
 
 def _check(
@@ -174,6 +183,37 @@ class _Pass:
         self._files = Artifacts.of(settings, self._ledger)
         entries = {link.candidate.name: link.entry for link in chosen.links}
         self._bound = pricing.MediaBound.of_request(request, entries)
+        self._links = chosen.links
+
+    def open_job(self, request: VideoRequest) -> Call | None:
+        """The call of an earlier process that began a job for this request; None: there is none."""
+        budget = run_budget_of(self._config)
+        run_id = budget.run.run if budget else None
+        if self._ledger is None or run_id is None:
+            return None
+        known = self._config.get("metadata") or {}
+        place = node_path(known), known.get(tags.ROUND, 1)
+        return jobs.open_job(self._ledger, run_id, *place, request)
+
+    async def continued(self, call: Call) -> Done:
+        """Wait for the end of a job that another process began: its row and its hold are there."""
+        named, job = f"{call.provider}:{call.requested_model}", call.provider_job
+        link = next((one for one in self._links if one.candidate.name == named), None)
+        if link is None or link.candidate.rehearsed:
+            raise errors.RunError(
+                f"job {job} of {named} continues there, and {named} is not among the models that "
+                "can be asked now: set its key, or name it with --model, and resume the run"
+            )
+        for recorder in recorders_in(self._config):
+            recorder.ledger.budgets.unsent[call.call_id] = call  # it is begun, and admitted
+        sending: dict[str, Any] = {"sent": True, "job": job}
+        metadata = self._metadata(link)
+        try:
+            with jobs.taken(call):
+                return await self._recorded(link, UUID(call.call_id), metadata, sending)
+        except errors.ProviderError as error:
+            self._attempts.failures.append(str(error))
+            raise
 
     async def asked(self, link: Link) -> Done:
         """Ask one model until it gives something, or its tries or the time are used up."""
@@ -183,7 +223,8 @@ class _Pass:
             try:
                 return await self._attempt(link, permit)
             except (errors.ProviderError, errors.BudgetExceeded, errors.QuotaExceeded) as error:
-                if self._kind == "video" and getattr(error, "billed", False) is None:
+                is_lost = getattr(error, "billed", False) is None
+                if self._kind == "video" and is_lost and not hasattr(error, "billed_as"):
                     # It may have been made. Another one would be a second purchase.
                     self._attempts.failures.append(str(error))
                     raise errors.AllModelsFailed(self._attempts.failures) from error
@@ -244,12 +285,14 @@ class _Pass:
             artifacts=self._files,
             sending=sending,
             note_job=lambda job: self._note_job(str(call_id), job),
+            job=sending.get("job"),
+            gives_up=lambda: any(one.gives_up for one in recorders_in(self._config)),
         )
         at = now()
         async with _events(self._config, words_of(self._request), call_id, metadata) as ended:
             try:
                 result: MediaResult = await getattr(link.maker, self._kind)(self._request, asking)
-            except Exception as error:
+            except BaseException as error:
                 if (ours := self._ours(link, error, at)) is error:
                     raise
                 raise ours from error
@@ -261,7 +304,7 @@ class _Pass:
             ended.append(LLMResult(generations=[[Generation(text=text)]], llm_output=known))
         return Done(result._replace(measured=measured), link, str(call_id), paid)
 
-    def _ours(self, link: Link, error: Exception, at: Any) -> BaseException:
+    def _ours(self, link: Link, error: BaseException, at: Any) -> BaseException:
         """An error as one of ours, with what the attempt costs all the same, if that is known."""
         ours: Any = translate(error, asked=str(link.candidate))
         billed = getattr(ours, "billed_as", None)

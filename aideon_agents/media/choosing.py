@@ -10,7 +10,9 @@ import functools
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aideon_agents import errors
-from aideon_agents.media.dialects.openai_style import OpenAIStyle
+from aideon_agents.media.dialects.openai_style import OpenAIStyle, TogetherVideo
+from aideon_agents.media.dialects.videos import Replicate, Runway
+from aideon_agents.media.jobs import Jobs
 from aideon_agents.media.rehearsal import Rehearsed
 from aideon_agents.models import catalog
 from aideon_agents.models.chain import candidate_of
@@ -46,9 +48,16 @@ _MAKERS: Mapping[str, Callable[[str], Any]] = {
     "openai": OpenAIStyle,
     "compatible": OpenAIStyle,
 }
-"""What asks a provider, by the dialect in its row; see `kinds` for what it can do."""
+"""What asks a provider, by the dialect in its row; see `dialects` for what it can do."""
 
-_MOST_OF_PROVIDER = 2
+_VIDEO_MAKERS: Mapping[str, Callable[[], Any]] = {
+    "runway": Runway,
+    "together": TogetherVideo,
+    "replicate": Replicate,
+}
+"""The same for videos."""
+
+_MOST_OF_PROVIDER: Mapping[Kind, int] = {"image": 2, "tts": 2, "stt": 2, "video": 1}
 """Models of one provider that a chain has besides the primary ones of their tiers."""
 
 
@@ -57,7 +66,7 @@ class Link(NamedTuple):
 
     candidate: Candidate
     maker: Any
-    """One of `kinds`."""
+    """One of the classes in `dialects`."""
     key: SecretStr | None
     entry: Entry | None
     """What the catalog says of the model; None: it does not know it."""
@@ -105,7 +114,7 @@ def chosen(
     if not names:
         raise _unable(kind, choice.chain, lacking)
     if not model:
-        names = _spread(names, known_models.entries)
+        names = _spread(names, known_models.entries, kind)
     if context.fallback is False or rehearse:
         names = names[:1]
     made = dict(able)
@@ -120,7 +129,10 @@ def _maker(kind: Kind, name: AnyModel, known: Mapping[str, Provider]) -> Any:
     """What asks a model; None: nothing here can."""
     if isinstance(name, GivenModel):
         return None
-    make = _MAKERS.get(known[name.provider].row.dialect)
+    dialect = known[name.provider].row.dialect
+    if kind == "video":
+        return _videos(dialect) if dialect in _VIDEO_MAKERS else None
+    make = _MAKERS.get(dialect)
     maker = _made(make, name.provider) if make else None
     return maker if hasattr(maker, kind) else None
 
@@ -130,13 +142,20 @@ def _made(make: Callable[[str], Any], provider: str) -> Any:
     return make(provider)
 
 
-def _spread(names: Sequence[ModelName], entries: Mapping[str, Entry]) -> list[ModelName]:
+@functools.cache
+def _videos(dialect: str) -> Jobs:
+    return Jobs(_VIDEO_MAKERS[dialect]())
+
+
+def _spread(
+    names: Sequence[ModelName], entries: Mapping[str, Entry], kind: Kind
+) -> list[ModelName]:
     """The first models of each provider, and the primary ones: no request waits for all others."""
     kept, counts = list[ModelName](), collections.Counter[str]()
     for name in names:
         entry = entries.get(str(name))
         counts[name.provider] += 1
-        if counts[name.provider] <= _MOST_OF_PROVIDER or (entry and "primary" in entry.uses):
+        if counts[name.provider] <= _MOST_OF_PROVIDER[kind] or (entry and "primary" in entry.uses):
             kept.append(name)
     return kept
 

@@ -81,9 +81,17 @@ def _quantity(request: MediaRequest, unit: Measure | None, prices: Prices | None
     if isinstance(request, SpeechRequest):
         return len(request.text)
     if isinstance(request, VideoRequest):
-        return _MICRO if unit == "image" else request.duration * 1000
+        return _MICRO if unit == "image" else _milliseconds(request)
     known = request.audio.duration_ms
     return known if known is not None else request.audio.bytes * 1000 // _LEAST_BYTES_A_SECOND
+
+
+def _milliseconds(request: VideoRequest) -> int | None:
+    """What is billed of a video: what is edited has its own length, and what is extended counts too."""
+    before = request.source.duration_ms if request.source else 0
+    if before is None:
+        return None
+    return before + (0 if request.operation == "edit" else request.duration * 1000)
 
 
 def _most_tokens(request: MediaRequest, entry: Entry | None) -> Measured:
@@ -110,7 +118,10 @@ def by_request(request: MediaRequest, entry: Entry | None, measured: Measured) -
     An answer with fewer pictures than were asked for is billed for those that came.
     """
     asked = most(request, entry)
-    if measured.unit == "token" or measured.reported_nanousd is not None or asked.unit is None:
+    stated = measured.reported_nanousd
+    if stated is not None and measured.unit is None and asked.unit != "token":
+        return asked._replace(reported_nanousd=stated)
+    if measured.unit == "token" or stated is not None or asked.unit is None:
         return measured
     if measured.unit == asked.unit and measured.quantity is not None:
         return measured

@@ -19,6 +19,7 @@ from yarl import URL
 
 from aideon_agents import errors
 from aideon_agents.access import hosts
+from aideon_agents.access.hosts import MOVED
 from aideon_agents.media.shapes import Artifact
 from aideon_agents.models import faults
 from aideon_agents.models.candidates import SIMULATED_FOR, Candidate, simulators
@@ -85,6 +86,8 @@ class Asking:
         artifacts: Artifacts,
         sending: dict[str, Any],
         note_job: Callable[[str], None],
+        job: str | None = None,
+        gives_up: Callable[[], bool] = bool,
     ) -> None:
         self.candidate = candidate
         self.model = candidate.model
@@ -93,6 +96,10 @@ class Asking:
         self.seconds = seconds
         """How long it may take, in all."""
         self.artifacts = artifacts
+        self.job = job
+        """The provider's id of the job that its row has; None: none was begun yet."""
+        self.gives_up = gives_up
+        """Whether a person has interrupted the run, so no job is waited for any more."""
         self._key = key
         self._sending = sending
         self._note_job = note_job
@@ -124,12 +131,14 @@ class Asking:
         pays: bool = True,
         seconds: float | None = None,
         most: int = LONGEST_DOCUMENT,
+        moves: bool = False,
     ) -> Reply:
         """Send a request, and read its answer; raises the error of a refusal.
 
         It is a GET unless it has a body or a `method`. `url` is a path below the provider's address, or
         an address of `self.url`. `auth` is the header of the key, and the word before the key. `pays`:
-        whether the provider may charge for it; it does not for an upload, or a look at a job.
+        whether the provider may charge for it; it does not for an upload, or a look at a job. `moves`: a
+        redirect is returned, and no error.
         """
         url = self.url(url) if isinstance(url, str) else url
         known = {"Accept": "application/json", "User-Agent": "aideon-agents"}
@@ -148,25 +157,33 @@ class Asking:
                 sent = known | dict(headers or {})
                 answer = await post(url, body, sent, self.candidate.name, sending, method=method)
                 self._noted(answer)
+                if moves and answer.status in MOVED:
+                    answer.close()
+                    return Reply(answer.status, answer.headers, b"", self.candidate.name)
                 return await self._read(answer, url, most)
         except TimeoutError as late:
             raise self._unpaid(faults.translate(late, asked=self.candidate.name), pays) from late
         except errors.ProviderError as error:
             raise self._unpaid(error, pays) from error.__cause__
 
-    async def fetch(self, url: str, kind: str, *, with_key: bool = False) -> Artifact:
+    async def fetch(
+        self, url: str, kind: str, *, with_key: bool = False, redirects: int = _REDIRECTS
+    ) -> Artifact:
         """Keep the file that an answer names by its URL.
 
-        `with_key`: the provider itself keeps it; then its address must be the provider's.
+        `with_key`: the provider itself keeps it; then its address must be the provider's. A redirect is
+        followed without the key.
         """
         where = URL(url)
         is_here = where.is_absolute() and where.origin() == URL(self.candidate.address).origin()
         with self.artifacts.writing() as file:
             if is_here:
                 auth = ("Authorization", "Bearer") if with_key else ("", "")
-                reply = await self.send(
-                    where, auth=auth, pays=False, seconds=DOWNLOAD_SECONDS, most=MOST[kind]
-                )
+                sent: Any = {"auth": auth, "pays": False, "seconds": DOWNLOAD_SECONDS}
+                reply = await self.send(where, most=MOST[kind], moves=bool(redirects), **sent)
+                if reply.status in MOVED:
+                    to = where.join(URL(reply.headers.get("Location", "")))
+                    return await self.fetch(str(to), kind, redirects=redirects - 1)
                 file.write(reply.body)
             else:
                 try:
@@ -177,11 +194,12 @@ class Asking:
                         seconds=DOWNLOAD_SECONDS,
                         tls=tls_context(),
                         proxy=proxy_for(where.origin()) if where.is_absolute() else None,
-                        redirects=_REDIRECTS,
+                        redirects=redirects,
                     )
                 except errors.InputError as error:
                     why = f"{self.candidate} has made it, but {error}"
-                    raise errors.Transient(why) from error
+                    status = getattr(error, "status", None)
+                    raise errors.Transient(why, status=status) from error
             return self.artifacts.kept(file)
 
     def note_job(self, job: str) -> None:
@@ -192,6 +210,11 @@ class Asking:
         """
         self._note_job(job)
         self._sending["job"] = job
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether a simulated provider has answered it."""
+        return bool(self._sending.get("simulated"))
 
     def job_ended(self) -> None:
         """Let an error that is raised from now on be the end of the call."""
@@ -246,6 +269,13 @@ class Asking:
         if not pays:
             error.billed = False
         return error
+
+
+def checked(artifact: Artifact, kind: str, asking: Asking) -> Artifact:
+    """A file, if it is one of its kind: a page of a proxy is none."""
+    if not artifact.mime.startswith(f"{kind}/"):
+        raise faults.unreadable(asking.candidate.name, f"it is {artifact.mime}, and no {kind}")
+    return artifact
 
 
 def reported(document: Mapping[str, Any]) -> object | None:

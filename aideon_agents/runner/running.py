@@ -60,6 +60,7 @@ class Running:
         """Whether its row was there to be completed."""
         self._limit: asyncio.Timeout | None = None
         self._is_interrupted = False
+        self._handler: CostHandler | None = None
         self._control = RunControl()
         self._spans: list[BaseCallbackHandler] = []
         """What makes the run's spans; empty: it is not traced."""
@@ -68,9 +69,14 @@ class Running:
         """Stop the run where no node is in progress, so that it can resume without paying twice."""
         self._control.request_drain()
 
-    def interrupt(self) -> None:
-        """End the run as soon as possible; call it in its event loop. `to_end` still returns."""
+    def interrupt(self, *, gives_up: bool = False) -> None:
+        """End the run as soon as possible; call it in its event loop. `to_end` still returns.
+
+        `gives_up`: a person did it, so jobs of providers are cancelled as well.
+        """
         self._is_interrupted = True
+        if self._handler:
+            self._handler.gives_up = gives_up
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(0)  # any moment that has passed
 
@@ -108,6 +114,7 @@ class Running:
         state = await self._begin(ledger)
         outcome.done = state.done
         handler = CostHandler(ledger, run_id=run_id, record_content=spec.record_content)
+        self._handler = handler
         handler.context = spec.context
         handler.run_budgets[run_id] = RunBudget.of(ledger.budgets, spec.start)
         async with contextlib.AsyncExitStack() as until_finished:

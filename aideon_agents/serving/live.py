@@ -138,7 +138,7 @@ class LiveRuns:
     def interrupt(self, run_id: str) -> None:
         """End a run of this process as soon as possible."""
         if found := self._tasks.get(run_id):
-            found[0].interrupt()
+            found[0].interrupt(gives_up=True)  # only a person cancels a run
 
     async def wait(self, run_id: str, seconds: float) -> bool:
         """Wait for the end of a run of this process; whether it is one, and is over."""

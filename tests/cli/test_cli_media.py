@@ -55,6 +55,12 @@ def test_a_recording_is_spoken_and_written_down(aideon, folder):
         ("transcribe", "gone.wav"),
         ("transcribe", "one.py"),
         ("transcribe", "picture.png"),
+        ("video", ""),
+        ("video", "x", "--duration", "0"),
+        ("video", "x", "--edit", "gone.mp4"),
+        ("video", "x", "--edit", "picture.png"),
+        ("video", "x", "--edit", "a.mp4", "--extend", "b.mp4"),
+        ("video", "x", "--ratio", "banana"),
         ("artifacts", "export", "ab", "-o", "x"),
         ("artifacts", "export", "../x", "-o", "x"),
         ("artifacts", "prune", "--before", "some day"),
@@ -67,6 +73,16 @@ def test_a_mistake_is_one_line_and_nothing_is_made(aideon, folder, words):
     assert done.code == 2
     assert done.complaint
     assert not (folder / ".aideon" / "artifacts").exists()
+
+
+def test_a_video_is_rehearsed_as_a_small_true_file(aideon, folder):
+    document = aideon("video", "A red house", "--seconds", "8", "-o", "x.mp4", "--json").document
+    (made,) = document["artifacts"]
+    assert (document["model"], document["rehearsed"]) == ("runway:gen4.5", True)
+    assert (made["mime"], made["duration_ms"]) == ("video/mp4", 8000)
+    assert sniffed((folder / "x.mp4").read_bytes()).duration_ms == 8000
+    assert (document["usd"], document["complete"]) == ("0.960000", True)
+    assert "would cost $0.960000" in aideon("video", "A red house", "--seconds", "8").err
 
 
 def test_files_are_listed_exported_and_pruned(aideon, folder):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import TYPE_CHECKING, Any, cast
 
+from aideon_agents import errors
+from aideon_agents.ledger.money import NANO
 from aideon_agents.ledger.rows import Usage
-from aideon_agents.media.requests import MOST, reported
+from aideon_agents.media.jobs import LOOK_SECONDS, SUBMIT_SECONDS, Look, amount
+from aideon_agents.media.requests import MOST, checked, reported
 from aideon_agents.media.shapes import Measured, MediaResult
 from aideon_agents.media.sniffing import ENDINGS
 from aideon_agents.models import faults
@@ -15,6 +19,7 @@ from aideon_agents.models import faults
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aideon_agents.media.jobs import State
     from aideon_agents.media.requests import Asking, Part, Reply
     from aideon_agents.media.shapes import (
         Artifact,
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
         MediaRequest,
         SpeechRequest,
         TranscriptRequest,
+        VideoRequest,
     )
 
 _MOST_PICTURES = {"openai": 10, "together": 4}
@@ -38,6 +44,21 @@ _VOICES = {
 """The voice of a model where none is asked for, by a part of its name, else its provider."""
 _DEFAULT_VOICE = "default"
 """What the founding documents write for no voice in particular."""
+
+
+_LONGEST_PROMPT = 32_000
+_MOST_INLINE = 45_000
+"""Bytes of a file that go with a request, because its data URI has a limit of about 60 kB."""
+_TAKES_VIDEOS = re.compile(r"edit|vace|extend", re.IGNORECASE)
+"""The names of models that take a video; those for texts and pictures take none."""
+_JOB_STATES: Mapping[str, State] = {
+    "completed": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "canceled": "cancelled",
+}
+_REFUSED = ("moderation", "safety", "content_policy", "nsfw", "sensitive")
+"""Words in the code of a failure that means a refusal."""
 
 
 class OpenAIStyle:
@@ -96,7 +117,7 @@ class OpenAIStyle:
                 "response_format": "base64",
             }
             if request.images:
-                uris = [_uri(one, asking) for one in request.images]
+                uris = [uri(one, asking) for one in request.images]
                 body |= {"image_url": uris[0]} if len(uris) == 1 else {"reference_images": uris}
         return {name: value for name, value in body.items() if value is not None}
 
@@ -151,6 +172,82 @@ class OpenAIStyle:
         return MediaResult(text=text.strip(), measured=measured, model=_name(document))
 
 
+class TogetherVideo:
+    """Asks Together for videos."""
+
+    pause = 5.0
+
+    def lacks(self, request: VideoRequest, model: str) -> str | None:
+        """What a model lacks that a request needs, in words; None: nothing."""
+        if request.operation != "generate" and not _TAKES_VIDEOS.search(model):
+            return f"it {request.operation}s no videos"
+        sent = request.source or request.image
+        if sent and sent.bytes > _MOST_INLINE:
+            return f"it takes files of at most {_MOST_INLINE // 1000} kB"
+        too_long = len(request.prompt) > _LONGEST_PROMPT
+        return f"its prompt has at most {_LONGEST_PROMPT} characters" if too_long else None
+
+    async def submit(self, request: VideoRequest, asking: Asking) -> str:
+        """Begin a job."""
+        body: dict[str, Any] = {
+            "model": asking.model,
+            "prompt": request.prompt,
+            "seconds": str(request.duration),
+            "resolution": request.resolution,
+            "ratio": request.ratio,
+            "fps": request.fps,
+            "seed": request.seed,
+            "media": self._media(request, asking),
+        }
+        if request.operation == "edit":  # it is as long and as large as what is edited
+            body |= dict.fromkeys(("seconds", "resolution", "ratio"))
+        known = {name: value for name, value in body.items() if value is not None}
+        url = asking.url("videos", version="v2")
+        reply = await asking.send(url, json=known, seconds=SUBMIT_SECONDS)
+        if not isinstance(job := reply.object().get("id"), str) or not job:
+            raise faults.unreadable(asking.candidate.name, "it has no id", reply.body[:200])
+        return job
+
+    def _media(self, request: VideoRequest, asking: Asking) -> dict[str, Any] | None:
+        """The files of a request."""
+        media = dict[str, Any]()
+        if request.image:
+            media["frame_images"] = [{"input_image": uri(request.image, asking), "frame": "first"}]
+        if request.source:
+            video = {"video": uri(request.source, asking)}
+            is_edit = request.operation == "edit"
+            media |= {"source_video": video} if is_edit else {"frame_videos": [video]}
+        return media or None
+
+    async def look(self, job: str, asking: Asking) -> Look:
+        """Look at a job."""
+        url = asking.url(f"videos/{job}", version="v2")
+        found = (await asking.send(url, pays=False, seconds=LOOK_SECONDS)).object()
+        state = _JOB_STATES.get(str(found.get("status")).lower(), "running")
+        given: Any = found.get("outputs")
+        outputs: dict[str, Any] = given if isinstance(given, dict) else {}
+        dollars, file = amount(outputs.get("cost")), outputs.get("video_url")
+        stated = None if dollars is None else round(dollars.scaleb(NANO))
+        error = _failure_of(found.get("error"), asking) if state == "failed" else None
+        measured = Measured(reported_nanousd=stated)
+        return Look(state, file if isinstance(file, str) else None, measured, error)
+
+    async def cancel(self, job: str, asking: Asking) -> bool:
+        """Together cancels no job."""
+        del job, asking
+        return False
+
+
+def _failure_of(given: Any, asking: Asking) -> errors.ProviderError:
+    """Why a job failed."""
+    report: dict[str, Any] = given if isinstance(given, dict) else {"message": given}
+    code, message = str(report.get("code") or ""), str(report.get("message") or "")
+    words = ": ".join(filter(None, (code, message)))
+    if any(one in words.lower() for one in _REFUSED):
+        return faults.refused(str(asking.candidate), words)
+    return errors.Transient(f"{asking.candidate} made no video: {words or 'it does not say why'}")
+
+
 async def _file(given: Any, reply: Reply, asking: Asking) -> Artifact:
     """The picture of one entry of an answer, which holds it, or says where it is."""
     entry = cast("Mapping[str, Any]", given) if isinstance(given, dict) else {}
@@ -169,13 +266,6 @@ async def _file(given: Any, reply: Reply, asking: Asking) -> Artifact:
 
 def _picture_in(data: bytes, asking: Asking) -> Artifact:
     return checked(asking.artifacts.keep(data), "image", asking)
-
-
-def checked(artifact: Artifact, kind: str, asking: Asking) -> Artifact:
-    """A file, if it is one of its kind: a page of a proxy is none."""
-    if not artifact.mime.startswith(f"{kind}/"):
-        raise faults.unreadable(asking.candidate.name, f"it is {artifact.mime}, and no {kind}")
-    return artifact
 
 
 def _tokens(given: object, kind: str) -> Usage | None:
@@ -216,6 +306,6 @@ def _part(artifact: Artifact, asking: Asking) -> tuple[str, str, bytes]:
     return f"file.{ending}", artifact.mime, asking.artifacts.read(artifact)
 
 
-def _uri(artifact: Artifact, asking: Asking) -> str:
+def uri(artifact: Artifact, asking: Asking) -> str:
     data = base64.b64encode(asking.artifacts.read(artifact)).decode()
     return f"data:{artifact.mime};base64,{data}"
