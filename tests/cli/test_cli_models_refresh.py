@@ -307,3 +307,17 @@ def test_without_a_provider_to_ask_it_says_what_to_set(aideon, monkeypatch):
     assert "set TOGETHER_API_KEY or OPENAI_API_KEY" in done.complaint
     monkeypatch.setenv("AIDEON_OFFLINE", "1")
     assert "AIDEON_OFFLINE is set" in aideon("models", "refresh").complaint
+
+
+def test_a_new_model_that_makes_videos_says_so(aideon, keyed, lists):
+    keyed("TOGETHER_API_KEY", "TOGETHER_BASE_URL")
+    served = {"products": ["PRODUCT_SERVERLESS"], "status": "STATUS_SUPPORTED"}
+    lists.answers["/v2/supported-models?product=PRODUCT_SERVERLESS"] = {
+        "data": [
+            {"name": "new/films", "capabilities": ["CAPABILITY_VIDEO_GENERATION"], **served},
+            {"name": "new/words", "capabilities": ["CAPABILITY_CHAT"], **served},
+        ]
+    }
+    found = aideon("models", "refresh", "--json").document["changes"]
+    new = {one["name"]: (one["field"], one["provider"]) for one in found if one["kind"] == "new"}
+    assert new == {"together:new/films": ("makes", "video"), "together:new/words": (None, None)}

@@ -31,6 +31,9 @@ _MOST_PAGES = 100
 _CONTEXT = ("context_length", "contextLength", "max_model_len")
 """What lists call the context of a model; the last one is vLLM's."""
 
+_MAKES, _MEDIA = "makes", ("video", "image", "audio")
+"""What a new model makes, where it is no text."""
+
 Listed: TypeAlias = "dict[str, Any]"
 """What a provider says of one model, in its own form."""
 Facts: TypeAlias = "dict[str, str]"
@@ -137,6 +140,8 @@ def _facts(one: Listed) -> Facts:
     size = next((str(one[key]) for key in _CONTEXT if one.get(key)), "")
     found["context"] = size if size.isascii() and size.isdigit() and int(size) else None
     ends = "ending" if str(one.get("status")).endswith("_DEPRECATED") else None
+    words = f"{one.get('outputModalities')} {one.get('capabilities')} {one.get('type')}".lower()
+    found[_MAKES] = next((kind for kind in _MEDIA if kind in words), None)
     with contextlib.suppress(KeyError, TypeError, ValueError):
         ends = f"ending {dt.date.fromisoformat(one['shutdown_date'])}"
     return {key: text for key, text in {"lifecycle": ends, **found}.items() if text}
@@ -166,7 +171,8 @@ def _changes(known: Mapping[str, Entry], offers: Mapping[str, Facts]) -> Iterato
     for name in sorted(offers.keys() - known.keys()):
         if _model(name) not in models:  # one seller of a model is enough to show it
             models.add(_model(name))
-            yield Change("new", name)
+            makes = offers[name].get(_MAKES)
+            yield Change("new", name, makes and _MAKES, None, makes)
     offered = {*offers, *map(_model, offers)}
     for name, entry in sorted(known.items()):
         is_gone = entry.lifecycle.status == "retired"
@@ -177,7 +183,10 @@ def _changes(known: Mapping[str, Entry], offers: Mapping[str, Facts]) -> Iterato
         elif name in offers:
             ours = _ours(entry)
             for field, text in offers[name].items():
-                if text not in (ours.get(field), ours.get("lifecycle", "").partition(" ")[0]):
+                if field != _MAKES and text not in (
+                    ours.get(field),
+                    ours.get("lifecycle", "").partition(" ")[0],
+                ):
                     kind = "ending" if field == "lifecycle" else "changed"
                     yield Change(kind, name, field, ours.get(field), text)
 
