@@ -62,6 +62,7 @@ def test_the_json_document_has_the_fields_of_the_contract(aideon):
         "round": 1,
         "models": ["together:openai/gpt-oss-120b"],
         "truncated": False,
+        "artifacts": [],
     }
     assert (document["workflow"], document["status"], document["output"]) == (
         "two",

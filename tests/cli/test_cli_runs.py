@@ -17,7 +17,8 @@ CALL_FIELDS = [
     "response_model", "status", "error_type", "finish_reason", "shortened", "input_tokens",
     "output_tokens", "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens",
     "usage_source", "usd", "price_source", "started_at", "duration_ms", "time_to_first_token_ms",
-    "rehearsed", "simulated", "truncated", "choice", "feature",
+    "rehearsed", "simulated", "truncated", "choice", "feature", "modality", "unit", "quantity",
+    "provider_job", "cost_told", "processing", "key_source",
 ]  # fmt: skip
 
 
