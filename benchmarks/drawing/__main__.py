@@ -20,17 +20,18 @@ from collisions import label_collisions, lines_across, overlapping_boxes
 from drawn import conditions_in_langgraph, in_langgraph, in_mermaid, in_svg
 from executed import taken, traced
 from page import show_page
+from random_workflows import workflows
 from sizes import show_sizes
 
 from aideon_agents.drawing.layout import laid_out
 from aideon_agents.drawing.mermaid import mermaid
 from aideon_agents.drawing.svg import svg
 from aideon_agents.graphs.topology import read
-from workflows import workflows
 
 if TYPE_CHECKING:
+    from random_workflows import Workflow
+
     from aideon_agents.graphs.topology import Topology
-    from workflows import Workflow
 
 Way = tuple[str, str]
 

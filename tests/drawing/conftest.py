@@ -24,4 +24,4 @@ def drawn() -> Any:
 def beside_benchmark() -> Any:
     """Random workflows, and what LangGraph itself wrote down of their runs."""
     folders = ("benchmarks", "drawing")
-    return beside("workflows", *folders), beside("executed", *folders)
+    return beside("random_workflows", *folders), beside("executed", *folders)
