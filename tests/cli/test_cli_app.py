@@ -127,7 +127,7 @@ def test_each_command_that_takes_o_also_takes_out():
         for parameter in command.params
         if "-o" in parameter.opts
     }
-    names = ("batch", "graph", "costs", "image", "speak", "transcribe")
+    names = ("batch", "graph", "costs", "image", "speak", "transcribe", "video")
     assert taking == {name: ["-o", "--out"] for name in names}
 
 
