@@ -41,6 +41,7 @@ class Answers(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("Connection", "close")  # else its socket stays open after the test
         self.end_headers()
         self.wfile.write(data)
 

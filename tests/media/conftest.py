@@ -51,6 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("Connection", "close")  # else its socket stays open after the test
         self.end_headers()
         self.wfile.write(data)
 

@@ -117,6 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("Connection", "close")  # else its socket stays open after the test
         self.end_headers()
         self.wfile.write(data)
 
